@@ -1,0 +1,283 @@
+"""What the SLO file means: plain immutable data, and the protocols that jobs see.
+
+This module must not know how a file is read, how PromQL looks, or where data comes from.
+Units: windows and durations are whole seconds; objectives and budgets are exact ``Decimal`` numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, Protocol
+
+GRID = 300
+"""Seconds between two instants of the budget grid."""
+TILE = 60
+"""Seconds between two instants of the finer grid that short alert windows are summed from."""
+LOOKBACK = 300
+"""How far back a counter's last sample may lie and still be its value (Prometheus's own look-back)."""
+FINE_LIMIT = 6 * 3600
+"""Alert windows up to this long are summed from the fine grid, longer ones from the budget grid."""
+
+Severity = Literal["error", "warning"]
+AlertSeverity = Literal["page", "ticket"]
+MeshMode = Literal["sidecar", "ambient"]
+Reporter = Literal["source", "destination", "waypoint"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in an SLO file, as data; ``field`` is the path of the key (``slos[2].objective``)."""
+
+    position: Position
+    severity: Severity
+    code: str
+    field: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One label matcher of a PromQL selector; ``op`` is ``=``, ``!=``, ``=~`` or ``!~``."""
+
+    label: str
+    op: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A metric and its matchers."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSli:
+    """An SLI over monotone counters, each event counted in exactly one series.
+
+    ``total`` and either ``bad`` or ``good`` are unions of disjoint selectors. ``service_label`` and
+    ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
+    series that counts a good event, ``example_bad`` what differs in one that counts a bad event.
+    """
+
+    preset: str
+    total: tuple[Selector, ...]
+    bad: tuple[Selector, ...] = ()
+    good: tuple[Selector, ...] = ()
+    service_label: str = "destination_service_name"
+    namespace_label: str = "destination_service_namespace"
+    side: Literal["client", "server", "waypoint"] = "client"
+    example: tuple[tuple[str, str], ...] = ()
+    example_bad: tuple[tuple[str, str], ...] = ()
+    other_side: CounterSli | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExprSli:
+    """An SLI of the user's own PromQL; every range is ``[$window]`` inside ``rate()`` or ``increase()``."""
+
+    total: str
+    bad: str = ""
+    good: str = ""
+
+
+Sli = CounterSli | ExprSli
+
+
+@dataclass(frozen=True, slots=True)
+class RollingWindow:
+    """The last ``seconds`` seconds."""
+
+    seconds: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarWindow:
+    """From the start of the current week (Monday), month or quarter in a time zone."""
+
+    unit: Literal["week", "month", "quarter"]
+    timezone: str
+
+    @property
+    def text(self) -> str:
+        """The window as reports show it."""
+        return f"{self.unit} ({self.timezone})"
+
+    @property
+    def seconds(self) -> int:
+        """Nominal length, to which alert policies are scaled."""
+        return {"week": 7, "month": 30, "quarter": 90}[self.unit] * 86400
+
+
+Window = RollingWindow | CalendarWindow
+
+
+@dataclass(frozen=True, slots=True)
+class BurnWindow:
+    """One line of an alert policy: fire when the burn rate over both windows exceeds ``factor``.
+
+    Windows and ``for_`` are seconds; ``factor`` is stated for a period of 30 days.
+    """
+
+    severity: AlertSeverity
+    factor: Decimal
+    long: int
+    short: int
+    for_: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPolicy:
+    """A multi-window multi-burn-rate policy, with its gate for low traffic.
+
+    An alert needs ``min_events`` events and ``min_bad_events`` bad ones in its long window.
+    """
+
+    name: str
+    windows: tuple[BurnWindow, ...]
+    min_events: int = 20
+    min_bad_events: int = 3
+
+    def scaled(self, window: BurnWindow, period: int) -> Decimal:
+        """The burn-rate factor for a period of ``period`` seconds.
+
+        A factor spends the share ``factor × long / 30 d`` of a 30-day budget before it fires; keeping that
+        share for another period gives ``factor × period / 30 d`` (SRE workbook, chapter 5, table 5-2).
+        """
+        return (window.factor * period / (30 * 86400)).normalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One SLO: of one service, or of every service of a namespace (``service == "*"``)."""
+
+    set_name: str
+    name: str
+    service: str
+    namespace: str
+    objective: Decimal
+    window: Window
+    sli: Sli
+    policy: AlertPolicy | None
+    owner: str = ""
+    description: str = ""
+    runbook: str = ""
+    dashboard: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    overridden: tuple[str, ...] = ()
+    position: Position = Position("", 0, 0)
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether this SLO stands for every service of its namespace."""
+        return self.service == "*"
+
+    @property
+    def id(self) -> str:
+        """Identifies the definition in every recorded series (label ``slo_id``)."""
+        return f"{self.set_name}:{self.namespace}/{self.service}/{self.name}"
+
+    @property
+    def budget(self) -> Decimal:
+        """The share of events that may be bad, exactly: 0.001 for an objective of 99.9."""
+        return ((100 - self.objective) / 100).normalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """How the mesh exposes its metrics."""
+
+    mode: MeshMode = "sidecar"
+    matchers: tuple[Matcher, ...] = ()
+    latency_buckets: tuple[Decimal, ...] = ()
+    target_labels: tuple[str, ...] = ("job", "instance", "pod")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Addresses only; credentials come from the environment."""
+
+    prometheus: str = ""
+    traces_backend: str = ""
+    traces: str = ""
+    alertmanager: str = ""
+    grafana: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A threshold rather than a budget."""
+
+    preset: str
+    max: str = ""
+    min: str = ""
+    position: Position = Position("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A scheduled job: ``every`` seconds, or ``cron`` in ``timezone``."""
+
+    name: str
+    every: int = 0
+    cron: str = ""
+    timezone: str = "UTC"
+    post: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SloSet:
+    """Everything that one SLO file (or a folder of them) says."""
+
+    name: str
+    slos: tuple[Slo, ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    mesh: Mesh = Mesh()
+    sources: Sources = Sources()
+    guardrails: tuple[Guardrail, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    slack_channel: str = ""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+
+Series = dict[str, Any]
+"""One series of a Prometheus answer: ``{"metric": {…}, "value": [t, "v"]}`` or ``"values": [[t, "v"], …]``."""
+
+
+class MetricSource(Protocol):
+    """Where jobs read metrics from. Times are aware; errors are ``sloctl.errors.BackendError``."""
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        """Evaluate ``expr`` at an instant."""
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        """Evaluate several expressions at an instant, in parallel."""
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        """Evaluate ``expr`` at ``start``, ``start + step``, … up to ``end``, both included."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the server warned of (partial answers, for example), each once."""
+
+    @property
+    def queries(self) -> int:
+        """How many requests were sent."""
