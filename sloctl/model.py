@@ -196,6 +196,11 @@ class Slo:
         return f"{self.set_name}:{self.namespace}/{self.service}/{self.name}"
 
     @property
+    def scope(self) -> str:
+        """Set, namespace and service: SLOs of one scope share their recorded base events."""
+        return f"{self.set_name}:{self.namespace}/{self.service}"
+
+    @property
     def budget(self) -> Decimal:
         """The share of events that may be bad, exactly: 0.001 for an objective of 99.9."""
         return ((100 - self.objective) / 100).normalize()
@@ -259,7 +264,7 @@ class SloSet:
 
 
 Series = dict[str, Any]
-"""One series of a Prometheus answer: ``{"metric": {…}, "value": [t, "v"]}`` or ``"values": [[t, "v"], …]``."""
+"""One series of a Prometheus answer: ``{"metric": {…}, "value": [t, "v"]}`` or ``"values": [[t, "v"]…]``."""
 
 
 class MetricSource(Protocol):

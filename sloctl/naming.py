@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 
-from sloctl.model import BurnWindow, Slo
+from sloctl.model import TILE, BurnWindow, CounterSli, Slo
 
 SLO_ID = "slo_id"
 SLO_SET = "slo_set"
 SLO = "slo"
+SCOPE = "slo_scope"
 SERVICE = "service"
 NAMESPACE = "namespace"
 IDENTITY = (NAMESPACE, SERVICE)
@@ -28,6 +29,13 @@ PERIOD_TOTAL = "slo:period_total_events:sum"
 PERIOD_BAD = "slo:period_bad_events:sum"
 REMAINING = "slo:error_budget_remaining:ratio"
 
+FAMILY_LABELS = {
+    "requests": ("reporter", "request_protocol", "response_code", "grpc_response_status"),
+    "gateway_requests": ("reporter", "request_protocol", "response_code", "grpc_response_status"),
+    "request_duration": ("reporter", "le"),
+}
+"""Families of raw counters, and the labels that their recorded events keep besides the service's."""
+
 RESERVED_LABELS = frozenset(
     {
         SLO_ID,
@@ -41,7 +49,17 @@ RESERVED_LABELS = frozenset(
         "short_window",
         "alertname",
     }
-    | {"job", "instance", "pod", "le", "__name__"}
+    | {
+        "job",
+        "instance",
+        "pod",
+        "le",
+        "reporter",
+        "request_protocol",
+        "response_code",
+        "grpc_response_status",
+    }
+    | {"__name__"}
 )
 """Labels that sloctl sets or joins on; a file may not set them."""
 
@@ -65,9 +83,26 @@ def burn_rate(window: int) -> str:
     return f"slo:burn_rate:{duration(window)}"
 
 
+def family(sli: CounterSli) -> str:
+    """Which family of raw counters an SLI reads: a key of :data:`FAMILY_LABELS`."""
+    if sli.service_label == "source_workload":
+        return "gateway_requests"
+    return "request_duration" if sli.good else "requests"
+
+
+def base_metric(family: str, step: int) -> str:
+    """The recorded events of a family per service and grid step (60 or 300 seconds)."""
+    return f"service:{family}:increase{'1m' if step == TILE else '5m'}"
+
+
 def alert(window: BurnWindow) -> str:
-    """The name of the alert of one policy line."""
-    return f"SLOBudgetBurn{window.severity.title()}{duration(window.long).title()}"
+    """What the alert of one policy line is called in every SLO: ``BudgetBurnPage1h``."""
+    return f"BudgetBurn{window.severity.title()}{duration(window.long)}"
+
+
+def alert_name(slo: Slo, window: BurnWindow) -> str:
+    """The alert of one policy line of an SLO: ``AvailabilityBudgetBurnPage1h``."""
+    return "".join(part.title() for part in slo.name.split("-")) + alert(window)
 
 
 def slug(text: str) -> str:
@@ -86,9 +121,8 @@ def rule_file(set_name: str, namespace: str, service: str) -> str:
 
 
 def group(slo: Slo, kind: str) -> str:
-    """A rule group's name, unique in the set."""
-    parts = (slo.set_name, slo.namespace, "all" if slo.wildcard else slo.service, slo.name, kind)
-    return "-".join(part for part in parts if part)
+    """A rule group's name, unique in the set: one of a kind for each scope."""
+    return f"{slo.scope}:{kind}"
 
 
 def dashboard_uid(set_name: str, dashboard: str) -> str:

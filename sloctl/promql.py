@@ -1,4 +1,4 @@
-"""Every PromQL expression that sloctl writes, built once: rules, dashboards and jobs all call this module.
+"""Every PromQL expression that sloctl writes, built once for rules, dashboards and jobs alike.
 
 It must not know where an expression goes. Windows are seconds.
 
@@ -84,8 +84,8 @@ def selector(metric: str, matchers: Iterable[Matcher]) -> str:
 def milliseconds(seconds: int) -> str:
     """``seconds`` less one millisecond, as a PromQL range.
 
-    Samples of a grid of step ``s`` within ``n·s`` seconds less a millisecond are exactly ``n``, whether a range
-    includes its left end (Prometheus 2) or not (Prometheus 3).
+    Samples of a grid of step ``s`` within ``n·s`` seconds less a millisecond are exactly ``n``, whether a
+    range includes its left end (Prometheus 2) or not (Prometheus 3).
     """
     return f"{seconds * 1000 - 1}ms"
 
@@ -122,17 +122,20 @@ def indent(text: str, spaces: int = 2) -> str:
     return "\n".join(pad + line for line in text.split("\n"))
 
 
-def scope(slo: Slo, sli: CounterSli) -> tuple[Matcher, ...]:
+def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
     """Matchers that keep the series of the SLO's service, or of its namespace less the overridden services."""
     matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
     if not slo.wildcard:
         matchers.append(Matcher(sli.service_label, "=", slo.service))
-    elif len(slo.overridden) == 1:
-        matchers.append(Matcher(sli.service_label, "!=", slo.overridden[0]))
-    elif slo.overridden:
-        pattern = "|".join(regex_quote(name) for name in slo.overridden)
-        matchers.append(Matcher(sli.service_label, "!~", pattern))
+    elif overridden:
+        matchers += _without(sli.service_label, slo.overridden)
     return tuple(matchers)
+
+
+def _without(label: str, names: Sequence[str]) -> list[Matcher]:
+    if len(names) <= 1:
+        return [Matcher(label, "!=", name) for name in names]
+    return [Matcher(label, "!~", "|".join(regex_quote(name) for name in names))]
 
 
 def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
@@ -140,23 +143,67 @@ def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
     return selector(part.metric, (*part.matchers, *scope(slo, sli), *mesh.matchers))
 
 
-def _identify(slo: Slo, sli: CounterSli, per_series: str, *, operator: str = "sum", keep: str = "") -> str:
-    """Aggregate per-series values to one per service, with the labels ``namespace`` and ``service``."""
-    extra = f", {keep}" if keep else ""
+def _identified(
+    slo: Slo, sli: CounterSli, per_series: str, keep: Sequence[str] = (), operator: str = "sum"
+) -> str:
+    """Aggregate per-series values to one per service (and per value of the labels ``keep``).
+
+    A wildcard's result has the labels ``namespace`` and ``service``; a named service's gets them from its rule.
+    """
     if not slo.wildcard:
-        by = f" by ({keep})" if keep else ""
-        return f"{operator}{by} (\n{indent(per_series)}\n)"
-    inner = f"{operator} by ({sli.namespace_label}, {sli.service_label}{extra}) (\n{indent(per_series)}\n)"
+        by = f"by ({', '.join(keep)}) " if keep else ""
+        return f"{operator} {by}(\n{indent(per_series)}\n)"
+    raw = ", ".join((sli.namespace_label, sli.service_label, *keep))
+    text = f"{operator} by ({raw}) (\n{indent(per_series)}\n)"
     for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label)):
-        inner = f'label_replace(\n{indent(inner)},\n  "{label}", "$1", "{source}", "(.*)"\n)'
-    return f"sum by ({naming.NAMESPACE}, {naming.SERVICE}{extra}) (\n{indent(inner)}\n)"
+        text = f'label_replace(\n{indent(text)},\n  "{label}", "$1", "{source}", "(.*)"\n)'
+    return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) (\n{indent(text)}\n)"
 
 
-def _counted(slo: Slo, sli: CounterSli, parts: Sequence[Selector], window: int, mesh: Mesh) -> str:
-    per_series = "\nor\n".join(
-        increments(full_selector(slo, sli, part, mesh), window, mesh) for part in parts
+def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
+    """The families of raw counters that some SLOs of one scope read, with the SLOs that read them."""
+    families: dict[str, list[Slo]] = {}
+    for slo in slos:
+        if isinstance(slo.sli, CounterSli):
+            families.setdefault(naming.family(slo.sli), []).append(slo)
+    return families
+
+
+def base_rule(family: Sequence[Slo], mesh: Mesh, window: int) -> str:
+    """Events of one family of counters per service, in the detail that its SLOs tell apart.
+
+    Raw series are read here and nowhere else: once per scope and step, whatever the number of SLOs.
+    """
+    sli = _counter(family[0])
+    parts = [part for member in family for part in _parts(_counter(member))]
+    kept = [
+        matcher
+        for label in ("reporter", "le")
+        if (matcher := _any_of(label, [m for part in parts for m in part.matchers if m.label == label]))
+    ]
+    where = scope(family[0], sli, overridden=False)
+    series = selector(parts[0].metric, (*kept, *where, *mesh.matchers))
+    return _identified(
+        family[0], sli, increments(series, window, mesh), naming.FAMILY_LABELS[naming.family(sli)]
     )
-    return _identify(slo, sli, per_series)
+
+
+def _any_of(label: str, matchers: Sequence[Matcher]) -> Matcher | None:
+    """One matcher for what any of some positive matchers of a label accepts."""
+    if len({(m.op, m.value) for m in matchers}) <= 1:
+        return matchers[0] if matchers else None
+    patterns = {regex_quote(m.value) if m.op == "=" else m.value for m in matchers}
+    return Matcher(label, "=~", "|".join(sorted(patterns)))
+
+
+def _counter(slo: Slo) -> CounterSli:
+    assert isinstance(slo.sli, CounterSli)
+    return slo.sli
+
+
+def _parts(sli: CounterSli) -> tuple[Selector, ...]:
+    other = (*sli.other_side.total, *sli.other_side.bad, *sli.other_side.good) if sli.other_side else ()
+    return (*sli.total, *sli.bad, *sli.good, *other)
 
 
 _RANGE_CALL = re.compile(
@@ -184,10 +231,10 @@ def user_expression(expr: str, window: int, mesh: Mesh) -> str:
 
 
 def events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
-    """Expressions for the events of the last ``window`` seconds: ``total`` and either ``bad`` or ``good``.
+    """Raw expressions for the events of the last ``window`` seconds: ``total`` and either ``bad`` or ``good``.
 
-    A named service's result has no labels, a wildcard's has ``namespace`` and ``service``. Bad or good events
-    may be missing where none happened yet.
+    A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
+    events may be missing where none happened yet.
     """
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
@@ -195,9 +242,15 @@ def events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> di
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")
-    parts = {"total": sli.total, "bad": sli.bad, "good": sli.good}
+    kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
     return {
-        kind: _counted(slo, sli, selectors, window, mesh) for kind, selectors in parts.items() if selectors
+        kind: _identified(
+            slo,
+            sli,
+            "\nor\n".join(increments(full_selector(slo, sli, part, mesh), window, mesh) for part in parts),
+        )
+        for kind, parts in kinds.items()
+        if parts
     }
 
 
@@ -206,23 +259,44 @@ def recorded(metric: str, slo: Slo) -> str:
     return selector(metric, (Matcher(naming.SLO_ID, "=", slo.id),))
 
 
+def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], window: int) -> str:
+    metric = naming.base_metric(naming.family(sli), window)
+    where = [Matcher(naming.SCOPE, "=", slo.scope)]
+    if slo.wildcard:
+        where += _without(naming.SERVICE, slo.overridden)
+    series = "\nor\n".join(selector(metric, (*where, *part.matchers)) for part in parts)
+    by = f"sum by ({', '.join(naming.IDENTITY)})"
+    return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
+
+
+def recorded_events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
+    """As :func:`events`, but over the series that :func:`base_rule` recorded (raw for a user's expressions)."""
+    if not isinstance(slo.sli, CounterSli):
+        return events(slo, mesh, window)
+    sli = slo.sli.other_side if other_side else slo.sli
+    if sli is None:
+        raise ValueError(f"{slo.id} has one side only")
+    kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
+    return {kind: _recorded_events(slo, sli, parts, window) for kind, parts in kinds.items() if parts}
+
+
 def _join(slo: Slo) -> str:
-    return f"on ({', '.join(naming.IDENTITY)})" if slo.wildcard else "on ()"
+    return f"on ({', '.join(naming.IDENTITY)})" if isinstance(slo.sli, CounterSli) else "on ()"
 
 
 def total_rule(slo: Slo, mesh: Mesh, window: int) -> str:
     """What is recorded as the total events of a grid step."""
-    return events(slo, mesh, window)["total"]
+    return recorded_events(slo, mesh, window)["total"]
 
 
-def bad_rule(slo: Slo, mesh: Mesh, window: int, total: str) -> str:
-    """What is recorded as the bad events of a grid step; ``total`` is the series recorded just before it.
+def bad_rule(slo: Slo, mesh: Mesh, window: int) -> str:
+    """What is recorded as the bad events of a grid step, just after the total events.
 
     No bad series is no bad event as long as there is a total. No good series next to a total is different: the
     histogram lacks the bound, so nothing is known and nothing is recorded.
     """
-    parts = events(slo, mesh, window)
-    series = recorded(total, slo)
+    parts = recorded_events(slo, mesh, window)
+    series = recorded(naming.TOTAL_TILE if window == TILE else naming.TOTAL_GRID, slo)
     if "bad" in parts:
         return f"{parts['bad']}\nor {_join(slo)}\n  0 * {series}"
     return f"clamp_min(\n  {series}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
@@ -231,21 +305,22 @@ def bad_rule(slo: Slo, mesh: Mesh, window: int, total: str) -> str:
 def gap_rule(slo: Slo, mesh: Mesh) -> str:
     """Seconds of the last grid step in which the SLO's targets could not be scraped (mean over the targets).
 
-    Counts targets that had a series of the SLI within the hour before. 0 … 300; missing where there is no SLI.
+    Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI.
     """
-    if isinstance(slo.sli, CounterSli):
-        parts = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
-    else:
-        parts = [call[1] for call in range_calls(slo.sli.total)[0]]
     on = ", ".join(mesh.target_labels)
-    seen = " or ".join(f"last_over_time({part}[1h])" for part in parts)
     up = selector("up", mesh.matchers)
-    failed = f"(1 - max by ({on}) (avg_over_time({up}[{naming.duration(GRID)}])))"
-    if isinstance(slo.sli, CounterSli) and slo.wildcard:
-        labels = f"{slo.sli.namespace_label}, {slo.sli.service_label}, {on}"
-        per_target = f"group by ({labels}) ({seen})\n* on ({on}) group_left ()\n  {failed}"
-        return f"{GRID} * {_identify(slo, slo.sli, per_target, operator='avg')}"
-    return f"{GRID} * avg (\n  group by ({on}) ({seen})\n* on ({on}) group_left ()\n  {failed}\n)"
+    failed = (
+        f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{naming.duration(GRID)}])))"
+    )
+    if not isinstance(slo.sli, CounterSli):
+        seen = " or ".join(f"last_over_time({call[1]}[1h])" for call in range_calls(slo.sli.total)[0])
+        return f"{GRID} * avg (\n  group by ({on}) ({seen})\n{failed}\n)"
+    sli = slo.sli
+    seen = " or ".join(f"last_over_time({full_selector(slo, sli, part, mesh)}[1h])" for part in sli.total)
+    labels = f"{sli.namespace_label}, {sli.service_label}, {on}" if slo.wildcard else on
+    return (
+        f"{GRID} * {_identified(slo, sli, f'group by ({labels}) ({seen}){chr(10)}{failed}', operator='avg')}"
+    )
 
 
 def windowed(metric: str, slo: Slo, window: int) -> str:
@@ -267,7 +342,7 @@ def tile_metrics(window: int) -> tuple[str, str]:
 
 
 def burn_rate_rule(slo: Slo, window: int) -> str:
-    """Burn rate over a window: its ratio of bad to total events, divided by the budget; missing without events."""
+    """Burn rate over a window: bad over total events, divided by the budget; missing without events."""
     bad, total = tile_metrics(window)
     return f"{windowed(bad, slo, window)}\n/\n  ({windowed(total, slo, window)} > 0)\n/ {number(slo.budget)}"
 

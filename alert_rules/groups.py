@@ -1,0 +1,49 @@
+"""What a rule file consists of, as data; :mod:`alert_rules.manifest` writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sloctl.model import BurnWindow, Slo
+
+Labels = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRule:
+    """One recorded series."""
+
+    record: str
+    expr: str
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """One alert; ``slo`` and ``window`` say what it was made from."""
+
+    alert: str
+    expr: str
+    for_: int
+    labels: Labels
+    annotations: Labels
+    slo: Slo
+    window: BurnWindow
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroup:
+    """Rules that Prometheus evaluates in this order, every ``interval`` seconds, at one instant."""
+
+    name: str
+    interval: int
+    rules: tuple[RecordingRule | AlertRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """The rules of one scope: the SLOs of one service, or of all services of a namespace."""
+
+    stem: str
+    slos: tuple[Slo, ...]
+    groups: tuple[RuleGroup, ...]
