@@ -1,0 +1,72 @@
+"""Reads, checks and builds: the steps from paths to a set of SLOs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from sloctl.errors import InvalidFile
+from sloctl.model import Problem, SloSet
+from sloctl.spec import files, tree
+from sloctl.spec.build import build, is_empty
+from sloctl.spec.reader import Reader
+from sloctl.spec.shapes import Block
+from sloctl.spec.syntax import problem_at
+from sloctl.spec.tables import FILE
+
+
+def load(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> SloSet:
+    """The SLOs of some files and folders; ``Path("-")`` reads ``stdin``. Warnings ride in ``SloSet.warnings``.
+
+    Raises ``InvalidFile`` with every problem, and ``UsageError`` if a path cannot be read.
+    """
+    slo_set, problems = check(paths, stdin=stdin)
+    if slo_set is None:
+        raise InvalidFile(problems)
+    return slo_set
+
+
+def check(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[SloSet | None, list[Problem]]:
+    """The SLOs (None if there are errors) and all problems, sorted by place.
+
+    Raises ``UsageError`` if a path cannot be read.
+    """
+    reader = Reader()
+    documents: list[Block] = []
+    complete = True
+    for source in files.read(paths, stdin):
+        blocks = _documents(source, reader)
+        complete = complete and blocks is not None
+        documents += blocks or []
+    slo_set = build(documents, reader, complete=complete) if documents else None
+    problems = _sorted(reader.problems)
+    if slo_set is not None:
+        slo_set = replace(slo_set, warnings=tuple(problems))
+    return slo_set, problems
+
+
+def _documents(source: files.Source, reader: Reader) -> list[Block] | None:
+    text = files.decode(source)
+    if isinstance(text, Problem):
+        reader.problems.append(text)
+        return None
+    roots = tree.parse(text, source.name, reader.problems)
+    if roots is None:
+        return None
+    roots = [root for root in roots if not is_empty(root)]
+    if not roots:
+        hint = "'sloctl init' writes a first one"
+        reader.problems.append(problem_at(source.name, 1, 1, "empty-file", "the file is empty", hint))
+        return None
+    blocks = [FILE.read(root, "", reader) for root in roots]
+    return [block for block in blocks if block is not None] if None not in blocks else None
+
+
+def _sorted(problems: Sequence[Problem]) -> list[Problem]:
+    """By place; what an alias repeats is said once."""
+    seen: dict[tuple[object, ...], Problem] = {}
+    for problem in problems:
+        seen.setdefault((problem.position, problem.code, problem.message), problem)
+    return sorted(seen.values(), key=lambda problem: (problem.position, problem.severity, problem.field))

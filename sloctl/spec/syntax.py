@@ -1,0 +1,94 @@
+"""What PyYAML says about text that is not YAML, in the words of someone who wrote an SLO file."""
+
+from __future__ import annotations
+
+import re
+
+from yaml.error import MarkedYAMLError
+
+from sloctl.model import Position, Problem
+
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdff\ufdf0-\ufffd\U00010000-\U0010ffff]")
+
+_QUOTE = "put values that contain ': ' in quotes, and check the indentation"
+_STAR = ("a plain value cannot start with '*' or '&'", 'put it in quotes: "*"')
+_BRACKET = (
+    "a bracket or brace is not closed, or a ',' is missing",
+    "close it, or put text with brackets in quotes",
+)
+
+# A part of what the parser says: our words and a hint.
+_MESSAGES: dict[str, tuple[str, str]] = {
+    "cannot start any token": (
+        "this character cannot start a value",
+        "put the value in quotes; indent with spaces, not tabs",
+    ),
+    "expected alphabetic or numeric character": _STAR,
+    "mapping values are not allowed": ("a ':' stands where no key can be", _QUOTE),
+    "sequence entries are not allowed": (
+        "a list cannot start here",
+        "put its first '- …' on a line of its own",
+    ),
+    "could not find expected ':'": ("this key has no ':'", "write 'key: value', and check the quotes above"),
+    "unexpected end of stream": ("this quotation mark is not closed before the end of the file", "close it"),
+    "unexpected document indicator": (
+        "this quotation mark is not closed before the next document",
+        "close it",
+    ),
+    "unknown escape character": (
+        "unknown escape in double quotes",
+        "use single quotes to mean the backslash",
+    ),
+    "invalid Unicode character": ("this escape is no character", "use single quotes to mean the backslash"),
+    "expected key": (
+        "a key was expected here",
+        "check the indentation, and the brackets and quotes before it",
+    ),
+    "expected '-' indicator": ("a list item ('- …') was expected here", "check the indentation"),
+    "expected <block end>": ("this does not fit what is above it", "check the indentation"),
+    "expected ',' or": _BRACKET,
+    "expected node content": (_BRACKET[0], _BRACKET[1]),
+    "<document start>": ("a new document starts with '---'", "remove the '...', or write '---' after it"),
+}
+_AT_ITS_START = ("while scanning a quoted scalar", "while scanning an alias", "while scanning an anchor")
+
+
+def problem_at(file: str, line: int, column: int, code: str, message: str, hint: str = "") -> Problem:
+    """An error at a place, outside of any known field."""
+    return Problem(Position(file, line, column), "error", code, "", message, hint)
+
+
+def syntax_problem(error: Exception, file: str, text: str) -> Problem:
+    """A YAML error as a problem at its mark. Never quotes the text: it might be a secret."""
+    line, column, said = 1, 1, "not YAML"
+    if isinstance(error, MarkedYAMLError):
+        said = error.problem or said
+        at_start = error.context in _AT_ITS_START
+        mark = (at_start and error.context_mark) or error.problem_mark or error.context_mark
+        if mark is not None:
+            line, column = mark.line + 1, mark.column + 1
+            lines = text.split("\n")
+            if line > len(lines):
+                line, column = len(lines), len(lines[-1]) + 1
+    for part, (message, hint) in _MESSAGES.items():
+        if part in said:
+            return problem_at(file, line, column, "yaml-syntax", message, hint)
+    said = re.sub(r",? (but )?(found|got|for) .*", "", said)
+    return problem_at(file, line, column, "yaml-syntax", f"not valid YAML: {said}")
+
+
+def forbidden_character(text: str, file: str) -> Problem | None:
+    """The first character that YAML does not allow in a file, if there is one."""
+    match = _CONTROL.search(text)
+    if match is None:
+        return None
+    line = text.count("\n", 0, match.start()) + 1
+    column = match.start() - (text.rfind("\n", 0, match.start()) + 1) + 1
+    return problem_at(
+        file,
+        line,
+        column,
+        "control-character",
+        f"control character U+{ord(match[0]):04X} in the text",
+        "remove it; inside double quotes it can be written as an escape",
+    )
