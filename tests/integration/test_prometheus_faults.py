@@ -7,6 +7,8 @@ import inspect
 import json
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -264,7 +266,7 @@ def test_a_slow_answer_is_cut_off_and_asked_for_once_more(behaviour: Behaviour) 
 
 
 def test_one_slow_answer_is_survived() -> None:
-    with FaultyServer(dripping(b"{"), OK) as server, source(server.url, timeout=0.3) as prometheus:
+    with FaultyServer(dripping(b"{"), OK) as server, source(server.url, timeout=1) as prometheus:
         assert prometheus.query("up", AT)
 
 
@@ -627,3 +629,33 @@ def test_every_exception_of_requests_has_a_meaning() -> None:
         failure = convert(raised)
         assert isinstance(failure, Failure)
         assert issubclass(failure.kind, BackendError)
+
+
+def test_a_proxy_is_used_and_its_password_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    with FaultyServer(OK, dripping(b"{")) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://me:hunter22@"))
+        monkeypatch.delenv("http_proxy", raising=False)
+        with source("http://prometheus.example.org:9090", timeout=1, retries=0) as prometheus:
+            assert prometheus.query("up", AT)
+            with pytest.raises(BackendTimeout):
+                prometheus.query("up", AT)
+        assert proxy.requests[0].headers["Host"] == "prometheus.example.org:9090"
+        assert "Authorization" not in proxy.requests[0].headers
+    with (
+        source("http://prometheus.example.org:9090", retries=0) as prometheus,
+        pytest.raises(
+            BackendUnavailable, match="no connection through the proxy: connection refused"
+        ) as caught,
+    ):
+        prometheus.query("up", AT)
+    assert "hunter22" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_the_adapter_imports_no_frames() -> None:
+    code = "import sys, sloctl.prometheus; print([m for m in ('pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        == "[]\n"
+    )
