@@ -67,7 +67,7 @@ def backfill(
     """
     program = promtool or find_program("promtool")
     into.mkdir(parents=True, exist_ok=True)
-    everything = [(_prefix(one.labels), one) for one in series if len(one.timestamps)]
+    everything = [(series_text(one.labels), one) for one in series if len(one.timestamps)]
     if not everything:
         return 0
     total = sum(len(one.timestamps) for _, one in everything)
@@ -95,7 +95,7 @@ def backfill(
 
 def write_series(path: Path, series: Iterable[Series]) -> int:
     """Write ``series`` as one OpenMetrics file; returns the number of samples."""
-    return _write(path, [(_prefix(one.labels), one) for one in series], -(2**62), 2**62)
+    return _write(path, [(series_text(one.labels), one) for one in series], -(2**62), 2**62)
 
 
 def _silent(share: float, text: str) -> None:
@@ -186,8 +186,11 @@ class _Stamps(dict[int, str]):
         return text
 
 
-def _prefix(labels: Mapping[str, str]) -> str:
-    """``name{label="value",…} ``, labels in order as Prometheus keeps them."""
+def series_text(labels: Mapping[str, str]) -> str:
+    """``name{label="value",…} ``, labels in order as Prometheus keeps them.
+
+    Raises ValueError for names that Prometheus does not allow.
+    """
     name = labels.get("__name__", "")
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a metric name: {name!r}")

@@ -95,7 +95,7 @@ def save(truth: Truth, path: Path) -> None:
 def load(path: Path) -> Truth:
     """Read what :func:`save` wrote; raises OSError, ValueError or KeyError if it is something else."""
     counts: dict[tuple[str, Side], dict[Kind, Counts]] = {}
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for name in arrays.files:
             if name.startswith("count/"):
                 _, service, side, kind = name.split("/")
