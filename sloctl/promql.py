@@ -15,7 +15,7 @@ sample in it, so that the increments of adjoining windows add up to the counter,
    say how much of the first value is new (a scrape gap, a Prometheus restart, a target added today).
 
 Every case is a lower bound of the true count; 1 to 3 are exact unless a counter restarts more than once in
-a window. Stale markers do not hide the sample before the window (a failed scrape writes them for every
+a window, or outgrows there what it held before it restarted. Stale markers do not hide the sample before the window (a failed scrape writes them for every
 series of its target), because range selectors pass over them.
 """
 
@@ -102,17 +102,18 @@ def _increments(series: str, w: str, reach: str, mesh: Mesh) -> str:
     now = f"last_over_time({series}[{w}])"
     before = f"last_over_time({series}[{naming.duration(LOOKBACK)}] offset {w})"
     peak = f"max_over_time({series}[{w}])"
+    least = f"min_over_time({series}[{w}])"
     on = ", ".join(mesh.target_labels)
     up = selector("up", mesh.matchers)
     return (
-        f"  ({now} - {before} >= 0 unless resets({series}[{w}]) > 0)\n"
+        f"  ({now} - ({before} <= {least}) unless resets({series}[{w}]) > 0)\n"
         f"or\n"
         f"  {now} + clamp_min({peak} - {before}, 0) * ({peak} > bool {now})\n"
         f"or\n"
         f"  ({now} and count_over_time({series}[{w}])\n"
         f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{reach}])))\n"
         f"or\n"
-        f"  {now} - min_over_time({series}[{w}])"
+        f"  {now} - {least}"
     )
 
 
@@ -259,12 +260,21 @@ def recorded(metric: str, slo: Slo) -> str:
     return selector(metric, (Matcher(naming.SLO_ID, "=", slo.id),))
 
 
+def _just_recorded(series: str) -> str:
+    """What a rule earlier in the group recorded at this very instant.
+
+    An instant selector would look back five minutes: after a restart, Prometheus has written no stale markers,
+    and the last events before it would be counted again for series that have none now.
+    """
+    return f"last_over_time({series}[1s])"
+
+
 def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], window: int) -> str:
     metric = naming.base_metric(naming.family(sli), window)
     where = [Matcher(naming.SCOPE, "=", slo.scope)]
     if slo.wildcard:
         where += _without(naming.SERVICE, slo.overridden)
-    series = "\nor\n".join(selector(metric, (*where, *part.matchers)) for part in parts)
+    series = "\nor\n".join(_just_recorded(selector(metric, (*where, *part.matchers))) for part in parts)
     by = f"sum by ({', '.join(naming.IDENTITY)})"
     return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
 
@@ -296,7 +306,7 @@ def bad_rule(slo: Slo, mesh: Mesh, window: int) -> str:
     histogram lacks the bound, so nothing is known and nothing is recorded.
     """
     parts = recorded_events(slo, mesh, window)
-    series = recorded(naming.TOTAL_TILE if window == TILE else naming.TOTAL_GRID, slo)
+    series = _just_recorded(recorded(naming.TOTAL_TILE if window == TILE else naming.TOTAL_GRID, slo))
     if "bad" in parts:
         return f"{parts['bad']}\nor {_join(slo)}\n  0 * {series}"
     return f"clamp_min(\n  {series}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
