@@ -15,8 +15,8 @@ sample in it, so that the increments of adjoining windows add up to the counter,
    say how much of the first value is new (a scrape gap, a Prometheus restart, a target added today).
 
 Every case is a lower bound of the true count; 1 to 3 are exact unless a counter restarts more than once in
-a window, or outgrows there what it held before it restarted. Stale markers do not hide the sample before the window (a failed scrape writes them for every
-series of its target), because range selectors pass over them.
+a window, or outgrows there what it held before it restarted. Stale markers do not hide the sample before the
+window (a failed scrape writes them for every series of its target), because range selectors pass over them.
 """
 
 from __future__ import annotations
