@@ -1,4 +1,4 @@
-"""Writes YAML and JSON texts: deterministic, readable, and safe for any string.
+"""Writes YAML texts: deterministic, readable, and safe for any string.
 
 Only mappings, lists, strings, integers and booleans are written. A string is plain only where no YAML 1.1 or
 1.2 reader can take it for something else; texts of several lines are literal blocks; everything else is
@@ -9,66 +9,84 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 Node = str | int | bool | Mapping[str, "Node"] | Sequence["Node"]
 
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9]+(?:[a-z]+[0-9]*)+")
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9]+[a-z][a-z0-9]*")
 _AMBIGUOUS = re.compile(
     r"(?i)y|n|yes|no|on|off|true|false|null|none|~|nan|\.?inf|[0-9]+e[0-9]+|0[xob].*|[0-9._:-]+"
 )
-_BLOCK_UNSAFE = re.compile(
-    r"[^\n\x20-\x7e\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]|[ \t]\n|[ \t]\Z"
+# What is written as it is: what a person can see. A list of its own, because str.isprintable() depends on the
+# version of Python. Left out: controls, odd spaces, other line separators, zero-width and bidirectional marks.
+_VISIBLE = (
+    r"\x20-\x7e\xa1-\xac\xae-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff\u3001-\ud7ff"
+    r"\uf900-\ufdcf\ufdf0-\ufefe\uff01-\uffee\ufffc\ufffd\U00010000-\U0001fffd\U00020000-\U0003fffd"
 )
+_HIDDEN = re.compile(f"[^{_VISIBLE}]")
+_BLOCK_UNSAFE = re.compile(f"[^\\n{_VISIBLE}]")
+_ESCAPED = re.compile(f'["\\\\]|[^{_VISIBLE}]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+_LONGEST_KEY = 500
+"""A reader looks for the colon behind a key within 1,024 characters only (YAML 1.2.2, section 7.4)."""
 
 
-def _quoted(text: str) -> str:
-    out = []
-    for char in text:
-        if char in _ESCAPES:
-            out.append(_ESCAPES[char])
-        elif char.isprintable():
-            out.append(char)
-        elif 0xD800 <= ord(char) <= 0xDFFF:
-            out.append("\\ufffd")
-        else:
-            code = ord(char)
-            out.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-    return '"' + "".join(out) + '"'
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    code = ord(char)
+    if 0xD800 <= code <= 0xDFFF:
+        return "\\ufffd"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _text(value: str) -> str:
+    if _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
+        return value
+    return f'"{_ESCAPED.sub(_escape, value)}"'
+
+
+_known_text = lru_cache(maxsize=4096)(_text)
+"""For keys and short values, of which a file repeats a few a thousand times."""
 
 
 def scalar(value: str | int) -> str:
     """One scalar on one line."""
+    if isinstance(value, str):
+        return _known_text(value) if len(value) < 60 else _text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
-        return value
-    return _quoted(value)
+    return str(value)
 
 
 def _is_block(text: str) -> bool:
     return (
-        "\n" in text and text[0] not in " \n\t" and not text.endswith("\n") and not _BLOCK_UNSAFE.search(text)
+        "\n" in text
+        and text[0] not in " \n"
+        and text[-1] not in " \n"
+        and " \n" not in text
+        and not _BLOCK_UNSAFE.search(text)
     )
 
 
 def _write(out: list[str], value: Node, pad: str, lead: str) -> None:
     """Append ``value``; ``lead`` is what its first line starts with (a key and colon, or a dash)."""
     if isinstance(value, str):
-        if _is_block(value):
+        if not _is_block(value):
+            out.append(f"{lead} {scalar(value)}")
+        elif "\n\n" in value:
             out.append(f"{lead} |-")
             out.extend(f"{pad}{line}" if line else "" for line in value.split("\n"))
         else:
-            out.append(f"{lead} {scalar(value)}")
+            indented = value.replace("\n", f"\n{pad}")
+            out.append(f"{lead} |-\n{pad}{indented}")
     elif isinstance(value, int):
         out.append(f"{lead} {scalar(value)}")
     elif isinstance(value, Mapping):
         if not value:
             out.append(f"{lead} {{}}")
-            return
-        if lead.endswith("-"):  # the first key stands beside the dash
+        elif lead.endswith("-"):  # the first key stands beside the dash
             start = len(out)
             _mapping(out, value, pad)
             out[start] = f"{lead} {out[start][len(pad) :]}"
@@ -80,16 +98,22 @@ def _write(out: list[str], value: Node, pad: str, lead: str) -> None:
     else:
         out.append(lead)
         for item in value:
-            _write(out, item, pad + "  ", pad + "-")
+            _write(out, item, f"{pad}  ", f"{pad}-")
 
 
 def _mapping(out: list[str], value: Mapping[str, Node], pad: str) -> None:
+    inner = f"{pad}  "
     for key, item in value.items():
-        _write(out, item, pad + "  ", f"{pad}{scalar(key)}:")
+        name = scalar(key)
+        lead = f"{pad}{name}:" if len(name) <= _LONGEST_KEY else f"{pad}? {name}\n{pad}:"
+        _write(out, item, inner, lead)
 
 
 def yaml(document: Mapping[str, Node], *, comment: str = "") -> str:
     """A YAML document; ``comment`` goes before it, each line behind ``#``."""
-    out = [f"# {line}".rstrip() for line in comment.split("\n")] if comment else []
-    _mapping(out, document, "")
+    out = [f"# {_HIDDEN.sub(' ', line)}".rstrip() for line in comment.split("\n")] if comment else []
+    if document:
+        _mapping(out, document, "")
+    else:
+        out.append("{}")
     return "\n".join(out) + "\n"
