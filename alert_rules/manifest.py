@@ -78,15 +78,16 @@ def operator(slo_set: SloSet, file: RuleFile) -> str:
 def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
     """Paths below the output folder and contents of all rule files and their unit tests.
 
-    promtool cannot read PrometheusRule objects, so with ``operator`` the same groups are also written in the
-    plain form under ``alert_rules/promtool/``, next to the tests that read them.
+    The tests stand in a folder of their own, so that ``rule_files: [alert_rules/*.yaml]`` loads rules only. promtool
+    cannot read PrometheusRule objects: with ``operator`` the same groups also stand beside the tests, in plain form.
     """
     for file in rule_files(slo_set):
         plain = prometheus(file)
         if form == "operator":
             yield f"alert_rules/{file.stem}.yaml", operator(slo_set, file)
-            folder = "alert_rules/promtool"
+            yield f"alert_rules/tests/{file.stem}.yaml", plain
+            tested = f"{file.stem}.yaml"
         else:
-            folder = "alert_rules"
-        yield f"{folder}/{file.stem}.yaml", plain
-        yield f"{folder}/{file.stem}_test.yaml", unit_tests.render_tests(slo_set, file)
+            yield f"alert_rules/{file.stem}.yaml", plain
+            tested = f"../{file.stem}.yaml"
+        yield f"alert_rules/tests/{file.stem}_test.yaml", unit_tests.render_tests(slo_set, file, tested)

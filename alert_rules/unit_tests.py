@@ -238,8 +238,8 @@ def _alert_tests(slo_set: SloSet, rule: AlertRule) -> Iterator[dict[str, render.
         )
 
 
-def render_tests(slo_set: SloSet, file: RuleFile) -> str:
-    """The promtool test file of a rule file."""
+def render_tests(slo_set: SloSet, file: RuleFile, tested: str) -> str:
+    """The promtool test file of a rule file, which stands at the relative path ``tested``."""
     tests: list[render.Node] = []
     unproved = []
     for group in file.groups:
@@ -256,7 +256,7 @@ def render_tests(slo_set: SloSet, file: RuleFile) -> str:
         )
     return render.yaml(
         {
-            "rule_files": [f"{file.stem}.yaml"],
+            "rule_files": [tested],
             "evaluation_interval": "1m",
             "group_eval_order": [group.name for group in file.groups],
             "tests": tests,

@@ -191,6 +191,11 @@ class Slo:
         return self.service == "*"
 
     @property
+    def counts_good(self) -> bool:
+        """Whether the SLI counts good events, and bad ones are the rest."""
+        return bool(self.sli.good)
+
+    @property
     def id(self) -> str:
         """Identifies the definition in every recorded series (label ``slo_id``)."""
         return f"{self.set_name}:{self.namespace}/{self.service}/{self.name}"

@@ -66,8 +66,11 @@ RESERVED_LABELS = frozenset(
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
-def duration(seconds: int) -> str:
-    """A Prometheus duration as a person writes it: 3600 → ``1h``, 5400 → ``1h30m``, 30 days → ``30d``."""
+def duration(seconds: float) -> str:
+    """A Prometheus duration as a person writes it: 3600 → ``1h``, 5400 → ``1h30m``, 12.5 → ``12500ms``."""
+    if seconds != int(seconds):
+        return f"{round(seconds * 1000)}ms"
+    seconds = int(seconds)
     if seconds == 0:
         return "0s"
     parts = []

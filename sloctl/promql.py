@@ -44,6 +44,8 @@ Labels = Sequence[tuple[str, str]]
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+SEEN = "1h:5m"
+"""How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
 _OPS = frozenset({"=", "!=", "=~", "!~"})
 
 
@@ -90,7 +92,7 @@ def milliseconds(seconds: int) -> str:
     return f"{seconds * 1000 - 1}ms"
 
 
-def increments(series: str, window: int, mesh: Mesh) -> str:
+def increments(series: str, window: float, mesh: Mesh) -> str:
     """Events that each matching counter counted in the last ``window`` seconds (see the module's text).
 
     ``series`` is a selector; the result has its labels, without the metric's name.
@@ -105,15 +107,21 @@ def _increments(series: str, w: str, reach: str, mesh: Mesh) -> str:
     least = f"min_over_time({series}[{w}])"
     on = ", ".join(mesh.target_labels)
     up = selector("up", mesh.matchers)
+    reset = f"(resets({series}[{w}]) > 0)"
+    # The rare cases start from sets that are empty as a rule, at which Prometheus stops at once: only five of the
+    # operators ever see all series.
     return (
-        f"  ({now} - ({before} <= {least}) unless resets({series}[{w}]) > 0)\n"
+        f"  ({now} - ({before} <= {least}) unless {reset})\n"
         f"or\n"
-        f"  {now} + clamp_min({peak} - {before}, 0) * ({peak} > bool {now})\n"
+        f"  (({now} and ({before} > {least})) unless {reset})\n"
         f"or\n"
-        f"  ({now} and count_over_time({series}[{w}])\n"
+        f"  ({now} and {reset})\n"
+        f"  + clamp_min(({peak} and {reset}) - {before}, 0) * (({peak} and {reset}) > bool {now})\n"
+        f"or\n"
+        f"  ({now} and (count_over_time({series}[{w}]) unless {before})\n"
         f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{reach}])))\n"
         f"or\n"
-        f"  {now} - {least}"
+        f"  {now} - ({least} unless {before})"
     )
 
 
@@ -223,7 +231,7 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
-def user_expression(expr: str, window: int, mesh: Mesh) -> str:
+def user_expression(expr: str, window: float, mesh: Mesh) -> str:
     """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts."""
     text = _RANGE_CALL.sub(
         lambda match: f"(\n{indent(increments(match[2].strip(), window, mesh))}\n)", expr.strip()
@@ -231,7 +239,7 @@ def user_expression(expr: str, window: int, mesh: Mesh) -> str:
     return f"sum (\n{indent(text)}\n)"
 
 
-def events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
+def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> dict[str, str]:
     """Raw expressions for the events of the last ``window`` seconds: ``total`` and either ``bad`` or ``good``.
 
     A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
@@ -253,6 +261,62 @@ def events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> di
         for kind, parts in kinds.items()
         if parts
     }
+
+
+def labelled(expr: str, label: str, value: str) -> str:
+    """``expr`` with one more label on every series."""
+    return f'label_replace(\n{indent(expr)},\n  "{label}", {quote(value.replace("$", "$$"))}, "", ""\n)'
+
+
+def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:
+    """Queries of at most about ``limit`` characters that together have the series of all ``exprs``."""
+    queries: list[str] = []
+    for expr in exprs:
+        if queries and len(queries[-1]) + len(expr) < limit:
+            queries[-1] += f"\nor\n{expr}"
+        else:
+            queries.append(expr)
+    return queries
+
+
+def of_set(metric: str, set_name: str, window: int, *, offset: int = 0, operator: str = "sum") -> str:
+    """A recorded metric summed over a window (seconds) for every SLO of a set, by SLO and service."""
+    series = selector(metric, (Matcher(naming.SLO_SET, "=", set_name),))
+    shift = f" offset {naming.duration(offset)}" if offset else ""
+    by = ", ".join((naming.SLO_ID, *naming.IDENTITY))
+    return f"{operator} by ({by}) ({operator}_over_time({series}[{milliseconds(window)}]{shift}))"
+
+
+def last_instant(set_name: str) -> str:
+    """Unix time of the last budget-grid instant of every SLO of a set."""
+    series = selector(naming.TOTAL_GRID, (Matcher(naming.SLO_SET, "=", set_name),))
+    late = f"max_over_time(timestamp({series})[{naming.duration(2 * GRID + TILE)}:{naming.duration(TILE)}])"
+    return f"max by ({naming.SLO_ID}) (timestamp({series}) or {late})"
+
+
+def firing(set_name: str) -> str:
+    """The alerts of a set that fire."""
+    matchers = (Matcher("alertstate", "=", "firing"), Matcher(naming.SLO_SET, "=", set_name))
+    return selector("ALERTS", matchers)
+
+
+def evaluated(slos: Sequence[Slo]) -> str:
+    """Something if Prometheus evaluated the rules of some SLOs with a policy in the last minutes, else nothing."""
+    windows = sorted({line.short for slo in slos if slo.policy for line in slo.policy.windows})
+    matcher = (Matcher(naming.SLO_SET, "=", slos[0].set_name),)
+    return " or ".join(f"count({selector(naming.burn_rate(window), matcher)})" for window in windows)
+
+
+def base_of_set(set_name: str, family: str, parts: Sequence[Selector], window: int) -> str:
+    """Recorded base events of a set over a window (seconds), by scope and service."""
+    metric = naming.base_metric(family, GRID)
+    by = ", ".join((naming.SCOPE, *naming.IDENTITY))
+    series = " or ".join(
+        f"sum_over_time({selector(metric, (Matcher(naming.SLO_SET, '=', set_name), *part.matchers))}"
+        f"[{milliseconds(window)}])"
+        for part in parts
+    )
+    return f"sum by ({by}) ({series})"
 
 
 def recorded(metric: str, slo: Slo) -> str:
@@ -323,10 +387,10 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
         f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{naming.duration(GRID)}])))"
     )
     if not isinstance(slo.sli, CounterSli):
-        seen = " or ".join(f"last_over_time({call[1]}[1h])" for call in range_calls(slo.sli.total)[0])
+        seen = " or ".join(f"last_over_time({call[1]}[{SEEN}])" for call in range_calls(slo.sli.total)[0])
         return f"{GRID} * avg (\n  group by ({on}) ({seen})\n{failed}\n)"
     sli = slo.sli
-    seen = " or ".join(f"last_over_time({full_selector(slo, sli, part, mesh)}[1h])" for part in sli.total)
+    seen = " or ".join(f"last_over_time({full_selector(slo, sli, part, mesh)}[{SEEN}])" for part in sli.total)
     labels = f"{sli.namespace_label}, {sli.service_label}, {on}" if slo.wildcard else on
     return (
         f"{GRID} * {_identified(slo, sli, f'group by ({labels}) ({seen}){chr(10)}{failed}', operator='avg')}"

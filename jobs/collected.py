@@ -1,0 +1,98 @@
+"""What a budget report needs to know of every SLO and service, whichever way it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import isnan
+from zoneinfo import ZoneInfo
+
+from sloctl import naming
+from sloctl.model import CalendarWindow, CounterSli, Series, Slo, SloSet
+from sloctl.report import Finding
+from sloctl.windows import POLICIES
+
+Key = tuple[str, str, str]
+"""(slo_id, namespace, service)."""
+
+Counts = tuple[float, float]
+"""(bad, total) events."""
+
+DEFAULT_WINDOWS = tuple(sorted({w for line in POLICIES["mesh"].windows for w in (line.long, line.short)}))
+
+
+@dataclass(slots=True)
+class Collected:
+    """Events of the period and of each burn window (seconds), and what is known of their quality."""
+
+    period: dict[Key, Counts] = field(default_factory=dict)
+    burn: dict[int, dict[Key, Counts]] = field(default_factory=dict)
+    gaps: dict[Key, float] = field(default_factory=dict)
+    peak: dict[Key, float] = field(default_factory=dict)
+    sides: dict[Key, tuple[Counts, Counts]] = field(default_factory=dict)
+    alerts: dict[Key, list[str]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def burn_windows(slo: Slo) -> tuple[int, ...]:
+    """The windows (seconds) over which an SLO's burn rate is reported, shortest first; always with one hour."""
+    if slo.policy is None:
+        return DEFAULT_WINDOWS
+    windows = {w for line in slo.policy.windows for w in (line.long, line.short)}
+    return tuple(sorted(windows | {3600}))
+
+
+def period_start(slo: Slo, at: datetime) -> datetime:
+    """When the SLO's window began: midnight of the first day of a calendar window, in its time zone."""
+    if not isinstance(slo.window, CalendarWindow):
+        return at - timedelta(seconds=slo.window.seconds)
+    local = at.astimezone(ZoneInfo(slo.window.timezone))
+    day = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    if slo.window.unit == "week":
+        start = day - timedelta(days=day.weekday())
+    else:
+        month = day.month if slo.window.unit == "month" else (day.month - 1) // 3 * 3 + 1
+        start = day.replace(month=month, day=1)
+    return start.astimezone(at.tzinfo)
+
+
+def period_seconds(slo: Slo, at: datetime) -> int:
+    """Length of the SLO's window so far, in seconds; at least one grid step."""
+    return max(300, int((at - period_start(slo, at)).total_seconds()))
+
+
+def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, float]:
+    """The values of an instant query by (label ``first``, namespace, service); NaN is left out, as no data is."""
+    out: dict[Key, float] = {}
+    for item in series:
+        value = float(item["value"][1])
+        if not isnan(value):
+            metric = item["metric"]
+            out[metric.get(first, ""), metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")] = (
+                value
+            )
+    return out
+
+
+def counts(bad: Mapping[Key, float], total: Mapping[Key, float]) -> dict[Key, Counts]:
+    """Bad and total events side by side, where both are known."""
+    return {key: (bad[key], value) for key, value in total.items() if key in bad}
+
+
+def two_sided(slo_set: SloSet) -> list[Slo]:
+    """The SLOs whose events clients and servers count apart."""
+    return [slo for slo in slo_set.slos if isinstance(slo.sli, CounterSli) and slo.sli.other_side]
+
+
+def would_fire(slo: Slo, key: Key, burn: Mapping[int, Mapping[Key, Counts]]) -> list[str]:
+    """The alerts whose condition holds; how long it has held is not known here."""
+    names = []
+    for line in slo.policy.windows if slo.policy else ():
+        assert slo.policy
+        limit = float(slo.policy.scaled(line, slo.window.seconds) * slo.budget)
+        long, short = (burn.get(window, {}).get(key, (0.0, 0.0)) for window in (line.long, line.short))
+        enough = long[1] >= slo.policy.min_events and long[0] >= slo.policy.min_bad_events
+        if enough and long[0] > limit * long[1] and short[0] > limit * short[1]:
+            names.append(naming.alert_name(slo, line))
+    return names

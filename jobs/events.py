@@ -1,0 +1,95 @@
+"""Events per grid step, computed from raw counters: what the rules record, without the rules.
+
+Used where rules are not loaded (or were not yet, for the past), and to hold rules and jobs against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pandas as pd  # noqa: TC002
+
+from sloctl import naming, promql
+from sloctl.frames import matrix_frame
+from sloctl.model import GRID, Mesh, MetricSource, Series, Slo
+
+COLUMNS = ("namespace", "service", "time", "total", "bad", "good")
+
+
+def _frame(slo: Slo, series: Sequence[Series], column: str) -> pd.DataFrame:
+    frame = matrix_frame(series, naming.IDENTITY).rename(columns={"value": column}).dropna(subset=[column])
+    if not slo.wildcard:
+        frame = frame.assign(namespace=slo.namespace, service=slo.service)
+    return frame
+
+
+def grid_events(
+    source: MetricSource,
+    slo: Slo,
+    mesh: Mesh,
+    start: datetime,
+    end: datetime,
+    *,
+    step: int = GRID,
+    other_side: bool = False,
+    from_base: bool = False,
+) -> pd.DataFrame:
+    """Events of each grid step of ``step`` seconds that ends at ``start``, ``start + step``, … ``end``.
+
+    One row per service and step that has data: ``namespace``, ``service`` (str), ``time`` (UTC, end of the step),
+    ``total``, ``bad``, ``good`` (float64). A step without data has no row, which is not zero events. Where total
+    events are known and no bad series exists, bad is 0; where a latency bound is missing, there is no row. With
+    ``from_base``, recorded base events are read in place of raw counters.
+
+    Raises ``BackendError``.
+    """
+    exprs = (promql.recorded_events if from_base else promql.events)(slo, mesh, step, other_side=other_side)
+    parts = {
+        kind: _frame(slo, source.query_range(expr, start, end, timedelta(seconds=step)), kind)
+        for kind, expr in exprs.items()
+    }
+    keys = ["namespace", "service", "time"]
+    if "good" in parts:
+        frame = parts["total"].merge(parts["good"], on=keys, how="inner")
+        frame["bad"] = (frame["total"] - frame["good"]).clip(lower=0.0)
+    else:
+        frame = parts["total"].merge(parts["bad"], on=keys, how="left").fillna({"bad": 0.0})
+    frame["good"] = frame["total"] - frame["bad"]
+    return frame[list(COLUMNS)].sort_values(keys, ignore_index=True)
+
+
+def open_bucket(
+    source: MetricSource, slos: Mapping[str, Slo], mesh: Mesh, since: Mapping[str, float], at: datetime
+) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
+
+    Many definitions share one query, so that requests do not grow with services and little with definitions.
+    """
+    queries: dict[str, str] = {}
+    for kind in ("total", "bad", "good"):
+        texts = []
+        for slo_id, slo in slos.items():
+            width = round(at.timestamp() - since[slo_id], 3)
+            expr = promql.events(slo, mesh, width).get(kind) if width > 0 else None
+            if expr:
+                texts.append(promql.labelled(expr, naming.SLO_ID, slo_id))
+        for number, query in enumerate(promql.union(texts)):
+            queries[f"{kind} {number}"] = query
+    counts: dict[str, dict[tuple[str, str, str], float]] = {"total": {}, "bad": {}, "good": {}}
+    for name, series in source.query_many(queries, at).items():
+        for item in series:
+            metric = item["metric"]
+            slo = slos[metric[naming.SLO_ID]]
+            named = (slo.namespace, slo.service)
+            service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))
+            counts[name.split()[0]][slo.id, *service] = float(item["value"][1])
+    out = {}
+    for key, total in counts["total"].items():
+        bad = (
+            total - counts["good"].get(key, total)
+            if slos[key[0]].counts_good
+            else counts["bad"].get(key, 0.0)
+        )
+        out[key] = (max(bad, 0.0), total)
+    return out

@@ -1,0 +1,194 @@
+"""Reads budgets from the series that the rules recorded.
+
+The number of requests grows with the number of distinct windows, not with services: one request covers a
+metric and a window for every SLO of the set. Sums over a period are sums over the budget grid, plus the open
+bucket since its last instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from jobs.collected import (
+    Collected,
+    Counts,
+    Key,
+    burn_windows,
+    counts,
+    numbers,
+    period_seconds,
+    two_sided,
+    would_fire,
+)
+from jobs.events import open_bucket
+from sloctl import naming, promql
+from sloctl.errors import BackendLimit
+from sloctl.model import GRID, CounterSli, MetricSource, Selector, Slo, SloSet
+from sloctl.naming import duration
+from sloctl.report import Finding
+
+STALE = 2 * GRID + 60
+_SMALLEST_PART = 6 * 3600
+
+
+def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
+    """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes."""
+    found = source.query(promql.last_instant(slo_set.name), at)
+    return {item["metric"][naming.SLO_ID]: float(item["value"][1]) for item in found}
+
+
+class _Reader:
+    """Sums recorded metrics of one set at one time."""
+
+    def __init__(self, source: MetricSource, slo_set: SloSet, at: datetime) -> None:
+        self._source = source
+        self._set = slo_set
+        self._at = at
+
+    def _sums(self, metric: str, window: int, offset: int = 0, operator: str = "sum") -> dict[Key, float]:
+        query = promql.of_set(metric, self._set.name, window, offset=offset, operator=operator)
+        try:
+            return numbers(self._source.query(query, self._at))
+        except BackendLimit:
+            if window <= _SMALLEST_PART:
+                raise
+        # Sums over the grid are additive: ask for the newer and the older half.
+        half = window // 2 // GRID * GRID
+        newer = self._sums(metric, half, offset, operator)
+        older = self._sums(metric, window - half, offset + half, operator)
+        merged = dict(newer)
+        for key, value in older.items():
+            there = merged.get(key, 0.0)
+            merged[key] = max(there, value) if operator == "max" else there + value
+        return merged
+
+    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[Key, float]]:
+        """Several sums at once: name → (metric, window, operator)."""
+        queries = {
+            name: promql.of_set(metric, self._set.name, window, operator=operator)
+            for name, (metric, window, operator) in wanted.items()
+        }
+        try:
+            return {
+                name: numbers(result) for name, result in self._source.query_many(queries, self._at).items()
+            }
+        except BackendLimit:
+            return {
+                name: self._sums(metric, window, operator=operator)
+                for name, (metric, window, operator) in wanted.items()
+            }
+
+
+def _side_counts(
+    source: MetricSource, slo_set: SloSet, at: datetime, collected: Collected, kinds: Sequence[str]
+) -> None:
+    """Fill in what the other side of the mesh saw, over each SLO's own period."""
+    queries: dict[str, str] = {}
+    users: dict[str, list[tuple[Slo, str]]] = {}
+    names: dict[tuple[str, tuple[Selector, ...], int], str] = {}
+    for slo in two_sided(slo_set):
+        assert isinstance(slo.sli, CounterSli) and slo.sli.other_side
+        for kind in kinds:
+            parts: tuple[Selector, ...] = getattr(slo.sli.other_side, kind)
+            identity = (naming.family(slo.sli), parts, period_seconds(slo, at))
+            name = names.setdefault(identity, f"side {len(names)}")
+            queries[name] = promql.base_of_set(slo_set.name, *identity)
+            users.setdefault(name, []).append((slo, kind))
+    other: dict[tuple[str, Key], float] = {}
+    for name, result in source.query_many(queries, at).items():
+        values = numbers(result, naming.SCOPE)
+        for slo, kind in users[name]:
+            for (scope, namespace, service), value in values.items():
+                if scope == slo.scope:
+                    other[kind, (slo.id, namespace, service)] = value
+    sides = {slo.id: slo.sli.side for slo in two_sided(slo_set) if isinstance(slo.sli, CounterSli)}
+    for key, own in collected.period.items():
+        total = other.get(("total", key))
+        if key[0] in sides and total is not None:
+            theirs: Counts = (other.get(("bad", key), 0.0), total)
+            collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
+
+
+def _evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime) -> tuple[float, list[Finding]]:
+    """Seconds in which Prometheus evaluated no rules, since the first evaluation within the longest period."""
+    slo = min(slo_set.slos, key=lambda item: item.id)
+    seconds = max(period_seconds(item, at) for item in slo_set.slos)
+    series = source.query_range(
+        promql.recorded(naming.OBJECTIVE, slo), at - timedelta(seconds=seconds), at, timedelta(seconds=GRID)
+    )
+    times = sorted({float(time) for item in series for time, _ in item["values"]})
+    missing = sum(round((b - a) / GRID - 1) for a, b in pairwise(times) if b - a > 1.5 * GRID)
+    if not missing:
+        return 0.0, []
+    text = f"Prometheus recorded nothing for {duration(missing * GRID)} of the period; those events are not counted"
+    return missing * GRID, [Finding("warning", "evaluation-gap", text, {naming.SLO_SET: slo_set.name})]
+
+
+def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float]) -> Collected:
+    """Everything a report needs, from recorded series; ``instants`` as :func:`last_instants` gives them.
+
+    Raises ``BackendError``.
+    """
+    out = Collected()
+    reader = _Reader(source, slo_set, at)
+    periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
+    windows = sorted({window for slo in slo_set.slos for window in burn_windows(slo)})
+    wanted: dict[str, tuple[str, int, str]] = {}
+    for seconds in set(periods.values()):
+        wanted[f"bad {seconds}"] = (naming.BAD_GRID, seconds, "sum")
+        wanted[f"total {seconds}"] = (naming.TOTAL_GRID, seconds, "sum")
+        wanted[f"gap {seconds}"] = (naming.GAP_GRID, seconds, "sum")
+    for window in windows:
+        bad, total = promql.tile_metrics(window)
+        wanted[f"burn bad {window}"] = (bad, window, "sum")
+        wanted[f"burn total {window}"] = (total, window, "sum")
+    found = reader.many(wanted)
+    for seconds in set(periods.values()):
+        for key, value in counts(found[f"bad {seconds}"], found[f"total {seconds}"]).items():
+            if periods.get(key[0]) == seconds:
+                out.period[key] = value
+                out.gaps[key] = found[f"gap {seconds}"].get(key, 0.0)
+    for window in windows:
+        out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
+    _add_open_buckets(source, slo_set, at, instants, out)
+    _side_counts(source, slo_set, at, out, ("bad", "total"))
+    missing, findings = _evaluation_gaps(source, slo_set, at)
+    out.findings += findings
+    out.gaps = {key: out.gaps.get(key, 0.0) + missing for key in out.period}
+    if any(out.gaps.values()):
+        longest = max(periods.values())
+        out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
+    _add_alerts(source, slo_set, at, out)
+    return out
+
+
+def _add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    """The alerts that fire; where no alert rule was evaluated at ``at``, those whose condition holds."""
+    for item in source.query(promql.firing(slo_set.name), at):
+        metric = item["metric"]
+        key = (
+            metric.get(naming.SLO_ID, ""),
+            metric.get(naming.NAMESPACE, ""),
+            metric.get(naming.SERVICE, ""),
+        )
+        out.alerts.setdefault(key, []).append(metric["alertname"])
+    policies = [slo for slo in slo_set.slos if slo.policy]
+    if out.alerts or not policies or source.query(promql.evaluated(policies), at):
+        return
+    text = "no alert rule was evaluated at this time: the alerts are those whose condition holds"
+    out.findings.append(Finding("info", "alerts-computed", text))
+    for slo in policies:
+        for key in out.period:
+            if key[0] == slo.id and (names := would_fire(slo, key, out.burn)):
+                out.alerts[key] = names
+
+
+def _add_open_buckets(
+    source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float], out: Collected
+) -> None:
+    slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
+    for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():
+        before = out.period.get(key, (0.0, 0.0))
+        out.period[key] = (before[0] + bad, before[1] + total)

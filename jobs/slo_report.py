@@ -1,0 +1,135 @@
+"""The job ``report``: budgets now, of every SLO and service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from jobs import from_rules
+from jobs.collected import Collected, Key, burn_windows
+from sloctl import budget
+from sloctl.model import MetricSource, Slo, SloSet
+from sloctl.naming import duration
+from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
+
+Origin = Literal["auto", "rules", "raw"]
+ORIGINS: dict[str, Origin] = {"auto": "auto", "rules": "rules", "raw": "raw"}
+SIDE_DIFFERENCE = 0.001
+"""Client and server success that differ by more than this share are worth a finding."""
+
+
+def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
+    bad, total = data.period.get(key, (0.0, 0.0))
+    share = float(slo.budget)
+    spent = budget.spent(bad, total, share)
+    remaining = None if spent is None else 1 - spent
+    rates: dict[str, float | None] = {}
+    for window in burn_windows(slo):
+        rates[duration(window)] = budget.burn_rate(*data.burn.get(window, {}).get(key, (0.0, 0.0)), share)
+    alerts = tuple(sorted(data.alerts.get(key, ())))
+    ends = None
+    if remaining is not None:
+        ends = budget.exhausted_at(at, remaining, rates.get("1h") or 0.0, slo.window.seconds)
+    sides = data.sides.get(key)
+    success = budget.ratio(total - bad, total)
+    return SloStatus(
+        slo=slo.name,
+        service=key[2],
+        namespace=key[1],
+        objective=float(slo.objective),
+        window=slo.window.text,
+        status=budget.status(remaining, alerting=bool(alerts)),
+        sli=success,
+        sli_interval=budget.wilson_interval(total - bad, total),
+        good=total - bad,
+        bad=bad,
+        total=total,
+        spent=spent,
+        remaining=remaining,
+        burn_rates=rates,
+        exhausted_at=ends,
+        alerts=alerts,
+        quality=Quality(gaps=data.gaps.get(key, 0.0)),
+        sides=SideComparison(*(budget.ratio(whole - wrong, whole) for wrong, whole in sides))
+        if sides
+        else None,
+        owner=slo.owner,
+    )
+
+
+def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Finding]:
+    scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
+    found = []
+    if item.spent is None:
+        text = f"{item.name}: no events in the window; the objective is neither met nor missed"
+        found.append(Finding("warning", "no-data", text, scope))
+    gaps = item.quality.gaps
+    if gaps >= 60 and item.spent is not None:
+        unseen = gaps / 300 * data.peak.get(key, 0.0)
+        worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0
+        text = (
+            f"{item.name}: targets could not be scraped for {duration(round(gaps / 60) * 60)}; at most "
+            f"{unseen:,.0f} events are unseen, and between {item.spent:.1%} and {worst:.1%} of the budget is spent"
+        )
+        found.append(Finding("warning", "scrape-gap", text, scope))
+    if item.sides and item.sides.client is not None and item.sides.server is not None:
+        difference = item.sides.client - item.sides.server
+        if difference > SIDE_DIFFERENCE:
+            text = (
+                f"{item.name}: clients saw {item.sides.client:.3%} succeed but servers only {item.sides.server:.3%}: "
+                "retries hide failures"
+            )
+            found.append(Finding("info", "retries-hide-failures", text, scope))
+    return found
+
+
+def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, Key]]:
+    """Every SLO and service to report: those with data, and the named ones without."""
+    by_id = {slo.id: slo for slo in slo_set.slos}
+    seen = {key for counts in (data.period, *data.burn.values()) for key in counts if key[0] in by_id}
+    named = {(slo.id, slo.namespace, slo.service) for slo in slo_set.slos if not slo.wildcard}
+    rows = [(by_id[key[0]], key) for key in seen | named]
+    return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
+
+
+def build(source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = "auto") -> Report:
+    """The report at ``at`` (aware).
+
+    ``origin``: ``rules`` reads recorded series, ``raw`` evaluates the counters, ``auto`` takes recorded series
+    where there are any. Raises ``BackendError``.
+    """
+    findings: list[Finding] = []
+    instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
+    if instants or origin == "rules":
+        data = from_rules.collect(source, slo_set, at, instants)
+        findings += _rule_findings(slo_set, instants)
+    else:
+        from jobs import from_counters  # pandas, which reading recorded series does not need
+
+        data = from_counters.collect(source, slo_set, at)
+        if origin == "auto":
+            text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
+            findings.append(Finding("warning", "rules-not-loaded", text))
+    findings += data.findings
+    items = []
+    for slo, key in _keys(slo_set, data):
+        item = _status(slo, key, data, at)
+        items.append(item)
+        findings += _findings(slo, key, item, data)
+    for slo in slo_set.slos:
+        if slo.wildcard and not any(key[0] == slo.id for key in data.period):
+            text = f"{slo.namespace}/* {slo.name}: no service of the namespace has any requests"
+            findings.append(
+                Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
+            )
+    findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
+    return Report(slo_set.name, at, "prometheus", tuple(items), tuple(findings))
+
+
+def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]:
+    stale = sorted(slo.id for slo in slo_set.slos if slo.id not in instants and not slo.wildcard)
+    if not stale:
+        return []
+    shown = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+    text = f"nothing was recorded for {len(stale)} SLOs in the last 11 minutes: {shown}"
+    return [Finding("warning", "not-recorded", text)]

@@ -1,0 +1,5 @@
+"""``python -m sloctl``."""
+
+from sloctl.cli.main import main
+
+main()

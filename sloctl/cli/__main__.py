@@ -1,0 +1,5 @@
+"""``python -m sloctl.cli``."""
+
+from sloctl.cli.main import main
+
+main()

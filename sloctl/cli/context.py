@@ -1,0 +1,125 @@
+"""What every command needs: where to say things, the SLO file's option, the metric source, the time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sloctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from sloctl.model import SloSet
+    from sloctl.prometheus import Prometheus
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """How much to say."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+    def say(self, text: str) -> None:
+        """A line on stderr, unless quiet."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def detail(self, text: str) -> None:
+        """A line on stderr with ``--verbose``."""
+        if self.verbose:
+            click.echo(text, err=True)
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+def files_option(function: F) -> F:
+    """``-f FILE…``: SLO files and folders."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        required=True,
+        metavar="FILE",
+        help="SLO file, a folder of them, or - for stdin. May be given more than once.",
+    )(function)
+
+
+def source_options(function: F) -> F:
+    """``--prometheus``, ``--timeout`` and ``--at``."""
+    for option in (
+        click.option(
+            "--at",
+            metavar="TIME",
+            help="As of a past time: RFC 3339 (2026-03-01T12:00:00Z), Unix seconds, or an age such as 2h.",
+        ),
+        click.option(
+            "--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Per request; default 30."
+        ),
+        click.option(
+            "--prometheus", "url", metavar="URL", help="Overrides sources.prometheus.url of the file."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def load(context: Context, files: Sequence[str]) -> SloSet:
+    """Load SLO files; warnings go to stderr. Raises InvalidFile, UsageError."""
+    from sloctl import spec
+    from sloctl.cli.problems import show
+
+    slo_set = spec.load([Path(name) for name in files])
+    if slo_set.warnings and not context.quiet:
+        show(slo_set.warnings)
+    return slo_set
+
+
+def parse_time(text: str | None, now: datetime) -> datetime:
+    """The time that ``--at`` means, in UTC and whole seconds; ``now`` without it. Raises UsageError."""
+    if text is None:
+        return now.replace(microsecond=0)
+    from sloctl.windows import parse_duration
+
+    try:
+        if (age := parse_duration(text)) is not None:
+            time = now - timedelta(seconds=age)
+        elif re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+            time = datetime.fromtimestamp(float(text), UTC)
+        else:
+            time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--at: {text!r} is not a time",
+            hint="write 2026-03-01T12:00:00Z, Unix seconds, or an age such as 2h",
+        ) from error
+    if time.tzinfo is None:
+        raise UsageError(f"--at: {text!r} has no time zone", hint=f"write {text}Z or {text}+01:00")
+    return time.astimezone(UTC).replace(microsecond=0)
+
+
+def now() -> datetime:
+    """The time, in UTC: read here, and passed down from here."""
+    return datetime.now(UTC)
+
+
+def prometheus(context: Context, slo_set: SloSet, url: str | None, timeout: float | None) -> Prometheus:
+    """The metric source of an SLO file. Raises UsageError where no address is known."""
+    from sloctl.prometheus import Prometheus
+    from sloctl.settings import PrometheusSettings
+
+    settings = PrometheusSettings.load(
+        os.environ, url=url or slo_set.sources.prometheus or None, timeout=timeout
+    )
+    for warning in settings.warnings:
+        context.say(f"sloctl: warning: {warning}")
+    return Prometheus(settings)

@@ -1,0 +1,66 @@
+"""``sloctl generate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sloctl.cli.context import Context, files_option, load, pass_context
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+
+SECTIONS = {"rules": "alert_rules"}
+"""What ``--only`` may name, and the folder that it fills."""
+
+
+@click.command("generate")
+@files_option
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder."
+)
+@click.option("--only", metavar="KINDS", help=f"Only these, comma-separated: {', '.join(SECTIONS)}.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["operator", "prometheus"]),
+    default="operator",
+    show_default=True,
+    help="PrometheusRule objects of the Prometheus operator, or plain rule files.",
+)
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
+)
+@pass_context
+def command(
+    context: Context, files: tuple[str, ...], output: Path, only: str | None, form: str, check: bool
+) -> int:
+    """Write recording rules, alerts and their promtool unit tests.
+
+    Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
+    """
+    from alert_rules import manifest
+    from sloctl import output as artefacts
+
+    kinds = [kind.strip() for kind in only.split(",")] if only is not None else list(SECTIONS)
+    for kind in kinds:
+        if kind not in SECTIONS:
+            raise UsageError(
+                f"--only: {kind!r} is not something to generate", hint=f"choose from {', '.join(SECTIONS)}"
+            )
+    slo_set = load(context, files)
+    generated = manifest.generate(slo_set, "operator" if form == "operator" else "prometheus")
+    sections = {SECTIONS[kind] for kind in kinds}
+    if check:
+        difference = artefacts.check(output, generated, owner=slo_set.name, sections=sections)
+        if difference:
+            click.echo(difference, nl=False)
+            context.say(f"{output} is not up to date: run  sloctl generate  without --check")
+            return EXIT_PROBLEMS
+        context.say(f"{output} is up to date")
+        return EXIT_OK
+    result = artefacts.write(output, generated, owner=slo_set.name, sections=sections)
+    for name in result.kept:
+        context.say(f"sloctl: warning: {output / name} is no longer generated but was changed by hand: kept")
+    counts = f"{len(result.written)} files written, {len(result.unchanged)} unchanged, {len(result.removed)} removed"
+    context.say(f"{output}: {counts}")
+    return EXIT_OK

@@ -1,0 +1,135 @@
+"""The entry point: finds the command, runs it, and reports what went wrong in one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sloctl import __version__
+from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, InvalidFile, SloctlError
+
+COMMANDS = {
+    "init": "Write a commented starter SLO file.",
+    "validate": "Check SLO files; name every problem with file, line and remedy.",
+    "generate": "Write rules, alerts and their promtool tests from an SLO file.",
+    "run": "Run jobs once: slis, burn_rate, report.",
+    "report": "Show error budgets, burn rates and what alerts.",
+    "demo": "Start a real Prometheus with 30 days of history and report on it.",
+    "completion": "Print the shell completion script.",
+}
+"""Commands and what they do; each is ``sloctl.cli.<name>:command``."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, and lists commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of a first use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"sloctl.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command for one that does not exist."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="sloctl", message="%(prog)s %(version)s")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr, tracebacks of bugs included.")
+@click.pass_context
+def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
+    """SLOs for Istio meshes from one file: exact rules, reports and jobs.
+
+    Results go to stdout, everything else to stderr. Exit codes: 0 fine; 1 problems found, drift, or an SLO out of
+    budget where the command judges one; 2 wrong usage or an invalid file; 3 a backend unavailable; 130 interrupted.
+    """
+    from sloctl.cli.context import Context
+
+    ctx.obj = Context(quiet=quiet, verbose=verbose)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _report(error: SloctlError) -> int:
+    if isinstance(error, InvalidFile):
+        from sloctl.cli.problems import show
+
+        show(error.problems)
+    _say(f"sloctl: error: {error}")
+    if error.hint:
+        _say(f"  hint: {error.hint}")
+    return error.exit_code
+
+
+def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
+    """Call ``call`` and give the exit code: its own, or that of the error it raised."""
+    try:
+        result = call()
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except SloctlError as error:
+        return _report(error)
+    except KeyboardInterrupt:
+        _say("sloctl: interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (a pager, head): no reason to complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PROBLEMS
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        _say(f"sloctl: error:{place}: {error.strerror or error}")
+        return EXIT_USAGE
+    except Exception as error:
+        if verbose:
+            raise
+        _say(f"sloctl: internal error: {type(error).__name__}: {error}")
+        _say("  hint: this is a bug in sloctl; run with --verbose for the details to report")
+        return EXIT_PROBLEMS
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit code."""
+    verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
+    code = run(lambda: cli.main(prog_name="sloctl", standalone_mode=False), verbose=verbose)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -1,0 +1,85 @@
+"""``sloctl report``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from sloctl.cli.context import (
+    Context,
+    files_option,
+    load,
+    now,
+    parse_time,
+    pass_context,
+    prometheus,
+    source_options,
+)
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS
+
+if TYPE_CHECKING:
+    from sloctl.report import Report
+
+FAIL_ON = {"never": (), "exhausted": ("exhausted",), "at_risk": ("exhausted", "at_risk")}
+
+
+@click.command("report")
+@files_option
+@source_options
+@click.option(
+    "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True
+)
+@click.option(
+    "--source",
+    "origin",
+    type=click.Choice(["auto", "rules", "raw"]),
+    default="auto",
+    show_default=True,
+    help="Read what the rules recorded, or evaluate the raw counters (slow), or the first if it is there.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(list(FAIL_ON)),
+    default="never",
+    show_default=True,
+    help="Exit 1 if a budget is in this state.",
+)
+@pass_context
+def command(
+    context: Context,
+    files: tuple[str, ...],
+    url: str | None,
+    timeout: float | None,
+    at: str | None,
+    form: str,
+    origin: str,
+    fail_on: str,
+) -> int:
+    """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality."""
+    from jobs import slo_report
+
+    slo_set = load(context, files)
+    time = parse_time(at, now())
+    with prometheus(context, slo_set, url, timeout) as source:
+        report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin])
+        context.detail(f"{source.queries} requests to Prometheus")
+    show(context, report, form)
+    return EXIT_PROBLEMS if any(item.status in FAIL_ON[fail_on] for item in report.slos) else EXIT_OK
+
+
+def show(context: Context, report: Report, form: str) -> None:
+    """Print a report as a table, Markdown or JSON."""
+    if form == "json":
+        from sloctl.report import to_json
+
+        click.echo(json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False))
+    elif form == "markdown":
+        from sloctl.report_text import markdown
+
+        click.echo(markdown(report), nl=False)
+    else:
+        from sloctl.cli.tables import print_report
+
+        print_report(report)

@@ -1,0 +1,36 @@
+"""``sloctl validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sloctl.cli.context import Context, files_option, pass_context
+from sloctl.errors import EXIT_OK, EXIT_USAGE
+
+
+@click.command("validate")
+@files_option
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@pass_context
+def command(context: Context, files: tuple[str, ...], form: str) -> int:
+    """Check SLO files and name every problem at once: place, message, remedy.
+
+    Exits with 2 if there is an error; warnings do not fail.
+    """
+    from sloctl import spec
+    from sloctl.spec.problems import render_json, render_text
+
+    slo_set, problems = spec.check([Path(name) for name in files])
+    if form == "json":
+        click.echo(render_json(problems), nl=False)
+    else:
+        click.echo(render_text(problems), nl=False)
+        if slo_set is not None:
+            wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
+            named = len(slo_set.slos) - wildcards
+            context.say(
+                f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces: valid"
+            )
+    return EXIT_OK if slo_set is not None else EXIT_USAGE
