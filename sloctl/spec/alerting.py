@@ -7,8 +7,8 @@ from decimal import ROUND_DOWN, Decimal
 
 from sloctl import naming
 from sloctl.model import FINE_LIMIT, GRID, AlertPolicy, BurnWindow, CalendarWindow, RollingWindow, Slo, Window
+from sloctl.spec.quantities import Span
 from sloctl.spec.reader import Complaint, Reader
-from sloctl.spec.scalars import Span
 from sloctl.spec.shapes import Block
 from sloctl.windows import POLICIES, number
 
@@ -101,6 +101,11 @@ def can_fire(slo: Slo) -> Complaint | None:
             "use a longer window for the SLO, or an inline policy ('alerting: {windows: […]}') with shorter ones",
         )
     if stuck:
+        if slo.objective <= 1:
+            hint = f"an objective is a percentage: did you mean {number(slo.objective * 100)}?"
+            return Complaint(
+                "alert-never-fires", f"an objective of {number(slo.objective)} % alerts on nothing", hint
+            )
         most = (Decimal(MONTH) / (slo.budget * period)).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
         return Complaint(
             "alert-never-fires",

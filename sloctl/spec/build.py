@@ -10,8 +10,8 @@ from typing import Any
 from sloctl.model import Guardrail, Job, Matcher, Mesh, Slo, SloSet, Sources
 from sloctl.spec import expressions
 from sloctl.spec.merge import Merged
+from sloctl.spec.quantities import Span
 from sloctl.spec.reader import Complaint, Reader, position
-from sloctl.spec.scalars import Span
 from sloctl.spec.shapes import Block
 from sloctl.spec.slos import Slos
 from sloctl.spec.tree import SCALAR, Node
@@ -27,6 +27,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     mesh = _mesh(merged.get("mesh"), reader)
     name = (metadata.get("name") if metadata is not None else None) or ""
     builder = Slos(name, mesh, merged.get("defaults"), reader)
+    builder.check_defaults()
     slos = [slo for _, block in merged.items("slos") if (slo := builder.build(block)) is not None]
     slos = _override(_unique(slos, merged, reader))
     guardrails = _guardrails(merged, reader)
@@ -204,15 +205,15 @@ def _warn(slos: Sequence[Slo], guardrails: Sequence[Guardrail], merged: Merged, 
     nodes: dict[Any, Node] = {position(node): node for node, _ in merged.items("slos")}
     without_owner = [slo for slo in slos if not slo.owner]
     without_runbook = [slo for slo in slos if not slo.runbook and slo.policy is not None]
-    for found, code, what, hint in (
-        (without_owner, "no-owner", "no owner: nobody is named in", "set 'owner' there or in 'defaults'"),
-        (without_runbook, "no-runbook", "no runbook for", "set 'runbook' there or in 'defaults'"),
+    for found, code, what in (
+        (without_owner, "no-owner", "nobody owns"),
+        (without_runbook, "no-runbook", "there is no runbook for the alerts of"),
     ):
         if found:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            alerts = f"the alerts of '{found[0].name}' of {found[0].service}{more}"
-            node = nodes[found[0].position]
-            reader.add(node, "slos", code, f"{what} {alerts}", hint, severity="warning")
+            message = f"{what} '{found[0].name}' of {found[0].service}{more}"
+            hint = f"set '{code[3:]}' there or in 'defaults'"
+            reader.add(nodes[found[0].position], "slos", code, message, hint, severity="warning")
     if guardrails:
         node = next(node for node, block in merged.items("guardrails") if block.get("preset") is not None)
         message = "no rules are generated for guardrails yet"

@@ -10,7 +10,7 @@ import zoneinfo
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sloctl import naming
-from sloctl.spec.reader import SECRET_WORDS, Complaint, nearest
+from sloctl.spec.reader import SECRET_WORDS, Complaint, closest
 
 PLACEHOLDERS = ("slo", "service", "namespace", "alert", "set")
 _NO_ZONES = frozenset({"posix", "right", "posixrules", "localtime", "Factory"})
@@ -27,14 +27,17 @@ def no_template(text: str) -> Complaint | None:
 
 def address(text: str) -> Complaint | None:
     """An http(s) address without credentials, query or fragment."""
-    complaint = _address(text)
+    complaint = _address(
+        text,
+        "write it like http://prometheus:9090",
+        "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
+    )
     if complaint is None and re.search(r"[?#]", text):
         return Complaint("bad-url", "an address here has no query ('?') and no fragment ('#')", "remove it")
     return complaint
 
 
-def _address(text: str) -> Complaint | None:
-    hint = "write it like http://prometheus:9090"
+def _address(text: str, hint: str, instead: str) -> Complaint | None:
     if re.search(r"\s", text):
         return Complaint("bad-url", "an address has no blanks", "write blanks as %20")
     try:
@@ -46,7 +49,7 @@ def _address(text: str) -> Complaint | None:
         return Complaint(
             "inline-secret",
             "this address holds credentials, which do not belong in an SLO file",
-            "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
+            instead,
         )
     if parts.scheme.lower() not in ("http", "https"):
         return Complaint("bad-url", "an address starts with http:// or https://", hint)
@@ -70,15 +73,19 @@ def link(text: str) -> Complaint | None:
     for name in re.findall(r"\{([^{}]*)\}", text):
         if name not in PLACEHOLDERS:
             known = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS)
-            close = nearest(name, PLACEHOLDERS)
-            hint = close if close.startswith("did") else f"known placeholders: {known}"
+            close = closest(name, PLACEHOLDERS)
+            hint = f"did you mean {{{close}}}?" if close else f"known placeholders: {known}"
             return Complaint("placeholder", f"unknown placeholder '{{{name[:40]}}}'", hint)
     filled = re.sub(r"\{[a-z]+\}", "x", text)
     if "{" in filled or "}" in filled:
         return Complaint(
             "placeholder", "a brace is not closed or not opened", "write placeholders like {slo}"
         )
-    return _address(filled)
+    return _address(
+        filled,
+        "write it like https://runbooks.example.org/{slo}",
+        "remove them: everyone who gets the alert would see them",
+    )
 
 
 def timezone(text: str) -> Complaint | None:
@@ -88,15 +95,8 @@ def timezone(text: str) -> Complaint | None:
             raise KeyError(text)
         zoneinfo.ZoneInfo(text)
     except (KeyError, ValueError, OSError):
-        zones = {zone.lower(): zone for zone in zoneinfo.available_timezones()}
-        hint = nearest(text, zones)
-        close = re.fullmatch(r"did you mean '(.*)'\?", hint)
-        if text.lower() in zones:
-            hint = f"did you mean '{zones[text.lower()]}'?"
-        elif close:
-            hint = f"did you mean '{zones[close[1]]}'?"
-        else:
-            hint = "write an IANA name such as Europe/Paris, or UTC"
+        close = closest(text, zoneinfo.available_timezones())
+        hint = f"did you mean '{close}'?" if close else "write an IANA name such as Europe/Paris, or UTC"
         return Complaint("unknown-timezone", f"no time zone is called '{text[:60]}'", hint)
     return None
 
@@ -147,7 +147,10 @@ def cron(text: str) -> Complaint | None:
     for field, (name, low, high, names) in zip(fields, _CRON, strict=True):
         found = _cron_field(field, low, high, names)
         if isinstance(found, str):
-            return Complaint("bad-cron", f"{name} '{field[:40]}': {found}", f"allowed are {low} to {high}")
+            words = f", or {names[0]} to {names[-1]}" if names else ""
+            return Complaint(
+                "bad-cron", f"{name} '{field[:40]}': {found}", f"values go from {low} to {high}{words}"
+            )
         values.append(found)
     if fields[2] != "*" and fields[4] != "*":
         return Complaint(

@@ -40,10 +40,17 @@ def read(paths: Sequence[Path], stdin: IO[bytes] | None) -> Iterator[Source]:
                 yield Source(STDIN, _read_stdin(stdin))
             continue
         for file in _files(path):
-            real = os.path.realpath(file)
+            real = _real(file)
             if real not in seen:
                 seen.add(real)
-                yield Source(str(file), _read_file(file))
+                yield Source(_name(file), _read_file(file))
+
+
+def _real(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)  # reading it says why
 
 
 def _read_stdin(stdin: IO[bytes] | None) -> bytes:
@@ -119,5 +126,5 @@ def decode(source: Source) -> str | Problem:
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         message = f"the file is not UTF-8: byte 0x{content[error.start]:02x}"
         return problem_at(name, line, column, "encoding", message, "save it as UTF-8")
-    # YAML counts \r\n as one line break, and a lone \r, NEL or LS as one too: count as editors do.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return forbidden_character(text, name) or text

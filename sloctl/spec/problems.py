@@ -15,7 +15,9 @@ from sloctl.model import Position, Problem
 from sloctl.spec.files import MAX_BYTES
 
 _SECRET_LINE = re.compile(
-    r"passw|token|secret|authorization|bearer|api_?-?key|credential|header|webhook|://[^/\s]*@", re.IGNORECASE
+    r"passw|token|secret|authorization|bearer|api_?-?key|credential|header|webhook|xox[a-z]-|hooks\.|"
+    r"://[^/\s]*@",
+    re.IGNORECASE,
 )
 _WIDTH = 160
 Lines = Callable[[Position], str | None]
@@ -50,7 +52,7 @@ def _excerpt(problem: Problem, lines: Lines) -> list[str]:
 
 def source_lines(problems: Sequence[Problem], *, texts: Mapping[str, str] | None = None) -> Lines:
     """Looks up lines of the files that the problems are in; ``texts`` holds those that are no files."""
-    cache: dict[str, list[str]] = {name: text.split("\n") for name, text in (texts or {}).items()}
+    cache: dict[str, list[str]] = {name: re.split(r"\r\n?|\n", text) for name, text in (texts or {}).items()}
 
     def line(position: Position) -> str | None:
         if position.file not in cache:
@@ -59,7 +61,7 @@ def source_lines(problems: Sequence[Problem], *, texts: Mapping[str, str] | None
                     content = file.read(MAX_BYTES)
             except (OSError, ValueError):
                 content = b""
-            cache[position.file] = content.decode("utf-8-sig", "replace").split("\n")
+            cache[position.file] = re.split(r"\r\n?|\n", content.decode("utf-8-sig", "replace"))
         found = cache[position.file]
         return found[position.line - 1] if 0 < position.line <= len(found) else None
 

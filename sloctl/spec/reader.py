@@ -39,13 +39,19 @@ def last(path: str) -> str:
     return f"item {int(match[2]) + 1} of '{match[1]}'" if match[2] else f"'{match[1]}'"
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, whatever its case."""
+    folded = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word[:80].lower(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word that was probably meant, or all of them if they are few."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word[:80].lower(), known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"known here: {', '.join(known)}" if len(known) <= 16 else ""
+    if (close := closest(word, known)) is not None:
+        return f"did you mean '{close}'?"
+    names = sorted(known)
+    return f"known here: {', '.join(names)}" if len(names) <= 16 else ""
 
 
 def kind_words(node: Node) -> str:

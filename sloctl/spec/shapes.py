@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sloctl.spec.reader import SECRET_WORDS, Complaint, Reader, kind_words, last, nearest
-from sloctl.spec.scalars import Check, Json
-from sloctl.spec.tree import LIST, MAPPING, SCALAR, Node, shown
+from sloctl.spec.reader import SECRET_WORDS, Reader, closest, kind_words, last, nearest
+from sloctl.spec.scalars import Json
+from sloctl.spec.tree import MAPPING, Node
+from sloctl.spec.wording import shown
 
 
 class Type(Protocol):
@@ -45,12 +46,14 @@ class Field:
 class Block:
     """A mapping of the file after it was read: the usable values by key, and where they stand."""
 
-    __slots__ = ("node", "path", "values")
+    __slots__ = ("meant", "node", "path", "values")
 
     def __init__(self, node: Node, path: str) -> None:
         self.node = node
         self.path = path
         self.values: dict[str, Any] = {}
+        self.meant: set[str] = set()
+        """Known keys that unknown ones were probably meant to be: they are not missing."""
 
     def get(self, key: str) -> Any:
         """The value, or None if it is missing or unusable."""
@@ -73,6 +76,7 @@ class Block:
         return f"{self.path}.{key}" if self.path else key
 
 
+UNKNOWN = "unknown key"
 PLACES: dict[str, str] = {}
 """Where each key of the file belongs (for hints); filled by the tables."""
 
@@ -91,25 +95,24 @@ class Object:
     one_of: tuple[tuple[str, ...], ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     words: str = "a mapping"
-    unknown: str = "unknown key"
+    unknown: str = UNKNOWN
 
     def read(self, node: Node, path: str, reader: Reader) -> Block | None:
         """The mapping as a ``Block``; None only if it is no mapping at all."""
         if not is_mapping(node, path, reader, self.words):
             return None
         block = Block(node, path)
-        known = 0
         entries = node.entries
+        if not entries.keys() <= {item.key for item in self.fields}:
+            self._unknown(block, reader)
         for item in self.fields:
             key = item.key
             value = entries.get(key)
             if value is None:
-                if item.required:
-                    reader.add(
-                        node, block.child(key), "missing-key", f"'{key}' is missing", _first_line(item.doc)
-                    )
+                if item.required and key not in block.meant:
+                    hint = f"it is {item.type.words}".replace("`", "'")
+                    reader.add(node, block.child(key), "missing-key", f"'{key}' is missing", hint)
                 continue
-            known += 1
             if value.plain and value.empty:
                 reader.add(
                     node.keys[key],
@@ -120,8 +123,6 @@ class Object:
                 )
                 continue
             block.values[key] = item.type.read(value, block.child(key), reader)
-        if known < len(entries):
-            self._unknown(block, reader)
         for group in self.one_of:
             self._choose(block, group, reader)
         for key, other in self.needs.items():
@@ -140,14 +141,16 @@ class Object:
             if SECRET_WORDS.fullmatch(key):
                 reader.add(
                     node,
-                    block.child("?"),
+                    block.child(key),
                     "inline-secret",
                     f"{shown(key, 30)} does not belong in an SLO file: credentials come from the environment",
                     secret_hint(block.path),
                 )
                 continue
             hint = nearest(key, known)
-            if key in PLACES and not hint.startswith("did"):
+            if (meant := closest(key, known - block.node.entries.keys())) is not None:
+                block.meant.add(meant)
+            elif key in PLACES and self.unknown == UNKNOWN:
                 hint = f"'{key}' belongs under {PLACES[key]}"
             reader.add(node, block.child(key), "unknown-key", f"{self.unknown} {shown(key)}", hint)
 
@@ -161,6 +164,8 @@ class Object:
             message, hint = f"{both} exclude each other", f"keep one of {names}"
             at = block.node.keys[there[-1]]
         else:
+            if block.meant & set(group):
+                return
             message, hint, at = f"one of {names} is missing", "", block.node
         reader.add(at, block.path, "key-conflict" if there else "missing-key", message, hint)
 
@@ -214,152 +219,3 @@ def is_mapping(node: Node, path: str, reader: Reader, words: str) -> bool:
         return True
     reader.add(node, path, "wrong-type", f"{last(path)} must be {words}, not {kind_words(node)}")
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    """A list of values of one type; values that cannot be used are left out (and complained about)."""
-
-    item: Type
-    minimum: int = 1
-    maximum: int = 100_000
-
-    @property
-    def words(self) -> str:
-        """What it must be, for messages and the reference."""
-        return "a list"
-
-    def read(self, node: Node, path: str, reader: Reader) -> list[Any] | None:
-        """The usable items, each with its node: ``(node, value)``; None if it is no list."""
-        if node.kind != LIST:
-            message = f"{last(path)} must be a list, not {kind_words(node)}"
-            hint = "put it in brackets" if node.kind == SCALAR else "start each item with '- '"
-            reader.add(node, path, "wrong-type", message, hint)
-            return None
-        if not self.minimum <= len(node.items) <= self.maximum:
-            count = (
-                f"at least {self.minimum}" if len(node.items) < self.minimum else f"at most {self.maximum}"
-            )
-            reader.add(node, path, "bad-value", f"{last(path)} needs {count} item{'s' * (self.minimum != 1)}")
-        found = []
-        for index, item in enumerate(node.items):
-            value = self.item.read(item, f"{path}[{index}]", reader)
-            if value is not None:
-                found.append((item, value))
-        return found
-
-    def schema(self, defs: Json) -> Json:
-        """JSON Schema: an array."""
-        own: Json = {"type": "array", "items": self.item.schema(defs)}
-        if self.minimum:
-            own["minItems"] = self.minimum
-        return {**own, "maxItems": self.maximum}
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A mapping whose keys are names of the user's own: labels."""
-
-    key_pattern: str
-    key_words: str
-    value: Type
-    key_check: Check | None = None
-    maximum: int = 50
-
-    @property
-    def words(self) -> str:
-        """What it must be, for messages and the reference."""
-        return f"a mapping from {self.key_words} to {self.value.words}"
-
-    def read(self, node: Node, path: str, reader: Reader) -> list[tuple[str, Node, Any]] | None:
-        """The usable entries: key, node of the value, value; None if it is no mapping."""
-        if not is_mapping(node, path, reader, "a mapping"):
-            return None
-        if len(node.entries) > self.maximum:
-            reader.add(node, path, "bad-value", f"{last(path)} has more than {self.maximum} entries")
-        found = []
-        for key, entry in node.entries.items():
-            complaint = self._complaint(key)
-            if complaint is not None:
-                reader.complain(node.keys[key], path, complaint)
-                continue
-            if entry.plain and entry.empty:
-                reader.add(
-                    node.keys[key], f"{path}.{key}", "no-value", f"'{key}' has no value", "remove the key"
-                )
-                continue
-            value = self.value.read(entry, f"{path}.{key}", reader)
-            if value is not None:
-                found.append((key, entry, value))
-        return found
-
-    def _complaint(self, key: str) -> Complaint | None:
-        if not re.fullmatch(self.key_pattern, key):
-            hint = "letters, digits and '_', not starting with a digit or '__'"
-            return Complaint("bad-key", f"{shown(key)} is not {self.key_words}", hint)
-        return self.key_check(key) if self.key_check is not None else None
-
-    def schema(self, defs: Json) -> Json:
-        """JSON Schema: an object with a pattern for its keys."""
-        return {
-            "type": "object",
-            "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
-            "additionalProperties": self.value.schema(defs),
-            "maxProperties": self.maximum,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """A single value, or else a mapping."""
-
-    scalar: Type
-    mapping: Type
-
-    @property
-    def words(self) -> str:
-        """What it must be, for messages and the reference."""
-        return f"{self.scalar.words}, or {self.mapping.words}"
-
-    def read(self, node: Node, path: str, reader: Reader) -> Any:
-        """What the matching alternative reads."""
-        return (self.mapping if node.kind == MAPPING else self.scalar).read(node, path, reader)
-
-    def schema(self, defs: Json) -> Json:
-        """JSON Schema: either of the two."""
-        return {"anyOf": [self.scalar.schema(defs), self.mapping.schema(defs)]}
-
-
-@dataclass(frozen=True, slots=True)
-class Variants:
-    """A mapping whose keys depend on the value of one of them (``key``), or on another key's presence."""
-
-    key: str
-    objects: Mapping[str, Object]
-    other: str
-    other_object: Object
-    choice: Type
-    words: str
-
-    def read(self, node: Node, path: str, reader: Reader) -> Block | None:
-        """The mapping read as the variant that it names."""
-        if not is_mapping(node, path, reader, self.words):
-            return None
-        has_key, has_other = self.key in node.entries, self.other in node.entries
-        if has_key == has_other:
-            names = f"'{self.key}' or '{self.other}'"
-            if has_key:
-                later = max((node.keys[k] for k in (self.key, self.other)), key=lambda n: (n.line, n.column))
-                message = f"'{self.key}' and '{self.other}' exclude each other"
-                reader.add(later, path, "key-conflict", message, f"keep one of {names}")
-            else:
-                reader.add(node, path, "missing-key", f"one of {names} is missing")
-            return Block(node, path)
-        if has_other:
-            return self.other_object.read(node, path, reader)
-        chosen = self.choice.read(node.entries[self.key], f"{path}.{self.key}", reader)
-        return Block(node, path) if chosen is None else self.objects[chosen].read(node, path, reader)
-
-    def schema(self, defs: Json) -> Json:
-        """JSON Schema: exactly one of the variants."""
-        return {"oneOf": [shape.schema(defs) for shape in (*self.objects.values(), self.other_object)]}

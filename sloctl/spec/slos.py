@@ -30,6 +30,11 @@ class Slos:
         self._policies: dict[int, AlertPolicy | None] = {}
         self._expressions: dict[str, Any] = {}
 
+    def check_defaults(self) -> None:
+        """Note what is wrong with the defaults even if no SLO uses them."""
+        if self.defaults is not None and self.defaults.get("alerting") is not None:
+            self._policy(self.defaults)
+
     def build(self, block: Block) -> Slo | None:
         """One SLO; None, with the problems noted, if it is unusable."""
         before = len(self.reader.problems)
@@ -88,7 +93,8 @@ class Slos:
         value, _ = self._value(block, "objective")
         if value is None:
             if preset is None:
-                if block.has("sli") and block.get("sli") is not None and block.get("sli").has("events"):
+                sli = block.get("sli")
+                if sli is not None and sli.get("events") is not None and "objective" not in block.meant:
                     message = "'objective' is missing"
                     hint = "only presets have a default objective"
                     self.reader.add(block.node, block.child("objective"), "no-objective", message, hint)
@@ -117,12 +123,13 @@ class Slos:
     def _place(self, block: Block, preset: bool) -> None:
         """Namespace and service must fit together and to the SLI."""
         if block.get("service") == "*" and not preset and block.get("sli") is not None:
-            if block.get("sli").has("events"):
+            if block.get("sli").get("events") is not None:
                 message = "an 'events' SLI needs a named service: its expressions do not say which service they are of"
                 hint = "name the service, or use a preset"
                 self.reader.add(block.at("service"), block.child("service"), "events-wildcard", message, hint)
             return
-        if not block.has("namespace") and (preset or block.get("service") == "*"):
+        known = block.has("namespace") or "namespace" in block.meant
+        if not known and (preset or block.get("service") == "*"):
             message = "'namespace' is missing"
             hint = "an SLO of the mesh is of a service in a namespace"
             self.reader.add(block.node, block.child("namespace"), "no-namespace", message, hint)

@@ -8,12 +8,15 @@ from yaml.error import MarkedYAMLError
 
 from sloctl.model import Position, Problem
 
-_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdff\ufdf0-\ufffd\U00010000-\U0010ffff]")
+# What YAML does not allow, and the line breaks and marks that editors do not show.
+_CONTROL = re.compile(
+    r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 
 _QUOTE = "put values that contain ': ' in quotes, and check the indentation"
 _STAR = ("a plain value cannot start with '*' or '&'", 'put it in quotes: "*"')
 _BRACKET = (
-    "a bracket or brace is not closed, or a ',' is missing",
+    "a bracket or brace that opens here is not closed, or lacks a ','",
     "close it, or put text with brackets in quotes",
 )
 
@@ -47,10 +50,13 @@ _MESSAGES: dict[str, tuple[str, str]] = {
     "expected '-' indicator": ("a list item ('- …') was expected here", "check the indentation"),
     "expected <block end>": ("this does not fit what is above it", "check the indentation"),
     "expected ',' or": _BRACKET,
-    "expected node content": (_BRACKET[0], _BRACKET[1]),
+    "expected node content": _BRACKET,
+    "tab character": ("a tab cannot indent", "use spaces"),
     "<document start>": ("a new document starts with '---'", "remove the '...', or write '---' after it"),
 }
-_AT_ITS_START = ("while scanning a quoted scalar", "while scanning an alias", "while scanning an anchor")
+_AT_ITS_START = re.compile(
+    "while (scanning an? (quoted scalar|alias|anchor)|parsing a flow (sequence|mapping|node))"
+)
 
 
 def problem_at(file: str, line: int, column: int, code: str, message: str, hint: str = "") -> Problem:
@@ -63,7 +69,7 @@ def syntax_problem(error: Exception, file: str, text: str) -> Problem:
     line, column, said = 1, 1, "not YAML"
     if isinstance(error, MarkedYAMLError):
         said = error.problem or said
-        at_start = error.context in _AT_ITS_START
+        at_start = _AT_ITS_START.fullmatch(error.context or "")
         mark = (at_start and error.context_mark) or error.problem_mark or error.context_mark
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
@@ -90,5 +96,5 @@ def forbidden_character(text: str, file: str) -> Problem | None:
         column,
         "control-character",
         f"control character U+{ord(match[0]):04X} in the text",
-        "remove it; inside double quotes it can be written as an escape",
+        "remove it",
     )

@@ -6,7 +6,6 @@ a float), nothing recurses, and aliases are counted before they are expanded. Kn
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -23,8 +22,9 @@ from yaml.events import (
 
 from sloctl.model import Problem
 from sloctl.spec.syntax import problem_at, syntax_problem
+from sloctl.spec.wording import shown
 
-MAX_NODES: Final = 1_000_000
+MAX_NODES: Final = 500_000
 MAX_EXPANDED: Final = 100_000
 MAX_DEPTH: Final = 50
 
@@ -47,10 +47,23 @@ class Node:
     """One value of a file; ``file``, ``line`` and ``column`` (from 1) say where it starts.
 
     A scalar holds its ``text``, and ``plain`` tells that it was written without quotes. A mapping holds
-    ``entries`` by key and the ``keys``' own nodes. A list holds ``items``. ``size`` counts the nodes in it.
+    ``entries`` by key and the ``keys``' own nodes. A list holds ``items``. ``size`` counts the nodes in it,
+    ``height`` its levels.
     """
 
-    __slots__ = ("column", "entries", "file", "items", "keys", "kind", "line", "plain", "size", "text")
+    __slots__ = (
+        "column",
+        "entries",
+        "file",
+        "height",
+        "items",
+        "keys",
+        "kind",
+        "line",
+        "plain",
+        "size",
+        "text",
+    )
 
     def __init__(self, kind: Kind, file: str, line: int, column: int) -> None:
         self.kind = kind
@@ -60,6 +73,7 @@ class Node:
         self.text = ""
         self.plain = False
         self.size = 1
+        self.height = 1
         self.entries: dict[str, Node] = {} if kind == MAPPING else _NOTHING
         self.keys: dict[str, Node] = {} if kind == MAPPING else _NOTHING
         self.items: list[Node] = [] if kind == LIST else _NO_ITEMS
@@ -123,7 +137,7 @@ class _Builder:
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, NodeEvent):
                 if type(event) is AliasEvent:
-                    node = self._alias(event, anchors)
+                    node = self._alias(event, anchors, len(stack))
                 else:
                     node = self._node(event)
                     if not isinstance(event, ScalarEvent):
@@ -183,7 +197,7 @@ class _Builder:
             self._error(node, "yaml-tag", message, "remove the word that starts with '!'")
         return node
 
-    def _alias(self, event: AliasEvent, anchors: dict[str, Node | None]) -> Node:
+    def _alias(self, event: AliasEvent, anchors: dict[str, Node | None], level: int) -> Node:
         here = self._start(SCALAR, event)
         if event.anchor not in anchors:
             raise self._stop(
@@ -195,6 +209,8 @@ class _Builder:
         target = anchors[event.anchor]
         if target is None:
             raise self._stop(here, "yaml-alias", "this alias contains itself", "write the value out")
+        if level + target.height > MAX_DEPTH:
+            raise self._stop(here, "depth", f"nested deeper than {MAX_DEPTH} levels")
         self.expanded += target.size
         if self.expanded > MAX_EXPANDED:
             raise self._stop(
@@ -207,6 +223,7 @@ class _Builder:
 
     def _add(self, parent: _Open, node: Node) -> None:
         parent.node.size += node.size
+        parent.node.height = max(parent.node.height, node.height + 1)
         if parent.node.kind == LIST:
             parent.node.items.append(node)
         elif parent.key is None:
@@ -253,15 +270,6 @@ class _Open:
         self.anchor = anchor
         self.key: Node | None = None
         self.merges: list[tuple[Node, Node]] = []
-
-
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
-
-
-def shown(text: str, limit: int = 60) -> str:
-    """Text from a file as a message quotes it: short, on one line."""
-    text = _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text[: limit + 1])
-    return repr(text if len(text) <= limit else text[:limit] + "…")
 
 
 def parse(text: str, file: str, problems: list[Problem]) -> list[Node] | None:

@@ -1,0 +1,80 @@
+"""The reference page of the SLO file (docs/slo-file.md), made from the loader's own tables."""
+
+from __future__ import annotations
+
+import json
+
+from sloctl.spec import tables, tables_slo
+from sloctl.spec.codes import CODES
+from sloctl.spec.prose import END, INTRODUCTION, SECTIONS
+from sloctl.spec.shapes import Field, Object
+
+_TABLES: dict[str, tuple[Object, ...]] = {
+    "The document": (tables.FILE,),
+    "metadata": (tables.METADATA,),
+    "mesh": (tables.MESH, tables.MATCHER_FORMS),
+    "sources": (tables.SOURCES, tables.ADDRESS, tables.TRACES),
+    "defaults": (tables_slo.DEFAULTS,),
+    "slos": (tables_slo.SLO,),
+    "Windows": (tables_slo.CALENDAR,),
+    "Presets": tuple(tables_slo.SLI.objects.values()),
+    "Events of your own": (tables_slo.SLI.other_object, tables_slo.EVENTS),
+    "Alerting": (tables_slo.POLICY, tables_slo.BURN_WINDOW),
+    "guardrails": (tables.GUARDRAIL,),
+    "jobs": (tables.JOB,),
+    "reports": (tables.REPORTS, tables.SLACK),
+}
+"""The objects that each section of the page describes; a test holds that none is left out."""
+
+
+def markdown() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION.strip()]
+    for title, (text, example) in SECTIONS.items():
+        parts += [f"## {title}", text.strip()]
+        if example:
+            parts.append(f"```yaml\n{example.strip()}\n```")
+        shapes = _TABLES.get(title, ())
+        for shape in shapes:
+            if len(shapes) > 1 and shape.doc:
+                parts.append(shape.doc)
+            parts += _table(shape)
+    parts.append(END.strip())
+    parts.append("| code | what it stands for |\n|---|---|\n" + _rows(CODES))
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(codes: dict[str, str]) -> str:
+    return "\n".join(f"| `{code}` | {_cell(text)} |" for code, text in codes.items())
+
+
+def _table(shape: Object) -> list[str]:
+    rows = ["| key | value | without it | meaning |", "|---|---|---|---|"]
+    for field in shape.fields:
+        rows.append(
+            f"| `{field.key}` | {_cell(field.type.words)} | {_without(shape, field)} | {_meaning(field)} |"
+        )
+    return ["\n".join(rows), *(f"Exactly one of {_listed(group)} must be given." for group in shape.one_of)]
+
+
+def _listed(keys: tuple[str, ...]) -> str:
+    return ", ".join(f"`{key}`" for key in keys[:-1]) + f" and `{keys[-1]}`"
+
+
+def _without(shape: Object, field: Field) -> str:
+    if field.required:
+        return "required"
+    if any(field.key in group for group in shape.one_of):
+        return "one is required"
+    return _cell(field.default) or "–"
+
+
+def _meaning(field: Field) -> str:
+    if not field.examples:
+        return _cell(field.doc)
+    examples = ", ".join(f"`{json.dumps(example, ensure_ascii=False)}`" for example in field.examples)
+    return f"{_cell(field.doc)} Example{'s' * (len(field.examples) > 1)}: {_cell(examples)}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

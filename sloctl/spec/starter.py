@@ -1,0 +1,126 @@
+"""The commented file that ``sloctl init`` writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from sloctl.errors import UsageError
+from sloctl.spec.load import check
+
+_TEMPLATE = """\
+# Everything about the SLOs of a mesh in one file: `sloctl validate -f` checks it, `sloctl generate -f` makes
+# recording rules, alerts, dashboards and jobs of it.
+apiVersion: sloctl/v1
+kind: MeshSLOs
+
+metadata:
+  name: @set@                      # prefixes rule groups, files and dashboards
+  # labels: {team: platform}       # on every rule and alert
+
+# How the mesh exposes its metrics.
+mesh:
+  mode: @mode@                    # sidecar | ambient
+  # matchers: {cluster: eu1}       # added to every selector: several clusters or tenants in one Prometheus
+  # latency_buckets: [5, 25, 100, 250, 1000]   # milliseconds; only if the mesh overrides Envoy's bounds
+
+# Addresses only. Credentials come from the environment, for example SLOCTL_PROMETHEUS_TOKEN_FILE.
+sources:
+  prometheus: {url: @prometheus@}
+  # traces: {backend: zipkin, url: "http://zipkin:9411"}        # zipkin | jaeger | tempo
+  # alertmanager: {url: "http://alertmanager:9093"}
+
+# What holds for every SLO below that does not say otherwise.
+defaults:
+  window: 30d                      # or {calendar: month, timezone: Europe/Paris}
+  owner: @owner@
+  runbook: "https://runbooks.example.org/{slo}"   # also {service}, {namespace}, {alert}, {set}
+  alerting: mesh                   # mesh | sre-workbook | none | a policy of your own, as below
+
+slos:
+  # Every service of the namespace, also those deployed tomorrow.
+  - name: availability
+    service: "*"
+    namespace: @namespace@
+    objective: 99.5                # percent of requests without a server error
+    sli: {preset: availability}
+
+  # One service with a stricter objective: it overrides the SLO of the same name above.
+  - name: availability
+    service: @service@
+    namespace: @namespace@
+    objective: 99.9
+    sli: {preset: availability}
+    # Alerts stay silent below this many events in their long window: one failed request at night pages nobody.
+    alerting: {policy: mesh, min_events: 100, min_bad_events: 5}
+
+  # Latency: the share of requests within a threshold, which is a bound of the mesh's histogram.
+  - name: latency
+    service: @service@
+    namespace: @namespace@
+    objective: 95
+    sli: {preset: latency, threshold: 100ms}
+
+  # Not on the mesh: any two counters. Each range is [$window], inside rate() or increase().
+  - name: queue-age
+    service: @service@
+    objective: 99
+    description: Jobs start within a minute.
+    sli:
+      events:
+        bad: rate(jobs_late_total[$window])
+        total: rate(jobs_total[$window])
+    # A policy of your own: page when the budget burns 14.4 times too fast over both 1h and 5m.
+    alerting:
+      windows:
+        - {severity: page, factor: 14.4, long: 1h, short: 5m}
+        - {severity: ticket, factor: 1, long: 3d, short: 6h}
+
+# When `sloctl schedule` runs what.
+jobs:
+  - {name: slis, every: 5m}
+  - {name: report, cron: "0 9 * * 1", timezone: UTC}   # Mondays at nine
+"""
+
+
+def starter(
+    *,
+    name: str = "shop",
+    namespace: str = "shop",
+    service: str = "checkout",
+    owner: str = "team-shop",
+    prometheus: str = "http://prometheus:9090",
+    mode: str = "sidecar",
+) -> str:
+    """A commented SLO file that validates without errors and warnings.
+
+    Raises ``UsageError`` if a value cannot be used in it.
+    """
+    values = {
+        "set": name,
+        "namespace": namespace,
+        "service": service,
+        "owner": owner,
+        "prometheus": prometheus,
+        "mode": mode,
+    }
+    text = _TEMPLATE
+    for key, value in values.items():
+        quoted = json.dumps(value, ensure_ascii=False)
+        plain = (
+            key != "prometheus"
+            and value.isascii()
+            and value.replace("-", "").isalpha()
+            and value not in _WORDS
+        )
+        text = text.replace(f"@{key}@", value if plain else quoted)
+    problems = check([Path("-")], stdin=io.BytesIO(text.encode("utf-8", "replace")))[1]
+    if service == "*":
+        raise UsageError("the starter needs a named service", hint="it already has an SLO for all of them")
+    if problems:
+        raise UsageError(f"this makes no valid file: {problems[0].message}", hint=problems[0].hint)
+    return text
+
+
+_WORDS = frozenset("y n yes no on off true false null".split())

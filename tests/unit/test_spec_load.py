@@ -1,0 +1,427 @@
+"""What a file means once it is loaded, and how files are found and put together."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloctl import spec
+from sloctl.errors import InvalidFile, UsageError
+from sloctl.model import (
+    AlertPolicy,
+    BurnWindow,
+    CalendarWindow,
+    CounterSli,
+    ExprSli,
+    Job,
+    Matcher,
+    Problem,
+    RollingWindow,
+    Slo,
+    SloSet,
+    Sources,
+)
+from sloctl.windows import POLICIES
+
+VALID = Path(__file__).parent.parent / "golden" / "valid"
+HEAD = "apiVersion: sloctl/v1\nkind: MeshSLOs\n"
+DEFAULTS = 'defaults: {owner: me, runbook: "https://r.example.org/"}\n'
+
+
+def slo(
+    name: str = "availability", service: str = "checkout", namespace: str = "shop", more: str = ""
+) -> str:
+    return (
+        f'  - {{name: {name}, service: "{service}", namespace: {namespace}{more}, '
+        "sli: {preset: availability}}\n"
+    )
+
+
+def document(*slos: str, name: str = "shop", more: str = DEFAULTS) -> str:
+    metadata = f"metadata: {{name: {name}}}\n" if name else ""
+    return HEAD + metadata + more + ("slos:\n" + "".join(slos) if slos else "")
+
+
+def from_text(text: str) -> SloSet:
+    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+
+
+def problems_in(text: str | bytes) -> list[Problem]:
+    content = text.encode() if isinstance(text, str) else text
+    return spec.check([Path("-")], stdin=io.BytesIO(content))[1]
+
+
+def by_id(slo_set: SloSet) -> dict[str, Slo]:
+    return {slo.id: slo for slo in slo_set.slos}
+
+
+def test_design_example() -> None:
+    shop = spec.load([VALID / "design.yaml"])
+    slos = by_id(shop)
+    assert list(slos) == [
+        "shop:shop/checkout/availability",
+        "shop:shop/*/availability",
+        "shop:shop/checkout/latency",
+        "shop:/billing/queue-age",
+    ]
+    assert shop.labels == (("team", "platform"),)
+    assert shop.mesh.matchers == (Matcher("cluster", "=", "eu1"),)
+    assert shop.mesh.latency_buckets == tuple(map(Decimal, (5, 25, 100, 250, 1000)))
+    assert shop.sources == Sources(
+        "http://prometheus:9090", "zipkin", "http://zipkin:9411", "http://alertmanager:9093"
+    )
+    checkout = slos["shop:shop/checkout/availability"]
+    assert (checkout.owner, checkout.budget) == ("team-payments", Decimal("0.001"))
+    assert checkout.runbook == "https://runbooks.example.org/{slo}"
+    assert checkout.window == RollingWindow(30 * 86400, "30d")
+    assert checkout.policy is POLICIES["mesh"]
+    assert checkout.position.line == 19
+    assert slos["shop:shop/*/availability"].overridden == ("checkout",)
+    assert slos["shop:/billing/queue-age"].sli == ExprSli(
+        total="rate(jobs_total[$window])", bad="rate(jobs_late_total[$window])"
+    )
+    assert [(g.preset, g.max, g.min) for g in shop.guardrails] == [
+        ("sidecar-restarts", "0.01", ""),
+        ("retry-amplification", "1.1", ""),
+        ("telemetry-gap", "5m", ""),
+        ("control-plane", "", ""),
+        ("mtls", "", "100"),
+    ]
+    assert shop.jobs == (
+        Job("slis", every=300),
+        Job("report", cron="0 9 * * 1", timezone="Europe/Paris", post="slack"),
+    )
+    assert shop.slack_channel == "#slo-reviews"
+    assert [warning.code for warning in shop.warnings] == ["no-owner", "guardrail-not-generated"]
+
+
+def test_windows_policies_and_labels() -> None:
+    slos = {slo.name: slo for slo in spec.load([VALID / "windows-and-alerts.yaml"]).slos}
+    assert slos["availability"].window == CalendarWindow("month", "UTC")
+    assert slos["availability"].labels == (("area", "pay"), ("tier", "backend"))
+    assert slos["availability"].objective == 99
+    assert slos["quarter"].window == CalendarWindow("quarter", "America/Argentina/Buenos_Aires")
+    assert slos["quarter"].labels == (("area", "pay"), ("tier", "edge"))
+    assert slos["quarter"].budget == Decimal("0.00000001")
+    assert slos["year"].policy == AlertPolicy(
+        "inline",
+        (
+            BurnWindow("page", Decimal("1.5"), 120, 60, 30),
+            BurnWindow("page", Decimal("0.000001"), 25500, 21900),
+            BurnWindow("ticket", Decimal(1), 120, 60),
+        ),
+        min_events=0,
+        min_bad_events=1,
+    )
+    assert slos["hour"].policy is None
+    assert slos["hour"].description == "Two lines\nof text."
+    codes = slos["year"].sli
+    assert isinstance(codes, CounterSli)
+    assert codes.bad[0].matchers[-1] == Matcher("response_code", "=~", "5..|4..|429|0|503")
+
+
+def test_gates_of_a_shipped_policy() -> None:
+    text = document(slo(more=", alerting: {policy: sre-workbook, min_events: 7}"))
+    policy = from_text(text).slos[0].policy
+    assert policy is not None
+    assert policy.windows == POLICIES["sre-workbook"].windows
+    assert (policy.name, policy.min_events, policy.min_bad_events) == ("sre-workbook", 7, 3)
+
+
+@pytest.mark.parametrize("text", ["99.9", "99.90", "0.000001", "99.999999", "50", "12.5"])
+def test_objectives_are_exact(text: str) -> None:
+    loaded = from_text(document(slo(more=f", objective: {text}, alerting: none"))).slos[0].objective
+    assert str(loaded) == text
+
+
+def test_objective_comes_from_the_slo_then_the_defaults_then_the_preset() -> None:
+    own, default = ", objective: 99.9", "defaults: {objective: 98}\n"
+    assert from_text(document(slo(more=own), more=default)).slos[0].objective == Decimal("99.9")
+    assert from_text(document(slo(), more=default)).slos[0].objective == 98
+    assert from_text(document(slo())).slos[0].objective == Decimal("99.5")
+
+
+def test_named_services_override_the_star_of_the_same_name_and_namespace() -> None:
+    slos = by_id(
+        from_text(
+            document(
+                slo(service="*"),
+                slo(service="b"),
+                slo(service="a"),
+                slo(service="c", namespace="store"),
+                slo("other", service="d"),
+                slo("other", service="*", namespace="store"),
+            )
+        )
+    )
+    assert slos["shop:shop/*/availability"].overridden == ("a", "b")
+    assert slos["shop:store/*/other"].overridden == ()
+
+
+def test_folder(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / "a.yaml").write_text(document(slo(service="first")))
+    (tmp_path / "b" / "c.YML").write_text(document(slo(service="second"), name="", more=""))
+    (tmp_path / "b" / "notes.txt").write_text("not an SLO file")
+    (tmp_path / "b" / ".draft.yaml").write_text("not: one")
+    (tmp_path / ".hidden" / "x.yaml").write_text("not: one")
+    assert [slo.service for slo in spec.load([tmp_path]).slos] == ["first", "second"]
+    assert spec.load([tmp_path]).slos[1].position.file == str(tmp_path / "b" / "c.YML")
+
+
+def test_mounted_config_map(tmp_path: Path) -> None:
+    """Kubernetes mounts files as links into a hidden folder that is itself a link."""
+    (tmp_path / "..2024").mkdir()
+    (tmp_path / "..2024" / "slo.yaml").write_text(document(slo()))
+    (tmp_path / "..data").symlink_to("..2024")
+    (tmp_path / "slo.yaml").symlink_to("..data/slo.yaml")
+    assert len(spec.load([tmp_path]).slos) == 1
+
+
+def test_the_same_file_counts_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(document(slo()))
+    (tmp_path / "link.yaml").symlink_to(file)
+    assert len(spec.load([file, tmp_path, tmp_path / ".." / tmp_path.name / "a.yaml"]).slos) == 1
+
+
+def test_equal_sections_in_two_files_are_fine_and_others_name_both_places(tmp_path: Path) -> None:
+    one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    one.write_text(document(slo(), more="mesh: {mode: sidecar, target_labels: [pod]}\n" + DEFAULTS))
+    two.write_text(
+        document(
+            slo("x"), more="mesh: {target_labels: [ 'pod' ], mode: \"sidecar\"}\ndefaults: {owner: me}\n"
+        )
+    )
+    (problem,) = spec.check([one, two])[1]
+    assert (problem.code, problem.position.file, problem.position.line) == ("conflict", str(two), 5)
+    assert f"{one}:5" in problem.message
+    two.write_text(document(slo(), more=DEFAULTS))
+    (problem,) = spec.check([one, two])[1]
+    assert (problem.code, problem.position.file) == ("duplicate-slo", str(two))
+    assert f"{one}:7" in problem.hint
+
+
+def test_problems_of_all_files_are_sorted_by_place(tmp_path: Path) -> None:
+    for name in "cab":
+        (tmp_path / f"{name}.yaml").write_text(document(slo(more=", objective: 0, window: 1"), slo("X")))
+    with pytest.raises(InvalidFile) as caught:
+        spec.load([tmp_path / "b.yaml", tmp_path / "c.yaml", tmp_path / "a.yaml"])
+    places = [problem.position for problem in caught.value.problems]
+    assert places == sorted(places)
+    assert len(places) == 9
+
+
+def test_a_broken_file_does_not_hide_problems_of_others_nor_invent_any(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("apiVersion: [")
+    (tmp_path / "b.yaml").write_text(HEAD + "slos:\n" + slo("Upper"))
+    codes = [(problem.position.file[-6:], problem.code) for problem in spec.check([tmp_path])[1]]
+    assert codes == [("a.yaml", "yaml-syntax"), ("b.yaml", "bad-value")]
+
+
+def test_standard_input() -> None:
+    text = document(slo())
+    assert (
+        spec.load([Path("-"), Path("-")], stdin=io.BytesIO(text.encode())).slos[0].position.file == "<stdin>"
+    )
+    with pytest.raises(UsageError, match="no standard input"):
+        spec.load([Path("-")])
+
+
+def test_bom_and_line_ends() -> None:
+    text = document(slo(more=", objective: 0"))
+    for content in (b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n"), text.replace("\n", "\r")):
+        (problem,) = problems_in(content)
+        assert (problem.position.line, problem.code) == (6, "bad-value")
+
+
+def usage_error(*paths: Path) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        spec.check(paths)
+    assert not isinstance(caught.value, InvalidFile)
+    return caught.value
+
+
+def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "no SLO file" in str(usage_error())
+    assert "no such file" in str(usage_error(tmp_path / "missing.yaml"))
+    assert "no *.yaml or *.yml file" in str(usage_error(tmp_path))
+    assert "not a usable path" in str(usage_error(Path("a\0b")))
+    assert str(usage_error(Path("x" * 5000))).startswith("cannot read")
+    (tmp_path / "loop").symlink_to("loop")
+    assert str(usage_error(tmp_path / "loop")).startswith("cannot read")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_without_permission(tmp_path: Path) -> None:
+    file = tmp_path / "slo.yaml"
+    file.write_text("")
+    file.chmod(0)
+    assert "permission denied" in str(usage_error(file))
+
+
+def test_large_files_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "slo.yaml"
+    file.write_bytes(b"# x\n" * (3 << 20))
+    (problem,) = spec.check([file])[1]
+    assert (problem.code, problem.position.line) == ("too-large", 1)
+    file.write_text("[" + "1," * 510_000 + "]")
+    (problem,) = spec.check([file])[1]
+    assert problem.code == "too-large"
+
+
+def test_unprintable_file_names_can_be_printed(tmp_path: Path) -> None:
+    (tmp_path / "a\n\udcff.yaml").write_text("x: 1")
+    text = spec.render_text(spec.check([tmp_path])[1])
+    text.encode()
+    assert "a??.yaml:1:1: error" in text
+
+
+def bomb(levels: int, width: int) -> str:
+    lines = ["a0: &a0 [" + ", ".join(["x"] * width) + "]"]
+    lines += [f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * width) + "]" for i in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("levels", "width"), [(9, 10), (40, 2), (60, 1), (400, 1), (3, 300)])
+def test_alias_bombs(levels: int, width: int) -> None:
+    started = time.perf_counter()
+    codes = {problem.code for problem in problems_in(document(slo()) + bomb(levels, width))}
+    assert codes & {"yaml-alias", "depth"}
+    assert time.perf_counter() - started < 5
+
+
+def test_merge_key_bomb() -> None:
+    lines = ["a0: &a0 {" + ", ".join(f"k{i}: 1" for i in range(300)) + "}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 50)}]}}" for i in range(1, 30)]
+    assert "yaml-alias" in {problem.code for problem in problems_in("\n".join(lines))}
+
+
+def test_deep_conflicting_sections_do_not_recurse() -> None:
+    deep = "".join(f"x{i}: &x{i} [{f'*x{i - 1}' if i else ''}]\n" for i in range(3000))
+    text = document(slo()) + deep
+    assert problems_in(text)[0].code in ("depth", "yaml-alias", "unknown-key")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{a: " * 100_000, "- " * 100_000, "&a " * 1000, "? " * 100_000]
+)
+def test_deep_nesting(text: str) -> None:
+    assert problems_in(text)
+
+
+def test_aliases_and_merge_keys_in_moderation() -> None:
+    slos = [slo(f"a{i}", more=", labels: *labels") for i in range(2000)]
+    labels = "labels: &labels {" + ", ".join(f"l{i}: x" for i in range(20)) + "}"
+    text = document(*slos, more=f"defaults: {{owner: me, {labels}}}\n")
+    assert len(from_text(text).slos) == 2000
+
+
+def test_render_shows_the_line_unless_it_may_hold_a_secret(tmp_path: Path) -> None:
+    file = tmp_path / "slo.yaml"
+    file.write_text(document(slo(more=", objective: 0"), slo("b", more=", token: hunter2, objective: 0")))
+    problems = spec.check([file])[1]
+    text = spec.render_text(problems, lines=spec.source_lines(problems))
+    assert "objective: 0" in text
+    assert "^" in text
+    assert "hunter2" not in text
+    plain = spec.render_text(problems)
+    assert "^" not in plain
+    assert plain.startswith(f"{file}:")
+
+
+def test_rendering_problems_of_standard_input_and_of_lost_files() -> None:
+    text = document(slo(more=", objective: 0"))
+    problems = problems_in(text)
+    assert "^" in spec.render_text(problems, lines=spec.source_lines(problems, texts={"<stdin>": text}))
+    assert "^" not in spec.render_text(problems, lines=spec.source_lines(problems))
+
+
+def test_long_lines_are_cut_around_the_place() -> None:
+    text = document(slo(more=", description: " + "x" * 900 + ", objective: 0"))
+    problems = problems_in(text)
+    shown = spec.render_text(
+        problems, lines=spec.source_lines(problems, texts={"<stdin>": text})
+    ).splitlines()
+    assert len(shown[1]) < 200
+    assert shown[1][shown[2].index("^")] == "0"
+
+
+def large(count: int) -> str:
+    return document(
+        *(
+            f"  - name: latency\n    service: svc-{i}\n    namespace: ns-{i % 50}\n    objective: 99.9\n"
+            f"    owner: team-{i % 9}\n    sli: {{preset: latency, threshold: 250ms}}\n"
+            for i in range(count)
+        )
+    )
+
+
+@pytest.mark.slow
+def test_five_thousand_slos_load_quickly() -> None:
+    content = large(5000).encode()
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        slo_set = spec.load([Path("-")], stdin=io.BytesIO(content))
+        times.append(time.process_time() - started)
+    assert len(slo_set.slos) == 5000
+    assert min(times) < 1.5
+
+
+def test_many_problems_are_all_reported_quickly() -> None:
+    text = large(2000).replace("99.9", "100")
+    started = time.process_time()
+    assert len(problems_in(text)) == 2000
+    assert time.process_time() - started < 5
+
+
+def test_import_is_light() -> None:
+    heavy = (
+        "pandas",
+        "numpy",
+        "promql_parser",
+        "requests",
+        "prometheus_api_client",
+        "apscheduler",
+        "grafanalib",
+    )
+    code = (
+        "import sys, sloctl.spec; from pathlib import Path; "
+        f"sloctl.spec.load([Path({str(VALID / 'minimal.yaml')!r})]); "
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_key_of_the_model_can_be_set() -> None:
+    """A key that the tables know and the builder forgets would be lost silently."""
+    text = document(
+        slo(
+            more=", objective: 98, window: 7d, owner: o, description: d, runbook: 'https://r/', "
+            "dashboard: 'https://d/', labels: {l: v}, alerting: none"
+        )
+    )
+    loaded: dict[str, Any] = {
+        name: getattr(from_text(text).slos[0], name)
+        for name in ("objective", "owner", "description", "runbook", "dashboard", "labels", "policy")
+    }
+    assert loaded == {
+        "objective": 98,
+        "owner": "o",
+        "description": "d",
+        "runbook": "https://r/",
+        "dashboard": "https://d/",
+        "labels": (("l", "v"),),
+        "policy": None,
+    }
