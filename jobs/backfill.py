@@ -22,7 +22,6 @@ from jobs.events import grid_events
 from sloctl import naming
 from sloctl.model import GRID, TILE, MetricSource, Slo, SloSet
 
-
 T = TypeVar("T")
 
 
@@ -97,7 +96,7 @@ class Backfill:
         out = []
         for (namespace, service), rows in frame.groupby(["namespace", "service"], sort=True):
             own = {naming.NAMESPACE: str(namespace), naming.SERVICE: str(service)}
-            times = rows["time"].astype("int64").to_numpy(dtype=np.int64) // 1_000_000
+            times = np.asarray(rows["time"].astype("int64"), dtype=np.int64) // np.int64(1_000_000)
             for metric, column in zip(names, ("total", "bad"), strict=True):
                 labels = {"__name__": metric} | recording.slo_labels(self.slo_set, slo) | own
                 values = rows[column].to_numpy(dtype=np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-import pandas as pd  # noqa: TC002
+import pandas as pd
 
 from sloctl import naming, promql
 from sloctl.frames import matrix_frame

@@ -205,6 +205,11 @@ class _Variables:
         return text in _TRUE
 
 
+def environment() -> Mapping[str, str]:
+    """The process's environment, for those who are handed one."""
+    return dict(os.environ)
+
+
 def redact(url: str) -> str:
     """An address without what may be secret in it: credentials, query, fragment."""
     head, separator, rest = url.partition("://")

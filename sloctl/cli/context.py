@@ -117,9 +117,8 @@ def prometheus(context: Context, slo_set: SloSet, url: str | None, timeout: floa
     from sloctl.prometheus import Prometheus
     from sloctl.settings import PrometheusSettings
 
-    settings = PrometheusSettings.load(
-        os.environ, url=url or slo_set.sources.prometheus or None, timeout=timeout
-    )
+    default = slo_set.sources.prometheus or None
+    settings = PrometheusSettings.load(url=url, default_url=default, timeout=timeout)
     for warning in settings.warnings:
         context.say(f"sloctl: warning: {warning}")
     return Prometheus(settings)

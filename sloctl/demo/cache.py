@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,22 +43,25 @@ def cached_history(
     at_cached: bool = False,
     max_age: float = MAX_AGE,
     progress: Progress | None = None,
+    variant: str = "",
+    finish: Callable[[History], None] | None = None,
 ) -> History:
     """The history of ``world`` up to about ``now`` (Unix seconds), from the cache in ``root`` or built.
 
-    A new one ends at ``now``, rounded down to 5 minutes. Its TSDB is a copy of its own in ``into``/data
+    A new one ends at ``now``, rounded down to 5 minutes; ``finish`` may add to its TSDB before it is kept, under a
+    key of its own for each ``variant`` of what it adds. Its TSDB is a copy of its own in ``into``/data
     (hard links: at once, and without space), which a server may write to.
 
     Raises UsageError if ``root`` cannot be written or promtool is missing, SloctlError if promtool fails.
     """
-    key = f"demo-{_digest(world)}"
+    key = f"demo-{_digest(world, variant)}"
     try:
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root / f"{key}.lock", progress):
             home = root / key
             history = _load(world, home)
             if history is None or not (at_cached or 0 <= now - history.end <= max_age):
-                history = _build(world, home, now, progress)
+                history = _build(world, home, now, progress, finish)
             return replace(history, data_dir=_check_out(history.data_dir, into / "data"))
     except OSError as error:
         raise UsageError(
@@ -67,8 +70,8 @@ def cached_history(
         ) from error
 
 
-def _digest(world: World) -> str:
-    code = hashlib.sha256(repr(world).encode())
+def _digest(world: World, variant: str) -> str:
+    code = hashlib.sha256(f"{world!r}{variant}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         code.update(path.read_bytes())
     return code.hexdigest()[:16]
@@ -94,13 +97,21 @@ def _load(world: World, home: Path) -> History | None:
         return None  # there is none, or a damaged one: build it
 
 
-def _build(world: World, home: Path, now: float, progress: Progress | None) -> History:
+def _build(
+    world: World,
+    home: Path,
+    now: float,
+    progress: Progress | None,
+    finish: Callable[[History], None] | None = None,
+) -> History:
     for left in home.parent.glob(f".{home.name}-*"):  # by a build that was killed
         shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
     try:
         end = int(now // GRID * GRID)
         history = build_history(world, end, scratch / "new", progress)
+        if finish:
+            finish(history)
         if home.exists():
             home.rename(scratch / "old")
         (scratch / "new").rename(home)

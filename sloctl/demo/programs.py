@@ -112,6 +112,10 @@ class ChildProcess:
         """None while it runs."""
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Wait for its end; gives its exit code."""
+        return self._process.wait()
+
     def stop(self, grace: float = 15.0) -> None:
         """SIGTERM to its group, then SIGKILL after ``grace`` seconds; does nothing when it is gone."""
         try:

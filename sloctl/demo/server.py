@@ -152,6 +152,11 @@ class PrometheusServer:
                 url=self.url,
             )
 
+    def wait(self) -> None:
+        """Wait until the process ends by itself."""
+        if self._child is not None:
+            self._child.wait()
+
     def stop(self) -> None:
         """End the process (SIGTERM, then SIGKILL); does nothing when it does not run."""
         if self._child is not None:

@@ -30,7 +30,7 @@ _SERVICES = (
     Service("frontend", pods=2, error_rate=1e-4, client_error_rate=0.004),
     Service("checkout", pods=2, latency=Latency(45, 0.75)),
     Service("payments", pods=2, error_rate=2e-4),
-    Service("search", pods=2, latency=Latency(60, 0.7)),
+    Service("search", latency=Latency(60, 0.7)),
     Service("catalog", pods=2, error_rate=0.02, retries=2),
     Service("cart", pods=2, error_rate=5e-5),
     Service("inventory", error_rate=1e-4),
