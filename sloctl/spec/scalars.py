@@ -107,17 +107,20 @@ class Choice:
     """One of a few words."""
 
     values: tuple[str, ...]
+    called: str = ""
 
     @property
     def words(self) -> str:
         """The choice as messages and the reference show it."""
+        if self.called:
+            return self.called
         if len(self.values) == 1:
             return f"`{self.values[0]}`"
         return ", ".join(f"`{value}`" for value in self.values[:-1]) + f" or `{self.values[-1]}`"
 
     def read(self, node: Node, path: str, reader: Reader) -> str | None:
         """The word; None, with the problem noted, if it is another one."""
-        words = self.words.replace("`", "") if len(self.values) <= 6 else "one of some words"
+        words = self.words.replace("`", "")
         if not is_scalar(node, path, reader, words):
             return None
         text = node.text

@@ -149,6 +149,8 @@ class Slos:
             return None, name
         params = {key: sli.get(key) for key in PRESETS[name].params if sli.has(key)}
         if "codes" in params:
+            if not params["codes"]:
+                return None, name  # all of them were complained about
             params["codes"] = tuple(dict.fromkeys(code for _, code in params["codes"]))
         built = self._preset(name, params)
         if isinstance(built, PresetProblem):

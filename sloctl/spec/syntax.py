@@ -64,8 +64,11 @@ def problem_at(file: str, line: int, column: int, code: str, message: str, hint:
     return Problem(Position(file, line, column), "error", code, "", message, hint)
 
 
-def syntax_problem(error: Exception, file: str, text: str) -> Problem:
-    """A YAML error as a problem at its mark. Never quotes the text: it might be a secret."""
+def syntax_problem(error: Exception, file: str, text: str, opened: tuple[int, int] | None) -> Problem:
+    """A YAML error as a problem at its mark. Never quotes the text: it might be a secret.
+
+    ``opened`` is the place of the innermost bracket that is not closed yet.
+    """
     line, column, said = 1, 1, "not YAML"
     if isinstance(error, MarkedYAMLError):
         said = error.problem or said
@@ -78,6 +81,8 @@ def syntax_problem(error: Exception, file: str, text: str) -> Problem:
                 line, column = len(lines), len(lines[-1]) + 1
     for part, (message, hint) in _MESSAGES.items():
         if part in said:
+            if message == _BRACKET[0] and opened is not None:
+                line, column = opened
             return problem_at(file, line, column, "yaml-syntax", message, hint)
     said = re.sub(r",? (but )?(found|got|for) .*", "", said)
     return problem_at(file, line, column, "yaml-syntax", f"not valid YAML: {said}")

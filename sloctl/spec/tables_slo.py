@@ -132,7 +132,7 @@ DEFAULTS = Object(
     doc="What holds for every SLO that does not say otherwise. Labels add up.",
 )
 
-_GRPC_CODE = Choice(tuple(GRPC_CODES))
+_GRPC_CODE = Choice(tuple(GRPC_CODES), "the name of a gRPC status")
 _HTTP_CODE = Loose(
     "a response code such as 503, 5xx or 0",
     r"[1-5](?:[0-9][0-9]|xx|XX)|0",

@@ -129,10 +129,11 @@ class _Builder:
         self.problems = problems
         self.count = 0
         self.expanded = 0
+        self.stack: list[_Open] = []
 
     def documents(self, text: str) -> Iterator[Node]:
         """Yield each document's root; raises ``_Stop`` where the text is not YAML that sloctl reads."""
-        stack: list[_Open] = []
+        stack = self.stack = []
         anchors: dict[str, Node | None] = {}
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, NodeEvent):
@@ -145,7 +146,7 @@ class _Builder:
                             raise self._stop(node, "depth", f"nested deeper than {MAX_DEPTH} levels")
                         if event.anchor is not None:
                             anchors[event.anchor] = None
-                        stack.append(_Open(node, event.anchor))
+                        stack.append(_Open(node, event))
                         continue
                     if event.anchor is not None:
                         anchors[event.anchor] = node
@@ -263,21 +264,25 @@ class _Builder:
 class _Open:
     """A mapping or list that is being read."""
 
-    __slots__ = ("anchor", "key", "merges", "node")
+    __slots__ = ("anchor", "flow", "key", "merges", "node")
 
-    def __init__(self, node: Node, anchor: str | None) -> None:
+    def __init__(self, node: Node, event: NodeEvent) -> None:
         self.node = node
-        self.anchor = anchor
+        self.anchor = event.anchor
+        self.flow = bool(getattr(event, "flow_style", False))
         self.key: Node | None = None
         self.merges: list[tuple[Node, Node]] = []
 
 
 def parse(text: str, file: str, problems: list[Problem]) -> list[Node] | None:
     """The documents of a YAML text; None if it cannot be read to its end (then ``problems`` says why)."""
+    builder = _Builder(file, problems)
     try:
-        return list(_Builder(file, problems).documents(text))
+        return list(builder.documents(text))
     except _Stop as stop:
         problems.append(stop.problem)
     except (yaml.YAMLError, RecursionError) as error:
-        problems.append(syntax_problem(error, file, text))
+        bracket = next((level.node for level in reversed(builder.stack) if level.flow), None)
+        opened = (bracket.line, bracket.column) if bracket is not None else None
+        problems.append(syntax_problem(error, file, text, opened))
     return None
