@@ -573,7 +573,7 @@ class Folder(RuleBasedStateMachine):
 
 
 Folder.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestFolder = Folder.TestCase
 

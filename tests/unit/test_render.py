@@ -203,7 +203,7 @@ def test_each_tricky_text_in_each_place(read: Callable[[str], Any]) -> None:
         assert kinds(read(render.yaml(document))) == kinds(document), repr(text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(DOCUMENTS)
 @example({})
 @example({"": {}})

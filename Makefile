@@ -1,0 +1,36 @@
+# What a person needs, one target each. Everything runs in .venv, which scripts/setup makes.
+PYTEST = .venv/bin/python -m pytest
+PROCESSES ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tools test check golden bench fuzz demo
+
+help: ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## make .venv (again, if pyproject.toml changed)
+	@scripts/setup
+
+tools: ## install prometheus, promtool and openssl where that is possible
+	@scripts/install-tools
+
+test: setup tools ## run all tests; sets everything up first
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup
+
+check: setup ## lint, formatting, types, layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+golden: setup tools ## rewrite the golden files; look at the difference before you commit it
+	SLOCTL_UPDATE_GOLDEN=1 $(PYTEST) -n $(PROCESSES) $$(grep -rl --include='test_*.py' SLOCTL_UPDATE_GOLDEN tests)
+
+bench: setup ## run the benchmarks
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+
+fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=2000)
+	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
+
+demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
+	.venv/bin/sloctl demo

@@ -1,0 +1,32 @@
+"""A test that needs a program which is not installed is skipped, and says so (see scripts/install-tools)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from sloctl.errors import UsageError
+
+
+def _skip_without_program(error: UsageError) -> None:
+    if str(error).endswith("is not on PATH"):
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    try:
+        return (yield)
+    except UsageError as error:
+        _skip_without_program(error)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    try:
+        return (yield)
+    except UsageError as error:
+        _skip_without_program(error)
+        raise
