@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -20,10 +21,13 @@ def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
     scopes: dict[tuple[str, str], list[Slo]] = {}
     for slo in slo_set.slos:
         scopes.setdefault((slo.namespace, slo.service), []).append(slo)
+    stems = Counter(naming.rule_file(slo_set.name, *scope) for scope in scopes)
     for (namespace, service), members in sorted(scopes.items()):
         slos = tuple(sorted(members, key=lambda slo: slo.name))
+        stem = naming.rule_file(slo_set.name, namespace, service)
         yield RuleFile(
-            naming.rule_file(slo_set.name, namespace, service),
+            # Service c-d of namespace b and service d of namespace b-c would share a file's name.
+            stem if stems[stem] == 1 else naming.with_digest(stem, slo_set.name, namespace, service),
             slos,
             tuple(_group(slo_set, slos, kind, step) for kind, step in (("tiles", TILE), ("grid", GRID))),
         )

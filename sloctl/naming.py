@@ -120,7 +120,12 @@ def rule_file(set_name: str, namespace: str, service: str) -> str:
     plain = "-".join(part for part in (set_name, namespace, scope) if part)
     if stem == plain and len(stem) <= 63 and service != "all-services":
         return stem
-    return f"{stem[:54].rstrip('-')}-{digest(set_name, namespace, service)[:8]}"
+    return with_digest(stem, set_name, namespace, service)
+
+
+def with_digest(stem: str, *parts: str) -> str:
+    """A file stem of at most 63 characters that differs for different ``parts``."""
+    return f"{stem[:54].rstrip('-')}-{digest(*parts)[:8]}"
 
 
 def group(slo: Slo, kind: str) -> str:
