@@ -10,12 +10,14 @@ sample in it, so that the increments of adjoining windows add up to the counter,
 
 1. the counter has a sample before the window and did not restart: the difference;
 2. it restarted: what it gained up to the restart, plus what it counted since;
-3. it had no sample before the window although its **target was scraped without it**: it started from zero;
-4. it had none, and its target was not being scraped: the difference within the window only, for nobody can
-   say how much of the first value is new (a scrape gap, a Prometheus restart, a target added today).
+3. it had no sample before the window, and its target was not being scraped either: the difference within the
+   window only, for nobody can say how much of the first value is new (a scrape gap, a Prometheus restart, a
+   target added today);
+4. it had none although its **target was scraped without it**: it started from zero.
 
-Every case is a lower bound of the true count; 1 to 3 are exact unless a counter restarts more than once in
-a window, or outgrows there what it held before it restarted. Stale markers do not hide the sample before the
+Every case is a lower bound of the true count; all but 3 are exact unless a counter restarts more than once in
+a window, outgrows there what it held before it restarted, or restarts or fails its last scrape in the window in
+which its target is first scraped. Stale markers do not hide the sample before the
 window (a failed scrape writes them for every series of its target), because range selectors pass over them.
 """
 
@@ -97,17 +99,21 @@ def increments(series: str, window: float, mesh: Mesh) -> str:
 
     ``series`` is a selector; the result has its labels, without the metric's name.
     """
-    return _increments(series, naming.duration(window), naming.duration(window + LOOKBACK), mesh)
-
-
-def _increments(series: str, w: str, reach: str, mesh: Mesh) -> str:
+    w, reach = naming.duration(window), naming.duration(LOOKBACK)
     now = f"last_over_time({series}[{w}])"
-    before = f"last_over_time({series}[{naming.duration(LOOKBACK)}] offset {w})"
+    before = f"last_over_time({series}[{reach}] offset {w})"
     peak = f"max_over_time({series}[{w}])"
     least = f"min_over_time({series}[{w}])"
     on = ", ".join(mesh.target_labels)
     up = selector("up", mesh.matchers)
     reset = f"(resets({series}[{w}]) > 0)"
+    # The target is new, but was scraped before it had the series. A series that is missing from the last scrape
+    # does not count: its target was scraped without it after it ended, and it may be old.
+    begun = (
+        f"(timestamp({series}) and ((count_over_time({series}[{w}]) unless {before})\n"
+        f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{w}]))))\n"
+        f"    >= on ({on}) group_left () max by ({on}) (timestamp({up}))"
+    )
     # The rare cases start from sets that are empty as a rule, at which Prometheus stops at once: only five of the
     # operators ever see all series.
     return (
@@ -118,10 +124,12 @@ def _increments(series: str, w: str, reach: str, mesh: Mesh) -> str:
         f"  ({now} and {reset})\n"
         f"  + clamp_min(({peak} and {reset}) - {before}, 0) * (({peak} and {reset}) > bool {now})\n"
         f"or\n"
-        f"  ({now} and (count_over_time({series}[{w}]) unless {before})\n"
-        f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{reach}])))\n"
+        f"  {now} - ({least} unless {before}\n"
+        f"    unless on ({on}) (max_over_time({up}[{reach}] offset {w}) > 0)\n"
+        f"    unless {reset}\n"
+        f"    unless {begun})\n"
         f"or\n"
-        f"  {now} - ({least} unless {before})"
+        f"  {now}"
     )
 
 
