@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from math import isnan
+from math import isfinite
 from zoneinfo import ZoneInfo
 
 from sloctl import naming
@@ -48,7 +48,8 @@ def period_start(slo: Slo, at: datetime) -> datetime:
     if not isinstance(slo.window, CalendarWindow):
         return at - timedelta(seconds=slo.window.seconds)
     local = at.astimezone(ZoneInfo(slo.window.timezone))
-    day = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    # fold=0: of a midnight that a change of the clocks repeats, the first.
+    day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if slo.window.unit == "week":
         start = day - timedelta(days=day.weekday())
     else:
@@ -57,17 +58,28 @@ def period_start(slo: Slo, at: datetime) -> datetime:
     return start.astimezone(at.tzinfo)
 
 
+def period_end(slo: Slo, at: datetime) -> datetime | None:
+    """When the SLO's calendar window ends and the next one begins; None for a rolling window."""
+    if not isinstance(slo.window, CalendarWindow):
+        return None
+    # Somewhat more than the nominal length is in the next week, month or quarter, whatever their lengths.
+    return period_start(slo, period_start(slo, at) + timedelta(seconds=slo.window.seconds * 1.15))
+
+
 def period_seconds(slo: Slo, at: datetime) -> int:
     """Length of the SLO's window so far, in seconds; at least one grid step."""
     return max(300, int((at - period_start(slo, at)).total_seconds()))
 
 
 def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, float]:
-    """The values of an instant query by (label ``first``, namespace, service); NaN is left out, as no data is."""
+    """The values of an instant query by (label ``first``, namespace, service).
+
+    NaN is left out, as no data is, and so is what is not finite: it cannot be a number of events.
+    """
     out: dict[Key, float] = {}
     for item in series:
         value = float(item["value"][1])
-        if not isnan(value):
+        if isfinite(value):
             metric = item["metric"]
             out[metric.get(first, ""), metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")] = (
                 value

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import isfinite
 
 from jobs.collected import (
     Collected,
@@ -36,7 +37,8 @@ _SMALLEST_PART = 6 * 3600
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
     """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes."""
     found = source.query(promql.last_instant(slo_set.name), at)
-    return {item["metric"][naming.SLO_ID]: float(item["value"][1]) for item in found}
+    instants = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in found}
+    return {slo_id: value for slo_id, value in instants.items() if slo_id and isfinite(value)}
 
 
 class _Reader:
@@ -97,7 +99,13 @@ def _side_counts(
             queries[name] = promql.base_of_set(slo_set.name, *identity)
             users.setdefault(name, []).append((slo, kind))
     other: dict[tuple[str, Key], float] = {}
-    for name, result in source.query_many(queries, at).items():
+    try:
+        answers = source.query_many(queries, at)
+    except BackendLimit:
+        text = "too many samples to compare what clients and servers saw; the budgets are not affected"
+        collected.findings.append(Finding("info", "sides-not-compared", text))
+        return
+    for name, result in answers.items():
         values = numbers(result, naming.SCOPE)
         for slo, kind in users[name]:
             for (scope, namespace, service), value in values.items():
@@ -111,19 +119,29 @@ def _side_counts(
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
-def _evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime) -> tuple[float, list[Finding]]:
-    """Seconds in which Prometheus evaluated no rules, since the first evaluation within the longest period."""
+def _evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime) -> list[tuple[float, float]]:
+    """When Prometheus evaluated no rules (Unix seconds), since the first evaluation within the longest period."""
     slo = min(slo_set.slos, key=lambda item: item.id)
     seconds = max(period_seconds(item, at) for item in slo_set.slos)
     series = source.query_range(
         promql.recorded(naming.OBJECTIVE, slo), at - timedelta(seconds=seconds), at, timedelta(seconds=GRID)
     )
     times = sorted({float(time) for item in series for time, _ in item["values"]})
-    missing = sum(round((b - a) / GRID - 1) for a, b in pairwise(times) if b - a > 1.5 * GRID)
-    if not missing:
-        return 0.0, []
-    text = f"Prometheus recorded nothing for {duration(missing * GRID)} of the period; those events are not counted"
-    return missing * GRID, [Finding("warning", "evaluation-gap", text, {naming.SLO_SET: slo_set.name})]
+    # What follows a gap covers one step of the grid itself.
+    return [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
+
+
+def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    gaps = _evaluation_gaps(source, slo_set, at)
+    if not gaps:
+        return
+    lost = duration(round(sum(end - start for start, end in gaps)))
+    text = f"Prometheus recorded nothing for {lost}; what happened then is in no budget"
+    out.findings.append(Finding("warning", "evaluation-gap", text, {naming.SLO_SET: slo_set.name}))
+    since = {slo.id: at.timestamp() - period_seconds(slo, at) for slo in slo_set.slos}
+    for key in out.period:
+        missing = sum(max(0.0, end - max(start, since[key[0]])) for start, end in gaps)
+        out.gaps[key] = out.gaps.get(key, 0.0) + missing
 
 
 def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float]) -> Collected:
@@ -154,9 +172,7 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[
         out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
     _add_open_buckets(source, slo_set, at, instants, out)
     _side_counts(source, slo_set, at, out, ("bad", "total"))
-    missing, findings = _evaluation_gaps(source, slo_set, at)
-    out.findings += findings
-    out.gaps = {key: out.gaps.get(key, 0.0) + missing for key in out.period}
+    _add_evaluation_gaps(source, slo_set, at, out)
     if any(out.gaps.values()):
         longest = max(periods.values())
         out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
@@ -173,9 +189,11 @@ def _add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collec
             metric.get(naming.NAMESPACE, ""),
             metric.get(naming.SERVICE, ""),
         )
-        out.alerts.setdefault(key, []).append(metric["alertname"])
+        out.alerts.setdefault(key, []).append(metric.get("alertname", ""))
     policies = [slo for slo in slo_set.slos if slo.policy]
-    if out.alerts or not policies or source.query(promql.evaluated(policies), at):
+    # Without events no burn rate is recorded, evaluated or not; nor can an alert's condition hold.
+    eventful = any(total > 0 for counts in out.burn.values() for _, total in counts.values())
+    if out.alerts or not policies or not eventful or source.query(promql.evaluated(policies), at):
         return
     text = "no alert rule was evaluated at this time: the alerts are those whose condition holds"
     out.findings.append(Finding("info", "alerts-computed", text))
@@ -190,5 +208,7 @@ def _add_open_buckets(
 ) -> None:
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():
+        if not isfinite(bad + total):
+            continue
         before = out.period.get(key, (0.0, 0.0))
         out.period[key] = (before[0] + bad, before[1] + total)

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Literal
 
 from jobs import from_rules
-from jobs.collected import Collected, Key, burn_windows
+from jobs.collected import Collected, Counts, Key, burn_windows, period_end
 from sloctl import budget
-from sloctl.model import MetricSource, Slo, SloSet
+from sloctl.model import GRID, MetricSource, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
 
@@ -19,17 +19,21 @@ SIDE_DIFFERENCE = 0.001
 
 
 def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
-    bad, total = data.period.get(key, (0.0, 0.0))
+    bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
     share = float(slo.budget)
     spent = budget.spent(bad, total, share)
     remaining = None if spent is None else 1 - spent
     rates: dict[str, float | None] = {}
     for window in burn_windows(slo):
-        rates[duration(window)] = budget.burn_rate(*data.burn.get(window, {}).get(key, (0.0, 0.0)), share)
-    alerts = tuple(sorted(data.alerts.get(key, ())))
+        events = _plausible(*data.burn.get(window, {}).get(key, (0.0, 0.0)))
+        rates[duration(window)] = budget.burn_rate(*events, share)
+    # Replicas of Prometheus that nobody deduplicates give each alert more than once.
+    alerts = tuple(sorted(set(data.alerts.get(key, ()))))
     ends = None
     if remaining is not None:
         ends = budget.exhausted_at(at, remaining, rates.get("1h") or 0.0, slo.window.seconds)
+    if ends and (renewed := period_end(slo, at)) and ends >= renewed:
+        ends = None
     sides = data.sides.get(key)
     success = budget.ratio(total - bad, total)
     return SloStatus(
@@ -57,21 +61,27 @@ def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
     )
 
 
+def _plausible(bad: float, total: float) -> Counts:
+    """Events within their bounds, which a user's own expressions may not heed."""
+    total = max(total, 0.0)
+    return min(max(bad, 0.0), total), total
+
+
 def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Finding]:
     scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
     found = []
     if item.spent is None:
         text = f"{item.name}: no events in the window; the objective is neither met nor missed"
         found.append(Finding("warning", "no-data", text, scope))
-    gaps = item.quality.gaps
-    if gaps >= 60 and item.spent is not None:
-        unseen = gaps / 300 * data.peak.get(key, 0.0)
-        worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0
+    bad, total = data.period.get(key, (0.0, 0.0))
+    if not 0 <= bad <= total * (1 + 1e-9):
         text = (
-            f"{item.name}: targets could not be scraped for {duration(round(gaps / 60) * 60)}; at most "
-            f"{unseen:,.0f} events are unseen, and between {item.spent:.1%} and {worst:.1%} of the budget is spent"
+            f"{item.name}: {bad:,.6g} bad of {total:,.6g} events cannot be; does the SLI's total count all of its "
+            "events, each once?"
         )
-        found.append(Finding("warning", "scrape-gap", text, scope))
+        found.append(Finding("error", "implausible-events", text, scope))
+    if item.quality.gaps >= 60 and item.spent is not None:
+        found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
     if item.sides and item.sides.client is not None and item.sides.server is not None:
         difference = item.sides.client - item.sides.server
         if difference > SIDE_DIFFERENCE:
@@ -83,10 +93,33 @@ def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Find
     return found
 
 
+def _gap_text(slo: Slo, key: Key, item: SloStatus, data: Collected) -> str:
+    """What may be missing: from no bad event to bad events only, in the time that is not known."""
+    gaps = item.quality.gaps
+    text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
+    unseen = gaps / GRID * data.peak.get(key, 0.0)
+    if unseen <= 0:
+        return text
+    best = budget.spent(item.bad, item.total + unseen, float(slo.budget)) or 0.0
+    worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0
+    return (
+        f"{text}; if traffic stayed below its peak, at most {unseen:,.0f} events are unseen, and between {best:.1%} "
+        f"and {worst:.1%} of the budget is spent"
+    )
+
+
 def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, Key]]:
-    """Every SLO and service to report: those with data, and the named ones without."""
+    """Every SLO and service to report: those with data, and the named ones without.
+
+    A service that a named SLO overrides since some time still has events of the ``*`` SLO from before.
+    """
     by_id = {slo.id: slo for slo in slo_set.slos}
-    seen = {key for counts in (data.period, *data.burn.values()) for key in counts if key[0] in by_id}
+    seen = {
+        key
+        for counts in (data.period, *data.burn.values())
+        for key in counts
+        if key[0] in by_id and key[2] not in by_id[key[0]].overridden
+    }
     named = {(slo.id, slo.namespace, slo.service) for slo in slo_set.slos if not slo.wildcard}
     rows = [(by_id[key[0]], key) for key in seen | named]
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
@@ -131,5 +164,6 @@ def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]
     if not stale:
         return []
     shown = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
-    text = f"nothing was recorded for {len(stale)} SLOs in the last 11 minutes: {shown}"
+    late = duration(from_rules.STALE)
+    text = f"nothing was recorded in the last {late} for {len(stale)} of {len(slo_set.slos)} SLOs: {shown}"
     return [Finding("warning", "not-recorded", text)]

@@ -1,17 +1,22 @@
 """Writes a report as Markdown, and its numbers as people read them.
 
 Names come from servers and files: :func:`plain` takes control characters out of them, :func:`markdown_cell`
-keeps them from being read as markup.
+keeps them from being read as markup. What people read is sorted with the worst first.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from sloctl.report import Finding, Report, SloStatus, timestamp
 
-STATUS_WORDS = {"ok": "ok", "at_risk": "at risk", "exhausted": "exhausted", "no_data": "no data"}
+STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
+"""States as people read them, the worst first."""
+SEVERITIES = ("error", "warning", "info")
 NOTHING = "–"
 
 
@@ -20,33 +25,58 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def json_text(data: Any) -> str:
+    """JSON in ASCII, so that no terminal obeys what it holds; numbers that JSON does not know are null."""
+    return json.dumps(_finite(data), indent=2, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
 def percent(share: float | None, digits: int = 3) -> str:
     """A share of 0…1 in percent; never rounded up to 100 when something failed."""
-    if share is None:
+    if share is None or not math.isfinite(share):
         return NOTHING
     text = f"{share * 100:.{digits}f}"
-    if share < 1 and float(text) == 100:
-        text = f"{int(share * 100 * 10**digits) / 10**digits:.{digits}f}"
+    if share < 1 and float(text) >= 100:
+        text = "99" + ("." + "9" * digits if digits else "")
     return f"{text} %"
 
 
+def digits_for(objective: float) -> int:
+    """Digits behind the point that tell an SLI from its objective (percent): one more than it has nines."""
+    return max(3, len(f"{objective:.10g}".partition(".")[2]) + 2)
+
+
 def budget_share(share: float | None) -> str:
-    """A share of the error budget in percent, with a digit behind the point up to 1,000 %."""
-    if share is None:
+    """A share of the error budget in percent, rounded down: what is not all there is never shown as 100.
+
+    A digit behind the point up to 1,000 %.
+    """
+    if share is None or not math.isfinite(share):
         return NOTHING
-    return f"{share * 100:.1f} %" if abs(share) < 10 else f"{share * 100:,.0f} %"
+    if abs(share) >= 10:
+        return f"{math.floor(share * 100):,} %"
+    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
 
 
 def rate(value: float | None) -> str:
-    """A burn rate."""
-    if value is None:
+    """A burn rate; a slow burn is not shown as none."""
+    if value is None or not math.isfinite(value):
         return NOTHING
+    if 0 < value < 0.01:
+        return "<0.01"
     return "0" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
 def count(value: float) -> str:
-    """A number of events."""
-    return f"{value:,.0f}"
+    """A number of events; a part of one is not shown as none."""
+    return "<1" if 0 < value < 1 else f"{value:,.0f}"
 
 
 def columns(report: Report) -> list[str]:
@@ -60,48 +90,70 @@ def columns(report: Report) -> list[str]:
     return sorted(found, key=seconds)
 
 
-HEADER = ("service", "SLO", "objective", "window", "SLI", "95 % interval", "events", "bad", "budget left")
+def ordered(report: Report) -> list[SloStatus]:
+    """The SLOs, those first that need attention: by state, then by what is left of the budget."""
+    states = list(STATUS_WORDS)
 
+    def key(item: SloStatus) -> tuple[int, int, float]:
+        left = item.remaining
+        return states.index(item.status), -len(item.alerts), math.inf if left is None else left
 
-def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
-    """One SLO's cells: :data:`HEADER`, a burn rate per window, exhaustion, alerts, status."""
-    place = f"{item.namespace}/{item.service}" if item.namespace else item.service
-    low_high = item.sli_interval
-    return [
-        plain(place),
-        plain(item.slo),
-        f"{item.objective:g} %",
-        item.window,
-        percent(item.sli),
-        f"{percent(low_high[0])[:-2]} … {percent(low_high[1])}" if low_high else NOTHING,
-        count(item.total),
-        count(item.bad),
-        budget_share(item.remaining),
-        *(rate(item.burn_rates.get(window)) for window in windows),
-        item.exhausted_at.strftime("%Y-%m-%d %H:%M") if item.exhausted_at else NOTHING,
-        ", ".join(plain(alert) for alert in item.alerts) or NOTHING,
-        STATUS_WORDS[item.status],
-    ]
+    return sorted(report.slos, key=key)
 
 
 def header(windows: Sequence[str]) -> list[str]:
     """The titles of :func:`row`'s cells."""
-    return [*HEADER, *(f"burn {window}" for window in windows), "exhausted (UTC)", "alerts", "status"]
+    burn = (f"burn {window}" for window in windows)
+    return [
+        *("status", "service", "SLO", "budget left", "SLI", "objective", *burn, "alerts", "runs out (UTC)"),
+        *("window", "events", "bad", "95 % interval"),
+    ]
+
+
+def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
+    """One SLO's cells, as :func:`header` names them."""
+    place = f"{item.namespace}/{item.service}" if item.namespace else item.service
+    digits = digits_for(item.objective)
+    interval = NOTHING
+    if item.sli_interval:
+        low, high = (percent(bound, digits) for bound in item.sli_interval)
+        interval = f"{low.removesuffix(' %')} … {high}"
+    return [
+        STATUS_WORDS[item.status],
+        plain(place),
+        plain(item.slo),
+        budget_share(item.remaining),
+        percent(item.sli, digits),
+        f"{item.objective:.10g} %",
+        *(rate(item.burn_rates.get(window)) for window in windows),
+        ", ".join(plain(alert) for alert in item.alerts) or NOTHING,
+        item.exhausted_at.strftime("%Y-%m-%d %H:%M") if item.exhausted_at else NOTHING,
+        plain(item.window),
+        count(item.total),
+        count(item.bad),
+        interval,
+    ]
 
 
 def summary(report: Report) -> str:
-    """One line that counts the states."""
+    """One line that counts the states, the worst first."""
     words = []
     for status, word in STATUS_WORDS.items():
         if number := sum(1 for item in report.slos if item.status == status):
             words.append(f"{number} {word}")
-    return f"{report.set_name} at {timestamp(report.at)}: {', '.join(words) or 'no SLOs'}"
+    return f"{plain(report.set_name)} at {timestamp(report.at)}: {', '.join(words) or 'no SLOs'}"
+
+
+def findings(report: Report) -> list[Finding]:
+    """The findings, the gravest first."""
+    return sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def markdown_cell(text: str) -> str:
     """A text that Markdown shows as it is, in a table's cell."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~@])", r"\\\1", plain(text))
-    return escaped.replace("&", "&amp;")
+    # "://" and "www." would become links.
+    return escaped.replace("&", "&amp;").replace("://", "\\://").replace("www.", "www\\.")
 
 
 def finding_line(finding: Finding) -> str:
@@ -116,9 +168,9 @@ def markdown(report: Report) -> str:
     lines = [f"# Error budgets: {markdown_cell(summary(report))}", ""]
     lines.append("| " + " | ".join(titles) + " |")
     lines.append("|" + "|".join(" --- " for _ in titles) + "|")
-    for item in report.slos:
+    for item in ordered(report):
         lines.append("| " + " | ".join(markdown_cell(cell) for cell in row(item, windows)) + " |")
     if report.findings:
         lines += ["", "## Findings", ""]
-        lines += [f"- {markdown_cell(finding_line(finding))}" for finding in report.findings]
+        lines += [f"- {markdown_cell(finding_line(finding))}" for finding in findings(report)]
     return "\n".join(lines) + "\n"

@@ -6,18 +6,20 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.errors import UsageError
+from sloctl.errors import InvalidFile, UsageError
 
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No Prometheus has data from before; a smaller number of seconds is a slip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,18 @@ def source_options(function: F) -> F:
 
 
 def load(context: Context, files: Sequence[str]) -> SloSet:
-    """Load SLO files; warnings go to stderr. Raises InvalidFile, UsageError."""
+    """Load SLO files; their problems go to stderr. Raises InvalidFile, UsageError."""
     from sloctl import spec
-    from sloctl.cli.problems import show
+    from sloctl.cli.problems import Input
 
-    slo_set = spec.load([Path(name) for name in files])
+    given = Input(files)
+    try:
+        slo_set = spec.load(given.paths, stdin=given.stdin)
+    except InvalidFile as error:
+        given.show(error.problems)
+        raise
     if slo_set.warnings and not context.quiet:
-        show(slo_set.warnings)
+        given.show(slo_set.warnings)
     return slo_set
 
 
@@ -93,18 +100,22 @@ def parse_time(text: str | None, now: datetime) -> datetime:
     try:
         if (age := parse_duration(text)) is not None:
             time = now - timedelta(seconds=age)
-        elif re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+        elif re.fullmatch(r"[0-9]{1,11}(\.[0-9]+)?", text):
             time = datetime.fromtimestamp(float(text), UTC)
         else:
             time = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
+        if time.tzinfo is None:
+            raise UsageError(f"--at: {text!r} has no time zone", hint=f"write {text}Z or {text}+01:00")
+        time = time.astimezone(UTC).replace(microsecond=0)
+    except (ValueError, OverflowError, OSError) as error:
         raise UsageError(
             f"--at: {text!r} is not a time",
             hint="write 2026-03-01T12:00:00Z, Unix seconds, or an age such as 2h",
         ) from error
-    if time.tzinfo is None:
-        raise UsageError(f"--at: {text!r} has no time zone", hint=f"write {text}Z or {text}+01:00")
-    return time.astimezone(UTC).replace(microsecond=0)
+    if not EARLIEST <= time <= now:
+        when = "in the future" if time > now else f"before {EARLIEST.year}"
+        raise UsageError(f"--at: {text!r} is {when}", hint="it is for times that Prometheus has data of")
+    return time
 
 
 def now() -> datetime:

@@ -61,6 +61,7 @@ def command(
     result = artefacts.write(output, generated, owner=slo_set.name, sections=sections)
     for name in result.kept:
         context.say(f"sloctl: warning: {output / name} is no longer generated but was changed by hand: kept")
-    counts = f"{len(result.written)} files written, {len(result.unchanged)} unchanged, {len(result.removed)} removed"
+    files_written = f"{len(result.written)} file{'s' if len(result.written) != 1 else ''} written"
+    counts = f"{files_written}, {len(result.unchanged)} unchanged, {len(result.removed)} removed"
     context.say(f"{output}: {counts}")
     return EXIT_OK

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from sloctl import __version__
-from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, InvalidFile, SloctlError
+from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, SloctlError
 
 COMMANDS = {
     "init": "Write a commented starter SLO file.",
@@ -38,6 +40,8 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"sloctl.cli.{cmd_name}")
         command: click.Command = module.command
+        names = {parameter.name for parameter in command.params}
+        command.params += [option for option in _loudness() if option.name not in names]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -56,6 +60,19 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _loudness() -> list[click.Option]:
+    """``--quiet`` and ``--verbose`` after the command's name, where people write them too."""
+
+    def louder(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.obj = replace(ctx.obj, **{str(parameter.name): True})
+
+    return [
+        click.Option(names, is_flag=True, hidden=True, expose_value=False, callback=louder)
+        for names in (("-q", "--quiet"), ("-v", "--verbose"))
+    ]
 
 
 @click.group(
@@ -77,14 +94,11 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    """A message on stderr; a terminal obeys control characters, which a file's name may hold."""
+    click.echo("".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text), err=True)
 
 
 def _report(error: SloctlError) -> int:
-    if isinstance(error, InvalidFile):
-        from sloctl.cli.problems import show
-
-        show(error.problems)
     _say(f"sloctl: error: {error}")
     if error.hint:
         _say(f"  hint: {error.hint}")
@@ -97,24 +111,18 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
         result = call()
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except click.Abort:
-        return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
     except SloctlError as error:
         return _report(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         _say("sloctl: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (a pager, head): no reason to complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PROBLEMS
     except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        _say(f"sloctl: error:{place}: {error.strerror or error}")
-        return EXIT_USAGE
+        return _system_error(error)
     except Exception as error:
         if verbose:
             raise
@@ -124,12 +132,32 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _system_error(error: OSError) -> int:
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    _say(f"sloctl: error: {place}{error.strerror or error}")
+    return EXIT_USAGE
+
+
+def _flush(code: int) -> int:
+    """Write out what is buffered; the exit code, which is an error's if that fails."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output has gone (a pager, head): no reason to complain.
+        code = EXIT_PROBLEMS
+    except OSError as error:
+        code = code or _system_error(error)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+    return code
+
+
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows ASCII only
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     code = run(lambda: cli.main(prog_name="sloctl", standalone_mode=False), verbose=verbose)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    sys.exit(_flush(code))

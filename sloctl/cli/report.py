@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -66,15 +65,19 @@ def command(
         report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin])
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, form)
-    return EXIT_PROBLEMS if any(item.status in FAIL_ON[fail_on] for item in report.slos) else EXIT_OK
+    failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])
+    if failed:
+        context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(FAIL_ON[fail_on])}")
+    return EXIT_PROBLEMS if failed else EXIT_OK
 
 
 def show(context: Context, report: Report, form: str) -> None:
     """Print a report as a table, Markdown or JSON."""
     if form == "json":
         from sloctl.report import to_json
+        from sloctl.report_text import json_text
 
-        click.echo(json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False))
+        click.echo(json_text(to_json(report)))
     elif form == "markdown":
         from sloctl.report_text import markdown
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +22,7 @@ from sloctl.errors import UsageError
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
+    from sloctl.report import Report
 
 JOBS = ("slis", "burn_rate", "report")
 
@@ -50,48 +50,75 @@ def command(
 
     slis: events of every SLO in 5-minute steps, computed from raw counters. burn_rate: burn rates over every
     window. report: the budget report.
+
+    The JSON form of one job is a list of rows, or the report; of several jobs, an object that has them by name.
     """
+    from sloctl.windows import parse_duration
+
     for name in jobs:
         if name not in JOBS:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(JOBS)}")
+    seconds = parse_duration(last)
+    if not seconds:
+        raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
     slo_set = load(context, files)
     time = parse_time(at, now())
+    results: dict[str, Report | list[dict[str, Any]]] = {}
     with prometheus(context, slo_set, url, timeout) as source:
-        for name in jobs:
-            _run(context, name, slo_set, source, time, form, last)
+        for name in JOBS:
+            if name in jobs:
+                results[name] = _run(name, slo_set, source, time, seconds)
         context.detail(f"{source.queries} requests to Prometheus")
-        for warning in source.warnings:
-            context.say(f"sloctl: warning: Prometheus: {warning}")
+        warnings = source.warnings
+    if form == "json":
+        _print_json(results)
+    else:
+        _print_tables(context, results)
+    for warning in warnings:
+        context.say(f"sloctl: warning: Prometheus: {warning}")
 
 
 def _run(
-    context: Context, name: str, slo_set: SloSet, source: Prometheus, at: datetime, form: str, last: str
-) -> None:
-    if name == "report":
-        from jobs import slo_report
-        from sloctl.cli.report import show
-
-        show(context, slo_report.build(source, slo_set, at), form)
-        return
+    name: str, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int
+) -> Report | list[dict[str, Any]]:
+    """The report, or a job's rows."""
     if name == "slis":
         from jobs import slis
-        from sloctl.windows import parse_duration
 
-        seconds = parse_duration(last)
-        if not seconds:
-            raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
-        rows = slis.rows(slis.run(source, slo_set, at, seconds))
-    else:
+        return slis.rows(slis.run(source, slo_set, at, seconds))
+    if name == "burn_rate":
         from jobs import burn_rate
 
-        rows = burn_rate.rows(burn_rate.run(source, slo_set, at))
-    if form == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
-    elif rows:
-        from sloctl.cli.tables import print_table
-        from sloctl.report_text import NOTHING, plain
+        return burn_rate.rows(burn_rate.run(source, slo_set, at))
+    from jobs import slo_report
 
-        titles = list(rows[0])
-        print_table(titles, [[NOTHING if v is None else plain(str(v)) for v in row.values()] for row in rows])
-    else:
-        context.say(f"{name}: no data")
+    return slo_report.build(source, slo_set, at)
+
+
+def _print_json(results: dict[str, Report | list[dict[str, Any]]]) -> None:
+    from sloctl.report import to_json
+    from sloctl.report_text import json_text
+
+    data = {name: result if isinstance(result, list) else to_json(result) for name, result in results.items()}
+    click.echo(json_text(data if len(data) > 1 else next(iter(data.values()))))
+
+
+def _print_tables(context: Context, results: dict[str, Report | list[dict[str, Any]]]) -> None:
+    from sloctl.cli import tables
+    from sloctl.cli.report import show
+
+    for number, (name, result) in enumerate(results.items()):
+        if len(results) > 1:
+            tables.say(f"{chr(10) if number else ''}{name}", "bold")
+        if not isinstance(result, list):
+            show(context, result, "table")
+        elif result:
+            tables.print_table(list(result[0]), [[_cell(value) for value in row.values()] for row in result])
+        else:
+            context.say(f"{name}: no data")
+
+
+def _cell(value: Any) -> str:
+    from sloctl.report_text import NOTHING, plain
+
+    return NOTHING if value is None or value != value else plain(str(value))

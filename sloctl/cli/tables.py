@@ -1,10 +1,12 @@
-"""Tables on a terminal, through rich; piped output has no colour and no cut-off columns."""
+"""Tables on a terminal, through rich; piped output has no colour and every column."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,56 +15,102 @@ from sloctl import report_text
 from sloctl.report import Report
 
 STYLES = {"exhausted": "bold red", "at risk": "yellow", "ok": "green", "no data": "dim"}
-_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time"}
-PIPE_WIDTH = 400
+SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
+_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "slo"}
+_MAY_WRAP = {"service", "SLO", "alerts", "slo"}
+_GAP = 2
+
+ESSENTIAL = ("status", "service", "SLO", "budget left")
+"""What a report shows however narrow the terminal is."""
+_ALERT = re.compile(r"\w*BudgetBurn(Page|Ticket)(\w+)")
 
 
-def console() -> Console:
-    """Where results are printed; rich itself heeds NO_COLOR."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(file=sys.stdout, highlight=False, width=width, soft_wrap=False)
+def console(width: int = 0) -> Console:
+    """Where results are printed; rich itself heeds NO_COLOR. A pipe is at least ``width`` columns wide."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return Console(file=sys.stdout, highlight=False, width=max(width, 80))
+    return Console(highlight=False)
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of plain cells; the last column is coloured where it is a state."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    """A table of plain cells, with states in colour; names are folded where the terminal is too narrow."""
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for title in titles:
-        table.add_column(title, justify="left" if title in _LEFT else "right", overflow="fold")
+        table.add_column(
+            title,
+            justify="left" if title in _LEFT else "right",
+            overflow="fold",
+            no_wrap=title not in _MAY_WRAP,
+        )
     for cells in rows:
-        last = Text(cells[-1], style=STYLES.get(cells[-1], ""))
-        table.add_row(*(Text(cell) for cell in cells[:-1]), last)
-    console().print(table)
+        table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
+    console(_width(titles, rows)).print(table)
+
+
+def _cell(title: str, cell: str) -> Text:
+    return Text(cell, style=STYLES.get(cell, "") if title == "status" else "")
 
 
 def print_report(report: Report) -> None:
-    """The report: a table that fits the terminal, then the findings.
+    """The report: a table that fits the terminal, the worst first, then the findings.
 
-    A narrow terminal gets fewer columns; pipes and files get all.
+    A narrow terminal gets the columns that matter most, and is told which are missing.
     """
     windows = report_text.columns(report)
     titles = report_text.header(windows)
-    rows = [report_text.row(item, windows) for item in report.slos]
-    out = console()
-    dropped = [
-        "95 % interval",
-        "exhausted (UTC)",
-        "window",
-        "events",
-        *(f"burn {w}" for w in windows[3:]),
-        "alerts",
-    ]
-    while out.width < _width(titles, rows) and dropped:
-        name = dropped.pop(0)
-        if name in titles:
-            index = titles.index(name)
-            titles = titles[:index] + titles[index + 1 :]
-            rows = [row[:index] + row[index + 1 :] for row in rows]
-    out.print(Text(report_text.summary(report), style="bold"))
-    print_table(titles, rows)
-    for finding in report.findings:
-        style = {"error": "red", "warning": "yellow"}.get(finding.severity, "")
-        out.print(Text(report_text.finding_line(finding), style=style))
+    rows = [report_text.row(item, windows) for item in report_text.ordered(report)]
+    shown, out = titles, console()
+    if out.is_terminal and _width(titles, rows) > out.width:
+        alerts = titles.index("alerts")
+        rows = [[*row[:alerts], _short(row[alerts]), *row[alerts + 1 :]] for row in rows]
+        shown = _fitting(titles, rows, windows, out.width)
+    kept = [titles.index(title) for title in shown]
+    line = report_text.summary(report)
+    say(line, "bold")
+    print_table(shown, [[row[index] for index in kept] for row in rows])
+    for finding in report_text.findings(report):
+        say(report_text.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
+    if hidden := [title for title in titles if title not in shown]:
+        say(f"Not shown, for want of room: {', '.join(hidden)} (see --format json)", "dim")
+
+
+def say(text: str, style: str = "") -> None:
+    """A line of results; a pipe gets it unbroken."""
+    console(cell_len(text)).print(Text(text, style=style))
+
+
+def _short(alerts: str) -> str:
+    """Names that sloctl gives to alerts, without what the row says already."""
+    return _ALERT.sub(lambda match: f"{match[1].lower()} {match[2]}", alerts)
+
+
+def _fitting(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], windows: Sequence[str], width: int
+) -> list[str]:
+    """The titles of the columns that fit, chosen by importance, in the table's order."""
+    burn = [f"burn {window}" for window in windows]
+    hour = [title for title in burn if title == "burn 1h"]
+    order = ["alerts", *hour, "SLI", "runs out (UTC)", *burn, "objective", "bad", "events", "window"]
+    sizes = {
+        title: max(cell_len(cell) for cell in column)
+        for title, column in zip(titles, zip(titles, *rows, strict=True), strict=True)
+    }
+    empty = {
+        title
+        for index, title in enumerate(titles)
+        if all(row[index] == report_text.NOTHING for row in rows) and title not in ESSENTIAL
+    }
+    for title in _MAY_WRAP & sizes.keys():
+        if title != "alerts":
+            sizes[title] = min(sizes[title], max(16, width * 3 // 10))
+    chosen = set(ESSENTIAL)
+    room = width - sum(sizes[title] + _GAP for title in ESSENTIAL) + _GAP
+    for title in [*order, *titles]:
+        if title not in chosen | empty and sizes[title] + _GAP <= room:
+            chosen.add(title)
+            room -= sizes[title] + _GAP
+    return [title for title in titles if title in chosen]
 
 
 def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    return sum(max(len(cell) for cell in column) + 2 for column in zip(titles, *rows, strict=True))
+    return sum(max(map(cell_len, column)) + _GAP for column in zip(titles, *rows, strict=True))

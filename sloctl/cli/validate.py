@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from sloctl.cli.context import Context, files_option, pass_context
@@ -20,17 +18,21 @@ def command(context: Context, files: tuple[str, ...], form: str) -> int:
     Exits with 2 if there is an error; warnings do not fail.
     """
     from sloctl import spec
-    from sloctl.spec.problems import render_json, render_text
+    from sloctl.cli.problems import Input
 
-    slo_set, problems = spec.check([Path(name) for name in files])
+    given = Input(files)
+    slo_set, problems = spec.check(given.paths, stdin=given.stdin)
     if form == "json":
-        click.echo(render_json(problems), nl=False)
+        click.echo(spec.render_json(problems), nl=False)
     else:
-        click.echo(render_text(problems), nl=False)
+        click.echo(given.render(problems), nl=False)
         if slo_set is not None:
             wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
             named = len(slo_set.slos) - wildcards
             context.say(
                 f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces: valid"
             )
+        else:
+            errors = sum(1 for problem in problems if problem.severity == "error")
+            context.say(f"{errors} error{'s' if errors != 1 else ''}, {len(problems) - errors} warnings")
     return EXIT_OK if slo_set is not None else EXIT_USAGE
