@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
-from sloctl.model import Guardrail, Job, Matcher, Mesh, Slo, SloSet, Sources
+from sloctl.model import Guardrail, Job, Matcher, Mesh, Position, Slo, SloSet, Sources
 from sloctl.spec import expressions
 from sloctl.spec.merge import Merged
 from sloctl.spec.quantities import Span
@@ -126,7 +125,7 @@ def _sources(block: Block | None) -> Sources:
 
 
 def _unique(slos: list[Slo], merged: Merged, reader: Reader) -> list[Slo]:
-    nodes: dict[Any, Node] = {position(node): node for node, _ in merged.items("slos")}
+    blocks: dict[Position, Block] = {position(node): block for node, block in merged.items("slos")}
     first: dict[tuple[str, str, str], Slo] = {}
     for slo in slos:
         key = (slo.namespace, slo.service, slo.name)
@@ -136,7 +135,8 @@ def _unique(slos: list[Slo], merged: Merged, reader: Reader) -> list[Slo]:
         where = f"{slo.namespace}/{slo.service}" if slo.namespace else slo.service
         message = f"{where} has two SLOs called '{slo.name}'"
         hint = f"the first is in {first[key].position.file}:{first[key].position.line}; rename or remove one"
-        reader.add(nodes[slo.position], "slos", "duplicate-slo", message, hint)
+        block = blocks[slo.position]
+        reader.add(block.node, block.path, "duplicate-slo", message, hint)
     return list(first.values())
 
 
@@ -202,7 +202,7 @@ def _evenly(every: Span) -> Complaint | None:
 
 def _warn(slos: Sequence[Slo], guardrails: Sequence[Guardrail], merged: Merged, reader: Reader) -> None:
     """A few words on what is allowed and probably not meant, each kind once."""
-    nodes: dict[Any, Node] = {position(node): node for node, _ in merged.items("slos")}
+    blocks: dict[Position, Block] = {position(node): block for node, block in merged.items("slos")}
     without_owner = [slo for slo in slos if not slo.owner]
     without_runbook = [slo for slo in slos if not slo.runbook and slo.policy is not None]
     for found, code, what in (
@@ -213,7 +213,8 @@ def _warn(slos: Sequence[Slo], guardrails: Sequence[Guardrail], merged: Merged, 
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             message = f"{what} '{found[0].name}' of {found[0].service}{more}"
             hint = f"set '{code[3:]}' there or in 'defaults'"
-            reader.add(nodes[found[0].position], "slos", code, message, hint, severity="warning")
+            block = blocks[found[0].position]
+            reader.add(block.node, block.path, code, message, hint, severity="warning")
     if guardrails:
         node = next(node for node, block in merged.items("guardrails") if block.get("preset") is not None)
         message = "no rules are generated for guardrails yet"
