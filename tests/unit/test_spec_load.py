@@ -375,7 +375,7 @@ def test_five_thousand_slos_load_quickly() -> None:
         slo_set = spec.load([Path("-")], stdin=io.BytesIO(content))
         times.append(time.process_time() - started)
     assert len(slo_set.slos) == 5000
-    assert min(times) < 1.5
+    assert min(times) < 2.5, "0.6 s on a quiet machine; the bound leaves room for a busy one"
 
 
 def test_many_problems_are_all_reported_quickly() -> None:
