@@ -139,17 +139,18 @@ def _system_error(error: OSError) -> int:
 
 
 def _flush(code: int) -> int:
-    """Write out what is buffered; the exit code, which is an error's if that fails."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The reader of our output has gone (a pager, head): no reason to complain.
-        code = EXIT_PROBLEMS
-    except OSError as error:
-        code = code or _system_error(error)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
+    """Write out what is buffered; the exit code, which is an error's if results are lost."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes once more
+            if isinstance(error, BrokenPipeError):
+                # The reader of our output has gone (a pager, head): no reason to complain.
+                code = EXIT_PROBLEMS
+            elif stream is sys.stdout:
+                code = code or _system_error(error)
     return code
 
 

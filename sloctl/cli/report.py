@@ -57,10 +57,10 @@ def command(
     fail_on: str,
 ) -> int:
     """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality."""
-    from jobs import slo_report
-
     slo_set = load(context, files)
     time = parse_time(at, now())
+    from jobs import slo_report  # slow to import
+
     with prometheus(context, slo_set, url, timeout) as source:
         report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin])
         context.detail(f"{source.queries} requests to Prometheus")

@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Sequence
 
+import click
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -44,7 +45,14 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
     for cells in rows:
         table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
-    console(_width(titles, rows)).print(table)
+    _print(console(_width(titles, rows)), table)
+
+
+def _print(out: Console, what: RenderableType) -> None:
+    """Print without the blanks that rich fills lines with."""
+    with out.capture() as captured:
+        out.print(what)
+    click.echo("\n".join(line.rstrip() for line in captured.get().split("\n")), nl=False)
 
 
 def _cell(title: str, cell: str) -> Text:
@@ -76,7 +84,7 @@ def print_report(report: Report) -> None:
 
 def say(text: str, style: str = "") -> None:
     """A line of results; a pipe gets it unbroken."""
-    console(cell_len(text)).print(Text(text, style=style))
+    _print(console(cell_len(text)), Text(text, style=style))
 
 
 def _short(alerts: str) -> str:
