@@ -16,7 +16,6 @@ from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.windows import number, parse_milliseconds
 
 REQUESTS = "istio_requests_total"
-DURATION_COUNT = "istio_request_duration_milliseconds_count"
 DURATION_BUCKET = "istio_request_duration_milliseconds_bucket"
 
 ENVOY_BUCKETS = tuple(
@@ -206,7 +205,8 @@ def _latency(params: Params, mesh: Mesh) -> CounterSli:
     return CounterSli(
         preset="latency",
         side=side,
-        total=(Selector(DURATION_COUNT, (reporter,)),),
+        # The +Inf bucket is the count: one family of series holds both.
+        total=(Selector(DURATION_BUCKET, (reporter, Matcher("le", "=", "+Inf"))),),
         good=(Selector(DURATION_BUCKET, (reporter, le)),),
         example=(*_OK, ("le", number(threshold))),
         example_bad=(),

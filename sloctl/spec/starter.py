@@ -11,7 +11,7 @@ from sloctl.spec.load import check
 
 _TEMPLATE = """\
 # Everything about the SLOs of a mesh in one file: `sloctl validate -f` checks it, `sloctl generate -f` makes
-# recording rules, alerts, dashboards and jobs of it.
+# recording rules and alerts, and the tests that prove them, of it.
 apiVersion: sloctl/v1
 kind: MeshSLOs
 
@@ -76,11 +76,6 @@ slos:
       windows:
         - {severity: page, factor: 14.4, long: 1h, short: 5m}
         - {severity: ticket, factor: 1, long: 3d, short: 6h}
-
-# When `sloctl schedule` runs what.
-jobs:
-  - {name: slis, every: 5m}
-  - {name: report, cron: "0 9 * * 1", timezone: UTC}   # Mondays at nine
 """
 
 
