@@ -214,9 +214,10 @@ guardrails:
     ),
     "jobs": (
         """
-What is to run when. This version checks the section and keeps it, but has no scheduler yet: call `sloctl run` from cron.
-An interval must divide an hour or a day evenly, so that every scheduler has the same times. Cron lines have five fields; 0 is Sunday, and a day of the month together with a day of the week is
-an error, because schedulers disagree on what it means.
+What is to run when. This version checks the section and keeps it, but has no scheduler yet: call `sloctl run` from
+cron. An interval must divide an hour or a day evenly, so that every scheduler has the same times. Cron lines have five
+fields; 0 is Sunday, and a day of the month together with a day of the week is an error, because schedulers disagree on
+what it means.
 """,
         """
 jobs:
@@ -226,7 +227,8 @@ jobs:
     ),
     "reports": (
         """
-Where reports will be posted; this version checks the section but posts nothing yet. The channel only: the webhook or token comes from the environment. Put the channel in quotes: `#` starts a comment.
+Where reports will be posted; this version checks the section but posts nothing yet. The channel only: the webhook or
+token comes from the environment. Put the channel in quotes: `#` starts a comment.
 """,
         """
 reports:
