@@ -134,6 +134,16 @@ class TestTargetsThatAppear:
         }
         assert spent(raw, 30, tiles=tiles) == (30 - first, 11 * (30 - first))
 
+    @both_grids
+    @pytest.mark.parametrize("restart", [7, 8, 9, 10, 11])
+    def test_not_even_if_its_pod_restarts_and_the_series_is_gone(self, restart: int, tiles: bool) -> None:
+        """Fewer samples than scrapes, as in a series that has just begun; but this one has just ended."""
+        old = f"1000000x{restart - 7} stale"
+        raw = {up(): "_x6 1x24", requests("503"): f"_x6 {old} _x5 3x{24 - restart}"}
+        assert spent(raw, 30, tiles=tiles) == (3, 3)
+        raw = {up(): "_x6 1x24", requests("503"): f"_x6 {old}"}
+        assert spent(raw, 30, tiles=tiles) == (0, 0)
+
     def test_a_first_scrape_that_fails_does_not_make_the_counter_new(self) -> None:
         raw = {up(): "_x2 0 0 1x20", requests("503"): "_x4 1000000x20"}
         assert spent(raw, 20) == (0, 0)
