@@ -7,6 +7,7 @@ whatever the group's interval, so the five-minute grid appears here as five-minu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
@@ -135,10 +136,17 @@ def just_below(factor: Decimal, budget: Decimal, min_events: int) -> Traffic:
     return Traffic(events, int(Decimal("0.95") * factor * budget * events), 0, 30, 0)
 
 
-def quiet(window: BurnWindow, min_events: int, min_bad: int) -> Traffic | None:
-    """A few minutes whose few requests mostly fail: the gate must keep the alert silent.
+def quiet(
+    window: BurnWindow, factor: Decimal, budget: Decimal, min_events: int, min_bad: int
+) -> Iterator[tuple[str, Traffic]]:
+    """One minute of traffic that burns fast enough on too few (what?) events: that gate alone must hold the alert.
 
-    None where there is no gate, and for windows of the five-minute grid, whose events promtool counts five times.
+    Nothing for gates that cannot decide, and for windows of the five-minute grid, whose events promtool counts five
+    times.
     """
-    few = (min_bad if min_bad > 1 else min_events) - 1
-    return Traffic(few, few, 0, 1, 10) if few > 0 and window.long <= FINE_LIMIT else None
+    if window.long > FINE_LIMIT:
+        return
+    if min_events - 1 >= max(min_bad, 1):
+        yield "events", Traffic(min_events - 1, min_events - 1, 0, 1, 0)
+    if min_bad > 1 and min_bad - 1 > factor * budget * max(min_events, min_bad):
+        yield "bad events", Traffic(max(min_events, min_bad), min_bad - 1, 0, 1, 0)

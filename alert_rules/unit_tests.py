@@ -229,10 +229,9 @@ def _alert_tests(slo_set: SloSet, rule: AlertRule) -> Iterator[dict[str, render.
         inputs.series(below),
         [_silent(rule, minute) for minute in (5, 30)],
     )
-    calm = simulate.quiet(window, *gates)
-    if calm is not None:
+    for what, calm in simulate.quiet(window, factor, slo.budget, *gates):
         yield _test(
-            f"{slo.id} {rule.alert}: silent on too few events",
+            f"{slo.id} {rule.alert}: silent on too few {what}",
             inputs.series(calm),
             [_silent(rule, minute) for minute in (1, 5, 11)],
         )

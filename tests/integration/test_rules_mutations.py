@@ -1,0 +1,119 @@
+"""The generated unit tests can fail: each breaks on rules that are wrong in one place.
+
+A mutation is what a slip in the generator (or a hand in the file) would do. promtool must find each of them with
+nothing but the tests that are generated beside the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from alert_rules import manifest
+from sloctl.model import AlertPolicy, BurnWindow, ExprSli, SloSet
+from tests.support.promtool import run, slo
+
+POLICY = AlertPolicy(
+    "page",
+    (
+        BurnWindow("page", Decimal(14), 3600, 300),
+        BurnWindow("page", Decimal(4), 6 * 3600, 1800, 300),
+    ),
+)
+GROUND = SloSet("shop", (slo(policy=POLICY),))
+
+
+def passes(slo_set: SloSet, mutate: Callable[[str], str], folder: Path) -> bool:
+    """Whether the generated tests pass on mutated rules. The mutation must change the rules and leave them valid."""
+    changed = False
+    for name, text in manifest.generate(slo_set, "prometheus"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith("_test.yaml"):
+            mutated = mutate(text)
+            changed = changed or mutated != text
+            text = mutated
+        path.write_text(text, encoding="utf-8")
+    assert changed, "the mutation does not apply"
+    rules = sorted((folder / "alert_rules").glob("*.yaml"))
+    checked = run("check", "rules", *rules)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tests = sorted(folder.rglob("*_test.yaml"))
+    return all(run("test", "rules", test.name, cwd=test.parent).returncode == 0 for test in tests)
+
+
+def swap(old: str, new: str) -> Callable[[str], str]:
+    return lambda text: re.sub(old, new, text)
+
+
+MUTATIONS: dict[str, Callable[[str], str]] = {
+    "factor 14 is 13": swap(r"> 14\b", "> 13"),
+    "factor 14 is 15": swap(r"> 14\b", "> 15"),
+    "factor 4 is 3.7": swap(r"> 4\b", "> 3.7"),
+    "factor 14 only in the long window": swap(r"(burn_rate:5m\{[^}]*\}) > 14", r"\1 > 0"),
+    "the short window is dropped": swap(
+        r"\n +and on \(namespace, service\)\n +slo:burn_rate:5m\{[^}]*\} > 14", ""
+    ),
+    "the long window is dropped": swap(r"slo:burn_rate:1h(\{[^}]*\}) > 14", r"slo:burn_rate:5m\1 > 14"),
+    "the long window is half as long": swap(r"\[3599999ms\]", "[1799999ms]"),
+    "> is > bool": swap(r"(burn_rate:1h\{[^}]*\}) > 14", r"\1 > bool 14"),
+    "> is <": swap(r"> 14\b", "< 14"),
+    "the budget is ten times smaller": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.0001\n"),
+    "the budget is ten times larger": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.01\n"),
+    "the gate of events and bad events is gone": swap(
+        r"\n +and on \(namespace, service\)\n +sum by \(namespace, service\) \(sum_over_time[^\n]*\) >= \d+",
+        "",
+    ),
+    "the gate of events is wide open": swap(r"\)\) >= 20\b", ")) >= 1"),
+    "the gate of bad events is wide open": swap(r"\)\) >= 3\b", ")) >= 1"),
+    "for is gone": swap(r"\n +for: 5m", ""),
+    "for is longer": swap(r"for: 5m", "for: 10m"),
+    "an alert is gone": swap(r"alert: AvailabilityBudgetBurnPage6h", "alert: Another"),
+    "severity": swap(r"severity: page", "severity: ticket"),
+    "bad events are all events": swap(r',response_code=~\\"5\.\.\|0\\"|,response_code=~"5\.\.\|0"', ""),
+    "the other reporter": swap(r'reporter=(\\?)"source', r'reporter=\1"destination'),
+    "another service": swap(r'destination_service_name="checkout"', 'destination_service_name="cart"'),
+    "first errors are not counted": swap(r"\n +or\n +last_over_time\([^\n]*\[1m\]\)(?=\n +\)\n)", ""),
+    "increase() as everybody writes it": lambda text: re.sub(
+        r"(record: \"service:requests:increase1m\"\n +expr: \|-\n( +)sum by \([^)]*\) \()\n(?: {12,}[^\n]*\n)+?\2\)\n",
+        r"\1increase(istio_requests_total[1m]))\n",
+        text,
+    ),
+}
+
+
+def test_without_a_mutation_they_pass(tmp_path: Path) -> None:
+    assert passes(GROUND, lambda text: text + "# changed\n", tmp_path)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_wrong_rules_fail_their_tests(name: str, tmp_path: Path) -> None:
+    assert not passes(GROUND, MUTATIONS[name], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "params", "old", "new"),
+    [
+        pytest.param("latency", {"threshold": "250ms"}, r"250\|250\\\\?\.0", "500", id="latency-of-another-bound"),
+        pytest.param("grpc", {}, r"2\|4\|12\|13\|14\|15", "5", id="other-grpc-codes"),
+        pytest.param("errors", {"codes": ("403",)}, r'(response_code=~\\?")403', r"\g<1>404", id="another-code"),
+        pytest.param("gateway", {}, 'source_workload="checkout"', 'source_workload="cart"', id="another-gateway"),
+    ],
+)  # fmt: skip
+def test_wrong_slis_fail_their_tests(
+    preset: str, params: dict[str, object], old: str, new: str, tmp_path: Path
+) -> None:
+    slo_set = SloSet("shop", (slo(preset, params, objective="99", policy=POLICY),))
+    assert not passes(slo_set, swap(old, new), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bad", "good"])
+def test_a_wrong_custom_sli_fails_its_tests(kind: str, tmp_path: Path) -> None:
+    sli = ExprSli(**{"total": "rate(jobs_total[$window])", kind: "rate(jobs_other_total[$window])"})
+    slo_set = SloSet("shop", (replace(slo(policy=POLICY, objective="99"), sli=sli),))
+    assert not passes(slo_set, swap("jobs_other_total", "jobs_another_total"), tmp_path)
