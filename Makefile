@@ -14,7 +14,7 @@ setup: ## make .venv (again, if pyproject.toml changed)
 tools: ## install prometheus, promtool and openssl where that is possible
 	@scripts/install-tools
 
-test: setup tools ## run all tests; sets everything up first
+# Tests of one file stay in one process: their costly fixtures (a demo, a server) are then made once.
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup
 
 check: setup ## lint, formatting, types, layers
