@@ -14,7 +14,8 @@ setup: ## make .venv (again, if pyproject.toml changed)
 tools: ## install prometheus, promtool and openssl where that is possible
 	@scripts/install-tools
 
-# Tests of one file stay in one process: their costly fixtures (a demo, a server) are then made once.
+# Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once.
+test: setup tools ## run all tests; sets everything up first
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup
 
 check: setup ## lint, formatting, types, layers
