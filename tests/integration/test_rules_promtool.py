@@ -634,3 +634,51 @@ class TestAlerts:
         rules = rule_texts(slo(policy=PAGE))
         assert firing(rules, raw, 30)
         assert firing(rules, raw, 36) == [], "over the last five minutes nothing burns any more"
+
+
+class TestBurnWindows:
+    """A window forgets an error at exactly its age, and a burn rate is a ratio of sums, never a mean of ratios."""
+
+    POLICY = AlertPolicy(
+        "windows", (BurnWindow("page", Decimal(14), 3600, 300), BurnWindow("page", Decimal(4), 21600, 1800))
+    )
+
+    @pytest.mark.parametrize(("window", "name"), [(5, "5m"), (30, "30m"), (60, "1h"), (360, "6h")])
+    def test_of_minutes(self, window: int, name: str) -> None:
+        rules = rule_texts(slo(objective="99", policy=self.POLICY))
+        raw = {
+            up(): f"1x{window + 12}",
+            requests(): f"0+10x{window + 12}",
+            requests("503"): f"_x8 5x{window + 4}",
+        }
+        times = [8, 8 + window, 9 + window]
+        queries = [(f"slo:burn_rate:{name}", f"{minute - 1}m") for minute in times] + [
+            (f"slo:burn_rate:{name}", "8m")
+        ]
+        [answers] = evaluate(rules, [Inputs(raw, queries)])
+        before, last, after, first = (samples[0][1] for samples in answers)
+        assert (before, after) == (0, 0)
+        assert last == pytest.approx(100 * 5 / (10 * window + 5))
+        assert first == pytest.approx(100 * 5 / (10 * min(8, window) + 5))
+
+    @pytest.mark.parametrize(("metric", "hours"), [("slo:burn_rate:12h", 12), (naming.PERIOD_BAD, 24)])
+    def test_of_hours_on_the_grid(self, metric: str, hours: int) -> None:
+        policy = AlertPolicy("half-day", (BurnWindow("ticket", Decimal(1), 12 * 3600, 3600),))
+        rules = rule_texts(slo(objective="99", policy=policy, window=days(1)))
+        minutes = hours * 60
+        raw = {
+            up(): f"1x{minutes + 30}",
+            requests(): f"0+10x{minutes + 30}",
+            requests("503"): f"_x8 5x{minutes + 22}",
+        }
+        queries = [(metric, f"{minute}m") for minute in (5, 10, minutes + 5, minutes + 10)]
+        [answers] = evaluate(rules, [Inputs(raw, queries)], evaluation_interval="5m")
+        spent = [samples[0][1] > 0 for samples in answers]
+        assert spent == [False, True, True, False]
+
+    def test_a_quiet_night_weighs_what_it_carried(self) -> None:
+        """One hour: 50 busy minutes without errors, ten minutes with two requests each, of which one fails."""
+        raw = {up(): "1x60", requests(): "0+100x50 5001+1x9", requests("503"): "_x51 1+1x9"}
+        rules = rule_texts(slo(objective="99", policy=self.POLICY))
+        [[burn]] = evaluate(rules, [Inputs(raw, [("slo:burn_rate:1h", "60m")])])
+        assert burn[0][1] == pytest.approx(10 / 5020 / 0.01), "a mean of ratios would say 8.3"

@@ -1,0 +1,217 @@
+"""Rule files as data: names, labels, texts and what belongs together."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alert_rules import alerts, manifest, simulate
+from sloctl import naming
+from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, Slo, SloSet, Sources
+from sloctl.windows import POLICIES
+from tests.support.promtool import days, slo
+
+
+def documents(slo_set: SloSet, form: manifest.Format = "prometheus") -> dict[str, Any]:
+    return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, form)}
+
+
+def rules(slo_set: SloSet) -> list[dict[str, Any]]:
+    return [
+        rule
+        for path, document in documents(slo_set).items()
+        if not path.endswith("_test.yaml")
+        for group in document["groups"]
+        for rule in group["rules"]
+    ]
+
+
+def one(*slos: Slo, **more: Any) -> SloSet:
+    return SloSet("shop", slos, **more)
+
+
+class TestFiles:
+    def test_one_file_and_its_tests_per_scope(self) -> None:
+        found = documents(one(slo(), slo("latency"), slo(service="*"), slo(namespace="other")))
+        assert len(found) == 6
+        assert all(path.startswith("alert_rules/") for path in found)
+
+    def test_the_order_of_slos_in_the_file_does_not_matter(self) -> None:
+        slos = (slo(), slo("latency"), slo(service="*"), slo(service="cart"))
+        assert list(manifest.generate(one(*slos), "operator")) == list(
+            manifest.generate(one(*slos[::-1]), "operator")
+        )
+
+    def test_services_that_look_alike_have_files_of_their_own(self) -> None:
+        names = ("a.b", "a-b", "A-b", "a_b", "all-services", "*", "ü", "x" * 80, "x" * 81)
+        paths = list(documents(one(*(slo(service=name) for name in names))))
+        assert len({path.lower() for path in paths}) == 2 * len(names)
+
+    def test_groups_run_on_their_grids(self) -> None:
+        [document] = (d for p, d in documents(one(slo())).items() if not p.endswith("_test.yaml"))
+        assert [group["interval"] for group in document["groups"]] == ["1m", "5m"]
+
+    def test_no_rule_reads_what_is_recorded_after_it(self) -> None:
+        """Within a group, rules run in order: total before bad, burn rates before the alerts on them."""
+        slos = one(slo(), slo("latency"), slo("grpc"))
+        for path, document in documents(slos).items():
+            if path.endswith("_test.yaml"):
+                continue
+            for group in document["groups"]:
+                own = [rule["record"] for rule in group["rules"] if "record" in rule]
+                ids = [(r.get("record"), r["labels"].get("slo_id")) for r in group["rules"]]
+                for index, rule in enumerate(group["rules"]):
+                    for name in {name for name in own if re.search(rf"{re.escape(name)}\b", rule["expr"])}:
+                        key = (name, rule["labels"].get("slo_id") if name.startswith("slo:") else None)
+                        if key in ids:
+                            assert ids.index(key) < index, (name, rule)
+
+
+class TestLabels:
+    def test_who_and_what_on_every_alert(self) -> None:
+        checkout = replace(slo(), owner="team-payments", labels=(("tier", "1"), ("team", "b")))
+        found = [
+            rule for rule in rules(one(checkout, labels=(("team", "a"), ("stage", "p")))) if "alert" in rule
+        ]
+        assert len(found) == 3
+        for rule in found:
+            assert rule["labels"]["owner"] == "team-payments"
+            assert rule["labels"] | {"team": "b", "tier": "1", "stage": "p"} == rule["labels"]
+            assert rule["labels"]["severity"] in ("page", "ticket")
+
+    def test_labels_of_the_set_are_on_every_series(self) -> None:
+        for rule in rules(one(slo(), labels=(("team", "a"),))):
+            assert rule["labels"]["team"] == "a"
+
+    def test_a_named_service_has_its_name_and_every_service_its_own(self) -> None:
+        for rule in rules(one(slo(policy=None))):
+            assert (rule["labels"]["namespace"], rule["labels"]["service"]) == ("shop", "checkout")
+        for rule in rules(one(slo(service="*", policy=None))):
+            constant = rule["record"] in (naming.OBJECTIVE, naming.BUDGET)
+            assert ("service" in rule["labels"]) is constant
+
+    def test_objective_and_budget_are_exact(self) -> None:
+        found = {
+            rule["record"]: rule["expr"] for rule in rules(one(slo(objective="99.95"))) if "record" in rule
+        }
+        assert found[naming.OBJECTIVE] == "vector(0.9995)"
+        assert found[naming.BUDGET] == "vector(0.0005)"
+
+
+class TestPeriods:
+    def test_a_calendar_window_has_burn_rates_and_no_period(self) -> None:
+        month = slo(window=CalendarWindow("month", "Europe/Paris"))
+        records = {rule["record"] for rule in rules(one(month)) if "record" in rule}
+        assert records.isdisjoint({naming.PERIOD_BAD, naming.PERIOD_TOTAL, naming.REMAINING})
+        assert {"slo:burn_rate:1h", naming.OBJECTIVE} <= records
+
+    @pytest.mark.parametrize(("period", "factor"), [(30, "14"), (90, "42"), (28, "13.0666"), (7, "3.2666")])
+    def test_factors_keep_the_share_of_the_budget(self, period: int, factor: str) -> None:
+        page = next(rule for rule in rules(one(slo(window=days(period)))) if "alert" in rule)
+        written = re.search(r"> (\S+)\n", page["expr"])
+        assert written
+        assert written[1].startswith(factor)
+        spent = Decimal(written[1]) * 3600 / (period * 86400)
+        assert abs(spent - Decimal(14) / 720) < Decimal("1e-6")
+
+    def test_no_policy_is_no_alert_and_the_budget_stays(self) -> None:
+        found = rules(one(slo(policy=None)))
+        assert not [rule for rule in found if "alert" in rule]
+        assert naming.REMAINING in {rule["record"] for rule in found}
+
+    @pytest.mark.parametrize("policy", POLICIES)
+    def test_each_line_of_a_policy_is_an_alert(self, policy: str) -> None:
+        found = [rule["alert"] for rule in rules(one(slo(policy=POLICIES[policy]))) if "alert" in rule]
+        assert len(found) == len(set(found)) == len(POLICIES[policy].windows)
+
+
+def filled(text: str) -> str:
+    """What Prometheus makes of a text without template code but for :func:`alerts.literal`'s."""
+    return text.replace('{{ "{{" }}', "{{")
+
+
+class TestTexts:
+    @given(st.text())
+    def test_a_text_of_the_file_is_never_template_code(self, text: str) -> None:
+        written = alerts.literal(text)
+        assert filled(written) == text
+        assert "{{" not in written.replace('{{ "{{" }}', "")
+
+    def test_description_runbook_and_dashboard(self) -> None:
+        checkout = replace(
+            slo(), description="Pays {{ $value }}", runbook="https://r/{set}/{slo}/{alert}", dashboard="https://d/{service}"
+        )  # fmt: skip
+        notes = next(rule for rule in rules(one(checkout)) if "alert" in rule)["annotations"]
+        assert notes["runbook_url"] == "https://r/shop/availability/AvailabilityBudgetBurnPage1h"
+        assert notes["dashboard_url"] == "https://d/checkout"
+        assert filled(notes["description"]).endswith("Pays {{ $value }}")
+        assert "costs 1.9 % of the budget, and a whole budget lasts 2d3h25m" in notes["description"]
+
+    def test_links_of_every_service_name_the_one_that_burns(self) -> None:
+        notes = next(
+            rule
+            for rule in rules(one(replace(slo(service="*"), runbook="https://r/{service}")))
+            if "alert" in rule
+        )["annotations"]
+        assert notes["runbook_url"] == "https://r/{{ $labels.service }}"
+
+    def test_no_link_without_a_place_to_link_to(self) -> None:
+        [*_, last] = rules(one(slo()))
+        assert set(last["annotations"]) == {"summary", "description"}
+        [*_, last] = rules(one(slo(), sources=Sources(grafana="https://grafana.example.org/")))
+        assert last["annotations"]["dashboard_url"].startswith(
+            "https://grafana.example.org/d/sloctl-shop-budget?"
+        )
+
+
+WINDOWS = st.builds(
+    BurnWindow,
+    severity=st.just("page"),
+    factor=st.sampled_from([Decimal("1.5"), Decimal(4), Decimal("14.4")]),
+    long=st.sampled_from([3600, 6 * 3600, 86400]),
+    short=st.sampled_from([300, 1800]),
+    for_=st.sampled_from([0, 120, 300]),
+)
+
+
+class TestSimulation:
+    """The tests that are generated stand on this account of a policy, which knows nothing of PromQL."""
+
+    @settings(deadline=None, max_examples=30)
+    @given(WINDOWS, st.sampled_from([Decimal("0.001"), Decimal("0.01"), Decimal("0.05")]))
+    def test_an_incident_fires_after_its_first_error_and_resolves(
+        self, window: BurnWindow, budget: Decimal
+    ) -> None:
+        case = simulate.incident(window, window.factor, budget, 20, 3)
+        assert case
+        assert case.traffic.clean < case.fires < case.resolved
+        assert case.fires - case.traffic.clean >= window.for_ / 60
+        assert case.value > window.factor
+
+    def test_a_burn_rate_over_one_is_out_of_reach(self) -> None:
+        window = BurnWindow("page", Decimal(14), 3600, 300)
+        assert simulate.incident(window, Decimal(14), Decimal("0.1"), 20, 3) is None
+
+    def test_gates_are_tried_one_at_a_time(self) -> None:
+        window = BurnWindow("page", Decimal(14), 3600, 300)
+        found = dict(simulate.quiet(window, Decimal(14), Decimal("0.001"), 20, 3))
+        assert found["events"].events == found["events"].bad == 19
+        assert (found["bad events"].events, found["bad events"].bad) == (20, 2)
+        assert not list(simulate.quiet(window, Decimal(14), Decimal("0.001"), 1, 1))
+        assert not list(simulate.quiet(replace(window, long=86400), Decimal(14), Decimal("0.001"), 20, 3))
+
+    def test_an_alert_without_proof_is_named(self) -> None:
+        policy = AlertPolicy("loose", (BurnWindow("page", Decimal(14), 3600, 300),))
+        texts = [
+            text
+            for path, text in manifest.generate(one(slo(objective="90", policy=policy)), "prometheus")
+            if "_test" in path
+        ]
+        assert "Not proved here" in texts[0]

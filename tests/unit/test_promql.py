@@ -1,0 +1,324 @@
+"""How expressions are built: names, scopes and quoting. What they record is shown by promtool (integration tests)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+
+import promql_parser
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sloctl import naming, promql
+from sloctl.model import GRID, TILE, CounterSli, ExprSli, Matcher, Mesh, Slo
+from sloctl.presets import PRESETS, bucket_pattern
+from tests.support.promtool import days, slo
+
+MESHES = {
+    "sidecar": Mesh(),
+    "ambient": Mesh(mode="ambient"),
+    "matchers": Mesh(matchers=(Matcher("cluster", "=", 'e"u\\1'), Matcher("zone", "!~", "a.b|c"))),
+    "targets": Mesh(target_labels=("cluster", "job", "instance")),
+}
+SERVICES = {
+    "named": ("check.out", ()),
+    "every": ("*", ()),
+    "every-but": ("*", ("a.b", "c")),
+    "every-but-one": ("*", ("a",)),
+}
+EXPRS = {
+    "bad": ExprSli(bad="rate(late_total[$window])", total="rate(jobs_total[$window])"),
+    "good": ExprSli(
+        good='sum(increase({__name__="a:b",x=~"}[$window]"}[ $window ]))', total="rate ( all[$window] )"
+    ),
+}
+
+
+def selectors(expr: str) -> list[promql_parser.VectorSelector]:
+    """Every vector selector of an expression, those inside ranges included."""
+    found: list[promql_parser.VectorSelector] = []
+
+    def visit(node: promql_parser.Expr) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
+        if isinstance(node, promql_parser.MatrixSelector):
+            found.append(node.vector_selector)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expr), visit)
+    assert found
+    return found
+
+
+def matchers(selector: promql_parser.VectorSelector) -> set[tuple[str, str, str]]:
+    ops = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+    return {(m.name, ops[str(m.op).rsplit(".", 1)[-1]], m.value) for m in selector.matchers.matchers}
+
+
+def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
+    """Everything that the module writes for an SLO."""
+    out = {
+        "gap": promql.gap_rule(one, mesh),
+        "period": promql.period_rule(naming.TOTAL_GRID, one, 30 * 86400),
+        "remaining": promql.remaining_rule(one),
+        "alert": promql.alert_rule(one, one.policy.windows[0], Decimal("14.4"), 20, 3) if one.policy else "1",
+        "burn": promql.burn_rate_rule(one, 3600),
+        "burn-long": promql.burn_rate_rule(one, 3 * 86400),
+    }
+    for step in (TILE, GRID):
+        out |= {
+            f"total-{step}": promql.total_rule(one, mesh, step),
+            f"bad-{step}": promql.bad_rule(one, mesh, step),
+        }
+        out |= {f"raw-{kind}-{step}": text for kind, text in promql.events(one, mesh, step).items()}
+        if isinstance(one.sli, CounterSli):
+            out[f"base-{step}"] = promql.base_rule([one], mesh, step)
+            if one.sli.other_side:
+                out |= {f"other-{k}": t for k, t in promql.events(one, mesh, step, other_side=True).items()}
+    return out
+
+
+def make(preset: str, mesh: Mesh, service: str = "named") -> Slo:
+    name, overridden = SERVICES[service]
+    if preset in EXPRS:
+        return replace(slo(service=name), sli=EXPRS[preset])
+    params = {"threshold": "0.5ms"} if preset == "latency" else {}
+    return slo(preset, params, service=name, mesh=mesh, overridden=overridden)
+
+
+class TestEveryExpression:
+    @pytest.mark.parametrize("mesh", MESHES)
+    @pytest.mark.parametrize(
+        ("preset", "service"),
+        [(preset, service) for preset in PRESETS for service in SERVICES]
+        + [(name, "named") for name in EXPRS],
+    )
+    def test_parses(self, preset: str, mesh: str, service: str) -> None:
+        for text in expressions(make(preset, MESHES[mesh], service), MESHES[mesh]).values():
+            promql_parser.parse(text)
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_raw_series_have_the_meshes_matchers_and_up_too(self, preset: str) -> None:
+        mesh = MESHES["matchers"]
+        raw = {"up", "istio_requests_total", "istio_request_duration_milliseconds_bucket"}
+        wanted = {(m.label, m.op, m.value) for m in mesh.matchers}
+        seen = set()
+        for text in expressions(make(preset, mesh), mesh).values():
+            for selector in selectors(text):
+                if selector.name in raw:
+                    seen.add(selector.name)
+                    assert wanted <= matchers(selector)
+                else:
+                    assert selector.name.startswith(("slo:", "service:"))
+        assert "up" in seen
+        assert len(seen) == 2
+
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_a_named_service_reads_its_own_series_only(self, preset: str) -> None:
+        one = make(preset, Mesh())
+        assert isinstance(one.sli, CounterSli)
+        for name in ("base-60", "raw-total-300"):
+            for selector in selectors(expressions(one, Mesh())[name]):
+                if selector.name != "up":
+                    assert (one.sli.service_label, "=", "check.out") in matchers(selector)
+                    assert (one.sli.namespace_label, "=", "shop") in matchers(selector)
+
+    def test_rules_read_raw_series_in_the_base_rule_alone(self) -> None:
+        one = make("availability", Mesh())
+        for step in (TILE, GRID):
+            for text in (promql.total_rule(one, Mesh(), step), promql.bad_rule(one, Mesh(), step)):
+                assert all(selector.name.startswith(("service:", "slo:")) for selector in selectors(text))
+
+    def test_what_rules_record_is_read_at_its_own_instant(self) -> None:
+        """An instant selector would look back past a restart of Prometheus."""
+        one = make("availability", Mesh())
+        for text in (promql.total_rule(one, Mesh(), TILE), promql.bad_rule(one, Mesh(), TILE)):
+            assert len(re.findall(r"(?:service|slo):", text)) == len(re.findall(r"\}\[1s\]", text))
+
+
+class TestScope:
+    def test_named(self) -> None:
+        one = slo(service="a|b", namespace="n")
+        assert isinstance(one.sli, CounterSli)
+        assert promql.scope(one, one.sli) == (
+            Matcher("destination_service_namespace", "=", "n"),
+            Matcher("destination_service_name", "=", "a|b"),
+        )
+
+    @pytest.mark.parametrize(
+        ("overridden", "op", "value"),
+        [(("a",), "!=", "a"), (("a.b", "c+d"), "!~", r"a\.b|c\+d"), (("a", "b|c", "d"), "!~", r"a|b\|c|d")],
+    )
+    def test_every_service_but_the_overridden(self, overridden: tuple[str, ...], op: str, value: str) -> None:
+        one = slo(service="*", overridden=overridden)
+        assert isinstance(one.sli, CounterSli)
+        assert promql.scope(one, one.sli)[1:] == (Matcher("destination_service_name", op, value),)
+
+    def test_every_service(self) -> None:
+        one = slo(service="*")
+        assert isinstance(one.sli, CounterSli)
+        assert promql.scope(one, one.sli) == (Matcher("destination_service_namespace", "=", "shop"),)
+
+    def test_base_events_know_no_overrides(self) -> None:
+        """They are shared with other SLOs of the scope, which may have other overrides."""
+        few, many = (
+            promql.base_rule([slo(service="*", overridden=names)], Mesh(), GRID) for names in ((), ("a", "b"))
+        )
+        assert few == many
+
+    def test_one_base_rule_serves_all_slos_of_a_family(self) -> None:
+        slos = [
+            slo(),
+            slo("grpc"),
+            slo("errors"),
+            slo("latency"),
+            slo("latency", {"threshold": "500ms"}, name="slow"),
+        ]
+        assert {name: len(members) for name, members in promql.base_families(slos).items()} == {
+            "requests": 3,
+            "request_duration": 2,
+        }
+        text = promql.base_rule(promql.base_families(slos)["request_duration"], Mesh(), GRID)
+        [pattern] = {
+            value for s in selectors(text) for name, op, value in matchers(s) if name == "le" and op == "=~"
+        }
+        for le in ("100", "100.0", "500", "500.0", "+Inf"):
+            assert re.fullmatch(pattern, le)
+        for le in ("1000", "50", "10", "5000", "Inf", "100x0"):
+            assert not re.fullmatch(pattern, le)
+
+
+class TestBucketBounds:
+    @pytest.mark.parametrize(
+        ("bound", "yes", "no"),
+        [
+            ("250", ("250", "250.0"), ("2500", "25", "250x0", "1250", "250.00")),
+            ("0.5", ("0.5",), ("005", "0x5", "0.50")),
+            ("1E+3", ("1000", "1000.0"), ("1E+3", "100")),
+        ],
+    )
+    def test_as_prometheus_2_and_3_write_them(
+        self, bound: str, yes: tuple[str, ...], no: tuple[str, ...]
+    ) -> None:
+        pattern = bucket_pattern(Decimal(bound))
+        assert all(re.fullmatch(pattern, le) for le in yes)
+        assert not any(re.fullmatch(pattern, le) for le in no)
+
+
+def the_matcher(selector: str) -> tuple[str, str, str]:
+    parsed = promql_parser.parse(selector)
+    assert isinstance(parsed, promql_parser.VectorSelector)
+    [only] = matchers(parsed)
+    return only
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+class TestQuoting:
+    @given(TEXT)
+    def test_any_text_comes_back_as_it_was(self, text: str) -> None:
+        assert the_matcher(promql.selector("x", [Matcher("a", "=", text)])) == ("a", "=", text)
+
+    @given(TEXT)
+    def test_a_quoted_text_is_one_line(self, text: str) -> None:
+        quoted = promql.quote(text)
+        assert len(quoted.splitlines()) == 1
+        assert quoted.isprintable()
+
+    @given(TEXT)
+    def test_a_regular_expression_matches_its_text_alone(self, text: str) -> None:
+        pattern = promql.regex_quote(text)
+        assert re.fullmatch(pattern, text)
+        assert not re.fullmatch(pattern, text + "x")
+        assert the_matcher(promql.selector("x", [Matcher("a", "=~", pattern)])) == ("a", "=~", pattern)
+
+    def test_half_a_surrogate_pair_is_replaced(self) -> None:
+        assert promql.quote("\ud800") == '"\\ufffd"'
+
+    @pytest.mark.parametrize("metric", ["", "a-b", "1a", "a b", 'a{b="c"}', "ä"])
+    def test_no_metric_name_smuggles_anything_in(self, metric: str) -> None:
+        with pytest.raises(ValueError, match="not a metric name"):
+            promql.selector(metric, [])
+
+    @pytest.mark.parametrize(
+        "matcher",
+        [Matcher("a-b", "=", ""), Matcher("a", "==", ""), Matcher("a:b", "=", ""), Matcher("", "=", "")],
+    )
+    def test_no_matcher_smuggles_anything_in(self, matcher: Matcher) -> None:
+        with pytest.raises(ValueError, match="not a label matcher"):
+            promql.selector("x", [matcher])
+
+    @given(TEXT, TEXT)
+    def test_service_and_namespace_may_be_any_text(self, service: str, namespace: str) -> None:
+        one = slo(service=service, namespace=namespace)
+        promql_parser.parse(promql.base_rule([one], Mesh(), TILE))
+        promql_parser.parse(promql.bad_rule(one, Mesh(), TILE))
+
+
+class TestUserExpressions:
+    @pytest.mark.parametrize(
+        ("expr", "calls"),
+        [
+            ("rate(a[$window])", [("rate", "a")]),
+            ("increase ( a:b{x='y'} [ $window ] )", [("increase", "a:b{x='y'}")]),
+            (
+                'sum(rate(a{x=~"}[$window])"}[$window])) + rate({y="z"}[$window])',
+                [("rate", 'a{x=~"}[$window])"}'), ("rate", '{y="z"}')],
+            ),
+            ('rate(a{x="\\""}[$window])', [("rate", 'a{x="\\""}')]),
+        ],
+    )  # fmt: skip
+    def test_calls_are_found(self, expr: str, calls: list[tuple[str, str]]) -> None:
+        found, rest = promql.range_calls(expr)
+        assert found == calls
+        assert "$window" not in rest
+        promql_parser.parse(rest)
+
+    @pytest.mark.parametrize(
+        "expr", ["avg_over_time(a[$window])", "a", "rate(a[5m])", "irate(a[$window])", "xrate(a[$window])"]
+    )
+    def test_other_ranges_are_not(self, expr: str) -> None:
+        assert promql.range_calls(expr) == ([], expr)
+
+    def test_every_call_counts_as_presets_count(self) -> None:
+        text = promql.user_expression("rate(a[$window]) / 2 + increase(b[$window])", 60, Mesh())
+        for name in ("a", "b"):
+            assert promql.increments(name, 60, Mesh()).replace("\n", "").replace(" ", "") in text.replace(
+                "\n", ""
+            ).replace(" ", "")
+        assert {"rate", "increase"}.isdisjoint(re.findall(r"\w+", text))
+
+
+class TestWindows:
+    @pytest.mark.parametrize("seconds", [60, 300, 3600, 30 * 86400, 366 * 86400])
+    def test_a_range_holds_exactly_its_grid_instants(self, seconds: int) -> None:
+        """With its left end (Prometheus 2) and without it (Prometheus 3)."""
+        milliseconds = int(promql.milliseconds(seconds).removesuffix("ms"))
+        for step in (60, 300):
+            if seconds % step == 0:
+                ages = range(0, seconds * 1000 + 1, step * 1000)
+                assert len([age for age in ages if age <= milliseconds]) == seconds // step
+                assert len([age for age in ages if age < milliseconds]) == seconds // step
+
+    def test_long_windows_read_the_grid_and_short_ones_the_tiles(self) -> None:
+        assert promql.tile_metrics(6 * 3600) == (naming.BAD_TILE, naming.TOTAL_TILE)
+        assert promql.tile_metrics(6 * 3600 + 300) == (naming.BAD_GRID, naming.TOTAL_GRID)
+
+    @pytest.mark.parametrize(
+        ("objective", "budget"),
+        [("99.9", "0.001"), ("99.95", "0.0005"), ("99.999999", "0.00000001"), ("90", "0.1")],
+    )
+    def test_budgets_are_written_as_a_person_would(self, objective: str, budget: str) -> None:
+        assert promql.burn_rate_rule(slo(objective=objective), 3600).endswith(f"/ {budget}")
+        assert promql.remaining_rule(slo(objective=objective, window=days(30))).endswith(f"/ {budget}")
+
+    def test_gates_of_one_event_are_left_out(self) -> None:
+        one = slo()
+        assert one.policy
+        window = one.policy.windows[0]
+        assert ">= " not in promql.alert_rule(one, window, Decimal(14), 1, 1)
+        assert promql.alert_rule(one, window, Decimal(14), 20, 1).endswith(">= 20")
+        assert promql.alert_rule(one, window, Decimal("14.40").normalize(), 1, 3).endswith(">= 3")
