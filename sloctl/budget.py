@@ -60,12 +60,12 @@ def exhausted_at(now: datetime, remaining: float, rate: float, period: int) -> d
     """When the budget is used up if it keeps burning at ``rate``; None if it is now, or never within the period.
 
     A burn rate of 1 spends one budget in ``period`` seconds. In a rolling window old errors also leave, so this
-    is the earliest time.
+    is the earliest time; after a whole period nothing of today's window is left.
     """
     if remaining <= 0 or rate <= 0:
         return None
-    seconds = remaining / rate * period
-    return now + timedelta(seconds=round(seconds)) if seconds <= period else None
+    seconds = round(min(remaining / rate, 1.0) * period)
+    return now + timedelta(seconds=seconds) if seconds < period else None
 
 
 def status(remaining: float | None, *, alerting: bool) -> Status:

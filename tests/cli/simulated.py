@@ -1,0 +1,267 @@
+"""A Prometheus of known events: answers the queries that sloctl asks, in memory or over HTTP.
+
+It recognises queries by their text, which it takes from the places that build them, and computes the answers from
+:class:`Flow` objects. A query that it does not know is an ``AssertionError``: nothing is answered by accident.
+What PromQL makes of real counters is tested on real servers elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sloctl import naming, promql
+from sloctl.errors import BackendLimit
+from sloctl.model import GRID, TILE, CounterSli, Series, Slo, SloSet
+from sloctl.windows import parse_duration
+from tests.support.faulty_server import Behaviour, Handler, answer, error
+
+_OF_SET = re.compile(
+    r"(sum|max) by \(slo_id, namespace, service\) "
+    r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
+)
+_RANGE = re.compile(r"\[(\w+)\]")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Events of one SLO and service at a steady rate from ``start`` to ``end`` (Unix seconds), per minute."""
+
+    slo_id: str
+    namespace: str
+    service: str
+    start: float
+    end: float
+    total: float
+    bad: float = 0.0
+
+    def between(self, start: float, end: float) -> tuple[float, float]:
+        minutes = max(0.0, min(end, self.end) - max(start, self.start)) / 60
+        return self.bad * minutes, self.total * minutes
+
+    @property
+    def labels(self) -> dict[str, str]:
+        names = {naming.SLO_ID: self.slo_id, naming.NAMESPACE: self.namespace, naming.SERVICE: self.service}
+        return {name: value for name, value in names.items() if value}
+
+
+_Meaning: TypeAlias = tuple[list[Flow], dict[str, str], str, float, bool]
+"""What a series of a raw query says: flows, labels, kind of events, window, whether as the other side saw them."""
+
+
+@dataclass
+class Simulated:
+    """A ``MetricSource``. ``recorded`` is when rules were evaluated, ``pauses`` when they were not."""
+
+    slo_set: SloSet
+    flows: list[Flow] = field(default_factory=list)
+    recorded: tuple[float, float] = (0.0, float("inf"))
+    pauses: list[tuple[float, float]] = field(default_factory=list)
+    scrape_gaps: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Per service: from when to when its targets could not be scraped."""
+    sides: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Per service: (bad, total) a minute as the other side of the mesh saw them."""
+    alerts: list[tuple[Flow, str]] = field(default_factory=list)
+    alert_rules: bool = True
+    largest_window: float = float("inf")
+    """Seconds: a longer range in a query is refused."""
+    override: Callable[[str], list[Series] | None] = lambda _query: None
+    warnings: Sequence[str] = ()
+    asked: list[str] = field(default_factory=list)
+    _known: dict[str, list[_Meaning]] = field(default_factory=dict)
+
+    @property
+    def queries(self) -> int:
+        return len(self.asked)
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        return {name: self.query(expr, at) for name, expr in queries.items()}
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        assert at.tzinfo is not None
+        self.asked.append(expr)
+        if (made_up := self.override(expr)) is not None:
+            return made_up
+        now = at.timestamp()
+        return [{"metric": labels, "value": [now, repr(value)]} for labels, value in self._answer(expr, now)]
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        self.asked.append(expr)
+        found: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
+        time = start.timestamp()
+        while time <= end.timestamp():
+            for labels, value in self._stepwise(expr, time):
+                found.setdefault(tuple(sorted(labels.items())), []).append([time, repr(value)])
+            time += step.total_seconds()
+        return [{"metric": dict(key), "values": values} for key, values in found.items()]
+
+    def _answer(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        name = self.slo_set.name
+        policies = [slo for slo in self.slo_set.slos if slo.policy]
+        if match := _OF_SET.fullmatch(expr):
+            yield from self._sums(match, now)
+        elif expr == promql.last_instant(name):
+            last = now // GRID * GRID
+            if self._evaluated(last):
+                for slo_id in {flow.slo_id for flow in self.flows}:
+                    yield {naming.SLO_ID: slo_id}, last
+        elif expr == promql.firing(name):
+            for flow, alert in self.alerts:
+                yield flow.labels | {"alertname": alert, "alertstate": "firing"}, 1.0
+        elif policies and expr == promql.evaluated(policies):
+            if self.alert_rules:
+                yield {}, 1.0
+        elif expr.startswith("sum by (slo_scope"):
+            yield from self._other_side(expr, now)
+        else:
+            yield from self._raw(expr, now, "label_replace")
+
+    def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:
+        if expr in {promql.recorded(naming.OBJECTIVE, slo) for slo in self.slo_set.slos}:
+            if self._evaluated(time // GRID * GRID):
+                yield {}, 0.999
+            return
+        yield from self._raw(expr, time, "")
+
+    def _evaluated(self, instant: float) -> bool:
+        paused = any(start < instant <= end for start, end in self.pauses)
+        return self.recorded[0] <= instant <= self.recorded[1] and not paused
+
+    def _sums(self, match: re.Match[str], now: float) -> Iterator[tuple[dict[str, str], float]]:
+        operator, metric, name, milliseconds, offset = match.groups()
+        assert name == self.slo_set.name
+        window = (int(milliseconds) + 1) // 1000
+        if window > self.largest_window:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+        end = now - (parse_duration(offset) or 0 if offset else 0)
+        step = TILE if metric in (naming.TOTAL_TILE, naming.BAD_TILE) else GRID
+        first = int((end - window) // step + 1)
+        instants = [number * step for number in range(first, int(end // step) + 1)]
+        for flows in self._grouped(self.flows):
+            there = [t for t in instants if self._evaluated(t) and t >= flows[0].start]
+            values = [self._value(metric, flows, t, step) for t in there]
+            if values:
+                yield flows[0].labels, sum(values) if operator == "sum" else max(values)
+
+    @staticmethod
+    def _grouped(flows: Sequence[Flow]) -> list[list[Flow]]:
+        """The flows of each SLO and service, the earliest first: their events add up."""
+        groups: dict[tuple[str, str, str], list[Flow]] = {}
+        for flow in sorted(flows, key=lambda flow: flow.start):
+            groups.setdefault((flow.slo_id, flow.namespace, flow.service), []).append(flow)
+        return list(groups.values())
+
+    def _value(self, metric: str, flows: Sequence[Flow], instant: float, step: int) -> float:
+        if metric == naming.GAP_GRID:
+            start, end = self.scrape_gaps.get(flows[0].service, (0.0, 0.0))
+            return max(0.0, min(end, instant) - max(start, instant - step))
+        kind = 0 if metric in (naming.BAD_GRID, naming.BAD_TILE) else 1
+        return sum(flow.between(instant - step, instant)[kind] for flow in flows)
+
+    def _seen_by_others(self, flow: Flow, start: float, end: float) -> tuple[float, float]:
+        bad, total = self.sides[flow.service]
+        return replace(flow, bad=bad, total=total).between(start, end)
+
+    def _other_side(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        window = int(re.findall(r"\[(\d+)ms\]", expr)[0]) + 1
+        if window / 1000 > self.largest_window:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+        by_id = {slo.id: slo for slo in self.slo_set.slos}
+        for flow in self.flows:
+            slo = by_id.get(flow.slo_id)
+            if slo is None or flow.service not in self.sides:
+                continue
+            if not isinstance(slo.sli, CounterSli) or not slo.sli.other_side:
+                continue
+            for number, kind in enumerate(("bad", "total")):
+                parts = getattr(slo.sli.other_side, kind)
+                family = naming.family(slo.sli)
+                if expr == promql.base_of_set(self.slo_set.name, family, parts, window // 1000):
+                    labels = flow.labels | {naming.SCOPE: slo.scope}
+                    yield labels, self._seen_by_others(flow, now - window / 1000, now)[number]
+
+    def _raw(self, expr: str, now: float, wrapped: str) -> Iterator[tuple[dict[str, str], float]]:
+        """Events from raw counters: of one SLO, or of a union in which each carries its SLO's id."""
+        for flows, labels, kind, window, theirs in self._meaning(expr, wrapped):
+            if now <= flows[0].start:
+                continue
+            if kind == "gap":
+                yield labels, self._value(naming.GAP_GRID, flows, now, GRID)
+                continue
+            count = self._seen_by_others if theirs else Flow.between
+            counts = [count(flow, now - window, now) for flow in flows]
+            bad, total = (sum(numbers) for numbers in zip(*counts, strict=True))
+            yield labels, {"bad": bad, "total": total, "good": total - bad}[kind]
+
+    def _meaning(self, expr: str, wrapped: str) -> list[_Meaning]:
+        if expr in self._known:
+            return self._known[expr]
+        found: list[_Meaning] = []
+        known = False
+        for slo in self.slo_set.slos:
+            groups = self._grouped([flow for flow in self.flows if flow.slo_id == slo.id])
+            if expr == promql.gap_rule(slo, self.slo_set.mesh):
+                known = True
+                found += [(flows, self._own(slo, flows[0]), "gap", GRID, False) for flows in groups]
+            for kind, text, window in self._events_of(slo, expr, other_side=True):
+                if expr == text:
+                    known = True
+                    seen = [flows for flows in groups if flows[0].service in self.sides]
+                    found += [(flows, self._own(slo, flows[0]), kind, window, True) for flows in seen]
+            for kind, text, window in self._events_of(slo, expr):
+                marked = promql.labelled(text, naming.SLO_ID, slo.id)
+                if expr == text or (wrapped and marked in expr):
+                    known = True
+                    more = {} if expr == text else {naming.SLO_ID: slo.id}
+                    found += [
+                        (flows, self._own(slo, flows[0]) | more, kind, window, False) for flows in groups
+                    ]
+        assert known, f"not a query that the simulation knows:\n{expr}"
+        self._known[expr] = found
+        return found
+
+    def _events_of(
+        self, slo: Slo, expr: str, *, other_side: bool = False
+    ) -> Iterator[tuple[str, str, float]]:
+        if other_side and not (isinstance(slo.sli, CounterSli) and slo.sli.other_side):
+            return
+        for text in {*_RANGE.findall(expr)}:
+            window = int(text[:-2]) / 1000 if text.endswith("ms") else parse_duration(text)
+            for kind, known in promql.events(
+                slo, self.slo_set.mesh, window or 1, other_side=other_side
+            ).items():
+                yield kind, known, float(window or 1)
+
+    def _own(self, slo: Slo, flow: Flow) -> dict[str, str]:
+        return {"namespace": flow.namespace, "service": flow.service} if slo.wildcard else {}
+
+
+def serve(source: Simulated, other: Callable[[str], Behaviour | None] = lambda _query: None) -> Behaviour:
+    """The simulation behind HTTP; ``other`` may answer some queries otherwise."""
+
+    def behave(handler: Handler) -> None:
+        form = handler.received.form
+        if (behaviour := other(form["query"])) is not None:
+            behaviour(handler)
+            return
+        try:
+            if handler.received.path.endswith("/query_range"):
+                start, end = (
+                    datetime.fromtimestamp(float(form[key])).astimezone() for key in ("start", "end")
+                )
+                step = timedelta(seconds=float(form["step"]))
+                data = {"resultType": "matrix", "result": source.query_range(form["query"], start, end, step)}
+            else:
+                at = datetime.fromtimestamp(float(form["time"])).astimezone()
+                data = {"resultType": "vector", "result": source.query(form["query"], at)}
+        except BackendLimit:
+            error(422, "execution", "query processing would load too many samples into memory")(handler)
+        except AssertionError as unknown:
+            error(400, "bad_data", str(unknown))(handler)
+        else:
+            answer(data, warnings=list(source.warnings))(handler)
+
+    return behave

@@ -1,0 +1,528 @@
+"""The budget report over a simulated Prometheus whose events are known."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs import burn_rate, slis, slo_report
+from sloctl import naming, promql, spec
+from sloctl.errors import BackendLimit
+from sloctl.model import Series, SloSet
+from sloctl.report import Finding, Report, SloStatus
+from tests.cli.simulated import Flow, Simulated
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NOW = AT.timestamp()
+LONG_AGO = NOW - 100 * 86400
+FOR_EVER = NOW + 100 * 86400
+DAY = 86400
+PREAMBLE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+"""
+CHECKOUT = (
+    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
+)
+EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
+LATENCY = (
+    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
+    "sli: {preset: latency, threshold: 250ms}}"
+)
+JOBS = (
+    "- {name: late, service: billing, objective: 99, "
+    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
+)
+
+
+def slos(*lines: str) -> SloSet:
+    text = PREAMBLE + "".join(f"  {line}\n" for line in lines)
+    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+
+
+def flow(slo_set: SloSet, index: int, service: str, total: float, bad: float = 0.0, **times: float) -> Flow:
+    slo = slo_set.slos[index]
+    start, end = times.get("start", LONG_AGO), times.get("end", FOR_EVER)
+    return Flow(slo.id, slo.namespace, service, start, end, total, bad)
+
+
+def by_name(report: Report) -> dict[str, SloStatus]:
+    items = {item.name: item for item in report.slos}
+    assert len(items) == len(report.slos), "one row for each SLO and service"
+    return items
+
+
+def only(report: Report) -> SloStatus:
+    (item,) = report.slos
+    return item
+
+
+def found(report: Report, code: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.code == code]
+
+
+# --- where the numbers come from
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], alert_rules=False)
+    steady = only(slo_report.build(source, slo_set, AT, origin))
+    total = 100 * 60 * 24 * 30
+    assert (steady.total, steady.bad) == (pytest.approx(total), pytest.approx(total * 0.0005))
+    assert steady.good == pytest.approx(steady.total - steady.bad)
+    assert steady.sli == pytest.approx(0.9995)
+    assert (steady.spent, steady.remaining) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert steady.burn_rates == {name: pytest.approx(0.5) for name in ("5m", "30m", "1h", "6h", "3d")}
+    assert (steady.status, steady.alerts, steady.exhausted_at) == ("ok", (), None)
+    assert steady.sli_interval is not None
+    assert steady.sli_interval[0] < 0.9995 < steady.sli_interval[1]
+    assert (steady.objective, steady.window, steady.owner) == (99.9, "30d", "team-shop")
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_an_outage_costs_its_share_of_events_whenever_it_was(origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT)
+    steady = flow(slo_set, 0, "checkout", 10)
+    noon = flow(slo_set, 0, "checkout", 990, 990, start=NOW - 20 * DAY, end=NOW - 20 * DAY + 300)
+    item = only(slo_report.build(Simulated(slo_set, [steady, noon]), slo_set, AT, origin))
+    assert item.bad == pytest.approx(5 * 990)
+    assert item.spent == pytest.approx(5 * 990 / (30 * 1440 * 10 + 5 * 990) / 0.001)
+    assert (item.status, item.alerts) == ("exhausted", ())
+    assert item.burn_rates["3d"] == 0
+
+
+def test_recorded_series_are_read_where_they_are() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    report = slo_report.build(source, slo_set, AT)
+    assert report.findings == ()
+    assert any(naming.TOTAL_GRID in query for query in source.asked)
+    assert not any("istio_requests_total" in query for query in source.asked), "no raw series is read"
+
+
+def test_without_rules_raw_counters_are_evaluated_and_the_report_says_so() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], recorded=(FOR_EVER, FOR_EVER))
+    report = slo_report.build(source, slo_set, AT)
+    assert only(report).spent == pytest.approx(0.5)
+    assert [finding.code for finding in report.findings] == ["rules-not-loaded"]
+
+
+def test_rules_that_stopped_are_said_to_have_stopped() -> None:
+    slo_set = slos(CHECKOUT, LATENCY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "not-recorded")
+    assert "1 of 2" in finding.message
+    assert slo_set.slos[1].id in finding.message
+    assert slo_set.slos[0].id not in finding.message
+
+
+def test_asked_for_rules_it_reads_nothing_else() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], recorded=(FOR_EVER, FOR_EVER))
+    report = slo_report.build(source, slo_set, AT, "rules")
+    assert only(report).status == "no_data"
+    assert [finding.code for finding in report.findings] == ["not-recorded", "no-data"]
+    assert not any("istio_requests_total" in query for query in source.asked)
+
+
+def test_requests_do_not_grow_with_services() -> None:
+    slo_set = slos(EVERY)
+    few = Simulated(slo_set, [flow(slo_set, 0, "a", 1)])
+    many = Simulated(slo_set, [flow(slo_set, 0, f"s{n}", 1) for n in range(20)])
+    slo_report.build(few, slo_set, AT)
+    assert len(slo_report.build(many, slo_set, AT).slos) == 20
+    assert many.queries == few.queries
+
+
+# --- which services
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_a_namespace_is_reported_service_by_service(origin: slo_report.Origin) -> None:
+    slo_set = slos(EVERY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "cart", 10, 0.1), flow(slo_set, 0, "search", 20)])
+    items = by_name(slo_report.build(source, slo_set, AT, origin))
+    assert set(items) == {"shop/cart availability", "shop/search availability"}
+    assert items["shop/cart availability"].spent == pytest.approx(2)
+    assert items["shop/cart availability"].status == "exhausted"
+    assert items["shop/search availability"].spent == 0
+
+
+def test_a_service_that_is_overridden_since_yesterday_counts_once() -> None:
+    slo_set = slos(EVERY, CHECKOUT)
+    assert slo_set.slos[0].overridden == ("checkout",)
+    before = flow(slo_set, 0, "checkout", 100, 100, end=NOW - DAY)
+    source = Simulated(
+        slo_set, [before, flow(slo_set, 1, "checkout", 100, start=NOW - DAY), flow(slo_set, 0, "cart", 1)]
+    )
+    items = by_name(slo_report.build(source, slo_set, AT))
+    assert items["shop/checkout availability"].objective == 99.9
+    assert items["shop/checkout availability"].bad == 0
+    assert set(items) == {"shop/cart availability", "shop/checkout availability"}
+
+
+def test_a_removed_slo_is_not_reported_from_what_it_recorded() -> None:
+    both, one = slos(CHECKOUT, LATENCY), slos(CHECKOUT)
+    source = Simulated(both, [flow(both, 0, "checkout", 100), flow(both, 1, "checkout", 100)])
+    source.slo_set = one
+    assert only(slo_report.build(source, one, AT)).slo == "availability"
+
+
+def test_an_slo_off_the_mesh_has_no_namespace() -> None:
+    slo_set = slos(JOBS)
+    source = Simulated(slo_set, [flow(slo_set, 0, "billing", 10, 0.05)])
+    for origin in ("rules", "raw"):
+        item = only(slo_report.build(source, slo_set, AT, slo_report.ORIGINS[origin]))
+        assert (item.name, item.namespace, item.sides) == ("billing late", "", None)
+        assert item.spent == pytest.approx(0.5)
+
+
+def test_good_events_are_counted_for_latency() -> None:
+    slo_set = slos(LATENCY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 10, 0.05)])
+    for origin in ("rules", "raw"):
+        item = only(slo_report.build(source, slo_set, AT, slo_report.ORIGINS[origin]))
+        assert item.spent == pytest.approx(0.5)
+
+
+# --- nothing, and little
+
+
+@pytest.mark.parametrize("origin", ["auto", "raw"])
+def test_no_data_is_neither_met_nor_missed(origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT, EVERY)
+    report = slo_report.build(Simulated(slo_set), slo_set, AT, origin)
+    item = only(report)
+    assert (item.status, item.sli, item.spent, item.remaining, item.sli_interval) == ("no_data", *[None] * 4)
+    assert set(item.burn_rates.values()) == {None}
+    assert {finding.scope.get("service", "*") for finding in found(report, "no-data")} == {"checkout", "*"}
+
+
+@pytest.mark.parametrize("origin", ["auto", "raw"])
+def test_zero_traffic_is_no_data_and_poisons_nothing(origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT, LATENCY)
+    idle = flow(slo_set, 0, "checkout", 0)
+    source = Simulated(slo_set, [idle, flow(slo_set, 1, "checkout", 100, 0.1)], alert_rules=False)
+    items = by_name(slo_report.build(source, slo_set, AT, origin))
+    assert items["shop/checkout availability"].status == "no_data"
+    assert items["shop/checkout latency"].spent == pytest.approx(0.1)
+
+
+def test_a_quiet_hour_has_no_burn_rate_but_the_budget_stands() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05, end=NOW - 7200)])
+    item = only(slo_report.build(source, slo_set, AT))
+    assert item.burn_rates["1h"] is None
+    assert item.burn_rates["6h"] == pytest.approx(0.5)
+    assert item.status == "ok"
+
+
+def test_a_silent_night_is_no_reason_to_doubt_the_alert_rules() -> None:
+    """Without events no burn rate is recorded, though the rules are evaluated."""
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, end=NOW - 4 * DAY)], alert_rules=False)
+    assert found(slo_report.build(source, slo_set, AT), "alerts-computed") == []
+
+
+@pytest.mark.parametrize("nonsense", ["NaN", "+Inf", "-Inf"])
+def test_what_is_no_number_is_no_data(nonsense: str) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)])
+
+    def answer(query: str) -> list[Series] | None:
+        labels = {naming.SLO_ID: slo_set.slos[0].id, "namespace": "shop", "service": "checkout"}
+        spoiled = [{"metric": labels, "value": [NOW, nonsense]}]
+        return None if query == promql.last_instant("shop") else spoiled
+
+    source.override = answer
+    assert only(slo_report.build(source, slo_set, AT)).status == "no_data"
+
+
+# --- time
+
+
+def test_the_open_bucket_is_added() -> None:
+    slo_set = slos(CHECKOUT)
+    at = AT + timedelta(seconds=132)
+    steady, failing = flow(slo_set, 0, "checkout", 60), flow(slo_set, 0, "checkout", 30, 30, start=NOW)
+    item = only(slo_report.build(Simulated(slo_set, [steady, failing]), slo_set, at))
+    assert item.total == pytest.approx(30 * DAY + 132 + 66)
+    assert item.bad == pytest.approx(66), "before any rule has counted them"
+
+
+def test_the_first_events_of_a_service_are_in_the_open_bucket() -> None:
+    slo_set = slos(CHECKOUT)
+    first = Simulated(slo_set, [flow(slo_set, 0, "checkout", 60, 30, start=NOW)])
+    item = only(slo_report.build(first, slo_set, AT + timedelta(seconds=132)))
+    assert (item.total, item.bad) == (pytest.approx(132), pytest.approx(66))
+
+
+@pytest.mark.parametrize(
+    ("window", "start"),
+    [
+        ("{calendar: month, timezone: Europe/Paris}", "2026-02-28T23:00:00Z"),
+        ("{calendar: week, timezone: Europe/Paris}", "2026-02-22T23:00:00Z"),
+        ("{calendar: quarter, timezone: UTC}", "2026-01-01T00:00:00Z"),
+        ("7d", "2026-02-22T12:00:00Z"),
+    ],
+)
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_a_window_counts_from_its_beginning(window: str, start: str, origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT.replace("objective", f"window: {window}, objective"))
+    begins = datetime.fromisoformat(start).timestamp()
+    before = flow(slo_set, 0, "checkout", 100, 100, end=begins)
+    after = flow(slo_set, 0, "checkout", 10, 0.005, start=begins)
+    source = Simulated(slo_set, [before])
+    assert only(slo_report.build(source, slo_set, AT, origin)).bad == 0
+    source = Simulated(slo_set, [after])
+    item = only(slo_report.build(source, slo_set, AT, origin))
+    assert item.total == pytest.approx((NOW - begins) / 60 * 10)
+    assert item.spent == pytest.approx(0.5)
+
+
+def test_slos_of_different_windows_are_kept_apart() -> None:
+    slo_set = slos(CHECKOUT, LATENCY.replace("objective", "window: 7d, objective"))
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 1), flow(slo_set, 1, "checkout", 1)])
+    items = by_name(slo_report.build(source, slo_set, AT))
+    assert items["shop/checkout availability"].total == pytest.approx(30 * 1440)
+    assert items["shop/checkout latency"].total == pytest.approx(7 * 1440)
+
+
+def test_a_budget_that_outlasts_its_calendar_window_does_not_run_out() -> None:
+    line = CHECKOUT.replace("objective", "window: {calendar: month, timezone: UTC}, objective")
+    slo_set = slos(line)
+    late = datetime(2026, 3, 30, tzinfo=UTC)
+    steady = flow(slo_set, 0, "checkout", 100, 0.08)
+    item = only(slo_report.build(Simulated(slo_set, [steady]), slo_set, late))
+    assert item.remaining == pytest.approx(0.2)
+    assert item.exhausted_at is None, "7.5 days at this rate; the month has two"
+    rolling = slos(CHECKOUT)
+    item = only(
+        slo_report.build(Simulated(rolling, [flow(rolling, 0, "checkout", 100, 0.08)]), rolling, late)
+    )
+    assert item.exhausted_at == late + timedelta(days=7.5)
+
+
+# --- what is missing
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: slo_report.Origin) -> None:
+    slo_set = slos(CHECKOUT)
+    gap = (NOW - 5 * DAY, NOW - 5 * DAY + 1500)
+    before = flow(slo_set, 0, "checkout", 100, 0.05, end=gap[0])
+    after = flow(slo_set, 0, "checkout", 100, 0.05, start=gap[1])
+    source = Simulated(slo_set, [before, after], scrape_gaps={"checkout": gap})
+    report = slo_report.build(source, slo_set, AT, origin)
+    item = only(report)
+    assert item.spent is not None
+    assert item.quality.gaps == pytest.approx(1500)
+    (finding,) = found(report, "scrape-gap")
+    assert finding.scope == {"slo": "availability", "namespace": "shop", "service": "checkout"}
+    match = re.search(
+        r"at most ([\d,]+) events are unseen, and between ([\d.]+)% and ([\d.]+)%", finding.message
+    )
+    assert match
+    unseen, low, high = (float(text.replace(",", "")) for text in match.groups())
+    # 25 minutes at the peak of 500 events in five minutes: all good at best, all bad at worst.
+    assert unseen == pytest.approx(2500)
+    assert low == pytest.approx(100 * item.bad / (item.total + unseen) / 0.001, abs=0.06)
+    assert high == pytest.approx(100 * (item.bad + unseen) / (item.total + unseen) / 0.001, abs=0.06)
+    assert low / 100 <= item.spent <= high / 100
+
+
+def test_a_gap_of_seconds_is_no_finding() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    source.scrape_gaps = {"checkout": (NOW - DAY, NOW - DAY + 59)}
+    report = slo_report.build(source, slo_set, AT)
+    assert found(report, "scrape-gap") == []
+    assert only(report).quality.gaps == pytest.approx(59)
+
+
+def test_a_pause_of_the_rules_is_stated_and_counts_as_a_gap_of_the_window_that_has_it() -> None:
+    slo_set = slos(CHECKOUT, LATENCY.replace("objective", "window: 7d, objective"))
+    source = Simulated(
+        slo_set,
+        [flow(slo_set, 0, "checkout", 100), flow(slo_set, 1, "checkout", 100)],
+        pauses=[(NOW - 10 * DAY, NOW - 10 * DAY + 3600)],
+    )
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "evaluation-gap")
+    assert "1h" in finding.message
+    items = by_name(report)
+    assert items["shop/checkout availability"].quality.gaps == 3600
+    assert items["shop/checkout availability"].total == pytest.approx(100 * (30 * 1440 - 60))
+    assert items["shop/checkout latency"].quality.gaps == 0, "the pause was before its window"
+
+
+def test_rules_that_are_younger_than_the_window_have_no_gap() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], recorded=(NOW - 3 * DAY + 300, FOR_EVER))
+    report = slo_report.build(source, slo_set, AT)
+    assert report.findings == ()
+    assert only(report).total == pytest.approx(3 * 1440 * 100)
+
+
+# --- alerts
+
+
+def test_alerts_that_fire_are_those_of_prometheus_each_once() -> None:
+    slo_set = slos(CHECKOUT)
+    checkout = flow(slo_set, 0, "checkout", 100)
+    stranger = Flow("other:x/y/z", "x", "y", 0, 1, 1)
+    names = ["AvailabilityBudgetBurnPage1h", "AvailabilityBudgetBurnPage1h", "Other"]
+    alerts = [(checkout, name) for name in names] + [(stranger, "Stranger")]
+    item = only(slo_report.build(Simulated(slo_set, [checkout], alerts=alerts), slo_set, AT))
+    assert item.alerts == ("AvailabilityBudgetBurnPage1h", "Other")
+    assert item.status == "at_risk"
+
+
+def test_no_alert_fires_where_the_rules_say_so() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 50)])
+    report = slo_report.build(source, slo_set, AT)
+    assert only(report).alerts == ()
+    assert found(report, "alerts-computed") == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "names"),
+    [
+        (0.13, {"Ticket3d"}),
+        (0.5, {"Page6h", "Ticket3d"}),
+        (1.5, {"Page1h", "Page6h", "Ticket3d"}),
+        (0.09, set()),
+    ],
+)
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_alerts_are_computed_where_no_alert_rule_is(
+    bad: float, names: set[str], origin: slo_report.Origin
+) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, bad)], alert_rules=False)
+    report = slo_report.build(source, slo_set, AT, origin)
+    assert set(only(report).alerts) == {f"AvailabilityBudgetBurn{name}" for name in names}
+    assert len(found(report, "alerts-computed")) == (origin == "rules")
+
+
+def test_few_events_page_nobody() -> None:
+    slo_set = slos(CHECKOUT)
+    recent = flow(slo_set, 0, "checkout", 0.3, 0.3, start=NOW - 3600)
+    assert only(slo_report.build(Simulated(slo_set, [recent], alert_rules=False), slo_set, AT)).alerts == ()
+
+
+def test_errors_that_are_over_page_nobody() -> None:
+    slo_set = slos(CHECKOUT)
+    over = flow(slo_set, 0, "checkout", 9, 9, start=NOW - 3000, end=NOW - 600)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100), over], alert_rules=False)
+    item = only(slo_report.build(source, slo_set, AT))
+    assert item.burn_rates["1h"] is not None
+    assert item.burn_rates["1h"] > 14
+    assert "AvailabilityBudgetBurnPage1h" not in item.alerts, "nothing failed in the last five minutes"
+
+
+# --- both sides, and what the backend says
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_what_clients_and_servers_saw_is_compared(origin: slo_report.Origin) -> None:
+    slo_set = slos(EVERY)
+    source = Simulated(
+        slo_set,
+        [flow(slo_set, 0, "cart", 100), flow(slo_set, 0, "search", 100), flow(slo_set, 0, "ads", 100)],
+        sides={"cart": (5, 105), "search": (0.05, 100.05)},
+    )
+    report = slo_report.build(source, slo_set, AT, origin)
+    items = by_name(report)
+    sides = items["shop/cart availability"].sides
+    assert sides is not None
+    assert (sides.client, sides.server) == (1, pytest.approx(100 / 105))
+    assert items["shop/ads availability"].sides is None, "its servers are not seen"
+    (finding,) = found(report, "retries-hide-failures")
+    assert finding.scope["service"] == "cart", "a difference of 0.05 % is not worth a word"
+
+
+def test_warnings_of_the_backend_reach_the_reader() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], warnings=["store-2 did not answer"])
+    (finding,) = found(slo_report.build(source, slo_set, AT), "backend-warning")
+    assert finding.message == "Prometheus: store-2 did not answer"
+
+
+def test_a_server_that_limits_samples_is_asked_in_parts() -> None:
+    slo_set = slos(CHECKOUT)
+    steady = flow(slo_set, 0, "checkout", 100, 0.05)
+    source = Simulated(slo_set, [steady], largest_window=2 * DAY, scrape_gaps={"checkout": (NOW - 600, NOW)})
+    source.sides = {"checkout": (0.05, 100)}
+    report = slo_report.build(source, slo_set, AT)
+    item = only(report)
+    assert item.total == pytest.approx(30 * 1440 * 100)
+    assert item.spent == pytest.approx(0.5)
+    assert item.burn_rates["3d"] == pytest.approx(0.5)
+    assert item.quality.gaps == pytest.approx(600)
+    assert "at most 1,000 events" in found(report, "scrape-gap")[0].message, "the peak is the parts' highest"
+    assert found(report, "sides-not-compared"), "the comparison is not worth failing for"
+
+
+def test_a_server_that_refuses_even_hours_is_an_error() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], largest_window=3600)
+    with pytest.raises(BackendLimit):
+        slo_report.build(source, slo_set, AT)
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(150, 1.0), (-5, 0.0)])
+def test_events_that_cannot_be_are_named_and_kept_within_bounds(bad: float, shown: float) -> None:
+    slo_set = slos(JOBS)
+    source = Simulated(slo_set, [flow(slo_set, 0, "billing", 100, bad)])
+    report = slo_report.build(source, slo_set, AT, "rules")
+    item = only(report)
+    assert item.sli == pytest.approx(1 - shown)
+    assert item.bad == pytest.approx(shown * item.total)
+    (finding,) = found(report, "implausible-events")
+    assert finding.severity == "error"
+
+
+# --- the other jobs
+
+
+def test_job_slis_counts_whole_steps_that_end_with_the_rules_instants() -> None:
+    slo_set = slos(CHECKOUT, EVERY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 60, 3), flow(slo_set, 1, "cart", 12)])
+    rows = slis.rows(slis.run(source, slo_set, AT + timedelta(seconds=100), 900))
+    assert [(row["service"], row["time"]) for row in rows] == [
+        (service, f"2026-03-01T{time}:00Z")
+        for service in ("checkout", "cart")
+        for time in ("11:50", "11:55", "12:00")
+    ]
+    assert [(row["good"], row["bad"], row["total"], row["sli"]) for row in rows[:1]] == [(285, 15, 300, 0.95)]
+
+
+def test_job_slis_without_rules_or_traffic() -> None:
+    slo_set = slos(CHECKOUT, LATENCY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 0)])
+    rows = slis.rows(slis.run(source, slo_set, AT + timedelta(seconds=299), 300))
+    assert [(row["slo"], row["time"], row["total"], row["sli"]) for row in rows] == [
+        ("availability", "2026-03-01T12:00:00Z", 0, None)
+    ]
+
+
+def test_job_burn_rate_has_a_row_for_each_window() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05, end=NOW - 7200)])
+    rows = burn_rate.rows(burn_rate.run(source, slo_set, AT))
+    assert [(row["window"], row["burn_rate"]) for row in rows] == [
+        ("5m", None), ("30m", None), ("1h", None), ("6h", 0.5), ("3d", 0.5),
+    ]  # fmt: skip
