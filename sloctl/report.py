@@ -153,7 +153,7 @@ def json_schema() -> dict[str, Any]:
     share = {"type": "number", "minimum": 0, "maximum": 1}
     count = {"type": "number", "minimum": 0}
     number = {"type": "number"}
-    time = {"type": "string", "format": "date-time"}
+    time = {"type": "string", "format": "date-time", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
     slo = _object(
         {
             "slo": text,

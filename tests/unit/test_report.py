@@ -1,0 +1,287 @@
+"""The report's JSON interface and what people read: schema, hostile names, numbers, tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import slo_report
+from sloctl import report_text, spec
+from sloctl.report import (
+    Finding,
+    Quality,
+    Report,
+    SideComparison,
+    SloStatus,
+    json_schema,
+    timestamp,
+    to_json,
+)
+from tests.cli.simulated import Flow, Simulated
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+VALIDATOR = jsonschema.Draft202012Validator(
+    json_schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+)
+HOSTILE = "a|b`c`<script>alert(1)</script>\n# x\r\x1b[31mred\x9b1m\u202eevil\u2066*_[l](https://e.x)&amp;@all"
+
+
+def item(**values: Any) -> SloStatus:
+    """A healthy SLO, but for ``values``."""
+    plain: dict[str, Any] = {
+        "slo": "availability",
+        "service": "checkout",
+        "namespace": "shop",
+        "objective": 99.9,
+        "window": "30d",
+        "status": "ok",
+        "sli": 0.9995,
+        "sli_interval": (0.999, 0.9998),
+        "good": 9995.0,
+        "bad": 5.0,
+        "total": 10000.0,
+        "spent": 0.5,
+        "remaining": 0.5,
+        "burn_rates": {"5m": 0.0, "1h": 0.5, "3d": None},
+        "exhausted_at": None,
+    }
+    return SloStatus(**plain | values)
+
+
+def report(*items: SloStatus, findings: tuple[Finding, ...] = ()) -> Report:
+    return Report("shop", AT, "prometheus", items, findings)
+
+
+def built() -> Report:
+    """A report over every kind of SLO: with and without data, wildcard, on and off the mesh."""
+    text = (ROOT / "tests" / "golden" / "valid" / "design.yaml").read_bytes()
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(text))
+    now = AT.timestamp()
+    services = {"availability": ("checkout", 5.0), "latency": ("checkout", 0.0)}
+    flows = []
+    for slo in slo_set.slos:
+        service, bad = ("cart", 0.0) if slo.wildcard else services.get(slo.name, ("", 0.0))
+        if service:
+            flows.append(Flow(slo.id, slo.namespace, service, 0, now + 1e6, 10, bad))
+    alerts = [(flow, "LatencyBudgetBurnPage1h") for flow in flows if flow.slo_id.endswith("latency")]
+    source = Simulated(slo_set, flows, alerts=alerts, sides={"cart": (1, 11)})
+    return slo_report.build(source, slo_set, AT)
+
+
+# --- JSON
+
+
+def published(name: str, text: str) -> None:
+    file = DOCS / name
+    if os.environ.get("SLOCTL_UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_published_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    published("report.schema.json", json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+def test_a_built_report_is_valid() -> None:
+    made = built()
+    assert {entry.status for entry in made.slos} == {"no_data", "exhausted", "at_risk", "ok"}
+    assert made.findings
+    VALIDATOR.validate(json.loads(report_text.json_text(to_json(made))))
+
+
+def states() -> Iterator[SloStatus]:
+    nothing = dict.fromkeys(("sli", "sli_interval", "spent", "remaining"))
+    yield item()
+    yield item(status="no_data", good=0.0, bad=0.0, total=0.0, burn_rates={"1h": None}, **nothing)
+    yield item(status="exhausted", spent=3.5, remaining=-2.5, bad=35.0, good=9965.0, sli=0.9965)
+    yield item(status="at_risk", alerts=("Page", "Ticket"), exhausted_at=AT + timedelta(hours=3))
+    yield item(quality=Quality(gaps=1500.5, excluded=60), owner="team", sides=SideComparison(1.0, None))
+    yield item(good=0.25, bad=0.5, total=0.75, window="month (Europe/Paris)", namespace="")
+
+
+@pytest.mark.parametrize("entry", list(states()))
+def test_every_state_is_valid(entry: SloStatus) -> None:
+    finding = Finding("info", "x", HOSTILE, {"slo": HOSTILE})
+    text = report_text.json_text(to_json(report(entry, findings=(finding,))))
+    data = json.loads(text)
+    VALIDATOR.validate(data)
+    assert data["findings"][0]["message"] == HOSTILE, "programs get what there is"
+    assert text.isascii() and all(char.isprintable() or char == "\n" for char in text)
+    assert data["slos"][0]["budget"] == {"spent": entry.spent, "remaining": entry.remaining}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"source": "guess"},
+        {"at": "yesterday"},
+        {"extra": 1},
+        {"slos": [{}]},
+        {"findings": [{"severity": "fatal", "code": "x", "message": "y", "scope": {}}]},
+    ],
+)
+def test_the_schema_refuses_what_is_no_report(change: dict[str, Any]) -> None:
+    assert not VALIDATOR.is_valid(to_json(report(item())) | change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sli": 1.5}, {"sli_interval": [0.5]}, {"status": "fine"}, {"objective": 100}, {"sli": "NaN"}]
+)
+def test_the_schema_refuses_what_is_no_slo(change: dict[str, Any]) -> None:
+    data = to_json(report(item()))
+    data["slos"][0] |= change
+    assert not VALIDATOR.is_valid(data)
+
+
+def test_numbers_that_json_does_not_know_are_null() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert json.loads(report_text.json_text({"a": [nan, -inf, (inf, 1)], "b": {"c": nan}})) == {
+        "a": [None, None, [None, 1]],
+        "b": {"c": None},
+    }
+
+
+def test_timestamps_are_rfc_3339_in_utc() -> None:
+    assert timestamp(AT) == "2026-03-01T12:00:00Z"
+
+
+# --- numbers as people read them
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 9))
+def test_a_share_below_one_is_never_shown_as_100_percent(share: float, digits: int) -> None:
+    shown = float(report_text.percent(share, digits).removesuffix(" %"))
+    assert shown < 100
+    assert shown == pytest.approx(share * 100, abs=10.0**-digits + 1e-9)
+
+
+@given(st.floats(-1000, 1, exclude_max=True))
+def test_what_is_left_is_rounded_down_and_keeps_its_sign(share: float) -> None:
+    shown = float(report_text.budget_share(share).removesuffix(" %").replace(",", ""))
+    if share < 1 - 1e-9:
+        assert shown < 100
+    if share < -1e-9:
+        assert shown < 0
+    assert shown <= share * 100 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "shown"),
+    [
+        (report_text.percent, None, "–"),
+        (report_text.percent, 1.0, "100.000 %"),
+        (report_text.percent, 0.9999999, "99.999 %"),
+        (report_text.percent, float("nan"), "–"),
+        (report_text.budget_share, 1.0, "100.0 %"),
+        (report_text.budget_share, 1 - 0.9, "10.0 %"),
+        (report_text.budget_share, 0.99999, "99.9 %"),
+        (report_text.budget_share, -0.0001, "-0.1 %"),
+        (report_text.budget_share, -12.5, "-1,250 %"),
+        (report_text.budget_share, None, "–"),
+        (report_text.rate, None, "–"),
+        (report_text.rate, 0.0, "0"),
+        (report_text.rate, 0.0001, "<0.01"),
+        (report_text.rate, 1.234, "1.23"),
+        (report_text.rate, 1000.0, "1,000"),
+        (report_text.count, 0.0, "0"),
+        (report_text.count, 0.3, "<1"),
+        (report_text.count, 1234567.0, "1,234,567"),
+    ],
+)
+def test_numbers(function: Any, value: float | None, shown: str) -> None:
+    assert function(value) == shown
+
+
+@pytest.mark.parametrize("objective", [90, 99, 99.5, 99.9, 99.99, 99.999, 99.9999])
+def test_an_sli_just_below_its_objective_reads_below_it(objective: float) -> None:
+    budget = (100 - objective) / 100
+    digits = report_text.digits_for(objective)
+    below = report_text.percent(1 - budget * 1.05, digits)
+    above = report_text.percent(1 - budget * 0.95, digits)
+    assert float(below.removesuffix(" %")) < objective < float(above.removesuffix(" %"))
+
+
+def test_burn_windows_are_in_order_of_their_length() -> None:
+    rates = dict.fromkeys(("3d", "1h30m", "5m", "1h", "90m", "1d12h", "30s"), 1.0)
+    assert report_text.columns(report(item(burn_rates=rates))) == [
+        "30s", "5m", "1h", "1h30m", "90m", "1d12h", "3d",
+    ]  # fmt: skip
+
+
+# --- texts
+
+
+def test_the_worst_comes_first() -> None:
+    order = [
+        item(service="b", status="exhausted", remaining=-3.0),
+        item(service="a", status="exhausted", remaining=-0.1),
+        item(service="z", status="at_risk", remaining=0.5, alerts=("Page",)),
+        item(service="c", status="at_risk", remaining=0.05),
+        item(service="d", status="no_data", remaining=None),
+        item(service="e", status="ok", remaining=0.2),
+        item(service="f", status="ok", remaining=0.9),
+    ]
+    found = [entry.service for entry in report_text.ordered(report(*sorted(order, key=lambda i: i.service)))]
+    assert found == ["b", "a", "z", "c", "d", "e", "f"]
+    summary = report_text.summary(report(*order))
+    assert summary == "shop at 2026-03-01T12:00:00Z: 2 exhausted, 2 at risk, 1 no data, 2 ok"
+
+
+def hostile() -> Report:
+    entry = item(slo=HOSTILE, service=HOSTILE, namespace=HOSTILE, window=HOSTILE, alerts=(HOSTILE,))
+    return report(entry, findings=(Finding("warning", "x", HOSTILE), Finding("error", "y", "grave")))
+
+
+def test_markdown_shows_hostile_names_as_they_are() -> None:
+    text = report_text.markdown(hostile())
+    lines = text.splitlines()
+    header, rule, row = lines[2:5]
+    cells = re.split(r"(?<!\\)\|", row)
+    assert len(cells) == len(re.split(r"(?<!\\)\|", header)) == len(rule.split("|")), "no cell breaks its row"
+    assert lines[5] == ""
+    # Whatever could be markup has a backslash before it, or is a character reference.
+    names = "".join(cells[2:4]) + lines[-1]
+    assert not re.search(r"(?<!\\)[`<>*_\[\]()#@]", names)
+    assert not re.search(r"&(?!amp;)", names)
+    assert "s\\://e.x" in names and "&amp;amp;" in text
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert lines[-2].startswith("- error"), "the gravest first"
+
+
+def test_table_output_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    from sloctl.cli.tables import print_report
+
+    print_report(hostile())
+    text = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert "[l](https://e.x)" in text, "rich takes no part of it for its own markup"
+    header, row, *findings = text.splitlines()[1:]
+    assert len(findings) == 2
+    assert re.findall(r"\S+(?: \S+)*", header)[:4] == ["status", "service", "SLO", "budget left"]
+    assert row.startswith("ok ")
+
+
+def test_a_pipe_gets_every_column_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from sloctl.cli.tables import print_report
+
+    entry = item(service="s" * 253, alerts=tuple(f"Alert{n}" for n in range(60)))
+    print_report(report(entry, findings=(Finding("info", "x", "word " * 200),)))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert "s" * 253 in lines[2] and "Alert59" in lines[2] and "99.900 … 99.980 %" in lines[2]
+    assert not any(line.endswith(" ") for line in lines)
