@@ -37,8 +37,9 @@ _SMALLEST_PART = 6 * 3600
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
     """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes."""
     found = source.query(promql.last_instant(slo_set.name), at)
+    now = at.timestamp()
     instants = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in found}
-    return {slo_id: value for slo_id, value in instants.items() if slo_id and isfinite(value)}
+    return {slo_id: time for slo_id, time in instants.items() if slo_id and now - STALE <= time <= now}
 
 
 class _Reader:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import isfinite
 from typing import Literal
 
 from jobs import from_rules
-from jobs.collected import Collected, Counts, Key, burn_windows, period_end
+from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
 from sloctl.model import GRID, MetricSource, Slo, SloSet
 from sloctl.naming import duration
@@ -14,6 +15,8 @@ from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
 
 Origin = Literal["auto", "rules", "raw"]
 ORIGINS: dict[str, Origin] = {"auto": "auto", "rules": "rules", "raw": "raw"}
+MOST_EVENTS = 1e18
+"""More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
 """Client and server success that differ by more than this share are worth a finding."""
 
@@ -53,7 +56,7 @@ def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
         burn_rates=rates,
         exhausted_at=ends,
         alerts=alerts,
-        quality=Quality(gaps=data.gaps.get(key, 0.0)),
+        quality=Quality(gaps=_gaps(slo, key, data, at)),
         sides=SideComparison(*(budget.ratio(whole - wrong, whole) for wrong, whole in sides))
         if sides
         else None,
@@ -62,9 +65,15 @@ def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
 
 
 def _plausible(bad: float, total: float) -> Counts:
-    """Events within their bounds, which a user's own expressions may not heed."""
-    total = max(total, 0.0)
+    """Events within their bounds, which a user's own expressions may not heed; none if they are no numbers."""
+    if not (abs(bad) < MOST_EVENTS and 0 < total < MOST_EVENTS):
+        return 0.0, 0.0
     return min(max(bad, 0.0), total), total
+
+
+def _gaps(slo: Slo, key: Key, data: Collected, at: datetime) -> float:
+    seconds = data.gaps.get(key, 0.0)
+    return min(max(seconds, 0.0), float(period_seconds(slo, at))) if isfinite(seconds) else 0.0
 
 
 def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Finding]:
@@ -74,11 +83,9 @@ def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Find
         text = f"{item.name}: no events in the window; the objective is neither met nor missed"
         found.append(Finding("warning", "no-data", text, scope))
     bad, total = data.period.get(key, (0.0, 0.0))
-    if not 0 <= bad <= total * (1 + 1e-9):
-        text = (
-            f"{item.name}: {bad:,.6g} bad of {total:,.6g} events cannot be; does the SLI's total count all of its "
-            "events, each once?"
-        )
+    if not 0 <= bad <= total * (1 + 1e-9) < MOST_EVENTS:
+        counted = f"{bad:,.6g} bad of {total:,.6g}" if isfinite(bad + total) else "this number of"
+        text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
         found.append(Finding("error", "implausible-events", text, scope))
     if item.quality.gaps >= 60 and item.spent is not None:
         found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
@@ -98,7 +105,7 @@ def _gap_text(slo: Slo, key: Key, item: SloStatus, data: Collected) -> str:
     gaps = item.quality.gaps
     text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
     unseen = gaps / GRID * data.peak.get(key, 0.0)
-    if unseen <= 0:
+    if not 0 < unseen < MOST_EVENTS:
         return text
     best = budget.spent(item.bad, item.total + unseen, float(slo.budget)) or 0.0
     worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -121,4 +122,6 @@ def _print_tables(context: Context, results: dict[str, Report | list[dict[str, A
 def _cell(value: Any) -> str:
     from sloctl.report_text import NOTHING, plain
 
-    return NOTHING if value is None or value != value else plain(str(value))
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return NOTHING
+    return plain(str(value))
