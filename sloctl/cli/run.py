@@ -121,7 +121,8 @@ def _print_tables(context: Context, results: dict[str, Report | list[dict[str, A
 
 def _cell(value: Any) -> str:
     from sloctl.report_text import NOTHING, plain
+    from sloctl.windows import number
 
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return NOTHING
-    return plain(str(value))
+    if isinstance(value, float):
+        return number(round(value, 6)) if math.isfinite(value) else NOTHING
+    return NOTHING if value is None else plain(str(value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.cells import cell_len
@@ -33,8 +33,13 @@ def console(width: int = 0) -> Console:
     return Console(highlight=False)
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of plain cells, with states in colour; names are folded where the terminal is too narrow."""
+def print_table(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], widths: Mapping[str, int] | None = None
+) -> None:
+    """A table of plain cells, with states in colour; names are folded where the terminal is too narrow.
+
+    ``widths`` fixes those of some columns.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for title in titles:
         table.add_column(
@@ -42,6 +47,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             justify="left" if title in _LEFT else "right",
             overflow="fold",
             no_wrap=title not in _MAY_WRAP,
+            width=widths.get(title) if widths else None,
         )
     for cells in rows:
         table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
@@ -68,14 +74,14 @@ def print_report(report: Report) -> None:
     titles = report_text.header(windows)
     rows = [report_text.row(item, windows) for item in report_text.ordered(report)]
     shown, out = titles, console()
+    widths: dict[str, int] = {}
     if out.is_terminal and _width(titles, rows) > out.width:
         alerts = titles.index("alerts")
         rows = [[*row[:alerts], _short(row[alerts]), *row[alerts + 1 :]] for row in rows]
-        shown = _fitting(titles, rows, windows, out.width)
+        shown, widths = _fitting(titles, rows, windows, out.width)
     kept = [titles.index(title) for title in shown]
-    line = report_text.summary(report)
-    say(line, "bold")
-    print_table(shown, [[row[index] for index in kept] for row in rows])
+    say(report_text.summary(report), "bold")
+    print_table(shown, [[row[index] for index in kept] for row in rows], widths)
     for finding in report_text.findings(report):
         say(report_text.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
     if hidden := [title for title in titles if title not in shown]:
@@ -89,35 +95,39 @@ def say(text: str, style: str = "") -> None:
 
 def _short(alerts: str) -> str:
     """Names that sloctl gives to alerts, without what the row says already."""
-    return _ALERT.sub(lambda match: f"{match[1].lower()} {match[2]}", alerts)
+    return _ALERT.sub(lambda match: f"{match[1].lower()}-{match[2]}", alerts)
 
 
 def _fitting(
     titles: Sequence[str], rows: Sequence[Sequence[str]], windows: Sequence[str], width: int
-) -> list[str]:
-    """The titles of the columns that fit, chosen by importance, in the table's order."""
+) -> tuple[list[str], dict[str, int]]:
+    """The columns that fit, chosen by importance, in the table's order; and how wide the folded ones are."""
     burn = [f"burn {window}" for window in windows]
     hour = [title for title in burn if title == "burn 1h"]
     order = ["alerts", *hour, "SLI", "runs out (UTC)", *burn, "objective", "bad", "events", "window"]
-    sizes = {
-        title: max(cell_len(cell) for cell in column)
-        for title, column in zip(titles, zip(titles, *rows, strict=True), strict=True)
-    }
-    empty = {
-        title
-        for index, title in enumerate(titles)
-        if all(row[index] == report_text.NOTHING for row in rows) and title not in ESSENTIAL
-    }
-    for title in _MAY_WRAP & sizes.keys():
-        if title != "alerts":
-            sizes[title] = min(sizes[title], max(16, width * 3 // 10))
-    chosen = set(ESSENTIAL)
+    columns = dict(zip(titles, zip(*rows, strict=True), strict=True)) if rows else {}
+    full = {title: max(map(cell_len, (title, *columns.get(title, ())))) for title in titles}
+    words = max(
+        (cell_len(part) for cell in columns.get("alerts", ()) for part in cell.split(", ")), default=0
+    )
+    least = {"service": max(16, width * 3 // 10), "SLO": max(12, width // 5), "alerts": words + 1}
+    sizes = {title: min(size, least.get(title, size)) for title, size in full.items()}
     room = width - sum(sizes[title] + _GAP for title in ESSENTIAL) + _GAP
+    chosen = set(ESSENTIAL)
     for title in [*order, *titles]:
-        if title not in chosen | empty and sizes[title] + _GAP <= room:
+        nothing = set(columns.get(title, ())) == {report_text.NOTHING}
+        if title not in chosen and not nothing and sizes[title] + _GAP <= room:
             chosen.add(title)
             room -= sizes[title] + _GAP
-    return [title for title in titles if title in chosen]
+    for title in ("alerts", "service", "SLO"):
+        more = min(full[title] - sizes[title], max(room, 0)) if title in chosen else 0
+        sizes[title] += more
+        room -= more
+    # Too narrow even for what is essential: the names give way.
+    sizes["service"] = max(8, sizes["service"] + min(room, 0))
+    return [title for title in titles if title in chosen], {
+        title: sizes[title] for title in _MAY_WRAP & chosen
+    }
 
 
 def _width(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:

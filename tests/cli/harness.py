@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from sloctl.cli.main import cli, run
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 60
@@ -73,8 +78,24 @@ def sloctl(*arguments: str, folder: Path, env: dict[str, str] | None = None) -> 
     return Outcome(done.stdout.decode(), done.stderr.decode(), done.returncode).clean()
 
 
-def interrupted(*arguments: str, folder: Path, when: Path, number: int = signal.SIGINT) -> Outcome:
-    """A run that gets a signal as soon as ``when`` exists."""
+def in_process(*arguments: str, folder: Path, env: dict[str, str] | None = None) -> Outcome:
+    """As :func:`sloctl`, without the second that a process takes to start."""
+    out, err, variables, home = io.StringIO(), io.StringIO(), dict(os.environ), Path.cwd()
+    try:
+        os.environ.clear()
+        os.environ.update(environment(folder) | (env or {}))
+        os.chdir(folder)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run(lambda: cli.main(list(arguments), prog_name="sloctl", standalone_mode=False))
+    finally:
+        os.chdir(home)
+        os.environ.clear()
+        os.environ.update(variables)
+    return Outcome(out.getvalue(), err.getvalue(), code).clean()
+
+
+def interrupted(*arguments: str, folder: Path, when: Callable[[], object]) -> Outcome:
+    """A run that gets Ctrl-C as soon as ``when`` is true."""
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
         cwd=folder,
@@ -84,9 +105,9 @@ def interrupted(*arguments: str, folder: Path, when: Path, number: int = signal.
         stderr=subprocess.PIPE,
     ) as process:
         deadline = time.monotonic() + TIMEOUT
-        while not when.exists() and time.monotonic() < deadline and process.poll() is None:
+        while not when() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         try:
             out, err = process.communicate(timeout=10)
         finally:

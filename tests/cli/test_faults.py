@@ -13,7 +13,7 @@ import pytest
 
 from sloctl import spec
 from sloctl.report import json_schema
-from tests.cli.harness import Outcome, sloctl
+from tests.cli.harness import Outcome, in_process, sloctl
 from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.faulty_server import (
     Behaviour,
@@ -65,7 +65,8 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, url: str, *command: str, retries: int = 0, timeout: float = 20, **env: str) -> Outcome:
     settings = {"SLOCTL_PROMETHEUS_RETRIES": str(retries), "SLOCTL_PROMETHEUS_TOKEN": TOKEN} | env
     arguments = (*command, "-f", "slo.yaml", "--prometheus", url, "--timeout", str(timeout))
-    outcome = sloctl(*arguments, folder=folder, env=settings)
+    start = sloctl if command[0] == "report" else in_process
+    outcome = start(*arguments, folder=folder, env=settings)
     assert TOKEN not in outcome.stdout + outcome.stderr
     return outcome
 
