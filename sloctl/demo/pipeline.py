@@ -27,7 +27,7 @@ from sloctl.prometheus import Prometheus
 from sloctl.settings import PrometheusSettings
 
 SLO_FILE = Path(__file__).with_name("slo.yaml")
-_TIMEOUT = 300.0
+_TIMEOUT = 900.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _DEFAULT_FLAGS = {
     "--storage.tsdb.retention.time": "100d",
     "--storage.tsdb.retention.size": "0",
     "--query.max-samples": "100000000",
+    "--query.timeout": "15m",
     "--log.level": "warn",
 }
 

@@ -1,0 +1,123 @@
+"""What rules read of each other: events per SLO, burn rates, budgets and alerts, from recorded series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from sloctl import naming
+from sloctl.model import FINE_LIMIT, GRID, TILE, BurnWindow, CounterSli, Matcher, Mesh, Selector, Slo
+from sloctl.promql.counting import events, without
+from sloctl.promql.syntax import indent, milliseconds, selector
+from sloctl.windows import number
+
+
+def recorded(metric: str, slo: Slo) -> str:
+    """The selector of a recorded series of one definition (all of its services)."""
+    return selector(metric, (Matcher(naming.SLO_ID, "=", slo.id),))
+
+
+def _just_recorded(series: str) -> str:
+    """What a rule earlier in the group recorded at this very instant.
+
+    An instant selector would look back five minutes: after a restart, Prometheus has written no stale markers,
+    and the last events before it would be counted again for series that have none now.
+    """
+    return f"last_over_time({series}[1s])"
+
+
+def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], window: int) -> str:
+    metric = naming.base_metric(naming.family(sli), window)
+    where = [Matcher(naming.SCOPE, "=", slo.scope)]
+    if slo.wildcard:
+        where += without(naming.SERVICE, slo.overridden)
+    series = "\nor\n".join(_just_recorded(selector(metric, (*where, *part.matchers))) for part in parts)
+    by = f"sum by ({', '.join(naming.IDENTITY)})"
+    return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
+
+
+def recorded_events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
+    """As :func:`events`, but over the series that :func:`base_rule` recorded (raw for a user's expressions)."""
+    if not isinstance(slo.sli, CounterSli):
+        return events(slo, mesh, window)
+    sli = slo.sli.other_side if other_side else slo.sli
+    if sli is None:
+        raise ValueError(f"{slo.id} has one side only")
+    kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
+    return {kind: _recorded_events(slo, sli, parts, window) for kind, parts in kinds.items() if parts}
+
+
+def _join(slo: Slo) -> str:
+    return f"on ({', '.join(naming.IDENTITY)})" if isinstance(slo.sli, CounterSli) else "on ()"
+
+
+def total_rule(slo: Slo, mesh: Mesh, window: int) -> str:
+    """What is recorded as the total events of a grid step."""
+    return recorded_events(slo, mesh, window)["total"]
+
+
+def bad_rule(slo: Slo, mesh: Mesh, window: int) -> str:
+    """What is recorded as the bad events of a grid step, just after the total events.
+
+    No bad series is no bad event as long as there is a total. No good series next to a total is different: the
+    histogram lacks the bound, so nothing is known and nothing is recorded.
+    """
+    parts = recorded_events(slo, mesh, window)
+    series = _just_recorded(recorded(naming.TOTAL_TILE if window == TILE else naming.TOTAL_GRID, slo))
+    if "bad" in parts:
+        return f"{parts['bad']}\nor {_join(slo)}\n  0 * {series}"
+    return f"clamp_min(\n  {series}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
+
+
+def windowed(metric: str, slo: Slo, window: int) -> str:
+    """Sum of recorded events over a window, per service."""
+    total = f"sum_over_time({recorded(metric, slo)}[{milliseconds(window)}])"
+    return f"sum by ({', '.join(naming.IDENTITY)}) ({total})"
+
+
+def step_of(window: int) -> int:
+    """The grid step (seconds) that a window is summed from."""
+    return TILE if window <= FINE_LIMIT else GRID
+
+
+def tile_metrics(window: int) -> tuple[str, str]:
+    """(bad, total): the recorded events that a window is summed from."""
+    if step_of(window) == TILE:
+        return naming.BAD_TILE, naming.TOTAL_TILE
+    return naming.BAD_GRID, naming.TOTAL_GRID
+
+
+def burn_rate_rule(slo: Slo, window: int) -> str:
+    """Burn rate over a window: bad over total events, divided by the budget; missing without events."""
+    bad, total = tile_metrics(window)
+    return f"{windowed(bad, slo, window)}\n/\n  ({windowed(total, slo, window)} > 0)\n/ {number(slo.budget)}"
+
+
+def period_rule(metric: str, slo: Slo, seconds: int) -> str:
+    """Events of the whole period on the budget grid."""
+    return windowed(metric, slo, seconds)
+
+
+def remaining_rule(slo: Slo) -> str:
+    """Share of the period's budget that is left: 1 is all of it, negative is overspent."""
+    return (
+        f"1 - {recorded(naming.PERIOD_BAD, slo)}\n"
+        f"/\n"
+        f"  ({recorded(naming.PERIOD_TOTAL, slo)} > 0)\n"
+        f"/ {number(slo.budget)}"
+    )
+
+
+def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, min_events: int, min_bad_events: int) -> str:
+    """The condition of one policy line: both windows burn faster than ``factor``, on enough events."""
+    on = f"on ({', '.join(naming.IDENTITY)})"
+    bad, total = tile_metrics(window.long)
+    lines = [
+        f"{recorded(naming.burn_rate(window.long), slo)} > {number(factor)}",
+        f"and {on}\n  {recorded(naming.burn_rate(window.short), slo)} > {number(factor)}",
+    ]
+    if min_events > 1:
+        lines.append(f"and {on}\n  {windowed(total, slo, window.long)} >= {min_events}")
+    if min_bad_events > 1:
+        lines.append(f"and {on}\n  {windowed(bad, slo, window.long)} >= {min_bad_events}")
+    return "\n".join(lines)

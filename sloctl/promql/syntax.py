@@ -1,0 +1,81 @@
+"""PromQL as text: literals, selectors, ranges. Nothing here knows of SLOs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sloctl.model import Matcher
+
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
+
+_OPS = frozenset({"=", "!=", "=~", "!~"})
+
+
+def quote(text: str) -> str:
+    """A PromQL string literal for any text (the escapes are Go's)."""
+    out = []
+    for char in text:
+        if char in '"\\':
+            out.append("\\" + char)
+        elif char == "\n":
+            out.append("\\n")
+        elif char.isprintable():
+            out.append(char)
+        elif 0xD800 <= ord(char) <= 0xDFFF:
+            out.append("\\ufffd")
+        else:
+            out.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
+    return '"' + "".join(out) + '"'
+
+
+def regex_quote(text: str) -> str:
+    """A regular expression (RE2) that matches exactly ``text``."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
+
+
+def selector(metric: str, matchers: Iterable[Matcher]) -> str:
+    """``metric{label="value",…}``; raises ValueError for names that PromQL has no plain form for."""
+    if not _METRIC.fullmatch(metric):
+        raise ValueError(f"not a metric name: {metric!r}")
+    parts = []
+    for matcher in matchers:
+        if not _LABEL.fullmatch(matcher.label) or matcher.op not in _OPS:
+            raise ValueError(f"not a label matcher: {matcher!r}")
+        parts.append(f"{matcher.label}{matcher.op}{quote(matcher.value)}")
+    return f"{metric}{{{','.join(parts)}}}" if parts else metric
+
+
+def milliseconds(seconds: int) -> str:
+    """``seconds`` less one millisecond, as a PromQL range.
+
+    Samples of a grid of step ``s`` within ``n·s`` seconds less a millisecond are exactly ``n``, whether a
+    range includes its left end (Prometheus 2) or not (Prometheus 3).
+    """
+    return f"{seconds * 1000 - 1}ms"
+
+
+def indent(text: str, spaces: int = 2) -> str:
+    """``text`` with every line moved right."""
+    pad = " " * spaces
+    return "\n".join(pad + line for line in text.split("\n"))
+
+
+def labelled(expr: str, label: str, value: str) -> str:
+    """``expr`` with one more label on every series."""
+    return f'label_replace(\n{indent(expr)},\n  "{label}", {quote(value.replace("$", "$$"))}, "", ""\n)'
+
+
+def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:
+    """Queries of at most about ``limit`` characters that together have the series of all ``exprs``."""
+    queries: list[str] = []
+    for expr in exprs:
+        if queries and len(queries[-1]) + len(expr) < limit:
+            queries[-1] += f"\nor\n{expr}"
+        else:
+            queries.append(expr)
+    return queries
