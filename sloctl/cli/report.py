@@ -28,7 +28,12 @@ FAIL_ON = {"never": (), "exhausted": ("exhausted",), "at_risk": ("exhausted", "a
 @files_option
 @source_options
 @click.option(
-    "--format", "form", type=click.Choice(["table", "markdown", "json"]), default="table", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it; the JSON form is an interface.",
 )
 @click.option(
     "--source",
@@ -43,7 +48,7 @@ FAIL_ON = {"never": (), "exhausted": ("exhausted",), "at_risk": ("exhausted", "a
     type=click.Choice(list(FAIL_ON)),
     default="never",
     show_default=True,
-    help="Exit 1 if a budget is in this state.",
+    help="Exit 1 if a budget is in this state; at_risk includes exhausted.",
 )
 @pass_context
 def command(

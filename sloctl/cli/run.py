@@ -32,7 +32,14 @@ JOBS = ("slis", "burn_rate", "report")
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @files_option
 @source_options
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
 @click.option(
     "--last", default="1h", show_default=True, metavar="DURATION", help="slis: how much of the past."
 )

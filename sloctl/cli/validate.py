@@ -10,7 +10,14 @@ from sloctl.errors import EXIT_OK, EXIT_USAGE
 
 @click.command("validate")
 @files_option
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print the problems; the JSON form is an interface.",
+)
 @pass_context
 def command(context: Context, files: tuple[str, ...], form: str) -> int:
     """Check SLO files and name every problem at once: place, message, remedy.
