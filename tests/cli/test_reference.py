@@ -72,10 +72,11 @@ def section(name: str) -> Iterator[str]:
     ctx = click.Context(command, info_name=name)
     yield f"\n## sloctl {name}\n\n"
     yield f"    sloctl {name} {' '.join(command.collect_usage_pieces(ctx))}\n\n"
-    yield "\n\n".join(paragraphs(command.help or "")) + "\n\n| option | meaning |\n|---|---|\n"
-    for item in command.params:
-        if isinstance(item, click.Option) and not item.hidden:
-            yield option(item, ctx)
+    yield "\n\n".join(paragraphs(command.help or "")) + "\n"
+    options = [item for item in command.params if isinstance(item, click.Option) and not item.hidden]
+    if options:
+        yield "\n| option | meaning |\n|---|---|\n"
+        yield from (option(item, ctx) for item in options)
 
 
 def variables() -> Iterator[str]:
