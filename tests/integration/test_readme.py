@@ -1,0 +1,130 @@
+"""The README's walk-through, done as a new user does it: every command of it, with the output that it shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from sloctl import spec
+from sloctl.demo.pipeline import SLO_FILE
+from sloctl.demo.programs import find_program
+from sloctl.model import Sli, SloSet
+from tests.cli.harness import Outcome, environment
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WALK = re.search(r"^## A first SLO file\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+assert WALK
+STEP = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def shell(command: str, folder: Path, timeout: float = 60, **env: str) -> Outcome:
+    """One line of a shell, with this tree's ``sloctl`` on its PATH, of which users see no traceback."""
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(folder) | env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Outcome(done.stdout, done.stderr, done.returncode).clean()
+
+
+def steps() -> list[tuple[str, str]]:
+    """What the walk-through does, in order: ``("write", text)``, or (a command, the output shown)."""
+    assert WALK
+    found: list[tuple[str, str]] = []
+    for language, text in STEP.findall(WALK[1]):
+        if language == "yaml":
+            found.append(("write", text))
+            continue
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def test_walk_through(tmp_path: Path) -> None:
+    find_program("promtool")
+    seen = set()
+    for command, shown in steps():
+        if command == "write":
+            (tmp_path / "slo.yaml").write_text(shown, encoding="utf-8")
+            continue
+        words = command.split()
+        if words[1] == "report":
+            continue  # needs a Prometheus: test_excerpts_of_reports
+        done = shell(command, tmp_path)
+        assert done.code == 0, (command, done.stderr)
+        assert (done.stderr + done.stdout).strip() == shown.strip(), command
+        seen |= set(words) & {"init", "validate", "generate", "--check", "promtool"}
+    assert seen == {"init", "validate", "generate", "--check", "promtool"}
+
+
+def test_check_notices_that_only_one_was_changed(tmp_path: Path) -> None:
+    text = next(text for command, text in steps() if command == "write")
+    (tmp_path / "slo.yaml").write_text(text, encoding="utf-8")
+    assert shell("sloctl generate -f slo.yaml -o out", tmp_path).code == 0
+    (tmp_path / "slo.yaml").write_text(text.replace("objective: 99.9", "objective: 99.95"), encoding="utf-8")
+    done = shell("sloctl generate -f slo.yaml -o out --check", tmp_path)
+    assert done.code == 1
+    assert "/ 0.0005" in done.stdout
+
+
+def excerpts() -> list[str]:
+    return re.findall(r"^```text\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.xdist_group("demo")
+def test_excerpts_of_reports(tmp_path: Path) -> None:
+    """Every cell shown is in the demo's own table, and every line below the table is one of its own.
+
+    The walk-through's SLOs are among the demo's. That its report from raw counters has the same numbers as one from
+    recorded series, test_demo_budgets.py holds.
+    """
+    find_program("promtool")
+    kept = {name: os.environ[name] for name in ("XDG_CACHE_HOME", "HOME") if name in os.environ}
+    done = shell("sloctl --quiet demo", tmp_path, timeout=1800, **kept)
+    assert done.code == 0, done.stderr
+    real = rows(done.stdout)
+    first, second = excerpts()
+    for excerpt in (first, second):
+        shown = rows(excerpt)
+        assert len(shown) >= 4
+        for key, cells in shown.items():
+            assert cells.items() <= real[key].items(), key
+    below = first.splitlines()[len(rows(first)) + 1 :]
+    assert below
+    assert set(below) <= set(done.stdout.splitlines())
+
+
+def test_demo_has_the_slos_of_the_walk_through(tmp_path: Path) -> None:
+    (tmp_path / "slo.yaml").write_text(dict(steps())["write"], encoding="utf-8")
+    first, demo = spec.load([tmp_path / "slo.yaml"]), spec.load([SLO_FILE])
+
+    def promises(slo_set: SloSet) -> dict[tuple[str, str, str], tuple[Decimal, Sli]]:
+        return {(slo.namespace, slo.service, slo.name): (slo.objective, slo.sli) for slo in slo_set.slos}
+
+    assert promises(first).items() <= promises(demo).items()
+
+
+def rows(text: str) -> dict[tuple[str, str], dict[str, str]]:
+    """The table in a report's text, by service and SLO; columns are at least two spaces apart."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if re.match(r"status +service +SLO", line))
+    titles = re.split(r" {2,}", lines[start].strip())
+    found = {}
+    for line in lines[start + 1 :]:
+        cells = re.split(r" {2,}", line.strip())
+        if len(cells) != len(titles):
+            break
+        row = dict(zip(titles, cells, strict=True))
+        found[row["service"], row["SLO"]] = row
+    return found
