@@ -5,7 +5,7 @@ Used where rules are not loaded (or were not yet, for the past), and to hold rul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -57,39 +57,3 @@ def grid_events(
         frame = parts["total"].merge(parts["bad"], on=keys, how="left").fillna({"bad": 0.0})
     frame["good"] = frame["total"] - frame["bad"]
     return frame[list(COLUMNS)].sort_values(keys, ignore_index=True)
-
-
-def open_bucket(
-    source: MetricSource, slos: Mapping[str, Slo], mesh: Mesh, since: Mapping[str, float], at: datetime
-) -> dict[tuple[str, str, str], tuple[float, float]]:
-    """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
-
-    Many definitions share one query, so that requests do not grow with services and little with definitions.
-    """
-    queries: dict[str, str] = {}
-    for kind in ("total", "bad", "good"):
-        texts = []
-        for slo_id, slo in slos.items():
-            width = round(at.timestamp() - since[slo_id], 3)
-            expr = promql.events(slo, mesh, width).get(kind) if width > 0 else None
-            if expr:
-                texts.append(promql.labelled(expr, naming.SLO_ID, slo_id))
-        for number, query in enumerate(promql.union(texts)):
-            queries[f"{kind} {number}"] = query
-    counts: dict[str, dict[tuple[str, str, str], float]] = {"total": {}, "bad": {}, "good": {}}
-    for name, series in source.query_many(queries, at).items():
-        for item in series:
-            metric = item["metric"]
-            slo = slos[metric[naming.SLO_ID]]
-            named = (slo.namespace, slo.service)
-            service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))
-            counts[name.split()[0]][slo.id, *service] = float(item["value"][1])
-    out = {}
-    for key, total in counts["total"].items():
-        bad = (
-            total - counts["good"].get(key, total)
-            if slos[key[0]].counts_good
-            else counts["bad"].get(key, 0.0)
-        )
-        out[key] = (max(bad, 0.0), total)
-    return out

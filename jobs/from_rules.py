@@ -23,7 +23,7 @@ from jobs.collected import (
     two_sided,
     would_fire,
 )
-from jobs.events import open_bucket
+from jobs.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.errors import BackendLimit
 from sloctl.model import GRID, CounterSli, MetricSource, Selector, Slo, SloSet
