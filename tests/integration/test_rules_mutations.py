@@ -78,7 +78,7 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "bad events are all events": swap(r',response_code=~\\"5\.\.\|0\\"|,response_code=~"5\.\.\|0"', ""),
     "the other reporter": swap(r'reporter=(\\?)"source', r'reporter=\1"destination'),
     "another service": swap(r'destination_service_name="checkout"', 'destination_service_name="cart"'),
-    "first errors are not counted": swap(r"\n +or\n +last_over_time\([^\n]*\[1m\]\)(?=\n +\)\n)", ""),
+    "first errors are not counted": swap(r"\n +or\n[^\n]+(?=\n +\)\n +labels:)", ""),
     "increase() as everybody writes it": lambda text: re.sub(
         r"(record: \"service:requests:increase1m\"\n +expr: \|-\n( +)sum by \([^)]*\) \()\n(?: {12,}[^\n]*\n)+?\2\)\n",
         r"\1increase(istio_requests_total[1m]))\n",
