@@ -29,14 +29,16 @@ def _service_labels(slo: Slo) -> Labels:
     return labels | {naming.NAMESPACE: slo.namespace} if slo.namespace else labels
 
 
-def base(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[RecordingRule]:
+def base(slo_set: SloSet, slos: Sequence[Slo], step: int, *, ranged: bool = False) -> Iterator[RecordingRule]:
     """Events per service of every family of counters that the scope's SLOs read."""
     labels = dict(slo_set.labels) | {naming.SCOPE: slos[0].scope, naming.SLO_SET: slo_set.name}
     if not slos[0].wildcard:
         labels |= _service_labels(slos[0])
     for family, members in promql.base_families(slos).items():
         yield RecordingRule(
-            naming.base_metric(family, step), promql.base_rule(members, slo_set.mesh, step), labels
+            naming.base_metric(family, step),
+            promql.base_rule(members, slo_set.mesh, step, ranged=ranged),
+            labels,
         )
 
 

@@ -68,7 +68,7 @@ class Backfill:
     def _base_rules(self) -> Iterator[tuple[RecordingRule, int]]:
         for file in rule_files(self.slo_set):
             for step in (GRID, TILE):
-                for rule in recording.base(self.slo_set, file.slos, step):
+                for rule in recording.base(self.slo_set, file.slos, step, ranged=True):
                     yield rule, step
             for slo in file.slos:
                 labels = recording.slo_labels(self.slo_set, slo)

@@ -44,7 +44,10 @@ def grid_events(
 
     Raises ``BackendError``.
     """
-    exprs = (promql.recorded_events if from_base else promql.events)(slo, mesh, step, other_side=other_side)
+    if from_base:
+        exprs = promql.recorded_events(slo, mesh, step, other_side=other_side, ranged=True)
+    else:
+        exprs = promql.events(slo, mesh, step, other_side=other_side, ranged=True)
     parts = {
         kind: _frame(slo, source.query_range(expr, start, end, timedelta(seconds=step)), kind)
         for kind, expr in exprs.items()

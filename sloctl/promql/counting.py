@@ -30,10 +30,13 @@ SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
 
 
-def increments(series: str, window: float, mesh: Mesh) -> str:
+def increments(series: str, window: float, mesh: Mesh, *, ranged: bool = False) -> str:
     """Events that each matching counter counted in the last ``window`` seconds (see the module's text).
 
-    ``series`` is a selector; the result has its labels, without the metric's name.
+    ``series`` is a selector; the result has its labels, without the metric's name. ``ranged`` is for queries over a
+    range, where ``timestamp()`` costs older Prometheus ten times as much as all the rest: staleness stands for it
+    there, which says the same unless Prometheus and a container both restart within the window in which the
+    container's target is first scraped.
     """
     w, reach = naming.duration(window), naming.duration(LOOKBACK)
     now = f"last_over_time({series}[{w}])"
@@ -43,13 +46,17 @@ def increments(series: str, window: float, mesh: Mesh) -> str:
     on = ", ".join(mesh.target_labels)
     up = selector("up", mesh.matchers)
     reset = f"(resets({series}[{w}]) > 0)"
-    # The target is new, but was scraped before it had the series. A series that is stale by now does not count: its
-    # target was scraped without it after it ended, and it may be old. (Comparing timestamps would say the same, at
-    # ten times the cost over a range.)
-    begun = (
-        f"({series} and ((count_over_time({series}[{w}]) unless {before})\n"
-        f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{w}]))))"
+    # The target is new, but was scraped before it had the series. A series that is missing from the last scrape
+    # does not count: its target was scraped without it after it ended, and it may be old.
+    fewer = (
+        f"((count_over_time({series}[{w}]) unless {before})\n"
+        f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{w}])))"
     )
+    if ranged:
+        begun = f"({series} and {fewer})"
+    else:
+        last = f"max by ({on}) (timestamp({up}))"
+        begun = f"((timestamp({series}) and {fewer})\n    >= on ({on}) group_left () {last})"
     # The rare cases start from sets that are empty as a rule, at which Prometheus stops at once: few of the
     # operators ever see all series.
     return (
@@ -116,7 +123,7 @@ def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
     return families
 
 
-def base_rule(family: Sequence[Slo], mesh: Mesh, window: int) -> str:
+def base_rule(family: Sequence[Slo], mesh: Mesh, window: int, *, ranged: bool = False) -> str:
     """Events of one family of counters per service, in the detail that its SLOs tell apart.
 
     Raw series are read here and nowhere else: once per scope and step, whatever the number of SLOs.
@@ -131,7 +138,10 @@ def base_rule(family: Sequence[Slo], mesh: Mesh, window: int) -> str:
     where = scope(family[0], sli, overridden=False)
     series = selector(parts[0].metric, (*kept, *where, *mesh.matchers))
     return _identified(
-        family[0], sli, increments(series, window, mesh), naming.FAMILY_LABELS[naming.family(sli)]
+        family[0],
+        sli,
+        increments(series, window, mesh, ranged=ranged),
+        naming.FAMILY_LABELS[naming.family(sli)],
     )
 
 
@@ -169,15 +179,18 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
-def user_expression(expr: str, window: float, mesh: Mesh) -> str:
+def user_expression(expr: str, window: float, mesh: Mesh, *, ranged: bool = False) -> str:
     """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts."""
     text = _RANGE_CALL.sub(
-        lambda match: f"(\n{indent(increments(match[2].strip(), window, mesh))}\n)", expr.strip()
+        lambda match: f"(\n{indent(increments(match[2].strip(), window, mesh, ranged=ranged))}\n)",
+        expr.strip(),
     )
     return f"sum (\n{indent(text)}\n)"
 
 
-def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> dict[str, str]:
+def events(
+    slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False, ranged: bool = False
+) -> dict[str, str]:
     """Raw expressions for the events of the last ``window`` seconds: ``total`` and either ``bad`` or ``good``.
 
     A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
@@ -185,7 +198,9 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
     """
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
-        return {kind: user_expression(text, window, mesh) for kind, text in texts.items() if text}
+        return {
+            kind: user_expression(text, window, mesh, ranged=ranged) for kind, text in texts.items() if text
+        }
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")
@@ -194,7 +209,9 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
         kind: _identified(
             slo,
             sli,
-            "\nor\n".join(increments(full_selector(slo, sli, part, mesh), window, mesh) for part in parts),
+            "\nor\n".join(
+                increments(full_selector(slo, sli, part, mesh), window, mesh, ranged=ranged) for part in parts
+            ),
         )
         for kind, parts in kinds.items()
         if parts

@@ -144,6 +144,11 @@ class TestTargetsThatAppear:
         raw = {up(): "_x6 1x24", requests("503"): f"_x6 {old}"}
         assert spent(raw, 30, tiles=tiles) == (0, 0)
 
+    def test_not_even_if_prometheus_restarts_too_and_marks_nothing_stale(self) -> None:
+        raw = {up(): "_x6 1x10", requests("503"): "_x6 1000000 _x10"}
+        assert spent(raw, 16) == (0, 0)
+        assert spent(raw, 16, tiles=True) == (0, 0)
+
     def test_a_first_scrape_that_fails_does_not_make_the_counter_new(self) -> None:
         raw = {up(): "_x2 0 0 1x20", requests("503"): "_x4 1000000x20"}
         assert spent(raw, 20) == (0, 0)
