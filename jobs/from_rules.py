@@ -120,28 +120,41 @@ def _side_counts(
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
-def _evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime) -> list[tuple[float, float]]:
-    """When Prometheus evaluated no rules (Unix seconds), since the first evaluation within the longest period."""
+def _evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> list[float]:
+    """When Prometheus evaluated the grid's rules (Unix seconds, ascending), within the longest period."""
     slo = min(slo_set.slos, key=lambda item: item.id)
     seconds = max(period_seconds(item, at) for item in slo_set.slos)
     series = source.query_range(
         promql.recorded(naming.OBJECTIVE, slo), at - timedelta(seconds=seconds), at, timedelta(seconds=GRID)
     )
-    times = sorted({float(time) for item in series for time, _ in item["values"]})
-    # What follows a gap covers one step of the grid itself.
-    return [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
+    return sorted({float(time) for item in series for time, _ in item["values"]})
 
 
 def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
-    gaps = _evaluation_gaps(source, slo_set, at)
+    """Say when no rules were evaluated; time before the first evaluation is no gap, but is said too."""
+    times = _evaluations(source, slo_set, at)
+    if not times:
+        return
+    scope = {naming.SLO_SET: slo_set.name}
+    periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
+    longest = max(periods.values())
+    recorded = at.timestamp() - times[0] + GRID
+    if recorded < longest - 2 * GRID:
+        text = (
+            f"the rules have recorded for {duration(round(recorded / 60) * 60)} only, of periods of up to "
+            f"{duration(longest)}: budgets are of that time"
+        )
+        out.findings.append(Finding("warning", "partial-period", text, scope))
+    # What follows a gap covers one step of the grid itself.
+    gaps = [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
     if not gaps:
         return
     lost = duration(round(sum(end - start for start, end in gaps)))
     text = f"Prometheus recorded nothing for {lost}; what happened then is in no budget"
-    out.findings.append(Finding("warning", "evaluation-gap", text, {naming.SLO_SET: slo_set.name}))
-    since = {slo.id: at.timestamp() - period_seconds(slo, at) for slo in slo_set.slos}
+    out.findings.append(Finding("warning", "evaluation-gap", text, scope))
     for key in out.period:
-        missing = sum(max(0.0, end - max(start, since[key[0]])) for start, end in gaps)
+        since = at.timestamp() - periods[key[0]]
+        missing = sum(max(0.0, end - max(start, since)) for start, end in gaps)
         out.gaps[key] = out.gaps.get(key, 0.0) + missing
 
 

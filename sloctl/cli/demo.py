@@ -31,7 +31,12 @@ What to look at:
 @click.command("demo")
 @click.option("--keep", is_flag=True, help="Leave Prometheus running, with its address, until Ctrl-C.")
 @click.option(
-    "--days", type=click.FloatRange(min=1, max=90), default=30.0, show_default=True, help="Length of history."
+    "--days",
+    type=click.FloatRange(min=1, max=90),
+    metavar="DAYS",
+    default=30.0,
+    show_default=True,
+    help="Length of history.",
 )
 @pass_context
 def command(context: Context, keep: bool, days: float) -> None:
@@ -69,10 +74,11 @@ def command(context: Context, keep: bool, days: float) -> None:
 
 def _keep(context: Context, demo: Demo) -> None:
     from sloctl.demo.pipeline import SLO_FILE
+    from sloctl.report import timestamp
 
     context.say(
         f"\nPrometheus is at {demo.server.url}, with the rules in {demo.rules}.\n"
-        f"Try:  sloctl report -f {SLO_FILE} --prometheus {demo.server.url}\n"
+        f"Try:  sloctl report -f {SLO_FILE} --prometheus {demo.server.url} --at {timestamp(demo.end)}\n"
         "Ctrl-C stops it and removes everything but the cached history."
     )
     demo.server.wait()

@@ -21,7 +21,12 @@ from sloctl.errors import EXIT_OK, EXIT_PROBLEMS
 if TYPE_CHECKING:
     from sloctl.report import Report
 
-FAIL_ON = {"never": (), "exhausted": ("exhausted",), "at_risk": ("exhausted", "at_risk")}
+FAIL_ON = {
+    "never": (),
+    "exhausted": ("exhausted",),
+    "at_risk": ("exhausted", "at_risk"),
+    "no_data": ("exhausted", "at_risk", "no_data"),
+}
 
 
 @click.command("report")
@@ -48,7 +53,7 @@ FAIL_ON = {"never": (), "exhausted": ("exhausted",), "at_risk": ("exhausted", "a
     type=click.Choice(list(FAIL_ON)),
     default="never",
     show_default=True,
-    help="Exit 1 if a budget is in this state; at_risk includes exhausted.",
+    help="Exit 1 if a budget is in this state; at_risk includes exhausted, no_data both.",
 )
 @pass_context
 def command(

@@ -367,11 +367,14 @@ def test_a_pause_of_the_rules_is_stated_and_counts_as_a_gap_of_the_window_that_h
     assert items["shop/checkout latency"].quality.gaps == 0, "the pause was before its window"
 
 
-def test_rules_that_are_younger_than_the_window_have_no_gap() -> None:
+def test_rules_that_are_younger_than_the_window_have_no_gap_but_say_so() -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], recorded=(NOW - 3 * DAY + 300, FOR_EVER))
     report = slo_report.build(source, slo_set, AT)
-    assert report.findings == ()
+    [finding] = report.findings
+    assert finding.code == "partial-period"
+    assert "recorded for 3d only, of periods of up to 30d" in finding.message
+    assert only(report).quality.gaps == 0
     assert only(report).total == pytest.approx(3 * 1440 * 100)
 
 
