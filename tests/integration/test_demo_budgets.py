@@ -131,7 +131,9 @@ def test_what_alerts_is_what_burns(report: Report) -> None:
     alerts = {(item.service, item.slo): item.alerts for item in report.slos if item.alerts}
     assert "AvailabilityBudgetBurnPage1h" in alerts["search", "availability"]
     assert alerts["inventory", "availability"] == ("AvailabilityBudgetBurnTicket3d",)
-    assert not any("Page" in name for (service, _), names in alerts.items() if service != "search" for name in names)
+    assert not any(
+        "Page" in name for (service, _), names in alerts.items() if service != "search" for name in names
+    )
 
 
 def test_retries_hide_failures_from_clients(demo: Demo, report: Report) -> None:
@@ -155,7 +157,9 @@ def test_rules_and_job_agree_at_every_grid_instant(demo: Demo, source: Prometheu
         for metric, column in ((naming.TOTAL_GRID, "total"), (naming.BAD_GRID, "bad")):
             found = source.query_range(promql.recorded(metric, slo), start, end, timedelta(seconds=GRID))
             recorded = {
-                (item["metric"].get("namespace", ""), item["metric"]["service"], round(float(at))): float(value)
+                (item["metric"].get("namespace", ""), item["metric"]["service"], round(float(at))): float(
+                    value
+                )
                 for item in found
                 for at, value in item["values"]
             }
@@ -172,7 +176,9 @@ def test_rules_that_prometheus_evaluates_live_say_what_the_job_says(demo: Demo, 
     deadline = time.monotonic() + 240
     while True:
         now = datetime.now(UTC)
-        fresh = source.query(f"timestamp({promql.recorded(naming.TOTAL_TILE, wildcard)}) > {demo.history.end}", now)
+        fresh = source.query(
+            f"timestamp({promql.recorded(naming.TOTAL_TILE, wildcard)}) > {demo.history.end}", now
+        )
         if len(fresh) > 10 and all(float(item["value"][1]) > demo.history.end + 120 for item in fresh):
             break
         assert time.monotonic() < deadline, demo.server.log_tail(30)
@@ -213,7 +219,8 @@ def average_of_ratios(demo: Demo, source: Prometheus) -> dict[tuple[str, str], f
     found = source.query(f"avg_over_time({ratio}[{promql.milliseconds(30 * 86400)}:5m])", demo.end)
     budgets = {slo.id: float(slo.budget) for slo in demo.slo_set.slos}
     return {
-        (item["metric"]["service"], item["metric"]["slo"]): float(item["value"][1]) / budgets[item["metric"]["slo_id"]]
+        (item["metric"]["service"], item["metric"]["slo"]): float(item["value"][1])
+        / budgets[item["metric"]["slo_id"]]
         for item in found
     }
 

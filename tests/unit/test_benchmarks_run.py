@@ -1,0 +1,46 @@
+"""The benchmarks run, at the smallest size; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench_generate, measure
+from benchmarks.synthetic import slo_file
+from sloctl import spec
+
+
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_synthetic_files_are_valid_and_as_large_as_asked_for(count: int) -> None:
+    slo_set, problems = spec.check([Path("-")], stdin=io.BytesIO(slo_file(count).encode()))
+
+    assert problems == []
+    assert slo_set is not None
+    assert len(slo_set.slos) == count
+    assert any(slo.wildcard for slo in slo_set.slos)
+
+
+def test_a_process_is_measured_apart_from_this_one() -> None:
+    ballast = bytearray(200_000_000)
+    cost = measure.run([measure.PYTHON, "-c", "sum(range(10**6)); print('done')"], runs=1)
+
+    assert cost.stdout == "done\n"
+    assert cost.wall > 0
+    assert cost.cpu > 0
+    assert cost.peak < len(ballast) / 2
+
+
+def test_a_process_that_fails_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="no such option"):
+        measure.run([measure.PYTHON, "-c", "import sys; sys.exit('no such option')"], runs=1)
+
+
+def test_the_benchmark_of_generate_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_generate.main([10], runs=1)
+
+    printed = capsys.readouterr().out
+    assert "| SLOs | files |" in printed
+    assert "| 10 | 8 |" in printed
+    assert "CSafeDumper" in printed
