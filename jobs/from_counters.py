@@ -1,7 +1,7 @@
 """Computes budgets from raw counters, for a Prometheus in which the rules are not loaded (yet).
 
 Slower than reading what the rules recorded, for it evaluates their expressions over the whole period; the
-numbers are the same, because the expressions are.
+numbers are the same, because one place builds the expressions of both.
 """
 
 from __future__ import annotations

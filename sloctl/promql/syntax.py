@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sloctl.model import Matcher
 
@@ -16,6 +17,7 @@ _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _OPS = frozenset({"=", "!=", "=~", "!~"})
 
 
+@lru_cache(maxsize=4096)
 def quote(text: str) -> str:
     """A PromQL string literal for any text (the escapes are Go's)."""
     out = []
