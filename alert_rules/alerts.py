@@ -17,7 +17,6 @@ from sloctl.naming import duration
 from sloctl.windows import number
 
 SERVICE_TEMPLATE = "{{ $labels.service }}"
-NAMESPACE_TEMPLATE = "{{ $labels.namespace }}"
 VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
 
 

@@ -20,16 +20,16 @@ def open_bucket(
 
     Many definitions share one query, so that requests do not grow with services and little with definitions.
     """
-    queries: dict[str, str] = {}
-    for kind in ("total", "bad", "good"):
-        texts = []
-        for slo_id, slo in slos.items():
-            width = round(at.timestamp() - since[slo_id], 3)
-            expr = promql.events(slo, mesh, width).get(kind) if width > 0 else None
-            if expr:
-                texts.append(promql.labelled(expr, naming.SLO_ID, slo_id))
-        for number, query in enumerate(promql.union(texts)):
-            queries[f"{kind} {number}"] = query
+    texts: dict[str, list[str]] = {}
+    for slo_id, slo in slos.items():
+        width = round(at.timestamp() - since[slo_id], 3)
+        for kind, expr in promql.events(slo, mesh, width).items() if width > 0 else ():
+            texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo_id))
+    queries = {
+        f"{kind} {number}": query
+        for kind, exprs in texts.items()
+        for number, query in enumerate(promql.union(exprs))
+    }
     counts: dict[str, dict[tuple[str, str, str], float]] = {"total": {}, "bad": {}, "good": {}}
     for name, series in source.query_many(queries, at).items():
         for item in series:

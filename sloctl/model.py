@@ -24,7 +24,6 @@ FINE_LIMIT = 6 * 3600
 Severity = Literal["error", "warning"]
 AlertSeverity = Literal["page", "ticket"]
 MeshMode = Literal["sidecar", "ambient"]
-Reporter = Literal["source", "destination", "waypoint"]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -59,14 +59,13 @@ def write_rules(slo_set: SloSet, folder: Path) -> Path:
     return folder / "alert_rules"
 
 
-def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progress | None = None) -> int:
-    """Add to a history's TSDB what the rules would have recorded; gives the number of samples.
+def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progress | None = None) -> None:
+    """Add to a history's TSDB what the rules would have recorded.
 
     Raises ``BackendError`` and what :func:`sloctl.demo.openmetrics.backfill` raises.
     """
     end = datetime.fromtimestamp(history.end, UTC)
     start = datetime.fromtimestamp(history.start + GRID, UTC)
-    samples = 0
     for number, name in enumerate(("base", "events")):
         if progress:
             progress(number * 0.8, f"computing the grid's past: {name}")
@@ -76,8 +75,7 @@ def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progre
             series = [Series(item.labels, item.times, item.values) for item in found]
         if progress:
             progress(number * 0.8 + 0.7 * (1 - number * 0.8), f"writing the grid's past: {name}")
-        samples += backfill(series, history.data_dir)
-    return samples
+        backfill(series, history.data_dir)
 
 
 @contextlib.contextmanager
@@ -111,7 +109,7 @@ def running(
         now.timestamp(),
         progress=part(0.0, 0.6),
         variant=variant,
-        finish=lambda built: _discard(fill_grid(built, slo_set, directory / "grid", part(0.6, 0.98))),
+        finish=lambda built: fill_grid(built, slo_set, directory / "grid", part(0.6, 0.98)),
     )
     if progress:
         progress(0.99, "starting Prometheus")
@@ -129,7 +127,3 @@ def running(
         if progress:
             progress(1.0, "ready")
         yield Demo(server, slo_set, history, rules)
-
-
-def _discard(_: int) -> None:
-    return None

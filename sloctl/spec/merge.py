@@ -10,7 +10,6 @@ from sloctl.spec.shapes import Block
 from sloctl.spec.tree import Node
 
 SINGLE = ("metadata", "mesh", "sources", "defaults", "reports")
-LISTS = ("slos", "guardrails", "jobs")
 
 
 class Merged:
