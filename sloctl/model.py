@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
+from sloctl.notifications import Notifications
+
 GRID = 300
 """Seconds between two instants of the budget grid."""
 TILE = 60
@@ -229,15 +231,27 @@ class Sources:
     traces: str = ""
     alertmanager: str = ""
     grafana: str = ""
+    runbooks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """A threshold rather than a budget."""
+    """A threshold rather than a budget.
+
+    ``limit`` is in the preset's unit: percent, seconds, or a number; None where the preset has no limit.
+    ``versions`` has the versions that may get traffic, by service.
+    """
 
     preset: str
-    max: str = ""
-    min: str = ""
+    limit: Decimal | None = None
+    critical: Decimal | None = None
+    owner: str = ""
+    runbook: str = ""
+    dashboard: str = ""
+    namespaces: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ("istio-ingressgateway",)
+    versions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    min_events: int = 20
     position: Position = Position("", 0, 0)
 
 
@@ -263,6 +277,8 @@ class SloSet:
     sources: Sources = Sources()
     guardrails: tuple[Guardrail, ...] = ()
     jobs: tuple[Job, ...] = ()
+    notifications: Notifications | None = None
+    longest_silence: int = 4 * 3600
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
 

@@ -17,6 +17,17 @@ SCOPE = "slo_scope"
 SERVICE = "service"
 NAMESPACE = "namespace"
 IDENTITY = (NAMESPACE, SERVICE)
+SOURCE = "source"
+SOURCE_NAMESPACE = "source_namespace"
+EDGE = (SOURCE_NAMESPACE, SOURCE, NAMESPACE, SERVICE)
+GUARDRAIL = "guardrail"
+TELEMETRY = "telemetry"
+
+MESH_REQUESTS = "mesh:requests:increase1m"
+"""Requests of the whole mesh a minute, by edge and by the labels that the guardrails of the set tell apart."""
+
+RUNBOOKS = "https://github.com/sloctl/sloctl/blob/main/docs/runbooks"
+"""Where the runbook pages of sloctl's own alerts are, unless the SLO file says otherwise."""
 
 TOTAL_GRID = "slo:total_events:increase5m"
 BAD_GRID = "slo:bad_events:increase5m"
@@ -48,6 +59,10 @@ RESERVED_LABELS = frozenset(
         "long_window",
         "short_window",
         "alertname",
+        "guardrail",
+        "telemetry",
+        "source",
+        "source_namespace",
     }
     | {
         "job",
@@ -131,6 +146,11 @@ def with_digest(stem: str, *parts: str) -> str:
 def group(slo: Slo, kind: str) -> str:
     """A rule group's name, unique in the set: one of a kind for each scope."""
     return f"{slo.scope}:{kind}"
+
+
+def runbook_page(alert: str) -> str:
+    """The file name of an alert's runbook page: ``IstiodDown`` → ``istiod-down.md``."""
+    return "-".join(part.lower() for part in re.findall(r"[A-Z][a-z0-9]*|[0-9]+", alert)) + ".md"
 
 
 def dashboard_uid(set_name: str, dashboard: str) -> str:

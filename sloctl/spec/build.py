@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from sloctl.model import Guardrail, Job, Matcher, Mesh, Position, Slo, SloSet, Sources
-from sloctl.spec import expressions
+from sloctl.model import Job, Matcher, Mesh, Position, Slo, SloSet, Sources
+from sloctl.spec import expressions, watching
 from sloctl.spec.merge import Merged
 from sloctl.spec.quantities import Span
 from sloctl.spec.reader import Complaint, Reader, position
@@ -29,13 +29,18 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     builder.check_defaults()
     slos = [slo for _, block in merged.items("slos") if (slo := builder.build(block)) is not None]
     slos = _override(_unique(slos, merged, reader))
-    guardrails = _guardrails(merged, reader)
+    defaults = merged.get("defaults")
+    owner = (defaults.get("owner") if defaults is not None else None) or ""
+    guardrails = watching.guardrails(merged, reader, owner)
     jobs = _jobs(merged, reader)
+    told = merged.get("notifications")
+    notifications = watching.notifications(told, reader)
     if complete:
         _missing(merged, reader)
     if reader.failed:
         return None
-    _warn(slos, guardrails, merged, reader)
+    _warn(slos, merged, reader)
+    watching.warn_of_owners(told, notifications, slos, guardrails, reader)
     reports = merged.get("reports")
     slack = reports.get("slack") if reports is not None else None
     return SloSet(
@@ -46,6 +51,8 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
         sources=_sources(merged.get("sources")),
         guardrails=tuple(guardrails),
         jobs=tuple(jobs),
+        notifications=notifications,
+        longest_silence=_longest_silence(told),
         slack_channel=(slack.get("channel") if slack is not None else None) or "",
     )
 
@@ -121,6 +128,7 @@ def _sources(block: Block | None) -> Sources:
         traces=part("traces").rstrip("/"),
         alertmanager=part("alertmanager").rstrip("/"),
         grafana=part("grafana").rstrip("/"),
+        runbooks=part("runbooks").rstrip("/"),
     )
 
 
@@ -154,21 +162,6 @@ def _override(slos: list[Slo]) -> list[Slo]:
     ]
 
 
-def _guardrails(merged: Merged, reader: Reader) -> list[Guardrail]:
-    first: dict[str, Node] = {}
-    found = []
-    for node, block in merged.items("guardrails"):
-        preset = block.get("preset")
-        if preset in first:
-            message = f"the guardrail '{preset}' is given twice"
-            hint = f"the other is in {first[preset].file}:{first[preset].line}"
-            reader.add(node, block.path, "duplicate-guardrail", message, hint)
-        if preset is not None:
-            first.setdefault(preset, node)
-            found.append(Guardrail(preset, block.get("max") or "", block.get("min") or "", position(node)))
-    return found
-
-
 def _jobs(merged: Merged, reader: Reader) -> list[Job]:
     first: dict[Job, Node] = {}
     for node, block in merged.items("jobs"):
@@ -200,25 +193,22 @@ def _evenly(every: Span) -> Complaint | None:
     )
 
 
-def _warn(slos: Sequence[Slo], guardrails: Sequence[Guardrail], merged: Merged, reader: Reader) -> None:
+def _longest_silence(block: Block | None) -> int:
+    span: Span | None = block.get("longest_silence") if block is not None else None
+    return SloSet("", ()).longest_silence if span is None else span.seconds
+
+
+def _warn(slos: Sequence[Slo], merged: Merged, reader: Reader) -> None:
     """A few words on what is allowed and probably not meant, each kind once."""
-    blocks: dict[Position, Block] = {position(node): block for node, block in merged.items("slos")}
     without_owner = [slo for slo in slos if not slo.owner]
-    without_runbook = [slo for slo in slos if not slo.runbook and slo.policy is not None]
-    for found, code, what in (
-        (without_owner, "no-owner", "nobody owns"),
-        (without_runbook, "no-runbook", "there is no runbook for the alerts of"),
-    ):
-        if found:
-            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-            message = f"{what} '{found[0].name}' of {found[0].service}{more}"
-            hint = f"set '{code[3:]}' there or in 'defaults'"
-            block = blocks[found[0].position]
-            reader.add(block.node, block.path, code, message, hint, severity="warning")
-    if guardrails:
-        node = next(node for node, block in merged.items("guardrails") if block.get("preset") is not None)
-        message = "no rules are generated for guardrails yet"
-        reader.add(node, "guardrails", "guardrail-not-generated", message, severity="warning")
+    if not without_owner:
+        return
+    first = without_owner[0]
+    block = next(block for node, block in merged.items("slos") if position(node) == first.position)
+    more = f" (and {len(without_owner) - 1} more)" if len(without_owner) > 1 else ""
+    message = f"nobody owns '{first.name}' of {first.service}{more}"
+    hint = "set 'owner' there or in 'defaults'"
+    reader.add(block.node, block.path, "no-owner", message, hint, severity="warning")
 
 
 def is_empty(node: Node) -> bool:

@@ -25,13 +25,17 @@ def no_template(text: str) -> Complaint | None:
     )
 
 
-def address(text: str) -> Complaint | None:
-    """An http(s) address without credentials, query or fragment."""
-    complaint = _address(
-        text,
-        "write it like http://prometheus:9090",
-        "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
-    )
+def webhook(text: str) -> Complaint | None:
+    """The http(s) address of a webhook, without credentials, query or fragment."""
+    return address(text, "remove them, and name a Secret with a bearer token: 'secret: name/key'")
+
+
+def address(
+    text: str,
+    instead: str = "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
+) -> Complaint | None:
+    """An http(s) address without credentials, query or fragment; ``instead`` is said of credentials."""
+    complaint = _address(text, "write it like http://prometheus:9090", instead)
     if complaint is None and re.search(r"[?#]", text):
         return Complaint("bad-url", "an address here has no query ('?') and no fragment ('#')", "remove it")
     return complaint

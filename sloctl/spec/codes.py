@@ -58,11 +58,12 @@ CODES: dict[str, str] = {
     "alert-never-fires": "An alert that needs more than all events to be bad.",
     # the rest
     "duplicate-guardrail": "A guardrail twice.",
+    "guardrail-parameter": "A parameter that the guardrail does not take, or a limit in another unit.",
+    "unknown-receiver": "A receiver that is not defined.",
     "bad-cron": "A cron line that is malformed, never due, or read in different ways.",
     "uneven-interval": "An interval that no cron line can say.",
     "duplicate-job": "A job twice with the same schedule.",
     # warnings
     "no-owner": "Warning: an SLO without owner.",
-    "no-runbook": "Warning: an SLO that alerts without a runbook.",
-    "guardrail-not-generated": "Warning: nothing is generated for guardrails yet.",
+    "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
 }

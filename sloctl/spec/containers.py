@@ -63,6 +63,7 @@ class Named:
     value: Type
     key_check: Check | None = None
     maximum: int = 50
+    key_hint: str = "letters, digits and '_', not starting with a digit or '__'"
 
     @property
     def words(self) -> str:
@@ -93,8 +94,7 @@ class Named:
 
     def _complaint(self, key: str) -> Complaint | None:
         if not re.fullmatch(self.key_pattern, key):
-            hint = "letters, digits and '_', not starting with a digit or '__'"
-            return Complaint("bad-key", f"{shown(key)} is not {self.key_words}", hint)
+            return Complaint("bad-key", f"{shown(key)} is not {self.key_words}", self.key_hint)
         return self.key_check(key) if self.key_check is not None else None
 
     def schema(self, defs: Json) -> Json:

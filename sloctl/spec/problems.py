@@ -29,13 +29,19 @@ def render_text(problems: Iterable[Problem], *, lines: Lines | None = None) -> s
     A line that may hold a secret is never shown.
     """
     out = []
+    problems = list(problems)
+    secret = {_line(problem) for problem in problems if problem.code == "inline-secret"}
     for problem in problems:
         out.append(f"{problem.position}: {problem.severity}: {problem.message} [{problem.code}]")
-        if lines is not None:
+        if lines is not None and _line(problem) not in secret:
             out += _excerpt(problem, lines)
         if problem.hint:
             out.append(f"  hint: {problem.hint}")
     return "".join(f"{line}\n" for line in out)
+
+
+def _line(problem: Problem) -> tuple[str, int]:
+    return problem.position.file, problem.position.line
 
 
 def _excerpt(problem: Problem, lines: Lines) -> list[str]:

@@ -201,15 +201,38 @@ slos:
     ),
     "guardrails": (
         """
-Thresholds that have no budget: something is wrong as soon as they are crossed. Limits are numbers or durations. Nothing
-is generated for them yet, which is a warning.
+Thresholds that have no budget: something is wrong as soon as they are crossed. Each makes recorded series, alerts with
+a runbook, and verdicts in the report. Limits are numbers or durations. [The guardrails' page](guardrails.md) tells what
+each looks at and which alerts it makes.
 """,
         """
 guardrails:
   - {preset: sidecar-restarts, max: 0.01}      # restarts per pod per day
   - {preset: retry-amplification, max: 1.1}    # attempts per request
   - {preset: telemetry-gap, max: 5m}
-  - {preset: mtls, min: 100}                   # percent
+  - {preset: mtls, min: 100, namespaces: [shop], owner: team-platform}   # percent
+  - {preset: service-errors, max: 5, critical: 20}
+  - {preset: misroutes, versions: {checkout: [v1, v2]}}
+  - {preset: watchdog}
+""",
+    ),
+    "notifications": (
+        """
+Who is told of which alerts: `sloctl generate --only alertmanager` makes an Alertmanager configuration of it (see
+[Alertmanager](alertmanager.md)). Pages and tickets of an owner go to that owner's receivers, or else to those of
+`default`. Secrets never stand in the file: it names where Alertmanager finds them.
+""",
+        """
+notifications:
+  receivers:
+    platform-pager: {pagerduty: {secret: alerting/pagerduty}}
+    platform-slack: {slack: {channel: "#platform-alerts", secret: alerting/slack-webhook}}
+    shop-slack: {slack: {channel: "#shop-alerts", secret: alerting/slack-webhook}}
+    heartbeat: {webhook: {url: "https://heartbeat.example.org/ping"}}
+  default: {page: platform-pager, ticket: platform-slack, watchdog: heartbeat}
+  owners:
+    team-shop: {ticket: shop-slack}
+  repeat_page: 4h
 """,
     ),
     "jobs": (

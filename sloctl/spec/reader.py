@@ -12,7 +12,7 @@ from sloctl.spec.tree import LIST, MAPPING, Node
 
 SECRET_WORDS = re.compile(
     r"pass(word|wd|phrase)?|.*token.*|.*secret.*|authorization|bearer|basic_?auth|api_?key|credentials?|"
-    r"headers?|webhook(_?url)?",
+    r"headers?|webhook(_?url)?|(routing|service|integration)_?key|(slack_)?api_?url",
     re.IGNORECASE,
 )
 

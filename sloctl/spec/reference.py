@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 
-from sloctl.spec import tables, tables_slo
+from sloctl.guardrails.limits import KINDS
+from sloctl.naming import duration
+from sloctl.spec import tables, tables_alerts, tables_slo
 from sloctl.spec.codes import CODES
 from sloctl.spec.prose import END, INTRODUCTION, SECTIONS
 from sloctl.spec.shapes import Field, Object
+from sloctl.windows import number
 
 _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (tables.FILE,),
@@ -20,7 +23,16 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "Presets": tuple(tables_slo.SLI.objects.values()),
     "Events of your own": (tables_slo.SLI.other_object, tables_slo.EVENTS),
     "Alerting": (tables_slo.POLICY, tables_slo.BURN_WINDOW),
-    "guardrails": (tables.GUARDRAIL,),
+    "guardrails": (tables_alerts.GUARDRAIL,),
+    "notifications": (
+        tables_alerts.NOTIFICATIONS,
+        tables_alerts.RECEIVER,
+        tables_alerts.RECEIVER_SLACK,
+        tables_alerts.RECEIVER_PAGERDUTY,
+        tables_alerts.RECEIVER_WEBHOOK,
+        tables_alerts.ROUTING_DEFAULT,
+        tables_alerts.ROUTING,
+    ),
     "jobs": (tables.JOB,),
     "reports": (tables.REPORTS, tables.SLACK),
 }
@@ -34,6 +46,8 @@ def markdown() -> str:
         parts += [f"## {title}", text.strip()]
         if example:
             parts.append(f"```yaml\n{example.strip()}\n```")
+        if title == "guardrails":
+            parts.append(_guardrails())
         shapes = _TABLES.get(title, ())
         for shape in shapes:
             if len(shapes) > 1 and shape.doc:
@@ -55,6 +69,21 @@ def _table(shape: Object) -> list[str]:
             f"| `{field.key}` | {_cell(field.type.words)} | {_without(shape, field)} | {_meaning(field)} |"
         )
     return ["\n".join(rows), *(f"Exactly one of {_listed(group)} must be given." for group in shape.one_of)]
+
+
+def _guardrails() -> str:
+    """The guardrails with their default limits and parameters."""
+    rows = ["| preset | what is watched | limit | further keys |", "|---|---|---|---|"]
+    for kind in KINDS.values():
+        limit = "–"
+        if kind.limit:
+            unit = {"percent": " %", "duration": "", "number": ""}[kind.limit.unit]
+            value = kind.limit.default
+            shown = duration(float(value)) if kind.limit.unit == "duration" else number(value)
+            limit = f"`{kind.limit.side}`: {shown}{unit}"
+        keys = ", ".join(f"`{name}`" for name in sorted(kind.params)) or "–"
+        rows.append(f"| `{kind.name}` | {_cell(kind.summary)} | {limit} | {keys} |")
+    return "\n".join(rows)
 
 
 def _listed(keys: tuple[str, ...]) -> str:

@@ -193,6 +193,8 @@ class Object:
 
 def secret_hint(path: str) -> str:
     """Where a secret of this part of the file comes from instead."""
+    if path.startswith("notifications"):
+        return "keep it in a Kubernetes Secret or a file, and name that with 'secret: name/key'"
     if path.startswith(("reports", "jobs")):
         return "set it in the environment of the command that posts"
     if path.startswith("sources.") and not path.startswith("sources.prometheus"):

@@ -11,9 +11,10 @@ from sloctl.presets import PRESETS
 from sloctl.spec import checks
 from sloctl.spec.containers import Either, Items, Named
 from sloctl.spec.quantities import Duration, Exact
-from sloctl.spec.scalars import Choice, Loose, Text
+from sloctl.spec.scalars import Choice, Text
 from sloctl.spec.shapes import PLACES, Field, Object
-from sloctl.spec.tables_common import DAY, LABEL_NAME, LABELS, SET_NAME, TIMEZONE, URL
+from sloctl.spec.tables_alerts import GUARDRAIL, NOTIFICATIONS
+from sloctl.spec.tables_common import CHANNEL, DAY, LABEL_NAME, LABELS, SET_NAME, TIMEZONE, URL
 from sloctl.spec.tables_slo import BURN_WINDOW, DEFAULTS, EVENTS, POLICY, SLO, preset_fields
 
 API_VERSION = "sloctl/v1"
@@ -94,30 +95,11 @@ SOURCES = Object(
         Field("traces", TRACES, "Where traces are."),
         Field("alertmanager", ADDRESS, "Where alerts are routed and silenced."),
         Field("grafana", ADDRESS, "Where dashboards are shown."),
+        Field("runbooks", ADDRESS, "Where sloctl's runbook pages are kept, if not at the project's."),
     ),
     doc="Addresses of the servers. Credentials come from the environment, never from the file.",
 )
 
-GUARDRAILS = tuple(
-    "sidecar-restarts retry-amplification telemetry-gap control-plane mtls gateway-errors ejections overflow "
-    "certificates misroutes policy-denials sidecar-resources".split()
-)
-_LIMIT = Loose(
-    "a number or a duration",
-    r"(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?|(?=[0-9])(?:[0-9]{1,6}w)?(?:[0-9]{1,6}d)?(?:[0-9]{1,6}h)?"
-    r"(?:[0-9]{1,6}m)?(?:[0-9]{1,6}s)?",
-    "write it like 0.01, 100 or 5m",
-    (("type", "number"), ("minimum", 0)),
-)
-GUARDRAIL = Object(
-    "guardrail",
-    (
-        Field("preset", Choice(GUARDRAILS), "What is watched.", required=True),
-        Field("max", _LIMIT, "The highest value that is fine.", examples=(0.01, "5m")),
-        Field("min", _LIMIT, "The lowest value that is fine.", examples=(100,)),
-    ),
-    doc="A threshold rather than a budget.",
-)
 JOBS = ("slis", "burn_rate", "retry_amplification", "sidecar_restarts", "report", "slo_report")
 JOB = Object(
     "job",
@@ -142,9 +124,7 @@ SLACK = Object(
     (
         Field(
             "channel",
-            Text(
-                "a channel", r"[#@]?[^\s#@\"'<>&/:]{1,80}", 'like "#slo-reviews", in quotes', 81, secret=True
-            ),
+            CHANNEL,
             "The channel. The webhook or token comes from the environment.",
             required=True,
             examples=("#slo-reviews",),
@@ -168,6 +148,7 @@ FILE = Object(
         Field("slos", Items(SLO), "The SLOs."),
         Field("guardrails", Items(GUARDRAIL, minimum=0), "Thresholds rather than budgets."),
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
+        Field("notifications", NOTIFICATIONS, "Who is told of which alerts."),
         Field("reports", REPORTS, "Where reports are posted."),
     ),
     doc="An SLO file: everything about the SLOs of a mesh.",
@@ -183,6 +164,8 @@ for _place, _object in (
     ("alerting.windows", BURN_WINDOW),
     ("alerting", POLICY),
     ("an item of jobs", JOB),
+    ("an item of guardrails", GUARDRAIL),
+    ("notifications", NOTIFICATIONS),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)

@@ -42,3 +42,4 @@ OBJECTIVE = Exact(
     Decimal(100),
     hint="100 leaves no budget; three nines are 99.9",
 )
+CHANNEL = Text("a channel", r"[#@]?[^\s#@\"'<>&/:]{1,80}", 'like "#slo-reviews", in quotes', 81, secret=True)
