@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from alert_rules.groups import AlertRule
+from alert_rules.groups import BurnAlert
 from alert_rules.recording import slo_labels
 from sloctl import naming, promql
-from sloctl.model import BurnWindow, Slo, SloSet
+from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.windows import number
 
@@ -26,18 +26,23 @@ def literal(text: str) -> str:
 
 
 def _link(template: str, slo: Slo, alert: str) -> str:
+    service = SERVICE_TEMPLATE if slo.wildcard else slo.service
+    return link(
+        template, slo=slo.name, service=service, namespace=slo.namespace, alert=alert, set=slo.set_name
+    )
+
+
+def link(template: str, **values: str) -> str:
     """A link of the SLO file with its placeholders filled in."""
-    values = {
-        "slo": slo.name,
-        "service": SERVICE_TEMPLATE if slo.wildcard else slo.service,
-        "namespace": slo.namespace,
-        "alert": alert,
-        "set": slo.set_name,
-    }
     text = literal(template)
     for key, value in values.items():
         text = text.replace(f"{{{key}}}", value)
     return text
+
+
+def runbook(slo_set: SloSet, alert: str) -> str:
+    """The page of sloctl's own runbooks for an alert."""
+    return f"{slo_set.sources.runbooks or naming.RUNBOOKS}/{naming.runbook_page(alert)}"
 
 
 def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
@@ -67,8 +72,7 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
             f"and a whole budget lasts {lasts}." + (f" {literal(slo.description)}" if slo.description else "")
         ),
     }
-    if slo.runbook:
-        out["runbook_url"] = _link(slo.runbook, slo, alert)
+    out["runbook_url"] = _link(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
     if link := dashboard_link(slo_set, slo):
         out["dashboard_url"] = _link(link, slo, alert)
     return out
@@ -82,6 +86,8 @@ def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str
         "long_window": duration(window.long),
         "short_window": duration(window.short),
     }
+    if isinstance(slo.sli, CounterSli):
+        labels[naming.TELEMETRY] = "proxies"
     return labels | {"owner": slo.owner} if slo.owner else labels
 
 
@@ -93,7 +99,7 @@ def fired_labels(slo_set: SloSet, slo: Slo, window: BurnWindow, service: str) ->
     return labels | alert_labels(slo_set, slo, window)
 
 
-def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[AlertRule]:
+def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[BurnAlert]:
     """The alerts whose long window is summed from the grid of ``step``; they belong in that grid's group."""
     if slo.policy is None:
         return
@@ -101,7 +107,7 @@ def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[AlertRule]:
         if promql.step_of(window.long) != step:
             continue
         factor = slo.policy.scaled(window, slo.window.seconds)
-        yield AlertRule(
+        yield BurnAlert(
             alert=naming.alert_name(slo, window),
             expr=promql.alert_rule(slo, window, factor, slo.policy.min_events, slo.policy.min_bad_events),
             for_=window.for_,

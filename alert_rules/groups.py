@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sloctl.guardrails.kinds import HealthAlert
 from sloctl.model import BurnWindow, Slo
 
 Labels = dict[str, str]
@@ -20,15 +21,29 @@ class RecordingRule:
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """One alert; ``slo`` and ``window`` say what it was made from."""
+    """One alert; ``for_`` and ``keep_firing_for`` are seconds."""
 
     alert: str
     expr: str
     for_: int
     labels: Labels
     annotations: Labels
+    keep_firing_for: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BurnAlert(AlertRule):
+    """An alert of a burning budget; ``slo`` and ``window`` say what it was made from."""
+
     slo: Slo
     window: BurnWindow
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRule(AlertRule):
+    """An alert of a guardrail, and what it was made from."""
+
+    source: HealthAlert
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ class RuleGroup:
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
-    """The rules of one scope: the SLOs of one service, or of all services of a namespace."""
+    """The rules of one scope: the SLOs of one service, or of all services of a namespace; or the mesh's health."""
 
     stem: str
     slos: tuple[Slo, ...]

@@ -6,12 +6,12 @@ Inputs are raw counters as a sidecar exposes them: a series of errors appears wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Literal
 
 from alert_rules import alerts, simulate
-from alert_rules.groups import AlertRule, RuleFile
+from alert_rules.groups import AlertRule, BurnAlert, RuleFile
 from alert_rules.simulate import Traffic
 from sloctl import promql, render
 from sloctl.model import CounterSli, ExprSli, Matcher, Selector, Slo, SloSet
@@ -92,7 +92,8 @@ def _example(matcher: Matcher) -> str | None:
     return None
 
 
-def _labels(matchers: Sequence[Matcher]) -> dict[str, str] | None:
+def example_labels(matchers: Sequence[Matcher]) -> dict[str, str] | None:
+    """Labels that satisfy some matchers; None where no value is known."""
     labels: dict[str, str] = {}
     for matcher in matchers:
         value = _example(matcher)
@@ -101,7 +102,8 @@ def _labels(matchers: Sequence[Matcher]) -> dict[str, str] | None:
     return labels
 
 
-def _series(metric: str, labels: dict[str, str]) -> str:
+def labelled_series(metric: str, labels: Mapping[str, str]) -> str:
+    """A series with its labels, in the order of their names."""
     return promql.selector(metric, [Matcher(name, "=", value) for name, value in sorted(labels.items())])
 
 
@@ -113,7 +115,7 @@ class _Inputs:
         self.service = EXAMPLE_SERVICE if slo.wildcard else slo.service
         while slo.wildcard and self.service in slo.overridden:
             self.service += "-x"
-        mesh = _labels(slo_set.mesh.matchers)
+        mesh = example_labels(slo_set.mesh.matchers)
         self._mesh = mesh or {}
         self._target = {label: f"{label}-1" for label in slo_set.mesh.target_labels}
         self.usable = mesh is not None and (
@@ -133,7 +135,7 @@ class _Inputs:
             if not match:
                 return None
             matchers = re.findall(r'\s*([a-zA-Z_]\w*)\s*(=|!=|=~|!~)\s*"([^"\\]*)"\s*,?', match[2] or "")
-            labels = _labels([Matcher(*parts) for parts in matchers])
+            labels = example_labels([Matcher(*parts) for parts in matchers])
             if labels is None:
                 return None
             found.append((match[1], labels))
@@ -148,7 +150,7 @@ class _Inputs:
     @cached_property
     def _rows(self) -> tuple[tuple[str, Kind], ...]:
         """The series, and what each counts."""
-        up = _series("up", self._target | self._mesh)
+        up = labelled_series("up", self._target | self._mesh)
         sli = self.slo.sli
         if isinstance(sli, CounterSli):
             return (up, "up"), *self._mesh_rows(sli)
@@ -157,8 +159,8 @@ class _Inputs:
         total, total_labels, other, other_labels = parts
         return (
             (up, "up"),
-            (_series(total, total_labels | self._target), "all"),
-            (_series(other, other_labels | self._target), "bad" if sli.bad else "good"),
+            (labelled_series(total, total_labels | self._target), "all"),
+            (labelled_series(other, other_labels | self._target), "bad" if sli.bad else "good"),
         )
 
     def _mesh_rows(self, sli: CounterSli) -> Iterator[tuple[str, Kind]]:
@@ -175,14 +177,14 @@ class _Inputs:
         total = sli.total[0]
         if sli.good:
             part = sli.good[0]
-            yield _series(total.metric, labels(total) | {"le": "+Inf"}), "all"
-            yield _series(part.metric, labels(part)), "good"
+            yield labelled_series(total.metric, labels(total) | {"le": "+Inf"}), "all"
+            yield labelled_series(part.metric, labels(part)), "good"
         else:
-            yield _series(total.metric, labels(total)), "good"
-            yield _series(total.metric, labels(total, *sli.example_bad)), "bad"
+            yield labelled_series(total.metric, labels(total)), "good"
+            yield labelled_series(total.metric, labels(total, *sli.example_bad)), "bad"
 
 
-def _expected(slo_set: SloSet, rule: AlertRule, service: str, value: float) -> dict[str, render.Node]:
+def _expected(slo_set: SloSet, rule: BurnAlert, service: str, value: float) -> dict[str, render.Node]:
     def filled(text: str) -> str:
         text = text.replace(alerts.VALUE_TEMPLATE, f"{value:.1f}").replace(alerts.SERVICE_TEMPLATE, service)
         return text.replace('{{ "{{" }}', "{{")
@@ -193,17 +195,19 @@ def _expected(slo_set: SloSet, rule: AlertRule, service: str, value: float) -> d
     }
 
 
-def _silent(rule: AlertRule, minute: int) -> dict[str, render.Node]:
+def silent(rule: AlertRule, minute: int) -> dict[str, render.Node]:
+    """The expectation that an alert does not fire at a minute."""
     return {"eval_time": f"{minute}m", "alertname": rule.alert, "exp_alerts": []}
 
 
-def _test(
+def test_case(
     name: str, inputs: list[dict[str, render.Node]], checks: list[render.Node]
 ) -> dict[str, render.Node]:
+    """One test: what goes in, one sample a minute, and what is expected."""
     return {"name": name, "interval": "1m", "input_series": inputs, "alert_rule_test": checks}
 
 
-def _alert_tests(slo_set: SloSet, rule: AlertRule, inputs: _Inputs) -> Iterator[dict[str, render.Node]]:
+def _alert_tests(slo_set: SloSet, rule: BurnAlert, inputs: _Inputs) -> Iterator[dict[str, render.Node]]:
     slo, window, policy = rule.slo, rule.window, rule.slo.policy
     assert policy is not None
     factor = policy.scaled(window, slo.window.seconds)
@@ -211,30 +215,30 @@ def _alert_tests(slo_set: SloSet, rule: AlertRule, inputs: _Inputs) -> Iterator[
     case = simulate.incident(window, factor, slo.budget, *gates)
     if not inputs.usable or case is None:
         return
-    yield _test(
+    yield test_case(
         f"{slo.id} {rule.alert}: fires at minute {case.fires} of a burst from minute {case.traffic.clean}",
         inputs.series(case.traffic),
         [
-            _silent(rule, case.fires - 1),
+            silent(rule, case.fires - 1),
             {
                 "eval_time": f"{case.fires}m",
                 "alertname": rule.alert,
                 "exp_alerts": [_expected(slo_set, rule, inputs.service, case.value)],
             },
-            _silent(rule, case.resolved),
+            silent(rule, case.resolved),
         ],
     )
     below = simulate.just_below(factor, slo.budget, policy.min_events)
-    yield _test(
+    yield test_case(
         f"{slo.id} {rule.alert}: silent at 95 % of its burn rate",
         inputs.series(below),
-        [_silent(rule, minute) for minute in (5, 30)],
+        [silent(rule, minute) for minute in (5, 30)],
     )
     for what, calm in simulate.quiet(window, factor, slo.budget, *gates):
-        yield _test(
+        yield test_case(
             f"{slo.id} {rule.alert}: silent on too few {what}",
             inputs.series(calm),
-            [_silent(rule, minute) for minute in (1, 5, 11)],
+            [silent(rule, minute) for minute in (1, 5, 11)],
         )
 
 
@@ -245,11 +249,16 @@ def render_tests(slo_set: SloSet, file: RuleFile, tested: str) -> str:
     inputs = {slo.id: _Inputs(slo_set, slo) for slo in file.slos}
     for group in file.groups:
         for rule in group.rules:
-            if isinstance(rule, AlertRule):
+            if isinstance(rule, BurnAlert):
                 proofs = list(_alert_tests(slo_set, rule, inputs[rule.slo.id]))
                 tests += proofs
                 if not proofs:
                     unproved.append(f"{rule.slo.id} {rule.alert}")
+    return test_file(file, tested, tests, unproved)
+
+
+def test_file(file: RuleFile, tested: str, tests: list[render.Node], unproved: Sequence[str]) -> str:
+    """The text of a promtool test file; ``unproved`` names alerts that it has no test of."""
     comment = COMMENT
     if unproved:
         comment += "\nNot proved here, for no plain input makes the SLI's expressions move: " + ", ".join(

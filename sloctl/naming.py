@@ -143,6 +143,16 @@ def with_digest(stem: str, *parts: str) -> str:
     return f"{stem[:54].rstrip('-')}-{digest(*parts)[:8]}"
 
 
+def health_file(set_name: str) -> str:
+    """The stem of the rule file of a set's guardrails: no service's file is called so, for it has no namespace."""
+    return with_digest(f"{slug(set_name)}-mesh-health", set_name, "mesh-health")
+
+
+def health_group(set_name: str) -> str:
+    """The rule group of a set's guardrails."""
+    return f"{set_name}:mesh-health"
+
+
 def group(slo: Slo, kind: str) -> str:
     """A rule group's name, unique in the set: one of a kind for each scope."""
     return f"{slo.scope}:{kind}"

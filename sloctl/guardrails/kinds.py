@@ -11,7 +11,9 @@ from sloctl.model import AlertSeverity
 Telemetry = Literal["proxies", "istiod", "kubernetes", "envoy", "traces", "none"]
 """Whose metrics an alert is computed from: when they are lost, the alert says nothing (and is inhibited)."""
 Minutes = Mapping[str, str]
-"""Input series of a proof: PromQL selector with plain labels → promtool's shorthand, one sample a minute from minute 0."""
+"""Input series of a proof: selector with plain labels → promtool's shorthand, one sample a minute from minute 0.
+
+Series that lack the labels of a scrape target and those of the mesh's matchers get them, and ``up`` beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,10 @@ class Verdict:
 class Proof:
     """What a promtool test shows of an alert, minute by minute.
 
-    ``inputs`` make it fire at minute ``fires`` and not the minute before, with ``labels`` (besides those that every
-    alert of the guardrail has) and ``values`` for the placeholders of its texts; with ``calm`` it stays silent at the
-    minutes ``silent``. ``resolved`` is a minute at which, with ``inputs``, it fires no more (0: not shown).
+    ``inputs`` make it fire at minute ``fires`` and not the minute before, with the series labels ``labels`` (besides
+    those that every alert of the guardrail has) and the value ``value``; with ``calm`` it stays silent at the minutes
+    ``silent``. ``lasts``: a minute at which, with ``inputs``, it still fires although its condition has ended
+    (``keep_firing_for``); ``resolved``: a minute at which it fires no more (0: not shown).
     """
 
     inputs: Minutes
@@ -57,6 +60,7 @@ class Proof:
     calm: Minutes
     silent: Sequence[int]
     value: float = 0.0
+    lasts: int = 0
     resolved: int = 0
 
 
@@ -65,8 +69,9 @@ class HealthAlert:
     """An alert. ``for_`` and ``keep_firing_for`` are seconds.
 
     ``summary`` and ``description`` are plain text with ``{value}`` (a number, four significant digits),
-    ``{percent}`` (a share, as a percentage) and ``{label:NAME}`` (a label of the alert's series). ``owned``: whether the
-    guardrail's owner answers for it (else the alert says nothing of owners).
+    ``{percent}`` (a share, as a percentage) and ``{label:NAME}`` (a label of the alert's series). ``labels`` are added
+    to those of the series. An alert whose series has a ``service`` belongs to the service's owner, if the file names
+    one; all others to the guardrail's owner.
     """
 
     name: str

@@ -1,0 +1,147 @@
+"""Rules and alerts of the guardrails: one group a set, so that each rule reads what the one before it recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from alert_rules.alerts import link, literal, runbook
+from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
+from sloctl import naming
+from sloctl.guardrails.kinds import HealthAlert, Plan
+from sloctl.guardrails.plans import base_labels, plans
+from sloctl.guardrails.queries import mesh_requests
+from sloctl.model import TILE, Guardrail, SloSet
+
+DASHBOARDS = {
+    "certificates": "control-plane",
+    "control-plane": "control-plane",
+    "gateway-errors": "oncall",
+    "jobs": "oncall",
+    "retry-amplification": "retries",
+    "service-errors": "service",
+    "service-latency": "service",
+    "sidecar-resources": "sidecars",
+    "sidecar-restarts": "sidecars",
+    "telemetry-gap": "oncall",
+}
+"""Which of the set's dashboards shows more; all others are on ``mesh``."""
+VALUE = '{{ printf "%.4g" $value }}'
+PERCENT = "{{ $value | humanizePercentage }}"
+
+
+def rule_file(slo_set: SloSet) -> RuleFile | None:
+    """The rule file of a set's guardrails; None if it has none."""
+    compiled = plans(slo_set)
+    if not compiled:
+        return None
+    labels = dict(slo_set.labels) | {naming.SLO_SET: slo_set.name}
+    rules: list[RecordingRule | AlertRule] = []
+    if by := base_labels(compiled):
+        rules.append(RecordingRule(naming.MESH_REQUESTS, mesh_requests(slo_set, by, TILE), labels))
+    signals = {signal.record: signal for plan in compiled for signal in plan.signals}
+    rules += [RecordingRule(signal.record, signal.expr, labels) for signal in signals.values()]
+    by_preset = {guardrail.preset: guardrail for guardrail in slo_set.guardrails}
+    for plan in compiled:
+        rules += _alerts(slo_set, plan, by_preset[plan.preset])
+    group = RuleGroup(naming.health_group(slo_set.name), TILE, tuple(rules))
+    return RuleFile(naming.health_file(slo_set.name), (), (group,))
+
+
+def _alerts(slo_set: SloSet, plan: Plan, guardrail: Guardrail) -> Iterator[HealthRule]:
+    for alert in plan.alerts:
+        yield HealthRule(
+            alert=alert.name,
+            expr=alert.expr,
+            for_=alert.for_,
+            keep_firing_for=alert.keep_firing_for,
+            labels=_labels(slo_set, plan.preset, alert, guardrail),
+            annotations=_annotations(slo_set, alert, guardrail),
+            source=alert,
+        )
+
+
+def _labels(slo_set: SloSet, preset: str, alert: HealthAlert, guardrail: Guardrail) -> dict[str, str]:
+    labels = dict(slo_set.labels) | dict(alert.labels)
+    labels |= {
+        naming.SLO_SET: slo_set.name,
+        naming.GUARDRAIL: preset,
+        naming.TELEMETRY: alert.telemetry,
+        "severity": alert.severity,
+    }
+    owner = _owner_template(slo_set, guardrail) if naming.SERVICE in alert.proof.labels else guardrail.owner
+    return labels | {"owner": owner} if owner else labels
+
+
+def owner_of(slo_set: SloSet, guardrail: Guardrail, namespace: str, service: str) -> str:
+    """Who answers for an alert of a service: its own SLOs' owner, else its namespace's, else the guardrail's."""
+    services, namespaces = _owners(slo_set)
+    return services.get((namespace, service)) or namespaces.get(namespace) or guardrail.owner
+
+
+def _owners(slo_set: SloSet) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    services: dict[tuple[str, str], str] = {}
+    namespaces: dict[str, str] = {}
+    for slo in slo_set.slos:
+        if not slo.owner or not slo.namespace:
+            continue
+        if slo.wildcard:
+            namespaces.setdefault(slo.namespace, slo.owner)
+        else:
+            services.setdefault((slo.namespace, slo.service), slo.owner)
+    return services, namespaces
+
+
+def _owner_template(slo_set: SloSet, guardrail: Guardrail) -> str:
+    """A template of the owner's label, which Prometheus fills in for the service that the alert is of."""
+    services, namespaces = _owners(slo_set)
+    cases: dict[tuple[str, str], list[str]] = {}
+    for (namespace, service), owner in sorted(services.items()):
+        if owner != (namespaces.get(namespace) or guardrail.owner):
+            cases.setdefault(("$service", owner), []).append(f"{namespace}/{service}")
+    for namespace, owner in sorted(namespaces.items()):
+        if owner != guardrail.owner:
+            cases.setdefault(("$labels.namespace", owner), []).append(namespace)
+    if not cases:
+        return guardrail.owner
+    text = '{{ $service := printf "%s/%s" $labels.namespace $labels.service }}'
+    for number, ((what, owner), values) in enumerate(cases.items()):
+        quoted = " ".join(f'"{value}"' for value in values)
+        text += f"{{{{ {'else if' if number else 'if'} eq {what} {quoted} }}}}{literal(owner)}"
+    return f"{text}{{{{ else }}}}{literal(guardrail.owner)}{{{{ end }}}}"
+
+
+def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> dict[str, str]:
+    out = {"summary": _template(alert.summary), "description": _template(alert.description)}
+    values = {
+        "slo": guardrail.preset,
+        "service": "{{ $labels.service }}",
+        "namespace": "{{ $labels.namespace }}",
+        "alert": alert.name,
+        "set": slo_set.name,
+    }
+    if guardrail.runbook:
+        out["runbook_url"] = link(guardrail.runbook, **values)
+    else:
+        out["runbook_url"] = runbook(slo_set, alert.name)
+    if guardrail.dashboard:
+        out["dashboard_url"] = link(guardrail.dashboard, **values)
+    elif slo_set.sources.grafana:
+        uid = naming.dashboard_uid(slo_set.name, DASHBOARDS.get(guardrail.preset, "mesh"))
+        out["dashboard_url"] = f"{slo_set.sources.grafana}/d/{uid}"
+        if naming.SERVICE in alert.proof.labels:
+            out["dashboard_url"] += "?var-namespace={{ $labels.namespace }}&var-service={{ $labels.service }}"
+    return out
+
+
+def _template(text: str) -> str:
+    """The placeholders of an alert's text as templates of Prometheus."""
+    text = literal(text).replace("{value}", VALUE).replace("{percent}", PERCENT)
+    return re.sub(r"\{label:([a-z_]+)\}", r"{{ $labels.\1 }}", text)
+
+
+def filled(text: str, labels: Mapping[str, str], value: float) -> str:
+    """A template of this module as Prometheus fills it in."""
+    text = text.replace(VALUE, f"{value:.4g}").replace(PERCENT, f"{value * 100:.4g}%")
+    text = re.sub(r"\{\{ \$labels\.([a-z_]+) \}\}", lambda match: labels.get(match[1], ""), text)
+    return text.replace('{{ "{{" }}', "{{")

@@ -1,0 +1,25 @@
+"""The guardrails of an SLO file, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sloctl.guardrails import mtls
+from sloctl.guardrails.kinds import Plan
+from sloctl.model import Guardrail, SloSet
+
+BUILDERS: dict[str, Callable[[SloSet, Guardrail], Plan]] = {
+    "mtls": mtls.plan,
+}
+"""How each preset is compiled."""
+
+
+def plans(slo_set: SloSet) -> tuple[Plan, ...]:
+    """A plan for each guardrail of the file, in the order of their names."""
+    ordered = sorted(slo_set.guardrails, key=lambda guardrail: guardrail.preset)
+    return tuple(BUILDERS[g.preset](slo_set, g) for g in ordered if g.preset in BUILDERS)
+
+
+def base_labels(compiled: tuple[Plan, ...]) -> tuple[str, ...]:
+    """The labels that the mesh's requests are recorded by; none if no guardrail reads requests."""
+    return tuple(sorted(frozenset[str]().union(*(plan.base for plan in compiled))))
