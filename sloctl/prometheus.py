@@ -20,10 +20,11 @@ from typing import Any, Self, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
+from sloctl.backends import PROMETHEUS
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
+from sloctl.http.answers import TooLarge, say
 from sloctl.model import Series
-from sloctl.prometheus_answers import QueryTooLarge, say
-from sloctl.prometheus_http import BACKEND, MAX_BYTES, Transport
+from sloctl.prometheus_http import MAX_BYTES, Transport
 from sloctl.prometheus_ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
 from sloctl.settings import PrometheusSettings
 
@@ -129,7 +130,7 @@ class Prometheus:
             return int(data["stats"]["samples"]["totalQueryableSamples"])
         except (KeyError, TypeError, ValueError):
             message = f"Prometheus at {self.url}: it does not count the samples that a query reads"
-            raise BadAnswer(message, backend=BACKEND, url=self.url) from None
+            raise BadAnswer(message, backend=PROMETHEUS.name, url=self.url) from None
 
     def build_info(self) -> Mapping[str, str]:
         """Version, revision and so on, as the server states them."""
@@ -191,7 +192,7 @@ class Prometheus:
                 return [
                     self._client.custom_query_range(expr, _EPOCH, _EPOCH, seconds_text(part.step), params)
                 ]
-        except QueryTooLarge:
+        except TooLarge:
             if halvings == 0 or part.points == 1:
                 raise
         halves = part.parts((part.points + 1) // 2)
@@ -203,7 +204,9 @@ class Prometheus:
             return [task() for task in tasks]
         with self._lock:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix=BACKEND)
+                self._pool = ThreadPoolExecutor(
+                    self._settings.concurrency, thread_name_prefix=PROMETHEUS.name
+                )
             futures = [self._pool.submit(task) for task in tasks]
         try:
             for future in as_completed(futures):

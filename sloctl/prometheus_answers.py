@@ -7,34 +7,14 @@ what they answer to errors and in how they say that an answer is partial).
 
 from __future__ import annotations
 
-import email.utils
-import html
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from sloctl.errors import (
-    BackendError,
-    BackendLimit,
-    BackendRefused,
-    BackendUnavailable,
-    BadAnswer,
-    QueryRejected,
-)
-from sloctl.settings import redact
+from sloctl.backends import PROMETHEUS
+from sloctl.errors import BackendLimit, BackendUnavailable, BadAnswer, QueryRejected
+from sloctl.http.answers import Failure, Reply, TooLarge, by_status, parse, refuse_redirect, say
 
-Again = Literal["never", "once", "yes"]
-
-ADDRESS_HINT = "is it running, and is the address right? --prometheus URL"
-LOGIN_HINT = (
-    "set SLOCTL_PROMETHEUS_TOKEN_FILE, or SLOCTL_PROMETHEUS_USERNAME and SLOCTL_PROMETHEUS_PASSWORD_FILE; "
-    "a tenant goes into SLOCTL_PROMETHEUS_HEADERS"
-)
-SIZE_HINT = "ask for a shorter range, a longer step or fewer series, or raise the server's limit"
-WAIT_HINT = "ask again later, or with fewer requests at once (SLOCTL_PROMETHEUS_CONCURRENCY)"
-
-_MAY_PASS = frozenset({429, 502, 503, 504})
 _TOO_LARGE = re.compile(
     r"too many (samples|points|series|chunks)|maximum resolution|exceeds? the (limit|maximum)|exceeded the maximum"
     r"|would (load|fetch) too many|err-mimir-max-|-search\.max",
@@ -42,65 +22,27 @@ _TOO_LARGE = re.compile(
 )
 _TOO_SLOW = re.compile(r"timed out|deadline exceeded|timeout", re.IGNORECASE)
 _STORAGE = re.compile(r"expanding series|connection refused|no such host|unavailable", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_EXCERPT = 300
 
 
-class QueryTooLarge(BackendLimit):
-    """The server, or this client, refuses because of the amount of data: asking for less may help."""
-
-
-class Failure(Exception):
-    """Why an attempt failed: the error it stands for, and whether to ask again (after so many seconds)."""
-
-    def __init__(
-        self,
-        kind: type[BackendError],
-        cause: str,
-        hint: str = "",
-        *,
-        again: Again = "never",
-        after: float | None = None,
-    ) -> None:
-        super().__init__(cause)
-        self.kind = kind
-        self.cause = cause
-        self.hint = hint
-        self.again = again
-        self.after = after
-
-
-def judge(
-    path: str,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    now: float,
-    secrets: Sequence[str] = (),
-) -> dict[str, Any]:
+def judge(path: str, reply: Reply) -> dict[str, Any]:
     """The payload ``{"status": "success", "data": …}`` of an answer to the endpoint ``path``.
 
     The result of a query has been checked to be what ``sloctl.model.Series`` promises; a scalar has become
-    a vector. ``now`` (Unix seconds) is what a Retry-After date counts from. What the server says is quoted
-    without ``secrets``. Raises ``Failure``.
+    a vector. Raises ``Failure``.
     """
-    if 300 <= status < 400:
-        place = say(redact(headers.get("Location", "nowhere")), secrets)
-        raise Failure(
-            BadAnswer,
-            f"it redirects to {place}, and credentials are not carried elsewhere",
-            "give the final address with --prometheus; a login page there means that credentials are missing",
-        )
-    payload, fault = _parse(body)
+    refuse_redirect(reply, PROMETHEUS)
+    parsed, fault = parse(reply.body)
+    if not fault and not isinstance(parsed, dict):
+        fault = "JSON that is no Prometheus answer"
+    payload: dict[str, Any] = {} if fault else parsed
     error_type = str(payload.get("errorType", ""))
-    if status in (200, 201, 202, 203) and not error_type and payload.get("status") != "error":
+    if reply.fine and not error_type and payload.get("status") != "error":
         if fault:
-            raise Failure(BadAnswer, f"{fault}{_quote(body, secrets)}", ADDRESS_HINT)
+            raise reply.unusable(fault, PROMETHEUS)
         _check(path, payload)
         return payload
-    said = say(str(payload.get("error") or ""), secrets) or _page(body, secrets)
-    raise _failure(status, error_type, said, retry_after(headers, now))
+    said = say(str(payload.get("error") or ""), reply.secrets) or reply.quote()
+    raise _failure(reply, error_type, said)
 
 
 def notices(payload: Mapping[str, Any], secrets: Sequence[str] = ()) -> list[str]:
@@ -114,85 +56,29 @@ def notices(payload: Mapping[str, Any], secrets: Sequence[str] = ()) -> list[str
     return found
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that a Retry-After header (seconds or a date, RFC 9110) asks to wait; None without one."""
-    text = headers.get("Retry-After", "").strip()
-    if text.isdecimal():
-        return float(text[:9])
-    parsed = email.utils.parsedate_tz(text) if text else None
-    return max(0.0, email.utils.mktime_tz(parsed) - now) if parsed else None
-
-
-def say(text: str, secrets: Sequence[str] = ()) -> str:
-    """One short line of what a server said: no secrets, no control characters."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 20 * _EXCERPT]).split())
-    return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
-def _failure(status: int, error_type: str, said: str, after: float | None) -> Failure:
+def _failure(reply: Reply, error_type: str, said: str) -> Failure:
     """The failure behind an answer that is an error, by its error type where it has one, else by status."""
-    text = said or f"HTTP status {status}"
-    cause = text if error_type else f"HTTP status {status}" + (f": {said}" if said else "")
-    if status in (401, 403):
-        return Failure(BackendRefused, f"access denied ({status}): {text}", LOGIN_HINT)
-    if status == 429:
-        return Failure(BackendLimit, f"too many requests (429): {text}", WAIT_HINT, again="yes", after=after)
-    if error_type and error_type != "unavailable":
+    text = said or f"HTTP status {reply.status}"
+    if reply.status in (401, 403, 429) or not error_type:
+        return by_status(reply, PROMETHEUS, said)
+    if error_type != "unavailable":
         if _TOO_LARGE.search(said):
-            return Failure(QueryTooLarge, cause, SIZE_HINT)
+            return Failure(TooLarge, text, PROMETHEUS.smaller)
         if error_type == "timeout" or (error_type == "execution" and _TOO_SLOW.search(said)):
-            return Failure(BackendLimit, f"the query took too long: {text}", SIZE_HINT)
+            return Failure(BackendLimit, f"the query took too long: {text}", PROMETHEUS.smaller)
         if error_type == "execution" and _STORAGE.search(said):
-            return Failure(BackendUnavailable, cause, "its storage did not answer; ask again later")
+            return Failure(BackendUnavailable, text, "its storage did not answer; ask again later")
         if error_type in ("bad_data", "execution"):
             return Failure(QueryRejected, f"the query is rejected: {text}")
-    if status in _MAY_PASS:
-        return Failure(BackendUnavailable, cause, ADDRESS_HINT, again="yes", after=after)
-    if status >= 500 or error_type in ("internal", "unavailable", "canceled"):
-        return Failure(BackendUnavailable, cause, "the server's own log says more")
-    if status == 404 or error_type == "not_found":
-        return Failure(
-            BadAnswer, f"not found ({status}): {text}", "is the address right? it may lack a prefix"
-        )
-    return Failure(BadAnswer, cause, ADDRESS_HINT)
-
-
-def _parse(body: bytes) -> tuple[dict[str, Any], str]:
-    """The JSON object of a body, or an empty one and what is wrong with it."""
-    if not body.strip():
-        return {}, "an empty answer"
-    if body.lstrip()[:1] == b"<":
-        return {}, "an HTML page instead of JSON"
-    try:
-        payload = json.loads(body)
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-        return {}, "JSON that ends in the middle" if cut else "an answer that is not JSON"
-    except (ValueError, RecursionError):
-        return {}, "an answer that is not JSON"
-    return (payload, "") if isinstance(payload, dict) else ({}, "JSON that is no Prometheus answer")
-
-
-def _page(body: bytes, secrets: Sequence[str]) -> str:
-    """What a body that is no API error says: the title of a page, or the beginning of a text."""
-    text = body[: 20 * _EXCERPT].decode("utf-8", "replace")
-    if not text.lstrip().startswith("<"):
-        return say(text, secrets)
-    title = _TITLE.search(text)
-    return say(f'an HTML page "{html.unescape(title[1])}"' if title else "an HTML page", secrets)
-
-
-def _quote(body: bytes, secrets: Sequence[str]) -> str:
-    quoted = _page(body, secrets)
-    return f" ({quoted})" if quoted else ""
+    if reply.status not in (502, 503, 504) and error_type in ("internal", "unavailable", "canceled"):
+        return Failure(BackendUnavailable, text, "the server's own log says more")
+    return by_status(reply, PROMETHEUS, said, cause=text)
 
 
 def _check(path: str, payload: dict[str, Any]) -> None:
     """Raises ``Failure`` unless the data of a successful answer has the form that its endpoint promises."""
     if payload.get("status") != "success" or "data" not in payload:
-        raise Failure(BadAnswer, "JSON that is no Prometheus answer", ADDRESS_HINT)
+        raise Failure(BadAnswer, "JSON that is no Prometheus answer", PROMETHEUS.address_hint)
     name = path.rpartition("/")[2]
     check = _CHECKS.get(name, lambda _data: True)
     try:
@@ -200,7 +86,7 @@ def _check(path: str, payload: dict[str, Any]) -> None:
     except (AttributeError, KeyError, TypeError, ValueError):
         fine = False
     if not fine:
-        raise Failure(BadAnswer, f"an answer to {path} of an unknown form", ADDRESS_HINT)
+        raise Failure(BadAnswer, f"an answer to {path} of an unknown form", PROMETHEUS.address_hint)
 
 
 def _query_data(data: dict[str, Any]) -> bool:

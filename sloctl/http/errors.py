@@ -16,18 +16,20 @@ import requests
 import urllib3
 from requests import exceptions as rex
 
+from sloctl.backends import Backend
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable, BadAnswer
-from sloctl.prometheus_answers import ADDRESS_HINT, Again, Failure
+from sloctl.http.answers import Again, Failure
 
 _Meaning: TypeAlias = tuple[type[BackendError], str, str, Again]
-_TLS_HINT = "SLOCTL_PROMETHEUS_CA_FILE names the authority to trust; is it an https address?"
-_ADDRESS: _Meaning = (BackendUnavailable, "the address cannot be used", ADDRESS_HINT, "never")
-_BROKEN: _Meaning = (BackendUnavailable, "no connection", ADDRESS_HINT, "yes")
+_ADDRESS_HINT = "{address_hint}"
+_TLS_HINT = "{prefix}CA_FILE names the authority to trust; is it an https address?"
+_ADDRESS: _Meaning = (BackendUnavailable, "the address cannot be used", _ADDRESS_HINT, "never")
+_BROKEN: _Meaning = (BackendUnavailable, "no connection", _ADDRESS_HINT, "yes")
 _SLOW: _Meaning = (BackendTimeout, "no answer in time", "", "once")
-_GARBLED: _Meaning = (BadAnswer, "the answer cannot be decoded", ADDRESS_HINT, "never")
+_GARBLED: _Meaning = (BadAnswer, "the answer cannot be decoded", _ADDRESS_HINT, "never")
 
 FOREIGN: Mapping[type[Exception], _Meaning] = {
-    rex.RequestException: (BackendUnavailable, "the request failed", ADDRESS_HINT, "never"),
+    rex.RequestException: (BackendUnavailable, "the request failed", _ADDRESS_HINT, "never"),
     rex.ConnectionError: _BROKEN,
     rex.ProxyError: (
         BackendUnavailable,
@@ -37,16 +39,16 @@ FOREIGN: Mapping[type[Exception], _Meaning] = {
     ),
     rex.SSLError: (BackendUnavailable, "no TLS connection", _TLS_HINT, "never"),
     rex.Timeout: _SLOW,
-    rex.ConnectTimeout: (BackendTimeout, "no connection in time", ADDRESS_HINT, "once"),
+    rex.ConnectTimeout: (BackendTimeout, "no connection in time", _ADDRESS_HINT, "once"),
     rex.ReadTimeout: _SLOW,
     rex.ChunkedEncodingError: (BackendUnavailable, "the connection broke within the answer", "", "yes"),
     rex.ContentDecodingError: _GARBLED,
     rex.InvalidJSONError: _GARBLED,
     rex.JSONDecodeError: _GARBLED,
     rex.StreamConsumedError: _GARBLED,
-    rex.TooManyRedirects: (BadAnswer, "too many redirects", ADDRESS_HINT, "never"),
-    rex.HTTPError: (BackendUnavailable, "the server refused", ADDRESS_HINT, "never"),
-    rex.RetryError: (BackendUnavailable, "the server kept failing", ADDRESS_HINT, "never"),
+    rex.TooManyRedirects: (BadAnswer, "too many redirects", _ADDRESS_HINT, "never"),
+    rex.HTTPError: (BackendUnavailable, "the server refused", _ADDRESS_HINT, "never"),
+    rex.RetryError: (BackendUnavailable, "the server kept failing", _ADDRESS_HINT, "never"),
     rex.UnrewindableBodyError: (BackendUnavailable, "the request cannot be repeated", "", "never"),
     rex.URLRequired: _ADDRESS,
     rex.MissingSchema: _ADDRESS,
@@ -55,7 +57,7 @@ FOREIGN: Mapping[type[Exception], _Meaning] = {
     rex.InvalidHeader: (
         BackendUnavailable,
         "a header cannot be sent",
-        "see SLOCTL_PROMETHEUS_HEADERS",
+        "see {prefix}HEADERS",
         "never",
     ),
     rex.InvalidProxyURL: (
@@ -69,13 +71,17 @@ FOREIGN: Mapping[type[Exception], _Meaning] = {
     OSError: _BROKEN,
     ValueError: _ADDRESS,
 }
-"""What each foreign exception means; a subclass that is not listed means what its nearest base means."""
+"""What each foreign exception means; a subclass that is not listed means what its nearest base means.
+
+Hints have the fields of a ``Backend`` to be filled in.
+"""
 
 
-def convert(error: Exception) -> Failure:
-    """The failure that a foreign exception stands for."""
+def convert(error: Exception, backend: Backend) -> Failure:
+    """The failure that a foreign exception stands for, in a request to ``backend``."""
     kind, phrase, hint, again = next(FOREIGN[cls] for cls in type(error).__mro__ if cls in FOREIGN)
     reason = _reason(error)
+    hint = hint.format(address_hint=backend.address_hint, prefix=backend.prefix)
     return Failure(kind, f"{phrase}: {reason}" if reason else phrase, hint, again=again)
 
 

@@ -48,7 +48,7 @@ ENVIRONMENT = """
 ## Environment
 
 Credentials come from the environment, never from the SLO file or an option. Each variable begins with
-`SLOCTL_PROMETHEUS_`.
+`SLOCTL_PROMETHEUS_`, or with `SLOCTL_ALERTMANAGER_` for the server of `sloctl silence`.
 
 """
 

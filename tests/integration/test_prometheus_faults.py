@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import requests.exceptions
 
+from sloctl.backends import PROMETHEUS
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -30,9 +31,9 @@ from sloctl.errors import (
     QueryRejected,
 )
 from sloctl.frames import vector_frame
+from sloctl.http.answers import Failure
+from sloctl.http.errors import FOREIGN, convert
 from sloctl.prometheus import MAX_HALVINGS, Prometheus
-from sloctl.prometheus_answers import Failure
-from sloctl.prometheus_errors import FOREIGN, convert
 from sloctl.settings import PrometheusSettings, Secret
 from tests.support.faulty_server import (
     Behaviour,
@@ -626,7 +627,7 @@ def test_every_exception_of_requests_has_a_meaning() -> None:
     assert {item.__name__ for item in classes if item not in FOREIGN} == set()
     for item in classes:
         raised = item("x", "y", 0) if issubclass(item, json.JSONDecodeError) else item("x")
-        failure = convert(raised)
+        failure = convert(raised, PROMETHEUS)
         assert isinstance(failure, Failure)
         assert issubclass(failure.kind, BackendError)
 

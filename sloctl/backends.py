@@ -1,0 +1,67 @@
+"""The servers that sloctl asks: what each is called in messages, options and variables, and what helps there.
+
+This module must not know how a server is reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A kind of server: ``name`` as in options and variables, ``title`` as in messages.
+
+    ``smaller`` says how to get by with less data, ``calmer`` with fewer requests, ``tenant`` what else may
+    identify the caller.
+    """
+
+    name: str
+    title: str
+    port: int
+    smaller: str
+    calmer: str = "ask again later"
+    tenant: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What its variables begin with."""
+        return f"SLOCTL_{self.name.upper()}_"
+
+    @property
+    def option(self) -> str:
+        """The option that gives its address."""
+        return f"--{self.name}"
+
+    @property
+    def example(self) -> str:
+        """An address, for hints."""
+        return f"for example http://{self.name}:{self.port}"
+
+    @property
+    def address_hint(self) -> str:
+        """For answers that such a server would not give."""
+        return f"is it running, and is the address right? {self.option} URL"
+
+    @property
+    def login_hint(self) -> str:
+        """For credentials that are missing or refused."""
+        login = f"{self.prefix}USERNAME and {self.prefix}PASSWORD_FILE"
+        return f"set {self.prefix}TOKEN_FILE, or {login}{self.tenant}"
+
+
+PROMETHEUS = Backend(
+    "prometheus",
+    "Prometheus",
+    9090,
+    smaller="ask for a shorter range, a longer step or fewer series, or raise the server's limit",
+    calmer="ask again later, or with fewer requests at once (SLOCTL_PROMETHEUS_CONCURRENCY)",
+    tenant="; a tenant goes into SLOCTL_PROMETHEUS_HEADERS",
+)
+ALERTMANAGER = Backend(
+    "alertmanager",
+    "Alertmanager",
+    9093,
+    smaller="expired silences count too, as long as the server keeps them (its --data.retention)",
+    tenant="; a tenant goes into SLOCTL_ALERTMANAGER_HEADERS",
+)
