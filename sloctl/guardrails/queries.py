@@ -138,3 +138,39 @@ def enough(q: Queries, total: Signal, guardrail: Guardrail, on: Sequence[str]) -
     if guardrail.min_events <= 0:
         return ""
     return f"\nand on ({', '.join(on)})\n  {q.read(total)} >= {guardrail.min_events}"
+
+
+CLUSTER = "cluster_name"
+"""Istio's label for the Envoy cluster (upstream) of a series: ``outbound|8080|v1|payments.shop.svc.cluster.local``."""
+_BAR = "(?:[|]|_[.])"
+_HEAD = f"outbound{_BAR}[0-9]+{_BAR}[^|]*?{_BAR}"
+
+
+def outbound(namespaces: Sequence[str] = ()) -> Matcher:
+    """The matcher of clusters that requests leave by; only those to services of ``namespaces``, if there are any."""
+    if not namespaces:
+        return Matcher(CLUSTER, "=~", "outbound(?:[|]|_[.]).*")
+    names = "|".join(promql.regex_quote(name) for name in namespaces)
+    return Matcher(CLUSTER, "=~", f"{_HEAD}[^.|]+[.](?:{names})[.]svc(?:[.;].*)?")
+
+
+def cluster_service(expr: str, keep: Sequence[str] = (), operator: str = "sum") -> str:
+    """``expr`` (series of outbound clusters) aggregated by the service that each cluster belongs to, and ``keep``.
+
+    ``outbound|8080|v1|payments.shop.svc.cluster.local`` is the service payments in shop, whatever the port, the subset,
+    the cluster's domain, and with the ``;`` that newer proxies end it with, or ``_.`` for ``|`` (gateways between
+    networks). Any other host, as of a ServiceEntry, is the service itself, and has no namespace. ``keep`` must not
+    have the service's two labels: those of a scrape target (its pod's namespace) are dropped here.
+    """
+    text = f"{operator} by ({', '.join((CLUSTER, *keep))}) (\n{promql.indent(expr)}\n)"
+    name = "([^.;|]+)[.]([^.;|]+)[.]svc(?:[.;].*)?"
+    for label, group, pattern in (
+        (naming.SERVICE, "$1", f"{_HEAD}([^;|]+);?.*"),
+        (naming.SERVICE, "$1", f"{_HEAD}{name}"),
+        (naming.NAMESPACE, "$2", f"{_HEAD}{name}"),
+    ):
+        text = (
+            f"label_replace(\n{promql.indent(text)},\n"
+            f'  "{label}", "{group}", "{CLUSTER}", {promql.quote(pattern)}\n)'
+        )
+    return f"{operator} by ({', '.join((*keep, *SERVICE_LABELS))}) (\n{promql.indent(text)}\n)"
