@@ -6,7 +6,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Literal
 
-from jobs import from_rules
+from jobs import from_rules, guardrails
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
 from sloctl.model import GRID, MetricSource, Slo, SloSet
@@ -162,8 +162,10 @@ def build(source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = 
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
+    verdicts, more = guardrails.run(source, slo_set, at, recorded=bool(instants) or origin == "rules")
+    findings += more
     findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
-    return Report(slo_set.name, at, "prometheus", tuple(items), tuple(findings))
+    return Report(slo_set.name, at, "prometheus", tuple(items), tuple(findings), tuple(verdicts))
 
 
 def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]:

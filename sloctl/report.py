@@ -11,6 +11,14 @@ from typing import Any, Literal
 
 from sloctl.budget import Status
 from sloctl.model import Severity
+from sloctl.report_health import (
+    EdgeAmplification,
+    GuardrailStatus,
+    amplification_json,
+    amplification_properties,
+    guardrail_json,
+    guardrail_properties,
+)
 
 VERSION = 1
 
@@ -81,6 +89,8 @@ class Report:
     source: Literal["prometheus", "ledger"]
     slos: tuple[SloStatus, ...]
     findings: tuple[Finding, ...] = ()
+    guardrails: tuple[GuardrailStatus, ...] = ()
+    retry_amplification: tuple[EdgeAmplification, ...] = ()
 
 
 def timestamp(time: datetime) -> str:
@@ -124,8 +134,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "at": timestamp(report.at),
         "source": report.source,
         "slos": [_slo(item) for item in report.slos],
-        "guardrails": [],
-        "retry_amplification": [],
+        "guardrails": [guardrail_json(item) for item in report.guardrails],
+        "retry_amplification": [amplification_json(item) for item in report.retry_amplification],
         "sidecar_restarts": [],
         "findings": [
             {"severity": f.severity, "code": f.code, "message": f.message, "scope": f.scope}
@@ -193,26 +203,8 @@ def json_schema() -> dict[str, Any]:
         optional=("sides", "owner"),
     )
     labels = {"type": "object", "additionalProperties": text}
-    guardrail = _object(
-        {
-            "name": text,
-            "scope": labels,
-            "value": _nullable(number),
-            "limit": number,
-            "unit": text,
-            "status": {"enum": ["ok", "violated", "no_data"]},
-        }
-    )
-    amplification = _object(
-        {
-            "source": text,
-            "destination": text,
-            "requests": count,
-            "attempts": count,
-            "amplification": _nullable(number),
-            "origin": {"enum": ["metrics", "traces"]},
-        }
-    )
+    guardrail = _object(guardrail_properties())
+    amplification = _object(amplification_properties())
     restarts = _object(
         {
             "namespace": text,

@@ -12,7 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sloctl.naming import duration
 from sloctl.report import Finding, Report, SloStatus, timestamp
+from sloctl.report_health import GuardrailStatus
 
 STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
 """States as people read them, the worst first."""
@@ -135,6 +137,49 @@ def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
     ]
 
 
+def measured(value: float | None, unit: str) -> str:
+    """A guardrail's value as people read it."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if unit == "ratio":
+        return percent(value, 2)
+    if unit == "seconds":
+        return f"{value:,.3g} s" if value < 120 else duration(round(value))
+    return f"{value:,.4g}"
+
+
+def guardrail_header() -> list[str]:
+    """The titles of :func:`guardrail_row`'s cells."""
+    return ["status", "guardrail", "where", "value", "limit"]
+
+
+def guardrail_row(item: GuardrailStatus) -> list[str]:
+    """One verdict's cells."""
+    sign = "≤" if item.side == "max" else "≥"
+    return [
+        item.status.replace("_", " "),
+        item.name,
+        plain(" ".join(f"{name}={value}" for name, value in item.scope.items())) or NOTHING,
+        measured(item.value, item.unit),
+        f"{sign} {measured(item.limit, item.unit)}",
+    ]
+
+
+def shown_guardrails(report: Report) -> list[GuardrailStatus]:
+    """Those that people need to see: violations, missing data, and of what is fine the one nearest its limit."""
+    shown = [item for item in report.guardrails if item.status != "ok"]
+    bad = {item.name for item in shown}
+    best: dict[str, GuardrailStatus] = {}
+    for item in report.guardrails:
+        if item.status == "ok" and item.name not in bad and item.value is not None:
+            other = best.get(item.name)
+            nearer = (
+                other is None or other.value is None or (item.value > other.value) == (item.side == "max")
+            )
+            best[item.name] = item if nearer else other or item
+    return [*shown, *best.values()]
+
+
 def summary(report: Report) -> str:
     """One line that counts the states, the worst first."""
     words = []
@@ -170,6 +215,11 @@ def markdown(report: Report) -> str:
     lines.append("|" + "|".join(" --- " for _ in titles) + "|")
     for item in ordered(report):
         lines.append("| " + " | ".join(markdown_cell(cell) for cell in row(item, windows)) + " |")
+    if report.guardrails:
+        lines += ["", "## Guardrails", "", "| " + " | ".join(guardrail_header()) + " |"]
+        lines.append("|" + "|".join(" --- " for _ in guardrail_header()) + "|")
+        for verdict in shown_guardrails(report):
+            lines.append("| " + " | ".join(markdown_cell(cell) for cell in guardrail_row(verdict)) + " |")
     if report.findings:
         lines += ["", "## Findings", ""]
         lines += [f"- {markdown_cell(finding_line(finding))}" for finding in findings(report)]

@@ -15,10 +15,16 @@ from rich.text import Text
 from sloctl import report_text
 from sloctl.report import Report
 
-STYLES = {"exhausted": "bold red", "at risk": "yellow", "ok": "green", "no data": "dim"}
+STYLES = {
+    "exhausted": "bold red",
+    "violated": "bold red",
+    "at risk": "yellow",
+    "ok": "green",
+    "no data": "dim",
+}
 SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
-_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "slo"}
-_MAY_WRAP = {"service", "SLO", "alerts", "slo"}
+_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "slo", "guardrail", "where"}
+_MAY_WRAP = {"service", "SLO", "alerts", "slo", "where"}
 _GAP = 2
 
 ESSENTIAL = ("status", "service", "SLO", "budget left")
@@ -82,6 +88,10 @@ def print_report(report: Report) -> None:
     kept = [titles.index(title) for title in shown]
     say(report_text.summary(report), "bold")
     print_table(shown, [[row[index] for index in kept] for row in rows], widths)
+    if report.guardrails:
+        rows = [report_text.guardrail_row(item) for item in report_text.shown_guardrails(report)]
+        say("")
+        print_table(report_text.guardrail_header(), rows)
     for finding in report_text.findings(report):
         say(report_text.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
     if hidden := [title for title in titles if title not in shown]:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from jobs import guardrails
 from sloctl import naming, promql
 from sloctl.errors import BackendLimit
+from sloctl.guardrails.plans import plans
 from sloctl.model import GRID, TILE, CounterSli, Series, Slo, SloSet
 from sloctl.windows import parse_duration
 from tests.support.faulty_server import Behaviour, Handler, answer, error
@@ -68,6 +70,8 @@ class Simulated:
     alert_rules: bool = True
     largest_window: float = float("inf")
     """Seconds: a longer range in a query is refused."""
+    health: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
+    """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
     warnings: Sequence[str] = ()
     asked: list[str] = field(default_factory=list)
@@ -116,8 +120,19 @@ class Simulated:
                 yield {}, 1.0
         elif expr.startswith("sum by (slo_scope"):
             yield from self._other_side(expr, now)
+        elif (record := self._guardrail(expr)) is not None:
+            yield from self.health.get(record, ())
         else:
             yield from self._raw(expr, now, "label_replace")
+
+    def _guardrail(self, expr: str) -> str | None:
+        """The series that a query of a guardrail means, recorded or computed; None for other queries."""
+        for plan in plans(self.slo_set):
+            for verdict in plan.verdicts:
+                for recorded in (True, False):
+                    if expr == guardrails.expression(self.slo_set, verdict, recorded=recorded):
+                        return verdict.signal.record
+        return None
 
     def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:
         if expr in {promql.recorded(naming.OBJECTIVE, slo) for slo in self.slo_set.slos}:

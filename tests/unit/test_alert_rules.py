@@ -162,9 +162,14 @@ class TestTexts:
         )["annotations"]
         assert notes["runbook_url"] == "https://r/{{ $labels.service }}"
 
-    def test_no_link_without_a_place_to_link_to(self) -> None:
+    def test_without_a_runbook_of_its_own_an_alert_links_to_ours(self) -> None:
         [*_, last] = rules(one(slo()))
-        assert set(last["annotations"]) == {"summary", "description"}
+        assert set(last["annotations"]) == {"summary", "description", "runbook_url"}
+        assert last["annotations"]["runbook_url"] == f"{naming.RUNBOOKS}/budget-burn.md"
+        [*_, last] = rules(one(slo(), sources=Sources(runbooks="https://wiki.example.org/rb")))
+        assert last["annotations"]["runbook_url"] == "https://wiki.example.org/rb/budget-burn.md"
+
+    def test_no_dashboard_without_a_place_to_link_to(self) -> None:
         [*_, last] = rules(one(slo(), sources=Sources(grafana="https://grafana.example.org/")))
         assert last["annotations"]["dashboard_url"].startswith(
             "https://grafana.example.org/d/sloctl-shop-budget?"

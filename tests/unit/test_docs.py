@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from alert_rules import manifest, simulate
-from alert_rules.groups import AlertRule, RecordingRule
+from alert_rules.groups import AlertRule, BurnAlert, RecordingRule
 from alert_rules.simulate import Traffic
 from sloctl import naming, promql, settings, spec
 from sloctl.cli.main import cli
@@ -228,7 +228,7 @@ def test_every_recorded_series_is_in_the_table() -> None:
 def test_series_have_the_step_and_the_labels_of_the_table(service: str) -> None:
     rows = series_rows()
     for step, rule in rules_of(*(slo_of(preset, service=service) for preset in PRESETS)):
-        if isinstance(rule, AlertRule):
+        if isinstance(rule, BurnAlert):
             continue
         row = rows[re.sub(r"^slo:burn_rate:.*", "slo:burn_rate:<window>", rule.record)]
         every = "5m" if rule.record == "slo:burn_rate:3d" else row["every"]
@@ -342,7 +342,7 @@ def test_labels_and_annotations_of_an_alert_are_listed() -> None:
     for file in manifest.rule_files(slo_set):
         for group in file.groups:
             for rule in group.rules:
-                if isinstance(rule, AlertRule):
+                if isinstance(rule, BurnAlert):
                     assert set(fired_labels(slo_set, rule.slo, rule.window, "x")) == labels
                     assert set(rule.annotations) == annotations - {"dashboard_url"}
 

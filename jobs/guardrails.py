@@ -1,0 +1,78 @@
+"""Verdicts of the guardrails now: from what the rules recorded, or from raw series where no rules are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from math import isfinite
+
+from sloctl import naming, promql
+from sloctl.guardrails.kinds import Plan, Verdict
+from sloctl.guardrails.plans import plans
+from sloctl.guardrails.queries import in_set
+from sloctl.model import MetricSource, Series, SloSet
+from sloctl.report import Finding
+from sloctl.report_health import GuardrailStatus
+
+FRESH = "3m"
+"""How old a recorded value may be: rules of guardrails are evaluated every minute."""
+
+
+def expression(slo_set: SloSet, verdict: Verdict, *, recorded: bool) -> str:
+    """What a report asks for a verdict."""
+    if not recorded:
+        return verdict.signal.live
+    return f"last_over_time({promql.selector(verdict.signal.record, in_set(slo_set))}[{FRESH}])"
+
+
+def run(
+    source: MetricSource, slo_set: SloSet, at: datetime, *, recorded: bool
+) -> tuple[list[GuardrailStatus], list[Finding]]:
+    """Every verdict at ``at``, violations first; and a finding for each guardrail without any data.
+
+    One request for each verdict, in parallel. Raises ``BackendError``.
+    """
+    found: list[GuardrailStatus] = []
+    findings: list[Finding] = []
+    compiled = plans(slo_set)
+    queries = {
+        f"{plan.preset} {number}": expression(slo_set, verdict, recorded=recorded)
+        for plan in compiled
+        for number, verdict in enumerate(plan.verdicts)
+    }
+    answers = source.query_many(queries, at) if queries else {}
+    for plan in compiled:
+        items = [
+            item
+            for number, verdict in enumerate(plan.verdicts)
+            for item in _judge(verdict, answers[f"{plan.preset} {number}"])
+        ]
+        found += items
+        if items and all(item.value is None for item in items):
+            findings.append(_no_data(plan))
+    return sorted(found, key=_order), findings
+
+
+def _no_data(plan: Plan) -> Finding:
+    text = f"guardrail {plan.preset}: no data; 'sloctl validate --prometheus' says what is missing"
+    return Finding("warning", "guardrail-no-data", text, {naming.GUARDRAIL: plan.preset})
+
+
+def _judge(verdict: Verdict, series: Sequence[Series]) -> list[GuardrailStatus]:
+    values: dict[tuple[tuple[str, str], ...], float] = {}
+    for item in series:
+        value = float(item["value"][1])
+        scope = tuple((name, item["metric"][name]) for name in verdict.scope if item["metric"].get(name))
+        if not isfinite(value):
+            continue
+        # Replicas of Prometheus that nobody deduplicates give each series more than once: the worse one counts.
+        there = values.get(scope, value)
+        values[scope] = max(value, there) if verdict.side == "max" else min(value, there)
+    return [
+        GuardrailStatus(verdict.name, dict(scope), value, verdict.limit, verdict.unit, verdict.side)
+        for scope, value in values.items()
+    ] or [GuardrailStatus(verdict.name, {}, None, verdict.limit, verdict.unit, verdict.side)]
+
+
+def _order(item: GuardrailStatus) -> tuple[int, str, list[tuple[str, str]]]:
+    return ["violated", "no_data", "ok"].index(item.status), item.name, sorted(item.scope.items())
