@@ -30,17 +30,26 @@ def run(
 ) -> tuple[list[GuardrailStatus], list[Finding]]:
     """Every verdict at ``at``, violations first; and a finding for each guardrail without any data.
 
-    One request for each verdict, in parallel. Raises ``BackendError``.
+    One request for each verdict, in parallel; with ``recorded``, a second one for those of which nothing is recorded
+    (the rules of guardrails may be younger than those of the SLOs). Raises ``BackendError``.
     """
     found: list[GuardrailStatus] = []
     findings: list[Finding] = []
     compiled = plans(slo_set)
-    queries = {
-        f"{plan.preset} {number}": expression(slo_set, verdict, recorded=recorded)
+    verdicts = {
+        f"{plan.preset} {number}": verdict
         for plan in compiled
         for number, verdict in enumerate(plan.verdicts)
     }
-    answers = source.query_many(queries, at) if queries else {}
+    answers: dict[str, Sequence[Series]] = {}
+    for from_rules in (True, False) if recorded else (False,):
+        queries = {
+            name: expression(slo_set, verdict, recorded=from_rules)
+            for name, verdict in verdicts.items()
+            if not answers.get(name)
+        }
+        if queries:
+            answers |= source.query_many(queries, at)
     for plan in compiled:
         items = [
             item

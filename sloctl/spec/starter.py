@@ -11,7 +11,7 @@ from sloctl.spec.load import check
 
 _TEMPLATE = """\
 # Everything about the SLOs of a mesh in one file: `sloctl validate -f` checks it, `sloctl generate -f` makes
-# recording rules and alerts, and the tests that prove them, of it.
+# recording rules, alerts and an Alertmanager configuration of it, and the tests that prove them.
 apiVersion: sloctl/v1
 kind: MeshSLOs
 
@@ -35,7 +35,7 @@ sources:
 defaults:
   window: 30d                      # or {calendar: month, timezone: Europe/Paris}
   owner: @owner@
-  runbook: "https://runbooks.example.org/{slo}"   # also {service}, {namespace}, {alert}, {set}
+  # runbook: "https://runbooks.example.org/{slo}" # also {service}, {namespace}, {alert}, {set}; default: sloctl's own
   alerting: mesh                   # mesh | sre-workbook | none | a policy of your own, as below
 
 slos:
@@ -76,6 +76,26 @@ slos:
       windows:
         - {severity: page, factor: 14.4, long: 1h, short: 5m}
         - {severity: ticket, factor: 1, long: 3d, short: 6h}
+
+# Thresholds of the mesh's health, each with alerts and runbooks. Limits are the defaults; leave out what you don't need.
+guardrails:
+  - {preset: service-errors, max: 5, critical: 20}  # percent of any service's requests: ticket, page
+  - {preset: gateway-errors, max: 0.5}              # percent, of the workloads in `gateways`
+  - {preset: control-plane, max: 10s}               # until a change has reached the proxies
+  - {preset: certificates, min: 30d}
+  - {preset: mtls, min: 100}                        # percent; `namespaces: [shop]` where it is not mandated everywhere
+  - {preset: sidecar-restarts, max: 0.01}           # per pod and day
+  - {preset: telemetry-gap, max: 5m}
+  - {preset: retry-amplification, max: 2}           # attempts per request
+  - {preset: policy-denials, max: 5}                # percent, when it jumps
+  - {preset: watchdog}                              # always fires: its absence shows that alerting is dead
+
+# Who is told: `sloctl generate` makes an Alertmanager configuration of it. Secrets stay in files or Secrets.
+# notifications:
+#   receivers:
+#     pager: {pagerduty: {secret: alerting/pagerduty}}
+#     chat: {slack: {channel: "#alerts", secret: alerting/slack-webhook}}
+#   default: {page: pager, ticket: chat}
 """
 
 

@@ -1,0 +1,165 @@
+"""Alerts, runbook pages and the guardrails' page belong together.
+
+``SLOCTL_UPDATE_GOLDEN=1 pytest tests/unit/test_guardrails_docs.py`` writes the page's tables anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from alert_rules import manifest
+from alert_rules.groups import AlertRule
+from sloctl import naming
+from sloctl.guardrails.kinds import HealthAlert
+from sloctl.guardrails.limits import KINDS
+from sloctl.guardrails.plans import BUILDERS, plans
+from sloctl.model import Guardrail, Job, Mesh, MeshMode, SloSet, Sources
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = ROOT / "docs" / "runbooks"
+PAGE = ROOT / "docs" / "guardrails.md"
+SECTIONS = ["Meaning", "Impact", "First five minutes", "Causes", "Fix", "Silence"]
+MODES: tuple[MeshMode, ...] = ("sidecar", "ambient")
+
+
+def everything(mode: MeshMode, backend: str = "zipkin") -> SloSet:
+    """A set with every guardrail and all of their parameters."""
+    return SloSet(
+        "shop",
+        (),
+        mesh=Mesh(mode=mode),
+        sources=Sources(traces_backend=backend),
+        jobs=(Job("slis", every=300), Job("report", cron="0 9 * * 1")),
+        guardrails=tuple(
+            Guardrail(
+                preset=kind.name,
+                limit=kind.limit.default if kind.limit else None,
+                critical=Decimal(20) if "critical" in kind.params else None,
+                owner="team-platform",
+                versions=(("checkout", ("v1",)),) if "versions" in kind.params else (),
+            )
+            for kind in KINDS.values()
+        ),
+    )
+
+
+def alerts() -> dict[str, tuple[str, HealthAlert]]:
+    """Every alert of the guardrails by name, with its preset."""
+    found: dict[str, tuple[str, HealthAlert]] = {}
+    for mode in MODES:
+        for backend in ("zipkin", "jaeger", "tempo", ""):
+            for plan in plans(everything(mode, backend)):
+                for alert in plan.alerts:
+                    found.setdefault(alert.name, (plan.preset, alert))
+    return found
+
+
+def test_every_guardrail_of_the_file_is_built() -> None:
+    assert set(BUILDERS) == set(KINDS)
+
+
+def generated() -> Iterator[AlertRule]:
+    for mode in MODES:
+        for file in manifest.rule_files(everything(mode)):
+            for group in file.groups:
+                yield from (rule for rule in group.rules if isinstance(rule, AlertRule))
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    pages = {naming.runbook_page(name) for name in alerts()} | {naming.runbook_page("BudgetBurn")}
+    assert {page.name for page in RUNBOOKS.glob("*.md")} == pages
+
+
+def test_every_alert_links_to_its_page() -> None:
+    for rule in generated():
+        base, _, page = rule.annotations["runbook_url"].rpartition("/")
+        assert base == naming.RUNBOOKS
+        assert (RUNBOOKS / page).is_file(), rule.alert
+
+
+@pytest.mark.parametrize("name", [*sorted(alerts()), "BudgetBurn"])
+def test_a_runbook_says_what_somebody_needs_at_night(name: str) -> None:
+    text = (RUNBOOKS / naming.runbook_page(name)).read_text(encoding="utf-8")
+    assert text.startswith(f"# {name}\n")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
+    parts = dict(zip(SECTIONS, re.split(r"^## .*$", text, flags=re.MULTILINE)[1:], strict=True))
+    assert all(len(part.split()) > 12 for part in parts.values()), "a section says nothing"
+    assert re.search(r"```(sh|promql)\n", parts["First five minutes"]), "no command to start with"
+    assert "sloctl silence" in parts["Silence"] or name == "Watchdog"
+
+
+def test_what_every_alert_carries() -> None:
+    for rule in generated():
+        labels, notes = rule.labels, rule.annotations
+        assert labels["severity"] in ("page", "ticket", "none"), rule.alert
+        assert labels["owner"] == "team-platform", rule.alert
+        assert labels[naming.GUARDRAIL] in KINDS
+        assert labels[naming.SLO_SET] == "shop"
+        assert notes["summary"], rule.alert
+        assert notes["description"], rule.alert
+        assert "{label" not in str(notes), rule.alert
+        assert "{value}" not in str(notes), rule.alert
+
+
+def table() -> str:
+    """The alerts, as the page shows them."""
+    rows = [
+        "| alert | guardrail | severity | for | stays for | failure mode | says |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    order = list(KINDS)
+    for name, (preset, alert) in sorted(
+        alerts().items(), key=lambda item: (order.index(item[1][0]), item[0])
+    ):
+        link = f"[`{name}`](runbooks/{naming.runbook_page(name)})"
+        times = [naming.duration(t) if t else "–" for t in (alert.for_, alert.keep_firing_for)]
+        says = re.sub(r"\{label:([a-z_]+)\}", r"`\1`", alert.summary)
+        says = says.replace("{percent}", "… %").replace("{value}", "…").replace("|", "\\|")
+        rows.append(
+            f"| {link} | `{preset}` | {alert.severity} | {times[0]} | {times[1]} | {alert.failure_mode} | {says} |"
+        )
+    return "\n".join(rows)
+
+
+def signals() -> str:
+    """The recorded series, as the page shows them."""
+    found: dict[str, tuple[str, str]] = {}
+    for mode in MODES:
+        for backend in ("zipkin", "jaeger", "tempo"):
+            for plan in plans(everything(mode, backend)):
+                verdicts = {v.signal.record: v for v in plan.verdicts}
+                for signal in plan.signals:
+                    verdict = verdicts.get(signal.record)
+                    what = f"`{verdict.name}`" if verdict else "–"
+                    found.setdefault(signal.record, (plan.preset, what))
+    order = list(KINDS)
+    rows = ["| recorded series | guardrail | verdict in the report |", "|---|---|---|"]
+    rows += [
+        f"| `{record}` | `{preset}` | {what} |"
+        for record, (preset, what) in sorted(
+            found.items(), key=lambda item: (order.index(item[1][0]), item[0])
+        )
+    ]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("name", ["alerts", "series"])
+def test_the_page_has_them_all(name: str) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    made = table() if name == "alerts" else signals()
+    new = re.sub(
+        rf"(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)",
+        lambda m: m[1] + made + m[2],
+        text,
+        count=1,
+        flags=re.DOTALL,
+    )
+    if os.environ.get("SLOCTL_UPDATE_GOLDEN"):
+        PAGE.write_text(new, encoding="utf-8")
+    assert made in PAGE.read_text(encoding="utf-8")
