@@ -6,7 +6,7 @@ series for the rules, and over raw series alone for reports where no rules are l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,10 +23,39 @@ RENAMED = {
 }
 """Recorded labels that Istio calls otherwise; all others keep Istio's name."""
 SERVICE_LABELS = (naming.NAMESPACE, naming.SERVICE)
+SERVICES = Matcher(
+    naming.SERVICE, "!~", "|unknown|BlackHoleCluster|PassthroughCluster|InboundPassthroughCluster.*|[*].*"
+)
+"""What Istio calls a service and is one: no traffic without a route or to unknown hosts, no wildcard host."""
+ALL: tuple[tuple[Matcher, ...], ...] = ((),)
+"""The parts of a family that are everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Raw counters, and the series ``record`` that holds what they count a minute.
+
+    ``names`` are recorded labels that are called otherwise in the raw series, ``where`` matchers of raw labels.
+    ``group`` aggregates raw series by recorded labels, where renaming them does not do.
+    """
+
+    record: str
+    metric: str
+    names: Mapping[str, str]
+    where: tuple[Matcher, ...] = ()
+    group: Callable[[str, Sequence[str]], str] | None = None
+
+
+REQUEST_FAMILY = Family(naming.MESH_REQUESTS, REQUESTS, RENAMED)
 
 
 class Queries(Protocol):
     """The two forms of an expression's parts."""
+
+    def counts(
+        self, family: Family, parts: Sequence[Iterable[Matcher]], window: int, by: Sequence[str]
+    ) -> str:
+        """What a family counted in the last ``window`` seconds in any of some disjoint ``parts``, summed by labels."""
 
     def requests(self, matchers: Iterable[Matcher], window: int, by: Sequence[str]) -> str:
         """Requests of the last ``window`` seconds, summed by recorded labels; missing where there are none."""
@@ -41,10 +70,18 @@ class Recorded:
 
     slo_set: SloSet
 
+    def counts(
+        self, family: Family, parts: Sequence[Iterable[Matcher]], window: int, by: Sequence[str]
+    ) -> str:
+        """See :class:`Queries`."""
+        ours = in_set(self.slo_set)
+        selectors = [promql.selector(family.record, (*ours, *part)) for part in parts]
+        sums = [f"sum_over_time({series}[{promql.milliseconds(window)}])" for series in selectors]
+        return f"sum by ({', '.join(by)}) ({' or '.join(sums)})"
+
     def requests(self, matchers: Iterable[Matcher], window: int, by: Sequence[str]) -> str:
         """See :class:`Queries`."""
-        series = promql.selector(naming.MESH_REQUESTS, (*in_set(self.slo_set), *matchers))
-        return f"sum by ({', '.join(by)}) (sum_over_time({series}[{promql.milliseconds(window)}]))"
+        return self.counts(REQUEST_FAMILY, (tuple(matchers),), window, by)
 
     def read(self, signal: Signal) -> str:
         """See :class:`Queries`."""
@@ -56,6 +93,12 @@ class Live:
     """Over raw series alone."""
 
     slo_set: SloSet
+
+    def counts(
+        self, family: Family, parts: Sequence[Iterable[Matcher]], window: int, by: Sequence[str]
+    ) -> str:
+        """See :class:`Queries`."""
+        return raw_counts(self.slo_set, family, by, window, parts)
 
     def requests(self, matchers: Iterable[Matcher], window: int, by: Sequence[str]) -> str:
         """See :class:`Queries`."""
@@ -75,12 +118,58 @@ def mesh_requests(
     slo_set: SloSet, by: Sequence[str], window: int = TILE, matchers: Iterable[Matcher] = ()
 ) -> str:
     """Requests of the last ``window`` seconds from raw counters, counted exactly, summed by recorded labels."""
-    raw = [Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in matchers]
-    series = promql.selector(REQUESTS, (*raw, *slo_set.mesh.matchers))
-    return renamed(promql.increments(series, window, slo_set.mesh), by, RENAMED)
+    return raw_counts(slo_set, REQUEST_FAMILY, by, window, (tuple(matchers),))
 
 
-def renamed(expr: str, by: Sequence[str], names: dict[str, str], operator: str = "sum") -> str:
+def raw_counts(
+    slo_set: SloSet, family: Family, by: Sequence[str], window: int, parts: Sequence[Iterable[Matcher]] = ALL
+) -> str:
+    """What a family counted in the last ``window`` seconds, from raw counters, exactly, summed by recorded labels."""
+    texts = []
+    for part in parts:
+        raw = [Matcher(family.names.get(m.label, m.label), m.op, m.value) for m in part]
+        series = promql.selector(family.metric, (*family.where, *raw, *slo_set.mesh.matchers))
+        texts.append(promql.increments(series, window, slo_set.mesh))
+    text = "\nor\n".join(texts)
+    return family.group(text, by) if family.group else renamed(text, by, family.names)
+
+
+def tiles(slo_set: SloSet, family: Family, by: Sequence[str]) -> Signal:
+    """What a family counts a minute, recorded: longer windows are summed from it."""
+    return raw_signal(family.record, raw_counts(slo_set, family, by, TILE))
+
+
+def sides(slo_set: SloSet) -> tuple[Matcher, ...]:
+    """Who reports the requests of a service: its clients' proxies, or else its own; in ambient mode the waypoint."""
+    names = ("waypoint",) if slo_set.mesh.mode == "ambient" else ("source", "destination")
+    return tuple(Matcher("reporter", "=", name) for name in names)
+
+
+def reported(
+    slo_set: SloSet,
+    q: Queries,
+    matchers: Sequence[Matcher],
+    window: int,
+    parts: Sequence[tuple[Matcher, ...]] = ALL,
+) -> str:
+    """Requests by service as the first of :func:`sides` reports them that reports any of the service.
+
+    ``parts`` are disjoint matchers that choose among the requests.
+    """
+
+    def count(side: Matcher, chosen: Sequence[tuple[Matcher, ...]]) -> str:
+        every = [(side, *part, SERVICES, *matchers) for part in chosen]
+        return q.counts(REQUEST_FAMILY, every, window, SERVICE_LABELS)
+
+    first, *rest = sides(slo_set)
+    text = f"({count(first, parts)} > 0)"
+    for side in rest:
+        text += f"\nor\n  ({count(side, parts)} > 0"
+        text += f"\n    unless on ({', '.join(SERVICE_LABELS)}) ({count(first, ALL)} > 0))"
+    return text
+
+
+def renamed(expr: str, by: Sequence[str], names: Mapping[str, str], operator: str = "sum") -> str:
     """``expr`` aggregated by the labels ``by``, of which those in ``names`` are called otherwise there."""
     raw = ", ".join(names.get(label, label) for label in by)
     text = f"{operator} by ({raw}) (\n{promql.indent(expr)}\n)"
@@ -143,13 +232,17 @@ def enough(q: Queries, total: Signal, guardrail: Guardrail, on: Sequence[str]) -
 CLUSTER = "cluster_name"
 """Istio's label for the Envoy cluster (upstream) of a series: ``outbound|8080|v1|payments.shop.svc.cluster.local``."""
 _BAR = "(?:[|]|_[.])"
-_HEAD = f"outbound{_BAR}[0-9]+{_BAR}[^|]*?{_BAR}"
+_OUTBOUND = "(?:outbound|inbound-vip)"
+_HEAD = f"{_OUTBOUND}{_BAR}[0-9]+{_BAR}[^|]*?{_BAR}"
 
 
 def outbound(namespaces: Sequence[str] = ()) -> Matcher:
-    """The matcher of clusters that requests leave by; only those to services of ``namespaces``, if there are any."""
+    """The matcher of clusters that requests leave by; only those to services of ``namespaces``, if there are any.
+
+    A sidecar's are called ``outbound|…``, a waypoint's ``inbound-vip|…``.
+    """
     if not namespaces:
-        return Matcher(CLUSTER, "=~", "outbound(?:[|]|_[.]).*")
+        return Matcher(CLUSTER, "=~", f"{_OUTBOUND}{_BAR}.*")
     names = "|".join(promql.regex_quote(name) for name in namespaces)
     return Matcher(CLUSTER, "=~", f"{_HEAD}[^.|]+[.](?:{names})[.]svc(?:[.;].*)?")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+from math import ceil
+
 from sloctl import naming, promql
+from sloctl.guardrails.kinds import Proof
 from sloctl.guardrails.queries import RENAMED
-from sloctl.model import Matcher, Mesh
+from sloctl.model import Guardrail, Matcher, Mesh
 from sloctl.presets import REQUESTS
 
 NAMES = {
@@ -37,6 +42,11 @@ def requests(mesh: Mesh, **labels: str) -> str:
     return series(REQUESTS, **found)
 
 
+def namespace(guardrail: Guardrail) -> str:
+    """A namespace that the guardrail watches."""
+    return guardrail.namespaces[0] if guardrail.namespaces else NAMES[naming.NAMESPACE]
+
+
 def flat(value: float, minutes: int = 60) -> str:
     """A gauge that stays."""
     return f"{value:g}x{minutes}"
@@ -45,3 +55,46 @@ def flat(value: float, minutes: int = 60) -> str:
 def rising(per_minute: int, minutes: int = 60) -> str:
     """A counter that starts from 0 and gains as much every minute."""
     return f"0+{per_minute}x{minutes}"
+
+
+def burst(per_minute: int, minutes: int, after: int = 60) -> str:
+    """A counter that starts from 0, gains as much every minute for some minutes, and then stands still."""
+    return f"0+{per_minute}x{minutes} {per_minute * minutes}x{after}"
+
+
+def once(count: int, minutes: int = 60) -> str:
+    """A counter that gains ``count`` in its first minute, and then stands still."""
+    return f"0 {count}x{minutes}"
+
+
+def share_above(
+    bad: str,
+    good: str,
+    limit: Decimal,
+    labels: Mapping[str, str],
+    *,
+    window: int,
+    for_: int,
+    keep: int,
+    min_events: int,
+    quiet: str,
+) -> Proof:
+    """The proof of an alert that waits for a share of bad ones above ``limit`` (below 1) in ``window`` seconds.
+
+    Half way between the limit and all, for twenty minutes, then no traffic; against nine tenths of the limit, beside a
+    series ``quiet`` of bad ones alone that are too few.
+    """
+    events = max(1_000_000, min_events)
+    many, few = ceil(events * (1 + limit) / 2), int(events * limit * 9 / 10)
+    over = 20 + window // 60
+    calm = {bad: rising(few), good: rising(events - few)}
+    return Proof(
+        inputs={bad: burst(many, 20), good: burst(events - many, 20)},
+        fires=1 + for_ // 60,
+        labels=labels,
+        value=many / events,
+        calm=calm | ({quiet: once(min_events - 1)} if min_events > 1 else {}),
+        silent=(1 + for_ // 60, 30),
+        lasts=over + keep // 60 - 1 if keep else 0,
+        resolved=over + keep // 60,
+    )

@@ -1,0 +1,230 @@
+"""M4: the share of failed requests of any service, and M3: its latency, as the services' clients see them.
+
+A failed request is what the SLI preset ``availability`` counts as bad: 5xx, no response, and gRPC's server errors,
+which travel in responses with code 200. Clients' proxies see outcomes after retries. A service that no client with a
+proxy calls is judged by its own proxies' reports; in ambient mode waypoints report all requests.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from sloctl import naming, promql
+from sloctl.guardrails import samples
+from sloctl.guardrails.kinds import HealthAlert, Minutes, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.queries import (
+    ALL,
+    RENAMED,
+    SERVICE_LABELS,
+    SERVICES,
+    Family,
+    Queries,
+    Recorded,
+    enough,
+    in_namespaces,
+    reported,
+    share,
+    sides,
+    signal,
+    tiles,
+)
+from sloctl.model import AlertSeverity, CounterSli, Guardrail, Matcher, SloSet
+from sloctl.presets import DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
+from sloctl.windows import number
+
+LONG, SHORT = 300, 120
+LE = "le"
+QUANTILE = Decimal("0.99")
+CRITICAL = Decimal(20)
+"""Percent of failed requests that page, where the file says nothing (a condition of the example incident)."""
+
+
+def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
+    """Signals, verdict and alerts of the guardrail ``service-errors``."""
+    assert guardrail.limit is not None
+    limit, scope = guardrail.limit, in_namespaces(guardrail)
+    # A page below the ticket's limit would wake somebody for what the file calls fine.
+    critical = max(limit, CRITICAL if guardrail.critical is None else guardrail.critical)
+    sli = PRESETS["availability"].build({}, slo_set.mesh)
+    assert isinstance(sli, CounterSli)
+    bad = [tuple(m for m in part.matchers if m.label != "reporter") for part in sli.bad]
+
+    def signals(window: int) -> tuple[Signal, Signal]:
+        minutes = naming.duration(window)
+        total = signal(
+            slo_set,
+            f"service:error_traffic:increase{minutes}",
+            lambda q: reported(slo_set, q, scope, window),
+        )
+        ratio = signal(
+            slo_set,
+            f"service:errors:ratio{minutes}",
+            lambda q: share(reported(slo_set, q, scope, window, bad), q.read(total), SERVICE_LABELS),
+        )
+        return total, ratio
+
+    def alert(
+        name: str, found: tuple[Signal, Signal], window: int, percent: Decimal, for_: int
+    ) -> HealthAlert:
+        total, ratio = found
+        q = Recorded(slo_set)
+        page = name == "ServiceErrorsCritical"
+        severity: AlertSeverity = "page" if page else "ticket"
+        return HealthAlert(
+            name=name,
+            expr=f"{q.read(ratio)} > {number(percent / 100)}{enough(q, total, guardrail, SERVICE_LABELS)}",
+            for_=for_,
+            keep_firing_for=300,
+            severity=severity,
+            summary="{label:service}: {percent} of its requests fail",
+            description=(
+                f"More than {number(percent)} % of the requests to {{label:service}} in {{label:namespace}} failed "
+                f"over {window // 60} minutes: 5xx, no response, or a gRPC server error, as its clients see it."
+            ),
+            telemetry="proxies",
+            failure_mode="M4",
+            proof=_errors_proof(slo_set, guardrail, percent / 100, window, for_),
+        )
+
+    long, short = signals(LONG), signals(SHORT)
+    alerts = []
+    if limit < 100:
+        alerts.append(alert("ServiceErrorsHigh", long, LONG, limit, 120))
+    if critical < 100:
+        alerts.append(alert("ServiceErrorsCritical", short, SHORT, critical, 60))
+    verdict = Verdict("service-errors", long[1], float(limit / 100), "max", "ratio", SERVICE_LABELS)
+    base = {"reporter", *SERVICE_LABELS, *(m.label for part in bad for m in part)}
+    return Plan("service-errors", (*long, *short), (verdict,), tuple(alerts), frozenset(base))
+
+
+def _errors_proof(slo_set: SloSet, guardrail: Guardrail, limit: Decimal, window: int, for_: int) -> Proof:
+    labels = {naming.NAMESPACE: samples.namespace(guardrail), naming.SERVICE: "checkout"}
+    failed = {"response_code": "503", "response_flags": "UF"}
+    return samples.share_above(
+        samples.requests(slo_set.mesh, **labels, **failed),
+        samples.requests(slo_set.mesh, **labels),
+        limit,
+        labels,
+        window=window,
+        for_=for_,
+        keep=300,
+        min_events=guardrail.min_events,
+        quiet=samples.requests(slo_set.mesh, **labels | {naming.SERVICE: "gift-cards"}, **failed),
+    )
+
+
+def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
+    """Signals, verdict and alert of the guardrail ``service-latency``; quantiles are seconds.
+
+    A limit that is a bound of the histogram is judged by exact counts; between two bounds, by ``histogram_quantile``,
+    which presumes that latencies are spread evenly within a bucket. No alert for limits below the first bound or above
+    the last: the histogram cannot tell there.
+    """
+    assert guardrail.limit is not None
+    limit = guardrail.limit * 1000
+    bounds = slo_set.mesh.latency_buckets or ENVOY_BUCKETS
+    scope = in_namespaces(guardrail)
+    reporter = sides(slo_set)[0]
+    family = Family(
+        "mesh:request_duration_buckets:increase1m",
+        DURATION_BUCKET,
+        RENAMED,
+        (
+            reporter,
+            *(Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in (SERVICES, *scope)),
+        ),
+    )
+    minute = tiles(slo_set, family, (*SERVICE_LABELS, LE))
+
+    def count(q: Queries, le: Matcher) -> str:
+        return q.counts(family, ((le,),), LONG, SERVICE_LABELS)
+
+    def quantile(text: str) -> Signal:
+        # Nothing in any bucket has no quantile: NaN is no number to compare with, and is left out.
+        return signal(
+            slo_set,
+            f"service:latency_p{text[2:]}_seconds:quantile5m",
+            lambda q: (
+                f"histogram_quantile(\n  {text},\n"
+                f"{promql.indent(q.counts(family, ALL, LONG, (*SERVICE_LABELS, LE)))}\n) / 1000 >= 0"
+            ),
+        )
+
+    total = signal(
+        slo_set, "service:latency_traffic:increase5m", lambda q: count(q, Matcher(LE, "=", "+Inf"))
+    )
+    p95, p99 = quantile("0.95"), quantile("0.99")
+    signals = [minute, total, p95, p99]
+    q = Recorded(slo_set)
+    on = f"on ({', '.join(SERVICE_LABELS)})"
+    if limit in bounds:
+        within = signal(
+            slo_set,
+            "service:latency_within_limit:ratio5m",
+            lambda q: (
+                f"{count(q, Matcher(LE, '=~', bucket_pattern(limit)))}\n/ {on}\n  ({q.read(total)} > 0)"
+            ),
+        )
+        signals.append(within)
+        condition = f"{q.read(p99)}\nand {on}\n  {q.read(within)} < {QUANTILE}"
+    else:
+        condition = f"{q.read(p99)} > {number(guardrail.limit)}"
+    text = number(guardrail.limit)
+    alert = HealthAlert(
+        name="ServiceLatencyHigh",
+        expr=f"{condition}{enough(q, total, guardrail, SERVICE_LABELS)}",
+        for_=180,
+        keep_firing_for=300,
+        severity="ticket",
+        summary="{label:service}: the slowest 1 % of its requests take {value} s and more",
+        description=(
+            f"More than 1 % of the requests to {{label:service}} in {{label:namespace}} took longer than {text} s over "
+            "5 minutes. The p99 in the summary is interpolated within a bucket of the histogram."
+        ),
+        telemetry="proxies",
+        failure_mode="F6",
+        proof=_latency_proof(slo_set, guardrail, limit, sorted(bounds)),
+    )
+    verdict = Verdict("service-latency", p99, float(guardrail.limit), "max", "seconds", SERVICE_LABELS)
+    told = min(bounds) <= limit <= max(bounds)
+    return Plan("service-latency", tuple(signals), (verdict,), (alert,) if told else ())
+
+
+def _latency_proof(slo_set: SloSet, guardrail: Guardrail, limit: Decimal, bounds: list[Decimal]) -> Proof:
+    events = max(1000, guardrail.min_events)
+    where = {naming.NAMESPACE: samples.namespace(guardrail), naming.SERVICE: "checkout"}
+    slower = [bound for bound in bounds if bound > limit]
+    faster = [bound for bound in bounds if bound <= limit]
+    # All requests in the second bucket above the limit; beyond all bounds, where there is none.
+    low, slow = (slower[0], slower[1]) if len(slower) > 1 else (bounds[-1], None)
+    p99 = low + QUANTILE * (slow - low) if slow else low
+
+    def histogram(service: str, values: str, reached: Decimal | None) -> Minutes:
+        side = sides(slo_set)[0].value
+        names = {
+            RENAMED[naming.NAMESPACE]: where[naming.NAMESPACE],
+            RENAMED[naming.SERVICE]: service,
+            "reporter": side,
+        }
+        return {
+            samples.series(DURATION_BUCKET, **names, le=le): values if there else samples.flat(0)
+            for le, there in (
+                *((number(bound), reached is not None and bound >= reached) for bound in bounds),
+                ("+Inf", True),
+            )
+        }
+
+    few = samples.once(guardrail.min_events - 1)
+    return Proof(
+        inputs=histogram("checkout", samples.burst(events, 20), slow),
+        fires=4,
+        labels=where,
+        value=float(p99 / 1000),
+        calm={
+            **(histogram("checkout", samples.rising(events), faster[-1]) if faster else {}),
+            **(histogram("gift-cards", few, slow) if guardrail.min_events > 1 else {}),
+        },
+        silent=(4, 30),
+        lasts=29,
+        resolved=30,
+    )
