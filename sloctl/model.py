@@ -306,3 +306,34 @@ class MetricSource(Protocol):
     @property
     def queries(self) -> int:
         """How many requests were sent."""
+
+
+class MetricCatalogue(Protocol):
+    """What a metric source can say of itself and of the series that it has. Errors are those of :class:`MetricSource`."""
+
+    def metric_names(
+        self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[str]:
+        """The names of all metrics, or of those with a series that a selector in ``match`` selects."""
+
+    def label_values(
+        self,
+        label: str,
+        match: str | Sequence[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Sequence[str]:
+        """The values of a label, of all series or of those that a selector in ``match`` selects."""
+
+    def build_info(self) -> Mapping[str, str]:
+        """The server's ``version`` and so on."""
+
+    def runtime_info(self) -> Mapping[str, str]:
+        """``storageRetention`` and so on."""
+
+    def rules(self) -> Sequence[dict[str, Any]]:
+        """The rule groups that the server has loaded, each with its ``name`` and ``rules``."""
+
+
+class ObservedSource(MetricSource, MetricCatalogue, Protocol):
+    """A metric source that also says what it has."""

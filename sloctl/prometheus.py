@@ -136,6 +136,10 @@ class Prometheus:
         """Version, revision and so on, as the server states them."""
         return {str(key): str(value) for key, value in self._ask("GET", "/api/v1/status/buildinfo").items()}
 
+    def runtime_info(self) -> Mapping[str, str]:
+        """Retention, start time and so on, as the server states them."""
+        return {str(key): str(value) for key, value in self._ask("GET", "/api/v1/status/runtimeinfo").items()}
+
     def rules(self) -> Sequence[dict[str, Any]]:
         """The rule groups that the server has loaded, each with its ``rules`` and their health."""
         groups: list[dict[str, Any]] = self._ask("GET", "/api/v1/rules")["groups"]

@@ -1,0 +1,195 @@
+"""Metrics of what surrounds the mesh: kube-state-metrics, cAdvisor, Prometheus, trace backends, sloctl itself."""
+
+from __future__ import annotations
+
+from sloctl.catalogue.kinds import Exposed, Metric
+
+_KSM = "ksm_v2_gke.prom"
+_LEGACY = "ksm_legacy.prom"
+_PODS = "kubernetes/kube-state-metrics: docs/metrics/workload/pod-metrics.md"
+_CONTAINER = ("namespace", "pod", "container")
+
+
+def _pods(
+    name: str,
+    help_text: str,
+    *labels: str,
+    counter: bool = False,
+    exposed: Exposed = "always",
+    evidence: tuple[str, ...] = (_KSM,),
+    versions: str = "",
+    instead: tuple[str, ...] = (),
+) -> Metric:
+    kind = "counter" if counter else "gauge"
+    values = {"reason": "`OOMKilled`, `Error`, …"} if "reason" in labels else {}
+    if "resource" in labels:
+        values = {"resource": "`cpu` (cores), `memory` (bytes)"}
+    return Metric(
+        f"kube_pod_{name}",
+        "counter" if kind == "counter" else "gauge",
+        "kube-state-metrics",
+        help_text,
+        (*_CONTAINER, *labels),
+        values,
+        exposed,
+        evidence,
+        _PODS,
+        versions,
+        instead,
+    )
+
+
+_LIMITS = (
+    "kube_pod_container_resource_limits",
+    "kube_pod_init_container_resource_limits",
+    "kube_pod_container_resource_limits_memory_bytes",
+    "kube_pod_container_resource_limits_cpu_cores",
+)
+
+
+def _other(name: str) -> tuple[str, ...]:
+    return tuple(other for other in _LIMITS if other != f"kube_pod_{name}")
+
+
+_SPANS = (
+    "zipkin_collector_spans_total",
+    "jaeger_collector_spans_received_total",
+    "otelcol_receiver_accepted_spans",
+    "otelcol_receiver_accepted_spans_total",
+    "tempo_distributor_spans_received_total",
+)
+
+
+def _spans(name: str, help_text: str, source: str, versions: str = "") -> Metric:
+    instead = tuple(other for other in _SPANS if other != name)
+    return Metric(name, "counter", "traces", help_text, (), {}, "first event", (), source, versions, instead)
+
+
+def _cadvisor(name: str, help_text: str, *, counter: bool = False, limited: bool = False) -> Metric:
+    return Metric(
+        f"container_{name}",
+        "counter" if counter else "gauge",
+        "cadvisor",
+        help_text,
+        _CONTAINER,
+        exposed="on request" if limited else "always",
+        source="google/cadvisor: docs/storage/prometheus.md",
+        versions="only of containers with a CPU limit" if limited else "",
+    )
+
+
+METRICS = (
+    _pods("container_status_restarts_total", "Restarts of a container.", counter=True),
+    _pods(
+        "init_container_status_restarts_total",
+        "Restarts of an init container: native sidecars are init containers.",
+        counter=True,
+        instead=("kube_pod_container_status_restarts_total",),
+    ),
+    _pods(
+        "container_status_last_terminated_reason",
+        "1 for the reason of the last end of a container.",
+        "reason",
+        exposed="first event",
+    ),
+    _pods(
+        "init_container_status_last_terminated_reason",
+        "The same of native sidecars.",
+        "reason",
+        exposed="first event",
+        instead=("kube_pod_container_status_last_terminated_reason",),
+    ),
+    _pods(
+        "container_resource_limits",
+        "Limits of a container.",
+        *("resource", "unit"),
+        versions="since 2.0",
+        instead=_other("container_resource_limits"),
+    ),
+    _pods(
+        "init_container_resource_limits",
+        "Limits of a native sidecar.",
+        *("resource", "unit"),
+        evidence=(),
+        versions="since 2.0",
+        instead=_other("init_container_resource_limits"),
+    ),
+    _pods(
+        "container_resource_limits_memory_bytes",
+        "Memory limit of a container.",
+        evidence=(_LEGACY, _KSM),
+        versions="until 1.9",
+        instead=_other("container_resource_limits_memory_bytes"),
+    ),
+    _pods(
+        "container_resource_limits_cpu_cores",
+        "CPU limit of a container.",
+        evidence=(_LEGACY, _KSM),
+        versions="until 1.9",
+        instead=_other("container_resource_limits_cpu_cores"),
+    ),
+    *(
+        Metric(
+            f"kube_deployment_status_replicas_{state}",
+            "gauge",
+            "kube-state-metrics",
+            f"Replicas of a deployment that are {state}.",
+            ("namespace", "deployment"),
+            evidence=(_LEGACY, _KSM),
+            source="kubernetes/kube-state-metrics: docs/metrics/workload/deployment-metrics.md",
+        )
+        for state in ("available", "unavailable")
+    ),
+    Metric(
+        "kube_cronjob_status_last_successful_time",
+        "gauge",
+        "kube-state-metrics",
+        "Unix time at which a job of a CronJob last succeeded.",
+        ("namespace", "cronjob"),
+        exposed="first event",
+        source="kubernetes/kube-state-metrics: docs/metrics/workload/cronjob-metrics.md",
+        versions="since May 2022 (kubernetes/kube-state-metrics #1732)",
+    ),
+    _cadvisor("memory_working_set_bytes", "Memory of a container that cannot be reclaimed."),
+    _cadvisor("cpu_usage_seconds_total", "CPU time of a container.", counter=True),
+    _cadvisor("cpu_cfs_periods_total", "Scheduling periods of a container.", counter=True, limited=True),
+    _cadvisor(
+        "cpu_cfs_throttled_periods_total", "Those in which it was throttled.", counter=True, limited=True
+    ),
+    Metric(
+        "up",
+        "gauge",
+        "prometheus",
+        "1 if the last scrape of a target succeeded, else 0.",
+        ("job", "instance", "pod", "namespace", "app"),
+        source="prometheus/prometheus: docs, Jobs and instances",
+    ),
+    _spans(
+        "zipkin_collector_spans_total",
+        "Spans that Zipkin received.",
+        "openzipkin/zipkin: zipkin-server/README.md, Metrics",
+    ),
+    _spans(
+        "jaeger_collector_spans_received_total",
+        "Spans that Jaeger 1 received.",
+        "jaegertracing/jaeger: collector metrics",
+        "Jaeger 1",
+    ),
+    _spans(
+        "otelcol_receiver_accepted_spans",
+        "Spans that an OpenTelemetry collector, or Jaeger 2, received.",
+        "opentelemetry.io: Collector, Internal telemetry",
+        "name without `_total`, as of collectors that do not add it",
+    ),
+    _spans(
+        "otelcol_receiver_accepted_spans_total",
+        "The same.",
+        "opentelemetry.io: Collector, Internal telemetry",
+        "name with `_total`, as of collectors that add it",
+    ),
+    _spans(
+        "tempo_distributor_spans_received_total",
+        "Spans that Tempo received.",
+        "grafana/tempo: modules/distributor/distributor.go",
+    ),
+)
