@@ -40,6 +40,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     if reader.failed:
         return None
     _warn(slos, merged, reader)
+    watching.warn_of_nobody(guardrails, merged, reader)
     watching.warn_of_owners(told, notifications, slos, guardrails, reader)
     reports = merged.get("reports")
     slack = reports.get("slack") if reports is not None else None

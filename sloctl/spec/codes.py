@@ -64,6 +64,6 @@ CODES: dict[str, str] = {
     "uneven-interval": "An interval that no cron line can say.",
     "duplicate-job": "A job twice with the same schedule.",
     # warnings
-    "no-owner": "Warning: an SLO without owner.",
+    "no-owner": "Warning: an SLO or a guardrail without owner.",
     "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
 }

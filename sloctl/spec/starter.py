@@ -77,7 +77,7 @@ slos:
         - {severity: page, factor: 14.4, long: 1h, short: 5m}
         - {severity: ticket, factor: 1, long: 3d, short: 6h}
 
-# Thresholds of the mesh's health, each with alerts and runbooks. Limits are the defaults; leave out what you don't need.
+# Thresholds of the mesh's health, each with alerts and runbooks. The limits are the defaults.
 guardrails:
   - {preset: service-errors, max: 5, critical: 20}  # percent of any service's requests: ticket, page
   - {preset: gateway-errors, max: 0.5}              # percent, of the workloads in `gateways`

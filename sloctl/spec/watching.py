@@ -190,6 +190,17 @@ def _secret(text: str | None) -> SecretKey | None:
     return SecretKey(name, key)
 
 
+def warn_of_nobody(watched: Sequence[Guardrail], merged: Merged, reader: Reader) -> None:
+    """Guardrails that nobody answers for, said once."""
+    without = [guardrail for guardrail in watched if not guardrail.owner]
+    if without:
+        block = next(b for node, b in merged.items("guardrails") if position(node) == without[0].position)
+        more = f" (and {len(without) - 1} more)" if len(without) > 1 else ""
+        message = f"nobody owns the guardrail '{without[0].preset}'{more}"
+        hint = "set 'owner' there or in 'defaults'"
+        reader.add(block.node, block.path, "no-owner", message, hint, severity="warning")
+
+
 def warn_of_owners(
     block: Block | None,
     notified: Notifications | None,

@@ -100,7 +100,7 @@ def test_design_example() -> None:
         Job("report", cron="0 9 * * 1", timezone="Europe/Paris", post="slack"),
     )
     assert shop.slack_channel == "#slo-reviews"
-    assert [warning.code for warning in shop.warnings] == ["no-owner"]
+    assert [warning.code for warning in shop.warnings] == ["no-owner", "no-owner"]
 
 
 def test_windows_policies_and_labels() -> None:
