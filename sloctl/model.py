@@ -309,7 +309,7 @@ class MetricSource(Protocol):
 
 
 class MetricCatalogue(Protocol):
-    """What a metric source can say of itself and of the series that it has. Errors are those of :class:`MetricSource`."""
+    """What a metric source can say of itself and of its series. Errors are those of :class:`MetricSource`."""
 
     def metric_names(
         self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None

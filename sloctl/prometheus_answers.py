@@ -145,4 +145,5 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         isinstance(data["groups"], list) and all(isinstance(g, dict) for g in data["groups"])
     ),
     "buildinfo": lambda data: isinstance(data, dict),
+    "runtimeinfo": lambda data: isinstance(data, dict),
 }
