@@ -29,6 +29,13 @@ MESH_REQUESTS = "mesh:requests:increase1m"
 RUNBOOKS = "https://github.com/sloctl/sloctl/blob/main/docs/runbooks"
 """Where the runbook pages of sloctl's own alerts are, unless the SLO file says otherwise."""
 
+JOB = "sloctl_job"
+"""The label of a scheduled job's name."""
+JOB_LAST_SUCCESS = "sloctl_job_last_success_timestamp_seconds"
+JOB_LAST_RUN = "sloctl_job_last_run_timestamp_seconds"
+JOB_DURATION = "sloctl_job_last_run_duration_seconds"
+JOB_FAILED = "sloctl_job_last_run_failed"
+
 TOTAL_GRID = "slo:total_events:increase5m"
 BAD_GRID = "slo:bad_events:increase5m"
 GAP_GRID = "slo:scrape_gap_seconds:increase5m"
@@ -151,6 +158,15 @@ def health_file(set_name: str) -> str:
 def health_group(set_name: str) -> str:
     """The rule group of a set's guardrails."""
     return f"{set_name}:mesh-health"
+
+
+def cron_job(set_name: str, job: str) -> str:
+    """The CronJob of a scheduled job; at most 52 characters, for Kubernetes appends eleven to name its Jobs."""
+    name = f"sloctl-{slug(set_name)}-{slug(job)}"
+    plain = f"sloctl-{set_name}-{job}"
+    return (
+        name if name == plain and len(name) <= 52 else f"{name[:43].rstrip('-')}-{digest(set_name, job)[:8]}"
+    )
 
 
 def group(slo: Slo, kind: str) -> str:

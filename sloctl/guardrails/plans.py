@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sloctl.guardrails import mtls
+from sloctl.guardrails import (
+    certificates,
+    control_plane,
+    denials,
+    envoy,
+    gateway,
+    mtls,
+    own,
+    resources,
+    restarts,
+    retries,
+    routing,
+    services,
+    telemetry,
+)
 from sloctl.guardrails.kinds import Plan
 from sloctl.model import Guardrail, SloSet
 
 BUILDERS: dict[str, Callable[[SloSet, Guardrail], Plan]] = {
+    "certificates": certificates.plan,
+    "control-plane": control_plane.plan,
+    "ejections": envoy.ejections,
+    "gateway-errors": gateway.plan,
+    "jobs": own.jobs,
+    "misroutes": routing.misroutes,
     "mtls": mtls.plan,
+    "overflow": envoy.overflow,
+    "policy-denials": denials.plan,
+    "retry-amplification": retries.plan,
+    "service-errors": services.errors,
+    "service-latency": services.latency,
+    "sidecar-resources": resources.plan,
+    "sidecar-restarts": restarts.plan,
+    "telemetry-gap": telemetry.plan,
+    "watchdog": own.watchdog,
 }
 """How each preset is compiled."""
 

@@ -8,7 +8,7 @@ The counters of the tracing backends, and where they are documented:
 - Zipkin: zipkin-server/README.md (``/prometheus``) and ActuateCollectorMetrics of openzipkin/zipkin
 - Jaeger 1: monitoring/jaeger-mixin of jaegertracing/jaeger; Jaeger 2: https://www.jaegertracing.io/docs/monitoring
 - Tempo: https://grafana.com/docs/tempo/latest/operations/manage-trace-ingestion
-- OpenTelemetry collectors: https://opentelemetry.io/docs/collector/internal-telemetry (``_total`` depends on the release)
+- OpenTelemetry collectors: https://opentelemetry.io/docs/collector/internal-telemetry, with ``_total`` or without
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""Who watches the watchers: an alert that always fires, and jobs of ours that have not run."""
+
+from __future__ import annotations
+
+from sloctl import naming, promql
+from sloctl.guardrails import names, samples
+from sloctl.guardrails.cron import longest_pause
+from sloctl.guardrails.kinds import HealthAlert, Plan, Proof
+from sloctl.guardrails.queries import Recorded, in_set, raw_signal, signal
+from sloctl.model import Guardrail, Job, Matcher, SloSet
+
+SLACK = 300
+"""Seconds that a run may take or be late."""
+SUCCESSFUL = "kube_cronjob_status_last_successful_time"
+"""kube-state-metrics, docs/metrics/workload/cronjob-metrics.md: Unix time; missing until a first success."""
+
+
+def watchdog(slo_set: SloSet, guardrail: Guardrail) -> Plan:
+    """The alert of the guardrail ``watchdog``."""
+    alert = HealthAlert(
+        name=names.WATCHDOG,
+        expr="vector(1)",
+        for_=0,
+        severity="none",
+        summary="Alerting works",
+        description=(
+            "This alert always fires. Send it to something that raises the alarm when it stops arriving: then "
+            "Prometheus, its rules, Alertmanager or the way from there is broken."
+        ),
+        telemetry="none",
+        failure_mode="dead-man's switch",
+        proof=Proof(inputs={}, fires=0, labels={}, calm={}, silent=(), value=1, lasts=60),
+    )
+    return Plan("watchdog", alerts=(alert,))
+
+
+def interval(job: Job) -> int:
+    """Seconds between two runs of a job, at most."""
+    return job.every or longest_pause(job.cron)
+
+
+def jobs(slo_set: SloSet, guardrail: Guardrail) -> Plan:
+    """Signals and alert of the guardrail ``jobs``; nothing if the file schedules none."""
+    scheduled = sorted(slo_set.jobs, key=lambda job: job.name)
+    if not scheduled:
+        return Plan("jobs")
+    expected = raw_signal(
+        "sloctl_job:interval:seconds",
+        "\nor\n".join(promql.labelled(f"vector({interval(job)})", naming.JOB, job.name) for job in scheduled),
+    )
+    newest = raw_signal(
+        "sloctl_job:last_success:timestamp_seconds",
+        f"max by ({naming.JOB}) (\n"
+        + promql.indent("\nor\n".join(_successes(slo_set, job) for job in scheduled))
+        + "\n)",
+    )
+    age = signal(slo_set, "sloctl_job:age:seconds", lambda q: f"time() - {q.read(newest)}")
+    q = Recorded(slo_set)
+    on = f"on ({naming.JOB})"
+    late = f"{q.read(age)} > {on} 2 * {q.read(expected)} + {SLACK}"
+    never = "\nor\n".join(_never(slo_set, job, expected.record, newest.record) for job in scheduled)
+    late_at = {job.name: 2 * interval(job) + SLACK for job in scheduled}
+    first = scheduled[0]
+    fresh = {_series(slo_set, job): f"{3600 * 2}x60" for job in scheduled}
+    alert = HealthAlert(
+        name="JobNotRun",
+        expr=f"(\n{promql.indent(late)}\nor\n{promql.indent(never)}\n) / 3600",
+        for_=0,
+        severity="ticket",
+        summary="The job {label:sloctl_job} has not succeeded for {value} hours",
+        description=(
+            "That is more than twice the pause that its schedule allows, or it has never run at all. What it writes "
+            "(ledger, reports) is out of date."
+        ),
+        telemetry="none",
+        failure_mode="job not run",
+        proof=Proof(
+            # Late from the fifth minute on, as if it had last succeeded before time began.
+            inputs=fresh | {_series(slo_set, first): f"{299 - late_at[first.name]}x60"},
+            fires=5,
+            labels={naming.JOB: first.name},
+            calm=fresh,
+            silent=(1, 5, 60),
+            value=(late_at[first.name] + 1) / 3600,
+        ),
+    )
+    return Plan("jobs", (expected, newest, age), (), (alert,))
+
+
+def _series(slo_set: SloSet, job: Job) -> str:
+    return samples.series(naming.JOB_LAST_SUCCESS, **{naming.SLO_SET: slo_set.name, naming.JOB: job.name})
+
+
+def _successes(slo_set: SloSet, job: Job) -> str:
+    """When the job last succeeded, as it says itself or as Kubernetes does."""
+    cron_job = Matcher("cronjob", "=", naming.cron_job(slo_set.name, job.name))
+    kubernetes = promql.labelled(promql.selector(SUCCESSFUL, (cron_job,)), naming.JOB, job.name)
+    return f"{_series(slo_set, job)}\nor\n{kubernetes}"
+
+
+def _never(slo_set: SloSet, job: Job, expected: str, newest: str) -> str:
+    """No success in an interval, although these rules were there at its start. The value is the time waited."""
+    seconds = interval(job) + SLACK
+    where = (*in_set(slo_set), Matcher(naming.JOB, "=", job.name))
+    reach = naming.duration(seconds)
+    # A subquery spares Prometheus from reading each minute of a month.
+    window = reach if seconds <= 86400 else f"{reach}:{naming.duration(SLACK)}"
+    return (
+        f"last_over_time({promql.selector(expected, where)}[{naming.duration(SLACK)}] offset {reach}) + {SLACK}\n"
+        f"unless on ({naming.JOB})\n"
+        f"  last_over_time({promql.selector(newest, where)}[{window}])"
+    )
