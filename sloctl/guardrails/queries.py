@@ -205,6 +205,11 @@ def share(bad: str, total: str, on: Sequence[str]) -> str:
     )
 
 
+def flagged(*flags: str) -> Matcher:
+    """The matcher of requests with any of Envoy's response flags, which are listed with commas: ``UF,URX``."""
+    return Matcher("response_flags", "=~", f"(?:.+,)?(?:{'|'.join(flags)})(?:,.+)?")
+
+
 def selected(slo_set: SloSet, metric: str, *matchers: Matcher) -> str:
     """A raw selector with the mesh's own matchers."""
     return promql.selector(metric, (*matchers, *slo_set.mesh.matchers))
