@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": "Write rules, alerts and their promtool tests from an SLO file.",
     "run": "Run jobs once: slis, burn_rate, report.",
     "report": "Show error budgets, burn rates and what alerts.",
+    "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
     "completion": "Print the shell completion script.",
 }
@@ -40,8 +41,9 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"sloctl.cli.{cmd_name}")
         command: click.Command = module.command
-        names = {parameter.name for parameter in command.params}
-        command.params += [option for option in _loudness() if option.name not in names]
+        for item in (command, *getattr(command, "commands", {}).values()):
+            names = {parameter.name for parameter in item.params}
+            item.params += [option for option in _loudness() if option.name not in names]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

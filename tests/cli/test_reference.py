@@ -39,7 +39,7 @@ that fit. `--quiet` and `--verbose` may stand before or after the command.
 | exit code | meaning |
 |---|---|
 | 0 | fine |
-| 1 | problems found: drift (`generate --check`), a budget in the state of `report --fail-on`; or a bug in sloctl |
+| 1 | problems: drift (`generate --check`), a budget as in `report --fail-on`, an unknown silence; a bug of sloctl |
 | 2 | wrong usage, an invalid file, a query that the server rejects, a file that cannot be read or written |
 | 3 | a backend is unavailable, too slow, refuses the credentials, or answers nonsense |
 | 130 | interrupted |
@@ -69,9 +69,16 @@ def option(item: click.Option, ctx: click.Context) -> str:
 def section(name: str) -> Iterator[str]:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None, name
+    yield from described(command, f"sloctl {name}", "##")
+    if isinstance(command, click.Group):
+        for child, item in command.commands.items():
+            yield from described(item, f"sloctl {name} {child}", "###")
+
+
+def described(command: click.Command, name: str, level: str) -> Iterator[str]:
     ctx = click.Context(command, info_name=name)
-    yield f"\n## sloctl {name}\n\n"
-    yield f"    sloctl {name} {' '.join(command.collect_usage_pieces(ctx))}\n\n"
+    yield f"\n{level} {name}\n\n"
+    yield f"    {name} {' '.join(command.collect_usage_pieces(ctx))}\n\n"
     yield "\n\n".join(paragraphs(command.help or "")) + "\n"
     options = [item for item in command.params if isinstance(item, click.Option) and not item.hidden]
     if options:
@@ -107,9 +114,11 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
     assert command.name == name
     assert command.help
     assert f"\n## sloctl {name}\n" in CLI_PAGE.read_text(encoding="utf-8")
-    for item in command.params:
-        if isinstance(item, click.Option) and not item.hidden:
-            assert item.help, f"{name} {item.opts}"
+    for inner in (command, *getattr(command, "commands", {}).values()):
+        assert inner.help
+        for item in inner.params:
+            if isinstance(item, click.Option) and not item.hidden:
+                assert item.help, f"{inner.name} {item.opts}"
 
 
 def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:

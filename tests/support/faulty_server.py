@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             behaviour(self)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_DELETE = do_GET  # noqa: N815
 
     def pause(self, seconds: float) -> bool:
         """Waits; True if the server is to stop."""
