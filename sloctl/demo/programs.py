@@ -1,4 +1,4 @@
-"""Finds the foreign programs of the demo (``prometheus``, ``promtool``), and keeps none of them as an orphan.
+"""Finds foreign programs (``prometheus``, ``promtool``, …), and keeps none of them as an orphan.
 
 Knows how to find, install and end a process; it must not know what the process serves.
 """
@@ -16,24 +16,31 @@ from types import TracebackType
 
 from sloctl.errors import UsageError
 
-_PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus", "alertmanager": "prometheus-alertmanager"}
+_PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+}
+_OTHER_NAMES = {"alertmanager": "prometheus-alertmanager"}
+"""What Debian calls a program that has another name elsewhere."""
 _DOWNLOADS = "https://prometheus.io/download/"
 _NO_SERVICES = Path("/usr/sbin/policy-rc.d")
 """While this script exists and exits 101, Debian's packages do not start the services they install."""
 
 
 def find_program(name: str, *, install: bool = False) -> Path:
-    """The path of ``prometheus``, ``promtool`` or ``alertmanager``.
+    """The path of ``prometheus``, ``promtool``, ``alertmanager`` or ``amtool``.
 
     It is looked up on PATH. With ``install``, and only as root on a system with apt-get, a missing one is
     installed from the distribution, without starting its service.
 
     Raises UsageError with what to install when it cannot be had.
     """
-    found = shutil.which(name)
+    found = _on_path(name)
     if found is None and install and _can_install():
         _apt_install(_PACKAGES.get(name, name))
-        found = shutil.which(name)
+        found = _on_path(name)
     if found is None:
         package = _PACKAGES.get(name, name)
         raise UsageError(
@@ -41,6 +48,10 @@ def find_program(name: str, *, install: bool = False) -> Path:
             hint=f"install it: apt-get install {package}, brew install {package}, or {_DOWNLOADS}",
         )
     return Path(found)
+
+
+def _on_path(name: str) -> str | None:
+    return shutil.which(name) or shutil.which(_OTHER_NAMES.get(name, name))
 
 
 def _can_install() -> bool:
