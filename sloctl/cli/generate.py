@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from sloctl.cli.context import Context, files_option, load, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
-SECTIONS = {"rules": "alert_rules"}
+SECTIONS = {"rules": "alert_rules", "alertmanager": "alertmanager"}
 """What ``--only`` may name, and the folder that it fills."""
 
 
@@ -25,7 +26,7 @@ SECTIONS = {"rules": "alert_rules"}
     type=click.Choice(["operator", "prometheus"]),
     default="operator",
     show_default=True,
-    help="PrometheusRule objects of the Prometheus operator, or plain rule files.",
+    help="Objects of the Prometheus operator, or files as Prometheus and Alertmanager read them.",
 )
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
@@ -34,11 +35,13 @@ SECTIONS = {"rules": "alert_rules"}
 def command(
     context: Context, files: tuple[str, ...], output: Path, only: str | None, form: str, check: bool
 ) -> int:
-    """Write recording rules, alerts and their promtool unit tests.
+    """Write recording rules, alerts and their promtool unit tests, and Alertmanager's configuration.
+
+    The latter is made of the section notifications, where the file has one.
 
     Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
     """
-    from alert_rules import manifest
+    from alert_rules import alertmanager, manifest
     from sloctl import output as artefacts
 
     kinds = [kind.strip() for kind in only.split(",")] if only is not None else list(SECTIONS)
@@ -48,7 +51,14 @@ def command(
                 f"--only: {kind!r} is not something to generate", hint=f"choose from {', '.join(SECTIONS)}"
             )
     slo_set = load(context, files)
-    generated = manifest.generate(slo_set, "operator" if form == "operator" else "prometheus")
+    if only is not None and "alertmanager" in kinds and slo_set.notifications is None:
+        raise UsageError(
+            "--only alertmanager: the SLO file has no section 'notifications'",
+            hint="say there who is told of which alerts (docs/slo-file.md), or leave 'alertmanager' out",
+        )
+    generators = {"rules": manifest.generate, "alertmanager": alertmanager.generate}
+    written_as: manifest.Format = "operator" if form == "operator" else "prometheus"
+    generated = chain.from_iterable(generators[kind](slo_set, written_as) for kind in dict.fromkeys(kinds))
     sections = {SECTIONS[kind] for kind in kinds}
     if check:
         difference = artefacts.check(output, generated, owner=slo_set.name, sections=sections)
