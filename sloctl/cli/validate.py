@@ -2,44 +2,117 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import click
 
-from sloctl.cli.context import Context, files_option, pass_context
-from sloctl.errors import EXIT_OK, EXIT_USAGE
+from sloctl.cli.context import Context, files_option, now, parse_time, pass_context, prometheus
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
+
+if TYPE_CHECKING:
+    from jobs.preflight import Preflight
+    from sloctl.cli.problems import Input
+    from sloctl.model import Problem, SloSet
 
 
 @click.command("validate")
 @files_option
+@click.option(
+    "--prometheus",
+    "url",
+    metavar="URL",
+    help="Also ask this server whether the rules can work: metrics, labels, services, cost.",
+)
+@click.option("--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Per request; default 30.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Ask as of a past time: RFC 3339 (2026-03-01T12:00:00Z), Unix seconds, or an age such as 2h.",
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to print the problems; the JSON form is an interface.",
+    help="How to print what was found; the JSON form is an interface.",
 )
 @pass_context
-def command(context: Context, files: tuple[str, ...], form: str) -> int:
+def command(
+    context: Context,
+    files: tuple[str, ...],
+    url: str | None,
+    timeout: float | None,
+    at: str | None,
+    form: str,
+) -> int:
     """Check SLO files and name every problem at once: place, message, remedy.
 
-    Exits with 2 if there is an error; warnings do not fail.
+    With --prometheus, also ask the server which of the metrics, labels and services that the rules read are there, what
+    to switch on for those that are not, and how many samples the rules will read.
+
+    Exits with 2 if a file has an error, with 1 if an SLO or an alert cannot work on that server, with 3 if the server
+    cannot be asked; warnings do not fail.
     """
     from sloctl import spec
     from sloctl.cli.problems import Input
 
+    if url is None:
+        for option, value in (("--at", at), ("--timeout", timeout)):
+            if value is not None:
+                raise UsageError(f"{option} is for --prometheus", hint="without it, no server is asked")
+    time = parse_time(at, now())
     given = Input(files)
     slo_set, problems = spec.check(given.paths, stdin=given.stdin)
-    if form == "json":
-        click.echo(spec.render_json(problems), nl=False)
+    if form == "text":
+        _show(context, given, slo_set, problems)
+    if slo_set is None or url is None:
+        preflight = None
     else:
-        click.echo(given.render(problems), nl=False)
-        if slo_set is not None:
-            wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
-            named = len(slo_set.slos) - wildcards
-            context.say(
-                f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces: valid"
-            )
-        else:
-            errors = sum(1 for problem in problems if problem.severity == "error")
-            context.say(f"{errors} error{'s' if errors != 1 else ''}, {len(problems) - errors} warnings")
-    return EXIT_OK if slo_set is not None else EXIT_USAGE
+        from jobs.preflight import run
+
+        with prometheus(context, slo_set, url, timeout) as source:
+            preflight = run(source, slo_set, time)
+            context.detail(f"{source.queries} requests to Prometheus")
+    if form == "json":
+        click.echo(_json(problems, preflight, asked=url is not None), nl=False)
+    elif preflight is not None:
+        from jobs.preflight import render
+
+        click.echo(render.text(preflight), nl=False)
+        context.say(_summary(preflight))
+    if slo_set is None:
+        return EXIT_USAGE
+    return EXIT_PROBLEMS if preflight is not None and preflight.fails else EXIT_OK
+
+
+def _show(context: Context, given: Input, slo_set: SloSet | None, problems: list[Problem]) -> None:
+    click.echo(given.render(problems), nl=False)
+    if slo_set is not None:
+        wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
+        named = len(slo_set.slos) - wildcards
+        context.say(f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces: valid")
+    else:
+        errors = sum(1 for problem in problems if problem.severity == "error")
+        context.say(f"{errors} error{'s' if errors != 1 else ''}, {len(problems) - errors} warnings")
+
+
+def _json(problems: list[Problem], preflight: Preflight | None, *, asked: bool) -> str:
+    """A list of problems; where a server was to be asked, an object with them, its findings and the cost."""
+    from sloctl import spec
+
+    if not asked:
+        return spec.render_json(problems)
+    from jobs.preflight import render
+
+    found = {"findings": [], "cost": None} if preflight is None else render.as_objects(preflight)
+    return json.dumps({"problems": spec.as_objects(problems), **found}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _summary(preflight: Preflight) -> str:
+    counts = {
+        level: sum(1 for item in preflight.found if item.severity == level) for level in ("error", "warning")
+    }
+    words = [f"{count} {level}{'s' if count != 1 else ''}" for level, count in counts.items()]
+    return f"on this server: {', '.join(words)}"

@@ -1,0 +1,211 @@
+"""Judges metrics and labels: is what the rules read there, and under these names?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from jobs.preflight.findings import Found, named
+from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
+from jobs.preflight.survey import Asker, Survey
+from sloctl import promql
+from sloctl.catalogue import METRICS, ORIGINS, Metric, remedy
+from sloctl.model import CounterSli
+from sloctl.presets import REQUESTS
+
+MAYBE_MISSING = frozenset({"grpc_response_status", "destination_cluster", "unit"})
+"""Labels that a mesh may lack: without gRPC, with one cluster, before a release."""
+FAST = 30
+"""Seconds between scrapes above which one-minute buckets have one or two samples: a warning."""
+SLOW = 60
+"""Seconds above which some one-minute buckets have none: an error."""
+
+
+def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+    """Findings about metrics, labels, matchers, target labels and scrape intervals."""
+    slos = slo_selectors(needs.slo_set)
+    missing = set(needs.metrics - survey.names)
+    for metric in sorted(missing):
+        yield _metric(metric, needs, survey, slos, asker, missing)
+    for metric in sorted(needs.metrics - missing):
+        if not survey.series_of(metric):
+            continue
+        yield from _matchers(metric, needs, survey, asker)
+        yield from _labels(metric, needs, survey)
+    yield from _joins(needs, survey, asker)
+    yield from _intervals(needs, survey)
+
+
+def silent(needs: Needs, missing: set[str]) -> tuple[str, ...]:
+    """The guardrails' alerts of which everything that they read is missing."""
+    found = []
+    for rule in needs.rules:
+        if rule.guardrail and not rule.records:
+            read = needs.raw(rule) - {"up"}
+            if read and read <= missing and not read <= needs.absences:
+                found.append(rule.name)
+    return tuple(dict.fromkeys(found))
+
+
+def _unmatched(metric: str, needs: Needs, survey: Survey) -> bool:
+    texts = [text for text, select in needs.selects.items() if select.metric == metric]
+    return bool(texts) and not any(survey.counts.get(text) for text in texts)
+
+
+def _metric(
+    metric: str,
+    needs: Needs,
+    survey: Survey,
+    slos: tuple[SloSelectors, ...],
+    asker: Asker,
+    missing: set[str],
+) -> Found:
+    entry = METRICS.get(metric)
+    of_slos = tuple(s.slo.id for s in slos if any(sel.metric == metric for sel in (*s.total, *s.good)))
+    alerts = needs.alerts_on(metric)
+    about = (*of_slos, *alerts)
+    if entry is None:
+        near = difflib.get_close_matches(metric, asker.all_names(), 3)
+        hint = f"is it called {named(near)}?" if near else "see what exposes it, and whether that is scraped"
+        return Found("error", "no-metric", f"{metric}: no such metric in the last hour", hint, about=about)
+    if instead := [other for other in entry.instead if other in survey.names]:
+        text = f"{metric}: not there; {named(instead)} is, and stands for it"
+        return Found("info", "not-yet", text, about=about)
+    if not of_slos and entry.exposed == "first event" and _origin_seen(entry, survey):
+        text = f"{metric}: not there yet; {ORIGINS[entry.origin].title} expose it with its first event"
+        return Found("info", "not-yet", text.replace("istiod expose ", "istiod exposes "), about=about)
+    return _absent(entry, of_slos, alerts, silent(needs, missing))
+
+
+def _absent(entry: Metric, of_slos: tuple[str, ...], alerts: tuple[str, ...], mute: tuple[str, ...]) -> Found:
+    quiet = tuple(name for name in alerts if name in mute)
+    cure = remedy(entry.name)
+    assert cure is not None
+    on_request = entry.exposed == "on request"
+    text = f"{entry.name}: {'not exposed' if on_request else 'no such metric in the last hour'}"
+    if quiet:
+        text += f"; these alerts stay silent: {named(quiet)}"
+    elif alerts:
+        text += f"; these alerts see less: {named(alerts)}"
+    if entry.origin == "kube-state-metrics":
+        text += " (no data is not zero)"
+    return Found(
+        "error" if of_slos or quiet else "warning",
+        "optional-metric" if on_request else "no-metric",
+        text,
+        cure.text,
+        cure.snippet,
+        (*of_slos, *alerts),
+    )
+
+
+def _origin_seen(entry: Metric, survey: Survey) -> bool:
+    return any(other in survey.names for other, item in METRICS.items() if item.origin == entry.origin)
+
+
+def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+    """The metric is there: with the mesh's matchers, and for the selectors of the rules?"""
+    matchers = needs.slo_set.mesh.matchers
+    if matchers and not survey.counts.get(promql.selector(metric, matchers)):
+        wanted = ", ".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in matchers)
+        seen = [f"{m.label}: {named(asker.values(m.label, metric)) or 'no such label'}" for m in matchers]
+        text = f"{metric}: no series has the labels of mesh.matchers ({wanted})"
+        yield Found("error", "mesh-matchers", text, f"seen are {'; '.join(seen)}")
+        return
+    entry = METRICS.get(metric)
+    if entry is None or not _unmatched(metric, needs, survey):
+        return
+    alerts = needs.alerts_on(metric)
+    if entry.exposed == "on request":
+        mute = silent(
+            needs, {m for m in needs.metrics if m not in survey.names or _unmatched(m, needs, survey)}
+        )
+        yield _absent(entry, (), alerts, mute)
+    elif entry.exposed == "always" and alerts and not any(survey.series_of(m) for m in entry.instead):
+        texts = [text for text, select in needs.selects.items() if select.metric == metric]
+        text = f"{metric} is there, but nothing matches {named(texts, 2)}"
+        yield Found("warning", "no-match", text, "see which labels its series have", about=alerts)
+
+
+def _labels(metric: str, needs: Needs, survey: Survey) -> Iterator[Found]:
+    entry = METRICS.get(metric)
+    wanted = sorted(needs.labels.get(metric, ()))
+    renamed = [label for label in wanted if survey.labelled.get((metric, f"exported_{label}"))]
+    about = needs.alerts_on(metric)
+    if renamed:
+        cure = remedy(metric) if entry is not None and entry.origin == "kube-state-metrics" else None
+        yield Found(
+            "error",
+            "renamed-label",
+            f"{metric}: {named(renamed)} of the metric is called {named(f'exported_{x}' for x in renamed)}",
+            "the scrape job must have honor_labels: true (ServiceMonitor: honorLabels), for the target has labels of "
+            "the same names",
+            cure.snippet if cure else "",
+            about,
+        )
+    lost = [
+        label
+        for label in wanted
+        if label not in renamed and label not in MAYBE_MISSING and not survey.labelled.get((metric, label))
+    ]
+    if lost:
+        hint = "does relabelling drop it, or a Telemetry object remove the tag?"
+        yield Found(
+            "warning", "no-label", f"{metric}: no series has the label {named(lost)}", hint, about=about
+        )
+
+
+def _joins(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+    """Do series find the ``up`` of their target? Without, first events are not counted and gaps not seen."""
+    mesh = needs.slo_set.mesh
+    on = named(mesh.target_labels)
+    for metric, join in survey.joins.items():
+        if not join.lost:
+            continue
+        shared = _shared(dict(join.sample), metric, asker)
+        share = join.lost / join.series
+        text = (
+            f"{metric}: {join.lost:.0f} of {join.series:.0f} series find no 'up' by mesh.target_labels ({on})"
+        )
+        hint = (
+            f"'up' and this metric share {named(shared)}: set mesh.target_labels to those that tell targets apart"
+            if shared
+            else "its targets have no 'up' here: rules must run where both are"
+        )
+        serious = share > 0.5 and metric.startswith(REQUESTS.split("_", 1)[0])
+        yield Found("error" if serious else "warning", "target-labels", text, hint)
+
+
+def _shared(sample: dict[str, str], metric: str, asker: Asker) -> list[str]:
+    """The labels that a series and the ``up`` of its target have in common, with the same values."""
+    own = {"__name__", "le", *(METRICS[metric].labels if metric in METRICS else ())} - {"pod", "namespace"}
+    pairs = {label: value for label, value in sample.items() if label not in own}
+    if not pairs:
+        return []
+    texts = [f"up{{{label}={promql.quote(value)}}}" for label, value in pairs.items()]
+    best: set[str] = set()
+    for item in asker.source.query(" or ".join(texts), asker.at):
+        common = {label for label, value in pairs.items() if item["metric"].get(label) == value}
+        best = common if len(common) > len(best) else best
+    order = ["job", "instance", "pod", "namespace"]
+    return sorted(best, key=lambda label: (order.index(label) if label in order else len(order), label))
+
+
+def _intervals(needs: Needs, survey: Survey) -> Iterator[Found]:
+    slow: dict[str, tuple[float, list[str]]] = {}
+    tiles = any(isinstance(slo.sli, CounterSli) for slo in needs.slo_set.slos)
+    for metric in sorted(needs.metrics - {"up"}):
+        if not metric.startswith("istio_") and metric in METRICS:
+            continue
+        for job in survey.jobs.get(metric, ()):
+            if (interval := survey.intervals.get(job, 0.0)) > FAST * 1.1:
+                slow.setdefault(job, (interval, []))[1].append(metric)
+    for job, (interval, metrics) in sorted(slow.items()):
+        error = interval > SLOW * 1.1 and (tiles or needs.slo_set.guardrails)
+        yield Found(
+            "error" if error else "warning",
+            "scrape-interval",
+            f"job {job!r} is scraped every {interval:.0f}s; rules count in buckets of one minute ({named(metrics)})",
+            f"set scrape_interval to {FAST}s or less; alerts of short windows "
+            + ("have no data in some buckets" if error else "see events up to a minute late"),
+        )
