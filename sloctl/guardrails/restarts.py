@@ -1,0 +1,279 @@
+"""M7 and F3: restarts of proxies, by workload and reason, as kube-state-metrics 1.x and 2.x count them.
+
+Several replicas of kube-state-metrics count the same restarts, and its shards count different ones: counters are told
+apart by pod (and its uid, where there is one), whoever exposes them, and the highest count holds. A window's restarts
+are what a pod's count gained since its last sample before the window. Without such a sample it counts
+
+- from zero, if that kube-state-metrics exposed proxies just before the window: the pod is new;
+- from its least count in the window else, for nobody can say how many restarts are new (a gap of kube-state-metrics, or
+  a new one).
+
+A count that falls is another pod of the same name; with a uid that is never so. All of this is a lower bound.
+"""
+
+from __future__ import annotations
+
+from math import floor
+
+from sloctl import naming, promql
+from sloctl.guardrails import samples
+from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.queries import Recorded, in_set, raw_signal, signal
+from sloctl.guardrails.workloads import BY_WORKLOAD, CONTAINER, FAMILIES, WORKLOAD, named, series
+from sloctl.model import LOOKBACK, TILE, Guardrail, Matcher, SloSet
+from sloctl.windows import number
+
+RESTARTS = "status_restarts_total"
+REASON = "status_last_terminated_reason"
+OUT_OF_MEMORY = "OOMKilled"
+UNKNOWN = "unknown"
+DAY = 86400
+FEWEST = 3
+"""Restarts that make a rate, or a crash loop: one restarted pod calls nobody."""
+CRASH_WINDOW = 900
+_POD = "namespace, pod, uid"
+
+
+def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """Restarts in the last ``window`` seconds by ``namespace``, ``pod`` and ``uid``: 0 for a pod without any."""
+    w, reach = naming.duration(window), naming.duration(LOOKBACK)
+    found = series(slo_set, guardrail, RESTARTS)
+    nameless = series(slo_set, guardrail, RESTARTS, Matcher("uid", "=", ""))
+    anywhere = series(slo_set, Guardrail(guardrail.preset), RESTARTS)
+
+    def each(function: str, selectors: tuple[str, str], past: str = f"[{w}]") -> str:
+        return " or ".join(f"{function}({selector}{past})" for selector in selectors)
+
+    def pods(operator: str, function: str, selectors: tuple[str, str], past: str = f"[{w}]") -> str:
+        return f"{operator} by ({_POD}) ({each(function, selectors, past)})"
+
+    earlier = f"[{reach}] offset {w}"
+    peak = pods("max", "max_over_time", found)
+    before = pods("max", "last_over_time", found, earlier)
+    target = ", ".join(label for label in slo_set.mesh.target_labels if label not in _POD.split(", "))
+    seen = (
+        f"group by ({_POD}) (\n"
+        f"  ({each('last_over_time', found)})\n"
+        f"  and on ({target}) ({each('last_over_time', anywhere, earlier)})\n)"
+    )
+    # Replicas may lag behind each other: a count has fallen if it is below the lowest that anybody told.
+    now = pods("max", "last_over_time", nameless)
+    fallen = (
+        f"({now}\n  < {pods('min', 'last_over_time', nameless, earlier)})\n"
+        f"or\n({now}\n  and {pods('max', 'resets', nameless)} > 0)"
+    )
+    return (
+        f"(\n{promql.indent(fallen)}\n)\n"
+        f"+ (\n"
+        f"  clamp_min({peak}\n    - {before}, 0)\n"
+        f"  * ({peak}\n    > bool {now})\n"
+        f"  or\n  0 * {now}\n)\n"
+        f"or\n"
+        f"clamp_min(\n  {peak}\n  - {before},\n  0\n)\n"
+        f"or\n"
+        f"({peak}\n  and {promql.indent(seen).lstrip()})\n"
+        f"or\n"
+        f"{peak}\n- {pods('min', 'min_over_time', found)}"
+    )
+
+
+def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """Restarts in the last ``window`` seconds by ``namespace``, ``workload``, ``pod`` and ``reason``, where there are
+    any.
+
+    All restarts of a container in the window have the reason of its last one.
+    """
+    counted = f"(\n{promql.indent(increase(slo_set, guardrail, window))}\n) > 0"
+    reasons = _reasons(slo_set, guardrail, window)
+    text = f"(\n{promql.indent(counted)}\n)\n* on ({_POD}) group_left (reason)\n{reasons}"
+    return f"sum by (namespace, {WORKLOAD}, pod, reason) (\n{promql.indent(named(text))}\n)"
+
+
+def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """1 for each container with the reason of its last end, which is one even where replicas disagree: the freshest,
+    and of two alike the lack of memory."""
+    w = naming.duration(window)
+
+    def latest(selector: str) -> str:
+        text = f"timestamp({selector}) and {selector} == 1"
+        return f"({text})" if window <= TILE else f"max_over_time(({text})[{w}:{step(window, 288)}])"
+
+    memory = series(slo_set, guardrail, REASON, Matcher("reason", "=", OUT_OF_MEMORY))
+    found = series(slo_set, guardrail, REASON)
+    ranked = [f"0.5 + {latest(selector)}" for selector in memory]
+    ranked += [latest(selector) for selector in found]
+    ranked += [f"(last_over_time({selector}[{w}]) == 1)" for selector in found]  # of pods that are gone
+    either = "\nor\n".join(ranked)
+    containers = " or ".join(
+        f"last_over_time({selector}[{w}])" for selector in series(slo_set, guardrail, RESTARTS)
+    )
+    nameless = f'label_replace(group by ({_POD}) ({containers}), "reason", "{UNKNOWN}", "", "")'
+    one = f"topk by ({_POD}) (1, max by ({_POD}, reason) (\n{promql.indent(either)}\n))"
+    return f"group by ({_POD}, reason) (\n{promql.indent(one)}\n  or on ({_POD})\n  {nameless}\n)"
+
+
+def pods(slo_set: SloSet, guardrail: Guardrail) -> str:
+    """Pods with a proxy now, by ``namespace`` and ``workload``."""
+    found = " or ".join(series(slo_set, guardrail, RESTARTS))
+    text = named(f"group by (namespace, pod) ({found})")
+    return f"count by ({', '.join(BY_WORKLOAD)}) (\n{promql.indent(text)}\n)"
+
+
+def mean_pods(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """The mean number of pods in the last ``window`` seconds, while there were any, by namespace and workload."""
+    past = f"[{naming.duration(window)}:{step(window, 144)}]"
+    return f"avg_over_time((\n{promql.indent(pods(slo_set, guardrail))}\n){past})"
+
+
+def step(window: int, parts: int) -> str:
+    """A subquery's step that cuts a window in at most some parts, of whole minutes."""
+    return naming.duration(max(TILE, -(-window // parts // TILE) * TILE))
+
+
+def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
+    """Signals, verdict and alerts of the guardrail ``sidecar-restarts``."""
+    by, day = ", ".join(BY_WORKLOAD), promql.milliseconds(DAY)
+    each = raw_signal("pod:sidecar_restarts:increase1m", by_reason(slo_set, guardrail, TILE))
+    workload = signal(
+        slo_set,
+        "workload:sidecar_restarts:increase1m",
+        lambda q: f"sum by ({by}, reason) ({q.read(each)})",
+    )
+    count = raw_signal("workload:sidecar_pods:count", pods(slo_set, guardrail))
+    all_pods = signal(slo_set, "mesh:sidecar_pods:count", lambda q: f"sum({q.read(count)})")
+    mesh = signal(
+        slo_set,
+        "mesh:sidecar_restarts:increase1m",
+        lambda q: f"sum({q.read(workload)}) or sum({q.read(all_pods)}) * 0",
+    )
+
+    def past(of: Signal, window: str, *matchers: Matcher) -> str:
+        return f"{promql.selector(of.record, (*in_set(slo_set), *matchers))}[{window}]"
+
+    counted = promql.indent(increase(slo_set, guardrail, DAY))
+    mean = mean_pods(slo_set, guardrail, DAY)
+    restarts = f"sum by ({by}) (sum_over_time({past(workload, day)}))"
+    mean_count = f"max by ({by}) (avg_over_time({past(count, day)}))"
+    per_workload = Signal(
+        "workload:sidecar_restarts_per_pod_day:ratio1d",
+        f"({restarts} or 0 * {mean_count})\n/\n{mean_count}",
+        f"sum by ({by}) (\n{promql.indent(named(counted))}\n)\n/\n{mean}",
+    )
+    everywhere = f"sum(\n{promql.indent(pods(slo_set, guardrail))}\n)"
+    per_mesh = Signal(
+        "mesh:sidecar_restarts_per_pod_day:ratio1d",
+        f"sum(sum_over_time({past(mesh, day)}))\n/\nmax(avg_over_time({past(all_pods, day)}))",
+        f"sum(\n{counted}\n)\n/\navg_over_time(({everywhere})[{naming.duration(DAY)}:{step(DAY, 144)}])",
+    )
+
+    assert guardrail.limit is not None
+    verdict = Verdict("sidecar-restarts", per_mesh, float(guardrail.limit), "max", "restarts per pod and day")
+    crash = promql.milliseconds(CRASH_WINDOW)
+    repeated = f"sum by ({by}, pod) (sum_over_time({past(each, crash)})) >= 2"
+    memory = past(workload, crash, Matcher("reason", "=", OUT_OF_MEMORY))
+    limit = number(guardrail.limit)
+    enough = max(FEWEST, floor(guardrail.limit) + 1)
+    alerts = (
+        HealthAlert(
+            name="SidecarRestartRateHigh",
+            expr=(
+                f"{Recorded(slo_set).read(per_mesh)} > {limit}\n"
+                f"and on ()\n  sum(sum_over_time({past(mesh, day)})) >= {FEWEST}"
+            ),
+            for_=900,
+            severity="ticket",
+            summary="Proxies restart {value} times per pod and day",
+            description=(
+                f"At most {limit} restarts per pod and day are wanted of the mesh's proxies; "
+                "these are those of the last day."
+            ),
+            telemetry="kubernetes",
+            failure_mode="M7",
+            proof=Proof(
+                inputs=_sample(f"0 {samples.flat(enough, 30)}"),
+                fires=16,
+                labels={},
+                value=enough,
+                calm=_sample(f"0 {samples.flat(FEWEST - 1, 30)}"),
+                silent=(16, 30),
+            ),
+        ),
+        HealthAlert(
+            name="SidecarCrashLooping",
+            expr=(
+                f"sum by ({by}) (sum_over_time({past(workload, crash)})) >= {FEWEST}\n"
+                f"and on ({by})\n  {repeated}"
+            ),
+            for_=0,
+            # The kubelet waits up to five minutes between two tries, so that a window may have too few of them.
+            keep_firing_for=CRASH_WINDOW,
+            severity="page",
+            summary="{label:workload}: its proxies restarted {value} times in 15 minutes",
+            description=(
+                "Proxies of {label:workload} in {label:namespace} restart again and again. A pod without its proxy "
+                "gets no traffic; without ztunnel, no pod of the node does."
+            ),
+            telemetry="kubernetes",
+            failure_mode="F3",
+            proof=Proof(
+                inputs=_sample("0x2 1 2 3x50"),
+                fires=5,
+                labels=_LABELS,
+                value=3,
+                lasts=25,
+                resolved=40,
+                # A node restarts, and with it one proxy of each of its pods.
+                calm={
+                    name: "0x4 1x50"
+                    for pod in "bcdfg"
+                    for name in _sample("", f"checkout-5d8f7c9b6d-xx2x{pod}")
+                },
+                silent=(5, 19, 40),
+            ),
+        ),
+        HealthAlert(
+            name="SidecarOutOfMemory",
+            expr=f"sum by ({by}) (sum_over_time({memory})) > 0",
+            for_=0,
+            keep_firing_for=3600,
+            severity="ticket",
+            summary="{label:workload}: a proxy ran out of memory",
+            description=(
+                "Proxies of {label:workload} in {label:namespace} were killed at their memory limit, {value} times in "
+                "15 minutes. All requests in them failed."
+            ),
+            telemetry="kubernetes",
+            failure_mode="F3",
+            proof=Proof(
+                inputs=_sample("0x4 1x95") | _sample("_x5 1x95", reason=OUT_OF_MEMORY),
+                fires=5,
+                labels=_LABELS,
+                value=1,
+                lasts=60,
+                resolved=85,
+                calm=_sample("0x4 1x95") | _sample("_x5 1x95", reason="Error"),
+                silent=(5, 20),
+            ),
+        ),
+    )
+    return Plan(
+        "sidecar-restarts",
+        (each, workload, count, all_pods, mesh, per_workload, per_mesh),
+        (verdict,),
+        alerts,
+    )
+
+
+_LABELS = {"namespace": samples.NAMES["namespace"], WORKLOAD: "checkout"}
+
+
+def _sample(values: str, pod: str = "checkout-5d8f7c9b6d-xx2xb", reason: str = "") -> dict[str, str]:
+    labels = {
+        "namespace": samples.NAMES["namespace"],
+        "pod": pod,
+        "container": CONTAINER,
+        "uid": f"uid-of-{pod}",
+    }
+    suffix = REASON if reason else RESTARTS
+    labels |= {"reason": reason} if reason else {}
+    return {samples.series(f"{FAMILIES[0]}_{suffix}", **labels): values}
