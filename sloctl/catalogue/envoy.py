@@ -37,6 +37,15 @@ METRICS = (
     _statistic("outlier_detection_ejections_active", "Hosts ejected now.", gauge=True, evidence=()),
     _statistic("outlier_detection_ejections_enforced_total", "Hosts ejected so far.", evidence=()),
     Metric(
+        "envoy_server_live",
+        "gauge",
+        "envoy",
+        "1 while the proxy is not draining.",
+        evidence=("envoy_front-proxy_9901_stats_prometheus.prom", *_SCRAPES),
+        source="envoyproxy/envoy: docs/root/configuration/observability/statistics.rst",
+        remedy=remedies.PROXIES,
+    ),
+    Metric(
         "envoy_server_days_until_first_cert_expiring",
         "gauge",
         "envoy",

@@ -8,6 +8,7 @@ _KSM = "ksm_v2_gke.prom"
 _LEGACY = "ksm_legacy.prom"
 _PODS = "kubernetes/kube-state-metrics: docs/metrics/workload/pod-metrics.md"
 _CONTAINER = ("namespace", "pod", "container")
+_OF_POD = (*_CONTAINER, "uid")
 
 
 def _pods(
@@ -29,7 +30,7 @@ def _pods(
         "counter" if kind == "counter" else "gauge",
         "kube-state-metrics",
         help_text,
-        (*_CONTAINER, *labels),
+        (*_OF_POD, *labels),
         values,
         exposed,
         evidence,
@@ -44,6 +45,8 @@ _LIMITS = (
     "kube_pod_init_container_resource_limits",
     "kube_pod_container_resource_limits_memory_bytes",
     "kube_pod_container_resource_limits_cpu_cores",
+    "kube_pod_init_container_resource_limits_memory_bytes",
+    "kube_pod_init_container_resource_limits_cpu_cores",
 )
 
 
@@ -51,6 +54,15 @@ def _other(name: str) -> tuple[str, ...]:
     return tuple(other for other in _LIMITS if other != f"kube_pod_{name}")
 
 
+_LOST = (
+    "zipkin_collector_spans_dropped_total",
+    "jaeger_collector_spans_dropped_total",
+    "otelcol_receiver_refused_spans",
+    "otelcol_receiver_refused_spans_total",
+    "otelcol_exporter_send_failed_spans",
+    "otelcol_exporter_send_failed_spans_total",
+    "tempo_discarded_spans_total",
+)
 _SPANS = (
     "zipkin_collector_spans_total",
     "jaeger_collector_spans_received_total",
@@ -61,17 +73,21 @@ _SPANS = (
 
 
 def _spans(name: str, help_text: str, source: str, versions: str = "") -> Metric:
-    instead = tuple(other for other in _SPANS if other != name)
+    alike = _SPANS if name in _SPANS else _LOST
+    instead = tuple(other for other in alike if other != name)
     return Metric(name, "counter", "traces", help_text, (), {}, "first event", (), source, versions, instead)
 
 
-def _cadvisor(name: str, help_text: str, *, counter: bool = False, limited: bool = False) -> Metric:
+def _cadvisor(
+    name: str, help_text: str, *labels: str, counter: bool = False, limited: bool = False
+) -> Metric:
     return Metric(
         f"container_{name}",
         "counter" if counter else "gauge",
         "cadvisor",
         help_text,
-        _CONTAINER,
+        (*_CONTAINER, *labels),
+        {"cpu": "`total`, or one series per core"} if "cpu" in labels else {},
         exposed="on request" if limited else "always",
         source="google/cadvisor: docs/storage/prometheus.md",
         versions="only of containers with a CPU limit" if limited else "",
@@ -128,6 +144,20 @@ METRICS = (
         versions="until 1.9",
         instead=_other("container_resource_limits_cpu_cores"),
     ),
+    _pods(
+        "init_container_resource_limits_memory_bytes",
+        "Memory limit of a native sidecar.",
+        evidence=(),
+        versions="until 1.9",
+        instead=_other("init_container_resource_limits_memory_bytes"),
+    ),
+    _pods(
+        "init_container_resource_limits_cpu_cores",
+        "CPU limit of a native sidecar.",
+        evidence=(),
+        versions="until 1.9",
+        instead=_other("init_container_resource_limits_cpu_cores"),
+    ),
     *(
         Metric(
             f"kube_deployment_status_replicas_{state}",
@@ -151,7 +181,7 @@ METRICS = (
         versions="since May 2022 (kubernetes/kube-state-metrics #1732)",
     ),
     _cadvisor("memory_working_set_bytes", "Memory of a container that cannot be reclaimed."),
-    _cadvisor("cpu_usage_seconds_total", "CPU time of a container.", counter=True),
+    _cadvisor("cpu_usage_seconds_total", "CPU time of a container.", "cpu", counter=True),
     _cadvisor("cpu_cfs_periods_total", "Scheduling periods of a container.", counter=True, limited=True),
     _cadvisor(
         "cpu_cfs_throttled_periods_total", "Those in which it was throttled.", counter=True, limited=True
@@ -191,5 +221,45 @@ METRICS = (
         "tempo_distributor_spans_received_total",
         "Spans that Tempo received.",
         "grafana/tempo: modules/distributor/distributor.go",
+    ),
+    _spans(
+        "zipkin_collector_spans_dropped_total",
+        "Spans that Zipkin dropped.",
+        "openzipkin/zipkin: zipkin-server/README.md, Metrics",
+    ),
+    _spans(
+        "jaeger_collector_spans_dropped_total",
+        "Spans that Jaeger 1 dropped.",
+        "jaegertracing/jaeger: collector metrics",
+        "Jaeger 1",
+    ),
+    *(
+        _spans(
+            f"otelcol_{name}{ending}",
+            what,
+            "opentelemetry.io: Collector, Internal telemetry",
+            "as of collectors that " + ("add `_total`" if ending else "do not add `_total`"),
+        )
+        for name, what in (
+            ("receiver_refused_spans", "Spans that a collector refused."),
+            ("exporter_send_failed_spans", "Spans that a collector could not pass on."),
+        )
+        for ending in ("", "_total")
+    ),
+    _spans(
+        "tempo_discarded_spans_total",
+        "Spans that Tempo discarded, as of a rate limit.",
+        "grafana.com: Tempo, Manage trace ingestion",
+    ),
+    Metric(
+        "sloctl_job_last_success_timestamp_seconds",
+        "gauge",
+        "sloctl",
+        "Unix time at which a job of sloctl last succeeded.",
+        ("sloctl_job", "slo_set"),
+        {},
+        "first event",
+        source="docs/guardrails.md",
+        instead=("kube_cronjob_status_last_successful_time",),
     ),
 )

@@ -6,6 +6,7 @@ is for. The parser is imported when there is something to parse: it is not neede
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -13,7 +14,10 @@ from typing import Any, TypeAlias
 from sloctl.model import Matcher
 
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
-SET_OPERATORS = frozenset({"and", "or", "unless"})
+_STRING_OR_LONG = re.compile(
+    r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`|(?<![\w.])(?P<ms>\d{10,})ms\b'
+)
+"""Texts, in which nothing is a duration, and durations of 32 bits of milliseconds or more (over 11 days)."""
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 
@@ -95,7 +99,7 @@ def parse(expr: str) -> Node:
     """The tree of an expression. Raises ValueError where it is not PromQL."""
     import promql_parser
 
-    return _node(promql_parser.parse(expr))
+    return _node(promql_parser.parse(_STRING_OR_LONG.sub(_divided, expr)))
 
 
 def reads(node: Node, subqueries: tuple[tuple[float, float], ...] = ()) -> Iterator[Read]:
@@ -129,16 +133,24 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def labels_named(node: Node) -> set[str]:
-    """The labels that an expression groups, joins or renames by, matchers left aside."""
+    """The labels that an expression groups, joins or renames by; not those that it matches or leaves out."""
     found: set[str] = set()
     match node:
-        case Aggregate():
+        case Aggregate(without=False):
             found |= set(node.labels)
         case Binary():
-            found |= {*(node.on or ()), *(node.ignoring or ()), *node.include}
+            found |= {*(node.on or ()), *node.include}
         case Call(function="label_replace", args=(_, _, _, Literal(value=str(source)), _)):
             found |= {source} - {""}
     return found.union(*(labels_named(child) for child in children(node)))
+
+
+def _divided(found: re.Match[str]) -> str:
+    """A long duration in days and milliseconds: the parser has 32 bits for a number of milliseconds."""
+    if found["ms"] is None:
+        return found[0]
+    days, rest = divmod(int(found["ms"]), 86_400_000)
+    return f"{days}d{rest}ms" if rest else f"{days}d"
 
 
 def _node(tree: Any) -> Node:
