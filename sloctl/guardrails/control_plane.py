@@ -142,7 +142,8 @@ def _slow(slo_set: SloSet, limit: Decimal) -> str:
     bounds = text if "." in text else f"{text}|{text}.0"
     fast = _counted(slo_set, CONVERGENCE, Matcher("le", "=~", bounds.replace(".", "[.]")))
     total = _counted(slo_set, CONVERGENCE, Matcher("le", "=", "+Inf"))
-    return f"1 -\nsum (\n{fast}\n)\n/ (sum (\n{total}\n) > 0)"
+    # The difference of counts is exact, that of 1 and a ratio is not.
+    return f"(sum (\n{total}\n) - sum (\n{fast}\n))\n/ (sum (\n{total}\n) > 0)"
 
 
 def _down(slo_set: SloSet) -> HealthAlert:
