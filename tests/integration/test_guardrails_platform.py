@@ -529,7 +529,9 @@ class TestRealScrapes:
         raw = {series("up", **target): "1x40"}
         for line in path.read_text(encoding="utf-8").splitlines():
             if match := self.LINE.match(line):
-                inner = (match[2] or "{}")[1:-1].rstrip(",")
+                inner = re.sub(
+                    r"\b(pod|job|instance)=", r"exported_\1=", (match[2] or "{}")[1:-1].rstrip(",")
+                )
                 value = match[3].replace("NaN", "_").replace("+Inf", "_")
                 text = value if value == "_" else f"{float(value):.0f}"
                 raw[f"{match[1]}{{{f'{inner},' if inner else ''}{extra}}}"] = f"{text}x40"
