@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sloctl.prometheus import Prometheus
     from sloctl.report import Report
 
-JOBS = ("slis", "burn_rate", "report")
+JOBS = ("slis", "burn_rate", "sidecar_restarts", "report")
 
 
 @click.command("run")
@@ -41,7 +41,9 @@ JOBS = ("slis", "burn_rate", "report")
     help="How to print it.",
 )
 @click.option(
-    "--last", default="1h", show_default=True, metavar="DURATION", help="slis: how much of the past."
+    "--last",
+    metavar="DURATION",
+    help="How much of the past: of slis (1h unless given) and sidecar_restarts (1d and 7d).",
 )
 @pass_context
 def command(
@@ -52,12 +54,13 @@ def command(
     timeout: float | None,
     at: str | None,
     form: str,
-    last: str,
+    last: str | None,
 ) -> None:
-    """Run JOBs once, in this order: slis, burn_rate, report.
+    """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, report.
 
     slis: events of every SLO in 5-minute steps, computed from raw counters. burn_rate: burn rates over every
-    window. report: the budget report.
+    window. sidecar_restarts: restarts of proxies by workload, with reasons, the worst pods, and the same time a
+    week before. report: the budget report.
 
     The JSON form of one job is a list of rows, or the report; of several jobs, an object that has them by name.
     """
@@ -66,8 +69,8 @@ def command(
     for name in jobs:
         if name not in JOBS:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(JOBS)}")
-    seconds = parse_duration(last)
-    if not seconds:
+    seconds = parse_duration(last) if last is not None else None
+    if last is not None and not seconds:
         raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
     slo_set = load(context, files)
     time = parse_time(at, now())
@@ -87,17 +90,22 @@ def command(
 
 
 def _run(
-    name: str, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int
+    name: str, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int | None
 ) -> Report | list[dict[str, Any]]:
     """The report, or a job's rows."""
     if name == "slis":
         from jobs import slis
 
-        return slis.rows(slis.run(source, slo_set, at, seconds))
+        return slis.rows(slis.run(source, slo_set, at, seconds or 3600))
     if name == "burn_rate":
         from jobs import burn_rate
 
         return burn_rate.rows(burn_rate.run(source, slo_set, at))
+    if name == "sidecar_restarts":
+        from jobs import sidecar_restarts
+
+        windows = (seconds,) if seconds else sidecar_restarts.WINDOWS
+        return sidecar_restarts.rows(sidecar_restarts.run(source, slo_set, at, windows))
     from jobs import slo_report
 
     return slo_report.build(source, slo_set, at)
@@ -132,4 +140,6 @@ def _cell(value: Any) -> str:
 
     if isinstance(value, float):
         return number(round(value, 6)) if math.isfinite(value) else NOTHING
+    if isinstance(value, dict):
+        return plain(", ".join(f"{name} {_cell(item)}" for name, item in value.items())) or NOTHING
     return NOTHING if value is None else plain(str(value))
