@@ -14,22 +14,12 @@ _MONITORING = "istio/istio: pilot/pkg/xds/monitoring.go"
 _XDS = "istio/istio: pkg/xds/monitoring.go"
 _CA = "istio/istio: security/pkg/server/ca/monitoring.go"
 
-_EDGE = (
+_SERVICE = ("reporter", "destination_service_name", "destination_service_namespace")
+_REQUEST = (
+    *_SERVICE,
+    "destination_version",
     "source_workload",
     "source_workload_namespace",
-    "destination_workload",
-    "destination_workload_namespace",
-    "destination_service",
-    "destination_service_name",
-    "destination_service_namespace",
-    "destination_canonical_service",
-    "destination_canonical_revision",
-    "destination_version",
-    "destination_cluster",
-)
-_REQUEST = (
-    "reporter",
-    *_EDGE,
     "request_protocol",
     "response_code",
     "grpc_response_status",
@@ -41,13 +31,13 @@ _SIDES = {
     "connection_security_policy": "`mutual_tls`, `none`; `unknown` from the client's proxy",
     "response_code": "`0`: no response",
     "grpc_response_status": "a number; gRPC failures have response code 200",
-    "response_flags": "`-`, `NR`, `UO`, `UF`, `URX`, `DC`, …",
+    "response_flags": "`-`, `NR`, `UO`, `UF`, `URX`, `DC`, …; of ztunnel `DENY`, `CONNECT`, `TLS_FAILURE`, …",
 }
-_CONNECTION = ("reporter", *_EDGE, "request_protocol", "response_flags", "connection_security_policy")
-_CONNECTIONS = {
-    "reporter": "`source`, `destination`",
-    "response_flags": "ztunnel: `DENY`, `CONNECT`, `TLS_FAILURE`, `IDENTITY_ERROR`, …",
-}
+
+
+def _values(*labels: str) -> dict[str, str]:
+    return {label: _SIDES[label] for label in labels}
+
 
 METRICS = (
     Metric(
@@ -67,7 +57,7 @@ METRICS = (
         "histogram",
         "proxy",
         "Requests within a bound of latency.",
-        (*_REQUEST, "le"),
+        (*_SERVICE, "le"),
         {
             "le": "Envoy's bounds, 0.5 to 3600000; the annotation `sidecar.istio.io/statsHistogramBuckets` changes them"
         },
@@ -81,8 +71,8 @@ METRICS = (
         "counter",
         "proxy",
         "Connections opened, as sidecars and ztunnel see them.",
-        _CONNECTION,
-        _CONNECTIONS,
+        (*_SERVICE, "connection_security_policy"),
+        _values("reporter", "connection_security_policy"),
         "first event",
         (_SIDECAR,),
         _STANDARD,
@@ -93,8 +83,8 @@ METRICS = (
         "counter",
         "proxy",
         "Connections closed, with the flags that say why.",
-        _CONNECTION,
-        _CONNECTIONS,
+        (*_SERVICE, "response_flags"),
+        _values("reporter", "response_flags"),
         "first event",
         (_SIDECAR,),
         _STANDARD,
@@ -105,7 +95,7 @@ METRICS = (
         "gauge",
         "proxy",
         "1 per component that runs.",
-        ("component", "tag"),
+        ("component",),
         {"component": "`proxy`, `pilot` (istiod), `ztunnel`, `agent`"},
         "always",
         (_MERGED, _ISTIOD),
@@ -129,7 +119,6 @@ METRICS = (
         "gauge",
         "istiod",
         "1 per istiod.",
-        ("version",),
         source="istio/istio: pilot/pkg/bootstrap/monitoring.go",
         evidence=(_ISTIOD,),
     ),
@@ -138,7 +127,6 @@ METRICS = (
         "gauge",
         "istiod",
         "Proxies connected to this istiod.",
-        ("version",),
         source=_MONITORING,
         evidence=(_ISTIOD,),
     ),
@@ -169,12 +157,12 @@ METRICS = (
         "counter",
         "istiod",
         "Configurations that proxies rejected.",
-        ("type",),
+        (),
         {},
         "first event",
         (_PILOT,),
         _XDS,
-        "label `type` since 1.5",
+        "by type since 1.5",
     ),
     Metric(
         "pilot_total_xds_internal_errors",
@@ -262,7 +250,6 @@ METRICS = (
             "gauge",
             "istiod",
             f"Configurations of {what} that a proxy rejected.",
-            ("node", "err"),
             exposed="first event",
             source=_XDS,
             instead=("pilot_total_xds_rejects",),

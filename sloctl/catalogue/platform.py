@@ -8,7 +8,6 @@ _KSM = "ksm_v2_gke.prom"
 _LEGACY = "ksm_legacy.prom"
 _PODS = "kubernetes/kube-state-metrics: docs/metrics/workload/pod-metrics.md"
 _CONTAINER = ("namespace", "pod", "container")
-_OF_POD = (*_CONTAINER, "uid")
 
 
 def _pods(
@@ -30,7 +29,7 @@ def _pods(
         "counter" if kind == "counter" else "gauge",
         "kube-state-metrics",
         help_text,
-        (*_OF_POD, *labels),
+        (*_CONTAINER, *labels),
         values,
         exposed,
         evidence,
@@ -78,16 +77,13 @@ def _spans(name: str, help_text: str, source: str, versions: str = "") -> Metric
     return Metric(name, "counter", "traces", help_text, (), {}, "first event", (), source, versions, instead)
 
 
-def _cadvisor(
-    name: str, help_text: str, *labels: str, counter: bool = False, limited: bool = False
-) -> Metric:
+def _cadvisor(name: str, help_text: str, *, counter: bool = False, limited: bool = False) -> Metric:
     return Metric(
         f"container_{name}",
         "counter" if counter else "gauge",
         "cadvisor",
         help_text,
-        (*_CONTAINER, *labels),
-        {"cpu": "`total`, or one series per core"} if "cpu" in labels else {},
+        _CONTAINER,
         exposed="on request" if limited else "always",
         source="google/cadvisor: docs/storage/prometheus.md",
         versions="only of containers with a CPU limit" if limited else "",
@@ -95,37 +91,38 @@ def _cadvisor(
 
 
 METRICS = (
-    _pods("container_status_restarts_total", "Restarts of a container.", counter=True),
+    _pods("container_status_restarts_total", "Restarts of a container.", "uid", counter=True),
     _pods(
         "init_container_status_restarts_total",
         "Restarts of an init container: native sidecars are init containers.",
+        "uid",
         counter=True,
         instead=("kube_pod_container_status_restarts_total",),
     ),
     _pods(
         "container_status_last_terminated_reason",
         "1 for the reason of the last end of a container.",
-        "reason",
+        *("reason", "uid"),
         exposed="first event",
     ),
     _pods(
         "init_container_status_last_terminated_reason",
         "The same of native sidecars.",
-        "reason",
+        *("reason", "uid"),
         exposed="first event",
         instead=("kube_pod_container_status_last_terminated_reason",),
     ),
     _pods(
         "container_resource_limits",
         "Limits of a container.",
-        *("resource", "unit"),
+        "resource",
         versions="since 2.0",
         instead=_other("container_resource_limits"),
     ),
     _pods(
         "init_container_resource_limits",
         "Limits of a native sidecar.",
-        *("resource", "unit"),
+        "resource",
         evidence=(),
         versions="since 2.0",
         instead=_other("init_container_resource_limits"),
@@ -164,7 +161,7 @@ METRICS = (
             "gauge",
             "kube-state-metrics",
             f"Replicas of a deployment that are {state}.",
-            ("namespace", "deployment"),
+            (*(("namespace",) if state == "unavailable" else ()), "deployment"),
             evidence=(_LEGACY, _KSM),
             source="kubernetes/kube-state-metrics: docs/metrics/workload/deployment-metrics.md",
         )
@@ -175,13 +172,13 @@ METRICS = (
         "gauge",
         "kube-state-metrics",
         "Unix time at which a job of a CronJob last succeeded.",
-        ("namespace", "cronjob"),
+        ("cronjob",),
         exposed="first event",
         source="kubernetes/kube-state-metrics: docs/metrics/workload/cronjob-metrics.md",
         versions="since May 2022 (kubernetes/kube-state-metrics #1732)",
     ),
     _cadvisor("memory_working_set_bytes", "Memory of a container that cannot be reclaimed."),
-    _cadvisor("cpu_usage_seconds_total", "CPU time of a container.", "cpu", counter=True),
+    _cadvisor("cpu_usage_seconds_total", "CPU time of a container.", counter=True),
     _cadvisor("cpu_cfs_periods_total", "Scheduling periods of a container.", counter=True, limited=True),
     _cadvisor(
         "cpu_cfs_throttled_periods_total", "Those in which it was throttled.", counter=True, limited=True
@@ -191,7 +188,7 @@ METRICS = (
         "gauge",
         "prometheus",
         "1 if the last scrape of a target succeeded, else 0.",
-        ("job", "instance", "pod", "namespace", "app"),
+        ("job", "instance", "pod", "namespace"),
         source="prometheus/prometheus: docs, Jobs and instances",
     ),
     _spans(

@@ -76,7 +76,7 @@ AGENT = Remedy(
 """,
 )
 ENVOY = Remedy(
-    "Istio's proxies do not expose this statistic unless told to. Add it to the inclusion list of the workloads with "
+    "Istio's proxies do not expose cluster statistics unless told to. Add them to the inclusion list of workloads with "
     "an annotation of the pod template, or of the whole mesh under meshConfig; the pods must restart.",
     f"{ENVOY_ANNOTATION}# or for the whole mesh:\n{ENVOY_MESH}",
 )
@@ -116,7 +116,7 @@ TRACES = Remedy(
     "Scrape the trace backend: Zipkin on port 9411, path /prometheus; Jaeger 1 on port 14269 (all-in-one, collector); "
     "an OpenTelemetry collector or Jaeger 2 on port 8888; Tempo on port 3200. One of them is enough."
 )
-PROMETHEUS = Remedy("Prometheus writes it for every target that it scrapes: there is no target.")
+PROMETHEUS = Remedy("Prometheus writes it for every target that it scrapes, so there is no target.")
 SLOCTL = Remedy(
     "Scrape `sloctl schedule`, path /metrics, or have kube-state-metrics for jobs that run as CronJobs."
 )

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +24,8 @@ from sloctl.guardrails.limits import KINDS, Kind
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.model import ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
 from sloctl.presets import PRESETS, PresetProblem
-from sloctl.promql.parsing import Call, Literal, Node, Select, children, labels_named, parse, reads
+from sloctl.promql import parsing
+from sloctl.promql.parsing import Call, Literal, Node, Select, children, labels_named, reads
 from sloctl.windows import POLICIES
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,7 @@ OWN_LABELS = frozenset(
     {naming.SLO_ID, naming.SLO_SET, naming.SLO, naming.SCOPE, naming.SERVICE, naming.NAMESPACE, naming.SOURCE}
     | {naming.SOURCE_NAMESPACE, naming.GUARDRAIL, naming.TELEMETRY}
 )
+parse = cache(parsing.parse)
 TARGET = frozenset(Mesh().target_labels)
 MODES: tuple[MeshMode, ...] = ("sidecar", "ambient")
 
@@ -149,11 +153,16 @@ def made(node: Node) -> set[str]:
 
 
 @cache
-def read() -> frozenset[str]:
-    """Every raw metric that some expression reads."""
-    return frozenset(
-        r.select.metric for slo_set in sets() for _, expr in expressions(slo_set) for r in reads(parse(expr))
-    )
+def read() -> dict[str, set[str]]:
+    """Every raw metric that some expression reads, with the labels that it is matched by or stands beside."""
+    found: dict[str, set[str]] = {}
+    for expr in {expr for slo_set in sets() for _, expr in expressions(slo_set)}:
+        node = parse(expr)
+        named = labels_named(node)
+        for item in reads(node):
+            used = found.setdefault(item.select.metric, set())
+            used |= named | {matcher.label for matcher in item.select.matchers}
+    return found
 
 
 def test_every_metric_and_label_is_in_the_catalogue() -> None:
@@ -228,7 +237,12 @@ def test_the_check_notices_what_is_not_there() -> None:
 
 def test_no_entry_is_dead() -> None:
     assert set(KINDS) == set(BUILDERS)
-    assert set(METRICS) - read() <= AWAITED
+    assert set(METRICS) - set(read()) == AWAITED
+
+
+def test_no_label_is_dead() -> None:
+    unused = {name: set(metric.labels) - read().get(name, set()) for name, metric in METRICS.items()}
+    assert {name: labels for name, labels in unused.items() if labels and name not in AWAITED} == {}
 
 
 @pytest.mark.skipif(not SCRAPES.is_dir(), reason="no real telemetry in ../shared/data")
@@ -317,6 +331,9 @@ where its name and labels were looked up.
 """
 
 
+UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+
+
 def page() -> str:
     parts = [HEAD]
     for origin in ORIGINS.values():
@@ -334,12 +351,15 @@ def page() -> str:
             parts.append(
                 f"| `{metric.name}`: {metric.help}{note} | {metric.type} | {metric.exposed} | {labels} | {seen} |\n"
             )
-        values = {label: text for metric in metrics for label, text in metric.values.items()}
+        values = dict.fromkeys((label, text) for metric in metrics for label, text in metric.values.items())
         if values:
             parts.append("\nValues of labels:\n\n")
-            parts += [f"- `{label}`: {text}\n" for label, text in values.items()]
-        for cure in dict.fromkeys(metric.remedy or origin.remedy for metric in metrics):
-            parts.append(f"\n{cure.text}\n")
+            parts += [f"- `{label}`: {text}\n" for label, text in values]
+        cures = dict.fromkeys(metric.remedy or origin.remedy for metric in metrics)
+        for cure in cures:
+            names = [f"`{metric.name}`" for metric in metrics if (metric.remedy or origin.remedy) == cure]
+            missing = f"Missing {', '.join(names)}" if len(cures) > 1 else "Missing"
+            parts.append("\n" + textwrap.fill(f"*{missing}?* {cure.text}", 120, **UNBROKEN) + "\n")
             if cure.snippet:
                 parts.append(f"\n```yaml\n{cure.snippet.rstrip()}\n```\n")
     return "".join(parts)
