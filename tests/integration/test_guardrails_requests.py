@@ -5,6 +5,7 @@ Minutes count from 0. A series stands for itself here; ``fired`` asks for alerts
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -707,3 +708,40 @@ def test_every_alert_proves_itself_at_every_limit(preset: str, mode: MeshMode, t
         name for test in tests for name in test.read_text("utf-8").split() if name.startswith("alertname")
     }
     assert alerts, "nothing was tested"
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "scrapes"
+
+
+def scraped(file: str, metrics: str) -> dict[str, str]:
+    """The series of a real scrape, which appear at minute 6."""
+    raw = {up(): "1x20"}
+    for line in (DATA / file).read_text(encoding="utf-8").splitlines():
+        if match := re.fullmatch(rf"({metrics})\{{(.*?),?\}} (\S+)", line):
+            target = ",".join(f'{name}="{value}"' for name, value in pod().items())
+            raw[f"{match[1]}{{{target},{match[2]}}}"] = f"_x6 {float(match[3]):g}x14"
+    assert len(raw) > 1
+    return raw
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real telemetry in ../shared/data")
+class TestRealScrapes:
+    METRICS = "istio_requests_total|istio_request_duration_milliseconds_bucket"
+
+    def test_a_client_whose_requests_leave_the_mesh(self) -> None:
+        raw = scraped("istio-1.5_sidecar_15090.prom", self.METRICS)
+        sent = recorded(
+            watched("misroutes"), raw, "source:requests:increase5m", 8, ("source_namespace", "source")
+        )
+        assert sent == {("default", "mongodb-v1"): 67}
+        assert recorded(watched("misroutes"), raw, "source:misroutes:ratio5m", 8, ("source",)) == {
+            ("mongodb-v1",): 0
+        }
+        assert recorded(watched("service-errors"), raw, "service:error_traffic:increase5m", 8) == {}
+        assert recorded(watched("service-latency"), raw, TestServiceLatency.P99, 8) == {}
+
+    def test_a_server_whose_clients_have_no_proxy(self) -> None:
+        raw = scraped("istio-1.6plus_merged_15020.prom", self.METRICS)
+        found = recorded(watched("service-errors", min_events=0), raw, "service:errors:ratio5m", 8)
+        assert found and set(found.values()) == {0}
+        assert not {service for _, service in found} & {"unknown", "PassthroughCluster"}
