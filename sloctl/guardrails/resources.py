@@ -80,6 +80,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             proof=proof,
         )
 
+    namespace = samples.namespace(guardrail)
     place = "The proxy of {label:pod} ({label:workload} in {label:namespace})"
     alerts = (
         alert(
@@ -88,7 +89,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             number(share),
             "{label:pod}: its proxy uses {percent} of its memory limit",
             f"{place} has used more than {percent} % of its memory limit for 15 minutes; at the limit it is killed.",
-            _proof(_memory(above), _memory(float(share) / 2), above, 0),
+            _proof(namespace, _memory(namespace, above), _memory(namespace, float(share) / 2), above, 0),
         ),
         alert(
             "SidecarCpuNearLimit",
@@ -96,7 +97,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             number(share),
             "{label:pod}: its proxy uses {percent} of its CPU limit",
             f"{place} has used more than {percent} % of its CPU limit for 15 minutes; requests wait in it.",
-            _proof(_cpu(above), _cpu(float(share) / 2), above, _SETTLED),
+            _proof(namespace, _cpu(namespace, above), _cpu(namespace, float(share) / 2), above, _SETTLED),
         ),
         alert(
             "SidecarThrottled",
@@ -105,7 +106,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             "{label:pod}: its proxy is throttled in {percent} of its periods",
             f"{place} has been held back by its CPU limit in more than a quarter of its scheduling periods for 15 "
             "minutes: requests wait in it, even if its mean use of CPU is low.",
-            _proof(_periods(300), _periods(60), 0.5, 1),
+            _proof(namespace, _periods(namespace, 300), _periods(namespace, 60), 0.5, 1),
         ),
     )
     verdicts = (
@@ -118,39 +119,43 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 _MEBIBYTES = 2**20
 _LENGTH = 40
 _SETTLED = 6
-_PLACE = {"namespace": samples.NAMES["namespace"], "pod": "checkout-5d8f7c9b6d-xx2xb"}
-_LABELS = {**_PLACE, WORKLOAD: "checkout"}
+_POD_NAME = "checkout-5d8f7c9b6d-xx2xb"
 
 
-def _proof(inputs: dict[str, str], calm: dict[str, str], value: float, first: int) -> Proof:
+def _proof(namespace: str, inputs: dict[str, str], calm: dict[str, str], value: float, first: int) -> Proof:
     """``first`` is the first minute at which the condition holds."""
     fires = first + FOR // 60
-    return Proof(inputs, fires, _LABELS, calm, (fires, _LENGTH), value)
+    labels = {naming.NAMESPACE: namespace, WORKLOAD: "checkout", "pod": _POD_NAME}
+    return Proof(inputs, fires, labels, calm, (fires, _LENGTH), value)
 
 
-def _sample(metric: str, values: str, **labels: str) -> dict[str, str]:
-    return {samples.series(metric, container=CONTAINER, **_PLACE, **labels): values}
+def _sample(namespace: str, metric: str, values: str, **labels: str) -> dict[str, str]:
+    return {samples.series(metric, container=CONTAINER, namespace=namespace, pod=_POD_NAME, **labels): values}
 
 
-def _memory(share: float) -> dict[str, str]:
+def _memory(place: str, share: float) -> dict[str, str]:
     used = Decimal(str(round(share * 1000))) * _MEBIBYTES
     return _sample(
-        "container_memory_working_set_bytes", f"{used}x{_LENGTH}", image="istio/proxyv2"
+        place, "container_memory_working_set_bytes", f"{used}x{_LENGTH}", image="istio/proxyv2"
     ) | _sample(
-        "kube_pod_container_resource_limits", f"{1000 * _MEBIBYTES}x{_LENGTH}", resource="memory", unit="byte"
+        place,
+        "kube_pod_container_resource_limits",
+        f"{1000 * _MEBIBYTES}x{_LENGTH}",
+        resource="memory",
+        unit="byte",
     )
 
 
-def _cpu(share: float) -> dict[str, str]:
+def _cpu(place: str, share: float) -> dict[str, str]:
     """A limit of 1000 cores, for whole numbers; it is known once the rate of the first minutes is exact."""
     used = _sample(
-        "container_cpu_usage_seconds_total", f"0+{round(share * 1000) * 60}x{_LENGTH}", cpu="total"
+        place, "container_cpu_usage_seconds_total", f"0+{round(share * 1000) * 60}x{_LENGTH}", cpu="total"
     )
     limit = f"_x{_SETTLED} 1000x{_LENGTH - _SETTLED}"
-    return used | _sample("kube_pod_container_resource_limits", limit, resource="cpu", unit="core")
+    return used | _sample(place, "kube_pod_container_resource_limits", limit, resource="cpu", unit="core")
 
 
-def _periods(throttled: int) -> dict[str, str]:
-    return _sample("container_cpu_cfs_periods_total", samples.rising(600, _LENGTH)) | _sample(
-        "container_cpu_cfs_throttled_periods_total", samples.rising(throttled, _LENGTH)
+def _periods(place: str, throttled: int) -> dict[str, str]:
+    return _sample(place, "container_cpu_cfs_periods_total", samples.rising(600, _LENGTH)) | _sample(
+        place, "container_cpu_cfs_throttled_periods_total", samples.rising(throttled, _LENGTH)
     )

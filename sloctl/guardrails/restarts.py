@@ -4,9 +4,10 @@ Several replicas of kube-state-metrics count the same restarts, and its shards c
 apart by pod (and its uid, where there is one), whoever exposes them, and the highest count holds. A window's restarts
 are what a pod's count gained since its last sample before the window. Without such a sample it counts
 
-- from zero, if that kube-state-metrics exposed proxies just before the window: the pod is new;
-- from its least count in the window else, for nobody can say how many restarts are new (a gap of kube-state-metrics, or
-  a new one).
+- from zero, if that kube-state-metrics exposed proxies five minutes before the window, but not this one for an hour:
+  the pod is new;
+- from its least count in the window else, for nobody can say how many restarts are new: there was a gap, or
+  kube-state-metrics is new. (When it starts it may answer at first without some pods.)
 
 A count that falls is another pod of the same name; with a uid that is never so. All of this is a lower bound.
 """
@@ -48,13 +49,15 @@ def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
         return f"{operator} by ({_POD}) ({each(function, selectors, past)})"
 
     earlier = f"[{reach}] offset {w}"
+    hour, started = f"[1h] offset {w}", f"[{reach}] offset {naming.duration(window + LOOKBACK)}"
     peak = pods("max", "max_over_time", found)
     before = pods("max", "last_over_time", found, earlier)
     target = ", ".join(label for label in slo_set.mesh.target_labels if label not in _POD.split(", "))
-    seen = (
+    new = (
         f"group by ({_POD}) (\n"
         f"  ({each('last_over_time', found)})\n"
-        f"  and on ({target}) ({each('last_over_time', anywhere, earlier)})\n)"
+        f"  and on ({target}) ({each('last_over_time', anywhere, started)})\n)\n"
+        f"unless {pods('max', 'last_over_time', found, hour)}"
     )
     # Replicas may lag behind each other: a count has fallen if it is below the lowest that anybody told.
     now = pods("max", "last_over_time", nameless)
@@ -71,7 +74,7 @@ def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
         f"or\n"
         f"clamp_min(\n  {peak}\n  - {before},\n  0\n)\n"
         f"or\n"
-        f"({peak}\n  and {promql.indent(seen).lstrip()})\n"
+        f"({peak}\n  and (\n{promql.indent(new, 4)}\n  ))\n"
         f"or\n"
         f"{peak}\n- {pods('min', 'min_over_time', found)}"
     )
@@ -172,6 +175,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     repeated = f"sum by ({by}, pod) (sum_over_time({past(each, crash)})) >= 2"
     memory = past(workload, crash, Matcher("reason", "=", OUT_OF_MEMORY))
     limit = number(guardrail.limit)
+    place = samples.namespace(guardrail)
     enough = max(FEWEST, floor(guardrail.limit) + 1)
     alerts = (
         HealthAlert(
@@ -190,11 +194,11 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             telemetry="kubernetes",
             failure_mode="M7",
             proof=Proof(
-                inputs=_sample(f"0 {samples.flat(enough, 30)}"),
+                inputs=_sample(f"0 {samples.flat(enough, 30)}", place),
                 fires=16,
                 labels={},
                 value=enough,
-                calm=_sample(f"0 {samples.flat(FEWEST - 1, 30)}"),
+                calm=_sample(f"0 {samples.flat(FEWEST - 1, 30)}", place),
                 silent=(16, 30),
             ),
         ),
@@ -216,9 +220,9 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             telemetry="kubernetes",
             failure_mode="F3",
             proof=Proof(
-                inputs=_sample("0x2 1 2 3x50"),
+                inputs=_sample("0x2 1 2 3x50", place),
                 fires=5,
-                labels=_LABELS,
+                labels={naming.NAMESPACE: place, WORKLOAD: "checkout"},
                 value=3,
                 lasts=25,
                 resolved=40,
@@ -226,7 +230,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
                 calm={
                     name: "0x4 1x50"
                     for pod in "bcdfg"
-                    for name in _sample("", f"checkout-5d8f7c9b6d-xx2x{pod}")
+                    for name in _sample("", place, f"checkout-5d8f7c9b6d-xx2x{pod}")
                 },
                 silent=(5, 19, 40),
             ),
@@ -245,13 +249,13 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             telemetry="kubernetes",
             failure_mode="F3",
             proof=Proof(
-                inputs=_sample("0x4 1x95") | _sample("_x5 1x95", reason=OUT_OF_MEMORY),
+                inputs=_sample("0x4 1x95", place) | _sample("_x5 1x95", place, reason=OUT_OF_MEMORY),
                 fires=5,
-                labels=_LABELS,
+                labels={naming.NAMESPACE: place, WORKLOAD: "checkout"},
                 value=1,
                 lasts=60,
                 resolved=85,
-                calm=_sample("0x4 1x95") | _sample("_x5 1x95", reason="Error"),
+                calm=_sample("0x4 1x95", place) | _sample("_x5 1x95", place, reason="Error"),
                 silent=(5, 20),
             ),
         ),
@@ -264,12 +268,11 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     )
 
 
-_LABELS = {"namespace": samples.NAMES["namespace"], WORKLOAD: "checkout"}
-
-
-def _sample(values: str, pod: str = "checkout-5d8f7c9b6d-xx2xb", reason: str = "") -> dict[str, str]:
+def _sample(
+    values: str, namespace: str, pod: str = "checkout-5d8f7c9b6d-xx2xb", reason: str = ""
+) -> dict[str, str]:
     labels = {
-        "namespace": samples.NAMES["namespace"],
+        "namespace": namespace,
         "pod": pod,
         "container": CONTAINER,
         "uid": f"uid-of-{pod}",
