@@ -163,7 +163,8 @@ def _proof(slo_set: SloSet, guardrail: Guardrail, edge: bool) -> Proof:
                 samples.requests(slo_set.mesh, **names): requests,
                 samples.requests(slo_set.mesh, **names, reporter="destination"): tries,
             }
-        names = {CLUSTER: f"outbound|8080||{service}.{labels[naming.NAMESPACE]}.svc.cluster.local"}
+        head = "inbound-vip|8080|http|" if slo_set.mesh.mode == "ambient" else "outbound|8080||"
+        names = {CLUSTER: f"{head}{service}.{labels[naming.NAMESPACE]}.svc.cluster.local"}
         return {
             samples.series(COUNTERS["sent"], **names): tries,
             samples.series(COUNTERS["completed"], **names): requests,

@@ -452,6 +452,8 @@ class TestRetries:
             "outbound|8080||payments.shop.svc.cluster.local",
             "outbound|8080|v1|payments.shop.svc.cluster.local;",
             "outbound|8080||payments.shop.svc.mesh.example",
+            "inbound-vip|8080|http|payments.shop.svc.cluster.local",
+            "inbound-vip|8080|http/v1|payments.shop.svc.cluster.local;",
         ],
     )
     def test_691_attempts_of_which_515_are_retries(self, mode: MeshMode, cluster: str) -> None:
