@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 import pytest
 
 from alert_rules import manifest
+from jobs import sidecar_restarts
 from sloctl.guardrails import restarts
 from sloctl.guardrails.kinds import Signal
 from sloctl.guardrails.plans import plans
 from sloctl.model import Guardrail, Matcher, Mesh, MeshMode, SloSet
+from sloctl.prometheus import Prometheus
+from sloctl.settings import PrometheusSettings
+from tests.support.prometheus_fixture import MISSING, running_prometheus
 from tests.support.promtool import Inputs, Samples, evaluate, run, series
 
 pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="not installed: promtool")
@@ -460,3 +465,89 @@ def test_one_restarted_pod_of_a_small_mesh_calls_nobody() -> None:
 def test_the_limit_is_said_as_a_person_would() -> None:
     found = replace(slo_set(limit="0.010"))
     assert "> 0.01\n" in texts(found)[0]
+
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+END = START + timedelta(days=15)
+MINUTES = 15 * 1440
+DEPLOY = 14 * 1440 + 600
+"""The minute at which the pods of checkout are replaced."""
+
+
+def history() -> str:
+    """15 days of kube-state-metrics, scraped every minute by two replicas, of which one changes its address."""
+    db = [
+        (minute, "OOMKilled") for minute in (2000, 3000, 9000, 9001, 15000, 21000)
+    ]  # 2, 2 and 2 in its weeks
+    lives = {  # (first and last minute, restarts)
+        ("db-0", "uid-1"): (0, MINUTES, db),
+        ("checkout-5d8f7c9b6d-xx2xb", "uid-2"): (0, DEPLOY, [(DEPLOY - 60, "Error")]),
+        ("checkout-6d8f7c9b6d-xx2xb", "uid-3"): (
+            DEPLOY,
+            MINUTES,
+            [(DEPLOY, "Error"), (DEPLOY + 5, "OOMKilled")],
+        ),
+        ("cart-5d8f7c9b6d-xx2xb", "uid-4"): (0, MINUTES, []),
+    }
+    counts, reasons = ["# TYPE kube_pod_container_status_restarts counter"], [f"# TYPE {REASON} gauge"]
+    for (pod, uid), (first, last, ends) in lives.items():
+        for number, instances in enumerate((("10.0.0.1",), ("10.0.0.2", "10.0.0.3"))):
+            for part, instance in enumerate(instances):
+                low, high = (0, MINUTES) if not number else ((0, 12000), (12003, MINUTES))[part]
+                target = f'job="ksm",instance="{instance}",namespace="shop",container="istio-proxy"'
+                labels = f'{target},pod="{pod}",uid="{uid}"'
+                told: dict[str, list[str]] = {}
+                for minute in range(max(first, low), min(last, high) + 1):
+                    if 13000 <= minute < 13020:  # nobody is scraped
+                        continue
+                    at = START.timestamp() + 60 * minute
+                    past = [reason for when, reason in ends if when <= minute]
+                    counts.append(f"{RESTARTS}{{{labels}}} {len(past)} {at}")
+                    if past:
+                        told.setdefault(past[-1], []).append(
+                            f'{REASON}{{{labels},reason="{past[-1]}"}} 1 {at}'
+                        )
+                for lines in told.values():
+                    reasons += lines
+    return "\n".join([*counts, *reasons, "# EOF", ""])
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    if MISSING:
+        pytest.skip(f"not installed: {', '.join(MISSING)}")
+    folder = tmp_path_factory.mktemp("prometheus")
+    with running_prometheus(folder, history()) as url, Prometheus(PrometheusSettings(url)) as source:
+        yield source
+
+
+def test_the_job_on_a_real_prometheus(prometheus: Prometheus) -> None:
+    rows = {
+        (row["window"], row["workload"]): row
+        for row in sidecar_restarts.rows(sidecar_restarts.run(prometheus, slo_set(), END))
+    }
+    week = rows["7d", "db"]
+    assert (week["restarts"], week["before"], week["trend"]) == (2, 4, 0.5)
+    assert (week["reasons"], week["worst_pods"], week["pods"]) == ({"OOMKilled": 2}, {"db-0": 2}, 1)
+    day = rows["1d", "checkout"]
+    assert day["restarts"] == 3
+    assert day["reasons"] == {"Error": 1, "OOMKilled": 2}
+    assert (day["before"], day["trend"]) == (0, None)
+    assert day["per_pod_day"] == pytest.approx(3, abs=0.05)
+    assert rows["1d", "cart"]["restarts"] == rows["7d", "cart"]["restarts"] == 0
+    assert len(rows) == 6
+
+
+def test_the_report_on_a_real_prometheus(prometheus: Prometheus) -> None:
+    found = sidecar_restarts.rows_for_report(prometheus, slo_set(), END)
+    assert [(row.workload, row.restarts) for row in found] == [("checkout", 3), ("db", 1)]
+
+
+def test_what_rules_would_record_is_what_the_job_counts(prometheus: Prometheus) -> None:
+    """Minute by minute over the hours of the deploy, of the gap and of the new address."""
+    [plan] = plans(slo_set())
+    mesh = next(s for s in plan.signals if s.record == "mesh:sidecar_restarts:increase1m")
+    for first, last, expected in ((DEPLOY - 70, DEPLOY + 10, 3), (11990, 12010, 0), (12990, 13030, 0)):
+        start, end = (START + timedelta(minutes=minute) for minute in (first, last))
+        [found] = prometheus.query_range(mesh.live, start, end, timedelta(minutes=1))
+        assert sum(float(value) for _, value in found["values"]) == expected
