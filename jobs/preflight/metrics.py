@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from jobs.preflight.findings import Found, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
 from jobs.preflight.survey import Asker, Survey
 from sloctl import promql
-from sloctl.catalogue import METRICS, ORIGINS, Metric, remedy
+from sloctl.catalogue import METRICS, ORIGINS, Metric, Remedy, remedy
 from sloctl.model import CounterSli
 from sloctl.presets import REQUESTS
 
-MAYBE_MISSING = frozenset({"grpc_response_status", "destination_cluster", "unit"})
+MAYBE_MISSING = frozenset({"grpc_response_status", "destination_cluster", "uid"})
 """Labels that a mesh may lack: without gRPC, with one cluster, before a release."""
 FAST = 30
 """Seconds between scrapes above which one-minute buckets have one or two samples: a warning."""
@@ -25,15 +26,71 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
     """Findings about metrics, labels, matchers, target labels and scrape intervals."""
     slos = slo_selectors(needs.slo_set)
     missing = set(needs.metrics - survey.names)
+    unmatched = {
+        metric
+        for metric in needs.metrics - missing
+        if _on_request(metric) and _unmatched(metric, needs, survey)
+    }
+    mute = silent(needs, missing | unmatched)
+    absent: list[Absent] = []
     for metric in sorted(missing):
-        yield _metric(metric, needs, survey, slos, asker, missing)
+        found = _metric(metric, needs, survey, slos, asker, mute)
+        if isinstance(found, Found):
+            yield found
+        else:
+            absent.append(found)
+    absent += [_absent(METRICS[metric], (), needs.alerts_on(metric), mute) for metric in sorted(unmatched)]
+    yield from _grouped(absent)
     for metric in sorted(needs.metrics - missing):
-        if not survey.series_of(metric):
-            continue
-        yield from _matchers(metric, needs, survey, asker)
-        yield from _labels(metric, needs, survey)
+        if survey.series_of(metric):
+            yield from _matchers(metric, needs, survey, asker)
+            yield from _labels(metric, needs, survey)
     yield from _joins(needs, survey, asker)
     yield from _intervals(needs, survey)
+
+
+def _on_request(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].exposed == "on request"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A missing metric: the SLOs that need it, the alerts that it keeps silent, and those that see less."""
+
+    entry: Metric
+    slos: tuple[str, ...]
+    quiet: tuple[str, ...]
+    partial: tuple[str, ...]
+
+
+def _grouped(absent: list[Absent]) -> Iterator[Found]:
+    """One finding for all that is missing for one cause."""
+    groups: dict[tuple[bool, bool, Remedy | None], list[Absent]] = {}
+    for item in absent:
+        serious = bool(item.slos or item.quiet)
+        groups.setdefault((serious, item.entry.exposed == "on request", remedy(item.entry.name)), []).append(
+            item
+        )
+    for (serious, on_request, cure), items in groups.items():
+        slos, quiet, partial = (
+            tuple(dict.fromkeys(name for names in lists for name in names))
+            for lists in ([i.slos for i in items], [i.quiet for i in items], [i.partial for i in items])
+        )
+        text = f"{named((item.entry.name for item in items), 20)}: "
+        text += "not exposed" if on_request else "not there in the last hour"
+        text += f"; SLOs without data: {named(slos)}" if slos else ""
+        text += f"; alerts that stay silent: {named(quiet, 20)}" if quiet else ""
+        partial = tuple(name for name in partial if name not in quiet)
+        text += f"; alerts that see less: {named(partial, 20)}" if partial else ""
+        text += " (no data is not zero)" if items[0].entry.origin == "kube-state-metrics" else ""
+        yield Found(
+            "error" if serious else "warning",
+            "optional-metric" if on_request else "no-metric",
+            text,
+            cure.text if cure else "",
+            cure.snippet if cure else "",
+            (*slos, *quiet, *partial),
+        )
 
 
 def silent(needs: Needs, missing: set[str]) -> tuple[str, ...]:
@@ -58,8 +115,8 @@ def _metric(
     survey: Survey,
     slos: tuple[SloSelectors, ...],
     asker: Asker,
-    missing: set[str],
-) -> Found:
+    mute: tuple[str, ...],
+) -> Found | Absent:
     entry = METRICS.get(metric)
     of_slos = tuple(s.slo.id for s in slos if any(sel.metric == metric for sel in (*s.total, *s.good)))
     alerts = needs.alerts_on(metric)
@@ -74,29 +131,14 @@ def _metric(
     if not of_slos and entry.exposed == "first event" and _origin_seen(entry, survey):
         text = f"{metric}: not there yet; {ORIGINS[entry.origin].title} expose it with its first event"
         return Found("info", "not-yet", text.replace("istiod expose ", "istiod exposes "), about=about)
-    return _absent(entry, of_slos, alerts, silent(needs, missing))
+    return _absent(entry, of_slos, alerts, mute)
 
 
-def _absent(entry: Metric, of_slos: tuple[str, ...], alerts: tuple[str, ...], mute: tuple[str, ...]) -> Found:
+def _absent(
+    entry: Metric, of_slos: tuple[str, ...], alerts: tuple[str, ...], mute: tuple[str, ...]
+) -> Absent:
     quiet = tuple(name for name in alerts if name in mute)
-    cure = remedy(entry.name)
-    assert cure is not None
-    on_request = entry.exposed == "on request"
-    text = f"{entry.name}: {'not exposed' if on_request else 'no such metric in the last hour'}"
-    if quiet:
-        text += f"; these alerts stay silent: {named(quiet)}"
-    elif alerts:
-        text += f"; these alerts see less: {named(alerts)}"
-    if entry.origin == "kube-state-metrics":
-        text += " (no data is not zero)"
-    return Found(
-        "error" if of_slos or quiet else "warning",
-        "optional-metric" if on_request else "no-metric",
-        text,
-        cure.text,
-        cure.snippet,
-        (*of_slos, *alerts),
-    )
+    return Absent(entry, of_slos, quiet, tuple(name for name in alerts if name not in mute))
 
 
 def _origin_seen(entry: Metric, survey: Survey) -> bool:
@@ -116,12 +158,7 @@ def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterat
     if entry is None or not _unmatched(metric, needs, survey):
         return
     alerts = needs.alerts_on(metric)
-    if entry.exposed == "on request":
-        mute = silent(
-            needs, {m for m in needs.metrics if m not in survey.names or _unmatched(m, needs, survey)}
-        )
-        yield _absent(entry, (), alerts, mute)
-    elif entry.exposed == "always" and alerts and not any(survey.series_of(m) for m in entry.instead):
+    if entry.exposed == "always" and alerts and not any(survey.series_of(m) for m in entry.instead):
         texts = [text for text, select in needs.selects.items() if select.metric == metric]
         text = f"{metric} is there, but nothing matches {named(texts, 2)}"
         yield Found("warning", "no-match", text, "see which labels its series have", about=alerts)

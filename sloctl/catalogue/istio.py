@@ -100,6 +100,7 @@ METRICS = (
         "always",
         (_MERGED, _ISTIOD),
         "istio/istio: pkg/version/stats.go",
+        instead=("pilot_info", "pilot_xds"),
     ),
     Metric(
         "istio_agent_cert_expiry_seconds",
@@ -121,6 +122,7 @@ METRICS = (
         "1 per istiod.",
         source="istio/istio: pilot/pkg/bootstrap/monitoring.go",
         evidence=(_ISTIOD,),
+        instead=("pilot_xds", "istio_build"),
     ),
     Metric(
         "pilot_xds",
@@ -129,6 +131,7 @@ METRICS = (
         "Proxies connected to this istiod.",
         source=_MONITORING,
         evidence=(_ISTIOD,),
+        instead=("pilot_info", "istio_build"),
     ),
     Metric(
         "pilot_xds_pushes",

@@ -1,0 +1,386 @@
+"""Preflight against servers in memory: a good one, and one slip after the other."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alert_rules import manifest
+from jobs.preflight import CODES, render, run
+from jobs.preflight.labelsets import Labels, evaluate, labels, matches
+from jobs.preflight.survey import seconds_of
+from sloctl import spec
+from sloctl.errors import BadAnswer
+from sloctl.model import Series, SloSet
+from sloctl.promql import parsing
+from sloctl.promql.parsing import Aggregate, Binary, Call, Literal, Node, Select, parse
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FILE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+mesh: {matchers: {cluster: eu1}}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+  - {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}
+  - {name: latency, service: checkout, namespace: shop, objective: 99, sli: {preset: latency, threshold: 250ms}}
+  - name: age
+    service: billing
+    objective: 99
+    sli: {events: {bad: "rate(jobs_late_total[$window])", total: "rate(jobs_total[$window])"}}
+guardrails:
+  - {preset: retry-amplification}
+  - {preset: sidecar-restarts}
+"""
+PROXY = {"job": "proxies", "instance": "10.0.0.1:15020", "pod": "checkout-1", "cluster": "eu1"}
+KSM = {"job": "ksm", "instance": "10.0.0.9:8080", "pod": "ksm-0", "cluster": "eu1"}
+SERVICE = {
+    "destination_service_name": "checkout",
+    "destination_service_namespace": "shop",
+    "source_workload": "web",
+    "source_workload_namespace": "shop",
+    "request_protocol": "http",
+    "response_code": "200",
+}
+BOUNDS = ("5", "25", "100", "250", "1000", "+Inf")
+All = list[dict[str, str]]
+
+
+def good() -> All:
+    """What a whole mesh exposes for the file above."""
+    found: All = [{"__name__": "up", **PROXY}, {"__name__": "up", **KSM}]
+    for reporter in ("source", "destination"):
+        own = {**PROXY, **SERVICE, "reporter": reporter}
+        found.append({"__name__": "istio_requests_total", **own})
+        bucket = "istio_request_duration_milliseconds_bucket"
+        found += [{"__name__": bucket, **own, "le": bound} for bound in BOUNDS]
+    for name in ("jobs_total", "jobs_late_total"):
+        found.append({"__name__": name, **PROXY})
+    upstream = "outbound|8080||checkout.shop.svc.cluster.local"
+    for name in ("upstream_rq_total", "upstream_rq_completed", "upstream_rq_pending_overflow"):
+        found.append({"__name__": f"envoy_cluster_{name}", **PROXY, "cluster_name": upstream})
+    for name in ("restarts_total", "last_terminated_reason"):
+        own = {**KSM, "namespace": "shop", "pod": "checkout-1", "container": "istio-proxy", "reason": "Error"}
+        found.append({"__name__": f"kube_pod_container_status_{name}", **own, "uid": "1"})
+    return found
+
+
+@dataclass
+class Memory:
+    """A server of these series, each with the same value; ``interval`` is seconds between scrapes."""
+
+    series: All
+    interval: float = 15.0
+    version: str = "2.53.0"
+    retention: str = "60d"
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    warnings: Sequence[str] = ()
+    silent: bool = False
+    asked: int = 0
+
+    @property
+    def queries(self) -> int:
+        return self.asked
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        self.asked += 1
+        found = self._values(parse(expr))
+        return [{"metric": dict(key), "value": [at.timestamp(), str(value)]} for key, value in found.items()]
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        return {name: self.query(expr, at) for name, expr in queries.items()}
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        raise AssertionError("a preflight asks of one instant")
+
+    def metric_names(
+        self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[str]:
+        return self.label_values("__name__", match, start, end)
+
+    def label_values(
+        self,
+        label: str,
+        match: str | Sequence[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Sequence[str]:
+        self.asked += 1
+        chosen = self.series
+        if match:
+            assert isinstance(match, str)
+            node = parse(match)
+            assert isinstance(node, Select)
+            chosen = [one for one in self.series if _selected(one, node)]
+        return sorted({one[label] for one in chosen if label in one})
+
+    def build_info(self) -> Mapping[str, str]:
+        return {"version": self._tell(self.version)}
+
+    def runtime_info(self) -> Mapping[str, str]:
+        return {"storageRetention": self._tell(self.retention)}
+
+    def rules(self) -> Sequence[dict[str, Any]]:
+        self._tell("")
+        return self.groups
+
+    def _tell(self, text: str) -> str:
+        self.asked += 1
+        if self.silent:
+            raise BadAnswer("not found (404)", backend="prometheus", url="http://memory")
+        return text
+
+    def lookup(self, select: Select) -> list[Labels]:
+        return [labels(one) for one in self.series if _selected(one, select)]
+
+    def _values(self, node: Node) -> dict[Labels, float]:
+        match node:
+            case Aggregate(operator="count"):
+                found: dict[Labels, float] = {}
+                for item in evaluate(node.expr, self.lookup) or ():
+                    key = frozenset(pair for pair in item if pair[0] in node.labels)
+                    found[key] = found.get(key, 0.0) + 1
+                return found
+            case Aggregate(operator="quantile"):
+                (read,) = [r for r in parsing.reads(node) if r.select.range]
+                return dict.fromkeys(
+                    evaluate(node, self.lookup) or (), float(read.select.range // self.interval)
+                )
+            case Binary(operator="or"):
+                return self._values(node.left) | self._values(node.right)
+            case Call(
+                function="label_replace", args=(inner, Literal(value=str(label)), Literal(value=value), *_)
+            ):
+                if not str(value).isdigit():
+                    return dict.fromkeys(evaluate(node, self.lookup) or (), 1.0)
+                return {key | {(label, str(value))}: number for key, number in self._values(inner).items()}
+        return dict.fromkeys(evaluate(node, self.lookup) or (), 1.0)
+
+
+def _selected(one: dict[str, str], select: Select) -> bool:
+    if select.metric and one["__name__"] != select.metric:
+        return False
+    return matches(frozenset(one.items()), select.matchers)
+
+
+def loaded(text: str = FILE) -> SloSet:
+    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+
+
+def without(*names: str) -> Callable[[All], All]:
+    return lambda series: [one for one in series if not re.fullmatch("|".join(names), one["__name__"])]
+
+
+def changed(where: dict[str, str], **new: str) -> Callable[[All], All]:
+    """Series with the labels ``where``, with other labels (an empty value removes one)."""
+
+    def change(series: All) -> All:
+        return [
+            {k: v for k, v in (one | new).items() if v} if where.items() <= one.items() else one
+            for one in series
+        ]
+
+    return change
+
+
+def findings(server: Memory, text: str = FILE) -> list[tuple[str, str]]:
+    preflight = run(server, loaded(text), NOW)
+    for item in preflight.found:
+        assert item.severity in CODES[item.code], item
+    return [(item.severity, item.code) for item in preflight.found]
+
+
+def serious(server: Memory, text: str = FILE) -> set[tuple[str, str]]:
+    return {(severity, code) for severity, code in findings(server, text) if severity != "info"}
+
+
+def test_a_good_server_has_nothing_to_find_fault_with() -> None:
+    server = Memory(good())
+    preflight = run(server, loaded(), NOW)
+    assert [item for item in preflight.found if item.severity != "info"] == []
+    assert not preflight.fails
+    assert {item.code for item in preflight.found} == {"not-yet", "rules-not-loaded"}
+    assert server.asked < 20
+
+
+REQUESTS = "istio_requests_total"
+ENVOY = "envoy_cluster_.*"
+SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
+    "nothing at all": (lambda _: [], {("error", "no-data")}, "is it the right server"),
+    "no requests": (without(REQUESTS), {("error", "no-metric")}, "SLOs without data: shop:shop/checkout/availability"),
+    "Envoy's statistics are off": (without(ENVOY), {("error", "optional-metric")}, "RetryAmplificationHigh"),
+    "Envoy's statistics are off but for xds": (
+        changed({"cluster_name": "outbound|8080||checkout.shop.svc.cluster.local"}, cluster_name="xds-grpc"),
+        {("error", "optional-metric")},
+        r"cluster\.outbound.*\.upstream_rq_total",
+    ),
+    "no kube-state-metrics": (without("kube_.*"), {("error", "no-metric")}, "no data is not zero"),
+    "a metric of the user's": (without("jobs_late_total"), {("error", "no-metric")}, "is it called jobs_total?"),
+    "another cluster": (
+        changed({"cluster": "eu1", "job": "proxies"}, cluster="us1"),
+        {("error", "mesh-matchers"), ("error", "optional-metric")},
+        'cluster="eu1"',
+    ),
+    "another service": (
+        changed({"destination_service_name": "checkout"}, destination_service_name="checkout-v2"),
+        {("error", "no-service")},
+        "near: checkout-v2",
+    ),
+    "another namespace": (
+        changed({"destination_service_namespace": "shop"}, destination_service_namespace="shops"),
+        {("error", "no-namespace")},
+        "checkout has requests in shops",
+    ),
+    "servers only": (
+        lambda series: [one for one in series if one.get("reporter") != "source"],
+        {("error", "wrong-side")},
+        "'side: server'",
+    ),
+    "an ambient mesh": (changed({"reporter": "source"}, reporter="waypoint"), {("error", "wrong-side")}, "waypoint"),
+    "other bounds": (
+        lambda series: [one for one in series if one.get("le") not in ("250", "1000")],
+        {("error", "no-bound")},
+        "it has 5, 25, 100",
+    ),
+    "no honor_labels": (
+        changed({"container": "istio-proxy"}, exported_namespace="shop", exported_pod="checkout-1", namespace="kube"),
+        {("error", "renamed-label")},
+        "honorLabels: true",
+    ),
+    "no pod on up": (
+        changed({"__name__": "up", "job": "proxies"}, pod=""),
+        {("error", "target-labels"), ("warning", "target-labels")},
+        "share job, instance, cluster",
+    ),
+    "a label dropped": (
+        changed({"__name__": REQUESTS}, response_code=""),
+        {("warning", "no-label")},
+        "no series has the label response_code",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slips_of_a_mesh(slip: str) -> None:
+    change, expected, told = SLIPS[slip]
+    preflight = run(Memory(change(good())), loaded(), NOW)
+    found = {(item.severity, item.code) for item in preflight.found if item.severity != "info"}
+    assert found == expected
+    assert told in render.text(preflight)
+    assert preflight.fails == any(severity == "error" for severity, _ in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"version": "2.37.0"}, {("warning", "old-server")}),
+        ({"version": "3.5.0"}, set()),
+        ({"retention": "15d"}, {("warning", "retention")}),
+        ({"retention": "15d or 40GiB"}, {("warning", "retention")}),
+        ({"interval": 45.0}, {("warning", "scrape-interval")}),
+        ({"interval": 120.0}, {("error", "scrape-interval")}),
+        ({"warnings": ["a store is away"]}, {("warning", "server-warning")}),
+    ],
+)
+def test_slips_of_a_server(change: dict[str, Any], expected: set[tuple[str, str]]) -> None:
+    assert serious(Memory(good(), **change)) == expected
+
+
+def test_a_server_that_tells_nothing_of_itself_is_no_error() -> None:
+    found = findings(Memory(good(), silent=True))
+    assert ("info", "not-told") in found
+    assert all(severity == "info" for severity, _ in found)
+
+
+def test_loaded_rules() -> None:
+    groups = [
+        {"name": group.name, "rules": [{"name": "x", "health": "ok"} for _ in group.rules]}
+        for file in manifest.rule_files(loaded())
+        for group in file.groups
+    ]
+    assert ("info", "rules-loaded") in findings(Memory(good(), groups=groups))
+    assert serious(Memory(good(), groups=groups[1:])) == {("warning", "rules-differ")}
+    groups[0]["rules"] = [
+        *groups[0]["rules"][1:],
+        {"name": "y", "health": "err", "lastError": "many-to-many"},
+    ]
+    assert serious(Memory(good(), groups=groups)) == {("warning", "rule-fails")}
+
+
+def test_no_events_yet_is_a_warning() -> None:
+    text = FILE.replace("rate(jobs_total[$window])", 'rate(jobs_total{kind=\\"x\\"}[$window])')
+    assert serious(Memory(good()), text) >= {("warning", "no-events")}
+
+
+def test_the_cost_of_a_wildcard_grows_with_services() -> None:
+    text = FILE.replace("service: checkout", 'service: "*"')
+    one = run(Memory(good()), loaded(text), NOW).cost
+    more = good()
+    for name in ("cart", "search"):
+        more += changed({"destination_service_name": "checkout"}, destination_service_name=name)(
+            [series for series in good() if "destination_service_name" in series]
+        )
+    three = run(Memory(more), loaded(text), NOW).cost
+    assert one is not None and three is not None
+    by_name = {
+        rule.rule: (rule.series, other.series) for rule, other in zip(one.rules, three.rules, strict=True)
+    }
+    assert by_name["slo:total_events:increase1m"] in ((1, 1), (1, 3))
+    assert by_name["service:requests:increase1m"] == (2, 6)
+    assert three.samples_per_second > one.samples_per_second > 0
+    assert len(three.costliest) == 5
+
+
+def test_json_has_what_the_text_says() -> None:
+    preflight = run(Memory(without(ENVOY)(good())), loaded(), NOW)
+    objects = json.loads(json.dumps(render.as_objects(preflight)))
+    assert [item["code"] for item in objects["findings"]] == [item.code for item in preflight.found]
+    assert objects["cost"]["groups"][0]["rules"] > 1
+    text = render.text(preflight)
+    assert all(item["message"] in text and item["hint"] in text for item in objects["findings"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("15d", 1296000), ("1y2w", 32745600), ("0s or 10GiB", 0), ("10GiB", None), ("", None)],
+)
+def test_retention_is_read(text: str, seconds: float | None) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("expr", "expected"),
+    [
+        ("sum by (a) (x)", [{"a": "1"}, {"a": "2"}]),
+        ("sum without (a) (x)", [{"b": "1"}]),
+        ("x and on (a) y", [{"a": "1", "b": "1"}]),
+        ("x unless on (a) y", [{"a": "2", "b": "1"}]),
+        ("x or on (a) y", [{"a": "1", "b": "1"}, {"a": "2", "b": "1"}]),
+        ("x * on (a) group_left (c) y", [{"a": "1", "b": "1", "c": "9"}]),
+        ("x / on (a) y", [{"a": "1"}]),
+        ('label_replace(y, "d", "$1-x", "c", "(.*)")', [{"a": "1", "c": "9", "d": "9-x"}]),
+        ("vector(1)", [{}]),
+        ("absent(x)", []),
+        ("2 * x > 1", [{"a": "1", "b": "1"}, {"a": "2", "b": "1"}]),
+    ],
+)
+def test_label_sets_of_expressions(expr: str, expected: list[dict[str, str]]) -> None:
+    series = {"x": [{"a": "1", "b": "1"}, {"a": "2", "b": "1"}], "y": [{"a": "1", "c": "9"}]}
+    found = evaluate(parse(expr), lambda select: [labels(one) for one in series[select.metric]])
+    assert found == {labels(one) for one in expected}
+
+
+def test_long_ranges_and_texts_are_parsed() -> None:
+    node = parse('sum_over_time(x{a="7775999999ms"}[7775999999ms])')
+    (read,) = parsing.reads(node)
+    assert read.select.range == 7775999.999
+    assert read.select.matchers[0].value == "7775999999ms"
