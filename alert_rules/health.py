@@ -1,9 +1,9 @@
-"""Rules and alerts of the guardrails: one group a set, so that each rule reads what the one before it recorded."""
+"""Rules and alerts of the guardrails: within a group, each rule reads what the ones before it recorded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from alert_rules.alerts import link, literal, runbook
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
@@ -26,26 +26,66 @@ DASHBOARDS = {
     "telemetry-gap": "oncall",
 }
 """Which of the set's dashboards shows more; all others are on ``mesh``."""
+TOGETHER = {"certificates": "control-plane"}
+"""Guardrails that share a recorded series with another one, and so its group."""
+REQUESTS = "requests"
+"""The group of the guardrails that read the mesh's requests."""
 VALUE = '{{ printf "%.4g" $value }}'
 PERCENT = "{{ $value | humanizePercentage }}"
 
 
 def rule_file(slo_set: SloSet) -> RuleFile | None:
-    """The rule file of a set's guardrails; None if it has none."""
+    """The rule file of a set's guardrails; None if it has none.
+
+    What reads the mesh's requests is one group with the rule that records them, so that nothing waits for a minute
+    between the two. Every other guardrail is a group of its own: they are evaluated side by side.
+    """
     compiled = plans(slo_set)
     if not compiled:
         return None
+    groups: dict[str, list[Plan]] = {}
+    for plan in sorted(compiled, key=_kind):
+        groups.setdefault(_kind(plan), []).append(plan)
+    return RuleFile(
+        naming.health_file(slo_set.name),
+        (),
+        tuple(
+            _group(slo_set, kind, members, members if kind == REQUESTS else [])
+            for kind, members in groups.items()
+        ),
+    )
+
+
+def parts(slo_set: SloSet) -> Iterator[RuleFile]:
+    """The same rules guardrail by guardrail, each with the recorded requests if it reads them.
+
+    promtool evaluates all rules of a file every minute of every test: apart, that takes a fraction of the time.
+    """
+    compiled = plans(slo_set)
+    requests = [plan for plan in compiled if plan.base]
+    for plan in compiled:
+        group = _group(slo_set, _kind(plan), [plan], requests if plan.base else [])
+        yield RuleFile(f"{naming.health_file(slo_set.name)}-{plan.preset}", (), (group,))
+
+
+def _kind(plan: Plan) -> str:
+    """Which group a guardrail is in."""
+    return REQUESTS if plan.base else TOGETHER.get(plan.preset, plan.preset)
+
+
+def _group(slo_set: SloSet, kind: str, members: Sequence[Plan], requests: Sequence[Plan]) -> RuleGroup:
+    """The rules of some guardrails; requests are recorded in the labels that ``requests`` tell apart."""
     labels = dict(slo_set.labels) | {naming.SLO_SET: slo_set.name}
     rules: list[RecordingRule | AlertRule] = []
-    if by := base_labels(compiled):
-        rules.append(RecordingRule(naming.MESH_REQUESTS, mesh_requests(slo_set, by, TILE), labels))
-    signals = {signal.record: signal for plan in compiled for signal in plan.signals}
+    if requests:
+        expr = mesh_requests(slo_set, base_labels(requests), TILE)
+        rules.append(RecordingRule(naming.MESH_REQUESTS, expr, labels))
+    signals = {signal.record: signal for plan in members for signal in plan.signals}
     rules += [RecordingRule(signal.record, signal.expr, labels) for signal in signals.values()]
     by_preset = {guardrail.preset: guardrail for guardrail in slo_set.guardrails}
-    for plan in compiled:
+    for plan in members:
         rules += _alerts(slo_set, plan, by_preset[plan.preset])
-    group = RuleGroup(naming.health_group(slo_set.name), TILE, tuple(rules))
-    return RuleFile(naming.health_file(slo_set.name), (), (group,))
+    return RuleGroup(naming.health_group(slo_set.name, kind), TILE, tuple(rules))
 
 
 def _alerts(slo_set: SloSet, plan: Plan, guardrail: Guardrail) -> Iterator[HealthRule]:

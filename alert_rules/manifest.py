@@ -90,16 +90,24 @@ def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
     """Paths below the output folder and contents of all rule files and their unit tests.
 
     The tests stand in a folder of their own, so that ``rule_files: [alert_rules/*.yaml]`` loads rules only. promtool
-    cannot read PrometheusRule objects: with ``operator`` the same groups also stand beside the tests, in plain form.
+    cannot read PrometheusRule objects: with ``operator`` the same groups also stand beside the tests, in plain form;
+    those of guardrails always do, guardrail by guardrail.
     """
     for file in rule_files(slo_set):
         plain = prometheus(file)
+        yield f"alert_rules/{file.stem}.yaml", operator(slo_set, file) if form == "operator" else plain
+        if not file.slos:
+            yield from _health_tests(slo_set)
+            continue
+        tested = f"../{file.stem}.yaml"
         if form == "operator":
-            yield f"alert_rules/{file.stem}.yaml", operator(slo_set, file)
             yield f"alert_rules/tests/{file.stem}.yaml", plain
             tested = f"{file.stem}.yaml"
-        else:
-            yield f"alert_rules/{file.stem}.yaml", plain
-            tested = f"../{file.stem}.yaml"
-        tests = unit_tests if file.slos else health_tests
-        yield f"alert_rules/tests/{file.stem}_test.yaml", tests.render_tests(slo_set, file, tested)
+        yield f"alert_rules/tests/{file.stem}_test.yaml", unit_tests.render_tests(slo_set, file, tested)
+
+
+def _health_tests(slo_set: SloSet) -> Iterator[tuple[str, str]]:
+    for part in health.parts(slo_set):
+        yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part)
+        tests = health_tests.render_tests(slo_set, part, f"{part.stem}.yaml")
+        yield f"alert_rules/tests/{part.stem}_test.yaml", tests

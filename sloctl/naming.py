@@ -155,9 +155,9 @@ def health_file(set_name: str) -> str:
     return with_digest(f"{slug(set_name)}-mesh-health", set_name, "mesh-health")
 
 
-def health_group(set_name: str) -> str:
-    """The rule group of a set's guardrails."""
-    return f"{set_name}:mesh-health"
+def health_group(set_name: str, kind: str) -> str:
+    """A rule group of a set's guardrails: a preset's, or ``requests`` for all that read the mesh's requests."""
+    return f"{set_name}:mesh-{kind}"
 
 
 def cron_job(set_name: str, job: str) -> str:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, fields
 
 from sloctl import naming
 from sloctl.errors import UsageError
+from sloctl.guardrails.names import WATCHDOG
 from sloctl.model import Matcher, Slo, SloSet
 from sloctl.silences import valid_id
 from sloctl.windows import parse_duration
 
 LONGEST = SloSet("", ()).longest_silence
 """Seconds: the longest silence where no SLO file states one."""
-WATCHDOG = "Watchdog"
 _LABELS = {
     "service": naming.SERVICE,
     "namespace": naming.NAMESPACE,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails import names, samples
+from sloctl.guardrails.kinds import KEEP, HealthAlert, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.queries import (
     ALL,
     REQUEST_FAMILY,
@@ -35,7 +35,6 @@ from sloctl.presets import SERVER_ERRORS
 from sloctl.windows import number
 
 WINDOW = 300
-GATEWAY_DOWN = "GatewayDown"
 OVERLOAD = Decimal("0.05")
 """The share of a gateway's requests that are turned away above which somebody is woken."""
 OVERFLOW = "envoy_cluster_upstream_rq_pending_overflow"
@@ -146,7 +145,7 @@ def _failing(slo_set: SloSet, guardrail: Guardrail, errors: Signal, total: Signa
         name="GatewayErrorsHigh",
         expr=f"{q.read(errors)} > {number(limit)}{enough(q, total, guardrail, SERVICE_LABELS)}",
         for_=300,
-        keep_firing_for=600,
+        keep_firing_for=KEEP["ticket"],
         severity="ticket",
         summary="{label:service}: {percent} of the requests through this gateway fail",
         description=(
@@ -155,7 +154,7 @@ def _failing(slo_set: SloSet, guardrail: Guardrail, errors: Signal, total: Signa
         ),
         telemetry="proxies",
         failure_mode="M9",
-        proof=_share_proof(slo_set, guardrail, limit, 300, 600, {"response_code": "502"}),
+        proof=_share_proof(slo_set, guardrail, limit, 300, KEEP["ticket"], {"response_code": "502"}),
     )
 
 
@@ -175,7 +174,7 @@ def _overloaded(
             f"{above(overload, SERVICE_LABELS)}\nor on ({naming.SERVICE})\n{above(overflow, (naming.SERVICE,))}"
         ),
         for_=120,
-        keep_firing_for=300,
+        keep_firing_for=KEEP["page"],
         severity="page",
         summary="{label:service}: this gateway turns away {percent} of its requests",
         description=(
@@ -185,7 +184,7 @@ def _overloaded(
         telemetry="proxies",
         failure_mode="F7",
         proof=_share_proof(
-            slo_set, guardrail, OVERLOAD, 120, 300, {"response_code": "503", "response_flags": "UO"}
+            slo_set, guardrail, OVERLOAD, 120, KEEP["page"], {"response_code": "503", "response_flags": "UO"}
         ),
     )
 
@@ -226,7 +225,7 @@ def _down(slo_set: SloSet, guardrail: Guardrail, up: Signal) -> HealthAlert:
 
     others = [samples.flat(1, 70)] * (len(guardrail.gateways) - 1)
     return HealthAlert(
-        name=GATEWAY_DOWN,
+        name=names.GATEWAY_DOWN,
         # Replicas that Kubernetes calls available, and nobody can scrape, are lost telemetry and not a gateway.
         expr=(
             f"(\n  {q.read(up)} == 0\n  unless {on}\n{promql.indent(available, 4)} > 0\n)\n"

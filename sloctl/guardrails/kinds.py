@@ -16,6 +16,13 @@ Minutes = Mapping[str, str]
 Series that lack the labels of a scrape target and those of the mesh's matchers get them, and ``up`` beside them."""
 
 
+KEEP: dict[str, int] = {"ticket": 120, "page": 480}
+"""Seconds that alerts on shares of five minutes outlast their condition, where a page inhibits a ticket of the same.
+
+The ticket's lower limit is crossed for up to five minutes longer: it would come after all if the page ended first.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Signal:
     """A recorded series.

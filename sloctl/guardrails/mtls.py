@@ -6,6 +6,8 @@ ztunnel reports them, for waypoints sit behind the encrypted tunnel.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from sloctl import naming
 from sloctl.guardrails import samples
 from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Verdict
@@ -27,7 +29,7 @@ from sloctl.windows import number
 WINDOW = 300
 CONNECTIONS = "istio_tcp_connections_opened_total"
 POLICY = "connection_security_policy"
-DROP = "0.95"
+DROP = Decimal("0.95")
 """The share below which something broke, whatever the target (a condition of the example incident)."""
 
 
@@ -57,21 +59,34 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     def condition(limit: str) -> str:
         return f"{q.read(ratio)} < {limit}{enough(q, total, guardrail, SERVICE_LABELS)}"
 
-    def proof(plain: int, fires: int, minutes: int) -> Proof:
-        def traffic(policy: str) -> str:
-            if ambient:
-                labels = {raw: samples.NAMES[name] for name, raw in names.items()}
-                return samples.series(CONNECTIONS, reporter="destination", **{POLICY: policy}, **labels)
-            return samples.requests(slo_set.mesh, reporter="destination", **{POLICY: policy})
+    def proof(limit: Decimal, fires: int) -> Proof:
+        """Half of what is asked for is encrypted; against all of it, beside a service that is too quiet to judge."""
+        where = {
+            naming.NAMESPACE: samples.namespace(guardrail),
+            naming.SERVICE: samples.NAMES[naming.SERVICE],
+        }
 
-        good, bad = traffic("mutual_tls"), traffic("none")
+        def traffic(policy: str, **more: str) -> str:
+            labels = where | more
+            if ambient:
+                own = {names[name]: value for name, value in labels.items()}
+                return samples.series(CONNECTIONS, reporter="destination", **{POLICY: policy}, **own)
+            return samples.requests(slo_set.mesh, reporter="destination", **{POLICY: policy}, **labels)
+
+        events = max(1_000_000, guardrail.min_events)
+        encrypted = int(events * limit / 2)
+        quiet = {traffic("none", service="gift-cards"): samples.once(guardrail.min_events - 1)}
         return Proof(
-            inputs={good: samples.rising(100_000 - plain, minutes), bad: samples.rising(plain, minutes)},
+            inputs={
+                traffic("mutual_tls"): samples.rising(encrypted),
+                traffic("none"): samples.rising(events - encrypted),
+            },
             fires=fires,
-            labels={name: samples.NAMES[name] for name in SERVICE_LABELS},
-            value=1 - plain / 100_000,
-            calm={good: samples.rising(100_000, minutes)},
-            silent=(fires, minutes),
+            labels=where,
+            value=encrypted / events,
+            calm={traffic("mutual_tls"): samples.rising(events)}
+            | (quiet if guardrail.min_events > 1 else {}),
+            silent=(fires, 60),
         )
 
     what = "connections" if ambient else "requests"
@@ -91,15 +106,14 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
                 ),
                 telemetry="proxies",
                 failure_mode="M6",
-                # A hair below the target: rounding up keeps at least one in a hundred thousand in plain text.
-                proof=proof(min(100_000, int((1 - target) * 100_000) + 1000), 16, 30),
+                proof=proof(target, 16),
             )
         )
-    if target >= 1 - 0.05:
+    if target >= DROP:
         alerts.append(
             HealthAlert(
                 name="MtlsShareDropped",
-                expr=condition(DROP),
+                expr=condition(number(DROP)),
                 for_=300,
                 keep_firing_for=600,
                 severity="ticket",
@@ -110,7 +124,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
                 ),
                 telemetry="proxies",
                 failure_mode="M6",
-                proof=proof(10_000, 6, 30),
+                proof=proof(DROP, 6),
             )
         )
     verdict = Verdict("mtls", ratio, float(target), "min", "ratio", SERVICE_LABELS)

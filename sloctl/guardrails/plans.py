@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sloctl.guardrails import (
     certificates,
@@ -49,6 +49,6 @@ def plans(slo_set: SloSet) -> tuple[Plan, ...]:
     return tuple(BUILDERS[g.preset](slo_set, g) for g in ordered if g.preset in BUILDERS)
 
 
-def base_labels(compiled: tuple[Plan, ...]) -> tuple[str, ...]:
+def base_labels(compiled: Iterable[Plan]) -> tuple[str, ...]:
     """The labels that the mesh's requests are recorded by; none if no guardrail reads requests."""
     return tuple(sorted(frozenset[str]().union(*(plan.base for plan in compiled))))

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from sloctl import naming, promql
 from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Minutes, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.kinds import KEEP, HealthAlert, Minutes, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.queries import (
     ALL,
     RENAMED,
@@ -74,7 +74,7 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             name=name,
             expr=f"{q.read(ratio)} > {number(percent / 100)}{enough(q, total, guardrail, SERVICE_LABELS)}",
             for_=for_,
-            keep_firing_for=300,
+            keep_firing_for=KEEP[severity],
             severity=severity,
             summary="{label:service}: {percent} of its requests fail",
             description=(
@@ -83,7 +83,7 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             ),
             telemetry="proxies",
             failure_mode="M4",
-            proof=_errors_proof(slo_set, guardrail, percent / 100, window, for_),
+            proof=_errors_proof(slo_set, guardrail, percent / 100, window, for_, KEEP[severity]),
         )
 
     long, short = signals(LONG), signals(SHORT)
@@ -97,7 +97,9 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     return Plan("service-errors", (*long, *short), (verdict,), tuple(alerts), frozenset(base))
 
 
-def _errors_proof(slo_set: SloSet, guardrail: Guardrail, limit: Decimal, window: int, for_: int) -> Proof:
+def _errors_proof(
+    slo_set: SloSet, guardrail: Guardrail, limit: Decimal, window: int, for_: int, keep: int
+) -> Proof:
     labels = {naming.NAMESPACE: samples.namespace(guardrail), naming.SERVICE: "checkout"}
     failed = {"response_code": "503", "response_flags": "UF"}
     return samples.share_above(
@@ -107,7 +109,7 @@ def _errors_proof(slo_set: SloSet, guardrail: Guardrail, limit: Decimal, window:
         labels,
         window=window,
         for_=for_,
-        keep=300,
+        keep=keep,
         min_events=guardrail.min_events,
         quiet=samples.requests(slo_set.mesh, **labels | {naming.SERVICE: "gift-cards"}, **failed),
     )

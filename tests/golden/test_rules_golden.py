@@ -61,6 +61,16 @@ def is_test(path: str) -> bool:
     return path.endswith("_test.yaml")
 
 
+def loaded(files: dict[str, str]) -> dict[str, str]:
+    """The rule files that Prometheus loads."""
+    return {path: text for path, text in files.items() if "/tests/" not in path}
+
+
+def copies(files: dict[str, str]) -> dict[str, str]:
+    """Rule files that only promtool reads: beside the tests."""
+    return {path: text for path, text in files.items() if "/tests/" in path and not is_test(path)}
+
+
 def test_there_are_cases() -> None:
     assert len(CASES) >= 15
 
@@ -78,16 +88,16 @@ def test_operator_objects(case: str) -> None:
     """The operator's form has the same groups, and a plain copy beside its tests, for promtool cannot read it."""
     plain, files = generated(case, "prometheus"), generated(case, "operator")
     folder = ROOT / case / "operator"
-    objects = {path: text for path, text in files.items() if "/tests/" not in path}
+    objects = loaded(files)
     if UPDATE and folder.exists():
         write(folder, objects)
     if folder.exists():
         assert objects == stored(folder)
-    copies = {path.replace("/tests/", "/"): text for path, text in files.items() if "/tests/" in path}
-    assert {p: t for p, t in copies.items() if not is_test(p)} == {
-        p: t for p, t in plain.items() if not is_test(p)
-    }
-    assert sorted(objects) == sorted(path for path in plain if not is_test(path))
+    beside = {path.replace("/tests/", "/"): text for path, text in copies(files).items()}
+    parts = {path.replace("/tests/", "/"): text for path, text in copies(plain).items()}
+    health = {path: text for path, text in loaded(plain).items() if "-mesh-health-" in path}
+    assert beside == {p: t for p, t in loaded(plain).items() if p not in health} | parts
+    assert sorted(objects) == sorted(loaded(plain))
     for path, text in objects.items():
         document = yaml.safe_load(text)
         assert document["kind"] == "PrometheusRule"
@@ -123,20 +133,28 @@ def test_promtool_beside_operator_objects(tmp_path: Path) -> None:
 def test_every_alert_is_proved_or_named(case: str) -> None:
     """Each alert has a unit test that sees it fire, or stands in its test file's list of those without."""
     files = stored(ROOT / case / "expected")
+    fired: set[str] = set()
+    comments = ""
     for path, text in files.items():
         if is_test(path):
-            continue
-        tests = files[path.replace("alert_rules/", "alert_rules/tests/").removesuffix(".yaml") + "_test.yaml"]
-        fired = {
-            check["alertname"]
-            for test in yaml.safe_load(tests)["tests"]
-            for check in test["alert_rule_test"]
-            if check["exp_alerts"]
-        }
-        comment = "".join(line for line in tests.splitlines() if line.startswith("#"))
+            comments += "".join(line for line in text.splitlines() if line.startswith("#"))
+            for test in yaml.safe_load(text)["tests"]:
+                fired |= {check["alertname"] for check in test["alert_rule_test"] if check["exp_alerts"]}
+    for text in loaded(files).values():
         for rule in rules(text):
             if "alert" in rule:
-                assert rule["alert"] in fired or rule["alert"] in comment
+                assert rule["alert"] in fired or rule["alert"] in comments
+
+
+@case_names
+def test_what_promtool_reads_of_guardrails_is_what_prometheus_loads(case: str) -> None:
+    """Rule for rule; only the requests may be recorded anew in each part."""
+    files = stored(ROOT / case / "expected")
+    whole = [rule for text in loaded(files).values() for rule in rules(text)]
+    tested = [rule for text in copies(files).values() for rule in rules(text)]
+    assert all(rule in whole for rule in tested)
+    health = [r for path, text in loaded(files).items() if "-mesh-health-" in path for r in rules(text)]
+    assert all(rule in tested for rule in health)
 
 
 @case_names
@@ -154,7 +172,7 @@ def test_names_are_unique_in_a_set(case: str) -> None:
     """No two groups of one name, and no two rules that record the same series."""
     groups: list[str] = []
     series: list[tuple[str, str]] = []
-    for path, text in stored(ROOT / case / "expected").items():
+    for path, text in loaded(stored(ROOT / case / "expected")).items():
         if not is_test(path):
             groups += [group["name"] for group in yaml.safe_load(text)["groups"]]
             series += [(r["record"], str(sorted(r["labels"].items()))) for r in rules(text) if "record" in r]
