@@ -384,3 +384,25 @@ def test_long_ranges_and_texts_are_parsed() -> None:
     (read,) = parsing.reads(node)
     assert read.select.range == 7775999.999
     assert read.select.matchers[0].value == "7775999999ms"
+
+
+def test_every_code_is_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "preflight.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z-]+)` \| ((?:error|warning|info)[a-z, ]*) \|", page, re.MULTILINE)
+    assert [(code, tuple(severities.split(", "))) for code, severities in rows] == list(CODES.items())
+
+
+def test_every_code_is_found_by_some_check() -> None:
+    folder = Path(__file__).parents[2] / "jobs" / "preflight"
+    source = "".join(
+        file.read_text(encoding="utf-8") for file in folder.glob("*.py") if file.stem != "findings"
+    )
+    assert {code for code in CODES if f'"{code}"' not in source} == set()
+
+
+def test_keys_of_the_json_form_are_on_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "preflight.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"`([a-z_]+)`", page.partition("## The JSON form")[2]))
+    objects = render.as_objects(run(Memory(good()), loaded(), NOW))
+    cost = objects["cost"]
+    assert {*objects, *objects["findings"][0], *cost, *cost["groups"][0], *cost["costliest"][0]} <= told
