@@ -7,22 +7,28 @@ from datetime import datetime
 from math import isfinite
 
 from sloctl import naming, promql
-from sloctl.guardrails.kinds import Plan, Verdict
+from sloctl.guardrails.kinds import Plan, Signal, Verdict
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.queries import in_set
 from sloctl.model import MetricSource, Series, SloSet
 from sloctl.report import Finding
-from sloctl.report_health import GuardrailStatus
+from sloctl.report_health import EdgeAmplification, GuardrailStatus
 
 FRESH = "3m"
 """How old a recorded value may be: rules of guardrails are evaluated every minute."""
+_COUNTED = (naming.EDGE_REQUESTS, naming.EDGE_ATTEMPTS, naming.ENVOY_REQUESTS, naming.ENVOY_ATTEMPTS)
 
 
 def expression(slo_set: SloSet, verdict: Verdict, *, recorded: bool) -> str:
     """What a report asks for a verdict."""
+    return signal_query(slo_set, verdict.signal, recorded=recorded)
+
+
+def signal_query(slo_set: SloSet, signal: Signal, *, recorded: bool) -> str:
+    """What a report asks for a signal."""
     if not recorded:
-        return verdict.signal.live
-    return f"last_over_time({promql.selector(verdict.signal.record, in_set(slo_set))}[{FRESH}])"
+        return signal.live
+    return f"last_over_time({promql.selector(signal.record, in_set(slo_set))}[{FRESH}])"
 
 
 def run(
@@ -60,6 +66,59 @@ def run(
         if items and all(item.value is None for item in items):
             findings.append(_no_data(plan))
     return sorted(found, key=_order), findings
+
+
+def amplification(
+    source: MetricSource, slo_set: SloSet, at: datetime, *, recorded: bool
+) -> list[EdgeAmplification]:
+    """Requests and attempts of the last half hour by edge, the worst first; none without ``retry-amplification``.
+
+    By Istio's counters at both ends of an edge; of services for which these do not show attempts (their pods have no
+    proxy, or the mesh is ambient), by Envoy's own counters at all clients (``*``). Raises ``BackendError``.
+    """
+    plan = next((plan for plan in plans(slo_set) if plan.preset == "retry-amplification"), None)
+    if plan is None:
+        return []
+    signals = {signal.record: signal for signal in plan.signals if signal.record in _COUNTED}
+    answers: dict[str, Sequence[Series]] = {}
+    for from_rules in (True, False) if recorded else (False,):
+        queries = {
+            record: signal_query(slo_set, signal, recorded=from_rules)
+            for record, signal in signals.items()
+            if not answers.get(record)
+        }
+        if queries:
+            answers |= source.query_many(queries, at)
+    counts = {record: _counts(answers.get(record, ())) for record in _COUNTED}
+    rows = [
+        EdgeAmplification(
+            f"{edge[0]}/{edge[1]}", f"{edge[2]}/{edge[3]}", requests, attempts, attempts / requests, "metrics"
+        )
+        for edge, requests in counts[naming.EDGE_REQUESTS].items()
+        if requests > 0 and (attempts := counts[naming.EDGE_ATTEMPTS].get(edge)) is not None
+    ]
+    seen = {row.destination for row in rows}
+    for edge, requests in counts[naming.ENVOY_REQUESTS].items():
+        attempts = counts[naming.ENVOY_ATTEMPTS].get(edge)
+        destination = f"{edge[2]}/{edge[3]}"
+        if requests > 0 and attempts is not None and destination not in seen:
+            rows.append(
+                EdgeAmplification("*", destination, requests, attempts, attempts / requests, "metrics")
+            )
+    return sorted(rows, key=lambda row: (-(row.amplification or 0), row.source, row.destination))
+
+
+def _edge(source: str, destination: str, requests: float, attempts: float) -> EdgeAmplification:
+    return EdgeAmplification(source, destination, requests, attempts, attempts / requests, "metrics")
+
+
+def _counts(series: Sequence[Series]) -> dict[tuple[str, ...], float]:
+    found: dict[tuple[str, ...], float] = {}
+    for item in series:
+        value = float(item["value"][1])
+        if isfinite(value):
+            found[tuple(item["metric"].get(label, "") for label in naming.EDGE)] = value
+    return found
 
 
 def _no_data(plan: Plan) -> Finding:

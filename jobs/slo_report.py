@@ -6,7 +6,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Literal
 
-from jobs import from_rules, guardrails
+from jobs import from_rules, guardrails, sidecar_restarts
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
 from sloctl.model import GRID, MetricSource, Slo, SloSet
@@ -162,10 +162,22 @@ def build(source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = 
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
-    verdicts, more = guardrails.run(source, slo_set, at, recorded=bool(instants) or origin == "rules")
+    recorded = bool(instants) or origin == "rules"
+    verdicts, more = guardrails.run(source, slo_set, at, recorded=recorded)
+    edges = guardrails.amplification(source, slo_set, at, recorded=recorded)
+    restarts = sidecar_restarts.rows_for_report(source, slo_set, at)
     findings += more
     findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
-    return Report(slo_set.name, at, "prometheus", tuple(items), tuple(findings), tuple(verdicts))
+    return Report(
+        slo_set.name,
+        at,
+        "prometheus",
+        tuple(items),
+        tuple(findings),
+        guardrails=tuple(verdicts),
+        retry_amplification=tuple(edges),
+        sidecar_restarts=restarts,
+    )
 
 
 def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]:

@@ -26,6 +26,11 @@ TELEMETRY = "telemetry"
 MESH_REQUESTS = "mesh:requests:increase1m"
 """Requests of the whole mesh a minute, by edge and by the labels that the guardrails of the set tell apart."""
 
+EDGE_REQUESTS = "edge:requests:increase30m"
+EDGE_ATTEMPTS = "edge:attempts:increase30m"
+ENVOY_REQUESTS = "service:envoy_requests:increase30m"
+ENVOY_ATTEMPTS = "service:envoy_attempts:increase30m"
+
 RUNBOOKS = "https://github.com/sloctl/sloctl/blob/main/docs/runbooks"
 """Where the runbook pages of sloctl's own alerts are, unless the SLO file says otherwise."""
 

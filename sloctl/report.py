@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from sloctl import report_restarts
 from sloctl.budget import Status
 from sloctl.model import Severity
 from sloctl.report_health import (
@@ -19,6 +20,7 @@ from sloctl.report_health import (
     guardrail_json,
     guardrail_properties,
 )
+from sloctl.report_restarts import SidecarRestarts
 
 VERSION = 1
 
@@ -91,6 +93,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     guardrails: tuple[GuardrailStatus, ...] = ()
     retry_amplification: tuple[EdgeAmplification, ...] = ()
+    sidecar_restarts: tuple[SidecarRestarts, ...] = ()
 
 
 def timestamp(time: datetime) -> str:
@@ -136,7 +139,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "slos": [_slo(item) for item in report.slos],
         "guardrails": [guardrail_json(item) for item in report.guardrails],
         "retry_amplification": [amplification_json(item) for item in report.retry_amplification],
-        "sidecar_restarts": [],
+        "sidecar_restarts": report_restarts.to_json(report.sidecar_restarts),
         "findings": [
             {"severity": f.severity, "code": f.code, "message": f.message, "scope": f.scope}
             for f in report.findings
@@ -205,16 +208,7 @@ def json_schema() -> dict[str, Any]:
     labels = {"type": "object", "additionalProperties": text}
     guardrail = _object(guardrail_properties())
     amplification = _object(amplification_properties())
-    restarts = _object(
-        {
-            "namespace": text,
-            "workload": text,
-            "pods": count,
-            "restarts": count,
-            "per_pod_day": _nullable(count),
-            "reasons": {"type": "object", "additionalProperties": count},
-        }
-    )
+    restarts = report_restarts.json_schema()
     finding = _object(
         {"severity": {"enum": ["error", "warning", "info"]}, "code": text, "message": text, "scope": labels}
     )

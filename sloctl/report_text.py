@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sloctl import report_restarts
 from sloctl.naming import duration
 from sloctl.report import Finding, Report, SloStatus, timestamp
 from sloctl.report_health import GuardrailStatus
@@ -20,6 +21,10 @@ STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no d
 """States as people read them, the worst first."""
 SEVERITIES = ("error", "warning", "info")
 NOTHING = "–"
+RETRIED = 1.05
+"""Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
+SHOWN = 10
+"""Rows of the tables of retries and restarts."""
 
 
 def plain(text: str) -> str:
@@ -148,13 +153,8 @@ def measured(value: float | None, unit: str) -> str:
     return f"{value:,.4g}"
 
 
-def guardrail_header() -> list[str]:
-    """The titles of :func:`guardrail_row`'s cells."""
-    return ["status", "guardrail", "where", "value", "limit"]
-
-
 def guardrail_row(item: GuardrailStatus) -> list[str]:
-    """One verdict's cells."""
+    """One verdict's cells: state, guardrail, where, value, limit."""
     sign = "≤" if item.side == "max" else "≥"
     return [
         item.status.replace("_", " "),
@@ -178,6 +178,34 @@ def shown_guardrails(report: Report) -> list[GuardrailStatus]:
             )
             best[item.name] = item if nearer else other or item
     return [*shown, *best.values()]
+
+
+def health_tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
+    """What is said besides budgets: title, titles of the columns, rows; only what there is."""
+    found: list[tuple[str, list[str], list[list[str]]]] = []
+    if report.guardrails:
+        rows = [guardrail_row(item) for item in shown_guardrails(report)]
+        found.append(("Guardrails", ["status", "guardrail", "where", "value", "limit"], rows))
+    retried = [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+    if retried:
+        rows = [
+            [
+                plain(e.source),
+                plain(e.destination),
+                count(e.requests),
+                count(e.attempts),
+                rate(e.amplification),
+            ]
+            for e in retried[:SHOWN]
+        ]
+        found.append(
+            ("Retries", ["source", "destination", "requests (30m)", "attempts", "attempts per request"], rows)
+        )
+    if report.sidecar_restarts:
+        cells = report_restarts.text_rows(report.sidecar_restarts[:SHOWN])
+        rows = [[plain(cell) for cell in row] for row in cells]
+        found.append(("Restarts of proxies (1d)", list(report_restarts.HEADERS), rows))
+    return found
 
 
 def summary(report: Report) -> str:
@@ -215,11 +243,10 @@ def markdown(report: Report) -> str:
     lines.append("|" + "|".join(" --- " for _ in titles) + "|")
     for item in ordered(report):
         lines.append("| " + " | ".join(markdown_cell(cell) for cell in row(item, windows)) + " |")
-    if report.guardrails:
-        lines += ["", "## Guardrails", "", "| " + " | ".join(guardrail_header()) + " |"]
-        lines.append("|" + "|".join(" --- " for _ in guardrail_header()) + "|")
-        for verdict in shown_guardrails(report):
-            lines.append("| " + " | ".join(markdown_cell(cell) for cell in guardrail_row(verdict)) + " |")
+    for title, titles, rows in health_tables(report):
+        lines += ["", f"## {title}", "", "| " + " | ".join(titles) + " |"]
+        lines.append("|" + "|".join(" --- " for _ in titles) + "|")
+        lines += ["| " + " | ".join(markdown_cell(cell) for cell in row) + " |" for row in rows]
     if report.findings:
         lines += ["", "## Findings", ""]
         lines += [f"- {markdown_cell(finding_line(finding))}" for finding in findings(report)]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,6 +48,12 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "report")
     metavar="DURATION",
     help="How much of the past: of slis (1h unless given) and sidecar_restarts (1d and 7d).",
 )
+@click.option(
+    "--textfile",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also say in this file, for node_exporter's textfile collector, when each job last ran and succeeded.",
+)
 @pass_context
 def command(
     context: Context,
@@ -55,6 +64,7 @@ def command(
     at: str | None,
     form: str,
     last: str | None,
+    textfile: Path | None,
 ) -> None:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, report.
 
@@ -78,7 +88,8 @@ def command(
     with prometheus(context, slo_set, url, timeout) as source:
         for name in JOBS:
             if name in jobs:
-                results[name] = _run(name, slo_set, source, time, seconds)
+                with _noted(textfile, slo_set.name, name):
+                    results[name] = _run(name, slo_set, source, time, seconds)
         context.detail(f"{source.queries} requests to Prometheus")
         warnings = source.warnings
     if form == "json":
@@ -87,6 +98,25 @@ def command(
         _print_tables(context, results)
     for warning in warnings:
         context.say(f"sloctl: warning: Prometheus: {warning}")
+
+
+@contextmanager
+def _noted(path: Path | None, slo_set: str, job: str) -> Iterator[None]:
+    """Enter a job's run into the textfile, whether it fails or not; its own error goes before one of the file's."""
+    if path is None:
+        yield
+        return
+    from sloctl import textfile
+    from sloctl.textfile import JobRun
+
+    started = now()
+    try:
+        yield
+    except BaseException:
+        with suppress(UsageError):
+            textfile.write(path, JobRun(slo_set, job, started, now(), failed=True))
+        raise
+    textfile.write(path, JobRun(slo_set, job, started, now()))
 
 
 def _run(

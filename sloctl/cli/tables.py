@@ -23,8 +23,13 @@ STYLES = {
     "no data": "dim",
 }
 SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
-_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "slo", "guardrail", "where"}
-_MAY_WRAP = {"service", "SLO", "alerts", "slo", "where"}
+_LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "slo", "guardrail", "where"} | {
+    "source",
+    "destination",
+    "workload",
+    "reasons",
+}
+_MAY_WRAP = {"service", "SLO", "alerts", "slo", "where", "source", "destination", "workload", "reasons"}
 _GAP = 2
 
 ESSENTIAL = ("status", "service", "SLO", "budget left")
@@ -88,10 +93,10 @@ def print_report(report: Report) -> None:
     kept = [titles.index(title) for title in shown]
     say(report_text.summary(report), "bold")
     print_table(shown, [[row[index] for index in kept] for row in rows], widths)
-    if report.guardrails:
-        rows = [report_text.guardrail_row(item) for item in report_text.shown_guardrails(report)]
+    for title, columns, cells in report_text.health_tables(report):
         say("")
-        print_table(report_text.guardrail_header(), rows)
+        say(title, "bold")
+        print_table(columns, cells)
     for finding in report_text.findings(report):
         say(report_text.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
     if hidden := [title for title in titles if title not in shown]:

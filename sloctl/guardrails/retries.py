@@ -76,12 +76,12 @@ def _amplification(attempts: str, requests: str, on: Sequence[str]) -> str:
 def _edges(slo_set: SloSet, guardrail: Guardrail) -> tuple[Signal, ...]:
     """Requests, attempts and amplification by edge."""
 
-    def reported(reporter: str) -> Signal:
-        what = "requests" if reporter == "source" else "attempts"
+    def reported(record: str, reporter: str) -> Signal:
         where = (Matcher("reporter", "=", reporter), SERVICES, *in_namespaces(guardrail))
-        return signal(slo_set, f"edge:{what}:increase30m", lambda q: q.requests(where, WINDOW, naming.EDGE))
+        return signal(slo_set, record, lambda q: q.requests(where, WINDOW, naming.EDGE))
 
-    requests, attempts = reported("source"), reported("destination")
+    requests = reported(naming.EDGE_REQUESTS, "source")
+    attempts = reported(naming.EDGE_ATTEMPTS, "destination")
     ratio = signal(
         slo_set,
         "edge:retry_amplification:ratio30m",
@@ -112,8 +112,8 @@ def _envoy(slo_set: SloSet, guardrail: Guardrail) -> tuple[Signal, ...]:
         completed, overflowed = count(q, "completed"), count(q, "overflowed")
         return f"{completed}\n- {on}\n  ({overflowed}\n  or {on}\n  0 * {completed})"
 
-    attempts = signal(slo_set, "service:envoy_attempts:increase30m", lambda q: count(q, "sent"))
-    requests = signal(slo_set, "service:envoy_requests:increase30m", sent)
+    attempts = signal(slo_set, naming.ENVOY_ATTEMPTS, lambda q: count(q, "sent"))
+    requests = signal(slo_set, naming.ENVOY_REQUESTS, sent)
     ratio = signal(
         slo_set,
         "service:envoy_retry_amplification:ratio30m",

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from jobs import guardrails
 from sloctl import naming, promql
 from sloctl.errors import BackendLimit
+from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
 from sloctl.model import GRID, TILE, CounterSli, Series, Slo, SloSet
 from sloctl.windows import parse_duration
@@ -128,10 +129,16 @@ class Simulated:
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""
         for plan in plans(self.slo_set):
-            for verdict in plan.verdicts:
+            for signal in plan.signals:
                 for recorded in (True, False):
-                    if expr == guardrails.expression(self.slo_set, verdict, recorded=recorded):
-                        return verdict.signal.record
+                    if expr == guardrails.signal_query(self.slo_set, signal, recorded=recorded):
+                        return signal.record
+        for guardrail in self.slo_set.guardrails:
+            if guardrail.preset == "sidecar-restarts":
+                known = {restarts.by_reason: "restarts by reason", restarts.mean_pods: "mean pods"}
+                for build, name in known.items():
+                    if expr == build(self.slo_set, guardrail, 86400):
+                        return name
         return None
 
     def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:

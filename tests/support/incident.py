@@ -53,21 +53,26 @@ class World:
     ends: float
     ejected: tuple[str, ...] = ()
 
-    def workloads(self) -> list[str]:
-        return sorted({edge.source for edge in self.edges} | {edge.service for edge in self.edges})
+    def pods(self) -> list[str]:
+        """What is scraped: a pod of each workload, but one for all of those that only answer."""
+        return sorted({self._pod(name) for edge in self.edges for name in (edge.source, edge.service)})
 
-    def page(self, workload: str, minute: float) -> str:
-        """What the workload's pod exposes."""
+    def _pod(self, workload: str) -> str:
+        busy = any(edge.source == workload or (edge.service == workload and edge.slow) for edge in self.edges)
+        return f"{workload}-1" if busy else "others-1"
+
+    def page(self, pod: str, minute: float) -> str:
+        """What a pod exposes."""
         ill = max(0.0, min(minute, self.ends) - self.begins)
         well = minute - ill
         during = self.begins <= minute < self.ends
         out: list[str] = []
         for edge in self.edges:
-            if edge.source == workload:
+            if self._pod(edge.source) == pod:
                 out += _requests(edge, "source", well, ill, edge.failing, 1.0)
                 out += _latency(edge, well, ill)
                 out += _envoy(edge, well, ill, ejected=during and edge.service in self.ejected)
-            if edge.service == workload:
+            if self._pod(edge.service) == pod:
                 out += _requests(edge, "destination", well, ill, edge.rejected, edge.attempts)
         return "\n".join(out) + "\n"
 
@@ -170,14 +175,18 @@ class Play:
     """Serves the pods of a world, in its own time, and takes what Alertmanager sends."""
 
     world: World
-    started: float = field(default_factory=time.time)
+    started: float = float("inf")
     received: list[Received] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def minute(self, at: float | None = None) -> float:
-        """The minute of the incident at a Unix time; now without one."""
-        return ((time.time() if at is None else at) - self.started) * SCALE / 60
+        """The minute of the incident at a Unix time; now without one. 0 before it begins."""
+        return max(0.0, ((time.time() if at is None else at) - self.started) * SCALE / 60)
+
+    def begin(self) -> None:
+        """Let the world's clock run."""
+        self.started = time.time()
 
     @property
     def address(self) -> str:
@@ -186,22 +195,21 @@ class Play:
         return f"{host!s}:{port}"
 
     def scrape_configs(self) -> list[dict[str, Any]]:
-        """One target for each workload's pod."""
+        """A target for each pod."""
         return [
             {
-                "job_name": f"pod-{workload}",
+                "job_name": pod,
                 "scrape_interval": f"{15000 // SCALE}ms",
                 "scrape_timeout": f"{15000 // SCALE}ms",
-                "metrics_path": f"/pods/{workload}",
+                "metrics_path": f"/pods/{pod}",
                 "static_configs": [
-                    {"targets": [self.address], "labels": {"pod": f"{workload}-1", "job": "envoy-stats"}}
-                ],
-                "relabel_configs": [
-                    {"target_label": "job", "replacement": "envoy-stats"},
-                    {"target_label": "instance", "replacement": f"{workload}-1:15020"},
+                    {
+                        "targets": [self.address],
+                        "labels": {"pod": pod, "job": "envoy-stats", "instance": f"{pod}:15020"},
+                    }
                 ],
             }
-            for workload in self.world.workloads()
+            for pod in self.world.pods()
         ]
 
     def until(self, minute: float) -> None:
@@ -220,7 +228,6 @@ class Play:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.started = time.time()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -252,8 +259,8 @@ def _handler(play: Play) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            workload = self.path.removeprefix("/pods/")
-            self._answer(play.world.page(workload, play.minute()).encode())
+            pod = self.path.removeprefix("/pods/")
+            self._answer(play.world.page(pod, play.minute()).encode())
 
         def do_POST(self) -> None:
             import json

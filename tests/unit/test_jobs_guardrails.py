@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from jobs import guardrails, slo_report
-from sloctl import report_text, spec
+from sloctl import naming, report_text, spec
 from sloctl.model import Series, SloSet
 from sloctl.report import json_schema, to_json
 from tests.cli.simulated import Simulated
@@ -124,3 +124,69 @@ def test_an_answer_that_is_no_vector_does_not_pass_silently() -> None:
     asked = Simulated(slo_set(), override=strange)
     [item], _ = guardrails.run(asked, slo_set(), AT, recorded=True)
     assert (item.scope, item.status) == ({}, "violated")
+
+
+RETRIES = TEXT.replace("{preset: mtls, min: 99}", "{preset: retry-amplification, max: 1.1}")
+
+
+def edge(source: str, service: str) -> dict[str, str]:
+    return {"source_namespace": "shop", "source": source, "namespace": "shop", "service": service}
+
+
+def test_retries_by_edge_and_by_envoy_where_servers_do_not_count() -> None:
+    shop = slo_set(RETRIES)
+    asked = Simulated(
+        shop,
+        health={
+            naming.EDGE_REQUESTS: [
+                (edge("web", "cart"), 100.0),
+                (edge("web", "pay"), 50.0),
+                (edge("web", "idle"), 0.0),
+                (edge("web", "plain"), 10.0),
+            ],
+            naming.EDGE_ATTEMPTS: [
+                (edge("web", "cart"), 130.0),
+                (edge("web", "pay"), 150.0),
+                (edge("web", "idle"), 0.0),
+            ],
+            naming.ENVOY_REQUESTS: [(place("plain"), 176.0), (place("cart"), 1.0)],
+            naming.ENVOY_ATTEMPTS: [(place("plain"), 691.0), (place("cart"), 9.0)],
+        },
+    )
+    report = slo_report.build(asked, shop, AT)
+    assert [(e.source, e.destination, e.requests, e.attempts) for e in report.retry_amplification] == [
+        ("*", "shop/plain", 176, 691),
+        ("shop/web", "shop/pay", 50, 150),
+        ("shop/web", "shop/cart", 100, 130),
+    ]
+    assert report.retry_amplification[0].amplification == pytest.approx(3.926, abs=1e-3)
+    jsonschema.Draft202012Validator(json_schema()).validate(to_json(report))
+    assert "3.93" in report_text.markdown(report)
+
+
+def test_restarts_are_in_the_report() -> None:
+    shop = slo_set(TEXT.replace("{preset: mtls, min: 99}", "{preset: sidecar-restarts}"))
+    pod = {"namespace": "shop", "workload": "cart", "pod": "cart-7d9c5b8f4-x2k4z", "reason": "OOMKilled"}
+    asked = Simulated(
+        shop,
+        health={
+            "restarts by reason": [(pod, 3.0)],
+            "mean pods": [({"namespace": "shop", "workload": "cart"}, 2.0)],
+            "mesh:sidecar_restarts_per_pod_day:ratio1d": [({}, 0.3)],
+        },
+    )
+    report = slo_report.build(asked, shop, AT)
+    data = to_json(report)
+    jsonschema.Draft202012Validator(json_schema()).validate(data)
+    assert data["sidecar_restarts"] == [
+        {
+            "namespace": "shop",
+            "workload": "cart",
+            "pods": 2,
+            "restarts": 3,
+            "per_pod_day": 1.5,
+            "reasons": {"OOMKilled": 3},
+        }
+    ]
+    assert data["guardrails"][0]["status"] == "violated"
+    assert "OOMKilled 3" in report_text.markdown(report)
