@@ -29,7 +29,7 @@ from sloctl.windows import POLICIES, number
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("*.md")])
+PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "runbooks").glob("*.md"), *ROOT.glob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FILE_KEYS = frozenset(
     # of an SLO file

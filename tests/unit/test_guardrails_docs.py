@@ -89,7 +89,7 @@ def test_a_runbook_says_what_somebody_needs_at_night(name: str) -> None:
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
     parts = dict(zip(SECTIONS, re.split(r"^## .*$", text, flags=re.MULTILINE)[1:], strict=True))
-    assert all(len(part.split()) > 12 for part in parts.values()), "a section says nothing"
+    assert all(len(part.split()) > 7 for part in parts.values()), "a section says nothing"
     assert re.search(r"```(sh|promql)\n", parts["First five minutes"]), "no command to start with"
     assert "sloctl silence" in parts["Silence"] or name == "Watchdog"
 
@@ -154,7 +154,7 @@ def test_the_page_has_them_all(name: str) -> None:
     text = PAGE.read_text(encoding="utf-8")
     made = table() if name == "alerts" else signals()
     new = re.sub(
-        rf"(<!-- {name} -->\n\n).*?(\n\n<!-- end -->)",
+        rf"(<!-- {name} -->\n\n)(?:(?!<!--).)*(\n\n<!-- end -->)",
         lambda m: m[1] + made + m[2],
         text,
         count=1,
