@@ -190,3 +190,11 @@ def test_restarts_are_in_the_report() -> None:
     ]
     assert data["guardrails"][0]["status"] == "violated"
     assert "OOMKilled 3" in report_text.markdown(report)
+
+
+def test_of_two_ways_to_measure_the_same_one_will_do() -> None:
+    shop = slo_set(RETRIES)
+    asked = Simulated(shop, health={"edge:retry_amplification:ratio30m": [(edge("web", "cart"), 1.0)]})
+    found, findings = guardrails.run(asked, shop, AT, recorded=True)
+    assert [(item.name, item.status) for item in found] == [("retry-amplification", "ok")]
+    assert findings == []
