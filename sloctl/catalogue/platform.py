@@ -194,7 +194,7 @@ METRICS = (
     _spans(
         "zipkin_collector_spans_total",
         "Spans that Zipkin received.",
-        "openzipkin/zipkin: zipkin-server/README.md, Metrics",
+        "Zipkin 3.5.1, its own /prometheus (openzipkin/zipkin: zipkin-server/README.md)",
     ),
     _spans(
         "jaeger_collector_spans_received_total",
@@ -222,7 +222,7 @@ METRICS = (
     _spans(
         "zipkin_collector_spans_dropped_total",
         "Spans that Zipkin dropped.",
-        "openzipkin/zipkin: zipkin-server/README.md, Metrics",
+        "Zipkin 3.5.1, its own /prometheus (openzipkin/zipkin: zipkin-server/README.md)",
     ),
     _spans(
         "jaeger_collector_spans_dropped_total",

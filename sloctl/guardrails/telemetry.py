@@ -5,7 +5,7 @@ that service discovery no longer knows (a namespace scaled to zero, a finished r
 
 The counters of the tracing backends, and where they are documented:
 
-- Zipkin: zipkin-server/README.md (``/prometheus``) and ActuateCollectorMetrics of openzipkin/zipkin
+- Zipkin: zipkin-server/README.md of openzipkin/zipkin (``/prometheus``, as 3.5.1 answers it)
 - Jaeger 1: monitoring/jaeger-mixin of jaegertracing/jaeger; Jaeger 2: https://www.jaegertracing.io/docs/monitoring
 - Tempo: https://grafana.com/docs/tempo/latest/operations/manage-trace-ingestion
 - OpenTelemetry collectors: https://opentelemetry.io/docs/collector/internal-telemetry, with ``_total`` or without
