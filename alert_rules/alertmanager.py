@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from alert_rules import alertmanager_texts as texts
 from alert_rules.alertmanager_routes import NOBODY, Inhibition, Route, inhibitions, receivers, tree
 from alert_rules.alerts import literal
-from alert_rules.manifest import HEADER, Format
+from alert_rules.manifest import HEADER, Format, object_metadata
 from sloctl import naming, render
 from sloctl.model import Matcher, SloSet
 from sloctl.naming import duration
@@ -69,10 +69,7 @@ def _operator(slo_set: SloSet, notifications: Notifications) -> str:
     document: Nodes = {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "AlertmanagerConfig",
-        "metadata": {
-            "name": naming.slug(slo_set.name),
-            "labels": {"app.kubernetes.io/managed-by": "sloctl", "app.kubernetes.io/part-of": slo_set.name},
-        },
+        "metadata": object_metadata(slo_set, naming.slug(slo_set.name)),
         "spec": {
             "route": _operator_route(root),
             "inhibitRules": [

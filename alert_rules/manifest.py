@@ -72,14 +72,22 @@ def prometheus(file: RuleFile) -> str:
     return render.yaml({"groups": _groups(file)}, comment=HEADER)
 
 
+def object_metadata(slo_set: SloSet, name: str) -> dict[str, render.Node]:
+    """The metadata of a generated Kubernetes object."""
+    own = dict(zip(naming.OBJECT_LABELS, ("sloctl", slo_set.name), strict=True))
+    metadata: dict[str, render.Node] = {"name": name}
+    if slo_set.objects.namespace:
+        metadata["namespace"] = slo_set.objects.namespace
+    return metadata | {"labels": own | dict(slo_set.objects.labels)}
+
+
 def operator(slo_set: SloSet, file: RuleFile) -> str:
     """A PrometheusRule object of the Prometheus operator."""
-    labels = {"app.kubernetes.io/managed-by": "sloctl", "app.kubernetes.io/part-of": slo_set.name}
     return render.yaml(
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
-            "metadata": {"name": file.stem, "labels": labels},
+            "metadata": object_metadata(slo_set, file.stem),
             "spec": {"groups": _groups(file)},
         },
         comment=HEADER,

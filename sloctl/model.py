@@ -256,6 +256,14 @@ class Guardrail:
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """What generated Kubernetes objects carry besides sloctl's own labels."""
+
+    namespace: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A scheduled job: ``every`` seconds, or ``cron`` in ``timezone``."""
 
@@ -273,6 +281,7 @@ class SloSet:
     name: str
     slos: tuple[Slo, ...]
     labels: tuple[tuple[str, str], ...] = ()
+    objects: Objects = Objects()
     mesh: Mesh = Mesh()
     sources: Sources = Sources()
     guardrails: tuple[Guardrail, ...] = ()

@@ -90,6 +90,9 @@ RESERVED_LABELS = frozenset(
 )
 """Labels that sloctl sets or joins on; a file may not set them."""
 
+OBJECT_LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/part-of")
+"""Labels of the generated Kubernetes objects."""
+
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 

@@ -92,7 +92,10 @@ def _show(context: Context, given: Input, slo_set: SloSet | None, problems: list
     if slo_set is not None:
         wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
         named = len(slo_set.slos) - wildcards
-        context.say(f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces: valid")
+        watched = f", {len(slo_set.guardrails)} guardrails" if slo_set.guardrails else ""
+        context.say(
+            f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces{watched}: valid"
+        )
     else:
         errors = sum(1 for problem in problems if problem.severity == "error")
         context.say(f"{errors} error{'s' if errors != 1 else ''}, {len(problems) - errors} warnings")

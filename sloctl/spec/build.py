@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from sloctl.model import Job, Matcher, Mesh, Position, Slo, SloSet, Sources
+from sloctl.model import Job, Matcher, Mesh, Objects, Position, Slo, SloSet, Sources
 from sloctl.spec import expressions, watching
 from sloctl.spec.merge import Merged
 from sloctl.spec.quantities import Span
@@ -48,6 +48,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
         name=name,
         slos=tuple(slos),
         labels=_labels(metadata),
+        objects=_objects(metadata.get("objects") if metadata is not None else None),
         mesh=mesh,
         sources=_sources(merged.get("sources")),
         guardrails=tuple(guardrails),
@@ -72,6 +73,10 @@ def _missing(merged: Merged, reader: Reader) -> None:
 def _labels(block: Block | None) -> tuple[tuple[str, str], ...]:
     entries = (block.get("labels") if block is not None else None) or ()
     return tuple(sorted((key, value) for key, _, value in entries))
+
+
+def _objects(block: Block | None) -> Objects:
+    return Objects(block.get("namespace") or "", _labels(block)) if block is not None else Objects()
 
 
 def _mesh(block: Block | None, reader: Reader) -> Mesh:

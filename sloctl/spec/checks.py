@@ -92,6 +92,13 @@ def link(text: str) -> Complaint | None:
     )
 
 
+def object_label(name: str) -> Complaint | None:
+    """A label of Kubernetes objects that sloctl does not set itself."""
+    if name in naming.OBJECT_LABELS:
+        return Complaint("reserved-label", f"sloctl sets the label '{name}' itself", "choose another name")
+    return None
+
+
 def timezone(text: str) -> Complaint | None:
     """A name of the IANA time zone database."""
     try:

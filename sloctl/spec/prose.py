@@ -40,12 +40,14 @@ slos:
     "metadata": (
         """
 The name of the set is part of every name that sloctl gives, so changing it later starts new series. Its labels go on
-every rule and alert, where Alertmanager's routes can use them.
+every rule and alert, where Alertmanager's routes can use them. `objects` is for the Kubernetes objects that `generate`
+writes: many operators take only objects of a namespace, or with a label such as `release`.
 """,
         """
 metadata:
   name: shop
   labels: {team: platform}
+  objects: {namespace: monitoring, labels: {release: monitoring}}
 """,
     ),
     "mesh": (

@@ -14,7 +14,7 @@ from sloctl.windows import number
 
 _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (tables.FILE,),
-    "metadata": (tables.METADATA,),
+    "metadata": (tables.METADATA, tables.OBJECTS),
     "mesh": (tables.MESH, tables.MATCHER_FORMS),
     "sources": (tables.SOURCES, tables.ADDRESS, tables.TRACES),
     "defaults": (tables_slo.DEFAULTS,),

@@ -14,7 +14,7 @@ from sloctl.spec.quantities import Duration, Exact
 from sloctl.spec.scalars import Choice, Text
 from sloctl.spec.shapes import PLACES, Field, Object
 from sloctl.spec.tables_alerts import GUARDRAIL, NOTIFICATIONS
-from sloctl.spec.tables_common import CHANNEL, DAY, LABEL_NAME, LABELS, SET_NAME, TIMEZONE, URL
+from sloctl.spec.tables_common import CHANNEL, DAY, LABEL_NAME, LABELS, NAMESPACE, SET_NAME, TIMEZONE, URL
 from sloctl.spec.tables_slo import BURN_WINDOW, DEFAULTS, EVENTS, POLICY, SLO, preset_fields
 
 API_VERSION = "sloctl/v1"
@@ -35,6 +35,32 @@ MATCHER = Either(
     Text("text", max_length=256, hint='for series without the label write {regex: "^$"}'), MATCHER_FORMS
 )
 
+_OBJECT_LABEL = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+OBJECTS = Object(
+    "objects",
+    (
+        Field(
+            "namespace",
+            NAMESPACE,
+            "Their namespace.",
+            default="none: that of `kubectl`",
+            examples=("monitoring",),
+        ),
+        Field(
+            "labels",
+            Named(
+                _OBJECT_LABEL,
+                "a label of Kubernetes",
+                Text("a label's value", r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?", max_length=63),
+                checks.object_label,
+                key_hint="letters, digits, '-', '_' and '.', with an optional prefix such as example.org/",
+            ),
+            "Their labels, besides sloctl's own.",
+            examples=({"release": "monitoring"},),
+        ),
+    ),
+    doc="What the generated Kubernetes objects carry, for the selectors of the operator.",
+)
 METADATA = Object(
     "metadata",
     (
@@ -42,6 +68,7 @@ METADATA = Object(
             "name", SET_NAME, "Name of the set; it prefixes rule groups, files and dashboards.", required=True
         ),
         Field("labels", LABELS, "Labels for every rule and alert.", examples=({"team": "platform"},)),
+        Field("objects", OBJECTS, "Namespace and labels of the generated Kubernetes objects."),
     ),
     doc="Names the set of SLOs.",
 )
