@@ -20,7 +20,8 @@ from alert_rules.groups import RecordingRule
 from alert_rules.manifest import rule_files
 from jobs.events import grid_events
 from sloctl import naming
-from sloctl.model import GRID, TILE, MetricSource, Slo, SloSet
+from sloctl.model import GRID, TILE, Slo, SloSet
+from sloctl.sources import MetricSource
 
 T = TypeVar("T")
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from jobs import slo_report
-from sloctl.model import MetricSource, SloSet
+from sloctl.model import SloSet
 from sloctl.report import Report
+from sloctl.sources import MetricSource
 
 
 def run(source: MetricSource, slo_set: SloSet, at: datetime) -> Report:

@@ -9,8 +9,9 @@ from math import isfinite
 from zoneinfo import ZoneInfo
 
 from sloctl import naming
-from sloctl.model import CalendarWindow, CounterSli, Series, Slo, SloSet
+from sloctl.model import CalendarWindow, CounterSli, Slo, SloSet
 from sloctl.report import Finding
+from sloctl.sources import Series
 from sloctl.windows import POLICIES
 
 Key = tuple[str, str, str]

@@ -12,7 +12,8 @@ import pandas as pd
 
 from sloctl import naming, promql
 from sloctl.frames import matrix_frame
-from sloctl.model import GRID, Mesh, MetricSource, Series, Slo
+from sloctl.model import GRID, Mesh, Slo
+from sloctl.sources import MetricSource, Series
 
 COLUMNS = ("namespace", "service", "time", "total", "bad", "good")
 

@@ -14,7 +14,8 @@ from jobs.collected import Collected, Key, burn_windows, period_seconds, would_f
 from jobs.events import grid_events
 from sloctl import naming, promql
 from sloctl.frames import matrix_frame
-from sloctl.model import GRID, CounterSli, MetricSource, Slo, SloSet
+from sloctl.model import GRID, CounterSli, Slo, SloSet
+from sloctl.sources import MetricSource
 
 
 def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:

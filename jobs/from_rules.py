@@ -26,9 +26,10 @@ from jobs.collected import (
 from jobs.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.errors import BackendLimit
-from sloctl.model import GRID, CounterSli, MetricSource, Selector, Slo, SloSet
+from sloctl.model import GRID, CounterSli, Selector, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding
+from sloctl.sources import MetricSource
 
 STALE = 2 * GRID + 60
 _SMALLEST_PART = 6 * 3600

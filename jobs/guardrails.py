@@ -10,9 +10,10 @@ from sloctl import naming, promql
 from sloctl.guardrails.kinds import Plan, Signal, Verdict
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.queries import in_set
-from sloctl.model import MetricSource, Series, SloSet
+from sloctl.model import SloSet
 from sloctl.report import Finding
 from sloctl.report_health import EdgeAmplification, GuardrailStatus
+from sloctl.sources import MetricSource, Series
 
 FRESH = "3m"
 """How old a recorded value may be: rules of guardrails are evaluated every minute."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sloctl import naming, promql
-from sloctl.model import Mesh, MetricSource, Slo
+from sloctl.model import Mesh, Slo
+from sloctl.sources import MetricSource
 
 
 def open_bucket(

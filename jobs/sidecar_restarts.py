@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sloctl import naming
 from sloctl.guardrails import restarts
 from sloctl.guardrails.workloads import BY_WORKLOAD
-from sloctl.model import Guardrail, MetricSource, Series, SloSet
+from sloctl.model import Guardrail, SloSet
 from sloctl.report_restarts import SidecarRestarts, count
+from sloctl.sources import MetricSource, Series
 
 if TYPE_CHECKING:
     import pandas as pd

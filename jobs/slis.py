@@ -11,8 +11,9 @@ from jobs import from_rules
 from jobs.events import COLUMNS, grid_events
 from sloctl import naming
 from sloctl.budget import ratio
-from sloctl.model import GRID, MetricSource, SloSet
+from sloctl.model import GRID, SloSet
 from sloctl.report import timestamp
+from sloctl.sources import MetricSource
 
 
 def run(source: MetricSource, slo_set: SloSet, at: datetime, seconds: int = 3600) -> pd.DataFrame:

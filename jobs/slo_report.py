@@ -9,9 +9,10 @@ from typing import Literal
 from jobs import from_rules, guardrails, sidecar_restarts
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
-from sloctl.model import GRID, MetricSource, Slo, SloSet
+from sloctl.model import GRID, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.sources import MetricSource
 
 Origin = Literal["auto", "rules", "raw"]
 ORIGINS: dict[str, Origin] = {"auto": "auto", "rules": "rules", "raw": "raw"}

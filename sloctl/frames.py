@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from sloctl.errors import BadAnswer
-from sloctl.model import Series
+from sloctl.sources import Series
 
 TIME = "time"
 VALUE = "value"

@@ -1,4 +1,4 @@
-"""What the SLO file means: plain immutable data, and the protocols that jobs see.
+"""What the SLO file means: plain immutable data.
 
 This module must not know how a file is read, how PromQL looks, or where data comes from.
 Units: windows and durations are whole seconds; objectives and budgets are exact ``Decimal`` numbers.
@@ -6,11 +6,9 @@ Units: windows and durations are whole seconds; objectives and budgets are exact
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from sloctl.notifications import Notifications
 
@@ -290,59 +288,3 @@ class SloSet:
     longest_silence: int = 4 * 3600
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
-
-
-Series = dict[str, Any]
-"""One series of a Prometheus answer: ``{"metric": {…}, "value": [t, "v"]}`` or ``"values": [[t, "v"]…]``."""
-
-
-class MetricSource(Protocol):
-    """Where jobs read metrics from. Times are aware; errors are ``sloctl.errors.BackendError``."""
-
-    def query(self, expr: str, at: datetime) -> Sequence[Series]:
-        """Evaluate ``expr`` at an instant."""
-
-    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
-        """Evaluate several expressions at an instant, in parallel."""
-
-    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
-        """Evaluate ``expr`` at ``start``, ``start + step``, … up to ``end``, both included."""
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What the server warned of (partial answers, for example), each once."""
-
-    @property
-    def queries(self) -> int:
-        """How many requests were sent."""
-
-
-class MetricCatalogue(Protocol):
-    """What a metric source can say of itself and of its series. Errors are those of :class:`MetricSource`."""
-
-    def metric_names(
-        self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
-    ) -> Sequence[str]:
-        """The names of all metrics, or of those with a series that a selector in ``match`` selects."""
-
-    def label_values(
-        self,
-        label: str,
-        match: str | Sequence[str] = (),
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> Sequence[str]:
-        """The values of a label, of all series or of those that a selector in ``match`` selects."""
-
-    def build_info(self) -> Mapping[str, str]:
-        """The server's ``version`` and so on."""
-
-    def runtime_info(self) -> Mapping[str, str]:
-        """``storageRetention`` and so on."""
-
-    def rules(self) -> Sequence[dict[str, Any]]:
-        """The rule groups that the server has loaded, each with its ``name`` and ``rules``."""
-
-
-class ObservedSource(MetricSource, MetricCatalogue, Protocol):
-    """A metric source that also says what it has."""

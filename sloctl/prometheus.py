@@ -23,10 +23,10 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from sloctl.backends import PROMETHEUS
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.http.answers import TooLarge, say
-from sloctl.model import Series
 from sloctl.prometheus_http import MAX_BYTES, Transport
 from sloctl.prometheus_ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
 from sloctl.settings import PrometheusSettings
+from sloctl.sources import Series
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class Prometheus:
-    """One Prometheus, as a ``sloctl.model.MetricSource``; a context manager that closes its connections.
+    """One Prometheus, as a ``sloctl.sources.MetricSource``; a context manager that closes its connections.
 
     Nothing is sent before the first question. Safe to use from several threads. Every question raises
     ``BackendError`` (see ``sloctl.errors``) or ``ValueError`` for times without a zone. The keyword arguments

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sloctl.model import Series
+from sloctl.sources import Series
 
 MAX_POINTS = 11_000
 """Points per series that Prometheus answers at most (``web/api/v1/api.go``: "maximum resolution of 11,000")."""

@@ -10,7 +10,8 @@ from jobs.preflight.findings import Found, ordered
 from jobs.preflight.needs import needs
 from jobs.preflight.survey import Asker, survey
 from sloctl.errors import BackendLimit, QueryRejected
-from sloctl.model import ObservedSource, SloSet
+from sloctl.model import SloSet
+from sloctl.sources import ObservedSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from jobs.preflight.needs import Needs, slo_selectors, text_of
 from sloctl import promql
 from sloctl.catalogue import METRICS
 from sloctl.errors import BackendRefused, BadAnswer, QueryRejected
-from sloctl.model import CounterSli, ObservedSource, Series
+from sloctl.model import CounterSli
 from sloctl.presets import DURATION_BUCKET, REQUESTS
+from sloctl.sources import ObservedSource, Series
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)

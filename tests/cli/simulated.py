@@ -18,7 +18,8 @@ from sloctl import naming, promql
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
-from sloctl.model import GRID, TILE, CounterSli, Series, Slo, SloSet
+from sloctl.model import GRID, TILE, CounterSli, Slo, SloSet
+from sloctl.sources import Series
 from sloctl.windows import parse_duration
 from tests.support.faulty_server import Behaviour, Handler, answer, error
 

@@ -10,9 +10,9 @@ import pytest
 
 from sloctl.errors import BackendLimit, QueryRejected
 from sloctl.frames import matrix_frame, vector_frame
-from sloctl.model import MetricSource
 from sloctl.prometheus import Prometheus
 from sloctl.settings import PrometheusSettings
+from sloctl.sources import MetricSource
 from tests.support.prometheus_fixture import MISSING, running_prometheus
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

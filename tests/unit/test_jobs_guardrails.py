@@ -12,8 +12,9 @@ import pytest
 
 from jobs import guardrails, slo_report
 from sloctl import naming, report_text, spec
-from sloctl.model import Series, SloSet
+from sloctl.model import SloSet
 from sloctl.report import json_schema, to_json
+from sloctl.sources import Series
 from tests.cli.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -21,8 +21,9 @@ from jobs.sidecar_restarts import DAY, Found
 from sloctl import report
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable
 from sloctl.guardrails import restarts
-from sloctl.model import Guardrail, Mesh, Series, SloSet
+from sloctl.model import Guardrail, Mesh, SloSet
 from sloctl.report_restarts import HEADERS, SidecarRestarts, json_schema, text_rows, to_json
+from sloctl.sources import Series
 from tests.cli.harness import Outcome, in_process
 from tests.support.faulty_server import FaultyServer, Handler, answer, status
 

@@ -12,8 +12,9 @@ import pytest
 from jobs import burn_rate, slis, slo_report
 from sloctl import naming, promql, spec
 from sloctl.errors import BackendLimit
-from sloctl.model import Series, SloSet
+from sloctl.model import SloSet
 from sloctl.report import Finding, Report, SloStatus
+from sloctl.sources import Series
 from tests.cli.simulated import Flow, Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
