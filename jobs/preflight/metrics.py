@@ -94,14 +94,15 @@ def _grouped(absent: list[Absent]) -> Iterator[Found]:
 
 
 def silent(needs: Needs, missing: set[str]) -> tuple[str, ...]:
-    """The guardrails' alerts of which everything that they read is missing."""
-    found = []
+    """The guardrails' alerts of which everything that they read is missing, in every rule of that name."""
+    found: dict[str, bool] = {}
     for rule in needs.rules:
         if rule.guardrail and not rule.records:
             read = needs.raw(rule) - {"up"}
-            if read and read <= missing and not read <= needs.absences:
-                found.append(rule.name)
-    return tuple(dict.fromkeys(found))
+            nothing = bool(read) and read <= missing and not read <= needs.absences
+            nothing = nothing and not needs.watches_targets(rule)
+            found[rule.name] = found.get(rule.name, True) and nothing
+    return tuple(name for name, nothing in found.items() if nothing)
 
 
 def _unmatched(metric: str, needs: Needs, survey: Survey) -> bool:

@@ -52,22 +52,28 @@ class Needs:
 
     def raw(self, rule: Rule) -> frozenset[str]:
         """The raw metrics behind a rule, through the series that other rules of its file record."""
+        return frozenset(select.metric for select in self._raw_selectors(rule))
+
+    def watches_targets(self, rule: Rule) -> bool:
+        """Whether a rule looks at the ``up`` of certain targets, rather than joining all targets' to something."""
+        mesh = set(self.slo_set.mesh.matchers)
+        return any(s.metric == "up" and set(s.matchers) - mesh for s in self._raw_selectors(rule))
+
+    def _raw_selectors(self, rule: Rule) -> Iterator[Select]:
         by_record: dict[str, list[Rule]] = {}
         for other in self.rules:
             if other.file == rule.file and other.records:
                 by_record.setdefault(other.name, []).append(other)
-        found: set[str] = set()
         todo, seen = [rule], {id(rule)}
         while todo:
             current = todo.pop()
             for read in current.reads:
                 if read.select.metric not in self.recorded:
-                    found.add(read.select.metric)
+                    yield read.select
                 for source in by_record.get(read.select.metric, ()):
                     if id(source) not in seen:
                         seen.add(id(source))
                         todo.append(source)
-        return frozenset(found)
 
     def alerts_on(self, metric: str) -> tuple[str, ...]:
         """The guardrails' alerts that read a raw metric."""
