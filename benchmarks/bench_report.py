@@ -197,14 +197,14 @@ def history(slo_set: SloSet, known: list[Service], now: int) -> Iterator[Series]
 
 
 def _row(server: PrometheusServer, name: str, services: int, command: list[str], runs: int) -> Row:
-    with _counted(server) as spent:
+    with counted(server) as spent:
         cost = measure.run(command, runs=runs)
     requests, cpu = (value / runs for value in spent)
     return Row(name, services, cost, requests, cpu)
 
 
 @contextmanager
-def _counted(server: PrometheusServer) -> Iterator[list[float]]:
+def counted(server: PrometheusServer) -> Iterator[list[float]]:
     """Requests that the server answers meanwhile, and seconds of CPU that it needs."""
     before = _counters(server)
     spent: list[float] = []
