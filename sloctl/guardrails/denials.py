@@ -145,7 +145,8 @@ def _alert(
     denied_sum, total_sum = (
         f"sum_over_time({promql.selector(found.record, in_set(slo_set))}{past})" for found in (denied, total)
     )
-    before = promql.indent(share(denied_sum, total_sum, SERVICE_LABELS)).lstrip()
+    # Missing where nothing was denied then: that is no share to hold anything against.
+    before = f"{denied_sum}\n  / {on} ({total_sum} > 0)"
     oldest = promql.selector(total.record, in_set(slo_set))
     text = number(guardrail.limit)
     return HealthAlert(

@@ -156,7 +156,12 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     counted = promql.indent(increase(slo_set, guardrail, DAY))
     mean = mean_pods(slo_set, guardrail, DAY)
     restarts = f"sum by ({by}) (sum_over_time({past(workload, day)}))"
-    mean_count = f"max by ({by}) (avg_over_time({past(count, day)}))"
+    # Of a series per workload, not every minute of the day; for one that is younger than a step, its count now.
+    steps = f"{naming.duration(DAY)}:{step(DAY, 144)}"
+    mean_count = (
+        f"(\n  max by ({by}) (avg_over_time({past(count, steps)}))\n"
+        f"  or max by ({by}) ({Recorded(slo_set).read(count)})\n)"
+    )
     per_workload = Signal(
         "workload:sidecar_restarts_per_pod_day:ratio1d",
         f"({restarts} or 0 * {mean_count})\n/\n{mean_count}",

@@ -18,7 +18,7 @@ from math import ceil
 from sloctl import naming, promql
 from sloctl.guardrails import names, samples
 from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, counted, in_set, raw_signal, selected, share, signal
+from sloctl.guardrails.queries import Recorded, counted, in_set, raw_signal, selected, signal
 from sloctl.model import TILE, Guardrail, SloSet
 from sloctl.presets import REQUESTS
 from sloctl.windows import number
@@ -102,15 +102,14 @@ def _failing(slo_set: SloSet) -> str:
     seen = "\n  or ".join(f"last_over_time({selected(slo_set, metric)}[2h:10m])" for metric in TARGET_METRICS)
     up = promql.selector("up", slo_set.mesh.matchers)
 
-    def targets(condition: str) -> str:
-        return f"count (\n  max by ({on}) ({up}){condition}\n  and on ({on})\n  ({seen})\n)"
-
-    return share(targets(" == 0"), targets(""), ())
+    # One look at what was there, for it is the dearest of all: the mean of 0 and 1, whose last digits are not exact.
+    return f"round(avg (\n  max by ({on}) ({up}) == bool 0\n  and on ({on})\n  ({seen})\n), 1e-9)"
 
 
 def _union(slo_set: SloSet, metrics: tuple[str, ...], window: int) -> str:
+    """What each of some metrics counted: summed first, for their series may have a label of that name."""
     return "\nor\n".join(
-        promql.labelled(counted(slo_set, selected(slo_set, metric), window), METRIC, metric)
+        promql.labelled(f"sum (\n{counted(slo_set, selected(slo_set, metric), window)}\n)", METRIC, metric)
         for metric in metrics
     )
 
