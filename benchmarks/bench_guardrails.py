@@ -185,7 +185,7 @@ def main(sizes: Sequence[int] = SIZES, runs: int = RUNS, slos: Sequence[int] = S
         end = int(time.time()) // GRID * GRID
         with serving(slo_set, Mesh(size, end), runs) as (server, written):
             _rules(slo_set, Reader(server.url, end, runs), size, written)
-            if size == sizes[0]:
+            if size <= REPORTED:
                 _report(server, size, end, runs)
     _generate(slos, runs)
 
@@ -277,25 +277,20 @@ def _reads(text: str, signal: Signal) -> bool:
 def _rules(slo_set: SloSet, reader: Reader, size: int, written: int) -> None:
     hand = {preset: reader.spent(exprs) for preset, exprs in by_hand().items()}
     ours = {preset: reader.spent(exprs) for preset, exprs in rules(slo_set).items()}
-    share = {plan.preset: plan for plan in plans(slo_set) if plan.base or plan.preset == "service-latency"}
-    raw = {preset: reader.spent(apart(plan)) for preset, plan in share.items()}
-    nothing = Spent()
-    known = sorted(ours, key=lambda name: (name != ONCE, name not in share, name))
-    requests = [name for name in known if name == ONCE or name in share]
-    rows = [_row(name, ours[name], raw.get(name), hand.get(name)) for name in known]
+    reading = {plan.preset: plan for plan in plans(slo_set) if plan.base}
+    raw = {preset: reader.spent(apart(plan)) for preset, plan in reading.items()}
+    known = sorted(ours, key=lambda name: (name != ONCE, name not in reading, name))
+    requests = [name for name in known if name == ONCE or name in reading]
 
     def total(of: Mapping[str, Spent], names: Iterable[str]) -> Spent:
-        return sum((of.get(name, nothing) for name in names), nothing)
+        return sum((of.get(name, Spent()) for name in names), Spent())
 
-    whole = _row(
-        "**requests and latency**", total(ours, requests), total(raw, requests), total(hand, requests)
-    )
-    rows.insert(len(requests), whole)
+    rows = [_row(name, ours[name], raw.get(name), hand.get(name)) for name in known]
+    whole = (total(of, requests) for of in (ours, raw, hand))
+    rows.insert(len(requests), _row("**these, which read requests**", *whole))
     rows.append(_row("**all**", total(ours, known), None, total(hand, known)))
     print(f"\n{size:,} services, {written:,} series written; one evaluation:\n")
-    measure.table(
-        ("", "samples", "time", "each from raw counters", "time", "plain rates by hand", "time"), rows
-    )
+    measure.table(("", "samples", "time", "each from raw counters", "time", "by hand", "time"), rows)
 
 
 def _row(name: str, ours: Spent, *others: Spent | None) -> list[str]:

@@ -17,10 +17,10 @@ from sloctl.presets import DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
 from sloctl.windows import number
 
 NAMESPACE_SIZE = 10
-PODS = 3
-CALLS = 3
+PODS = 2
+CALLS = 2
 GATEWAY = "istio-ingressgateway"
-RECENT, HALF_HOUR, HOURS = 15 * SCRAPE, 37 * SCRAPE, 130 * SCRAPE
+RECENT, HALF_HOUR, HOURS = 12 * SCRAPE, 37 * SCRAPE, 130 * SCRAPE
 MEGABYTE = 2**20
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_generate, measure
+from benchmarks import bench_generate, bench_guardrails, measure
 from benchmarks.synthetic import slo_file
 from sloctl import spec
+from sloctl.guardrails.plans import BUILDERS
 
 
 @pytest.mark.parametrize("count", [1, 10, 100])
@@ -44,3 +46,26 @@ def test_the_benchmark_of_generate_prints_a_table(capsys: pytest.CaptureFixture[
     assert "| SLOs | files |" in printed
     assert "| 10 | 8 |" in printed
     assert "CSafeDumper" in printed
+
+
+def test_the_benchmark_of_guardrails_names_each_of_them() -> None:
+    text = bench_guardrails.SLO_FILE + bench_guardrails.scopes(24) + bench_guardrails.GUARDRAILS
+    slo_set = bench_guardrails.loaded(text)
+
+    assert len(slo_set.slos) == 3
+    # The jobs of a file are no part of the mesh.
+    assert {guardrail.preset for guardrail in slo_set.guardrails} == set(BUILDERS) - {"jobs"}
+    assert set(bench_guardrails.by_hand()) == set(BUILDERS) - {"jobs", "watchdog"}
+    assert set(bench_guardrails.rules(slo_set)) == set(BUILDERS) - {"jobs"} | {bench_guardrails.ONCE}
+
+
+def test_the_benchmark_of_guardrails_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_guardrails.main([3], runs=1, slos=[10])
+
+    printed = capsys.readouterr().out
+    assert "3 services, " in printed
+    for preset in set(BUILDERS) - {"jobs", "watchdog"}:
+        [line] = re.findall(rf"(?m)^\| {preset} \| ([0-9,]+) \|", printed)
+        assert int(line.replace(",", "")) > 0, preset
+    assert "| from recorded series, with all guardrails |" in printed
+    assert "| 10 SLOs and all guardrails |" in printed
