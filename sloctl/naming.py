@@ -86,6 +86,17 @@ RESERVED_LABELS = frozenset(
         "response_code",
         "grpc_response_status",
     }
+    | {
+        "certificate",
+        "connection_security_policy",
+        "deployment",
+        "destination_version",
+        "metric",
+        "reason",
+        "response_flags",
+        "sloctl_job",
+        "workload",
+    }
     | {"__name__"}
 )
 """Labels that sloctl sets or joins on; a file may not set them."""

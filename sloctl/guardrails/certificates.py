@@ -47,7 +47,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     # An expired certificate is negative; -1 and 0 are what releases report that have none to look at.
     agent = selected(slo_set, AGENT, Matcher("resource_name", "!=", "ROOTCA"))
     workload = raw_signal(
-        "mesh:workload_certificate:seconds_left", f"min by (namespace) (({agent} != 0) != -1)"
+        "mesh:workload_certificate:seconds_left", f"min by (namespace) ((({agent} != 0) != -1 > -Inf) < Inf)"
     )
     # Under a day is 0, as is everything of a proxy whose own certificate lives a day.
     envoy = raw_signal(
@@ -80,8 +80,8 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 
 def _authority(slo_set: SloSet, kind: str, metric: str) -> str:
     """Seconds left, the least of all istiods. A time that istiod could not read is -1, so its rest is far below 0."""
-    timestamp = f"min ({selected(slo_set, metric + '_timestamp')} > 0) - time()"
-    seconds = f"min (({selected(slo_set, metric + '_seconds')} > -1e9) != -1)"
+    timestamp = f"min ({selected(slo_set, metric + '_timestamp')} > 0 < Inf) - time()"
+    seconds = f"min (({selected(slo_set, metric + '_seconds')} > -1e9 < Inf) != -1)"
     return promql.labelled(f"{timestamp}\nor\n{seconds}", LABEL, kind)
 
 
@@ -111,8 +111,11 @@ def _root(slo_set: SloSet, left: Signal, limit: int, name: str, severity: str) -
     )
 
 
-def _recorded(slo_set: SloSet, source: Signal) -> str:
-    return promql.selector(source.record, in_set(slo_set))
+def _most(slo_set: SloSet, source: Signal, which: str, reach: str) -> str:
+    """The highest (or last) value by namespace, also where the file's labels changed since."""
+    return (
+        f"max by (namespace) ({which}_over_time({promql.selector(source.record, in_set(slo_set))}[{reach}]))"
+    )
 
 
 def _workload(slo_set: SloSet, left: Signal) -> HealthAlert:
@@ -122,7 +125,7 @@ def _workload(slo_set: SloSet, left: Signal) -> HealthAlert:
         name="WorkloadCertificateExpiring",
         expr=(
             f"(\n  {q.read(left)} < {HOUR}\n  and on (namespace)\n"
-            f"    {q.read(left)} < {LEFT} * max_over_time({_recorded(slo_set, left)}[1d])\n"
+            f"    {q.read(left)} < on (namespace) {LEFT} * {_most(slo_set, left, 'max', '1d')}\n"
             f"  or\n  {q.read(left)} < 0\n) / 60"
         ),
         for_=600,
@@ -147,12 +150,11 @@ def _workload(slo_set: SloSet, left: Signal) -> HealthAlert:
 
 
 def _gateway(slo_set: SloSet, left: Signal) -> HealthAlert:
-    recorded = _recorded(slo_set, left)
     series = samples.series(ENVOY, namespace="istio-system")
     return HealthAlert(
         name="GatewayCertificateExpiring",
         # On its last day the signal is gone; for that day its last value stands for it.
-        expr=(f"last_over_time({recorded}[1d])\n  < {LEFT} * max_over_time({recorded}[14d:6h])"),
+        expr=f"{_most(slo_set, left, 'last', '1d')}\n  < {LEFT} * {_most(slo_set, left, 'max', '14d:6h')}",
         for_=900,
         severity="ticket",
         summary="A certificate in {label:namespace} expires in {value} days and has not been renewed",

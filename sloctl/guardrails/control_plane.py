@@ -130,10 +130,12 @@ def _push_errors(slo_set: SloSet) -> str:
 
 def _rejects(slo_set: SloSet) -> str:
     total = _counted(slo_set, "pilot_total_xds_rejects")
+    # Summed first: the series may have a label of that name.
     kinds = "\nor\n".join(
-        promql.labelled(_counted(slo_set, f"pilot_xds_{kind}_reject"), "type", kind) for kind in REJECT_GAUGES
+        promql.labelled(f"sum (\n{_counted(slo_set, f'pilot_xds_{kind}_reject')}\n)", "type", kind)
+        for kind in REJECT_GAUGES
     )
-    return f"sum (\n{total}\n)\nor\nsum (\n{kinds}\n)"
+    return f"sum (\n{total}\n)\nor\nsum (\n{kinds}\n) >= 0"
 
 
 def _slow(slo_set: SloSet, limit: Decimal) -> str:

@@ -142,8 +142,11 @@ def _alert(
     # Each sample counts the five minutes before it: these are of the hour that ended ten minutes ago.
     count = (BEFORE - WINDOW) // TILE + 1
     past = f"[{promql.milliseconds(count * TILE)}] offset {naming.duration(PAUSE)}"
+    # Summed: series of the time before the file's labels changed are still in the window.
     denied_sum, total_sum = (
-        f"sum_over_time({promql.selector(found.record, in_set(slo_set))}{past})" for found in (denied, total)
+        f"sum by ({', '.join(SERVICE_LABELS)}) "
+        f"(sum_over_time({promql.selector(found.record, in_set(slo_set))}{past}))"
+        for found in (denied, total)
     )
     # Missing where nothing was denied then: that is no share to hold anything against.
     before = f"{denied_sum}\n  / {on} ({total_sum} > 0)"

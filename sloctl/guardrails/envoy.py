@@ -45,7 +45,7 @@ def ejections(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alert of the guardrail ``ejections``."""
     active = raw_signal(
         "service:ejected_hosts:max",
-        cluster_service(selected(slo_set, ACTIVE, outbound(guardrail.namespaces)), operator="max"),
+        cluster_service(f"{selected(slo_set, ACTIVE, outbound(guardrail.namespaces))} < Inf", operator="max"),
     )
     enforced = _increase(slo_set, guardrail, "service:ejections:increase5m", ENFORCED)
     either = signal(slo_set, "service:ejections:max5m", lambda q: _worst(q, enforced, active))

@@ -52,12 +52,12 @@ def jobs(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         "sloctl_job:last_success:timestamp_seconds",
         f"max by ({naming.JOB}) (\n"
         + promql.indent("\nor\n".join(_successes(slo_set, job) for job in scheduled))
-        + "\n)",
+        + "\n) < Inf",
     )
     age = signal(slo_set, "sloctl_job:age:seconds", lambda q: f"time() - {q.read(newest)}")
     q = Recorded(slo_set)
     on = f"on ({naming.JOB})"
-    late = f"{q.read(age)} > {on} 2 * {q.read(expected)} + {SLACK}"
+    late = f"max by ({naming.JOB}) ({q.read(age)}) > {on} 2 * {q.read(expected)} + {SLACK}"
     never = "\nor\n".join(_never(slo_set, job, expected.record, newest.record) for job in scheduled)
     late_at = {job.name: 2 * interval(job) + SLACK for job in scheduled}
     first = scheduled[0]
@@ -106,7 +106,9 @@ def _never(slo_set: SloSet, job: Job, expected: str, newest: str) -> str:
     # A subquery spares Prometheus from reading each minute of a month.
     window = reach if seconds <= 86400 else f"{reach}:{naming.duration(SLACK)}"
     return (
-        f"last_over_time({promql.selector(expected, where)}[{naming.duration(SLACK)}] offset {reach}) + {SLACK}\n"
+        f"max by ({naming.JOB}) (\n"
+        f"  last_over_time({promql.selector(expected, where)}[{naming.duration(SLACK)}] offset {reach})\n"
+        f") + {SLACK}\n"
         f"unless on ({naming.JOB})\n"
         f"  last_over_time({promql.selector(newest, where)}[{window}])"
     )

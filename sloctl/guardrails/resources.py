@@ -44,7 +44,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
                 *series(slo_set, guardrail, OLD_LIMITS[resource]),
             )
         )
-        return per_pod(f"max by ({_POD}) ({used})\n/\n(max by ({_POD}) ({limits}) > 0)")
+        return per_pod(f"max by ({_POD}) ({used})\n/\n(max by ({_POD}) ({limits}) > 0)\n< Inf")
 
     def per_pod(expr: str) -> str:
         return f"max by ({', '.join(BY_POD)}) (\n{promql.indent(named(expr))}\n)"

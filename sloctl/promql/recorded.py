@@ -103,9 +103,9 @@ def period_rule(metric: str, slo: Slo, seconds: int) -> str:
 def remaining_rule(slo: Slo) -> str:
     """Share of the period's budget that is left: 1 is all of it, negative is overspent."""
     return (
-        f"1 - {recorded(naming.PERIOD_BAD, slo)}\n"
+        f"1 - {_just_recorded(recorded(naming.PERIOD_BAD, slo))}\n"
         f"/\n"
-        f"  ({recorded(naming.PERIOD_TOTAL, slo)} > 0)\n"
+        f"  ({_just_recorded(recorded(naming.PERIOD_TOTAL, slo))} > 0)\n"
         f"/ {number(slo.budget)}"
     )
 
@@ -115,7 +115,8 @@ def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, min_events: int, m
     on = f"on ({', '.join(naming.IDENTITY)})"
     bad, total = tile_metrics(window.long)
     lines = [
-        f"{recorded(naming.burn_rate(window.long), slo)} > {number(factor)}",
+        # The last one before a restart, if the file's labels changed with it, would be the same alert twice.
+        f"{_just_recorded(recorded(naming.burn_rate(window.long), slo))} > {number(factor)}",
         f"and {on}\n  {recorded(naming.burn_rate(window.short), slo)} > {number(factor)}",
     ]
     if min_events > 1:
