@@ -299,7 +299,8 @@ def _row(name: str, ours: Spent, *others: Spent | None) -> list[str]:
         if not other:
             cells += ["–", "–"]
             continue
-        more = f" ({other.samples / ours.samples:.2g} ×)" if ours.samples else ""
+        times_ours = other.samples / ours.samples if ours.samples else 0.0
+        more = f" ({times_ours:{',.0f' if times_ours >= 10 else '.2g'}} ×)" if times_ours else ""
         cells += [f"{other.samples:,}{more}", measure.seconds(other.seconds)]
     return cells
 
