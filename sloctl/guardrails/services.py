@@ -13,20 +13,21 @@ from sloctl import naming, promql
 from sloctl.guardrails import samples
 from sloctl.guardrails.kinds import KEEP, HealthAlert, Minutes, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.queries import (
-    ALL,
     RENAMED,
     SERVICE_LABELS,
     SERVICES,
-    Family,
     Queries,
     Recorded,
     enough,
     in_namespaces,
+    in_set,
+    raw_signal,
+    renamed,
     reported,
+    selected,
     share,
     sides,
     signal,
-    tiles,
 )
 from sloctl.model import AlertSeverity, CounterSli, Guardrail, Matcher, SloSet
 from sloctl.presets import DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
@@ -118,28 +119,39 @@ def _errors_proof(
 def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alert of the guardrail ``service-latency``; quantiles are seconds.
 
-    A limit that is a bound of the histogram is judged by exact counts; between two bounds, by ``histogram_quantile``,
-    which presumes that latencies are spread evenly within a bucket. No alert for limits below the first bound or above
-    the last: the histogram cannot tell there.
+    A limit that is a bound of the histogram is judged by the share within it; between two bounds, by
+    ``histogram_quantile``, which presumes that latencies are spread evenly within a bucket. No alert for limits below
+    the first bound or above the last: the histogram cannot tell there.
     """
     assert guardrail.limit is not None
     limit = guardrail.limit * 1000
     bounds = slo_set.mesh.latency_buckets or ENVOY_BUCKETS
     scope = in_namespaces(guardrail)
     reporter = sides(slo_set)[0]
-    family = Family(
-        "mesh:request_duration_buckets:increase1m",
-        DURATION_BUCKET,
-        RENAMED,
-        (
-            reporter,
-            *(Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in (SERVICES, *scope)),
-        ),
-    )
-    minute = tiles(slo_set, family, (*SERVICE_LABELS, LE))
+    labels = (*SERVICE_LABELS, LE)
+
+    def raw(*more: Matcher) -> str:
+        """Requests by service and bucket.
+
+        A quantile is no budget: extrapolation does it no harm, and exact counts of every bucket of every pod would
+        cost more than all other guardrails together.
+        """
+        where = (
+            *(Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in (reporter, SERVICES, *scope)),
+            *more,
+        )
+        series = selected(slo_set, DURATION_BUCKET, *where)
+        return renamed(f"increase({series}[{naming.duration(LONG)}])", labels, RENAMED)
+
+    buckets = raw_signal("service:request_duration_buckets:increase5m", raw())
+
+    def requests(q: Queries, *le: Matcher) -> str:
+        if not isinstance(q, Recorded):
+            return raw(*le)
+        return f"last_over_time({promql.selector(buckets.record, (*in_set(slo_set), *le))}[1s])"
 
     def count(q: Queries, le: Matcher) -> str:
-        return q.counts(family, ((le,),), LONG, SERVICE_LABELS)
+        return f"sum by ({', '.join(SERVICE_LABELS)}) (\n{promql.indent(requests(q, le))}\n)"
 
     def quantile(text: str) -> Signal:
         # Nothing in any bucket has no quantile: NaN is no number to compare with, and is left out.
@@ -148,7 +160,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             f"service:latency_p{text[2:]}_seconds:quantile5m",
             lambda q: (
                 f"histogram_quantile(\n  {text},\n"
-                f"{promql.indent(q.counts(family, ALL, LONG, (*SERVICE_LABELS, LE)))}\n) / 1000 >= 0"
+                f"  sum by ({', '.join(labels)}) (\n{promql.indent(requests(q), 4)}\n  )\n) / 1000 >= 0"
             ),
         )
 
@@ -156,7 +168,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         slo_set, "service:latency_traffic:increase5m", lambda q: count(q, Matcher(LE, "=", "+Inf"))
     )
     p95, p99 = quantile("0.95"), quantile("0.99")
-    signals = [minute, total, p95, p99]
+    signals = [buckets, total, p95, p99]
     q = Recorded(slo_set)
     on = f"on ({', '.join(SERVICE_LABELS)})"
     if limit in bounds:

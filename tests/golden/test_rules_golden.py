@@ -178,3 +178,18 @@ def test_names_are_unique_in_a_set(case: str) -> None:
             series += [(r["record"], str(sorted(r["labels"].items()))) for r in rules(text) if "record" in r]
     assert len(set(groups)) == len(groups)
     assert len(set(series)) == len(series)
+
+
+@case_names
+def test_what_was_just_recorded_was_recorded_in_the_same_group(case: str) -> None:
+    """Another group runs at another second: its series would never be there. promtool, which runs all at once, is blind
+    to that."""
+    for text in loaded(stored(ROOT / case / "expected")).values():
+        for group in yaml.safe_load(text)["groups"]:
+            known: set[str] = set()
+            for rule in group["rules"]:
+                read = set(
+                    re.findall(r"last_over_time\(([a-zA-Z_:0-9]+)(?:\{[^}]*\})?\[1s\]\)", rule["expr"])
+                )
+                assert read <= known, (group["name"], read - known)
+                known |= {rule["record"]} if "record" in rule else set()

@@ -218,7 +218,11 @@ ENVOY = "envoy_cluster_.*"
 SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
     "nothing at all": (lambda _: [], {("error", "no-data")}, "is it the right server"),
     "no requests": (without(REQUESTS), {("error", "no-metric")}, "SLOs without data: shop:shop/checkout/availability"),
-    "Envoy's statistics are off": (without(ENVOY), {("warning", "optional-metric")}, "see less: RetryAmplificationHigh"),
+    "Envoy's statistics are off": (
+        without(ENVOY),
+        {("warning", "optional-metric")},
+        "see less: RetryAmplificationHigh",
+    ),
     "Envoy's statistics are off but for xds": (
         changed({"cluster_name": "outbound|8080||checkout.shop.svc.cluster.local"}, cluster_name="xds-grpc"),
         {("warning", "optional-metric")},
