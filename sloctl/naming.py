@@ -64,6 +64,7 @@ RESERVED_LABELS = frozenset(
         SLO_ID,
         SLO_SET,
         SLO,
+        SCOPE,
         SERVICE,
         NAMESPACE,
         "severity",

@@ -59,9 +59,11 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "the short window is dropped": swap(
         r"\n +and on \(namespace, service\)\n +slo:burn_rate:5m\{[^}]*\} > 14", ""
     ),
-    "the long window is dropped": swap(r"slo:burn_rate:1h(\{[^}]*\}) > 14", r"slo:burn_rate:5m\1 > 14"),
+    "the long window is dropped": swap(
+        r"slo:burn_rate:1h(\{[^}]*\}\[1s\]\)) > 14", r"slo:burn_rate:5m\1 > 14"
+    ),
     "the long window is half as long": swap(r"\[3599999ms\]", "[1799999ms]"),
-    "> is > bool": swap(r"(burn_rate:1h\{[^}]*\}) > 14", r"\1 > bool 14"),
+    "> is > bool": swap(r"(burn_rate:1h\{[^}]*\}\[1s\]\)) > 14", r"\1 > bool 14"),
     "> is <": swap(r"> 14\b", "< 14"),
     "the budget is ten times smaller": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.0001\n"),
     "the budget is ten times larger": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.01\n"),
