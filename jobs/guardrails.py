@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 
@@ -18,11 +18,6 @@ from sloctl.sources import MetricSource, Series
 FRESH = "3m"
 """How old a recorded value may be: rules of guardrails are evaluated every minute."""
 _COUNTED = (naming.EDGE_REQUESTS, naming.EDGE_ATTEMPTS, naming.ENVOY_REQUESTS, naming.ENVOY_ATTEMPTS)
-
-
-def expression(slo_set: SloSet, verdict: Verdict, *, recorded: bool) -> str:
-    """What a report asks for a verdict."""
-    return signal_query(slo_set, verdict.signal, recorded=recorded)
 
 
 def signal_query(slo_set: SloSet, signal: Signal, *, recorded: bool) -> str:
@@ -48,15 +43,8 @@ def run(
         for plan in compiled
         for number, verdict in enumerate(plan.verdicts)
     }
-    answers: dict[str, Sequence[Series]] = {}
-    for from_rules in (True, False) if recorded else (False,):
-        queries = {
-            name: expression(slo_set, verdict, recorded=from_rules)
-            for name, verdict in verdicts.items()
-            if not answers.get(name)
-        }
-        if queries:
-            answers |= source.query_many(queries, at)
+    signals = {name: verdict.signal for name, verdict in verdicts.items()}
+    answers = _answers(source, slo_set, at, signals, recorded=recorded)
     for plan in compiled:
         items = [
             item
@@ -83,20 +71,10 @@ def amplification(
     if plan is None:
         return []
     signals = {signal.record: signal for signal in plan.signals if signal.record in _COUNTED}
-    answers: dict[str, Sequence[Series]] = {}
-    for from_rules in (True, False) if recorded else (False,):
-        queries = {
-            record: signal_query(slo_set, signal, recorded=from_rules)
-            for record, signal in signals.items()
-            if not answers.get(record)
-        }
-        if queries:
-            answers |= source.query_many(queries, at)
+    answers = _answers(source, slo_set, at, signals, recorded=recorded)
     counts = {record: _counts(answers.get(record, ())) for record in _COUNTED}
     rows = [
-        EdgeAmplification(
-            f"{edge[0]}/{edge[1]}", f"{edge[2]}/{edge[3]}", requests, attempts, attempts / requests, "metrics"
-        )
+        _edge(f"{edge[0]}/{edge[1]}", f"{edge[2]}/{edge[3]}", requests, attempts)
         for edge, requests in counts[naming.EDGE_REQUESTS].items()
         if requests > 0 and (attempts := counts[naming.EDGE_ATTEMPTS].get(edge)) is not None
     ]
@@ -105,10 +83,24 @@ def amplification(
         attempts = counts[naming.ENVOY_ATTEMPTS].get(edge)
         destination = f"{edge[2]}/{edge[3]}"
         if requests > 0 and attempts is not None and destination not in seen:
-            rows.append(
-                EdgeAmplification("*", destination, requests, attempts, attempts / requests, "metrics")
-            )
+            rows.append(_edge("*", destination, requests, attempts))
     return sorted(rows, key=lambda row: (-(row.amplification or 0), row.source, row.destination))
+
+
+def _answers(
+    source: MetricSource, slo_set: SloSet, at: datetime, signals: Mapping[str, Signal], *, recorded: bool
+) -> dict[str, Sequence[Series]]:
+    """The series of some signals: what the rules recorded, and computed where nothing is recorded."""
+    answers: dict[str, Sequence[Series]] = {}
+    for from_rules in (True, False) if recorded else (False,):
+        queries = {
+            name: signal_query(slo_set, signal, recorded=from_rules)
+            for name, signal in signals.items()
+            if not answers.get(name)
+        }
+        if queries:
+            answers |= source.query_many(queries, at)
+    return answers
 
 
 def _edge(source: str, destination: str, requests: float, attempts: float) -> EdgeAmplification:

@@ -101,10 +101,6 @@ def timestamp(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _count(value: float) -> float | int:
-    return int(value) if value == int(value) else round(value, 6)
-
-
 def _slo(item: SloStatus) -> dict[str, Any]:
     out: dict[str, Any] = {
         "slo": item.slo,
@@ -115,12 +111,19 @@ def _slo(item: SloStatus) -> dict[str, Any]:
         "status": item.status,
         "sli": item.sli,
         "sli_interval": list(item.sli_interval) if item.sli_interval else None,
-        "events": {"good": _count(item.good), "bad": _count(item.bad), "total": _count(item.total)},
+        "events": {
+            "good": report_restarts.count(item.good),
+            "bad": report_restarts.count(item.bad),
+            "total": report_restarts.count(item.total),
+        },
         "budget": {"spent": item.spent, "remaining": item.remaining},
         "burn_rates": item.burn_rates,
         "exhausted_at": timestamp(item.exhausted_at) if item.exhausted_at else None,
         "alerts": list(item.alerts),
-        "quality": {"gaps": _count(item.quality.gaps), "excluded": _count(item.quality.excluded)},
+        "quality": {
+            "gaps": report_restarts.count(item.quality.gaps),
+            "excluded": report_restarts.count(item.quality.excluded),
+        },
     }
     if item.sides is not None:
         out["sides"] = {"client": item.sides.client, "server": item.sides.server}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 GuardrailState = Literal["ok", "violated", "no_data"]
@@ -38,14 +38,6 @@ class EdgeAmplification:
     attempts: float
     amplification: float | None
     origin: Literal["metrics", "traces"]
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The mesh's health at one time; the worst first."""
-
-    guardrails: tuple[GuardrailStatus, ...] = ()
-    amplification: tuple[EdgeAmplification, ...] = field(default=())
 
 
 def guardrail_json(item: GuardrailStatus) -> dict[str, Any]:

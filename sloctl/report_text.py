@@ -234,19 +234,19 @@ def finding_line(finding: Finding) -> str:
     return f"{finding.severity}: {plain(finding.message)} [{finding.code}]"
 
 
+def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; titles are our own words, cells may hold anything."""
+    head = ["| " + " | ".join(titles) + " |", "|" + "|".join(" --- " for _ in titles) + "|"]
+    return head + ["| " + " | ".join(markdown_cell(cell) for cell in cells) + " |" for cells in rows]
+
+
 def markdown(report: Report) -> str:
     """The report as GitHub-flavoured Markdown."""
     windows = columns(report)
-    titles = header(windows)
     lines = [f"# Error budgets: {markdown_cell(summary(report))}", ""]
-    lines.append("| " + " | ".join(titles) + " |")
-    lines.append("|" + "|".join(" --- " for _ in titles) + "|")
-    for item in ordered(report):
-        lines.append("| " + " | ".join(markdown_cell(cell) for cell in row(item, windows)) + " |")
+    lines += _markdown_table(header(windows), [row(item, windows) for item in ordered(report)])
     for title, titles, rows in health_tables(report):
-        lines += ["", f"## {title}", "", "| " + " | ".join(titles) + " |"]
-        lines.append("|" + "|".join(" --- " for _ in titles) + "|")
-        lines += ["| " + " | ".join(markdown_cell(cell) for cell in row) + " |" for row in rows]
+        lines += ["", f"## {title}", "", *_markdown_table(titles, rows)]
     if report.findings:
         lines += ["", "## Findings", ""]
         lines += [f"- {markdown_cell(finding_line(finding))}" for finding in findings(report)]
