@@ -79,6 +79,12 @@ def gaps(slo: Slo, mesh: Mesh, labels: Labels) -> Iterator[RecordingRule]:
     yield RecordingRule(naming.GAP_GRID, promql.gap_rule(slo, mesh), labels)
 
 
+def causes(slo: Slo, mesh: Mesh, labels: Labels, *, ranged: bool = False) -> Iterator[RecordingRule]:
+    """Bad events of each grid step by cause: what a budget was spent on."""
+    if expr := promql.causes_rule(slo, mesh, GRID, ranged=ranged):
+        yield RecordingRule(naming.BAD_CAUSES, expr, labels)
+
+
 def rules(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[RecordingRule]:
     """All recording rules of a scope's group of the given step, in the order of their dependence."""
     yield from base(slo_set, slos, step)
@@ -86,6 +92,7 @@ def rules(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[Recording
         labels = slo_labels(slo_set, slo)
         yield from events(slo, slo_set.mesh, labels, step)
         if step == GRID:
+            yield from causes(slo, slo_set.mesh, labels)
             yield from gaps(slo, slo_set.mesh, labels)
             yield from period(slo, labels)
         yield from burn_rates(slo, labels, step)

@@ -47,7 +47,7 @@ class Backfill:
     concurrency: int = 2
 
     def base(self) -> Iterator[Recorded]:
-        """Base events, scrape gaps, objectives: all that is computed from raw series. Raises ``BackendError``."""
+        """Everything that is computed from raw series. Raises ``BackendError``."""
         yield from self._all(self._rule, list(self._base_rules()))
 
     def events(self) -> Iterator[Recorded]:
@@ -76,6 +76,8 @@ class Backfill:
             for slo in file.slos:
                 labels = recording.slo_labels(self.slo_set, slo)
                 for rule in recording.gaps(slo, self.slo_set.mesh, labels):
+                    yield rule, GRID
+                for rule in recording.causes(slo, self.slo_set.mesh, labels, ranged=True):
                     yield rule, GRID
                 for rule in recording.period(slo, labels):
                     if rule.record in (naming.OBJECTIVE, naming.BUDGET):

@@ -43,6 +43,8 @@ JOB_FAILED = "sloctl_job_last_run_failed"
 
 TOTAL_GRID = "slo:total_events:increase5m"
 BAD_GRID = "slo:bad_events:increase5m"
+BAD_CAUSES = "slo:bad_events_by_cause:increase5m"
+"""Bad events of a grid step by :data:`CAUSE_LABELS`; only what failed has a series."""
 GAP_GRID = "slo:scrape_gap_seconds:increase5m"
 TOTAL_TILE = "slo:total_events:increase1m"
 BAD_TILE = "slo:bad_events:increase1m"
@@ -58,6 +60,11 @@ FAMILY_LABELS = {
     "request_duration": ("reporter", "le"),
 }
 """Families of raw counters, and the labels that their recorded events keep besides the service's."""
+
+CAUSE_LABELS = ("response_code", "response_flags", "grpc_response_status", "destination_version")
+"""What bad events are told apart by, besides :data:`CALLERS` (of a gateway's SLO: :data:`CALLED`)."""
+CALLERS = ("source_workload_namespace", "source_workload")
+CALLED = ("destination_service_namespace", "destination_service_name")
 
 RESERVED_LABELS = frozenset(
     {
@@ -84,20 +91,17 @@ RESERVED_LABELS = frozenset(
         "le",
         "reporter",
         "request_protocol",
-        "response_code",
-        "grpc_response_status",
     }
     | {
         "certificate",
         "connection_security_policy",
         "deployment",
-        "destination_version",
         "metric",
         "reason",
-        "response_flags",
         "sloctl_job",
         "workload",
     }
+    | {*CAUSE_LABELS, *CALLERS, *CALLED}
     | {"__name__"}
 )
 """Labels that sloctl sets or joins on; a file may not set them."""
@@ -133,6 +137,11 @@ def family(sli: CounterSli) -> str:
     if sli.service_label == "source_workload":
         return "gateway_requests"
     return "request_duration" if sli.good else "requests"
+
+
+def causes(sli: CounterSli) -> tuple[str, ...]:
+    """The labels of :data:`BAD_CAUSES` besides those of the SLO: an outcome, and who is at the other end."""
+    return (*CAUSE_LABELS, *(CALLED if family(sli) == "gateway_requests" else CALLERS))
 
 
 def base_metric(family: str, step: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from alert_rules import manifest
 from alert_rules.groups import AlertRule, RecordingRule
-from sloctl import promql
+from sloctl import naming, promql
 from sloctl.catalogue import METRICS
 from sloctl.model import CounterSli, Matcher, Slo, SloSet
 from sloctl.promql.parsing import Aggregate, Call, Node, Read, Select, children, parse, reads
@@ -95,7 +95,8 @@ def needs(slo_set: SloSet) -> Needs:
     labels: dict[str, set[str]] = {metric: set() for metric in raw}
     absences: set[str] = set()
     for rule in rules:
-        for metric, label in _labels(rule.node, ()):
+        # What tells causes apart is detail: a mesh that drops such a label loses no event.
+        for metric, label in () if rule.name == naming.BAD_CAUSES else _labels(rule.node, ()):
             if metric in raw and (metric not in METRICS or label in METRICS[metric].labels):
                 labels[metric].add(label)
         absences |= {metric for metric in _absences(rule.node) if metric in raw}

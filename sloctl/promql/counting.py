@@ -206,16 +206,29 @@ def events(
         raise ValueError(f"{slo.id} has one side only")
     kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
     return {
-        kind: _identified(
-            slo,
-            sli,
-            "\nor\n".join(
-                increments(full_selector(slo, sli, part, mesh), window, mesh, ranged=ranged) for part in parts
-            ),
-        )
+        kind: _identified(slo, sli, _counted(slo, sli, parts, mesh, window, ranged=ranged))
         for kind, parts in kinds.items()
         if parts
     }
+
+
+def _counted(
+    slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float, *, ranged: bool
+) -> str:
+    """What the counters of any of some parts of an SLI counted in the last ``window`` seconds."""
+    selectors = (full_selector(slo, sli, part, mesh) for part in parts)
+    return "\nor\n".join(increments(series, window, mesh, ranged=ranged) for series in selectors)
+
+
+def causes_rule(slo: Slo, mesh: Mesh, window: int, *, ranged: bool = False) -> str:
+    """Bad events of the last ``window`` seconds by what tells their causes apart; "" where nothing does.
+
+    They add up to the bad events. A latency SLO has none: what is slow is the rest of two counts.
+    """
+    if not isinstance(slo.sli, CounterSli) or not slo.sli.bad:
+        return ""
+    counted = _counted(slo, slo.sli, slo.sli.bad, mesh, window, ranged=ranged)
+    return f"{_identified(slo, slo.sli, counted, naming.causes(slo.sli))} > 0"
 
 
 def gap_rule(slo: Slo, mesh: Mesh) -> str:
