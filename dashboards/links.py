@@ -1,0 +1,112 @@
+"""Ways from a panel: to the other dashboards of the set, to traces, to runbooks, to an alert.
+
+Links stay inside Grafana (``/d/…``, ``/explore``) wherever they can; variables and labels in them are percent-encoded.
+"""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from dashboards.grafana import Json
+from sloctl import naming
+from sloctl.model import SloSet
+
+KEEP = "${__url_time_range}&var-datasource=${datasource:percentencode}"
+"""The time that is shown, and the data source."""
+TRACES = "traces"
+"""The variable that chooses the data source of traces."""
+
+
+def field(label: str) -> str:
+    """A label of the row or the series that a link is followed from."""
+    return f'${{__data.fields["{label}"]:percentencode}}'
+
+
+def label(name: str) -> str:
+    """A label of the series that a link is followed from, on a graph."""
+    return f"${{__field.labels.{name}:percentencode}}"
+
+
+def variable(name: str) -> str:
+    """A variable of the dashboard that a link stands on."""
+    return f"${{{name}:percentencode}}"
+
+
+def to_board(slo_set: SloSet, kind: str, title: str, **variables: str) -> Json:
+    """A link to a dashboard of the set, with values of its variables (already encoded)."""
+    given = "".join(f"&var-{name}={value}" for name, value in variables.items())
+    return {
+        "title": title,
+        "url": f"/d/{naming.dashboard_uid(slo_set.name, kind)}?{KEEP}{given}",
+        "targetBlank": False,
+    }
+
+
+def panel_link(link: Json) -> Json:
+    """A link of a value as one of a panel or a dashboard: the same three keys, and what Grafana adds to them."""
+    return {
+        "type": "link",
+        "icon": "external link",
+        "tags": [],
+        "asDropdown": False,
+        "includeVars": False,
+        "keepTime": False,
+        "tooltip": "",
+        **link,
+    }
+
+
+def runbook(slo_set: SloSet, alert: str) -> Json:
+    """A link to the runbook of one of sloctl's own alerts."""
+    base = slo_set.sources.runbooks or naming.RUNBOOKS
+    return {
+        "title": f"Runbook: {alert}",
+        "url": f"{base}/{naming.runbook_page(alert)}",
+        "targetBlank": True,
+    }
+
+
+def to_traces(
+    slo_set: SloSet, title: str, service: str, namespace: str, *, failed: bool = True
+) -> Json | None:
+    """A link to Explore with the traces of a service; None if the file names no trace backend.
+
+    ``service`` and ``namespace`` are :func:`field`, :func:`label` or :func:`variable`. Istio's proxies call themselves
+    ``<service>.<namespace>`` in traces.
+    """
+    backend = slo_set.sources.traces_backend
+    if not backend:
+        return None
+    name = f"{service}.{namespace}"
+    query: Json = {"refId": "A", "datasource": {"type": backend, "uid": f"${{{TRACES}}}"}}
+    if backend == "tempo":
+        status = " && status = error" if failed else ""
+        query |= {
+            "queryType": "traceql",
+            "query": f'{{ resource.service.name = "{name}"{status} }}',
+            "limit": 20,
+        }
+    elif backend == "jaeger":
+        query |= {"queryType": "search", "service": name, "tags": "error=true" if failed else "", "limit": 20}
+    else:
+        # Grafana's Zipkin data source takes the id of a trace, and lets people choose one by service.
+        query |= {"queryType": "traceID", "query": ""}
+    pane = {
+        "datasource": f"${{{TRACES}}}",
+        "queries": [query],
+        "range": {"from": "${__from}", "to": "${__to}"},
+    }
+    text = json.dumps({"traces": pane}, separators=(",", ":"))
+    # What Grafana fills in must stay as it is; it encodes labels itself.
+    return {"title": title, "url": f"/explore?schemaVersion=1&panes={_encode(text)}", "targetBlank": True}
+
+
+def _encode(text: str) -> str:
+    """``text`` percent-encoded but for its ``${…}``."""
+    out, rest = "", text
+    while (start := rest.find("${")) >= 0:
+        end = rest.index("}", start) + 1
+        out += quote(rest[:start], safe="") + rest[start:end].replace('\\"', '"')
+        rest = rest[end:]
+    return out + quote(rest, safe="")

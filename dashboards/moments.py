@@ -1,0 +1,69 @@
+"""What happened meanwhile, drawn into the graphs: deploys, and alerts that fire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboards.grafana import GRAFANA, PROMETHEUS, Json
+from dashboards.subject import STEP, Subject
+from dashboards.traffic import VERSION
+from sloctl import naming, promql
+from sloctl.guardrails.queries import RENAMED, in_set
+from sloctl.model import Matcher
+from sloctl.presets import REQUESTS
+
+
+def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
+    """Deploys of a service: what CI/CD told Grafana, and versions that appear in the mesh's traffic.
+
+    A version has appeared if it answers requests now and did not a step ago, when another one did.
+    """
+    told = {
+        "name": "Deploys told by CI/CD",
+        "datasource": GRAFANA,
+        "enable": True,
+        "hide": False,
+        "iconColor": "purple",
+        "target": {"type": "tags", "tags": ["deploy"], "matchAny": True, "limit": 100},
+    }
+    if not subject.on_mesh and not subject.mesh_labels:
+        return [told]
+    if VERSION in subject.mesh_labels:
+        series = subject.series(naming.MESH_REQUESTS, *service)
+    else:
+        reporter = "waypoint" if subject.slo_set.mesh.mode == "ambient" else "destination"
+        raw = (Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in service)
+        series = subject.raw(REQUESTS, Matcher("reporter", "=", reporter), *raw)
+    now, before = f"group by ({VERSION}) ({series})", f"group by ({VERSION}) ({series} offset {STEP})"
+    seen = {
+        "name": "New versions in traffic",
+        "datasource": PROMETHEUS,
+        "enable": True,
+        "hide": False,
+        "iconColor": "blue",
+        "expr": f"{now}\nunless {before}\nand on () {before}",
+        "step": "60s",
+        "titleFormat": "New version",
+        "textFormat": f"{{{{{VERSION}}}}}",
+        "tagKeys": VERSION,
+        "useValueForTime": False,
+    }
+    return [told, seen]
+
+
+def alerts(subject: Subject, *matchers: Matcher) -> Json:
+    """The set's alerts that fire."""
+    where = (*in_set(subject.slo_set), Matcher("alertstate", "=", "firing"), *matchers)
+    return {
+        "name": "Alerts",
+        "datasource": PROMETHEUS,
+        "enable": True,
+        "hide": False,
+        "iconColor": "red",
+        "expr": promql.selector("ALERTS", where),
+        "step": "60s",
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{namespace}}/{{service}} {{severity}}",
+        "tagKeys": "severity",
+        "useValueForTime": False,
+    }
