@@ -34,6 +34,8 @@ class Collected:
     sides: dict[Key, tuple[Counts, Counts]] = field(default_factory=dict)
     alerts: dict[Key, list[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    buckets: dict[Key, dict[int, Counts]] = field(default_factory=dict)
+    """The period in buckets, numbered from the newest (0); only where a history is asked for."""
 
 
 def burn_windows(slo: Slo) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from jobs import budget_history
 from jobs.collected import Collected, Key, burn_windows, period_seconds, would_fire
 from jobs.events import grid_events
 from sloctl import naming, promql
@@ -27,7 +28,9 @@ def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[f
     }
 
 
-def _collect_one(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
+def _collect_one(
+    source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected, *, history: bool
+) -> None:
     seconds = period_seconds(slo, at) // GRID * GRID
     first = at - timedelta(seconds=max(seconds, *burn_windows(slo)) - GRID)
     frame = grid_events(source, slo, slo_set.mesh, first, at)
@@ -37,6 +40,8 @@ def _collect_one(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, 
         target = out.burn.setdefault(window, {})
         for (namespace, service), value in _sums(frame, at - timedelta(seconds=window)).items():
             target[slo.id, namespace, service] = value
+    if history:
+        out.buckets |= budget_history.of_events(frame, slo, at)
     peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()
     for (namespace, service), peak in peaks.items():  # type: ignore[misc]
         out.peak[slo.id, str(namespace), str(service)] = float(peak)
@@ -55,14 +60,14 @@ def _collect_one(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, 
                 out.sides[key] = (own, theirs) if slo.sli.side == "client" else (theirs, own)
 
 
-def collect(source: MetricSource, slo_set: SloSet, at: datetime) -> Collected:
-    """Everything a report needs, from raw counters on a grid that ends at ``at``.
+def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False) -> Collected:
+    """Everything a report needs, from raw counters on a grid that ends at ``at``; with ``history``, in buckets too.
 
     Raises ``BackendError``.
     """
     out = Collected()
     for slo in slo_set.slos:
-        _collect_one(source, slo_set, slo, at, out)
+        _collect_one(source, slo_set, slo, at, out, history=history)
         for key in out.period:
             if key[0] == slo.id and (names := would_fire(slo, key, out.burn)):
                 out.alerts[key] = names

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from math import isfinite
 from typing import Literal
 
-from jobs import from_rules, guardrails, sidecar_restarts
+from jobs import budget_history, from_rules, guardrails, sidecar_restarts
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
+from sloctl.errors import BackendError
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
@@ -133,21 +135,34 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, Key]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
-def build(source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = "auto") -> Report:
+def _read_history(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    """Read the buckets that plots are drawn from; without them the report still says what it has to say."""
+    try:
+        out.buckets = budget_history.read(source, slo_set, at)
+    except BackendError as error:
+        text = f"the history of the budgets could not be read, so it is not drawn: {error}"
+        out.findings.append(Finding("warning", "history-not-read", text))
+
+
+def build(
+    source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = "auto", *, history: bool = False
+) -> Report:
     """The report at ``at`` (aware).
 
     ``origin``: ``rules`` reads recorded series, ``raw`` evaluates the counters, ``auto`` takes recorded series
-    where there are any. Raises ``BackendError``.
+    where there are any. With ``history``, each SLO has what its plots are drawn from. Raises ``BackendError``.
     """
     findings: list[Finding] = []
     instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
     if instants or origin == "rules":
         data = from_rules.collect(source, slo_set, at, instants)
+        if history:
+            _read_history(source, slo_set, at, data)
         findings += _rule_findings(slo_set, instants)
     else:
         from jobs import from_counters  # pandas, which reading recorded series does not need
 
-        data = from_counters.collect(source, slo_set, at)
+        data = from_counters.collect(source, slo_set, at, history=history)
         if origin == "auto":
             text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
             findings.append(Finding("warning", "rules-not-loaded", text))
@@ -155,7 +170,8 @@ def build(source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = 
     items = []
     for slo, key in _keys(slo_set, data):
         item = _status(slo, key, data, at)
-        items.append(item)
+        drawn = budget_history.of_budget(data.buckets, slo, key, (item.bad, item.total), at)
+        items.append(replace(item, history=drawn) if drawn else item)
         findings += _findings(slo, key, item, data)
     for slo in slo_set.slos:
         if slo.wildcard and not any(key[0] == slo.id for key in data.period):

@@ -20,6 +20,7 @@ from sloctl.report_health import (
     guardrail_json,
     guardrail_properties,
 )
+from sloctl.report_history import BudgetHistory
 from sloctl.report_restarts import SidecarRestarts
 
 VERSION = 1
@@ -43,7 +44,10 @@ class SideComparison:
 
 @dataclass(frozen=True, slots=True)
 class SloStatus:
-    """One SLO of one service now. Ratios are 0…1, ``objective`` is percent, windows are durations as text."""
+    """One SLO of one service now. Ratios are 0…1, ``objective`` is percent, windows are durations as text.
+
+    ``history`` is for what draws it; the JSON form has none.
+    """
 
     slo: str
     service: str
@@ -64,6 +68,7 @@ class SloStatus:
     quality: Quality = Quality()
     sides: SideComparison | None = None
     owner: str = ""
+    history: BudgetHistory | None = None
 
     @property
     def name(self) -> str:

@@ -72,6 +72,8 @@ class Simulated:
     alert_rules: bool = True
     largest_window: float = float("inf")
     """Seconds: a longer range in a query is refused."""
+    most_points: float = float("inf")
+    """A range query of recorded events with more points is refused."""
     health: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
     """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
@@ -96,6 +98,8 @@ class Simulated:
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
+        if _OF_SET.fullmatch(expr) and (end - start) / step + 1 > self.most_points:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
         found: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
         time = start.timestamp()
         while time <= end.timestamp():
@@ -146,6 +150,9 @@ class Simulated:
         if expr in {promql.recorded(naming.OBJECTIVE, slo) for slo in self.slo_set.slos}:
             if self._evaluated(time // GRID * GRID):
                 yield {}, 0.999
+            return
+        if match := _OF_SET.fullmatch(expr):
+            yield from self._sums(match, time)
             return
         yield from self._raw(expr, time, "")
 

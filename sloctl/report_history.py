@@ -1,0 +1,121 @@
+"""How an error budget was spent over its window, bucket by bucket, as data.
+
+This module must not know where the events come from, nor how a history is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from sloctl import budget
+
+ROUNDING = 1e-9
+"""The share of a window's events that adding floats may lose."""
+EXCESS = 1e-6
+"""The share of a window's events that its buckets may have too many: more is not the same events."""
+WIDTHS = tuple(
+    minutes * 60 for minutes in (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
+)
+"""Widths of buckets in seconds: multiples of the budget grid that people count in."""
+MOST_BUCKETS = 200
+
+Counts = tuple[float, float]
+"""(bad, total) events."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetHistory:
+    """Events of one SLO's window, the oldest bucket first.
+
+    Each bucket is ``width`` seconds and the last one ends at ``end``; the first begins at ``start`` and may be
+    shorter. A bucket of which nothing is known is None, which is not zero events. ``share`` is the share of events
+    that may be bad; ``remaining`` is what the report says is left of the budget.
+    """
+
+    start: datetime
+    end: datetime
+    width: int
+    buckets: tuple[Counts | None, ...]
+    share: float
+    remaining: float
+
+    def edges(self) -> list[datetime]:
+        """When buckets begin and end: one more than there are buckets."""
+        count = len(self.buckets)
+        return [self.start] + [
+            self.end - timedelta(seconds=self.width * (count - number)) for number in range(1, count + 1)
+        ]
+
+    def spans(self) -> list[tuple[datetime, datetime]]:
+        """Beginning and end of each bucket."""
+        return list(pairwise(self.edges()))
+
+    def success(self) -> list[float | None]:
+        """Good events over all events of each bucket, 0…1; None without events."""
+        found = [None if item is None else budget.ratio(item[1] - item[0], item[1]) for item in self.buckets]
+        return [None if share is None else min(max(share, 0.0), 1.0) for share in found]
+
+    def left(self) -> list[float | None]:
+        """What is left of the budget at the end of each bucket; None where nothing is known of it.
+
+        A share of the whole window's budget: it begins at 1 and ends at what the report says is left.
+        """
+        total = sum(item[1] for item in self.buckets if item)
+        known = [number for number, item in enumerate(self.buckets) if item]
+        found: list[float | None] = []
+        bad = 0.0
+        for number, item in enumerate(self.buckets):
+            if item is None:
+                found.append(None)
+                continue
+            bad += item[0]
+            spent = budget.spent(bad, total, self.share)
+            found.append(self.remaining if number == known[-1] or spent is None else 1 - spent)
+        return found
+
+
+def width_for(seconds: int) -> int:
+    """The width in seconds of the buckets of a window of ``seconds``: at most 200 of them."""
+    for width in WIDTHS:
+        if -(-seconds // width) <= MOST_BUCKETS:
+            return width
+    day = WIDTHS[-1]
+    return -(-seconds // (day * MOST_BUCKETS)) * day
+
+
+def bucket_count(seconds: int) -> int:
+    """How many buckets a window of ``seconds`` has."""
+    return max(1, -(-seconds // width_for(seconds)))
+
+
+def history(
+    counts: Mapping[int, Counts], window: Counts, end: datetime, seconds: int, share: float
+) -> BudgetHistory | None:
+    """The history of a window of ``seconds`` that ends at ``end`` and has the events ``window``.
+
+    ``counts`` has what is known of the buckets, numbered from the newest (0). Events of the window that no bucket
+    has are those since the last instant of the budget grid: they are the newest bucket's. None if there is nothing
+    to draw, or if the buckets hold more events than the window.
+    """
+    spent = budget.spent(*window, share)
+    if spent is None:
+        return None
+    number = bucket_count(seconds)
+    known = {index: item for index, item in counts.items() if 0 <= index < number}
+    bad, total = (whole - sum(item[kind] for item in known.values()) for kind, whole in enumerate(window))
+    if min(bad, total) < -EXCESS * window[1]:
+        return None
+    if max(bad, total) > ROUNDING * window[1]:
+        there = known.get(0, (0.0, 0.0))
+        known[0] = (there[0] + max(bad, 0.0), there[1] + max(total, 0.0))
+    return BudgetHistory(
+        start=end - timedelta(seconds=seconds),
+        end=end,
+        width=width_for(seconds),
+        buckets=tuple(known.get(number - 1 - position) for position in range(number)),
+        share=share,
+        remaining=1 - spent,
+    )
