@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from alert_rules import alertmanager_texts as texts
 from alert_rules.alertmanager_routes import NOBODY, Inhibition, Route, inhibitions, receivers, tree
 from alert_rules.alerts import literal
-from alert_rules.manifest import HEADER, Format, object_metadata
 from sloctl import naming, render
 from sloctl.model import Matcher, SloSet
 from sloctl.naming import duration
 from sloctl.notifications import Notifications, Receiver, SecretKey
+from sloctl.objects import HEADER, Format, object_metadata
 
 Nodes = dict[str, render.Node]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from sloctl.dashboard_settings import DashboardSettings
 from sloctl.notifications import Notifications
 
 GRID = 300
@@ -285,6 +286,7 @@ class SloSet:
     guardrails: tuple[Guardrail, ...] = ()
     jobs: tuple[Job, ...] = ()
     notifications: Notifications | None = None
+    dashboards: DashboardSettings = field(default=DashboardSettings())
     longest_silence: int = 4 * 3600
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -214,6 +214,22 @@ def dashboard_uid(set_name: str, dashboard: str) -> str:
     return uid if len(uid) <= 40 else f"sloctl-{digest(set_name)[:12]}-{dashboard}"
 
 
+def dashboard_file(set_name: str, dashboard: str) -> str:
+    """The stem of a dashboard's file, also the name of its Kubernetes object; at most 63 characters.
+
+    Grafana's sidecar puts the files of everybody into one folder, hence the prefix.
+    """
+    stem = f"sloctl-{slug(set_name)}-{slug(dashboard)}"
+    if stem == f"sloctl-{set_name}-{dashboard}" and len(stem) <= 63:
+        return stem
+    return with_digest(stem, set_name, dashboard)
+
+
+def folder_uid(title: str) -> str:
+    """A stable UID of Grafana's folder with a title: every set that names it means the same."""
+    return f"sloctl-{digest(title)[:12]}"
+
+
 def digest(*parts: str) -> str:
     """A stable hexadecimal digest of some texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

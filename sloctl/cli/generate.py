@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sloctl.cli.context import Context, files_option, load, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
-SECTIONS = {"rules": "alert_rules", "alertmanager": "alertmanager"}
+if TYPE_CHECKING:
+    from sloctl.model import SloSet
+    from sloctl.objects import Format
+
+SECTIONS = {"rules": "alert_rules", "dashboards": "dashboards", "alertmanager": "alertmanager"}
 """What ``--only`` may name, and the folder that it fills."""
 
 
@@ -26,7 +32,8 @@ SECTIONS = {"rules": "alert_rules", "alertmanager": "alertmanager"}
     type=click.Choice(["operator", "prometheus"]),
     default="operator",
     show_default=True,
-    help="Objects of the Prometheus operator, or files as Prometheus and Alertmanager read them.",
+    help="Kubernetes objects, for operators and Grafana's sidecar; or files as Prometheus, Grafana and "
+    "Alertmanager read them.",
 )
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
@@ -35,13 +42,12 @@ SECTIONS = {"rules": "alert_rules", "alertmanager": "alertmanager"}
 def command(
     context: Context, files: tuple[str, ...], output: Path, only: str | None, form: str, check: bool
 ) -> int:
-    """Write recording rules, alerts and their promtool unit tests, and Alertmanager's configuration.
+    """Write recording rules, alerts and their promtool unit tests, dashboards, and Alertmanager's configuration.
 
     The latter is made of the section notifications, where the file has one.
 
     Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
     """
-    from alert_rules import alertmanager, manifest
     from sloctl import output as artefacts
 
     kinds = [kind.strip() for kind in only.split(",")] if only is not None else list(SECTIONS)
@@ -56,9 +62,8 @@ def command(
             "--only alertmanager: the SLO file has no section 'notifications'",
             hint="say there who is told of which alerts (docs/slo-file.md), or leave 'alertmanager' out",
         )
-    generators = {"rules": manifest.generate, "alertmanager": alertmanager.generate}
-    written_as: manifest.Format = "operator" if form == "operator" else "prometheus"
-    generated = chain.from_iterable(generators[kind](slo_set, written_as) for kind in dict.fromkeys(kinds))
+    written_as: Format = "operator" if form == "operator" else "prometheus"
+    generated = chain.from_iterable(_generator(kind)(slo_set, written_as) for kind in dict.fromkeys(kinds))
     sections = {SECTIONS[kind] for kind in kinds}
     if check:
         difference = artefacts.check(output, generated, owner=slo_set.name, sections=sections)
@@ -75,3 +80,18 @@ def command(
     counts = f"{files_written}, {len(result.unchanged)} unchanged, {len(result.removed)} removed"
     context.say(f"{output}: {counts}")
     return EXIT_OK
+
+
+def _generator(kind: str) -> Callable[[SloSet, Format], Iterator[tuple[str, str]]]:
+    """What makes the artefacts of a kind; only what is asked for is imported."""
+    if kind == "dashboards":
+        from dashboards import manifest as dashboards
+
+        return dashboards.generate
+    if kind == "alertmanager":
+        from alert_rules import alertmanager
+
+        return alertmanager.generate
+    from alert_rules import manifest
+
+    return manifest.generate

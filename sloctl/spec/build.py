@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from sloctl.model import Job, Matcher, Mesh, Objects, Position, Slo, SloSet, Sources
 from sloctl.spec import expressions, watching
+from sloctl.spec.dashboards import dashboards
 from sloctl.spec.merge import Merged
 from sloctl.spec.quantities import Span
 from sloctl.spec.reader import Complaint, Reader, position
@@ -35,6 +36,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     jobs = _jobs(merged, reader)
     told = merged.get("notifications")
     notifications = watching.notifications(told, reader)
+    drawn = dashboards(merged.get("dashboards"), reader)
     if complete:
         _missing(merged, reader)
     if reader.failed:
@@ -54,6 +56,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
         guardrails=tuple(guardrails),
         jobs=tuple(jobs),
         notifications=notifications,
+        dashboards=drawn,
         longest_silence=_longest_silence(told),
         slack_channel=(slack.get("channel") if slack is not None else None) or "",
     )

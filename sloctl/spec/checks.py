@@ -99,6 +99,19 @@ def object_label(name: str) -> Complaint | None:
     return None
 
 
+def folder(text: str) -> Complaint | None:
+    """A folder that Grafana can make, also where its sidecar makes a folder on a disk of it."""
+    if text.casefold() == "general":
+        return Complaint(
+            "bad-value",
+            "'General' is what Grafana calls the place outside of all folders",
+            "choose another name",
+        )
+    if len(text.encode()) > 255:
+        return Complaint("bad-value", "the folder's name has more than 255 bytes", "shorten it")
+    return None
+
+
 def timezone(text: str) -> Complaint | None:
     """A name of the IANA time zone database."""
     try:

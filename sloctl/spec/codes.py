@@ -60,6 +60,7 @@ CODES: dict[str, str] = {
     "duplicate-guardrail": "A guardrail twice.",
     "guardrail-parameter": "A parameter that the guardrail does not take, or a limit in another unit.",
     "unknown-receiver": "A receiver that is not defined.",
+    "dashboard-parameter": "A key of `dashboards` that does not go with the others, or a dashboard twice.",
     "bad-cron": "A cron line that is malformed, never due, or read in different ways.",
     "uneven-interval": "An interval that no cron line can say.",
     "duplicate-job": "A job twice with the same schedule.",

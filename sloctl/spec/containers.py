@@ -64,6 +64,7 @@ class Named:
     key_check: Check | None = None
     maximum: int = 50
     key_hint: str = "letters, digits and '_', not starting with a digit or '__'"
+    minimum: int = 0
 
     @property
     def words(self) -> str:
@@ -76,6 +77,8 @@ class Named:
             return None
         if len(node.entries) > self.maximum:
             reader.add(node, path, "bad-value", f"{last(path)} has more than {self.maximum} entries")
+        if len(node.entries) < self.minimum:
+            reader.add(node, path, "bad-value", f"{last(path)} is empty", f"it is {self.words}")
         found = []
         for key, entry in node.entries.items():
             complaint = self._complaint(key)
@@ -99,12 +102,14 @@ class Named:
 
     def schema(self, defs: Json) -> Json:
         """JSON Schema: an object with a pattern for its keys."""
-        return {
+        own: Json = {
             "type": "object",
             "propertyNames": {"pattern": f"^(?:{self.key_pattern})$"},
             "additionalProperties": self.value.schema(defs),
-            "maxProperties": self.maximum,
         }
+        if self.minimum:
+            own["minProperties"] = self.minimum
+        return {**own, "maxProperties": self.maximum}
 
 
 @dataclass(frozen=True, slots=True)

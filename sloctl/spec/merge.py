@@ -9,7 +9,7 @@ from sloctl.spec.reader import Reader
 from sloctl.spec.shapes import Block
 from sloctl.spec.tree import Node
 
-SINGLE = ("metadata", "mesh", "sources", "defaults", "reports", "notifications")
+SINGLE = ("metadata", "mesh", "sources", "defaults", "reports", "notifications", "dashboards")
 
 
 class Merged:

@@ -237,6 +237,21 @@ notifications:
   repeat_page: 4h
 """,
     ),
+    "dashboards": (
+        """
+Where Grafana's dashboards go: `sloctl generate --only dashboards` writes them (see [Dashboards](dashboards.md)). All
+of it has a default. `labels` goes with `objects: configmap` only, `instances` with `objects: grafana-operator`. The
+default prices are about what a cloud asks for machines on demand: replace them by what you pay.
+""",
+        """
+dashboards:
+  folder: SLOs
+  objects: configmap                # or grafana-operator, with instances: {dashboards: grafana}
+  labels: {grafana_dashboard: "1"}
+  leave_out: [debug]
+  costs: {core_hour: 0.028, gib_hour: 0.0038, currency: EUR}
+""",
+    ),
     "jobs": (
         """
 What is to run when. This version checks the section and keeps it, but has no scheduler yet: call `sloctl run` from
@@ -264,7 +279,8 @@ reports:
         """
 `-f` may be given several times and takes files, folders (every `*.yaml` and `*.yml` below, hidden ones left out) and
 `-` for standard input; a file may hold several documents. `slos`, `guardrails` and `jobs` of all documents add up.
-`metadata`, `mesh`, `sources`, `defaults` and `reports` belong in one document, or must say the same in each.
+`metadata`, `mesh`, `sources`, `defaults`, `notifications`, `dashboards` and `reports` belong in one document, or must
+say the same in each.
 """,
         "",
     ),

@@ -6,7 +6,7 @@ import json
 
 from sloctl.guardrails.limits import KINDS
 from sloctl.naming import duration
-from sloctl.spec import tables, tables_alerts, tables_slo
+from sloctl.spec import tables, tables_alerts, tables_dashboards, tables_slo
 from sloctl.spec.codes import CODES
 from sloctl.spec.prose import END, INTRODUCTION, SECTIONS
 from sloctl.spec.shapes import Field, Object
@@ -33,6 +33,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
         tables_alerts.ROUTING_DEFAULT,
         tables_alerts.ROUTING,
     ),
+    "dashboards": (tables_dashboards.DASHBOARDS, tables_dashboards.COSTS),
     "jobs": (tables.JOB,),
     "reports": (tables.REPORTS, tables.SLACK),
 }

@@ -96,6 +96,13 @@ guardrails:
 #     pager: {pagerduty: {secret: alerting/pagerduty}}
 #     chat: {slack: {channel: "#alerts", secret: alerting/slack-webhook}}
 #   default: {page: pager, ticket: chat}
+
+# Where Grafana's dashboards go. All of this is the default; replace the prices by what you pay.
+# dashboards:
+#   folder: SLOs
+#   objects: configmap               # configmap | grafana-operator
+#   labels: {grafana_dashboard: "1"} # what the sidecar of Grafana's Helm chart looks for
+#   costs: {core_hour: 0.031, gib_hour: 0.0042, currency: USD}
 """
 
 

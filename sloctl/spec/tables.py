@@ -14,7 +14,20 @@ from sloctl.spec.quantities import Duration, Exact
 from sloctl.spec.scalars import Choice, Text
 from sloctl.spec.shapes import PLACES, Field, Object
 from sloctl.spec.tables_alerts import GUARDRAIL, NOTIFICATIONS
-from sloctl.spec.tables_common import CHANNEL, DAY, LABEL_NAME, LABELS, NAMESPACE, SET_NAME, TIMEZONE, URL
+from sloctl.spec.tables_common import (
+    CHANNEL,
+    DAY,
+    LABEL_NAME,
+    LABELS,
+    NAMESPACE,
+    OBJECT_LABEL,
+    OBJECT_LABEL_HINT,
+    OBJECT_LABEL_VALUE,
+    SET_NAME,
+    TIMEZONE,
+    URL,
+)
+from sloctl.spec.tables_dashboards import COSTS, DASHBOARDS
 from sloctl.spec.tables_slo import BURN_WINDOW, DEFAULTS, EVENTS, POLICY, SLO, preset_fields
 
 API_VERSION = "sloctl/v1"
@@ -35,7 +48,6 @@ MATCHER = Either(
     Text("text", max_length=256, hint='for series without the label write {regex: "^$"}'), MATCHER_FORMS
 )
 
-_OBJECT_LABEL = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 OBJECTS = Object(
     "objects",
     (
@@ -49,11 +61,11 @@ OBJECTS = Object(
         Field(
             "labels",
             Named(
-                _OBJECT_LABEL,
+                OBJECT_LABEL,
                 "a label of Kubernetes",
-                Text("a label's value", r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?", max_length=63),
+                OBJECT_LABEL_VALUE,
                 checks.object_label,
-                key_hint="letters, digits, '-', '_' and '.', with an optional prefix such as example.org/",
+                key_hint=OBJECT_LABEL_HINT,
             ),
             "Their labels, besides sloctl's own.",
             examples=({"release": "monitoring"},),
@@ -176,6 +188,7 @@ FILE = Object(
         Field("guardrails", Items(GUARDRAIL, minimum=0), "Thresholds rather than budgets."),
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
         Field("notifications", NOTIFICATIONS, "Who is told of which alerts."),
+        Field("dashboards", DASHBOARDS, "Where Grafana's dashboards go."),
         Field("reports", REPORTS, "Where reports are posted."),
     ),
     doc="An SLO file: everything about the SLOs of a mesh.",
@@ -193,6 +206,8 @@ for _place, _object in (
     ("an item of jobs", JOB),
     ("an item of guardrails", GUARDRAIL),
     ("notifications", NOTIFICATIONS),
+    ("dashboards", DASHBOARDS),
+    ("dashboards.costs", COSTS),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)

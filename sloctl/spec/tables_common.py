@@ -42,4 +42,9 @@ OBJECTIVE = Exact(
     Decimal(100),
     hint="100 leaves no budget; three nines are 99.9",
 )
+OBJECT_LABEL = r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+OBJECT_LABEL_HINT = "letters, digits, '-', '_' and '.', with an optional prefix such as example.org/"
+OBJECT_LABEL_VALUE = Text(
+    "a label's value", r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?", max_length=63
+)
 CHANNEL = Text("a channel", r"[#@]?[^\s#@\"'<>&/:]{1,80}", 'like "#slo-reviews", in quotes', 81, secret=True)

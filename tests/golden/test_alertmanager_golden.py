@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from alert_rules import alertmanager
-from alert_rules.manifest import Format
 from sloctl import spec
+from sloctl.objects import Format
 from tests.support.alertmanager import translated
 
 ROOT = Path(__file__).parent / "alertmanager"

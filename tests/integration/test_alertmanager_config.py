@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alert_rules.manifest import Format
 from sloctl import spec
 from sloctl.notifications import Notifications, Receiver, Routing
+from sloctl.objects import Format
 from tests.support.alertmanager import (
     CART,
     CHECKOUT,

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from alert_rules import alertmanager
-from alert_rules.manifest import Format
 from sloctl.guardrails import names
 from sloctl.guardrails.limits import KINDS
 from sloctl.model import SloSet
 from sloctl.notifications import Notifications, Receiver, Routing, SecretKey
+from sloctl.objects import Format
 
 PAGER = Receiver("pager", "pagerduty", secret=SecretKey("alerting", "pagerduty"))
 CHAT = Receiver("chat", "slack", channel="#alerts", secret=SecretKey("alerting", "slack"))
