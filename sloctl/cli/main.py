@@ -18,7 +18,7 @@ from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, SloctlErr
 COMMANDS = {
     "init": "Write a commented starter SLO file.",
     "validate": "Check SLO files; name every problem with file, line and remedy.",
-    "generate": "Write rules, alerts and their promtool tests from an SLO file.",
+    "generate": "Write rules, alerts, their promtool tests and dashboards from an SLO file.",
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, report.",
     "report": "Show error budgets, burn rates and what alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
