@@ -9,16 +9,38 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dashboards import budget, service
+from dashboards import (
+    budget,
+    control_plane,
+    debug,
+    executive,
+    mesh,
+    oncall,
+    retries,
+    service,
+    sidecars,
+)
 from dashboards.grafana import Dashboard, Json
 from dashboards.subject import Subject
 from sloctl.model import SloSet
 
 __all__ = ["BUILDERS", "Json", "boards", "encoded"]
 
+
+def _always(subject: Subject) -> bool:
+    return True
+
+
 BUILDERS: dict[str, tuple[Callable[[Subject], bool], Callable[[Subject], Dashboard]]] = {
-    "service": (lambda subject: True, service.build),
-    "budget": (lambda subject: True, budget.build),
+    "executive": (_always, executive.build),
+    "oncall": (_always, oncall.build),
+    "service": (_always, service.build),
+    "budget": (_always, budget.build),
+    "mesh": (mesh.wanted, mesh.build),
+    "retries": (retries.wanted, retries.build),
+    "sidecars": (sidecars.wanted, sidecars.build),
+    "control-plane": (control_plane.wanted, control_plane.build),
+    "debug": (debug.wanted, debug.build),
 }
 """When a kind of dashboard is made, and how."""
 

@@ -13,12 +13,9 @@ from sloctl.model import Matcher
 from sloctl.presets import REQUESTS
 
 
-def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
-    """Deploys of a service: what CI/CD told Grafana, and versions that appear in the mesh's traffic.
-
-    A version has appeared if it answers requests now and did not a step ago, when another one did.
-    """
-    told = {
+def told() -> Json:
+    """Deploys that CI/CD told Grafana of: annotations with the tag ``deploy``."""
+    return {
         "name": "Deploys told by CI/CD",
         "datasource": GRAFANA,
         "enable": True,
@@ -26,8 +23,15 @@ def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
         "iconColor": "purple",
         "target": {"type": "tags", "tags": ["deploy"], "matchAny": True, "limit": 100},
     }
+
+
+def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
+    """Deploys of a service: what CI/CD told Grafana, and versions that appear in the mesh's traffic.
+
+    A version has appeared if it answers requests now and did not a step ago, when another one did.
+    """
     if not subject.on_mesh and not subject.mesh_labels:
-        return [told]
+        return [told()]
     if VERSION in subject.mesh_labels:
         series = subject.series(naming.MESH_REQUESTS, *service)
     else:
@@ -48,7 +52,7 @@ def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
         "tagKeys": VERSION,
         "useValueForTime": False,
     }
-    return [told, seen]
+    return [told(), seen]
 
 
 def alerts(subject: Subject, *matchers: Matcher) -> Json:

@@ -95,9 +95,17 @@ class Subject:
         """The last value of a series of the budget grid; an instant selector may miss it."""
         return f"last_over_time({self.series(metric, *matchers)}[{RECENT}])"
 
-    def summed(self, metric: str, matchers: Iterable[Matcher], by: Sequence[str], window: str = STEP) -> str:
-        """Recorded events of a window, by labels."""
-        return f"{summing(by)} (sum_over_time({self.series(metric, *matchers)}[{window}]))"
+    def summed(
+        self,
+        metric: str,
+        matchers: Iterable[Matcher],
+        by: Sequence[str],
+        window: str = STEP,
+        offset: str = "",
+    ) -> str:
+        """Recorded events of a window, by labels; ``offset`` moves the window into the past."""
+        past = f"[{window}] offset {offset}" if offset else f"[{window}]"
+        return f"{summing(by)} (sum_over_time({self.series(metric, *matchers)}{past}))"
 
     def per_second(self, metric: str, matchers: Iterable[Matcher], by: Sequence[str]) -> str:
         """Recorded events of a minute as a rate, by labels.
@@ -107,11 +115,18 @@ class Subject:
         return f"{summing(by)} (avg_over_time({self.series(metric, *matchers)}[{STEP}])) / {TILE}"
 
     def bad_share(
-        self, matchers: Sequence[Matcher], by: Sequence[str], window: str = STEP, *, fine: bool = False
+        self,
+        matchers: Sequence[Matcher],
+        by: Sequence[str],
+        window: str = STEP,
+        *,
+        fine: bool = False,
+        offset: str = "",
     ) -> str:
-        """The share of bad events of a window: nothing without events."""
-        bad, total = (naming.BAD_TILE, naming.TOTAL_TILE) if fine else (naming.BAD_GRID, naming.TOTAL_GRID)
-        return f"{self.summed(bad, matchers, by, window)}\n/ ({self.summed(total, matchers, by, window)} > 0)"
+        """The share of bad events of a window: nothing without events. ``fine`` sums minutes, not five of them."""
+        names = (naming.BAD_TILE, naming.TOTAL_TILE) if fine else (naming.BAD_GRID, naming.TOTAL_GRID)
+        bad, total = (self.summed(name, matchers, by, window, offset) for name in names)
+        return f"{bad}\n/ ({total} > 0)"
 
     def good_share(self, matchers: Sequence[Matcher], by: Sequence[str], window: str = STEP) -> str:
         """The share of good events of a window: nothing without events."""

@@ -59,6 +59,13 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         by = ", ".join(BY_WORKLOAD)
         return signal(slo_set, record, lambda q: f"max by ({by}) ({q.read(of)})")
 
+    def used(record: str, expr: str) -> Signal:
+        """What all proxies of a workload use together."""
+        each = named(f"max by ({_POD}) ({expr})")
+        return raw_signal(record, f"sum by ({', '.join(BY_WORKLOAD)}) (\n{promql.indent(each)}\n)")
+
+    cores = used("workload:sidecar_cpu_cores:rate5m", rate("cpu_usage_seconds_total"))
+    held_bytes = used("workload:sidecar_memory_bytes:sum", cadvisor("memory_working_set_bytes"))
     worst_memory = worst("workload:sidecar_memory:max_ratio", memory)
     worst_cpu = worst("workload:sidecar_cpu:max_ratio5m", cpu)
     assert guardrail.limit is not None
@@ -113,7 +120,8 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         Verdict("sidecar-memory", worst_memory, float(share), "max", "ratio", BY_WORKLOAD),
         Verdict("sidecar-cpu", worst_cpu, float(share), "max", "ratio", BY_WORKLOAD),
     )
-    return Plan("sidecar-resources", (memory, cpu, throttled, worst_memory, worst_cpu), verdicts, alerts)
+    signals = (memory, cpu, throttled, worst_memory, worst_cpu, cores, held_bytes)
+    return Plan("sidecar-resources", signals, verdicts, alerts)
 
 
 _MEBIBYTES = 2**20

@@ -1,0 +1,161 @@
+"""The mesh dashboard: traffic, failures and latency of all services, and what the mesh does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dashboards import health, moments, overview, traffic, variables
+from dashboards.grafana import Dashboard
+from dashboards.layout import Section, dashboard
+from dashboards.links import runbook
+from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, graph, table
+from dashboards.service import BUCKETS, ERRORS, P99
+from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, top
+from sloctl import naming
+
+WHERE = (ANY_NAMESPACE, ANY_SERVICE)
+PRESETS = frozenset(
+    {"service-errors", "service-latency", "ejections", "overflow", "mtls", "misroutes", "policy-denials"}
+)
+P95 = "service:latency_p95_seconds:quantile5m"
+NO_TRAFFIC = "no requests in the time shown"
+TOP = 20
+
+
+def wanted(subject: Subject) -> bool:
+    """Whether the file watches the mesh's traffic, or has an SLO on it."""
+    return bool(PRESETS & set(subject.guardrails)) or traffic.known(subject)
+
+
+def build(subject: Subject) -> Dashboard:
+    """The dashboard; variables ``namespace`` and ``service``."""
+    metrics = [
+        name for name in ("service:error_traffic:increase5m", naming.TOTAL_GRID) if subject.records(name)
+    ]
+    return dashboard(
+        subject.slo_set,
+        "mesh",
+        f"{subject.slo_set.name} / Mesh",
+        "All services of the mesh: what they get, what fails, how long it takes; and what circuit breakers, mutual "
+        "TLS, routes and policies do to it.",
+        [
+            Section("Requests and failures", list(_requests(subject))),
+            Section("Latency", list(_latency(subject))),
+            Section("Circuit breakers, mutual TLS, policies", list(health.of_service(subject, WHERE))),
+            Section("Routes and versions", list(routes(subject))),
+        ],
+        variables=[
+            *variables.sources(subject),
+            variables.namespaces(subject, metrics),
+            variables.services(subject, metrics),
+        ],
+        annotations=[moments.told()],
+        since="now-3h",
+    )
+
+
+def _requests(subject: Subject) -> Iterator[Any]:
+    by = f"by ({', '.join(naming.IDENTITY)})"
+    on = f"on ({', '.join(naming.IDENTITY)})"
+    columns = []
+    if traffic.known(subject):
+        rate = traffic.rate(subject, WHERE, naming.IDENTITY)
+        yield graph(
+            "Requests by service",
+            f"Requests a second as clients see them, after retries. The {TOP} busiest services.",
+            [(health.PLACE, top(TOP, rate))],
+            unit="reqps",
+            nothing=NO_TRAFFIC,
+        )
+        # A table asks for one moment: there is no step to take a mean of.
+        columns.append(Column("requests/s", rate.replace("$__interval", "5m"), "reqps", 1))
+    if traffic.known(subject, traffic.CODE):
+        failed = traffic.failed_share(subject, traffic.sides(subject)[0], WHERE)
+        yield graph(
+            "Failures by service",
+            f"The share of 5xx and of requests without a response, as clients see it. The {TOP} largest.",
+            [(health.PLACE, top(TOP, failed))],
+            unit=SHARE,
+            nothing="nothing failed in the time shown",
+            links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
+        )
+    if subject.records(ERRORS):
+        columns.append(
+            Column(
+                "failed",
+                f"max {by} ({subject.series(ERRORS, *WHERE)})",
+                SHARE,
+                2,
+                [(None, GOOD), (0.01, WARN), (subject.limit("service-errors") / 100, BAD)],
+            )
+        )
+    for title, metric in (("p95", P95), ("p99", P99)):
+        if subject.records(metric):
+            columns.append(Column(title, f"max {by} ({subject.series(metric, *WHERE)})", "s", 3))
+    if len(columns) > 1:
+        columns = [columns[0], *(Column(c.title, f"{c.expr}\nand {on}\n{columns[0].expr}", c.unit, c.places, c.colors)
+                                 for c in columns[1:])]  # fmt: skip
+    if columns:
+        yield table(
+            "Services",
+            "Every service over the last five minutes. Click one for its dashboard or its traces.",
+            columns,
+            labels=naming.IDENTITY,
+            links=overview.service_links(subject),
+            sort=(columns[-1].title if subject.records(ERRORS) is False else "failed", True),
+            nothing=NO_TRAFFIC,
+            height=10,
+        )
+
+
+def _latency(subject: Subject) -> Iterator[Any]:
+    if not subject.records(BUCKETS, P95, P99):
+        return
+    buckets = f"sum by (le) ({subject.series(BUCKETS, *WHERE)})"
+    yield graph(
+        "Latency of the chosen services together",
+        "Quantiles of all their requests over five minutes, interpolated within a bucket of the histogram.",
+        [
+            (f"p{percent}", f"histogram_quantile({percent / 100}, {buckets}) / 1000 >= 0")
+            for percent in (99, 95, 50)
+        ],
+        unit="s",
+        nothing=NO_TRAFFIC,
+        least="5m",
+    )
+    yield graph(
+        "p99 by service",
+        f"The slowest 1 % take this long and longer. The {TOP} slowest services; the dashed line is the file's limit.",
+        [(health.PLACE, top(TOP, subject.series(P99, *WHERE)))],
+        unit="s",
+        limits=[(None, GOOD), (subject.limit("service-latency"), BAD)],
+        nothing=NO_TRAFFIC,
+        links=[runbook(subject.slo_set, "ServiceLatencyHigh")],
+    )
+
+
+def routes(subject: Subject) -> Iterator[Any]:
+    """Requests without a route, and versions that should get none."""
+    if "misroutes" not in subject.guardrails:
+        return
+    yield graph(
+        "Requests without a route",
+        "The share of what a workload sends that no route or cluster takes (response flags NR and NC, "
+        f"BlackHoleCluster), over five minutes. The {TOP} largest.",
+        [("{{source_namespace}}/{{source}}", top(TOP, subject.series("source:misroutes:ratio5m")))],
+        unit=SHARE,
+        limits=[(None, GOOD), (subject.limit("misroutes") / 100, BAD)],
+        nothing="every request found a route",
+        links=[runbook(subject.slo_set, "MisroutedRequests")],
+    )
+    unexpected = "service_version:unexpected_requests:increase5m"
+    if subject.records(unexpected):
+        yield graph(
+            "Requests at versions that should get none",
+            "Requests in five minutes that reached a version which the file does not list for the service.",
+            [(f"{health.PLACE} {{{{destination_version}}}}", subject.series(unexpected, *WHERE))],
+            unit="none",
+            nothing="no version gets traffic that should get none",
+            links=[runbook(subject.slo_set, "UnexpectedVersion")],
+        )
