@@ -9,7 +9,7 @@ from dashboards import health, moments, traffic, variables
 from dashboards.budget import LEFT
 from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
-from dashboards.links import field, panel_link, runbook, to_board, to_traces, variable
+from dashboards.links import field, runbook, to_board, to_traces, variable
 from dashboards.panels import SHARE, Column, graph, heatmap, steps, table
 from dashboards.subject import ANY_NAMESPACE, ONE_SERVICE, SHOWN, Subject
 from sloctl import naming, promql
@@ -31,10 +31,6 @@ def build(subject: Subject) -> Dashboard:
     metrics = [naming.TOTAL_GRID]
     if subject.records("service:error_traffic:increase5m"):
         metrics.append("service:error_traffic:increase5m")
-    links = []
-    for failed, title in ((True, "Failed traces"), (False, "All traces")):
-        found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
-        links += [panel_link(found)] if found else []
     return dashboard(
         slo_set,
         "service",
@@ -53,7 +49,6 @@ def build(subject: Subject) -> Dashboard:
             variables.one_service(subject, metrics),
         ],
         annotations=[*moments.deploys(subject, WHERE), moments.alerts(subject, *WHERE)],
-        links=links,
         since="now-6h",
     )
 
@@ -78,12 +73,17 @@ def _promises(subject: Subject) -> Iterator[Any]:
         namespace=field(naming.NAMESPACE),
         service=variable("service"),
     )
+    links = {naming.SLO: [to_budget]}
+    for failed, title in ((True, "Failed traces"), (False, "All traces")):
+        if traces := to_traces(slo_set, title, variable("service"), field(naming.NAMESPACE), failed=failed):
+            links.setdefault(naming.NAMESPACE, []).append(traces)
+    ways = ", its namespace for traces" if naming.NAMESPACE in links else ""
     yield table(
         "SLOs of this service",
-        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget burns.",
+        f"A row for each SLO; click its name for the budget{ways}. Burn rates: how many times too fast the budget burns.",
         columns,
         labels=labels,
-        links={naming.SLO: [to_budget]},
+        links=links,
         nothing="no events of an SLO of this service in the time shown",
         span=16,
         height=7,
