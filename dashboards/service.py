@@ -77,10 +77,10 @@ def _promises(subject: Subject) -> Iterator[Any]:
     for failed, title in ((True, "Failed traces"), (False, "All traces")):
         if traces := to_traces(slo_set, title, variable("service"), field(naming.NAMESPACE), failed=failed):
             links.setdefault(naming.NAMESPACE, []).append(traces)
-    ways = ", its namespace for traces" if naming.NAMESPACE in links else ""
+    click = "click its name for the budget" + ", its namespace for traces" * (naming.NAMESPACE in links)
     yield table(
         "SLOs of this service",
-        f"A row for each SLO; click its name for the budget{ways}. Burn rates: how many times too fast the budget burns.",
+        f"A row for each SLO; {click}. Burn rates: how many times too fast the budget burns.",
         columns,
         labels=labels,
         links=links,
