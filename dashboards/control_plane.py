@@ -35,7 +35,7 @@ def build(subject: Subject) -> Dashboard:
             Section("Do changes arrive?", list(_pushes(subject))),
             Section("Do certificates last?", list(_certificates(subject))),
         ],
-        variables=variables.sources(subject),
+        variables=variables.sources(subject, traces=False),
         annotations=[moments.told()],
     )
 

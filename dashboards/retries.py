@@ -47,7 +47,7 @@ def build(subject: Subject) -> Dashboard:
             Section("As Envoy counts them", list(_envoy(subject))),
         ],
         variables=[
-            *variables.sources(subject),
+            *variables.sources(subject, traces=subject.records(EDGE_RATIO)),
             variables.namespaces(subject, metrics),
             variables.services(subject, metrics),
         ],

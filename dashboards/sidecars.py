@@ -38,7 +38,7 @@ def wanted(subject: Subject) -> bool:
 def build(subject: Subject) -> Dashboard:
     """The dashboard; variables ``namespace``, and the prices ``core_hour`` and ``gib_hour``."""
     used = [metric for metric in (PODS, CORES) if subject.records(metric)]
-    names = [*variables.sources(subject), variables.namespaces(subject, used)]
+    names = [*variables.sources(subject, traces=False), variables.namespaces(subject, used)]
     if subject.records(CORES):
         names += list(_prices(subject))
     return dashboard(

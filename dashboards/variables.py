@@ -19,8 +19,11 @@ ALL = "All"
 SLO = Matcher(naming.SLO, "=", "$slo")
 
 
-def sources(subject: Subject) -> list[Variable]:
-    """The Prometheus that the rules are in; and where the file names a trace backend, a data source of its kind."""
+def sources(subject: Subject, *, traces: bool = True) -> list[Variable]:
+    """The Prometheus that the rules are in; and where the file names a trace backend, a data source of its kind.
+
+    ``traces`` says whether anything on the dashboard leads to traces.
+    """
     found = [
         Variable(
             name="datasource",
@@ -30,7 +33,7 @@ def sources(subject: Subject) -> list[Variable]:
             description="The Prometheus (or what answers as one) in which the set's rules are loaded.",
         )
     ]
-    if backend := subject.slo_set.sources.traces_backend:
+    if traces and (backend := subject.slo_set.sources.traces_backend):
         found.append(
             Variable(
                 name=TRACES,
