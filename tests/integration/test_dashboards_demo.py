@@ -1,0 +1,163 @@
+"""Every query of every dashboard, on the demo's Prometheus: none fails, and each returns data.
+
+The demo's history holds a month of what the SLOs' rules record; what else the rules record is computed for its last
+hour (see tests/support/recorded.py). Nothing is scraped, and the dashboards are opened at the history's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from dashboards.boards import boards
+from jobs import slo_report
+from sloctl import spec
+from sloctl.demo import pipeline
+from sloctl.demo.server import PrometheusServer
+from sloctl.demo.shop import shop
+from sloctl.demo.world import Deploy
+from sloctl.model import SloSet
+from sloctl.report import Report, SloStatus
+from sloctl.settings import environment
+from tests.support.dashboards_judged import complaints, kinds, refused, single
+from tests.support.grafana import Answer, Grafana, Json, Load, View, queries
+from tests.support.recorded import record
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+HOUR = 3600
+SEARCH = {"service": "search", "namespace": "shop", "slo": "availability"}
+"""A service that fails just now."""
+NO_ENVOY = "the shop's proxies do not expose Envoy's counters of retries"
+NO_REASONS = "the shop has no kube_pod_container_status_last_terminated_reason"
+QUIET = "nothing was deployed in the time shown; a test of its own looks at a deploy"
+EMPTY = {
+    ("service", "New versions in traffic", "Anno"): QUIET,
+    ("budget", "New versions in traffic", "Anno"): QUIET,
+    ("oncall", "Restarts by reason", "A"): NO_REASONS,
+    ("sidecars", "Restarts by reason", "A"): NO_REASONS,
+    ("retries", "Attempts per request by service", "A"): NO_ENVOY,
+    ("retries", "Retries", "A"): NO_ENVOY,
+}
+"""Queries that return nothing here, and why."""
+KINDS = kinds(spec.load([pipeline.SLO_FILE]))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The dashboards of the demo in front of its Prometheus, and its report."""
+
+    grafana: Grafana
+    slo_set: SloSet
+    end: int
+    report: Report
+    deploys: tuple[Deploy, ...]
+
+    def board(self, kind: str) -> Json:
+        return dict(boards(self.slo_set))[kind]
+
+    def load(self, kind: str, **chosen: str) -> Load:
+        """A dashboard as it is opened, with values of variables that have one."""
+        board = self.board(kind)
+        return self.grafana.load(board, View.of(board, self.end), single(board, chosen))
+
+    def month(self, title: str, item: SloStatus) -> Answer:
+        """The answer to the first query of a panel of the budget dashboard, which shows an SLO's 30 days.
+
+        A range of Prometheus includes both of its ends: it begins a second late, for the events before it.
+        """
+        view = View(self.end - 30 * 24 * HOUR + 1, self.end)
+        where = {"slo": item.slo, "service": item.service, "namespace": item.namespace}
+        return self.panel("budget", title, view, **where)
+
+    def panel(self, kind: str, title: str, view: View, **chosen: str) -> Answer:
+        """The answer to the first query of one panel."""
+        board = self.board(kind)
+        nothing = {**board, "panels": [], "annotations": {"list": []}}
+        choices = self.grafana.load(nothing, view, single(board, chosen)).choices
+        found, _ = queries(board, view, choices)
+        (query,) = (one for one in found if (one.title, one.ref) == (title, "A"))
+        return self.grafana.ask(query)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    folder = tmp_path_factory.mktemp("dashboards")
+    with pipeline.running(shop(), folder, datetime.now(UTC), environment(), live=False) as demo:
+        demo.server.stop()
+        data = demo.history.data_dir
+        record(demo.slo_set, data, folder / "recording", demo.history.end, HOUR)
+        with PrometheusServer(folder / "recorded", data=data) as server:
+            with pipeline.source(server) as source:
+                report = slo_report.build(source, demo.slo_set, demo.end, "rules")
+            events = demo.history.world.events
+            deploys = tuple(event for event in events if isinstance(event, Deploy))
+            yield Opened(Grafana(server.url), demo.slo_set, demo.history.end, report, deploys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_query_returns_data(opened: Opened, kind: str) -> None:
+    found = complaints(kind, opened.load(kind, **SEARCH), EMPTY)
+    assert not found, "\n\n".join(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shown", ["", "15m", "30d"])
+def test_no_query_fails_as_the_dashboard_opens_and_over_other_times(
+    opened: Opened, kind: str, shown: str
+) -> None:
+    board = opened.board(kind)
+    view = View.of(board, opened.end)
+    load = opened.grafana.load(board, view.last(shown) if shown else view)
+    assert len(load.answers) > 3
+    found = refused(load)
+    assert not found, "\n\n".join(found)
+
+
+def test_a_list_of_what_may_be_empty_is_about_dashboards_that_there_are() -> None:
+    assert {kind for kind, _, _ in EMPTY} <= set(KINDS)
+
+
+def test_what_is_left_of_a_budget_is_what_the_report_says(opened: Opened) -> None:
+    assert len(opened.report.slos) >= 23
+    for item in opened.report.slos:
+        assert opened.month("Budget left", item).values == [pytest.approx(item.remaining, abs=1e-6)], item
+        assert opened.month("SLI over the period", item).values == [pytest.approx(item.sli, abs=1e-9)], item
+        assert opened.month("Bad events in the time shown", item).values == [pytest.approx(item.bad)], item
+
+
+def test_causes_add_up_to_all_bad_events(opened: Opened) -> None:
+    for item in opened.report.slos:
+        by_cause = opened.month("What burned the budget in the time shown", item)
+        if item.slo in ("latency", "jobs-on-time"):
+            assert not by_cause.series  # causes are told apart by labels of requests
+        else:
+            assert sum(by_cause.values) == pytest.approx(item.bad, abs=1e-6), item
+
+
+def test_a_services_table_has_a_row_for_each_of_its_slos(opened: Opened) -> None:
+    wanted = {"checkout": {"availability", "latency"}, "catalog": {"availability", "attempts"}}
+    for service, slos in wanted.items():
+        load = opened.load("service", service=service)
+        columns = [a for a in load.answers if a.query.title == "SLOs of this service"]
+        assert len(columns) >= 6
+        for column in columns:
+            assert {one["metric"]["slo"] for one in column.series} == slos
+            assert {one["metric"]["namespace"] for one in column.series} == {"shop"}
+
+
+def test_each_deploy_is_seen_in_the_traffic(opened: Opened) -> None:
+    board = {**opened.board("service"), "panels": []}
+    assert len(opened.deploys) > 5
+    for deploy in opened.deploys:
+        at = opened.end + deploy.at
+        load = opened.grafana.load(
+            board, View(at - 3 * HOUR, at + 3 * HOUR), single(board, {"service": deploy.service})
+        )
+        (seen,) = (a for a in load.answers if a.query.title == "New versions in traffic")
+        versions = {one["metric"]["destination_version"]: one["values"] for one in seen.series}
+        assert list(versions) == [deploy.version], deploy
+        assert 0 <= versions[deploy.version][0][0] - at <= 300
