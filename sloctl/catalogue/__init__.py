@@ -1,4 +1,4 @@
-"""The catalogue: every raw metric that sloctl's rules, jobs and reports read, where it comes from, how to get it.
+"""The catalogue: every raw metric that sloctl's rules, jobs, reports and dashboards read, and how to get it.
 
 Data alone. It must not know which rule reads a metric, nor what a server holds.
 """

@@ -31,7 +31,6 @@ def _statistic(
 METRICS = (
     _statistic("upstream_rq_total", "Attempts sent to a cluster."),
     _statistic("upstream_rq_completed", "Requests that ended: final outcomes, and overflows."),
-    _statistic("upstream_rq_retry", "Retries sent."),
     _statistic("upstream_rq_pending_overflow", "Requests turned away by a full queue."),
     _statistic("upstream_cx_overflow", "Connections not opened because the pool was full."),
     _statistic("outlier_detection_ejections_active", "Hosts ejected now.", gauge=True, evidence=()),

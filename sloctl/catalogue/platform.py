@@ -248,6 +248,19 @@ METRICS = (
         "Spans that Tempo discarded, as of a rate limit.",
         "grafana.com: Tempo, Manage trace ingestion",
     ),
+    *(
+        Metric(
+            f"otelcol_exporter_queue_{name}",
+            "gauge",
+            "traces",
+            f"{what} of an exporter of a collector; dashboards show them.",
+            ("exporter",),
+            {},
+            source="opentelemetry.io: Collector, Internal telemetry",
+            versions="of OpenTelemetry collectors",
+        )
+        for name, what in (("size", "Batches in the queue"), ("capacity", "Room in the queue"))
+    ),
     Metric(
         "sloctl_job_last_success_timestamp_seconds",
         "gauge",

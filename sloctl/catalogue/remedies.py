@@ -7,7 +7,6 @@ from sloctl.catalogue.kinds import Remedy
 _STATISTICS = (
     "upstream_rq_total",
     "upstream_rq_completed",
-    "upstream_rq_retry",
     "upstream_rq_pending_overflow",
     "upstream_cx_overflow",
     "outlier_detection\\.ejections_active",
