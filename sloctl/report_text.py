@@ -15,7 +15,8 @@ from typing import Any
 from sloctl import report_restarts
 from sloctl.naming import duration
 from sloctl.report import Finding, Report, SloStatus, timestamp
-from sloctl.report_health import GuardrailStatus
+from sloctl.report_health import EdgeAmplification, GuardrailStatus
+from sloctl.report_restarts import SidecarRestarts
 
 STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
 """States as people read them, the worst first."""
@@ -25,6 +26,8 @@ RETRIED = 1.05
 """Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
 SHOWN = 10
 """Rows of the tables of retries and restarts."""
+GUARDRAIL_HEADER = ("status", "guardrail", "where", "value", "limit")
+EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request")
 
 
 def plain(text: str) -> str:
@@ -180,30 +183,33 @@ def shown_guardrails(report: Report) -> list[GuardrailStatus]:
     return [*shown, *best.values()]
 
 
+def shown_edges(report: Report) -> list[EdgeAmplification]:
+    """The edges on which requests are retried, the worst first."""
+    return [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+
+
+def edge_row(edge: EdgeAmplification) -> list[str]:
+    """One edge's cells, as :data:`EDGE_HEADER` names them."""
+    numbers = (count(edge.requests), count(edge.attempts), rate(edge.amplification))
+    return [plain(edge.source), plain(edge.destination), *numbers]
+
+
+def restart_rows(rows: Sequence[SidecarRestarts]) -> list[list[str]]:
+    """The cells of workloads whose proxies restarted."""
+    return [[plain(cell) for cell in row] for row in report_restarts.text_rows(rows)]
+
+
 def health_tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
     """What is said besides budgets: title, titles of the columns, rows; only what there is."""
     found: list[tuple[str, list[str], list[list[str]]]] = []
     if report.guardrails:
         rows = [guardrail_row(item) for item in shown_guardrails(report)]
-        found.append(("Guardrails", ["status", "guardrail", "where", "value", "limit"], rows))
-    retried = [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+        found.append(("Guardrails", list(GUARDRAIL_HEADER), rows))
+    retried = shown_edges(report)
     if retried:
-        rows = [
-            [
-                plain(e.source),
-                plain(e.destination),
-                count(e.requests),
-                count(e.attempts),
-                rate(e.amplification),
-            ]
-            for e in retried[:SHOWN]
-        ]
-        found.append(
-            ("Retries", ["source", "destination", "requests (30m)", "attempts", "attempts per request"], rows)
-        )
+        found.append(("Retries", list(EDGE_HEADER), [edge_row(edge) for edge in retried[:SHOWN]]))
     if report.sidecar_restarts:
-        cells = report_restarts.text_rows(report.sidecar_restarts[:SHOWN])
-        rows = [[plain(cell) for cell in row] for row in cells]
+        rows = restart_rows(report.sidecar_restarts[:SHOWN])
         found.append(("Restarts of proxies (1d)", list(report_restarts.HEADERS), rows))
     return found
 

@@ -38,8 +38,14 @@ What to look at:
     show_default=True,
     help="Length of history.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the report to this file as one page of HTML.",
+)
 @pass_context
-def command(context: Context, keep: bool, days: float) -> None:
+def command(context: Context, keep: bool, days: float, html: Path | None) -> None:
     """Run the whole pipeline on a real Prometheus with the simulated month of a shop.
 
     Starts a real Prometheus (installing Debian's package if there is none and it may), builds 30 days of history of
@@ -47,11 +53,14 @@ def command(context: Context, keep: bool, days: float) -> None:
     run. Everything is stopped and cleaned up at the end.
     """
     from jobs import slo_report
+    from sloctl import whole_file
     from sloctl.cli.report import show
     from sloctl.demo import pipeline
     from sloctl.demo.shop import shop
     from sloctl.settings import environment
 
+    if html:
+        whole_file.target(html)  # before anything is started
     began = time.monotonic()
     with (
         _termination_as_interrupt(),
@@ -60,9 +69,11 @@ def command(context: Context, keep: bool, days: float) -> None:
         pipeline.running(shop(days), Path(name), now(), environment(), progress=progress) as demo,
     ):
         with pipeline.source(demo.server) as source:
-            report = slo_report.build(source, demo.slo_set, demo.end, "rules")
+            report = slo_report.build(source, demo.slo_set, demo.end, "rules", history=html is not None)
         progress(-1, "")
         show(context, report, "table")
+        if html:
+            show(context, report, "html", html)
         context.say(NEXT.rstrip())
         took = time.monotonic() - began
         context.say(f"\nReported on {demo.history.samples:,} samples; {took:.0f} seconds since the start.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,10 +38,17 @@ FAIL_ON = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "markdown", "json"]),
+    type=click.Choice(["table", "markdown", "json", "html"]),
     default="table",
     show_default=True,
-    help="How to print it; the JSON form is an interface.",
+    help="How to print it; the JSON form is an interface, the HTML form one page with plots.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it to this file instead, whole or not at all; - is stdout.",
 )
 @click.option(
     "--source",
@@ -63,26 +73,43 @@ def command(
     timeout: float | None,
     at: str | None,
     form: str,
+    output: Path | None,
     origin: str,
     fail_on: str,
 ) -> int:
     """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality."""
     slo_set = load(context, files)
     time = parse_time(at, now())
+    if output is not None and str(output) != "-":
+        from sloctl import whole_file
+
+        whole_file.target(output)  # before anything is asked
     from jobs import slo_report  # slow to import
 
     with prometheus(context, slo_set, url, timeout) as source:
-        report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin])
+        report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin], history=form == "html")
         context.detail(f"{source.queries} requests to Prometheus")
-    show(context, report, form)
+    show(context, report, form, output)
     failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])
     if failed:
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(FAIL_ON[fail_on])}")
     return EXIT_PROBLEMS if failed else EXIT_OK
 
 
-def show(context: Context, report: Report, form: str) -> None:
-    """Print a report as a table, Markdown or JSON."""
+def show(context: Context, report: Report, form: str, output: Path | None = None) -> None:
+    """Print a report as a table, Markdown, JSON or HTML, or write it to a file. Raises UsageError."""
+    if output is None or str(output) == "-":
+        _print(report, form)
+        return
+    from sloctl import whole_file
+
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        _print(report, form)
+    whole_file.write(output, printed.getvalue())
+    context.say(f"wrote {output}")
+
+
+def _print(report: Report, form: str) -> None:
     if form == "json":
         from sloctl.report import to_json
         from sloctl.report_text import json_text
@@ -92,6 +119,10 @@ def show(context: Context, report: Report, form: str) -> None:
         from sloctl.report_text import markdown
 
         click.echo(markdown(report), nl=False)
+    elif form == "html":
+        from sloctl.report_html import page
+
+        click.echo(page(report), nl=False)
     else:
         from sloctl.cli.tables import print_report
 

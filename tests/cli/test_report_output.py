@@ -1,0 +1,166 @@
+"""``sloctl report --format html`` and ``--output``: one page, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sloctl import naming, promql, spec
+from sloctl.errors import UsageError
+from sloctl.whole_file import write
+from tests.cli.harness import Outcome, in_process, sloctl
+from tests.cli.simulated import Flow, Simulated, serve
+from tests.cli.test_faults import AT, SLO_FILE
+from tests.support.faulty_server import FaultyServer, error
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    inner = tmp_path / "run"
+    inner.mkdir()
+    (inner / "slo.yaml").write_text(SLO_FILE)
+    return inner
+
+
+@pytest.fixture(scope="module")
+def source() -> Simulated:
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(SLO_FILE.encode()))
+    now = AT.timestamp()
+    flows = [Flow(slo_set.slos[0].id, "shop", "checkout", now - 1e7, now + 1e7, 100, 0.05)]
+    return Simulated(slo_set, [*flows, Flow(slo_set.slos[1].id, "shop", "cart", now - 1e7, now + 1e7, 10, 1)])
+
+
+@pytest.fixture(scope="module")
+def url(source: Simulated) -> Iterator[str]:
+    with FaultyServer(serve(source)) as server:
+        yield server.url
+
+
+def report(folder: Path, url: str, *arguments: str) -> Outcome:
+    return in_process(
+        "report", "-f", "slo.yaml", "--prometheus", url, "--at", AT.isoformat(), *arguments, folder=folder
+    )
+
+
+def test_a_page_on_stdout(folder: Path, url: str) -> None:
+    first = sloctl(
+        "report",
+        "-f",
+        "slo.yaml",
+        "--prometheus",
+        url,
+        "--at",
+        AT.isoformat(),
+        "--format",
+        "html",
+        folder=folder,
+    )
+    assert first.code == 0 and first.stderr == ""
+    assert first.stdout.startswith("<!doctype html>\n") and first.stdout.endswith("</html>\n")
+    assert "shop/<wbr>checkout" in first.stdout and "Error budget left" in first.stdout
+    assert report(folder, url, "--format", "html").stdout == first.stdout, "the same report, the same bytes"
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "json", "html"])
+def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> None:
+    printed = report(folder, url, "--format", form)
+    done = report(folder, url, "--format", form, "-o", "report.out", "--fail-on", "exhausted")
+    assert (done.code, done.stdout) == (1, ""), "the gate fails all the same"
+    assert done.stderr == "wrote report.out\nsloctl: 1 of 2 budgets: exhausted\n"
+    file = folder / "report.out"
+    assert file.read_bytes() == printed.stdout.encode()
+    assert sorted(path.name for path in folder.iterdir()) == ["report.out", "slo.yaml"]
+    assert report(folder, url, "--format", form, "-o", "-").stdout == printed.stdout
+
+
+def test_only_html_asks_for_the_history(folder: Path, url: str, source: Simulated) -> None:
+    step = promql.of_set(naming.TOTAL_GRID, "shop", 4 * 3600)
+    for form in ("table", "markdown", "json", "html"):
+        source.asked.clear()
+        assert report(folder, url, "--format", form).code == 0
+        assert (step in source.asked) == (form == "html")
+
+
+def test_a_page_without_its_history(folder: Path, source: Simulated) -> None:
+    step = promql.of_set(naming.TOTAL_GRID, "shop", 4 * 3600)
+    broken = error(500, "internal", "disk on fire")
+    with FaultyServer(serve(source, lambda query: broken if query == step else None)) as server:
+        done = report(folder, server.url, "--format", "html", "-o", "r.html")
+    assert done.code == 0
+    page = (folder / "r.html").read_text()
+    assert "The history could not be read, so it is not drawn; see the findings." in page
+    assert "disk on fire" in page and "history-not-read" in page
+    assert "50.0 %" in page
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("missing/report.html", "cannot be written: there is no folder"),
+        (".", "cannot be written: it is not a file"),
+        ("/dev/full", "cannot be written: it is not a file"),
+        ("slo.yaml/report.html", "cannot be written: "),
+        ("loop", "cannot be written: "),
+        ("a" * 300, "cannot be written: File name too long"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_asked(
+    folder: Path, url: str, source: Simulated, output: str, message: str
+) -> None:
+    (folder / "loop").symlink_to("loop")
+    source.asked.clear()
+    done = report(folder, url, "--format", "html", "-o", output)
+    assert done.code == 2 and done.stdout == ""
+    assert f"sloctl: error: {output}: {message}" in done.stderr
+    assert source.asked == []
+
+
+# --- files that are whole
+
+
+def test_what_was_there_is_replaced_at_once(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 250 + ".html")
+    path.write_text("before")
+    before = path.open()
+    write(path, "after é\n")
+    assert before.read() == "before", "who reads it reads on"
+    before.close()
+    assert path.read_bytes() == "after é\n".encode()
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "link.html"
+    link.symlink_to("real/report.html")
+    write(link, "x")
+    assert link.is_symlink() and (tmp_path / "real" / "report.html").read_text() == "x"
+
+
+def test_others_may_read_what_the_umask_allows(tmp_path: Path) -> None:
+    for mask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            write(tmp_path / "x", "x")
+        finally:
+            os.umask(before)
+        assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+
+
+def test_what_cannot_be_encoded_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("before")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "\ud800")
+    assert path.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "x"
+    with pytest.raises(UsageError, match="there is no folder"):
+        write(path, "x")
