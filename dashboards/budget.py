@@ -9,14 +9,13 @@ from dashboards.grafana import Dashboard, Json, TimeSeries
 from dashboards.layout import Section, dashboard
 from dashboards.links import panel_link, runbook, to_board, to_traces, variable
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, stat, steps, table
-from dashboards.subject import ONE_SERVICE, SHOWN, STEP, Subject
+from dashboards.subject import ONE_NAMESPACE, ONE_SERVICE, SHOWN, STEP, Subject
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, Matcher, RollingWindow, Slo
 from sloctl.naming import duration
 from sloctl.windows import number
 
-NAMESPACE = Matcher(naming.NAMESPACE, "=", "$namespace")
-WHERE = (variables.SLO, NAMESPACE, ONE_SERVICE)
+WHERE = (variables.SLO, ONE_NAMESPACE, ONE_SERVICE)
 LEFT: Steps = [(None, BAD), (0, WARN), (0.1, GOOD)]
 """Colours of what is left of a budget."""
 AT_RISK = 0.1
@@ -56,7 +55,7 @@ def build(subject: Subject) -> Dashboard:
 def _constant(subject: Subject, metric: str) -> str:
     """The objective or the budget of the SLO: its own, else that of all services of the namespace."""
     own, everybody = (
-        f"max({subject.latest(metric, variables.SLO, NAMESPACE, Matcher(naming.SERVICE, '=', service))})"
+        f"max({subject.latest(metric, variables.SLO, ONE_NAMESPACE, Matcher(naming.SERVICE, '=', service))})"
         for service in ("$service", "*")
     )
     return f"({own} or {everybody})"

@@ -9,16 +9,16 @@ from dashboards import health, moments, traffic, variables
 from dashboards.budget import LEFT
 from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
-from dashboards.links import field, runbook, to_board, to_traces, variable
+from dashboards.links import field, panel_link, runbook, to_board, to_traces, variable
 from dashboards.panels import SHARE, Column, graph, heatmap, steps, table
-from dashboards.subject import ANY_NAMESPACE, ONE_SERVICE, SHOWN, Subject
+from dashboards.subject import ONE_NAMESPACE, ONE_SERVICE, SHOWN, Subject
 from sloctl import naming, promql
 from sloctl.guardrails.queries import RENAMED, in_set, sides
 from sloctl.model import Matcher
 from sloctl.naming import duration
 from sloctl.presets import DURATION_BUCKET
 
-WHERE = (ANY_NAMESPACE, ONE_SERVICE)
+WHERE = (ONE_NAMESPACE, ONE_SERVICE)
 ERRORS = "service:errors:ratio5m"
 BUCKETS = "service:request_duration_buckets:increase5m"
 P99 = "service:latency_p99_seconds:quantile5m"
@@ -31,6 +31,10 @@ def build(subject: Subject) -> Dashboard:
     metrics = [naming.TOTAL_GRID]
     if subject.records("service:error_traffic:increase5m"):
         metrics.append("service:error_traffic:increase5m")
+    links = []
+    for failed, title in ((True, "Failed traces"), (False, "All traces")):
+        found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
+        links += [panel_link(found)] if found else []
     return dashboard(
         slo_set,
         "service",
@@ -45,17 +49,17 @@ def build(subject: Subject) -> Dashboard:
         ],
         variables=[
             *variables.sources(subject),
-            variables.namespaces(subject, metrics),
-            variables.one_service(subject, metrics),
+            *variables.one_place(subject, metrics),
         ],
         annotations=[*moments.deploys(subject, WHERE), moments.alerts(subject, *WHERE)],
+        links=links,
         since="now-6h",
     )
 
 
 def _promises(subject: Subject) -> Iterator[Any]:
     slo_set = subject.slo_set
-    labels = (naming.NAMESPACE, naming.SLO)
+    labels = (naming.SLO,)
     by = f"by ({', '.join(labels)})"
     columns = []
     if subject.records(naming.REMAINING):
@@ -70,20 +74,15 @@ def _promises(subject: Subject) -> Iterator[Any]:
         "budget",
         "The budget of this SLO",
         slo=field(naming.SLO),
-        namespace=field(naming.NAMESPACE),
+        namespace=variable("namespace"),
         service=variable("service"),
     )
-    links = {naming.SLO: [to_budget]}
-    for failed, title in ((True, "Failed traces"), (False, "All traces")):
-        if traces := to_traces(slo_set, title, variable("service"), field(naming.NAMESPACE), failed=failed):
-            links.setdefault(naming.NAMESPACE, []).append(traces)
-    click = "click its name for the budget" + ", its namespace for traces" * (naming.NAMESPACE in links)
     yield table(
         "SLOs of this service",
-        f"A row for each SLO; {click}. Burn rates: how many times too fast the budget burns.",
+        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget burns.",
         columns,
         labels=labels,
-        links=links,
+        links={naming.SLO: [to_budget]},
         nothing="no events of an SLO of this service in the time shown",
         span=16,
         height=7,

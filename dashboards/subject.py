@@ -18,6 +18,8 @@ from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, RollingWind
 ANY_NAMESPACE = Matcher(naming.NAMESPACE, "=~", "$namespace")
 """The namespaces that the variable chooses: a variable of several values is a regular expression."""
 ANY_SERVICE = Matcher(naming.SERVICE, "=~", "$service")
+ONE_NAMESPACE = Matcher(naming.NAMESPACE, "=", "$namespace")
+"""The one namespace that the variable chooses: of one value, it must not be a regular expression."""
 ONE_SERVICE = Matcher(naming.SERVICE, "=", "$service")
 RECENT = naming.duration(2 * GRID + TILE)
 """How far back the last sample of a series of the budget grid may lie."""

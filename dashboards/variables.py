@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dashboards.grafana import Variable
 from dashboards.links import TRACES
-from dashboards.subject import ANY_NAMESPACE, Subject
+from dashboards.subject import ANY_NAMESPACE, ONE_NAMESPACE, Subject
 from sloctl import naming, promql
 from sloctl.guardrails.queries import in_set
 from sloctl.model import Matcher
@@ -81,21 +81,25 @@ def services(subject: Subject, metrics: Sequence[str]) -> Variable:
     )
 
 
-def one_service(subject: Subject, metrics: Sequence[str], *matchers: Matcher) -> Variable:
-    """One service."""
-    return Variable(
-        name="service",
-        label="Service",
-        query=_values(subject, naming.SERVICE, metrics, *(matchers or (ANY_NAMESPACE,))),
-    )
+def one_place(subject: Subject, metrics: Sequence[str], *matchers: Matcher) -> list[Variable]:
+    """One namespace, and one service in it, of the recorded series that ``matchers`` choose."""
+    return [
+        Variable(
+            name="namespace",
+            label="Namespace",
+            query=_values(subject, naming.NAMESPACE, metrics, *matchers),
+            description="Empty for a service that is not on the mesh.",
+        ),
+        Variable(
+            name="service",
+            label="Service",
+            query=_values(subject, naming.SERVICE, metrics, *matchers, ONE_NAMESPACE),
+        ),
+    ]
 
 
 def one_slo(subject: Subject) -> list[Variable]:
     """One SLO of one service: its name, then the namespaces and the services that have it."""
     metrics = (naming.TOTAL_GRID,)
-    in_namespace = (SLO, Matcher(naming.NAMESPACE, "=", "$namespace"))
-    return [
-        Variable(name="slo", label="SLO", query=_values(subject, naming.SLO, metrics)),
-        Variable(name="namespace", label="Namespace", query=_values(subject, naming.NAMESPACE, metrics, SLO)),
-        one_service(subject, metrics, *in_namespace),
-    ]
+    slo = Variable(name="slo", label="SLO", query=_values(subject, naming.SLO, metrics))
+    return [slo, *one_place(subject, metrics, SLO)]
