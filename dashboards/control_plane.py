@@ -107,6 +107,7 @@ def _pushes(subject: Subject) -> Iterator[Any]:
         nothing="istiod has pushed nothing yet",
     )
     yield _errors(subject)
+    target = "{{pod}}" if "pod" in subject.slo_set.mesh.target_labels else "{{instance}}"
     yield graph(
         "How long changes take",
         "The 99th percentile of the time from a change until a proxy has it; nothing is drawn while nothing changes.",
@@ -119,7 +120,7 @@ def _pushes(subject: Subject) -> Iterator[Any]:
     yield graph(
         "Connected proxies",
         "Proxies that each istiod serves.",
-        [("{{pod}}{{instance}}", subject.raw("pilot_xds"))],
+        [(target, subject.raw("pilot_xds"))],
         unit="none",
         style="area",
         nothing="no istiod tells: is it scraped (port 15014)?",
