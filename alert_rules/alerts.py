@@ -49,7 +49,7 @@ def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
     """Where the SLO's budget is drawn: its own link, else the budget dashboard in the file's Grafana."""
     if slo.dashboard:
         return slo.dashboard
-    if not slo_set.sources.grafana:
+    if not slo_set.sources.grafana or "budget" not in slo_set.dashboards.kinds:
         return ""
     uid = naming.dashboard_uid(slo_set.name, "budget")
     query = "var-slo={slo}&var-namespace={namespace}&var-service={service}"

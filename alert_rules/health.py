@@ -16,16 +16,22 @@ from sloctl.model import TILE, Guardrail, SloSet
 DASHBOARDS = {
     "certificates": "control-plane",
     "control-plane": "control-plane",
+    "ejections": "mesh",
     "gateway-errors": "oncall",
     "jobs": "oncall",
+    "misroutes": "mesh",
+    "mtls": "mesh",
+    "overflow": "mesh",
+    "policy-denials": "mesh",
     "retry-amplification": "retries",
     "service-errors": "service",
     "service-latency": "service",
     "sidecar-resources": "sidecars",
     "sidecar-restarts": "sidecars",
     "telemetry-gap": "oncall",
+    "watchdog": "oncall",
 }
-"""Which of the set's dashboards shows more; all others are on ``mesh``."""
+"""Which of the set's dashboards shows more."""
 TOGETHER = {"certificates": "control-plane"}
 """Guardrails that share a recorded series with another one, and so its group."""
 REQUESTS = "requests"
@@ -166,8 +172,8 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
         out["runbook_url"] = runbook(slo_set, alert.name)
     if guardrail.dashboard:
         out["dashboard_url"] = link(guardrail.dashboard, **values)
-    elif slo_set.sources.grafana:
-        uid = naming.dashboard_uid(slo_set.name, DASHBOARDS.get(guardrail.preset, "mesh"))
+    elif slo_set.sources.grafana and (kind := DASHBOARDS[guardrail.preset]) in slo_set.dashboards.kinds:
+        uid = naming.dashboard_uid(slo_set.name, kind)
         out["dashboard_url"] = f"{slo_set.sources.grafana}/d/{uid}"
         if naming.SERVICE in alert.proof.labels:
             out["dashboard_url"] += "?var-namespace={{ $labels.namespace }}&var-service={{ $labels.service }}"

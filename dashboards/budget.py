@@ -28,10 +28,11 @@ def build(subject: Subject) -> Dashboard:
     """The dashboard; variables ``slo``, ``namespace`` and ``service``."""
     slo_set = subject.slo_set
     place = {"namespace": variable("namespace"), "service": variable("service")}
-    links = [panel_link(to_board(slo_set, "service", "This service", **place))]
-    if traces := to_traces(slo_set, "Failed traces", place["service"], place["namespace"]):
-        links.append(panel_link(traces))
-    links += [panel_link(link) for link in _runbooks(subject)]
+    links = [
+        *to_board(slo_set, "service", "This service", **place),
+        *to_traces(slo_set, "Failed traces", place["service"], place["namespace"]),
+        *_runbooks(subject),
+    ]
     return dashboard(
         slo_set,
         "budget",
@@ -46,7 +47,7 @@ def build(subject: Subject) -> Dashboard:
         ],
         variables=[*variables.sources(subject), *variables.one_slo(subject)],
         annotations=[*moments.deploys(subject, WHERE[1:]), moments.alerts(subject, *WHERE)],
-        links=links,
+        links=[panel_link(link) for link in links],
         since="now-7d",
         refresh="5m",
     )

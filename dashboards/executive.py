@@ -100,7 +100,7 @@ def _worst(subject: Subject) -> Iterator[Any]:
             Column("bad events", f"{bad}\nand on ({', '.join(overview.IDENTITY)})\ntopk({TOP}, {share} > 0)"),
         ],
         labels=overview.IDENTITY,
-        links=overview.service_links(subject) | {naming.SLO: [overview.to_budget(subject)]},
+        links=overview.service_links(subject) | {naming.SLO: overview.to_budget(subject)},
         sort=("bad", True),
         nothing="nothing was bad in the time shown",
     )

@@ -33,14 +33,13 @@ def variable(name: str) -> str:
     return f"${{{name}:percentencode}}"
 
 
-def to_board(slo_set: SloSet, kind: str, title: str, **variables: str) -> Json:
-    """A link to a dashboard of the set, with values of its variables (already encoded)."""
+def to_board(slo_set: SloSet, kind: str, title: str, **variables: str) -> list[Json]:
+    """A link to a dashboard of the set, with values of its variables (already encoded); none if it is left out."""
+    if kind not in slo_set.dashboards.kinds:
+        return []
     given = "".join(f"&var-{name}={value}" for name, value in variables.items())
-    return {
-        "title": title,
-        "url": f"/d/{naming.dashboard_uid(slo_set.name, kind)}?{KEEP}{given}",
-        "targetBlank": False,
-    }
+    url = f"/d/{naming.dashboard_uid(slo_set.name, kind)}?{KEEP}{given}"
+    return [{"title": title, "url": url, "targetBlank": False}]
 
 
 def panel_link(link: Json) -> Json:
@@ -69,15 +68,15 @@ def runbook(slo_set: SloSet, alert: str) -> Json:
 
 def to_traces(
     slo_set: SloSet, title: str, service: str, namespace: str, *, failed: bool = True
-) -> Json | None:
-    """A link to Explore with the traces of a service; None if the file names no trace backend.
+) -> list[Json]:
+    """A link to Explore with the traces of a service; none if the file names no trace backend.
 
     ``service`` and ``namespace`` are :func:`field`, :func:`label` or :func:`variable`. Istio's proxies call themselves
     ``<service>.<namespace>`` in traces.
     """
     backend = slo_set.sources.traces_backend
     if not backend:
-        return None
+        return []
     name = f"{service}.{namespace}"
     query: Json = {"refId": "A", "datasource": {"type": backend, "uid": f"${{{TRACES}}}"}}
     if backend == "tempo":
@@ -99,7 +98,8 @@ def to_traces(
     }
     text = json.dumps({"traces": pane}, separators=(",", ":"))
     # What Grafana fills in must stay as it is; it encodes labels itself.
-    return {"title": title, "url": f"/explore?schemaVersion=1&panes={_encode(text)}", "targetBlank": True}
+    url = f"/explore?schemaVersion=1&panes={_encode(text)}"
+    return [{"title": title, "url": url, "targetBlank": True}]
 
 
 def _encode(text: str) -> str:

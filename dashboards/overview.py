@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dashboards.budget import AT_RISK, LEFT
+from dashboards.grafana import Json
 from dashboards.links import field, to_board, to_traces
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, stat, steps, table
 from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject, zero_if
@@ -74,7 +75,7 @@ def alerts_table(subject: Subject, *, span: int = 24, height: int = 8) -> Any:
         "Every alert of the set that fires now. Click a service for its dashboard, an SLO for its budget.",
         [Column("series", f"count by ({', '.join(labels)}) ({firing(subject, ANY_NAMESPACE)})", "none", 0)],
         labels=labels,
-        links=service_links(subject) | {naming.SLO: [to_budget(subject)]},
+        links=service_links(subject) | {naming.SLO: to_budget(subject)},
         sort=("severity", False),
         nothing="no alert fires",
         span=span,
@@ -82,13 +83,13 @@ def alerts_table(subject: Subject, *, span: int = 24, height: int = 8) -> Any:
     )
 
 
-def to_service(subject: Subject) -> dict[str, Any]:
+def to_service(subject: Subject) -> list[Json]:
     """From a row to the dashboard of its service."""
     place = {naming.NAMESPACE: field(naming.NAMESPACE), naming.SERVICE: field(naming.SERVICE)}
     return to_board(subject.slo_set, "service", "This service", **place)
 
 
-def to_budget(subject: Subject) -> dict[str, Any]:
+def to_budget(subject: Subject) -> list[Json]:
     """From a row to the budget of its SLO."""
     place = {naming.SLO: field(naming.SLO), naming.NAMESPACE: field(naming.NAMESPACE)}
     return to_board(
@@ -96,10 +97,10 @@ def to_budget(subject: Subject) -> dict[str, Any]:
     )
 
 
-def service_links(subject: Subject) -> dict[str, list[Any]]:
+def service_links(subject: Subject) -> dict[str, list[Json]]:
     """From a row's service to its dashboard and to its failed traces."""
     traces = to_traces(subject.slo_set, "Failed traces", field(naming.SERVICE), field(naming.NAMESPACE))
-    return {naming.SERVICE: [to_service(subject), *([traces] if traces else [])]}
+    return {naming.SERVICE: [*to_service(subject), *traces]}
 
 
 def budgets_table(subject: Subject, where: Sequence[Matcher] = (), *, rows: int = 20) -> Any:
@@ -126,7 +127,7 @@ def budgets_table(subject: Subject, where: Sequence[Matcher] = (), *, rows: int 
         "windows of the alerts. Click a service or an SLO.",
         columns,
         labels=IDENTITY,
-        links=service_links(subject) | {naming.SLO: [to_budget(subject)]},
+        links=service_links(subject) | {naming.SLO: to_budget(subject)},
         sort=sort,
         nothing="no SLO has events in its period",
         height=10,

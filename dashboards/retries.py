@@ -119,12 +119,7 @@ def _amplification(subject: Subject) -> Iterator[Any]:
             ),
         ],
         labels=naming.EDGE,
-        links={
-            naming.SERVICE: [
-                to_board(slo_set, "service", "This service", **place),
-                *([traces] if traces else []),
-            ]
-        },
+        links={naming.SERVICE: [*to_board(slo_set, "service", "This service", **place), *traces]},
         sort=("attempts per request", True),
         nothing=NO_EDGES,
         height=10,
@@ -162,15 +157,13 @@ def _sides(subject: Subject) -> Iterator[Any]:
         ],
         labels=naming.IDENTITY,
         links={
-            naming.SERVICE: [
-                to_board(
-                    subject.slo_set,
-                    "service",
-                    "This service",
-                    namespace=row(naming.NAMESPACE),
-                    service=row(naming.SERVICE),
-                )
-            ]
+            naming.SERVICE: to_board(
+                subject.slo_set,
+                "service",
+                "This service",
+                namespace=row(naming.NAMESPACE),
+                service=row(naming.SERVICE),
+            )
         },
         sort=("hidden", True),
         nothing=nothing,

@@ -34,7 +34,7 @@ def build(subject: Subject) -> Dashboard:
     links = []
     for failed, title in ((True, "Failed traces"), (False, "All traces")):
         found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
-        links += [panel_link(found)] if found else []
+        links += [panel_link(link) for link in found]
     return dashboard(
         slo_set,
         "service",
@@ -82,7 +82,7 @@ def _promises(subject: Subject) -> Iterator[Any]:
         "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget burns.",
         columns,
         labels=labels,
-        links={naming.SLO: [to_budget]},
+        links={naming.SLO: to_budget},
         nothing="no events of an SLO of this service in the time shown",
         span=16,
         height=7,
