@@ -1,4 +1,1 @@
-"""Generator: from the model to Grafana dashboards.
-
-Nothing is generated yet; the package holds the place of the layer, so that import contracts cover it.
-"""
+"""Generator: from the model to Grafana dashboards. :mod:`dashboards.extend` is for dashboards of your own."""

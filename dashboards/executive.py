@@ -83,12 +83,10 @@ def _trends(subject: Subject) -> Iterator[Any]:
 
 
 def _worst(subject: Subject) -> Iterator[Any]:
-    bad = subject.summed(naming.BAD_GRID, WHERE, overview.IDENTITY, SHOWN)
     share = subject.bad_share(WHERE, overview.IDENTITY, SHOWN)
     yield table(
         f"Top {TOP} by share of bad events",
-        "Where the largest share of events was bad in the time shown, and how many that were. Click a service or an "
-        "SLO.",
+        "Where the largest share of events was bad in the time shown. Click a service or an SLO.",
         [
             Column(
                 "bad",
@@ -97,7 +95,6 @@ def _worst(subject: Subject) -> Iterator[Any]:
                 3,
                 [(None, GOOD), (0.005, WARN), (0.05, BAD)],
             ),
-            Column("bad events", f"{bad}\nand on ({', '.join(overview.IDENTITY)})\ntopk({TOP}, {share} > 0)"),
         ],
         labels=overview.IDENTITY,
         links=overview.service_links(subject) | {naming.SLO: overview.to_budget(subject)},

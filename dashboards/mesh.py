@@ -11,7 +11,7 @@ from dashboards.layout import Section, dashboard
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, graph, table
 from dashboards.service import BUCKETS, ERRORS, P99
-from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, top
+from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, foremost
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE, ANY_SERVICE)
@@ -57,14 +57,13 @@ def build(subject: Subject) -> Dashboard:
 
 def _requests(subject: Subject) -> Iterator[Any]:
     by = f"by ({', '.join(naming.IDENTITY)})"
-    on = f"on ({', '.join(naming.IDENTITY)})"
     columns = []
     if traffic.known(subject):
         rate = traffic.rate(subject, WHERE, naming.IDENTITY)
         yield graph(
             "Requests by service",
             f"Requests a second as clients see them, after retries. The {TOP} busiest services.",
-            [(health.PLACE, top(TOP, rate))],
+            [(health.PLACE, f"topk({TOP}, {rate})")],
             unit="reqps",
             nothing=NO_TRAFFIC,
         )
@@ -75,9 +74,9 @@ def _requests(subject: Subject) -> Iterator[Any]:
         yield graph(
             "Failures by service",
             f"The share of 5xx and of requests without a response, as clients see it. The {TOP} largest.",
-            [(health.PLACE, top(TOP, failed))],
+            [(health.PLACE, f"topk({TOP}, {failed})")],
             unit=SHARE,
-            nothing="nothing failed in the time shown",
+            nothing=NO_TRAFFIC,
             links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
         )
     if subject.records(ERRORS):
@@ -93,9 +92,6 @@ def _requests(subject: Subject) -> Iterator[Any]:
     for title, metric in (("p95", P95), ("p99", P99)):
         if subject.records(metric):
             columns.append(Column(title, f"max {by} ({subject.series(metric, *WHERE)})", "s", 3))
-    if len(columns) > 1:
-        columns = [columns[0], *(Column(c.title, f"{c.expr}\nand {on}\n{columns[0].expr}", c.unit, c.places, c.colors)
-                                 for c in columns[1:])]  # fmt: skip
     if columns:
         yield table(
             "Services",
@@ -103,7 +99,7 @@ def _requests(subject: Subject) -> Iterator[Any]:
             columns,
             labels=naming.IDENTITY,
             links=overview.service_links(subject),
-            sort=(columns[-1].title if subject.records(ERRORS) is False else "failed", True),
+            sort=("failed" if subject.records(ERRORS) else columns[-1].title, True),
             nothing=NO_TRAFFIC,
             height=10,
         )
@@ -127,7 +123,7 @@ def _latency(subject: Subject) -> Iterator[Any]:
     yield graph(
         "p99 by service",
         f"The slowest 1 % take this long and longer. The {TOP} slowest services; the dashed line is the file's limit.",
-        [(health.PLACE, top(TOP, subject.series(P99, *WHERE)))],
+        [(health.PLACE, foremost(TOP, subject.series(P99, *WHERE)))],
         unit="s",
         limits=[(None, GOOD), (subject.limit("service-latency"), BAD)],
         nothing=NO_TRAFFIC,
@@ -143,10 +139,10 @@ def routes(subject: Subject) -> Iterator[Any]:
         "Requests without a route",
         "The share of what a workload sends that no route or cluster takes (response flags NR and NC, "
         f"BlackHoleCluster), over five minutes. The {TOP} largest.",
-        [("{{source_namespace}}/{{source}}", top(TOP, subject.series("source:misroutes:ratio5m")))],
+        [("{{source_namespace}}/{{source}}", foremost(TOP, subject.series("source:misroutes:ratio5m")))],
         unit=SHARE,
         limits=[(None, GOOD), (subject.limit("misroutes") / 100, BAD)],
-        nothing="every request found a route",
+        nothing=NO_TRAFFIC,
         links=[runbook(subject.slo_set, "MisroutedRequests")],
     )
     unexpected = "service_version:unexpected_requests:increase5m"

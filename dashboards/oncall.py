@@ -11,7 +11,7 @@ from dashboards.layout import Section, dashboard
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, states, table
 from dashboards.service import ERRORS
-from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject, top
+from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject, foremost, top
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE,)
@@ -58,21 +58,23 @@ def _alerts(subject: Subject) -> Iterator[Any]:
 def _failures(subject: Subject) -> Iterator[Any]:
     labels: tuple[str, ...] = naming.IDENTITY
     if subject.records(ERRORS):
-        share, what = subject.series(ERRORS, *WHERE), "requests of the last five minutes that failed"
+        share = subject.series(ERRORS, *WHERE)
         before = f"{share} offset 1h"
-        legend = health.PLACE
+        what, legend = "requests of the last five minutes that failed", health.PLACE
+        worst = foremost(TOP, share)
     else:
         labels = overview.IDENTITY
         share = subject.bad_share(WHERE, labels, "5m", fine=True)
         before = subject.bad_share(WHERE, labels, "5m", fine=True, offset="1h")
+        worst = f"topk({TOP}, {share})"
         what, legend = "events of the last five minutes that were bad", f"{health.PLACE} {{{{slo}}}}"
     alert = runbook(subject.slo_set, "ServiceErrorsHigh" if subject.records(ERRORS) else "BudgetBurn")
     yield graph(
         f"Top {TOP} by failures",
         f"The share of {what}, of the services where it is largest.",
-        [(legend, top(TOP, share))],
+        [(legend, worst)],
         unit=SHARE,
-        nothing="nothing failed in the time shown",
+        nothing="no requests in the time shown",
         links=[alert],
     )
     yield table(

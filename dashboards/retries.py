@@ -11,7 +11,7 @@ from dashboards.layout import Section, dashboard
 from dashboards.links import field as row
 from dashboards.links import runbook, to_board, to_traces
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, stat, table
-from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, top
+from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, foremost, top
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE, ANY_SERVICE)
@@ -85,7 +85,7 @@ def _amplification(subject: Subject) -> Iterator[Any]:
         "Attempts per request by edge",
         "The ten edges with the most attempts per request over half an hour. 1: no retries. The dashed line is the "
         "file's limit.",
-        [(EDGE, top(10, subject.series(EDGE_RATIO, *WHERE)))],
+        [(EDGE, foremost(10, subject.series(EDGE_RATIO, *WHERE)))],
         unit="none",
         low=None,
         places=2,
@@ -180,7 +180,7 @@ def _envoy(subject: Subject) -> Iterator[Any]:
         "Attempts per request by service",
         "From the clients' Envoys, exactly: attempts sent over requests that were not turned away by a full queue, "
         "over half an hour.",
-        [(place, top(10, subject.series(ENVOY_RATIO, *WHERE)))],
+        [(place, foremost(10, subject.series(ENVOY_RATIO, *WHERE)))],
         unit="none",
         low=None,
         places=2,

@@ -10,7 +10,7 @@ from dashboards.grafana import Dashboard, Variable
 from dashboards.layout import Section, dashboard
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, stat, steps, table
-from dashboards.subject import ANY_NAMESPACE, Subject, top
+from dashboards.subject import ANY_NAMESPACE, Subject, foremost
 from sloctl import naming
 from sloctl.model import Matcher
 
@@ -166,7 +166,7 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             title,
             f"The proxy of each workload that is nearest to its limit of {what}. The ten largest; proxies without a "
             "limit have none.",
-            [(NAME, top(10, subject.series(metric, *where)))],
+            [(NAME, foremost(10, subject.series(metric, *where)))],
             unit=SHARE,
             limits=lines,
             nothing=f"{NO_CADVISOR}; or no proxy has a limit",
@@ -177,10 +177,10 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
         "Throttled",
         "The share of its scheduling periods in which the kernel held a proxy back: latency suffers although its mean "
         "use is low. The ten largest pods.",
-        [("{{namespace}}/{{pod}}", top(10, subject.series(THROTTLED, *where)))],
+        [("{{namespace}}/{{pod}}", foremost(10, subject.series(THROTTLED, *where)))],
         unit=SHARE,
         limits=[(None, GOOD), (0.25, BAD)],
-        nothing="no proxy is throttled (or has a CPU limit)",
+        nothing=f"{NO_CADVISOR}; or no proxy has a CPU limit",
         span=8,
         links=[runbook(subject.slo_set, "SidecarThrottled")],
     )
@@ -195,7 +195,7 @@ def _costs(subject: Subject) -> Iterator[Any]:
     yield graph(
         "CPU by workload",
         "Cores that the proxies of each workload use together. The ten largest.",
-        [(NAME, top(10, cores))],
+        [(NAME, foremost(10, subject.series(CORES, *WHERE)))],
         unit="none",
         style="area",
         nothing=NO_CADVISOR,
@@ -204,7 +204,7 @@ def _costs(subject: Subject) -> Iterator[Any]:
     yield graph(
         "Memory by workload",
         "Memory that the proxies of each workload hold together. The ten largest.",
-        [(NAME, top(10, memory))],
+        [(NAME, foremost(10, subject.series(BYTES, *WHERE)))],
         unit="bytes",
         style="area",
         nothing=NO_CADVISOR,

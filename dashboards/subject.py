@@ -152,5 +152,13 @@ def zero_if(expr: str, there: str) -> str:
 
 
 def top(count: int, expr: str) -> str:
-    """The largest values of ``expr`` that are above 0."""
+    """The largest values of ``expr`` now that are above 0: for tables and bars."""
     return f"topk({count},\n{promql.indent(expr)}\n  > 0\n)"
+
+
+def foremost(count: int, series: str) -> str:
+    """Of some series (a selector), those that were largest at any moment of the time shown: the same ones throughout.
+
+    ``topk`` alone would choose anew for each point of a graph.
+    """
+    return f"{series}\nand topk({count}, max_over_time({series}[{SHOWN}] @ end()))"
