@@ -190,7 +190,9 @@ def burn_down(history: BudgetHistory, areas: int = AREAS) -> Chart:
     low = -math.ceil(max(0.0, -lowest) / step - 1e-9) * step
     scale = _scale(history, low, 1.0)
     line, level, last = [], 1.0, (0.0, 0.0)
-    for stretch in _stretches(left):
+    stretches = _stretches(left)
+    begun = edges[stretches[0][0]] if stretches else history.start
+    for stretch in stretches:
         points = [(scale.x(edges[stretch[0]]), scale.y(level))]
         for number in stretch:
             level = left[number] or 0.0
@@ -208,7 +210,7 @@ def burn_down(history: BudgetHistory, areas: int = AREAS) -> Chart:
     return Chart(
         title="Error budget left",
         summary=(
-            f"From 100 % at {moment(history.start)} to {budget_share(history.remaining)} at "
+            f"From 100 % at {moment(begun)} to {budget_share(history.remaining)} at "
             f"{moment(history.end)} UTC."
         ),
         reference_label="a budget that lasts exactly this long",

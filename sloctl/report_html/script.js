@@ -26,7 +26,7 @@
 
   // A link to an SLO opens it.
   const reveal = () => {
-    const target = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
+    const target = location.hash && byId(location.hash.slice(1));
     const section = target && target.closest("details.slo");
     if (!section) return;
     section.hidden = false;

@@ -157,6 +157,11 @@ def test_a_row_leads_to_its_slo(opened: Opened) -> None:
         found.quiet()
     with opened(f"#{PAYMENTS}") as found:
         assert sections(found.page) == [PAYMENTS], "a link from elsewhere opens it too"
+    for fragment in ("#%E0%A4%A", "#slo-of-last-year", "#findings"):
+        with opened(fragment) as found:
+            assert sections(found.page) == []
+            assert found.page.locator("#controls").is_visible(), "the script goes on"
+            found.quiet()
 
 
 def test_without_scripts_it_can_be_read(opened: Opened) -> None:

@@ -18,6 +18,7 @@ HEAVY = {
     *(
         "apscheduler",
         "grafanalib",
+        "jinja2",
         "numpy",
         "opentelemetry",
         "pandas",

@@ -425,6 +425,14 @@ def test_where_nothing_is_known_there_is_no_line() -> None:
     )
 
 
+def test_a_budget_begins_where_something_is_known() -> None:
+    made = history_of(dict.fromkeys(range(90), (0.1, 100.0)))
+    chart = charts.burn_down(made)
+    ((first, *_),) = points(chart.line)
+    assert first == pytest.approx(((charts.LEFT + charts.RIGHT) / 2, charts.TOP))
+    assert chart.summary.startswith("From 100 % at 14 Feb 12:00 to ")
+
+
 def test_no_events_are_not_100_percent() -> None:
     counts = dict.fromkeys(range(180), (0.1, 100.0)) | dict.fromkeys(range(60, 90), (0.0, 0.0))
     made = history_of(counts)
