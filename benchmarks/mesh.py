@@ -100,7 +100,8 @@ def _shapes(end: int, span: int, rng: np.random.Generator) -> Shapes:
     return Shapes(at, many, few)
 
 
-def _target(workload: Workload, pod: str) -> dict[str, str]:
+def target_of(workload: Workload, pod: str) -> dict[str, str]:
+    """The labels of a proxy's scrape target."""
     return {
         "job": "istio-proxies",
         "instance": f"{workload.namespace}/{pod}:15020",
@@ -109,7 +110,8 @@ def _target(workload: Workload, pod: str) -> dict[str, str]:
     }
 
 
-def _edge(caller: Workload, callee: Workload, reporter: str, code: str) -> dict[str, str]:
+def edge(caller: Workload, callee: Workload, reporter: str, code: str) -> dict[str, str]:
+    """The labels of requests, as one side reports them."""
     return {
         "reporter": reporter,
         "request_protocol": "http",
@@ -127,11 +129,11 @@ def _edge(caller: Workload, callee: Workload, reporter: str, code: str) -> dict[
 def _calls(caller: Workload, pod: str, callee: Workload, spans: Spans) -> Iterator[Series]:
     """What a client's proxy counts of a service: 503s of every second one, circuit breakers of every tenth."""
     number_ = int(callee.name.rpartition("-")[2])
-    target = _target(caller, pod)
+    target = target_of(caller, pod)
     for code in ("200", "503")[: 1 + number_ % 2]:
-        labels = {"__name__": REQUESTS} | _edge(caller, callee, "source", code) | target
+        labels = {"__name__": REQUESTS} | edge(caller, callee, "source", code) | target
         yield spans[HOURS].counter(labels, rare=code == "503")
-    labels = {"__name__": DURATION_BUCKET} | _edge(caller, callee, "source", "200") | target
+    labels = {"__name__": DURATION_BUCKET} | edge(caller, callee, "source", "200") | target
     for bound in (*map(number, ENVOY_BUCKETS), "+Inf") if number_ < HISTOGRAMS else ():
         slow = bound == "+Inf" or float(bound) >= 50
         yield spans[RECENT].counter(labels | {"le": bound}, rare=not slow)
@@ -148,13 +150,13 @@ def _served(caller: Workload, callee: Workload, pod: str, spans: Spans) -> Itera
     """What a server's proxy counts of a client."""
     number_ = int(callee.name.rpartition("-")[2])
     for code in ("200", "503")[: 1 + number_ % 2]:
-        labels = {"__name__": REQUESTS} | _edge(caller, callee, "destination", code) | _target(callee, pod)
+        labels = {"__name__": REQUESTS} | edge(caller, callee, "destination", code) | target_of(callee, pod)
         yield spans[HOURS].counter(labels, rare=code == "503")
 
 
 def _pod(workload: Workload, pod: str, spans: Spans) -> Iterator[Series]:
     """A target and its certificate; its proxy's container as kube-state-metrics and cAdvisor see it."""
-    target = _target(workload, pod)
+    target = target_of(workload, pod)
     yield spans[HOURS].gauge({"__name__": "up"} | target, 1)
     yield spans[HOURS].gauge({"__name__": "envoy_server_live"} | target, 1)
     for name in ("default", "ROOTCA"):

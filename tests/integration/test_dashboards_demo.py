@@ -18,6 +18,7 @@ from sloctl import spec
 from sloctl.demo import pipeline
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import shop
+from sloctl.demo.truth import Truth
 from sloctl.demo.world import Deploy
 from sloctl.model import SloSet
 from sloctl.report import Report, SloStatus
@@ -54,6 +55,7 @@ class Opened:
     slo_set: SloSet
     end: int
     report: Report
+    truth: Truth
     deploys: tuple[Deploy, ...]
 
     def board(self, kind: str) -> Json:
@@ -95,7 +97,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
                 report = slo_report.build(source, demo.slo_set, demo.end, "rules")
             events = demo.history.world.events
             deploys = tuple(event for event in events if isinstance(event, Deploy))
-            yield Opened(Grafana(server.url), demo.slo_set, demo.history.end, report, deploys)
+            truth = demo.history.truth
+            yield Opened(Grafana(server.url), demo.slo_set, demo.history.end, report, truth, deploys)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -125,6 +128,7 @@ def test_what_is_left_of_a_budget_is_what_the_report_says(opened: Opened) -> Non
     assert len(opened.report.slos) >= 23
     for item in opened.report.slos:
         assert opened.month("Budget left", item).values == [pytest.approx(item.remaining, abs=1e-6)], item
+        assert opened.month("Objective", item).values == [pytest.approx(item.objective / 100)], item
         assert opened.month("SLI over the period", item).values == [pytest.approx(item.sli, abs=1e-9)], item
         assert opened.month("Bad events in the time shown", item).values == [pytest.approx(item.bad)], item
 
@@ -138,15 +142,51 @@ def test_causes_add_up_to_all_bad_events(opened: Opened) -> None:
             assert sum(by_cause.values) == pytest.approx(item.bad, abs=1e-6), item
 
 
+@pytest.mark.parametrize("kind", ["executive", "oncall"])
+def test_budgets_and_alerts_are_counted_as_the_report_has_them(opened: Opened, kind: str) -> None:
+    left = [item.remaining for item in opened.report.slos if item.remaining is not None]
+    firing = [name for item in opened.report.slos for name in item.alerts]
+    load = opened.load(kind)
+    counted = {
+        title: load.of(title).values[0]
+        for title in ("Budgets spent", "Budgets at risk", "Pages that fire", "Tickets that fire")
+    }
+    assert counted["Budgets spent"] == sum(share <= 0 for share in left) > 0
+    assert counted["Budgets at risk"] == sum(0 < share < 0.1 for share in left)
+    # Those of guardrails come on top.
+    assert counted["Pages that fire"] >= sum("Page" in name for name in firing) > 0
+    assert counted["Tickets that fire"] >= sum("Ticket" in name for name in firing) > 0
+
+
+def test_requests_and_failures_are_those_of_the_simulation(opened: Opened) -> None:
+    """Of a service whose retries hide failures, over what was recorded; a window shares its ends with the next."""
+    begin = opened.end - 50 * 60
+    load = opened.load("service", service="catalog", namespace="shop")
+    for ref, side in (("A", "source"), ("B", "destination")):
+        bad, total = (
+            opened.truth.events("catalog", side, kind, begin, opened.end) for kind in ("bad", "total")
+        )
+        failed = mean(load.of("Failed requests", ref), begin)
+        assert failed == pytest.approx(bad / total, rel=0.1, abs=1e-4)
+        if side == "source":
+            rates = load.of("Requests by response code", ref)
+            assert mean(rates, begin) * 50 * 60 == pytest.approx(total, rel=0.03)
+
+
+def mean(answer: Answer, begin: float) -> float:
+    """The mean of the sum of all series since an instant."""
+    points = [(at, float(value)) for one in answer.series for at, value in one["values"] if at > begin]
+    return sum(value for _, value in points) / len({at for at, _ in points})
+
+
 def test_a_services_table_has_a_row_for_each_of_its_slos(opened: Opened) -> None:
     wanted = {"checkout": {"availability", "latency"}, "catalog": {"availability", "attempts"}}
     for service, slos in wanted.items():
-        load = opened.load("service", service=service)
+        load = opened.load("service", service=service, namespace="shop")
         columns = [a for a in load.answers if a.query.title == "SLOs of this service"]
         assert len(columns) >= 6
         for column in columns:
             assert {one["metric"]["slo"] for one in column.series} == slos
-            assert {one["metric"]["namespace"] for one in column.series} == {"shop"}
 
 
 def test_each_deploy_is_seen_in_the_traffic(opened: Opened) -> None:
@@ -155,7 +195,9 @@ def test_each_deploy_is_seen_in_the_traffic(opened: Opened) -> None:
     for deploy in opened.deploys:
         at = opened.end + deploy.at
         load = opened.grafana.load(
-            board, View(at - 3 * HOUR, at + 3 * HOUR), single(board, {"service": deploy.service})
+            board,
+            View(at - 3 * HOUR, at + 3 * HOUR),
+            single(board, {"service": deploy.service, "namespace": "shop"}),
         )
         (seen,) = (a for a in load.answers if a.query.title == "New versions in traffic")
         versions = {one["metric"]["destination_version"]: one["values"] for one in seen.series}

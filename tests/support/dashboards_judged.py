@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dashboards.boards import boards
 from sloctl.model import SloSet
-from tests.support.grafana import Answer, Json, Load, Query
+from tests.support.grafana import Answer, Json, Load, Query, panels
 
 Key = tuple[str, str, str]
 """The kind of a dashboard, the title of a panel (or the name of an annotation), and the query's letter."""
@@ -51,6 +51,12 @@ def complaints(kind: str, load: Load, allowed: Mapping[Key, str]) -> list[str]:
             why = "returns data" if key[1:] in asked else "is not on the dashboard"
             found.append(f"{key[1]} {key[2]} {why}: take it off the list of this test ({_entry(key)})")
     return found
+
+
+def crowded(board: Json, load: Load) -> list[str]:
+    """The titles of panels that are to show one number without a name, and do not."""
+    alone = (p for p in panels(board) if p["type"] == "stat" and p["options"]["textMode"] == "value")
+    return [panel["title"] for panel in alone if len(load.of(panel["title"]).series) != 1]
 
 
 def _empty(load: Load) -> Iterator[Answer]:

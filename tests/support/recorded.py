@@ -2,7 +2,8 @@
 
 Rules record every minute or every five: a dashboard would be empty until then. Here each rule's own expression is
 evaluated by a real Prometheus at the instants of its group, and what it gives is written beside the rest, rules that
-read other rules after these. Alerts too: ``ALERTS`` where an expression held as long as the rule wants it to.
+read other rules after these. Alerts too: ``ALERTS`` where an expression held as long as the rule wants it to, without
+labels that are templates.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def _evaluated(
         firing = times[held >= rule.for_ * 1000]
         if len(firing):
             name = {"__name__": "ALERTS", "alertname": rule.alert, "alertstate": "firing"}
-            yield Series(name | own | rule.labels, firing, np.ones(len(firing)))
+            fixed = {name: text for name, text in rule.labels.items() if "{{" not in text}
+            yield Series(name | own | fixed, firing, np.ones(len(firing)))
 
 
 def _held(

@@ -1,0 +1,192 @@
+"""Every query of every dashboard on a mesh that exposes everything: all guardrails, Envoy, istiod, Kubernetes.
+
+The mesh is the synthetic one of the benchmarks, two hours of it, and its trouble is made here: it takes seconds, where
+the live meshes of other tests play time faster than dashboards can look at it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.history import SCRAPE, times
+from benchmarks.mesh import Mesh, edge, target_of
+from dashboards.boards import BUILDERS, boards
+from sloctl import spec
+from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.programs import find_program
+from sloctl.demo.server import PrometheusServer
+from sloctl.guardrails.limits import KINDS as GUARDRAILS
+from sloctl.model import GRID, SloSet
+from tests.support.dashboards_judged import complaints, crowded, kinds, refused, single
+from tests.support.grafana import Grafana, Load, View
+from tests.support.recorded import record
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dashboards")]
+
+HOUR = 3600
+SERVICES = 24
+GOLDEN = Path(__file__).parents[1] / "golden" / "rules" / "guardrails" / "slo.yaml"
+FAILING = {"service": "service-1", "namespace": "team-0", "slo": "availability"}
+EMPTY: dict[tuple[str, str, str], str] = {}
+"""Queries that return nothing here, and why."""
+
+CROWDED = {
+    ("oncall", "istiods"): "a zero of its own stands beside the number",
+    ("control-plane", "istiods"): "a zero of its own stands beside the number",
+}
+"""Panels of one number that show several, and why they do not fail this test yet."""
+
+
+def every_guardrail() -> SloSet:
+    """The golden file with all guardrails, about the services of this mesh, with alerts on its budgets."""
+    text = GOLDEN.read_text(encoding="utf-8")
+    for old, new in (
+        ("mesh: {matchers: {cluster: eu1}}\n", ""),
+        ("service: checkout, namespace: shop", "service: service-1, namespace: team-0"),
+        ("namespace: shop", "namespace: team-0"),
+        ("versions: {checkout:", "versions: {service-1:"),
+        ("alerting: none", "alerting: mesh"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    found = spec.load([Path("-")], stdin=BytesIO(text.encode()))
+    assert {guardrail.preset for guardrail in found.guardrails} == set(GUARDRAILS)
+    return found
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What went wrong in the last half hour: service-1 got a new version that fails, and more."""
+
+    mesh: Mesh
+
+    def series(self) -> Iterator[Series]:
+        """What the mesh exposes of it, beside the rest."""
+        caller, callee = self.mesh.workloads()[:2]
+        client, server = (target_of(one, one.pods[0]) for one in (caller, callee))
+        for reporter, target, more in (
+            ("source", client, {}),
+            ("destination", server, {"response_flags": "-"}),
+        ):
+            failed = edge(caller, callee, reporter, "503") | {"destination_version": "v2"} | more
+            yield self.counter("istio_requests_total", failed | target, 300 if reporter == "source" else 900)
+        canary = edge(caller, callee, "destination", "200") | {"destination_version": "canary"}
+        yield self.counter("istio_requests_total", canary | server, 10)
+        lost = edge(caller, callee, "source", "404") | {"response_flags": "NR"}
+        yield self.counter("istio_requests_total", lost | client, 100)
+        cluster = {"cluster_name": "outbound|8080||service-1.team-0.svc.cluster.local"} | client
+        for name in ("upstream_rq_pending_overflow", "upstream_cx_overflow"):
+            yield self.counter(f"envoy_cluster_{name}", cluster, 20)
+        yield self.counter("envoy_cluster_outlier_detection_ejections_enforced_total", cluster, 1)
+        yield self.gauge("envoy_cluster_outlier_detection_ejections_active", cluster, 1)
+        istiod = {
+            "job": "istiod",
+            "instance": "istiod-0:15014",
+            "namespace": "istio-system",
+            "pod": "istiod-0",
+        }
+        yield self.counter("pilot_k8s_cfg_events", istiod | {"type": "VirtualService", "event": "update"}, 1)
+        yield self.counter("galley_validation_failed", istiod | {"reason": "schema"}, 1)
+        yield self.gauge("pilot_vservice_dup_domain", istiod, 1)
+        collector = {"job": "otel", "instance": "otel-0:8888", "exporter": "otlp"}
+        for what, value in (("size", 100), ("capacity", 1000)):
+            yield self.gauge(f"otelcol_exporter_queue_{what}", collector, value)
+        job = {"job": "sloctl", "instance": "sloctl:9100", "slo_set": "shop", "sloctl_job": "slis"}
+        yield self.gauge("sloctl_job_last_success_timestamp_seconds", job, self.mesh.end - 200)
+
+    def counter(self, name: str, labels: dict[str, str], rate: int) -> Series:
+        at = times(self.mesh.end, HOUR // 2, SCRAPE)
+        return Series({"__name__": name} | labels, at, rate * np.arange(1, len(at) + 1, dtype=np.int64))
+
+    def gauge(self, name: str, labels: dict[str, str], value: int) -> Series:
+        at = times(self.mesh.end, HOUR // 2, SCRAPE)
+        return Series({"__name__": name} | labels, at, np.full(len(at), value, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The dashboards of the set in front of its Prometheus."""
+
+    grafana: Grafana
+    slo_set: SloSet
+    end: int
+
+    def load(self, kind: str, shown: str = "", **chosen: str) -> Load:
+        """A dashboard as it is opened, or over another time, with values of variables that have one."""
+        board = dict(boards(self.slo_set))[kind]
+        view = View.of(board, self.end)
+        return self.grafana.load(board, view.last(shown) if shown else view, single(board, chosen))
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    for program in ("prometheus", "promtool"):
+        find_program(program, install=True)
+    folder = tmp_path_factory.mktemp("mesh")
+    slo_set = every_guardrail()
+    mesh = Mesh(SERVICES, int(time.time()) // GRID * GRID)
+    once = {tuple(sorted(one.labels.items())): one for one in (*mesh.series(), *Trouble(mesh).series())}
+    backfill(once.values(), folder / "data")
+    record(slo_set, folder / "data", folder / "recording", mesh.end, 2 * HOUR)
+    with PrometheusServer(folder / "recorded", data=folder / "data") as server:
+        yield Opened(Grafana(server.url), slo_set, mesh.end)
+
+
+KINDS = kinds(every_guardrail())
+
+
+def test_a_set_with_all_guardrails_gets_every_dashboard() -> None:
+    assert list(BUILDERS) == KINDS
+    assert {kind for kind, _, _ in EMPTY} <= set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_query_returns_data(opened: Opened, kind: str) -> None:
+    found = complaints(kind, opened.load(kind, **FAILING), EMPTY)
+    assert not found, "\n\n".join(found)
+
+
+def test_a_panel_of_one_number_shows_one(opened: Opened) -> None:
+    found = {
+        (kind, title)
+        for kind, board in boards(opened.slo_set)
+        for title in crowded(board, opened.load(kind, **FAILING))
+    }
+    assert found == set(CROWDED)
+
+
+def test_what_falls_back_on_zero_is_not_zero_where_there_is_something(opened: Opened) -> None:
+    for kind in ("oncall", "control-plane"):
+        assert opened.load(kind).of("istiods").values[0] == 3
+    load = opened.load("service", **FAILING)
+    (clients,), (servers,) = (load.of("Failed requests", ref).series for ref in "AB")
+    # Three clients of two pods each send 500 requests a minute, beside 300 that fail and 100 without a route.
+    shares = [float(one["values"][-1][1]) for one in (clients, servers)]
+    assert shares[0] == pytest.approx(300 / 3400, rel=0.05)
+    assert shares[1] == pytest.approx(900 / 3910, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shown", ["", "15m", "30d"])
+def test_no_query_fails_as_the_dashboard_opens_and_over_other_times(
+    opened: Opened, kind: str, shown: str
+) -> None:
+    found = refused(opened.load(kind, shown))
+    assert not found, "\n\n".join(found)
+
+
+@pytest.mark.parametrize("case", sorted(path.parent.name for path in GOLDEN.parents[1].glob("*/slo.yaml")))
+def test_no_query_of_any_golden_file_fails(opened: Opened, case: str) -> None:
+    """Most of them have no data here: this is about PromQL that does not parse or has types that do not fit."""
+    slo_set = spec.load([GOLDEN.parents[1] / case / "slo.yaml"])
+    for kind, board in boards(slo_set):
+        load = opened.grafana.load(board, View.of(board, opened.end))
+        found = refused(load)
+        assert not found, "\n\n".join([kind, *found])
