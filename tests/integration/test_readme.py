@@ -91,8 +91,9 @@ def test_excerpts_of_reports(tmp_path: Path) -> None:
     """
     find_program("promtool")
     kept = {name: os.environ[name] for name in ("XDG_CACHE_HOME", "HOME") if name in os.environ}
-    done = shell("sloctl --quiet demo", tmp_path, timeout=1800, **kept)
+    done = shell("sloctl --quiet demo --html report.html", tmp_path, timeout=1800, **kept)
     assert done.code == 0, done.stderr
+    assert "Error budget left" in (tmp_path / "report.html").read_text(encoding="utf-8")
     real = rows(done.stdout)
     first, second = excerpts()
     for excerpt in (first, second):
