@@ -123,7 +123,7 @@ class Table(Current, core.Table):  # type: ignore[misc]
             "showHeader": self.showHeader,
             "cellHeight": "sm",
             "sortBy": [{"displayName": name, "desc": descending} for name, descending in self.sortedBy],
-            "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+            "footer": {"show": False, "reducer": ["sum"], "countRows": False},
         }
         return self.shaped(options, custom)
 
