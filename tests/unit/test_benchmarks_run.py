@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_generate, bench_guardrails, measure
+from benchmarks import bench_dashboards, bench_generate, bench_guardrails, measure
 from benchmarks.synthetic import slo_file
+from dashboards.boards import BUILDERS as DASHBOARDS
 from sloctl import spec
 from sloctl.guardrails.plans import BUILDERS
 
@@ -69,3 +70,15 @@ def test_the_benchmark_of_guardrails_prints_its_tables(capsys: pytest.CaptureFix
         assert int(line.replace(",", "")) > 0, preset
     assert "| from recorded series, with all guardrails |" in printed
     assert "| 10 SLOs and all guardrails |" in printed
+
+
+def test_the_benchmark_of_dashboards_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_dashboards.main([3], runs=1)
+
+    printed = capsys.readouterr().out
+    assert f"| 3 | {len(DASHBOARDS)} |" in printed
+    for kind in DASHBOARDS:
+        [line] = re.findall(rf"(?m)^\| {kind} \| [0-9]+[hd] \| [0-9]+ \| ([0-9,]+) \|", printed)
+        assert int(line.replace(",", "")) > 0, kind
+    for pair in bench_dashboards.PAIRS:
+        assert f"| {pair.name} |" in printed
