@@ -1,0 +1,104 @@
+"""Spans as columns: what trace sources give and analyses read, whatever backend or format they come from.
+
+A frame of spans has one row for each span that was reported, in no order, with the columns of :data:`COLUMNS`. This
+module must not know where spans come from, nor what is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import pandas as pd
+
+KINDS = ("", "client", "server", "producer", "consumer", "internal")
+"""Categories of the column ``kind``; ``""`` where the tracer says none."""
+
+COLUMNS: Mapping[str, str] = {
+    # Identity: the two halves of a trace's id (the high one is 0 for ids of 64 bits), and ids that are 0 for none.
+    "trace_high": "uint64",
+    "trace_low": "uint64",
+    "span": "uint64",
+    "parent": "uint64",
+    # Who reported it, and what it is called.
+    "kind": "category",
+    "service": "category",
+    "operation": "category",
+    "remote": "category",  # the other end as the reporter calls it: remote service, peer, or Envoy's upstream cluster
+    # What became of it.
+    "code": "category",  # HTTP status (or gRPC's, if that is all) as text; "0" is no response, "" is not told
+    "flags": "category",  # Envoy's response flags; "" is not told
+    "error": "bool",
+    "overflow": "bool",  # Envoy never sent it: response_code_details names an overflow
+    # What tells attempts apart.
+    "shared": "bool",  # Zipkin: the server's half of a client's span, under the client's id
+    "router": "bool",  # Envoy: one attempt, spawned by the router (spawn_upstream_span)
+    "retry": "int16",  # Envoy's retry.count, or -1
+    "attempts": "int16",  # x-envoy-attempt-count, where a tag has it, or -1
+    # When.
+    "start": "datetime64[ns, UTC]",
+    "duration": "int64",  # nanoseconds, or -1
+}
+"""Name and dtype of every column. Text columns are categories of ``str``; nothing is ever missing."""
+
+ATTEMPT_TAGS = ("x-envoy-attempt-count", "envoy.attempt_count", "attempt_count")
+"""Tags in which mesh owners put the request header ``x-envoy-attempt-count``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Spans, and what is known of those that are not among them.
+
+    ``rejected`` counts spans that could not be read, by reason; ``duplicates`` counts spans that came more than once
+    and are here once. ``incomplete`` says in a sentence each what is missing: a window cut by a limit, a page lost.
+    """
+
+    frame: pd.DataFrame
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    incomplete: tuple[str, ...] = ()
+
+
+class TraceSource(Protocol):
+    """Where jobs read spans from. Times are aware; errors are ``sloctl.errors.BackendError``."""
+
+    def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
+        """All spans of the traces that began in [``start``, ``end``), of ``services`` if any are named."""
+
+    def services(self, start: datetime, end: datetime) -> Sequence[str]:
+        """The services that reported spans in that time."""
+
+    def link(self, trace_id: str) -> str:
+        """Where people look at a trace; "" if that is not known."""
+
+    @property
+    def queries(self) -> int:
+        """How many requests were sent."""
+
+
+def empty() -> pd.DataFrame:
+    """A frame without spans."""
+    return pd.DataFrame({name: pd.Series([], dtype=_dtype(name)) for name in COLUMNS})
+
+
+def _dtype(name: str) -> str | pd.CategoricalDtype:
+    if name == "kind":
+        return pd.CategoricalDtype(list(KINDS))
+    return COLUMNS[name]
+
+
+def trace_id(high: int, low: int) -> str:
+    """A trace's id as backends write it: 16 or 32 hexadecimal digits."""
+    return f"{high:016x}{low:016x}" if high else f"{low:016x}"
+
+
+def problems(frame: pd.DataFrame) -> list[str]:
+    """How a frame departs from :data:`COLUMNS`: for tests, and for sources that others write."""
+    found = [f"column {name} is missing" for name in COLUMNS if name not in frame]
+    found += [f"column {name} is not known" for name in frame if name not in COLUMNS]
+    for name, dtype in COLUMNS.items():
+        if name in frame and str(frame[name].dtype) != dtype:
+            found.append(f"column {name} is {frame[name].dtype}, not {dtype}")
+    return found
