@@ -175,7 +175,7 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
     elif slo_set.sources.grafana and (kind := DASHBOARDS[guardrail.preset]) in slo_set.dashboards.kinds:
         uid = naming.dashboard_uid(slo_set.name, kind)
         out["dashboard_url"] = f"{slo_set.sources.grafana}/d/{uid}"
-        if naming.SERVICE in alert.proof.labels:
+        if naming.SERVICE in alert.proof.labels and kind != "oncall":
             out["dashboard_url"] += "?var-namespace={{ $labels.namespace }}&var-service={{ $labels.service }}"
     return out
 
