@@ -30,7 +30,7 @@ for dump in (render.yaml, lambda document: yaml.dump(document, Dumper=yaml.CSafe
 
 
 def main(sizes: Sequence[int] = SIZES, runs: int = 5) -> None:
-    measure.title("sloctl generate --format prometheus")
+    measure.title("sloctl generate --only rules --format prometheus")
     bare = measure.run([measure.PYTHON, "-c", "pass"], runs=max(runs, 3))
     measure.table(
         (
@@ -77,7 +77,18 @@ def _rows(size: int, runs: int, bare: measure.Cost) -> Iterator[tuple[object, ..
 def _command(size: int, folder: Path) -> tuple[list[str], Path]:
     file, out = folder / "slo.yaml", folder / "out"
     file.write_text(slo_file(size), encoding="utf-8")
-    return [*measure.SLOCTL, "generate", "-f", str(file), "-o", str(out), "--format", "prometheus"], out
+    return [
+        *measure.SLOCTL,
+        "generate",
+        "-f",
+        str(file),
+        "-o",
+        str(out),
+        "--only",
+        "rules",
+        "--format",
+        "prometheus",
+    ], out
 
 
 def dumped(size: int) -> str:

@@ -335,7 +335,7 @@ def _report(server: PrometheusServer, size: int, end: int, runs: int) -> None:
 
 
 def _generate(slos: Sequence[int], runs: int) -> None:
-    print("\n`sloctl generate --format prometheus`:\n")
+    print("\n`sloctl generate --only rules --format prometheus`:\n")
     traces = 'sources:\n  traces: {backend: zipkin, url: "http://zipkin:9411"}\n'
     rows = []
     for count in slos:
@@ -350,7 +350,18 @@ def _generated(what: str, text: str, runs: int) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         file, out = Path(name) / "slo.yaml", Path(name) / "out"
         file.write_text(text, encoding="utf-8")
-        command = [*measure.SLOCTL, "generate", "-f", str(file), "-o", str(out), "--format", "prometheus"]
+        command = [
+            *measure.SLOCTL,
+            "generate",
+            "-f",
+            str(file),
+            "-o",
+            str(out),
+            "--only",
+            "rules",
+            "--format",
+            "prometheus",
+        ]
         cost = measure.run(command, runs=runs, before=lambda: shutil.rmtree(out, ignore_errors=True))
         files = [path for path in out.rglob("*.yaml") if path.is_file()]
         written = sum(path.stat().st_size for path in files)

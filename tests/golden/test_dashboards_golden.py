@@ -88,7 +88,9 @@ def test_the_same_bytes_in_another_process() -> None:
         "print(''.join(encode(b) for _, b in boards(spec.load([Path(sys.argv[1])]))), end='')"
     )
     env = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
-    done = subprocess.run([sys.executable, "-c", program, str(file)], env=env, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], env=env, capture_output=True, check=True
+    )
     here = "".join(encode(board) for _, board in boards(spec.load([file])))
     assert done.stdout.decode() == here
 

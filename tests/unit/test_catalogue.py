@@ -194,13 +194,7 @@ def test_every_metric_and_label_is_in_the_catalogue() -> None:
         # What one rule makes, the next one passes on.
         passed = set[str]().union(*recorded.values())
         users, mesh = given_by_users(slo_set), {matcher.label for matcher in slo_set.mesh.matchers}
-        free = (
-            OWN_LABELS
-            | TARGET
-            | set(slo_set.mesh.target_labels)
-            | mesh
-            | passed
-        )
+        free = OWN_LABELS | TARGET | set(slo_set.mesh.target_labels) | mesh | passed
         for name, expr in expressions(slo_set):
             if (expr, tuple(sorted(users))) in seen:
                 continue

@@ -137,7 +137,7 @@ def test_labels_of_an_expression(expr: str, expected: str) -> None:
         ("sum by (code) (sum by (service) (requests))", "groups by code"),
         ("requests / on (pod) slo:bad:increase5m", "joins on pod"),
         ("requests / on (code) slo:bad:increase5m", "joins on code"),
-    ("requests / on (service) slo:bad:increase5m", None),
+        ("requests / on (service) slo:bad:increase5m", None),
         ('sum by (pod) (anything{a="b"})', None),
     ],
 )

@@ -255,7 +255,9 @@ def test_numbers_of_rules_are_as_said() -> None:
         assert len(more) == 2 * rules - 2
     recorded = [rule for _, rule in rules_of(slo_of("availability")) if isinstance(rule, RecordingRule)]
     constants = [rule for rule in recorded if rule.record in (naming.OBJECTIVE, naming.BUDGET)]
-    of_slo = [rule for rule in recorded if rule.record.startswith("slo:") and rule.record != naming.BAD_CAUSES]
+    of_slo = [
+        rule for rule in recorded if rule.record.startswith("slo:") and rule.record != naming.BAD_CAUSES
+    ]
     assert len(of_slo) - len(constants) == 13
     assert "13 series are recorded, and per definition two constants" in text
 
