@@ -12,7 +12,7 @@ from alert_rules.groups import RecordingRule
 from alert_rules.manifest import rule_files
 from benchmarks.bench_guardrails import PAST
 from benchmarks.history import constant, times
-from benchmarks.mesh import HOURS, RECENT, Mesh, Workload
+from benchmarks.mesh import RECENT, Mesh, Workload
 from sloctl import naming
 from sloctl.demo.openmetrics import Series
 from sloctl.model import GRID, TILE, SloSet
@@ -95,7 +95,7 @@ class Past:
             least = max((span for name, span in PAST.items() if record.startswith(name)), default=RECENT)
             for own in sets:
                 labels = {"__name__": record, naming.SLO_SET: self.slo_set.name} | own
-                self._add(once, labels, TILE, max(least, HOURS))
+                self._add(once, labels, TILE, least)
         for file in rule_files(self.slo_set):
             for group in file.groups:
                 for rule in group.rules:
