@@ -49,7 +49,7 @@ def _there(subject: Subject) -> Iterator[Any]:
     yield stat(
         "istiods",
         "How many istiods are scraped. With none, proxies keep what they have and nothing changes.",
-        f"{subject.series(INSTANCES)}\nor\nvector(0)",
+        f"sum({subject.series(INSTANCES)})\nor\nvector(0)",
         unit="none",
         colors=[(None, BAD), (1, GOOD)],
         nothing=LATER,

@@ -9,7 +9,6 @@ from dashboards import overview, variables
 from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
 from dashboards.panels import BAD, GOOD, PLAIN, SHARE, WARN, Column, graph, stat, table
-from dashboards.service import BUCKETS
 from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject
 from sloctl import naming
 
@@ -105,9 +104,10 @@ def _worst(subject: Subject) -> Iterator[Any]:
 
 
 def _latency(subject: Subject) -> Iterator[Any]:
-    if not subject.records(BUCKETS):
+    metric = "namespace:request_duration_buckets:increase5m"
+    if not subject.records(metric):
         return
-    buckets = f"sum by (le) ({subject.series(BUCKETS, *WHERE)})"
+    buckets = f"sum by (le) ({subject.series(metric, *WHERE)})"
     yield graph(
         "Latency of the whole mesh",
         "Quantiles over all requests that clients sent, each over five minutes; interpolated within a bucket of the "

@@ -18,6 +18,7 @@ WHERE = (ANY_NAMESPACE, ANY_SERVICE)
 PRESETS = frozenset(
     {"service-errors", "service-latency", "ejections", "overflow", "mtls", "misroutes", "policy-denials"}
 )
+TRAFFIC = "service:error_traffic:increase5m"
 P95 = "service:latency_p95_seconds:quantile5m"
 NO_TRAFFIC = "no requests in the time shown"
 TOP = 20
@@ -25,14 +26,12 @@ TOP = 20
 
 def wanted(subject: Subject) -> bool:
     """Whether the file watches the mesh's traffic, or has an SLO on it."""
-    return bool(PRESETS & set(subject.guardrails)) or traffic.known(subject)
+    return bool(PRESETS & set(subject.guardrails)) or traffic.known(subject, traffic.CODE)
 
 
 def build(subject: Subject) -> Dashboard:
     """The dashboard; variables ``namespace`` and ``service``."""
-    metrics = [
-        name for name in ("service:error_traffic:increase5m", naming.TOTAL_GRID) if subject.records(name)
-    ]
+    metrics = [name for name in (TRAFFIC, naming.TOTAL_GRID) if subject.records(name)]
     return dashboard(
         subject.slo_set,
         "mesh",
@@ -58,23 +57,31 @@ def build(subject: Subject) -> Dashboard:
 def _requests(subject: Subject) -> Iterator[Any]:
     by = f"by ({', '.join(naming.IDENTITY)})"
     columns = []
-    if traffic.known(subject):
-        rate = traffic.rate(subject, WHERE, naming.IDENTITY)
+    if traffic.known(subject, traffic.CODE):
+        if subject.records(TRAFFIC):
+            rate = f"{subject.series(TRAFFIC, *WHERE)} / 300"
+            busiest = f"({foremost(TOP, subject.series(TRAFFIC, *WHERE))}) / 300"
+        else:
+            rate = traffic.rate(subject, WHERE, naming.IDENTITY)
+            busiest = f"topk({TOP}, {rate})"
         yield graph(
             "Requests by service",
             f"Requests a second as clients see them, after retries. The {TOP} busiest services.",
-            [(health.PLACE, f"topk({TOP}, {rate})")],
+            [(health.PLACE, busiest)],
             unit="reqps",
             nothing=NO_TRAFFIC,
         )
         # A table asks for one moment: there is no step to take a mean of.
         columns.append(Column("requests/s", rate.replace("$__interval", "5m"), "reqps", 1))
-    if traffic.known(subject, traffic.CODE):
-        failed = traffic.failed_share(subject, traffic.sides(subject)[0], WHERE)
+        if subject.records(ERRORS):
+            failed = foremost(TOP, subject.series(ERRORS, *WHERE))
+        else:
+            failed = f"topk({TOP}, {traffic.failed_share(subject, traffic.sides(subject)[0], WHERE)})"
         yield graph(
             "Failures by service",
-            f"The share of 5xx and of requests without a response, as clients see it. The {TOP} largest.",
-            [(health.PLACE, f"topk({TOP}, {failed})")],
+            f"The share of requests that failed on the server's side or got no response, as clients see it. The {TOP} "
+            "largest.",
+            [(health.PLACE, failed)],
             unit=SHARE,
             nothing=NO_TRAFFIC,
             links=[runbook(subject.slo_set, "ServiceErrorsHigh")],

@@ -11,12 +11,14 @@ from dashboards.layout import Section, dashboard
 from dashboards.links import field as row
 from dashboards.links import runbook, to_board, to_traces
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, stat, table
+from dashboards.service import ERRORS
 from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, foremost, top
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE, ANY_SERVICE)
 EDGE_RATIO = "edge:retry_amplification:ratio30m"
 ENVOY_RATIO = "service:envoy_retry_amplification:ratio30m"
+ATTEMPT_ERRORS = "service:attempt_errors:ratio5m"
 EDGE = "{{source}} → {{namespace}}/{{service}}"
 NO_EDGES = "no requests between services with proxies in the last half hour"
 NO_ENVOY = "proxies expose no envoy_cluster_upstream_rq…: they need an inclusion list (docs/metrics.md)"
@@ -126,10 +128,20 @@ def _amplification(subject: Subject) -> Iterator[Any]:
     )
 
 
+def _seen(subject: Subject) -> tuple[str, str]:
+    """Success as clients and as servers see it."""
+    if subject.records(ERRORS, ATTEMPT_ERRORS):
+        failed = [subject.series(metric, *WHERE) for metric in (ERRORS, ATTEMPT_ERRORS)]
+    else:
+        failed = [traffic.failed_share(subject, side, WHERE) for side in traffic.sides(subject)]
+    client, server = (f"1 - {share}" for share in failed)
+    return client, server
+
+
 def _sides(subject: Subject) -> Iterator[Any]:
     if not two_sided(subject):
         return
-    client, server = (f"1 - {traffic.failed_share(subject, side, WHERE)}" for side in traffic.sides(subject))
+    client, server = _seen(subject)
     place = "{{namespace}}/{{service}}"
     on = f"on ({', '.join(naming.IDENTITY)})"
     hidden = f"({client})\n- {on}\n({server})"

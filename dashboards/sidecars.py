@@ -169,6 +169,7 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             [(NAME, foremost(10, subject.series(metric, *where)))],
             unit=SHARE,
             limits=lines,
+            least="5m",
             nothing=f"{NO_CADVISOR}; or no proxy has a limit",
             span=8,
             links=[runbook(subject.slo_set, alert)],
@@ -180,6 +181,7 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
         [("{{namespace}}/{{pod}}", foremost(10, subject.series(THROTTLED, *where)))],
         unit=SHARE,
         limits=[(None, GOOD), (0.25, BAD)],
+        least="5m",
         nothing=f"{NO_CADVISOR}; or no proxy has a CPU limit",
         span=8,
         links=[runbook(subject.slo_set, "SidecarThrottled")],
@@ -198,6 +200,7 @@ def _costs(subject: Subject) -> Iterator[Any]:
         [(NAME, foremost(10, subject.series(CORES, *WHERE)))],
         unit="none",
         style="area",
+        least="5m",
         nothing=NO_CADVISOR,
         span=8,
     )
@@ -207,6 +210,7 @@ def _costs(subject: Subject) -> Iterator[Any]:
         [(NAME, foremost(10, subject.series(BYTES, *WHERE)))],
         unit="bytes",
         style="area",
+        least="5m",
         nothing=NO_CADVISOR,
         span=8,
     )

@@ -161,4 +161,4 @@ def foremost(count: int, series: str) -> str:
 
     ``topk`` alone would choose anew for each point of a graph.
     """
-    return f"{series}\nand topk({count}, max_over_time({series}[{SHOWN}] @ end()))"
+    return f"{series}\nand topk({count}, max_over_time({series}[{SHOWN}:{STEP}] @ end()))"

@@ -7,13 +7,16 @@ proxy calls is judged by its own proxies' reports; in ambient mode waypoints rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming, promql
 from sloctl.guardrails import samples
 from sloctl.guardrails.kinds import KEEP, HealthAlert, Minutes, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.queries import (
+    ALL,
     RENAMED,
+    REQUEST_FAMILY,
     SERVICE_LABELS,
     SERVICES,
     Queries,
@@ -87,6 +90,24 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             proof=_errors_proof(slo_set, guardrail, percent / 100, window, for_, KEEP[severity]),
         )
 
+    def attempts() -> tuple[Signal, ...]:
+        """What servers saw, every attempt of a retried request: dashboards hold it against what clients saw."""
+        if slo_set.mesh.mode == "ambient":
+            return ()
+
+        def count(q: Queries, parts: Sequence[tuple[Matcher, ...]]) -> str:
+            side = Matcher("reporter", "=", "destination")
+            every = [(side, *part, SERVICES, *scope) for part in parts]
+            return q.counts(REQUEST_FAMILY, every, LONG, SERVICE_LABELS)
+
+        total = signal(slo_set, "service:attempt_traffic:increase5m", lambda q: count(q, ALL))
+        ratio = signal(
+            slo_set,
+            "service:attempt_errors:ratio5m",
+            lambda q: share(count(q, bad), q.read(total), SERVICE_LABELS),
+        )
+        return total, ratio
+
     long, short = signals(LONG), signals(SHORT)
     alerts = []
     if limit < 100:
@@ -95,7 +116,7 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         alerts.append(alert("ServiceErrorsCritical", short, SHORT, critical, 60))
     verdict = Verdict("service-errors", long[1], float(limit / 100), "max", "ratio", SERVICE_LABELS)
     base = {"reporter", *SERVICE_LABELS, *(m.label for part in bad for m in part)}
-    return Plan("service-errors", (*long, *short), (verdict,), tuple(alerts), frozenset(base))
+    return Plan("service-errors", (*long, *short, *attempts()), (verdict,), tuple(alerts), frozenset(base))
 
 
 def _errors_proof(
@@ -168,7 +189,12 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         slo_set, "service:latency_traffic:increase5m", lambda q: count(q, Matcher(LE, "=", "+Inf"))
     )
     p95, p99 = quantile("0.95"), quantile("0.99")
-    signals = [buckets, total, p95, p99]
+    by_namespace = signal(
+        slo_set,
+        "namespace:request_duration_buckets:increase5m",
+        lambda q: f"sum by ({naming.NAMESPACE}, {LE}) (\n{promql.indent(requests(q))}\n)",
+    )
+    signals = [buckets, total, p95, p99, by_namespace]
     q = Recorded(slo_set)
     on = f"on ({', '.join(SERVICE_LABELS)})"
     if limit in bounds:
