@@ -13,7 +13,7 @@ class Backend:
     """A kind of server: ``name`` as in options and variables, ``title`` as in messages.
 
     ``smaller`` says how to get by with less data, ``calmer`` with fewer requests, ``tenant`` what else may
-    identify the caller.
+    identify the caller; ``host`` is the host in an example of an address, if not ``name``.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Backend:
     smaller: str
     calmer: str = "ask again later"
     tenant: str = ""
+    host: str = ""
 
     @property
     def prefix(self) -> str:
@@ -36,7 +37,7 @@ class Backend:
     @property
     def example(self) -> str:
         """An address, for hints."""
-        return f"for example http://{self.name}:{self.port}"
+        return f"for example http://{self.host or self.name}:{self.port}"
 
     @property
     def address_hint(self) -> str:
@@ -65,3 +66,13 @@ ALERTMANAGER = Backend(
     smaller="expired silences count too, as long as the server keeps them (its --data.retention)",
     tenant="; a tenant goes into SLOCTL_ALERTMANAGER_HEADERS",
 )
+TRACES = Backend(
+    "traces",
+    "trace backend",
+    9411,
+    smaller="ask for a shorter time or fewer services, or raise the server's limit",
+    calmer="ask again later, or with fewer requests at once (SLOCTL_TRACES_CONCURRENCY)",
+    tenant="; a tenant goes into SLOCTL_TRACES_HEADERS",
+    host="zipkin",
+)
+"""Zipkin, Jaeger or Tempo: a file names one of them."""

@@ -223,7 +223,12 @@ class Mesh:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Addresses only; credentials come from the environment."""
+    """Addresses, and what is to be known of traces; credentials come from the environment.
+
+    ``traces_ui`` is where people look at traces ("" is the backend's own address, for Tempo Grafana's),
+    ``attempt_tag`` the spans' tag with x-envoy-attempt-count, ``sampling`` the percentage of requests that are traced
+    (None is not known).
+    """
 
     prometheus: str = ""
     traces_backend: str = ""
@@ -231,6 +236,9 @@ class Sources:
     alertmanager: str = ""
     grafana: str = ""
     runbooks: str = ""
+    traces_ui: str = ""
+    attempt_tag: str = ""
+    sampling: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

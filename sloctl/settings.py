@@ -4,7 +4,8 @@ Secrets come from variables or from files that they name, never from the SLO fil
 address; here they are wrapped so that no message, log line or ``repr`` can show them. This module must not
 know what a setting is used for, and imports no client library.
 
-Each variable below starts with ``SLOCTL_PROMETHEUS_`` or, for silences, with ``SLOCTL_ALERTMANAGER_``:
+Each variable below starts with ``SLOCTL_PROMETHEUS_`` or, for silences, with ``SLOCTL_ALERTMANAGER_``, or, for
+traces, with ``SLOCTL_TRACES_``:
 
 - ``URL``: the address, where an option does not give one; it goes before the SLO file's.
 - ``TOKEN`` or ``TOKEN_FILE``: bearer token; the file is read anew for each request.
@@ -13,7 +14,7 @@ Each variable below starts with ``SLOCTL_PROMETHEUS_`` or, for silences, with ``
 - ``CA_FILE``: certificate authorities to trust; ``CERT_FILE`` and ``KEY_FILE``: client certificate. All PEM.
 - ``INSECURE``: ``true`` accepts any certificate.
 - ``TIMEOUT`` (seconds per request, whole answer included), ``RETRIES`` (after the first attempt) and, for
-  Prometheus, ``CONCURRENCY`` (requests in flight at once).
+  Prometheus and traces, ``CONCURRENCY`` (requests in flight at once).
 """
 
 from __future__ import annotations
@@ -26,11 +27,19 @@ from typing import ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 from sloctl.addresses import check_url, loopback, redact
-from sloctl.backends import ALERTMANAGER, PROMETHEUS, Backend
+from sloctl.backends import ALERTMANAGER, PROMETHEUS, TRACES, Backend
 from sloctl.errors import UsageError
 from sloctl.secret import Secret, printable
 
-__all__ = ["AlertmanagerSettings", "BackendSettings", "PrometheusSettings", "Secret", "environment", "redact"]
+__all__ = [
+    "AlertmanagerSettings",
+    "BackendSettings",
+    "PrometheusSettings",
+    "Secret",
+    "TracesSettings",
+    "environment",
+    "redact",
+]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -147,6 +156,12 @@ class AlertmanagerSettings(BackendSettings):
     """How to reach one Alertmanager (or a cluster of them behind one address, or Mimir's)."""
 
     BACKEND = ALERTMANAGER
+
+
+class TracesSettings(BackendSettings):
+    """How to reach one Zipkin, Jaeger or Tempo."""
+
+    BACKEND = TRACES
 
 
 class _Variables:

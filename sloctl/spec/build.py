@@ -131,10 +131,14 @@ def _sources(block: Block | None) -> Sources:
         source = block.get(name)
         return (source.get(key) if source is not None else None) or ""
 
+    traces = block.get("traces")
     return Sources(
         prometheus=part("prometheus").rstrip("/"),
         traces_backend=part("traces", "backend"),
         traces=part("traces").rstrip("/"),
+        traces_ui=part("traces", "ui").rstrip("/"),
+        attempt_tag=part("traces", "attempt_tag"),
+        sampling=traces.get("sampling") if traces is not None else None,
         alertmanager=part("alertmanager").rstrip("/"),
         grafana=part("grafana").rstrip("/"),
         runbooks=part("runbooks").rstrip("/"),

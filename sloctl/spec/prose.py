@@ -69,12 +69,18 @@ mesh:
     "sources": (
         """
 Addresses and nothing else. Passwords, tokens and headers in the file are errors; they come from the environment:
-`SLOCTL_PROMETHEUS_TOKEN`, or better `SLOCTL_PROMETHEUS_TOKEN_FILE`, and `SLOCTL_PROMETHEUS_HEADERS` for tenants.
+`SLOCTL_PROMETHEUS_TOKEN`, or better `SLOCTL_PROMETHEUS_TOKEN_FILE`, and `SLOCTL_PROMETHEUS_HEADERS` for tenants;
+`SLOCTL_TRACES_TOKEN` and so on for traces.
 """,
         """
 sources:
   prometheus: {url: "http://prometheus:9090"}
-  traces: {backend: zipkin, url: "http://zipkin:9411"}
+  traces:
+    backend: zipkin
+    url: "http://zipkin:9411"
+    ui: "https://zipkin.example.org"
+    attempt_tag: x-envoy-attempt-count
+    sampling: 1
   alertmanager: {url: "http://alertmanager:9093"}
   grafana: {url: "http://grafana:3000"}
 """,

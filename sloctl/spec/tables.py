@@ -122,9 +122,36 @@ _URL = Field(
     "url", URL, "The address, without credentials.", required=True, examples=("http://prometheus:9090",)
 )
 ADDRESS = Object("address", (_URL,), doc="A server.")
+_SAMPLING = Exact("a percentage above 0, at most 100", Decimal("0.000001"), Decimal(100), inclusive=True)
 TRACES = Object(
     "traces",
-    (Field("backend", Choice(("zipkin", "jaeger", "tempo")), "Its kind.", required=True), _URL),
+    (
+        Field("backend", Choice(("zipkin", "jaeger", "tempo")), "Its kind.", required=True),
+        _URL,
+        Field(
+            "ui",
+            URL,
+            "Where people look at traces, for links; for Tempo the address of Grafana.",
+            default="`url`; for Tempo `sources.grafana`",
+            examples=("https://zipkin.example.org",),
+        ),
+        Field(
+            "attempt_tag",
+            Text(
+                "the name of a tag", r"[^\s\"'{}]{1,128}", "as the mesh's tracing configuration calls it", 128
+            ),
+            "The spans' tag with the request header `x-envoy-attempt-count`, if the mesh has a custom tag of it.",
+            default="`x-envoy-attempt-count`, `envoy.attempt_count` or `attempt_count`, where there is one",
+            examples=("attempt",),
+        ),
+        Field(
+            "sampling",
+            _SAMPLING,
+            "The percentage of requests that are traced (head sampling).",
+            default="not known",
+            examples=(1,),
+        ),
+    ),
     doc="The server that holds traces.",
 )
 SOURCES = Object(

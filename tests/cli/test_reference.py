@@ -48,7 +48,8 @@ ENVIRONMENT = """
 ## Environment
 
 Credentials come from the environment, never from the SLO file or an option. Each variable begins with
-`SLOCTL_PROMETHEUS_`, or with `SLOCTL_ALERTMANAGER_` for the server of `sloctl silence`.
+`SLOCTL_PROMETHEUS_`, with `SLOCTL_ALERTMANAGER_` for the server of `sloctl silence`, or
+with `SLOCTL_TRACES_` for that of traces.
 
 """
 
