@@ -45,7 +45,8 @@ class CallTable:
 
     ``counts``: ``spans``, ``traces``, ``duplicates``, ``async``, ``cycles``, ``skewed`` (spans that start before their
     parent), ``missing_parents``, ``orphans`` (calls), ``unsent`` (calls), ``same_ids`` (router spans under the id of
-    their connection manager), ``mixed`` (attempts that share their id with a router span).
+    their connection manager), ``merged`` (router spans of calls that share one id), ``mixed`` (attempts that share
+    their id with a router span).
     """
 
     calls: pd.DataFrame
@@ -91,7 +92,7 @@ def calls(frame: pd.DataFrame) -> CallTable:
     unknown = links.services.index("")
     client = np.where(logical >= 0, links.service[logical], unknown)
     client = np.where(kind == _BY_ROUTER, links.service[rows[first]], client)
-    server, names = name_servers(links, number, rows, server_rows, first, client)
+    server, names = name_servers(links, number, rows, server_rows, first, logical, client)
     root = kind == _ROOT
     top = np.where(root, rows[first], top)
     entry, entries = _entries(links, parent, top, root, server, names)
@@ -181,7 +182,7 @@ def _items(links: Links) -> tuple[Array, ...]:
     above = links.up[rest]
     kind = np.select([shares, above >= 0, links.parent_key[rest] >= 0], [_SAME_ID, _DIRECT, _ORPHAN], _ROOT)
     base = np.select([shares, kind == _ORPHAN], [key[rest], links.parent_key[rest]], rest)
-    groups = np.where(links.group[router] >= 0, links.group[router], -2 - router)
+    groups = pairs(np.where(links.group[router] >= 0, links.group[router], -2 - router), links.turn[router])
     parts = [
         (router, reached[router], np.full(len(router), _BY_ROUTER), groups, links.service[router], links.up[router]),
         (
@@ -240,12 +241,13 @@ def _attempt_counts(
     router = kind[number] == _BY_ROUTER
     over = np.bincount(number[router], overflow[rows[router]], minlength=size).astype(np.int64)
     has = logical >= 0
-    over = np.where(has, np.maximum(over, overflow[logical]), over)
+    merged = np.bincount(number[router], links.turn[rows[router]], minlength=size) > 0
+    over = np.where(has & ~merged, np.maximum(over, overflow[logical]), over)
     said = np.where(has, tag[logical], -1)
     if router.any():
         highest = np.full(size, -1, dtype=np.int64)
         np.maximum.at(highest, number[router], tag[rows[router]])
-        said = np.maximum(said, highest)
+        said = np.where(merged, -1, np.maximum(said, highest))
     # A client's span that split over two services has one tag for both.
     shares = np.bincount(logical[has & (kind != _BY_ROUTER)], minlength=len(tag) + 1)[logical]
     tagged = (said >= 1) & ((kind == _BY_ROUTER) | (has & (shares == 1) & (kind != _DIRECT)))

@@ -81,6 +81,11 @@ def _of_data(table: CallTable) -> list[Finding]:
             "{} servers' spans share their id with a router span, so that ids tell attempts, not calls: router spans "
             "were counted instead",
         ),
+        (
+            "merged", "warning", "span-ids-of-calls-shared",
+            "{} router spans hang under an id that several calls share: calls were told apart by the first attempts "
+            "among them; switch shared span contexts off",
+        ),
         ("orphans", "info", "span-parents-missing", "{} calls come from clients whose spans are missing"),
         ("cycles", "warning", "span-parents-circular", "{} spans are their own ancestors; their parents were ignored"),
         ("skewed", "info", "span-clocks-skewed", "{} spans start before the span that caused them"),

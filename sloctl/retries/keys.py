@@ -73,6 +73,11 @@ class Servers:
         """Whether there is one, for each pair."""
         return self.latest(key, service, np.zeros(len(key), dtype=np.int64)) >= 0
 
+    def several(self, key: Array, service: Array) -> Array:
+        """Whether there is more than one, for each pair."""
+        name = self._name(key, service) * self._total
+        return np.searchsorted(self._sorted, name + self._total) - np.searchsorted(self._sorted, name) > 1
+
     def latest(self, key: Array, service: Array, row: Array) -> Array:
         """The one that precedes ``row`` most closely, else the first after it, else -1.
 

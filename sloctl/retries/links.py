@@ -21,7 +21,7 @@ OTHER, CLIENT, SERVER, ROUTER = range(4)
 
 _CLIENT_KIND, _SERVER_KIND = KINDS.index("client"), KINDS.index("server")
 _ASYNC = (KINDS.index("producer"), KINDS.index("consumer"))
-_DAMAGE = ("duplicates", "async", "cycles", "skewed", "missing_parents", "same_ids")
+_DAMAGE = ("duplicates", "async", "cycles", "skewed", "missing_parents", "same_ids", "merged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,10 @@ class Links:
     """Spans in the order of trace, start and id; every array has one entry a span, rows are numbers into them.
 
     ``caller`` is the client's or router's row that a row answers, -1 where there is none; ``up`` the row that caused
-    it, -1 at a root. ``key`` and ``parent_key`` number the pairs of trace and id, -1 for none. ``group`` numbers the
-    logical request of a router span. ``arrives`` marks what is one attempt's arrival at another service; ``by_id``
-    those that carry the id of their client's half.
+    it, -1 at a root. ``key`` and ``parent_key`` number the pairs of trace and id, -1 for none. ``group`` numbers
+    what a router span hangs under, and ``turn`` the request within it where several share that id. ``arrives`` marks
+    what is one attempt's arrival at another service, ``by_id`` those that carry the id of their client's half,
+    ``wrapper`` an application's client span around that of its proxy.
     """
 
     spans: pd.DataFrame
@@ -44,6 +45,7 @@ class Links:
     key: Array
     parent_key: Array
     group: Array
+    turn: Array
     caller: Array
     up: Array
     arrives: Array
@@ -86,6 +88,8 @@ def link(frame: pd.DataFrame) -> Links:
     counts["same_ids"] = int(same_id.sum())
     group = np.where(outbound, np.where(same_id, key, parent_key), -1)
 
+    turn = _turns(spans, group, service, servers)
+    counts["merged"] = int((turn > 0).sum())
     links = _resolve(role, kind, key, parent_key, group, same_id, service, servers, keys, spans)
     up, caller, arrives, by_id, wrapper = links
     start = instants(spans)
@@ -98,7 +102,7 @@ def link(frame: pd.DataFrame) -> Links:
     duration = spans["duration"].to_numpy()
     return Links(
         spans, trace, start, duration, service, services, role, key, parent_key, group,
-        caller, up, arrives, by_id, wrapper, counts,
+        turn, caller, up, arrives, by_id, wrapper, counts,
     )  # fmt: skip
 
 
@@ -198,6 +202,24 @@ def _inbound(
     return verdict
 
 
+def _turns(spans: pd.DataFrame, group: Array, service: Array, servers: Servers) -> Array:
+    """Of router spans under an id that several connection managers have: the request, from 1; of others 0.
+
+    With shared contexts all calls of one request have the id that came with it. Attempts after the first say so
+    (retry.count): requests to one cluster are told apart by their first attempts. Where they overlap in time, which
+    attempt belongs to which is a guess, and their numbers are not.
+    """
+    turn = np.zeros(len(group), dtype=np.int64)
+    rows = np.flatnonzero(group >= 0)
+    rows = rows[servers.several(group[rows], service[rows])]
+    if len(rows):
+        cluster = spans["operation"].cat.codes.to_numpy()[rows]
+        name = pairs(pairs(group[rows], service[rows]), cluster)
+        first = spans["retry"].to_numpy()[rows] <= 0
+        turn[rows] = pairs(name, pd.Series(first).groupby(name).cumsum().to_numpy()) + 1
+    return turn
+
+
 def _starts(texts: Sequence[str], prefix: str) -> Array:
     return np.array([text.startswith(prefix) for text in texts], dtype=bool)
 
@@ -238,8 +260,14 @@ def _resolve(
     up[inner] = outer
     elsewhere[inner] = to_caller[inner] = False
     told = is_server & (by_id | ((own < 0) & (home < 0) & (elsewhere | (to_caller & ~manager) | (up < 0))))
-    dual = (role == CLIENT) & elsewhere & to_caller & (home < 0)
-    silent = (role == OTHER) & (kind == 0) & elsewhere
+    # Proxies without a server's span of their own; elsewhere such a span says that the server's was lost.
+    answers = np.zeros(int(service.max(initial=0)) + 1, dtype=bool)
+    answers[service[is_server]] = True
+    mute = elsewhere & ~answers[service] & ~direct(np.flatnonzero(is_server), key, keys, parent_key)[1]
+    dual = (role == CLIENT) & to_caller & mute & (home < 0)
+    silent = (role == OTHER) & (kind == 0) & mute
+    local = np.flatnonzero(silent & to_caller)
+    silent[local[pd.Series(pairs(up[local], service[local])).duplicated().to_numpy()]] = False
     arrives = told | dual | silent
     caller = np.where(arrives & to_caller, up, -1)
     wrapped = ((role == CLIENT) | manager) & to_caller & ~arrives & ~elsewhere

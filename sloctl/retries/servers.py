@@ -14,7 +14,7 @@ from sloctl.retries.links import ROUTER, Links
 
 
 def name_servers(
-    links: Links, number: Array, rows: Array, server_rows: Array, first: Array, client: Array
+    links: Links, number: Array, rows: Array, server_rows: Array, first: Array, logical: Array, client: Array
 ) -> tuple[Array, list[str]]:
     """For each call the service that it was meant for, as numbers and their texts.
 
@@ -33,17 +33,17 @@ def name_servers(
 
     remote, remotes = text_codes(links.spans["remote"])
     operation, operations = text_codes(links.spans["operation"])
-    row = rows[first]
-    end = remote[row]
+    row = np.where((links.role[rows[first]] == ROUTER) | (logical < 0), rows[first], logical)
     router = links.role[row] == ROUTER
-    routed = np.array([_cluster(text) for text in operations], dtype=object)
-    texts = np.array(remotes, dtype=object)[end]
-    silent = texts == ""
-    texts[silent & router] = routed[operation[row[silent & router]]]
-    silent = texts == ""
-    keys = np.where(silent, pairs(client, operation[row]) + len(row) + 1, 0)
-    known_text, text_number = np.unique(texts.astype(str), return_inverse=True)
-    name = pairs(np.where(silent, -1, text_number), keys)
+    texts = remotes + [_cluster(text) for text in operations]
+    known_text = sorted(set(texts))
+    place = {text: index for index, text in enumerate(known_text)}
+    number_of_text = np.array([place[text] for text in texts], dtype=np.int64)
+    end = number_of_text[remote[row]]
+    routed = number_of_text[len(remotes) + operation[row]]
+    end = np.where(router & (end == place[""]), routed, end)
+    silent = end == place[""]
+    name = np.where(silent, len(known_text) + pairs(client, operation[row]), end)
     known = np.flatnonzero(server >= 0)
     learned = _majority(name[known], server[known], int(name.max(initial=-1)) + 1)
     open_ = server < 0
@@ -56,7 +56,7 @@ def name_servers(
             number_of[text] = len(names)
             names.append(text)
     meant = np.array([number_of[text] for text in read], dtype=np.int64)
-    return np.where(server < 0, meant[text_number], server), names
+    return np.where(server < 0, meant[end], server), names
 
 
 def _majority(name: Array, server: Array, size: int) -> Array:
