@@ -141,7 +141,7 @@ def _intervals(owner: Array, y: Array, x: Array, size: int, sampled: float) -> t
 
 
 def _student(freedom: Array) -> Array:
-    """The 97.5th percentile of Student's t, from the normal's: Abramowitz and Stegun 26.7.5; tabled where that is off."""
+    """The 97.5th percentile of Student's t: Abramowitz and Stegun 26.7.5, and a table where that is off."""
     z = _Z95
     series = (
         z
