@@ -32,8 +32,8 @@ start, or with ids or times that cannot be, is rejected. This module must not kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -43,41 +43,43 @@ from sloctl.traces import ids
 from sloctl.traces.frame import Array, categorical
 
 Value: TypeAlias = str | int | float | bool | None
-# trace, span, parent, kind, service, operation, remote, code, flags, error, details, shared, retry, attempts,
-# start, and duration or end
-Row: TypeAlias = tuple[
-    str | None, str | None, str | None, str, Value, Value, Value, Value, Value, Value, Value, bool | None, Value,
-    Value, Value, Value,
-]  # fmt: skip
+
+
+class Said(NamedTuple):
+    """What a span says besides its ids and times: few different ones among many spans, so each is looked at once."""
+
+    kind: str
+    service: Value
+    operation: Value
+    remote: Value
+    code: Value
+    flags: Value
+    error: Value
+    details: Value
+    shared: bool | None
+    retry: Value
+    attempts: Value
+
+
 _LAST = np.iinfo(np.int64).max
-_CODED = slice(3, 14)
-_CODED_NAMES = (
-    "kind", "service", "operation", "remote", "code", "flags", "error", "details", "shared", "retry", "attempts",
-)  # fmt: skip
 BATCH = 8192
-"""After so many rows decoders call :meth:`Columns.flush`."""
-
-
-class _Codes(dict[Value, int]):
-    """Numbers values in the order in which they appear."""
-
-    def __missing__(self, value: Value) -> int:
-        self[value] = number = len(self)
-        return number
+"""So many rows are turned into columns at once."""
 
 
 class Columns:
     """Rows of spans as decoders find them, turned into columns every :data:`BATCH` rows.
 
     ``unit`` is the nanoseconds in a unit of the rows' times; ``ends`` says that rows have an end, not a duration.
+    Decoders extend the lists, all by the same length: ids as text, the numbers of what spans say (:meth:`number`), and
+    times. (Lists of texts and numbers cost Python's garbage collector nothing; a tuple for each row would.)
     """
 
     def __init__(self, *, unit: int, ends: bool = False) -> None:
-        self.rows: list[Row] = []
+        self._clear()
         self.rejected: dict[str, int] = {}
         self._unit = unit
         self._ends = ends
-        self._codes = [_Codes() for _ in _CODED_NAMES]
+        self._said: dict[Said, int] = {}
         self._parts: list[tuple[Array, ...]] = []
 
     def reject(self, reason: str, count: int = 1) -> None:
@@ -85,17 +87,26 @@ class Columns:
         if count:
             self.rejected[reason] = self.rejected.get(reason, 0) + count
 
+    def number(self, said: Said) -> int:
+        """The number by which rows refer to what spans say."""
+        return self._said.setdefault(said, len(self._said))
+
+    def added(self) -> None:
+        """To be called after rows were added: turns them into columns when there are enough."""
+        if len(self.said) >= BATCH:
+            self.flush()
+
     def flush(self) -> None:
         """Turn the rows that have been added into columns; rows that cannot be used are counted."""
-        if not self.rows:
+        if not self.said:
             return
-        raw = list(zip(*self.rows, strict=True))
-        self.rows = []
-        trace, bad_trace = ids.numbers(raw[0], 16)
-        span, bad_span = ids.numbers(raw[1], 8)
-        parent, bad_parent = ids.numbers(raw[2], 8)
-        start, bad_start = _times(raw[14], self._unit)
-        length, bad_length = _times(raw[15], self._unit)
+        trace, bad_trace = ids.numbers(self.trace, 16)
+        span, bad_span = ids.numbers(self.span, 8)
+        parent, bad_parent = ids.numbers(self.parent, 8)
+        start, bad_start = _times(self.start, self._unit)
+        length, bad_length = _times(self.length, self._unit)
+        said = np.array(self.said, np.int32)
+        self._clear()
         if self._ends:
             length = np.where((length > 0) & (length >= start), length - start, -1)
         keep = np.ones(len(start), bool)
@@ -111,12 +122,16 @@ class Columns:
         ):
             self.reject(reason, int((bad & keep).sum()))
             keep &= ~bad
-        coded = [
-            np.fromiter(map(codes.__getitem__, values), np.int32, len(values))
-            for codes, values in zip(self._codes, raw[_CODED], strict=True)
-        ]
-        arrays = (trace[:, 0], trace[:, 1], span[:, 0], parent[:, 0], start, np.maximum(length, -1), *coded)
+        arrays = (trace[:, 0], trace[:, 1], span[:, 0], parent[:, 0], start, np.maximum(length, -1), said)
         self._parts.append(arrays if keep.all() else tuple(array[keep] for array in arrays))
+
+    def _clear(self) -> None:
+        self.trace: list[str | None] = []
+        self.span: list[str | None] = []
+        self.parent: list[str | None] = []
+        self.said: list[int] = []
+        self.start: list[Value] = []
+        self.length: list[Value] = []
 
     def spans(self) -> Spans:
         """All rows that can be used, and the count of those that cannot."""
@@ -124,44 +139,17 @@ class Columns:
         if self._parts:
             arrays = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
         else:
-            arrays = [np.zeros(0, np.int64)] * (6 + len(_CODED_NAMES))
+            arrays = [np.zeros(0, np.int64)] * 7
         self._parts = [tuple(arrays)]
-        high, low, span, parent, start, duration = arrays[:6]
-        code_of = dict(zip(_CODED_NAMES, zip(arrays[6:], self._codes, strict=True), strict=True))
-
-        def each(name: str, make: Callable[[str], Any], dtype: Any) -> Array:
-            numbers, codes = code_of[name]
-            found: Array = np.fromiter(map(make, map(text, codes)), dtype, len(codes))
-            return found[numbers]  # type: ignore[no-any-return]
-
-        categories = {
-            name: _categorical(*code_of[name]) for name in ("service", "operation", "remote", "code")
-        }
-        categories["flags"] = _categorical(
-            *code_of["flags"], make=lambda flags: "" if flags == "-" else flags
-        )
-        kind = each("kind", lambda name: KINDS.index(name) if name in KINDS else 0, np.int8)
-        called = np.isin(kind, [KINDS.index("client"), KINDS.index("server")])
-        router = each("operation", lambda name: name.startswith("router "), bool)
+        high, low, span, parent, start, duration, said = arrays
         data: dict[str, Any] = {
             "trace_high": high.astype(np.uint64),
             "trace_low": low.astype(np.uint64),
             "span": span.astype(np.uint64),
             "parent": parent.astype(np.uint64),
-            "kind": pd.Categorical.from_codes(kind, dtype=pd.CategoricalDtype(list(KINDS))),
-            **categories,
-            "error": each("error", lambda said: said not in ("", "false"), bool)
-            | (
-                called
-                & each("code", lambda code: len(code) == 3 and code.isdecimal() and code[0] == "5", bool)
-            ),
-            "overflow": each("details", lambda details: "overflow" in details, bool),
-            "shared": each("shared", lambda said: said == "true", bool),
-            "router": router & (kind == KINDS.index("client")),
-            "retry": each("retry", small, np.int16),
-            "attempts": each("attempts", small, np.int16),
             "start": pd.DatetimeIndex(start.view("datetime64[ns]")).tz_localize("UTC"),
             "duration": duration.astype(np.int64),
+            **_expanded([_meant(one) for one in self._said], said),
         }
         return Spans(pd.DataFrame({name: data[name] for name in COLUMNS}), dict(self.rejected))
 
@@ -184,12 +172,45 @@ def small(value: str) -> int:
     )
 
 
-def _categorical(
-    numbers: Array, codes: Iterable[Value], make: Callable[[str], str] = str
-) -> pd.Categorical[Any]:
-    merged: dict[str, int] = {}
-    table = [merged.setdefault(make(text(value)), len(merged)) for value in codes]
-    return categorical(np.array(table, np.int32)[numbers], merged)
+_MEANT = (
+    "kind", "service", "operation", "remote", "code", "flags",
+    "error", "overflow", "shared", "router", "retry", "attempts",
+)  # fmt: skip
+
+
+def _meant(said: Said) -> tuple[str | bool | int, ...]:
+    """What a span says, as the columns of :data:`_MEANT` have it."""
+    kind = said.kind if said.kind in KINDS else ""
+    operation, code, flags, error = map(text, (said.operation, said.code, said.flags, said.error))
+    failed = len(code) == 3 and code.isdecimal() and code[0] == "5"
+    return (
+        kind,
+        text(said.service),
+        operation,
+        text(said.remote),
+        code,
+        "" if flags == "-" else flags,
+        error not in ("", "false") or (failed and kind in ("client", "server")),
+        "overflow" in text(said.details),
+        bool(said.shared),
+        kind == "client" and operation.startswith("router "),
+        small(text(said.retry)),
+        small(text(said.attempts)),
+    )
+
+
+def _expanded(meant: Sequence[tuple[Any, ...]], said: Array) -> dict[str, Any]:
+    """The columns of :data:`_MEANT`, a row for each number in ``said``."""
+    columns = zip(*meant, strict=True) if meant else [()] * len(_MEANT)
+    found: dict[str, Any] = {}
+    for name, values in zip(_MEANT, columns, strict=True):
+        if COLUMNS[name] == "category":
+            names = {kind: number for number, kind in enumerate(KINDS)} if name == "kind" else {}
+            table = np.array([names.setdefault(value, len(names)) for value in values], np.int32)
+            found[name] = categorical(table[said], names)
+        else:
+            found[name] = np.array(values, COLUMNS[name])[said]
+    return found
 
 
 def _times(values: Sequence[Value], unit: int) -> tuple[Array, Array]:

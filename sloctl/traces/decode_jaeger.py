@@ -1,8 +1,8 @@
 """Jaeger's JSON to frames of spans: the HTTP API's answers, traces and spans as its storage and its UI save them.
 
 Documents are ``{"data": [trace, …]}``, a trace (``{"traceID": …, "spans": …, "processes": …}``), or a span with its
-``process`` in it, as Elasticsearch holds them. :mod:`sloctl.traces.columns` says what becomes of which field. Traces of
-Jaeger's domain model (base64, times as text) are read by :mod:`sloctl.traces.decode_jaeger_model`. This module must not
+``process`` in it, as Elasticsearch holds them. :mod:`sloctl.traces.columns` says what becomes of which field. Those of
+Jaeger's domain model (base64, times as text) are first put into that form. This module must not
 know over which connection the bytes came.
 """
 
@@ -14,8 +14,9 @@ import msgspec
 
 from sloctl.spans import ATTEMPT_TAGS, Spans
 from sloctl.traces import documents
-from sloctl.traces.columns import BATCH, Columns, Value
-from sloctl.traces.tags import KIND, RETRY, Tags
+from sloctl.traces.columns import Columns, Value
+from sloctl.traces.decode_jaeger_model import as_api
+from sloctl.traces.tags import REMEMBERED, Tags
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -51,6 +52,10 @@ class _Trace(msgspec.Struct, gc=False):
     processes: dict[str, _Process] | None = None
 
 
+class _Whole(msgspec.Struct, gc=False):
+    data: list[_Trace]
+
+
 class _LooseTrace(msgspec.Struct, gc=False):
     spans: list[msgspec.Raw] | None = None
     processes: dict[str, msgspec.Raw] | None = None
@@ -66,9 +71,12 @@ class _Document(msgspec.Struct, gc=False):
     errors: list[_Error] | None = None
     spans: msgspec.Raw = documents.NOTHING
     span: msgspec.Raw = msgspec.field(name="spanID", default=documents.NOTHING)
+    model_span: msgspec.Raw = msgspec.field(name="spanId", default=documents.NOTHING)
+    model: msgspec.Raw = msgspec.field(name="processMap", default=documents.NOTHING)
 
 
 _value = msgspec.json.Decoder(Value)
+_whole = msgspec.json.Decoder(_Whole)
 _trace = msgspec.json.Decoder(_Trace)
 _loose_trace = msgspec.json.Decoder(_LooseTrace)
 _process = msgspec.json.Decoder(_Process)
@@ -98,6 +106,7 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1000)
         self._tags = Tags(attempt_tags, _value.decode)
+        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -105,8 +114,17 @@ class Decoder:
 
     def feed(self, body: bytes | msgspec.Raw) -> None:
         """Read one document."""
+        if len(bytes(body) if isinstance(body, msgspec.Raw) else body) <= documents.AT_ONCE:
+            try:
+                whole = _whole.decode(body)
+            except documents.FAILURES:
+                pass
+            else:
+                for trace in whole.data:
+                    self._trace(trace)
+                return
         document = _document.decode(body)
-        data, traces = documents.first(document.data), [documents.RAW.decode(body)]
+        data = documents.first(document.data)
         if data == b"[":
             traces = documents.RAW_LIST.decode(document.data)
         elif data == b"{":
@@ -115,22 +133,25 @@ class Decoder:
             raise msgspec.ValidationError(f"the server says: {document.errors[0].msg[:200]}")
         elif data:
             return
+        elif documents.first(document.model) or documents.first(document.model_span):
+            self.feed(as_api(body))
+            return
         elif documents.first(document.span):
-            self._rows(documents.structs(traces, _span, _spans, self._columns.reject), {})
+            self._rows(documents.structs([msgspec.Raw(body)], _span, _spans, self._columns.reject), {})
             return
-        elif not documents.first(document.spans):
+        elif documents.first(document.spans):
+            traces = [msgspec.Raw(body)]
+        else:
             raise msgspec.ValidationError("no traces in it")
-        for trace in traces:
-            self._trace(trace)
-            if len(self._columns.rows) >= BATCH:
-                self._columns.flush()
+        for raw in traces:
+            try:
+                trace = _trace.decode(raw)
+            except documents.FAILURES:
+                self._loose(raw)
+            else:
+                self._trace(trace)
 
-    def _trace(self, raw: msgspec.Raw) -> None:
-        try:
-            trace = _trace.decode(raw)
-        except documents.FAILURES:
-            self._loose(raw)
-            return
+    def _trace(self, trace: _Trace) -> None:
         self._rows(trace.spans or (), {key: one.service for key, one in (trace.processes or {}).items()})
 
     def _loose(self, raw: msgspec.Raw) -> None:
@@ -148,17 +169,27 @@ class Decoder:
         self._rows(documents.structs(trace.spans or [], _span, _spans, self._columns.reject), services)
 
     def _rows(self, spans: Sequence[_Span], services: Mapping[str, str | None]) -> None:
-        append, tags = self._columns.rows.append, self._tags
-        wanted = tags.wanted
+        columns, wanted, known = self._columns, self._tags.wanted, self._known
+        append = columns.said.append
         for span in spans:
-            found = {one.key: one.value for one in span.tags or () if one.key in wanted}
-            remote, code, flags, error, details = tags.fields(found)
+            found = tuple([(one.key, bytes(one.value)) for one in span.tags or () if one.key in wanted])
             service = services.get(span.process_id or "") if span.process is None else span.process.service
-            append((
-                span.trace, span.span, _parent(span) if span.references else span.parent,
-                (tags.text(found, KIND) or "").lower(), service, span.operation, remote, code, flags, error, details,
-                None, tags.text(found, RETRY), tags.attempts(found), span.start, span.duration,
-            ))  # fmt: skip
+            key = (service, span.operation, found)
+            number = known.get(key)
+            if number is None:
+                number = columns.number(
+                    self._tags.said(found, service=service, operation=span.operation, kind=None, failed=False)
+                )
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                known[key] = number
+            append(number)
+        columns.trace += [span.trace for span in spans]
+        columns.span += [span.span for span in spans]
+        columns.parent += [_parent(span) if span.references else span.parent for span in spans]
+        columns.start += [span.start for span in spans]
+        columns.length += [span.duration for span in spans]
+        columns.added()
 
 
 def _parent(span: _Span) -> str | None:

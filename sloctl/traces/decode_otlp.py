@@ -15,8 +15,8 @@ import msgspec
 
 from sloctl.spans import ATTEMPT_TAGS, KINDS, Spans
 from sloctl.traces import documents
-from sloctl.traces.columns import BATCH, Columns, Value
-from sloctl.traces.tags import RETRY, Tags
+from sloctl.traces.columns import Columns, Value
+from sloctl.traces.tags import REMEMBERED, Tags
 
 _KINDS = {None: "", 0: "", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _KIND_OF: dict[Any, str] = (
@@ -79,6 +79,10 @@ class _LooseBatch(msgspec.Struct, gc=False, rename="camel"):
     instrumentation_library_spans: list[msgspec.Raw] | None = None
 
 
+class _Whole(msgspec.Struct, gc=False, rename="camel"):
+    resource_spans: list[_Batch]
+
+
 class _Document(msgspec.Struct, gc=False, rename="camel"):
     resource_spans: list[msgspec.Raw] | None = None
     batches: list[msgspec.Raw] | None = None
@@ -88,6 +92,7 @@ class _Document(msgspec.Struct, gc=False, rename="camel"):
 
 
 _value = msgspec.json.Decoder(_Value)
+_whole = msgspec.json.Decoder(_Whole)
 _batch = msgspec.json.Decoder(_Batch)
 _loose_batch = msgspec.json.Decoder(_LooseBatch)
 _loose_scope = msgspec.json.Decoder(_LooseScope)
@@ -119,6 +124,7 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1, ends=True)
         self._tags = Tags(attempt_tags, _plain)
+        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -126,6 +132,15 @@ class Decoder:
 
     def feed(self, body: bytes | msgspec.Raw) -> None:
         """Read one document."""
+        if len(bytes(body) if isinstance(body, msgspec.Raw) else body) <= documents.AT_ONCE:
+            try:
+                whole = _whole.decode(body)
+            except documents.FAILURES:
+                pass
+            else:
+                for batch in whole.resource_spans:
+                    self._read(batch)
+                return
         document = _document.decode(body)
         batches = [*(document.resource_spans or ()), *(document.batches or ())]
         for inner in (document.result, document.trace):
@@ -136,17 +151,15 @@ class Decoder:
             raise msgspec.ValidationError(
                 f"the server says: {bytes(document.error)[:200].decode(errors='replace')}"
             )
-        for batch in batches:
-            self._batch(batch)
-            if len(self._columns.rows) >= BATCH:
-                self._columns.flush()
+        for raw in batches:
+            try:
+                batch = _batch.decode(raw)
+            except documents.FAILURES:
+                self._loose(raw)
+            else:
+                self._read(batch)
 
-    def _batch(self, raw: msgspec.Raw) -> None:
-        try:
-            batch = _batch.decode(raw)
-        except documents.FAILURES:
-            self._loose(raw)
-            return
+    def _read(self, batch: _Batch) -> None:
         service = self._service(batch.resource)
         for scope in (*(batch.scope_spans or ()), *(batch.instrumentation_library_spans or ())):
             self._rows(service, scope.spans or ())
@@ -173,22 +186,38 @@ class Decoder:
     def _service(self, resource: _Resource | None) -> str | None:
         if resource is None:
             return None
-        found = {one.key: one.value for one in resource.attributes or () if one.key == "service.name"}
-        return self._tags.text(found, "service.name")
+        names = (
+            self._tags.text(bytes(one.value))
+            for one in resource.attributes or ()
+            if one.key == "service.name"
+        )
+        return next(names, None)
 
     def _rows(self, service: str | None, spans: Sequence[_Span]) -> None:
-        append, tags = self._columns.rows.append, self._tags
-        wanted = tags.wanted
+        columns, wanted, known = self._columns, self._tags.wanted, self._known
+        append = columns.said.append
         for span in spans:
-            found = {one.key: one.value for one in span.attributes or () if one.key in wanted}
-            remote, code, flags, error, details = tags.fields(found)
-            if span.status is not None and span.status.code in _ERRORS:
-                error = "true"
-            append((
-                span.trace_id, span.span_id, span.parent_span_id, _KIND_OF.get(span.kind, ""), service, span.name,
-                remote, code, flags, error, details, None,
-                tags.text(found, RETRY), tags.attempts(found), span.start_time_unix_nano, span.end_time_unix_nano,
-            ))  # fmt: skip
+            found = tuple([(one.key, bytes(one.value)) for one in span.attributes or () if one.key in wanted])
+            status = span.status.code if span.status is not None else None
+            key = (service, span.name, span.kind, status, found)
+            number = known.get(key)
+            if number is None:
+                number = columns.number(
+                    self._tags.said(
+                        found, service=service, operation=span.name, kind=_KIND_OF.get(span.kind, ""),
+                        failed=status in _ERRORS,
+                    )
+                )  # fmt: skip
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                known[key] = number
+            append(number)
+        columns.trace += [span.trace_id for span in spans]
+        columns.span += [span.span_id for span in spans]
+        columns.parent += [span.parent_span_id for span in spans]
+        columns.start += [span.start_time_unix_nano for span in spans]
+        columns.length += [span.end_time_unix_nano for span in spans]
+        columns.added()
 
 
 def _plain(raw: bytes) -> Value:

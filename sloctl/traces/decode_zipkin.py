@@ -6,15 +6,17 @@ bytes came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from sloctl.spans import ATTEMPT_TAGS, Spans
 from sloctl.traces import documents
-from sloctl.traces.columns import BATCH, Columns, Value
+from sloctl.traces.columns import Columns, Said, Value
+from sloctl.traces.tags import REMEMBERED
 
 _TAGS = {
     "error": "error",
@@ -30,9 +32,10 @@ _TAGS = {
     "cluster": "upstream_cluster",
     "retry": "retry.count",
 }
+_TRACES = re.compile(rb"\s*\[\s*\[")
 
 
-class _Endpoint(msgspec.Struct, gc=False):
+class _Endpoint(msgspec.Struct, gc=False, frozen=True):
     serviceName: str | None = None  # noqa: N815 (Zipkin's name)
 
 
@@ -47,6 +50,8 @@ def decode(
     """
     decoder = Decoder(attempt_tags)
     with documents.reading(backend, url):
+        if documents.first(body) == b"{":
+            raise msgspec.ValidationError("an object, not a list of spans or traces")
         decoder.feed(body)
     return decoder.spans()
 
@@ -56,7 +61,8 @@ class Decoder:
 
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1000)
-        self._one, self._many = _decoders(tuple(attempt_tags))
+        self._one, self._many, self._traces, self._attempts, self._nothing = _decoders(tuple(attempt_tags))
+        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -64,12 +70,22 @@ class Decoder:
 
     def feed(self, body: bytes | msgspec.Raw) -> None:
         """Read a document: a list of spans, a list of traces, or one span."""
-        if documents.first(body) == b"{":
-            self._read([documents.RAW.decode(body)])
+        whole = bytes(body)
+        if len(whole) <= documents.AT_ONCE:
+            try:
+                for trace in (
+                    self._traces.decode(whole) if _TRACES.match(whole) else [self._many.decode(whole)]
+                ):
+                    self._rows(trace)
+            except documents.FAILURES:
+                pass
+            else:
+                return
+        if documents.first(whole) == b"{":
+            self._read([documents.RAW.decode(whole)])
             return
-        items = documents.RAW_LIST.decode(body)
         plain = []
-        for item in items:
+        for item in documents.RAW_LIST.decode(whole):
             if documents.first(item) == b"[":
                 self._read(documents.RAW_LIST.decode(item))
             else:
@@ -80,55 +96,65 @@ class Decoder:
         for begin in range(0, len(items), documents.CHUNK):
             chunk = items[begin : begin + documents.CHUNK]
             self._rows(documents.structs(chunk, self._one, self._many, self._columns.reject))
-            if len(self._columns.rows) >= BATCH:
-                self._columns.flush()
 
     def _rows(self, spans: Sequence[Any]) -> None:
-        append = self._columns.rows.append
+        columns, known = self._columns, self._known
+        append = columns.said.append
         for span in spans:
-            tags, local, remote = span.tags, span.localEndpoint, span.remoteEndpoint
-            row_remote: Value = remote.serviceName if remote is not None else None
-            if tags is None:
-                code = flags = error = details = retry = attempts = None
-            else:
-                row_remote = row_remote or tags.peer or tags.cluster_name or tags.cluster
-                code = tags.code
-                if code is None:
-                    code = next(filter(_told, (tags.new_code, tags.grpc, tags.rpc)), None)
-                error = "true" if tags.error == "" or tags.status == "ERROR" else tags.error
-                flags, details, retry = tags.flags, tags.details, tags.retry
-                attempts = tags.attempts()
-            append((
-                span.traceId, span.id, span.parentId, (span.kind or "").lower(),
-                None if local is None else local.serviceName, span.name, row_remote,
-                code, flags, error, details, span.shared, retry, attempts, span.timestamp, span.duration,
-            ))  # fmt: skip
+            key = (span.kind, span.name, span.localEndpoint, span.remoteEndpoint, span.shared, span.tags)
+            number = known.get(key)
+            if number is None:
+                if len(known) >= REMEMBERED:
+                    known.clear()
+                number = known[key] = columns.number(self._said(span))
+            append(number)
+        columns.trace += [span.traceId for span in spans]
+        columns.span += [span.id for span in spans]
+        columns.parent += [span.parentId for span in spans]
+        columns.start += [span.timestamp for span in spans]
+        columns.length += [span.duration for span in spans]
+        columns.added()
+
+    def _said(self, span: Any) -> Said:
+        tags, local, remote = span.tags or self._nothing, span.localEndpoint, span.remoteEndpoint
+        return Said(
+            kind=(span.kind or "").lower(),
+            service=local.serviceName if local else None,
+            operation=span.name,
+            remote=(remote.serviceName if remote else None)
+            or _first(tags.peer, tags.cluster_name, tags.cluster),
+            code=_first(tags.code, tags.new_code, tags.grpc, tags.rpc),
+            flags=tags.flags,
+            error="true" if tags.error == "" or tags.status == "ERROR" else tags.error,
+            details=tags.details,
+            shared=span.shared,
+            retry=tags.retry,
+            attempts=_first(*(getattr(tags, name) for name in self._attempts)),
+        )
 
 
-def _told(value: Value) -> bool:
-    return value is not None
+def _first(*values: Value) -> Value:
+    return next((value for value in values if value is not None and value != ""), None)
+
+
+class _Decoders(NamedTuple):
+    one: msgspec.json.Decoder[Any]
+    many: msgspec.json.Decoder[list[Any]]
+    traces: msgspec.json.Decoder[list[list[Any]]]
+    attempts: tuple[str, ...]
+    nothing: Any
 
 
 @lru_cache(maxsize=16)
-def _decoders(
-    attempt_tags: tuple[str, ...],
-) -> tuple[msgspec.json.Decoder[Any], msgspec.json.Decoder[list[Any]]]:
-    """Decoders of one span and of a list, which look at no other tags than needed."""
+def _decoders(attempt_tags: tuple[str, ...]) -> _Decoders:
+    """Decoders that look at no other tags than needed, and the fields of the tags that were asked for."""
     known = {tag: field for field, tag in _TAGS.items()}
     extra = {
         f"attempt{number}": tag for number, tag in enumerate(dict.fromkeys(attempt_tags)) if tag not in known
     }
     by_tag = known | {tag: field for field, tag in extra.items()}
-    names = [by_tag[tag] for tag in attempt_tags]
-
-    def attempts(self: Any) -> Value:
-        for name in names:
-            if (value := getattr(self, name)) is not None:
-                return value  # type: ignore[no-any-return]
-        return None
-
     fields = [(field, Value, msgspec.field(name=tag, default=None)) for field, tag in (_TAGS | extra).items()]
-    tags = msgspec.defstruct("Tags", fields, namespace={"attempts": attempts}, gc=False)
+    tags = msgspec.defstruct("Tags", fields, gc=False, frozen=True)
     span = msgspec.defstruct(
         "Span",
         [
@@ -141,4 +167,10 @@ def _decoders(
         ],
         gc=False,
     )
-    return msgspec.json.Decoder(span), msgspec.json.Decoder(list[span])  # type: ignore[valid-type]
+    return _Decoders(
+        msgspec.json.Decoder(span),
+        msgspec.json.Decoder(list[span]),  # type: ignore[valid-type]
+        msgspec.json.Decoder(list[list[span]]),  # type: ignore[valid-type]
+        tuple(by_tag[tag] for tag in attempt_tags),
+        tags(),
+    )

@@ -15,13 +15,15 @@ from sloctl.errors import BadAnswer
 
 CHUNK = 256
 """How many pieces are decoded at once: enough to make calls cheap, few enough to hold."""
+AT_ONCE = 8 << 20
+"""Documents up to this size, in bytes, are decoded in one go if all is well in them: that is quickest."""
 RAW = msgspec.json.Decoder(msgspec.Raw)
 RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 NOTHING = msgspec.Raw(b"")
 """The default of fields that are read later: ``Raw | None`` would be None alone to msgspec."""
 
 _T = TypeVar("_T")
-FAILURES = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+FAILURES = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError)
 """What decoding raises, whatever the bytes are."""
 
 

@@ -57,7 +57,7 @@ def deduplicate(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     if len(frame) < 2:
         return frame, 0
     mixed = np.zeros(len(frame), np.uint64)
-    start = frame["start"].to_numpy().view(np.int64).view(np.uint64)
+    start = pd.DatetimeIndex(frame["start"]).asi8.view(np.uint64)
     with np.errstate(over="ignore"):
         for values in (frame["trace_low"].to_numpy(), frame["span"].to_numpy(), start):
             mixed = (mixed ^ values) * np.uint64(0x9E3779B97F4A7C15)

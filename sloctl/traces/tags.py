@@ -5,12 +5,11 @@ This module must not know how formats write a value: they give a function for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-import msgspec
-
-from sloctl.traces.columns import Value, text
+from sloctl.traces import documents
+from sloctl.traces.columns import Said, Value, text
 
 CODES = ("http.status_code", "http.response.status_code", "grpc.status_code", "rpc.grpc.status_code")
 PEERS = ("peer.service", "upstream_cluster.name", "upstream_cluster")
@@ -19,64 +18,54 @@ FLAGS = "response_flags"
 DETAILS = "response_code_details"
 RETRY = "retry.count"
 KIND = "span.kind"
-_REMEMBERED = 100_000
+REMEMBERED = 100_000
+"""How many sets of tags decoders remember."""
 
-# remote, code, flags, error, details
-Fields: TypeAlias = tuple[str | None, str | None, str | None, str | None, str | None]
+Found: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Tags of a span that are wanted: keys, and values as they were written."""
 
 
 class Tags:
     """Reads tags; ``wanted`` are the keys to collect, ``value`` turns the JSON of a value into the value.
 
-    ``value`` may raise ``msgspec.DecodeError`` or ``RecursionError``: such a value counts as none.
+    ``value`` may raise what is in ``documents.FAILURES``: such a value counts as none.
     """
 
     def __init__(self, attempt_tags: Sequence[str], value: Callable[[bytes], Value]) -> None:
         self._attempt_tags = tuple(attempt_tags)
         self.wanted = frozenset((*CODES, *PEERS, *attempt_tags, STATUS, FLAGS, DETAILS, RETRY, KIND, "error"))
-        self._texts = _Texts(value)
-
-    def text(self, found: dict[str, msgspec.Raw], key: str) -> str | None:
-        """The tag's value as text, None if it is not there."""
-        return self._texts[bytes(raw)] if (raw := found.get(key)) is not None else None
-
-    def first(self, found: dict[str, msgspec.Raw], keys: Sequence[str]) -> str | None:
-        """The first tag of ``keys`` that is there and says something, as text."""
-        for key in keys:
-            if (raw := found.get(key)) is not None and (value := self._texts[bytes(raw)]):
-                return value
-        return None
-
-    def fields(self, found: dict[str, msgspec.Raw]) -> Fields:
-        """The remote side, code, flags, error and details."""
-        error = None
-        if "error" in found:
-            error = self.text(found, "error") or "true"
-        elif STATUS in found and self.text(found, STATUS) == "ERROR":
-            error = "true"
-        return (
-            self.first(found, PEERS),
-            self.first(found, CODES),
-            self.text(found, FLAGS),
-            error,
-            self.text(found, DETAILS),
-        )
-
-    def attempts(self, found: dict[str, msgspec.Raw]) -> str | None:
-        """The count of attempts, as text."""
-        return self.first(found, self._attempt_tags)
-
-
-class _Texts(dict[bytes, str]):
-    def __init__(self, value: Callable[[bytes], Value]) -> None:
         self._value = value
 
-    def __missing__(self, raw: bytes) -> str:
+    def said(
+        self, found: Found, *, service: str | None, operation: str | None, kind: str | None, failed: bool
+    ) -> Said:
+        """What a span says by its tags and by the fields that are given; ``kind`` None means the tag of that name."""
+        texts = {key: self.text(raw) for key, raw in reversed(found)}
+        get = texts.get
+        error = "true" if failed or get(STATUS) == "ERROR" else None
+        if "error" in texts:
+            error = error or texts["error"] or "true"
+        return Said(
+            kind=get(KIND, "").lower() if kind is None else kind,
+            service=service,
+            operation=operation,
+            remote=_first(texts, PEERS),
+            code=_first(texts, CODES),
+            flags=get(FLAGS),
+            error=error,
+            details=get(DETAILS),
+            shared=None,
+            retry=get(RETRY),
+            attempts=_first(texts, self._attempt_tags),
+        )
+
+    def text(self, raw: bytes) -> str:
+        """A value's text, "" where it cannot be read."""
         try:
-            found = text(self._value(raw))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError):
-            found = ""
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        self[raw] = found
-        return found
+            return text(self._value(raw))
+        except documents.FAILURES:
+            return ""
+
+
+def _first(texts: Mapping[str, str], keys: Sequence[str]) -> str | None:
+    return next((texts[key] for key in keys if texts.get(key)), None)
