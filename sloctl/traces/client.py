@@ -1,0 +1,39 @@
+"""Which reader belongs to which trace backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sloctl.errors import UsageError
+from sloctl.settings import TracesSettings
+from sloctl.spans import ATTEMPT_TAGS
+from sloctl.traces.jaeger import Jaeger
+from sloctl.traces.reader import TraceReader
+from sloctl.traces.tempo import Tempo
+from sloctl.traces.zipkin import Zipkin
+
+READERS: Mapping[str, type[TraceReader[Any]]] = {"zipkin": Zipkin, "jaeger": Jaeger, "tempo": Tempo}
+"""By the kinds that ``sources.traces.backend`` may have."""
+
+
+def open_traces(
+    settings: TracesSettings,
+    backend: str,
+    *,
+    attempt_tag: str = "",
+    ui: str = "",
+    grafana: str = "",
+    **options: Any,
+) -> TraceReader[Any]:
+    """The trace source of a kind (``zipkin``, ``jaeger``, ``tempo``), to be closed, or used as a context manager.
+
+    ``attempt_tag`` is the tag that carries x-envoy-attempt-count here; well-known ones are looked at after it. ``ui``
+    is where people look at traces: by default the backend itself, for Tempo ``grafana``. ``options`` are those of
+    ``TraceReader``. Sends nothing. Raises ``UsageError`` for another kind.
+    """
+    if backend not in READERS:
+        raise UsageError(f"{backend!r} is no trace backend", hint=f"known are {', '.join(READERS)}")
+    tags = tuple(dict.fromkeys((attempt_tag, *ATTEMPT_TAGS))) if attempt_tag else ATTEMPT_TAGS
+    pages = ui or (grafana if backend == "tempo" else settings.url)
+    return READERS[backend](settings, attempt_tags=tags, ui=pages, **options)
