@@ -21,12 +21,14 @@ def interval(attempts: Array, requests: Array, sampled: float = 0.0) -> tuple[fl
     """The 95 % interval of Σ ``attempts`` / Σ ``requests``, whose pairs are totals of independent clusters (traces).
 
     The ratio estimator of W. G. Cochran, "Sampling Techniques", 3rd edition (1977), chapter 6: with R̂ = Σy/Σx over n
-    clusters, v(R̂) = (1 − f) / (n x̄²) · Σ(y − R̂x)² / (n − 1), where f (``sampled``) is the share of clusters that
-    was drawn: 1 leaves nothing to chance, 0 is a small part of many. Requests of one trace share their fate, so
-    that requests are not independent, but traces are. R̂ ± t·√v, with Student's t for n − 1 degrees of freedom
-    (Abramowitz and Stegun 26.7.5); not below 1, which no edge is. If all traces agree, v is 0 without saying
-    that others would agree too: then as many traces as the upper Wilson bound of 0 in n could have one attempt more.
-    One trace alone gives no interval: NaN.
+    clusters, v = (1 − f) / (n x̄²) · Σ(y − R̂x)² / (n − 1), where f (``sampled``) is the share of clusters that was
+    drawn: 1 leaves nothing to chance, 0 is a small part of many. Requests of one trace share their fate, so that
+    requests are not independent, but traces are. Retries are rare and come in bursts, R̂ ± t√v would miss to one
+    side: as in E. B. Wilson's interval (1927) those R are kept for which (R̂ − R)² ≤ t² v(R), where v(R) grows
+    with R − 1 as the number of rare events' variance does, v(R̂) = v, and t is Student's for n − 1 degrees of freedom.
+
+    If all traces agree, v is 0 without saying that others would too: then as many traces as the upper Wilson bound
+    of 0 in n could have one attempt more, or less. One trace alone gives no interval: NaN.
     """
     result = _intervals(np.zeros(len(attempts), dtype=np.int64), attempts, requests, 1, sampled)
     return float(result[0][0]), float(result[1][0])
@@ -131,12 +133,17 @@ def _intervals(owner: Array, y: Array, x: Array, size: int, sampled: float) -> t
         mean = np.bincount(owner, x, size) / n
         squares = np.bincount(owner, (y - ratio[owner] * x) ** 2, size)
         squares[squares < 1e-9 * n] = 0
-        spread = _student(n - 1) * np.sqrt((1 - sampled) / (n * mean**2) * squares / (n - 1))
-        unseen = np.where(squares == 0, (1 - sampled) * _Z95**2 / (n + _Z95**2) / mean, 0)
+        variance = (1 - sampled) / (n * mean**2) * squares / (n - 1)
+        extra = ratio - 1
+        half = _student(n - 1) ** 2 * variance / extra / 2
+        spread = np.sqrt(2 * half * extra + half**2)
+        unseen = (1 - sampled) * _Z95**2 / (n + _Z95**2) / mean
+        agree = (squares == 0) | (extra <= 0)
+        low = np.where(agree, ratio - unseen, ratio + half - spread)
+        high = np.where(agree, ratio + unseen, ratio + half + spread)
         known = (n > 1) | (sampled == 1)
-        spread = np.where((squares == 0) | (sampled == 1), 0, spread)
-        low = np.where(known, np.maximum(ratio - spread, np.minimum(ratio, 1)), np.nan)
-        high = np.where(known, ratio + spread + unseen, np.nan)
+        low = np.where(known, np.maximum(low, np.minimum(ratio, 1)), np.nan)
+        high = np.where(known, high, np.nan)
     return low, high
 
 

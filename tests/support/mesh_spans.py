@@ -87,6 +87,7 @@ class Mesh:
     failing: dict[str, float]
     tracer: Tracer
     seed: int = 0
+    gateway: Tracer | None = None  # of the entry, where it is set up differently
     rows: list[dict[str, Any]] = field(default_factory=list)
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -96,8 +97,10 @@ class Mesh:
         self.now = BEGIN
         self.trace = 0
         self.ids = 0
+        self.entry = ""
 
     def run(self, entry: str, times: int) -> Mesh:
+        self.entry = entry
         for _ in range(times):
             self.trace += 1
             self._serve(entry, None, 0)
@@ -158,7 +161,8 @@ class Mesh:
 
     def _call(self, client: str, server: str, tries: int, context: int, inner: dict[str, Any] | None) -> bool:
         opened = []
-        if self.tracer.applications:
+        tracer = self.gateway if self.gateway and client == self.entry else self.tracer
+        if tracer.applications:
             opened.append(
                 self._span(span=self._new(), parent=context, kind="client", service=client, operation="GET")
             )
@@ -166,21 +170,19 @@ class Mesh:
         cluster = f"outbound|8080||{server}.shop.svc.cluster.local"
         name = {"service": client, "operation": f"{server}:8080/*", "remote": cluster}
         own, parent = self._new(), context
-        if self.tracer.spawn and self.tracer.shared and inner is not None:
+        if tracer.spawn and tracer.shared and inner is not None:
             own, parent = inner["span"], inner["parent"]
-        kind = "server" if self.tracer.spawn else "client"
-        outer = self._span(
-            span=own, parent=parent, kind=kind, shared=self.tracer.spawn and self.tracer.shared, **name
-        )
+        kind = "server" if tracer.spawn else "client"
+        outer = self._span(span=own, parent=parent, kind=kind, shared=tracer.spawn and tracer.shared, **name)
         opened.append(outer)
         self.requests[client, server] += 1
         ok = False
         for attempt in range(tries):
             self.attempts[client, server] += 1
-            if self.tracer.tag:
+            if tracer.tag:
                 outer["attempts"] = attempt + 1
             half = outer
-            if self.tracer.spawn or self.tracer.start_child:
+            if tracer.spawn or tracer.start_child:
                 half = self._span(
                     span=self._new(), parent=own, kind="client", router=True, service=client, remote=cluster,
                     operation=f"router {cluster} egress", retry=attempt if attempt else -1,

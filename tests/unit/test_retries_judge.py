@@ -71,22 +71,32 @@ def test_retries_without_back_off_are_found(pause: float, calls: int, warned: bo
     assert only(retries.edges(table))["overlaps"] == (calls if pause < 0 else 0)
 
 
-def test_the_interval_is_that_of_a_ratio_of_clusters() -> None:
-    """Worked by hand: n = 4, R = 12/8, x̄ = 2, Σ(y − Rx)² = 1 + 1 + 0.25 + 0.25, t(3) = 3.182."""
+@pytest.mark.parametrize("sampled", [0.0, 0.5])
+def test_the_interval_is_that_of_a_ratio_of_clusters(sampled: float) -> None:
+    """By hand: n = 4, R = 12/8, x̄ = 2, Σ(y − Rx)² = 1 + 1 + 0.25 + 0.25, t(3) = 3.18245; (0.5 − e)² = t² v e / 0.5."""
     attempts, requests = np.array([4, 2, 2, 4]), np.array([2, 2, 1, 3])
-    low, high = retries.interval(attempts, requests)
-    variance = 2.5 / (4 * 4 * 3)
-    assert high == pytest.approx(1.5 + 3.182446 * math.sqrt(variance), rel=1e-5)
-    assert low == 1.0
-    low, high = retries.interval(attempts, requests, sampled=0.5)
-    assert high == pytest.approx(1.5 + 3.182446 * math.sqrt(variance / 2), rel=1e-5)
+    low, high = retries.interval(attempts, requests, sampled)
+    slope = 3.18245**2 * (1 - sampled) * 2.5 / (4 * 4 * 3) / 0.5
+    for bound in (low, high):
+        assert (0.5 - (bound - 1)) ** 2 == pytest.approx(slope * (bound - 1), rel=1e-6)
+    assert 1 < low < 1.5 < high
     assert retries.interval(attempts, requests, sampled=1.0) == (1.5, 1.5)
+
+
+def test_rare_retries_have_an_interval_to_the_side_where_they_may_be() -> None:
+    attempts = np.ones(200)
+    attempts[:2] = 2
+    low, high = retries.interval(attempts, np.ones(200))
+    assert 1.002 < low < 1.004
+    assert 1.034 < high < 1.037  # 7.2 of 200, by Poisson's exact interval for 2
 
 
 def test_agreement_of_all_traces_is_not_certainty() -> None:
     low, high = retries.interval(np.ones(50), np.ones(50))
     assert low == 1.0
     assert high == pytest.approx(1 + 3.8415 / 53.8415, rel=1e-4)
+    low, high = retries.interval(np.full(50, 3), np.ones(50))
+    assert (low, high) == pytest.approx((3 - 3.8415 / 53.8415, 3 + 3.8415 / 53.8415), rel=1e-4)
     assert all(math.isnan(bound) for bound in retries.interval(np.array([3]), np.array([1])))
 
 

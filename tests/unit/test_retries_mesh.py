@@ -41,6 +41,24 @@ def test_what_was_sent_is_what_is_counted(name: str) -> None:
         assert set(edges["method"]) == {METHOD[name]}
 
 
+@pytest.mark.parametrize("name", ["zipkin", "opentelemetry", "opentelemetry-tag", "spawn"])
+@pytest.mark.parametrize("gateway", ["zipkin", "opentelemetry", "spawn", "zipkin-spawn"])
+def test_gateways_may_be_set_up_differently(name: str, gateway: str) -> None:
+    """As Istio does: attempts of gateways have spans of their own, those of sidecars have not."""
+    for seed in range(5):
+        shape = anywhere(Random(seed), TRACERS[name], 0)
+        edges = {**shape.edges, "gate": [("s0", 3, 2)]}
+        mesh = Mesh(edges, shape.failing, TRACERS[name], seed, TRACERS[gateway]).run("gate", 15)
+        found = retries.edges(retries.calls(mesh.frame()))
+        counted = {
+            (row.client, row.server): (row.requests, row.attempts) for row in found.itertuples(index=False)
+        }
+        assert counted == {edge: (mesh.requests[edge], mesh.attempts[edge]) for edge in mesh.requests}, seed
+        used = dict(zip(found["client"], found["method"], strict=True))
+        assert {method for client, method in used.items() if client != "gate"} <= {METHOD[name]}
+        assert used["gate"] == "router-spans" or not TRACERS[gateway].spawn
+
+
 @pytest.mark.parametrize("name", ["zipkin", "opentelemetry", "spawn"])
 def test_fan_out_is_told_from_retries(name: str) -> None:
     """Three deliberate calls of c by each attempt at b; two tries everywhere, and c fails always."""
