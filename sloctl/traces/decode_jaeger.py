@@ -96,7 +96,7 @@ def decode(
     """
     decoder = Decoder(attempt_tags)
     with documents.reading(backend, url):
-        decoder.feed(body)
+        decoder.feed(documents.sound(body))
     return decoder.spans()
 
 

@@ -113,7 +113,7 @@ def decode(
     """
     decoder = Decoder(attempt_tags)
     with documents.reading(backend, url):
-        for document in documents.split(body):
+        for document in documents.split(documents.sound(body)):
             decoder.feed(document)
     return decoder.spans()
 

@@ -52,7 +52,7 @@ def decode(
     with documents.reading(backend, url):
         if documents.first(body) == b"{":
             raise msgspec.ValidationError("an object, not a list of spans or traces")
-        decoder.feed(body)
+        decoder.feed(documents.sound(body))
     return decoder.spans()
 
 

@@ -131,7 +131,7 @@ class _Reader:
             raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
         if len(body) > self._limit:
             raise UsageError(_too_large(path, self._limit))
-        return body
+        return documents.sound(body)
 
     def _read_lines(self, file: IO[bytes], path: Path) -> Iterator[bytes]:
         """Lines that are not blank; what can be read of a file that was cut while it was packed."""
@@ -146,7 +146,7 @@ class _Reader:
             if not line:
                 return
             if not line.isspace():
-                yield line
+                yield documents.sound(line)
 
     def _document(self, body: bytes | msgspec.Raw) -> None:
         if documents.first(body) != b"[":

@@ -1,0 +1,143 @@
+"""Spans in files and folders: formats are told from content, and what is cut off does not lose the rest."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sloctl.errors import UsageError
+from sloctl.spans import problems
+from sloctl.traces import files
+from tests.unit.spans_documents import TRACE, jaeger, otlp, zipkin
+
+DOCUMENTS: dict[str, Any] = {
+    "zipkin": zipkin(TRACE),
+    "zipkin-traces": [zipkin(TRACE)],
+    "zipkin-span": zipkin(TRACE)[0],
+    "jaeger": jaeger(TRACE),
+    "jaeger-trace": jaeger(TRACE[:3])["data"][0],
+    "otlp": otlp(TRACE),
+    "otlp-list": [otlp(TRACE), otlp(TRACE)],
+    "jaeger-v3": {"result": otlp(TRACE)},
+    "tempo": {"batches": otlp(TRACE, ids="base64")["resourceSpans"]},
+    "tempo-v2": {"trace": otlp(TRACE, ids="base64")},
+}
+COUNTS = {"zipkin-span": 1, "jaeger-trace": 3, "otlp-list": 2 * len(TRACE)}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_document_of_any_format(tmp_path: Path, name: str, indent: int | None, packed: bool) -> None:
+    body = json.dumps(DOCUMENTS[name], indent=indent).encode()
+    path = tmp_path / "spans"
+    path.write_bytes(gzip.compress(body) if packed else body)
+
+    found = files.read([path])
+
+    assert (len(found.frame), found.rejected, found.incomplete) == (COUNTS.get(name, len(TRACE)), {}, ())
+    assert problems(found.frame) == []
+
+
+def test_lines_of_different_formats(tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    path.write_text("\n\n".join(json.dumps(document) for document in DOCUMENTS.values()))
+
+    found = files.read([path])
+
+    assert len(found.frame) == sum(COUNTS.get(name, len(TRACE)) for name in DOCUMENTS)
+    assert set(found.frame["service"]) == {"checkout.shop", "payments.shop", ""}
+
+
+def test_a_cut_last_line_and_lines_that_are_no_json_are_counted(tmp_path: Path) -> None:
+    line = json.dumps(otlp(TRACE))
+    path = tmp_path / "spans.jsonl"
+    path.write_text(f"{line}\nnot JSON\n{line}\n{line[:-40]}")
+
+    found = files.read([path])
+
+    assert (len(found.frame), found.rejected) == (2 * len(TRACE), {"a line is not JSON": 2})
+
+
+def test_what_was_packed_and_cut_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
+    lines = "".join(json.dumps(zipkin(TRACE)) + f"{' ' * (number % 7)}\n" for number in range(3000))
+    path = tmp_path / "spans.jsonl.gz"
+    path.write_bytes(gzip.compress(lines.encode())[:-3000])
+
+    found = files.read([path])
+
+    assert 0 < len(found.frame) < 3000 * len(TRACE)
+    assert [one.split(": ")[1] for one in found.incomplete] == ["cannot be unpacked to its end"]
+
+
+def test_a_folder_is_searched_and_names_what_it_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "one.json").write_text(json.dumps(zipkin(TRACE)))
+    (tmp_path / "a" / "two.ndjson").write_text(json.dumps(jaeger(TRACE)))
+    (tmp_path / "README.md").write_text("no spans")
+    (tmp_path / "other.json").write_text('{"menu": []}')
+    (tmp_path / "cut.json").write_text('{"data": [')
+    (tmp_path / "empty.json").write_text("")
+
+    found = files.read([tmp_path])
+
+    assert len(found.frame) == 2 * len(TRACE)
+    assert [Path(one.split(": ")[0]).name for one in found.incomplete] == ["cut.json", "other.json"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"menu": []}', "holds no spans in a format that is known"),
+        (b"[1, 2]", "holds no spans in a format that is known"),
+        (b"<html>", "is not what it should be"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b"\x1f\x8bxx", "is not what it should be|cannot be unpacked"),
+    ],
+)
+def test_a_file_that_was_named_must_be_usable(tmp_path: Path, body: bytes, says: str) -> None:
+    path = tmp_path / "spans.json"
+    path.write_bytes(body)
+
+    if body.startswith(b"\x1f"):
+        assert says.endswith("cannot be unpacked")
+        assert "cannot be unpacked" in files.read([path]).incomplete[0]
+    else:
+        with pytest.raises(UsageError, match=f"spans.json: {says}"):
+            files.read([path])
+
+
+def test_a_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        files.read([tmp_path / "none.json"])
+
+
+@pytest.mark.parametrize("body", [b"[" + b" " * 5000 + b"]", b"[\n" + b" \n" * 5000 + b"]"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_documents_are_bounded(tmp_path: Path, body: bytes, packed: bool) -> None:
+    path = tmp_path / "bomb.json"
+    path.write_bytes(gzip.compress(body) if packed else body)
+
+    with pytest.raises(UsageError, match="a document of more than"):
+        files.read([path], limit=1000)
+    assert len(files.read([path]).frame) == 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary() | st.sampled_from(sorted(DOCUMENTS)).flatmap(
+    lambda name: st.integers(0, 4000).map(lambda cut: json.dumps(DOCUMENTS[name]).encode()[:cut])
+))  # fmt: skip
+def test_any_bytes_raise_nothing_else(tmp_path: Path, body: bytes) -> None:
+    path = tmp_path / "spans.json"
+    path.write_bytes(body)
+    try:
+        found = files.read([path])
+    except UsageError:
+        return
+    assert problems(found.frame) == []
