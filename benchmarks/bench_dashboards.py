@@ -31,13 +31,13 @@ from tests.support.grafana import Answer, Grafana, Json, Query, View, filled, pa
 SIZES = (24, 1000)
 RUNS = 3
 MOST = 12
-"""Queries that are named because they read the most."""
+"""Queries that are named because they read the most, or take the longest."""
 PATIENCE = 10.0
 """Seconds of a dashboard from which on it is opened once."""
 SERVICE = {"namespace": ["team-0"], "service": ["service-1"], "slo": ["availability"]}
 """What dashboards of one service show here."""
 WEEK = 7 * 24 * HOUR
-_AT_END = re.compile(r"([\w:]+\{[^}]*\}\[\w+\]) @ end\(\)")
+_AT_END = re.compile(r"([\w:]+\{[^}]*\}\[\w+(?::\w*)?\]) @ end\(\)")
 _CLIENT = 'reporter="source"'
 _ONE = f'{_CLIENT},destination_service_namespace="team-0",destination_service_name="service-1"'
 _FAILED = 'response_code=~"5.."'
@@ -202,7 +202,7 @@ def opened(slo_set: SloSet, end: int) -> Iterator[tuple[Json, View]]:
 
 def opening(slo_set: SloSet, grafana: Grafana, mesh: Mesh, runs: int) -> None:
     rows: list[tuple[object, ...]] = []
-    every: list[tuple[int, tuple[object, ...]]] = []
+    every: list[tuple[int, float, tuple[object, ...]]] = []
     samples, seconds = 0, 0.0
     for kind, board in boards(slo_set):
         answers, took = _load(grafana, board, mesh.end, runs)
@@ -210,7 +210,7 @@ def opening(slo_set: SloSet, grafana: Grafana, mesh: Mesh, runs: int) -> None:
             raise RuntimeError(f"{kind}: {refused[0].query.title}: {refused[0].error}")
         for a in answers:
             cells = (kind, a.query.title, a.query.ref, f"{a.samples:,}", measure.seconds(a.seconds))
-            every.append((a.samples, cells))
+            every.append((a.samples, a.seconds, cells))
         read = sum(a.samples for a in answers)
         samples, seconds = samples + read, seconds + took
         rows.append(
@@ -225,9 +225,12 @@ def opening(slo_set: SloSet, grafana: Grafana, mesh: Mesh, runs: int) -> None:
     rows.append(("**all**", "", "", f"{samples:,}", measure.seconds(seconds)))
     print(f"\n{mesh.size:,} services:\n")
     measure.table(("dashboard", "shows", "queries", "samples", "time"), rows)
-    most = [cells for _, cells in sorted(every, key=lambda one: -one[0])[:MOST]]
+    most = [cells for *_, cells in sorted(every, key=lambda one: -one[0])[:MOST]]
     print("\nThe queries that read most:\n")
     measure.table(("dashboard", "panel", "query", "samples", "time"), most)
+    longest = [cells for *_, cells in sorted(every, key=lambda one: -one[1])[:MOST]]
+    print("\nThe queries that take longest:\n")
+    measure.table(("dashboard", "panel", "query", "samples", "time"), longest)
 
 
 def _once(grafana: Grafana, answer: Answer) -> Answer:

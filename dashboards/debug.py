@@ -17,6 +17,7 @@ WHERE = (ANY_NAMESPACE, ANY_SERVICE)
 TRACE = "trace"
 PLACE = "{{namespace}}/{{service}}"
 MINUTES = "$__rate_interval"
+MANY = 20
 
 
 def wanted(subject: Subject) -> bool:
@@ -163,7 +164,7 @@ def _versions(subject: Subject) -> Iterator[Any]:
     yield graph(
         "Requests by version",
         "Requests a second by the version that answered: how far a rollout is, and where a subset gets nothing.",
-        [(f"{PLACE} {{{{destination_version}}}}", traffic.rate(subject, WHERE, labels))],
+        [(f"{PLACE} {{{{destination_version}}}}", f"topk({MANY}, {traffic.rate(subject, WHERE, labels)})")],
         unit="reqps",
         nothing="no requests in the time shown",
     )

@@ -7,10 +7,12 @@ from typing import Any
 
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, graph
-from dashboards.subject import Subject
+from dashboards.subject import Subject, foremost
 from sloctl.model import Matcher
 
 PLACE = "{{namespace}}/{{service}}"
+MANY = 20
+"""Services that a graph shows at most: those where it is worst."""
 
 
 def of_service(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
@@ -29,7 +31,7 @@ def mtls(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
     yield graph(
         "Share with mutual TLS",
         f"Of what reaches the service, over five minutes. The target is {100 * target:g} %.",
-        [(PLACE, subject.series(record, *where))],
+        [(PLACE, foremost(MANY, subject.series(record, *where), least=True))],
         unit=SHARE,
         low=None,
         high=1,
@@ -50,8 +52,11 @@ def breakers(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             "Hosts that clients' circuit breakers have taken out of their load balancing: now, and in the last five "
             "minutes (an ejection may begin and end between two scrapes).",
             [
-                (f"{PLACE} ejected now", subject.series("service:ejected_hosts:max", *where)),
-                (f"{PLACE} ejections in 5m", subject.series("service:ejections:increase5m", *where)),
+                (f"{PLACE} ejected now", foremost(MANY, subject.series("service:ejected_hosts:max", *where))),
+                (
+                    f"{PLACE} ejections in 5m",
+                    foremost(MANY, subject.series("service:ejections:increase5m", *where)),
+                ),
             ],
             unit="none",
             nothing=missing,
@@ -64,8 +69,14 @@ def breakers(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             "Requests that clients answered themselves, for too many were waiting (response flag UO), and connections "
             "that the pool's limit forbade, each in five minutes.",
             [
-                (f"{PLACE} requests", subject.series("service:queue_overflow:increase5m", *where)),
-                (f"{PLACE} connections", subject.series("service:connection_overflow:increase5m", *where)),
+                (
+                    f"{PLACE} requests",
+                    foremost(MANY, subject.series("service:queue_overflow:increase5m", *where)),
+                ),
+                (
+                    f"{PLACE} connections",
+                    foremost(MANY, subject.series("service:connection_overflow:increase5m", *where)),
+                ),
             ],
             unit="short",
             nothing=missing,
@@ -83,7 +94,7 @@ def denials(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             yield graph(
                 f"Denied {what}",
                 f"The share of {what} that authorization policies denied, over five minutes.",
-                [(PLACE, subject.series(record, *where))],
+                [(PLACE, foremost(MANY, subject.series(record, *where)))],
                 unit=SHARE,
                 limits=[(None, GOOD), (subject.limit("policy-denials") / 100, BAD)],
                 nothing=f"no {what} in the time shown",

@@ -188,6 +188,7 @@ def _envoy(subject: Subject) -> Iterator[Any]:
     if not subject.records(ENVOY_RATIO):
         return
     place = "{{namespace}}/{{service}}"
+    attempts, requests = (subject.series(m, *WHERE) for m in (naming.ENVOY_ATTEMPTS, naming.ENVOY_REQUESTS))
     yield graph(
         "Attempts per request by service",
         "From the clients' Envoys, exactly: attempts sent over requests that were not turned away by a full queue, "
@@ -202,14 +203,8 @@ def _envoy(subject: Subject) -> Iterator[Any]:
     )
     yield graph(
         "Retries",
-        "Attempts less requests, per second: the load that retries add at each service.",
-        [
-            (
-                place,
-                f"(sum by ({', '.join(naming.IDENTITY)}) ({subject.series(naming.ENVOY_ATTEMPTS, *WHERE)})\n"
-                f"- sum by ({', '.join(naming.IDENTITY)}) ({subject.series(naming.ENVOY_REQUESTS, *WHERE)})) / 1800",
-            )
-        ],
+        "Attempts less requests, per second: the load that retries add. The ten services that get the most attempts.",
+        [(place, f"(({foremost(10, attempts)}) - {requests}) / 1800")],
         unit="reqps",
         nothing=NO_ENVOY,
     )

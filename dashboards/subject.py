@@ -156,9 +156,10 @@ def top(count: int, expr: str) -> str:
     return f"topk({count},\n{promql.indent(expr)}\n  > 0\n)"
 
 
-def foremost(count: int, series: str) -> str:
+def foremost(count: int, series: str, *, least: bool = False) -> str:
     """Of some series (a selector), those that were largest at any moment of the time shown: the same ones throughout.
 
-    ``topk`` alone would choose anew for each point of a graph.
+    With ``least``, those that were smallest. ``topk`` alone would choose anew for each point of a graph.
     """
-    return f"{series}\nand topk({count}, max_over_time({series}[{SHOWN}:{STEP}] @ end()))"
+    choose, extreme = ("bottomk", "min_over_time") if least else ("topk", "max_over_time")
+    return f"{series}\nand {choose}({count}, {extreme}({series}[{SHOWN}:{STEP}] @ end()))"
