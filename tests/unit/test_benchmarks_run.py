@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench_dashboards, bench_generate, bench_guardrails, measure
+from benchmarks import (
+    bench_dashboards,
+    bench_generate,
+    bench_guardrails,
+    bench_spans,
+    measure,
+    read_spans,
+    synthetic_spans,
+)
 from benchmarks.synthetic import slo_file
 from dashboards.boards import BUILDERS as DASHBOARDS
 from sloctl import spec
@@ -82,3 +90,33 @@ def test_the_benchmark_of_dashboards_prints_its_tables(capsys: pytest.CaptureFix
         assert int(line.replace(",", "")) > 0, kind
     for pair in bench_dashboards.PAIRS:
         assert f"| {pair.name} |" in printed
+
+
+def test_the_benchmark_of_spans_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_spans.main([200], runs=1)
+
+    printed = capsys.readouterr().out
+    for format_ in synthetic_spans.FORMATS:
+        assert f"| {format_} | 200 |" in printed
+
+
+@pytest.mark.parametrize("format_", synthetic_spans.FORMATS)
+def test_both_ways_of_reading_spans_find_the_same(tmp_path: Path, format_: str) -> None:
+    synthetic_spans.write(format_, 1000, tmp_path / "spans.jsonl")
+    lines = (tmp_path / "spans.jsonl").read_bytes().splitlines()
+    ours, plain = read_spans.sloctl(format_, lines), read_spans.plain(format_, lines)
+
+    assert len(ours) == 1000
+    for column in ours:
+        assert list(ours[column]) == list(plain[column]), column
+
+
+def test_the_benchmark_of_retries_agrees_with_a_loop_and_prints_its_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench_retries.main([1000], runs=1)
+
+    printed = capsys.readouterr().out
+    assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
+    for setting in bench_retries.SETTINGS:
+        assert f"| {setting} |" in printed
