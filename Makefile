@@ -11,7 +11,7 @@ help: ## say what there is
 setup: ## make .venv (again, if pyproject.toml changed)
 	@scripts/setup
 
-tools: ## install prometheus, promtool, alertmanager, amtool, openssl and chromium where that is possible
+tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where that is possible
 	@scripts/install-tools
 
 # Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once.
