@@ -109,14 +109,3 @@ def test_both_ways_of_reading_spans_find_the_same(tmp_path: Path, format_: str) 
     assert len(ours) == 1000
     for column in ours:
         assert list(ours[column]) == list(plain[column]), column
-
-
-def test_the_benchmark_of_retries_agrees_with_a_loop_and_prints_its_tables(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bench_retries.main([1000], runs=1)
-
-    printed = capsys.readouterr().out
-    assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
-    for setting in bench_retries.SETTINGS:
-        assert f"| {setting} |" in printed

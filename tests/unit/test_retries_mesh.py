@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from itertools import pairwise
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmarks import bench_retries
 from sloctl import retries, spans
 from tests.support.mesh_spans import METHOD, TRACERS, Mesh, anywhere, chain, frame
 
@@ -243,3 +245,12 @@ def test_a_hundred_thousand_spans() -> None:
     assert (many["attempts"] == one["attempts"] * copies).all()
     np.testing.assert_allclose(many["amplification"], one["amplification"])
     assert retries.findings(retries.calls(whole)) != []
+
+
+def test_the_benchmark_agrees_with_a_loop_and_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_retries.main([1000], runs=1)
+
+    printed = capsys.readouterr().out
+    assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
+    for setting in bench_retries.SETTINGS:
+        assert f"| {setting} |" in printed
