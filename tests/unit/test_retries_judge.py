@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -192,3 +194,12 @@ def test_codes_of_the_worst_traces_are_in_order() -> None:
     assert worst.loc["b", "codes"] == "503 503 503"
     assert worst.loc["c", "codes"] == " ".join(["503"] * 9)
     assert worst.loc["c", "requests"] == 3
+
+
+def test_every_finding_is_explained() -> None:
+    root = Path(__file__).parents[2]
+    source = (root / "sloctl" / "retries" / "judge.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'"((?:retry|spans?|calls)-[a-z-]+)"', source))
+    assert len(codes) == 14
+    page = (root / "docs" / "retries.md").read_text(encoding="utf-8")
+    assert {code for code in codes if f"`{code}`" not in page} == set()
