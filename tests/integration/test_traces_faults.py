@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -443,6 +444,28 @@ def test_closing_ends_what_is_in_flight(request_of: str) -> None:
         source.close()
     assert isinstance(caught[0], BackendUnavailable)
     assert "interrupted" in str(caught[0])
+
+
+def test_an_interruption_ends_parallel_requests_at_once() -> None:
+    started = time.monotonic()
+    arrived = threading.Event()
+
+    def stall(handler: Handler) -> None:
+        arrived.set()
+        slow(60, hang_up)(handler)
+
+    def interrupt() -> None:
+        arrived.wait(10)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with FaultyServer(stall) as server:
+        interrupting = threading.Thread(target=interrupt)
+        with pytest.raises(KeyboardInterrupt), reader(server.url, "zipkin", timeout=60) as source:
+            interrupting.start()
+            source.spans(START, START + timedelta(days=1))
+        interrupting.join()
+        assert len(server.requests) <= 2
+    assert time.monotonic() - started < 10
 
 
 # --- Jaeger

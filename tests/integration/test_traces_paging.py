@@ -166,3 +166,16 @@ def test_an_empty_backend_has_no_spans(backend: str) -> None:
         for services in ((), ("a",)):
             found = source.spans(time_of(BASE), time_of(BASE + 10**6), services)
             assert (len(found.frame), found.incomplete, found.rejected) == (0, (), {})
+
+
+@EACH
+@pytest.mark.parametrize("offset", [-500_000, 30_000_000])
+def test_a_service_may_join_a_trace_late_or_by_a_clock_that_is_behind(backend: str, offset: int) -> None:
+    kind, make = BACKENDS[backend]
+    second = 10**6
+    begin = BASE if offset < 0 else BASE + 10 * second - 1
+    trace = Trace(1, (Span(1, 0, "web", begin, 40 * second), Span(2, 1, "db", begin + offset)))
+    for services in ((), ("web",), ("db",)):
+        with FaultyServer(make([trace])) as server, reader(server, kind) as source:
+            found = source.spans(time_of(BASE), time_of(BASE + 10 * second), services)
+        assert rows_of(found.frame) == sorted(trace.rows())

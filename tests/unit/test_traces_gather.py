@@ -1,0 +1,150 @@
+"""What is kept of many answers: each trace once, by when it began, within bounds; and what SLO files say of traces."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sloctl import spec
+from sloctl.spans import ATTEMPT_TAGS, Spans, problems
+from sloctl.spec.tables import TRACES
+from sloctl.traces.decode_zipkin import decode
+from sloctl.traces.gather import Collector, Outcome, run
+from tests.support.trace_backends import Span, Trace, rows_of, write
+
+HOUR = 3600 * 10**6
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def spans_of(*traces: Trace) -> Spans:
+    (body,) = write(traces) or [b"[]"]
+    return decode(body)
+
+
+def collected(*answers: Spans, start: int = HOUR, end: int = 2 * HOUR, max_spans: int = 1000) -> Spans:
+    """``start`` and ``end`` are in microseconds."""
+    collector = Collector(start * 1000, end * 1000, max_spans)
+    for answer in answers:
+        collector.add(Outcome(answer))
+    return collector.result()
+
+
+@pytest.mark.parametrize(
+    ("root", "child", "kept"),
+    [
+        (HOUR, HOUR + 5, True),
+        (HOUR - 1, HOUR + 5, False),
+        (2 * HOUR - 1, 2 * HOUR + 5, True),
+        (2 * HOUR, 2 * HOUR + 5, False),
+        # Clocks differ: a child may seem to begin before the call of it.
+        (HOUR, HOUR - 5, True),
+        (2 * HOUR, 2 * HOUR - 5, False),
+    ],
+)
+def test_a_trace_belongs_to_the_time_of_its_root(root: int, child: int, kept: bool) -> None:
+    trace = Trace(1, (Span(2, 1, "b", child), Span(1, 0, "a", root)))
+    assert len(collected(spans_of(trace)).frame) == (2 if kept else 0)
+
+
+@pytest.mark.parametrize(("first", "kept"), [(HOUR - 1, False), (HOUR, True), (2 * HOUR - 1, True)])
+def test_a_trace_without_a_root_belongs_to_the_time_of_its_earliest_span(first: int, kept: bool) -> None:
+    trace = Trace(1, (Span(2, 9, "b", first + 7), Span(1, 9, "a", first)))
+    assert len(collected(spans_of(trace)).frame) == (2 if kept else 0)
+
+
+def test_of_several_roots_the_earliest_counts() -> None:
+    trace = Trace(1, (Span(1, 0, "a", HOUR), Span(1, 0, "b", HOUR - 1)))
+    assert len(collected(spans_of(trace)).frame) == 0
+
+
+def test_a_trace_that_comes_again_counts_once_and_one_that_grew_is_completed() -> None:
+    young = Trace(1, (Span(1, 0, "a", HOUR),))
+    grown = Trace(1, (*young.spans, Span(2, 1, "b", HOUR + 1)))
+    other = Trace((1 << 64) + 1, (Span(1, 0, "a", HOUR),))
+    expected = sorted(grown.rows() + other.rows())
+    for answers in ((young, grown, other), (grown, young, other), (grown, other, grown, young)):
+        found = collected(*map(spans_of, answers))
+        assert problems(found.frame) == []
+        assert rows_of(found.frame) == expected
+        assert found.duplicates == sum(len(trace.spans) for trace in answers) - 3
+
+
+def test_the_bound_keeps_whole_traces_and_is_said_to_be_reached() -> None:
+    traces = [Trace(n, (Span(n, 0, "a", HOUR + n), Span(n + 100, n, "b", HOUR + n))) for n in range(1, 9)]
+    found = collected(spans_of(*traces), max_spans=5)
+    assert len(found.frame) == 4
+    assert found.incomplete == ("reading stopped at 5 spans: ask for a shorter time or fewer services",)
+    assert collected(spans_of(*traces), max_spans=16).incomplete == ()
+
+
+def test_what_is_lost_is_said_once_with_its_number() -> None:
+    collector = Collector(0, 1, 10)
+    for _ in range(2):
+        collector.add(Outcome(lost={"{n} trace{s} expired": 1}))
+    collector.add(
+        Outcome(Spans(spans_of().frame, {"no trace id": 2}, 0, ("a page was lost",)), lost={"{n} page{s}": 1})
+    )
+    found = collector.result()
+    assert found.incomplete == ("a page was lost", "1 page", "2 traces expired")
+    assert found.rejected == {"no trace id": 2}
+
+
+def test_tasks_run_in_parallel_and_lead_to_others() -> None:
+    barrier = threading.Barrier(3, timeout=10)
+
+    def task(depth: int, at: int) -> Outcome:
+        if depth == 0:
+            barrier.wait()
+        trace = Trace(at + 1, (Span(at + 1, 0, "a", HOUR + at),))
+        more = [partial(task, depth + 1, 3 * at + k) for k in (1, 2, 3)] if depth < 3 else []
+        return Outcome(spans_of(trace), more)
+
+    collector = Collector(0, 2 * HOUR * 1000, 10**6)
+    with ThreadPoolExecutor(3) as pool:
+        run([partial(task, 0, at) for at in (1000, 2000, 3000)], pool, 3, collector)
+    assert len(collector.result().frame) == 3 * (1 + 3 + 9 + 27)
+
+
+def test_the_first_error_ends_all() -> None:
+    done: list[int] = []
+
+    def task(number: int) -> Outcome:
+        done.append(number)
+        if number == 5:
+            raise ValueError("broken")
+        return Outcome()
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="broken"):
+        run([partial(task, number) for number in range(100)], pool, 1, Collector(0, 1, 1))
+    assert done == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_full_collector_ends_all() -> None:
+    done: list[int] = []
+
+    def task(number: int) -> Outcome:
+        done.append(number)
+        return Outcome(spans_of(Trace(number + 1, (Span(1, 0, "a", HOUR),))))
+
+    with ThreadPoolExecutor(1) as pool:
+        run([partial(task, n) for n in range(100)], pool, 1, Collector(0, 2 * HOUR * 1000, 3))
+    assert len(done) == 4
+
+
+def test_the_slo_file_says_what_is_to_be_known_of_traces() -> None:
+    sources = spec.load([GOLDEN / "valid" / "traces.yaml"]).sources
+    assert (sources.traces_backend, sources.traces) == ("tempo", "http://tempo:3200")
+    assert (sources.traces_ui, sources.attempt_tag) == ("https://grafana.example.org", "envoy.attempt_count")
+    assert sources.sampling == Decimal("0.1")
+    plain = spec.load([GOLDEN / "valid" / "design.yaml"]).sources
+    assert (plain.traces_ui, plain.attempt_tag, plain.sampling) == ("", "", None)
+
+
+def test_the_reference_names_the_tags_that_are_looked_at() -> None:
+    (field,) = (item for item in TRACES.fields if item.key == "attempt_tag")
+    assert [tag for tag in ATTEMPT_TAGS if f"`{tag}`" not in field.default] == []
