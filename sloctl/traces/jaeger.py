@@ -27,10 +27,12 @@ MAX_SERVICES = 500
 """So many services are asked for if none are named: Jaeger finds the traces of one service at a time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = "no traces found"
+_ERRORS = "answers with errors beside their traces: {n}; traces may be missing"
 
 
 class _Traces(msgspec.Struct):
     data: list[msgspec.Raw] | None
+    errors: list[msgspec.Raw] | None = None
 
 
 class _Stream(msgspec.Struct):
@@ -83,8 +85,9 @@ class Jaeger(TraceReader[str]):
         return self._session.ask("GET", "/api/traces", partial(judge, self._read), params=params)
 
     def _read(self, body: bytes) -> Page:
-        traces = msgspec.json.decode(body, type=_Traces).data
-        return Page(len(traces or ()), decode(body, self._attempt_tags))
+        answer = msgspec.json.decode(body, type=_Traces)
+        lost = {_ERRORS: 1} if answer.errors else {}
+        return Page(len(answer.data or ()), decode(body, self._attempt_tags), lost=lost)
 
     def _page_of_version_3(self, service: str, start: int, end: int) -> Page:
         wanted = {"ServiceName": service, "StartTimeMin": _text(start), "StartTimeMax": _text(end)}

@@ -2,7 +2,8 @@
 
 The backends give at most so many traces of a window of time, newest first or in no order, and no cursor. So a window
 whose answer is full, or too large to be read, is halved until it is not; one that cannot be halved any more and is
-still full is cut, and said to be. This module must not know how a backend is asked.
+still full is cut, and said to be. An answer with fewer traces than were asked for is taken for whole: a server that
+silently gives less than that hides the rest. This module must not know how a backend is asked.
 """
 
 from __future__ import annotations

@@ -488,6 +488,23 @@ def test_jaeger_finds_nothing() -> None:
         assert len(source.spans(START, END).frame) == 0
 
 
+def test_errors_beside_the_traces_of_jaeger_are_said() -> None:
+    request = REQUESTS["Jaeger's traces"]
+    errors = [{"code": 500, "msg": "shard is down"}]
+    with (
+        faulty(request, as_json({"data": [], "errors": errors})) as server,
+        reader(server.url, "jaeger") as source,
+    ):
+        said = "answers with errors beside their traces: 1; traces may be missing"
+        assert request.call(source).incomplete == (said,)
+    with (
+        faulty(request, as_json({"data": None, "errors": errors})) as server,
+        reader(server.url, "jaeger") as source,
+        pytest.raises(BadAnswer, match="shard is down"),
+    ):
+        request.call(source)
+
+
 def test_what_jaeger_is_asked() -> None:
     for version in ("Jaeger's traces", "Jaeger's traces, version 3"):
         request = REQUESTS[version]
