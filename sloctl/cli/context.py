@@ -15,6 +15,7 @@ from sloctl.errors import InvalidFile, UsageError
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
+    from sloctl.traces.reader import TraceReader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,3 +134,26 @@ def prometheus(context: Context, slo_set: SloSet, url: str | None, timeout: floa
     for warning in settings.warnings:
         context.say(f"sloctl: warning: {warning}")
     return Prometheus(settings)
+
+
+def traces(context: Context, slo_set: SloSet, url: str | None, timeout: float | None) -> TraceReader[Any]:
+    """The trace source of an SLO file. Raises UsageError where no backend or no address is known."""
+    from sloctl.settings import TracesSettings
+    from sloctl.traces.client import open_traces
+
+    sources = slo_set.sources
+    if not sources.traces_backend:
+        raise UsageError(
+            "the SLO file names no trace backend",
+            hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo)",
+        )
+    settings = TracesSettings.load(url=url, default_url=sources.traces or None, timeout=timeout)
+    for warning in settings.warnings:
+        context.say(f"sloctl: warning: {warning}")
+    return open_traces(
+        settings,
+        sources.traces_backend,
+        attempt_tag=sources.attempt_tag,
+        ui=sources.traces_ui,
+        grafana=sources.grafana,
+    )

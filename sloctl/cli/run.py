@@ -20,6 +20,7 @@ from sloctl.cli.context import (
     pass_context,
     prometheus,
     source_options,
+    traces,
 )
 from sloctl.errors import UsageError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sloctl.prometheus import Prometheus
     from sloctl.report import Report
 
-JOBS = ("slis", "burn_rate", "sidecar_restarts", "report")
+JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
 
 
 @click.command("run")
@@ -46,7 +47,13 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "report")
 @click.option(
     "--last",
     metavar="DURATION",
-    help="How much of the past: of slis (1h unless given) and sidecar_restarts (1d and 7d).",
+    help="How much of the past: of slis (1h unless given), sidecar_restarts (1d and 7d) and retry_amplification (30m).",
+)
+@click.option(
+    "--traces",
+    "traces_url",
+    metavar="URL",
+    help="Overrides sources.traces.url of the file, for retry_amplification.",
 )
 @click.option(
     "--textfile",
@@ -64,15 +71,18 @@ def command(
     at: str | None,
     form: str,
     last: str | None,
+    traces_url: str | None,
     textfile: Path | None,
 ) -> None:
-    """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, report.
+    """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
 
     slis: events of every SLO in 5-minute steps, computed from raw counters. burn_rate: burn rates over every
     window. sidecar_restarts: restarts of proxies by workload, with reasons, the worst pods, and the same time a
-    week before. report: the budget report.
+    week before. retry_amplification: attempts per request by edge and along paths, from the traces of the last half
+    hour, held against what Prometheus counted. report: the budget report.
 
-    The JSON form of one job is a list of rows, or the report; of several jobs, an object that has them by name.
+    The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
+    jobs, an object that has them by name.
     """
     from sloctl.windows import parse_duration
 
@@ -84,12 +94,15 @@ def command(
         raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
     slo_set = load(context, files)
     time = parse_time(at, now())
-    results: dict[str, Report | list[dict[str, Any]]] = {}
+    results: dict[str, Any] = {}
     with prometheus(context, slo_set, url, timeout) as source:
         for name in JOBS:
             if name in jobs:
                 with _noted(textfile, slo_set.name, name):
-                    results[name] = _run(name, slo_set, source, time, seconds)
+                    if name == "retry_amplification":
+                        results[name] = _retries(context, slo_set, source, time, seconds, traces_url, timeout)
+                    else:
+                        results[name] = _run(name, slo_set, source, time, seconds)
         context.detail(f"{source.queries} requests to Prometheus")
         warnings = source.warnings
     if form == "json":
@@ -141,27 +154,60 @@ def _run(
     return slo_report.build(source, slo_set, at)
 
 
-def _print_json(results: dict[str, Report | list[dict[str, Any]]]) -> None:
+def _retries(
+    context: Context,
+    slo_set: SloSet,
+    source: Prometheus,
+    at: datetime,
+    seconds: int | None,
+    url: str | None,
+    timeout: float | None,
+) -> dict[str, list[dict[str, Any]]]:
+    from jobs import retry_amplification
+
+    with traces(context, slo_set, url, timeout) as found:
+        result = retry_amplification.run(source, found, slo_set, at, seconds or retry_amplification.WINDOW)
+        context.detail(f"{found.queries} requests to the trace backend, {result.counts['spans']} spans")
+    return retry_amplification.rows(result)
+
+
+def _print_json(results: dict[str, Any]) -> None:
     from sloctl.report import to_json
     from sloctl.report_text import json_text
 
-    data = {name: result if isinstance(result, list) else to_json(result) for name, result in results.items()}
+    data = {
+        name: result if isinstance(result, (list, dict)) else to_json(result)
+        for name, result in results.items()
+    }
     click.echo(json_text(data if len(data) > 1 else next(iter(data.values()))))
 
 
-def _print_tables(context: Context, results: dict[str, Report | list[dict[str, Any]]]) -> None:
+def _print_tables(context: Context, results: dict[str, Any]) -> None:
     from sloctl.cli import tables
     from sloctl.cli.report import show
 
     for number, (name, result) in enumerate(results.items()):
         if len(results) > 1:
             tables.say(f"{chr(10) if number else ''}{name}", "bold")
-        if not isinstance(result, list):
+        if isinstance(result, dict):
+            for title, rows in result.items():
+                if rows:
+                    tables.say(f"\n{title.replace('_', ' ')}", "bold")
+                    _print_rows(rows)
+            if not result["edges"]:
+                context.say(f"{name}: no calls between services in the traces")
+        elif not isinstance(result, list):
             show(context, result, "table")
         elif result:
-            tables.print_table(list(result[0]), [[_cell(value) for value in row.values()] for row in result])
+            _print_rows(result)
         else:
             context.say(f"{name}: no data")
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from sloctl.cli import tables
+
+    tables.print_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
 
 
 def _cell(value: Any) -> str:
@@ -170,6 +216,8 @@ def _cell(value: Any) -> str:
 
     if isinstance(value, float):
         return number(round(value, 6)) if math.isfinite(value) else NOTHING
+    if isinstance(value, list):
+        return " ".join(_cell(item) for item in value) or NOTHING
     if isinstance(value, dict):
         return plain(", ".join(f"{name} {_cell(item)}" for name, item in value.items())) or NOTHING
     return NOTHING if value is None else plain(str(value))

@@ -1,0 +1,226 @@
+"""The job ``retry_amplification``: attempts per request from traces, held against what Prometheus counted.
+
+Traces say which calls were retried, how often, how fast, and what that becomes along a path; metrics count all
+requests, sampled or not. Where the two disagree, one of them is set up wrongly: that is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from jobs import guardrails
+from sloctl.model import SloSet
+from sloctl.naming import duration
+from sloctl.report import Finding
+from sloctl.report_health import EdgeAmplification
+from sloctl.sources import MetricSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sloctl.retries import Finding as RetryFinding
+    from sloctl.spans import Spans, TraceSource
+
+WINDOW = 1800
+"""Seconds: what metrics are recorded over, and how much of the past traces are read of unless told otherwise."""
+GAP = 300
+"""Seconds without a span of a service that had some, where the file has no guardrail ``telemetry-gap``."""
+PRESET = "retry-amplification"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What traces say of retries; frames are those of :mod:`sloctl.retries`.
+
+    ``edges`` names places (``namespace/service``) and has besides: ``counted`` (float64, attempts per request by
+    Prometheus, NaN where it has no such edge), ``worst`` (float64, what the edge could become if its callee failed
+    fully) and ``verdict`` (str, of :func:`sloctl.retries.compare`; "" where metrics were not asked). ``links`` has
+    the addresses of ``worst_traces``, by trace.
+    """
+
+    edges: pd.DataFrame
+    paths: pd.DataFrame
+    loads: pd.DataFrame
+    worst_traces: pd.DataFrame
+    links: Mapping[str, str]
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def amplification(self) -> list[EdgeAmplification]:
+        """The edges as a report has them, the worst first."""
+        names = ("client", "server", "requests", "attempts", "amplification")
+        rows = [
+            EdgeAmplification(
+                client or "unknown", server, float(requests), float(attempts), _number(ratio), "traces"
+            )
+            for client, server, requests, attempts, ratio in _rows(self.edges, *names)
+            if requests
+        ]
+        return sorted(rows, key=lambda row: (-(row.amplification or 0), row.source, row.destination))
+
+
+def place(service: str) -> str:
+    """What a report calls a service that Istio's proxies call ``checkout.shop`` in traces: ``shop/checkout``."""
+    name, _, namespace = service.rpartition(".")
+    return f"{namespace}/{name}" if name and namespace else service
+
+
+def run(
+    source: MetricSource | None, traces: TraceSource, slo_set: SloSet, at: datetime, seconds: int = WINDOW
+) -> Found:
+    """Retries in the traces that began in the last ``seconds`` seconds; without ``source``, no metrics are asked.
+
+    Raises ``BackendError``.
+    """
+    import pandas as pd
+
+    from sloctl import retries
+
+    spans = traces.spans(at - timedelta(seconds=seconds), at)
+    table = retries.calls(spans.frame)
+    share = float(slo_set.sources.sampling / 100) if slo_set.sources.sampling else 0.0
+    edges = retries.edges(table, sampled=share)
+    found = list(retries.findings(table, edges))
+    for name in ("client", "server"):
+        edges[name] = [place(text) for text in edges[name].tolist()]
+    worst = retries.worst_case(edges)
+    edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
+    edges["counted"], edges["verdict"] = float("nan"), ""
+    if source is not None and seconds == WINDOW:
+        counted = guardrails.amplification(source, slo_set, at, recorded=True)
+        metrics = pd.DataFrame(
+            [
+                (row.source, row.destination, row.requests, row.attempts)
+                for row in counted
+                if row.source != "*"
+            ],
+            columns=["client", "server", "requests", "attempts"],
+        )
+        compared, more = retries.compare(edges, metrics)
+        found += more if any(guard.preset == PRESET for guard in slo_set.guardrails) else []
+        edges = edges.drop(columns=["counted", "verdict"]).merge(
+            compared[["client", "server", "metrics", "verdict"]].rename(columns={"metrics": "counted"}),
+            on=["client", "server"],
+            how="left",
+        )
+        edges["verdict"] = edges["verdict"].fillna("")
+    slowest = retries.worst_traces(table)
+    limit = next((int(g.limit) for g in slo_set.guardrails if g.preset == "telemetry-gap" and g.limit), GAP)
+    findings = [_reported(item) for item in found]
+    findings += [*_meltdowns(worst), *_gaps(spans.frame, at, limit), *_unread(spans)]
+    return Found(
+        edges,
+        retries.paths(table),
+        retries.loads(table),
+        slowest,
+        {trace: traces.link(trace) for trace in dict.fromkeys(slowest["trace"].tolist())},
+        {**table.counts, "rejected": sum(spans.rejected.values())},
+        tuple(findings),
+    )
+
+
+def _rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(frame[name].tolist() for name in columns), strict=True)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isfinite(value) else None
+
+
+def _reported(item: RetryFinding) -> Finding:
+    scope = {key: place(value) for key, value in item.scope.items()}
+    severity = "error" if item.severity == "critical" else item.severity
+    edge = f"{scope['client'] or 'unknown'} to {scope['server']}: " if scope else ""
+    return Finding(severity, item.code, f"{edge}{item.message}", scope)
+
+
+def _meltdowns(worst: pd.DataFrame) -> Iterator[Finding]:
+    for client, server, times, path in _rows(worst[worst["meltdown"]], "client", "server", "worst", "path"):
+        text = (
+            f"{client} to {server}: if {server} failed fully, one request at {path[0]} could become {times:.0f} "
+            f"attempts here, by the most attempts seen on {' > '.join(path)}"
+        )
+        yield Finding("warning", "retry-meltdown", text, {"client": client, "server": server})
+
+
+def _gaps(frame: pd.DataFrame, at: datetime, limit: int) -> Iterator[Finding]:
+    newest = frame.groupby("service", observed=True)["start"].max()
+    for service, time in zip(newest.index.tolist(), newest.tolist(), strict=True):
+        age = (at - time.to_pydatetime()).total_seconds()
+        if service and age > limit:
+            text = f"{place(service)}: its newest span is {duration(round(age))} old; the limit is {duration(limit)}"
+            yield Finding("warning", "trace-gap", text, {"service": place(service)})
+
+
+def _unread(spans: Spans) -> Iterator[Finding]:
+    for reason, count in sorted(spans.rejected.items()):
+        yield Finding("warning", "spans-rejected", f"{count} spans could not be read: {reason}")
+    for text in spans.incomplete:
+        yield Finding("warning", "traces-incomplete", text)
+
+
+def rows(found: Found) -> dict[str, list[dict[str, Any]]]:
+    """The result as lists of rows: ``edges``, ``paths``, ``services``, ``worst_traces``, ``findings``."""
+    edges = [
+        {
+            "source": row["client"] or "unknown",
+            "destination": row["server"],
+            "requests": row["requests"],
+            "attempts": row["attempts"],
+            "amplification": row["amplification"],
+            "interval": [row["low"], row["high"]],
+            "by_metrics": row["counted"],
+            "verdict": row["verdict"],
+            "worst_case": row["worst"],
+            "retried": row["retried"],
+            "recovered": row["recovered"],
+            "call_errors": row["call_errors"],
+            "attempt_errors": row["attempt_errors"],
+            "p50": row["p50"],
+            "p95": row["p95"],
+            "retried_p95": row["retried_p95"],
+            "lost_seconds": row["lost"],
+            "pause": row["gap_p50"],
+            "method": row["method"],
+        }
+        for row in found.edges.to_dict("records")
+    ]
+    paths = [
+        {
+            "entry": place(row["entry"]),
+            "path": [place(name) for name in row["path"]],
+            "requests": row["entry_requests"],
+            "attempts": row["attempts"],
+            "fan_out": row["fan_out"],
+            "retries": row["retries"],
+        }
+        for row in found.paths[found.paths["leaf"]].to_dict("records")
+    ]
+    services = [
+        {"service": place(row["service"]), "attempts": row["attempts"], "retry_share": row["retry_share"]}
+        for row in found.loads.to_dict("records")
+    ]
+    worst = [
+        {
+            "source": place(row["client"]) or "unknown",
+            "destination": place(row["server"]),
+            "trace": row["trace"],
+            "attempts": row["attempts"],
+            "requests": row["requests"],
+            "lost_seconds": row["lost"],
+            "duration": row["duration"],
+            "codes": row["codes"],
+            "link": found.links.get(row["trace"], ""),
+        }
+        for row in found.worst_traces.to_dict("records")
+    ]
+    findings = [
+        {"severity": f.severity, "code": f.code, "message": f.message, "scope": f.scope}
+        for f in found.findings
+    ]
+    return {"edges": edges, "paths": paths, "services": services, "worst_traces": worst, "findings": findings}

@@ -1,0 +1,130 @@
+"""``sloctl run retry_amplification`` on a mesh of real Envoys, with a real Prometheus and a real Zipkin.
+
+What traces, metrics and the applications' own counters say of the same requests has to agree: exactly from traces, for
+all of them are kept, and within the scrapes' resolution from Prometheus.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sloctl.demo.mesh.testbed import Mesh, MeshConfig
+from sloctl.prometheus import Prometheus
+from sloctl.settings import PrometheusSettings
+from tests.cli.harness import sloctl
+
+pytestmark = pytest.mark.xdist_group("mesh")
+
+PROXIES = 3
+GATEWAY, CHECKOUT, PAYMENTS = "istio-system/istio-ingressgateway", "shop/checkout", "shop/payments"
+EDGES = {
+    ("istio-ingressgateway", "checkout"): (GATEWAY, CHECKOUT),
+    ("checkout", "payments"): (CHECKOUT, PAYMENTS),
+}
+SLO_FILE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {{name: mesh}}
+sources:
+  prometheus: {{url: "{prometheus}"}}
+  traces: {{backend: zipkin, url: "{zipkin}", sampling: 100}}
+defaults: {{owner: team-mesh}}
+slos:
+  - {{name: availability, service: "*", namespace: shop, objective: 99.5, sli: {{preset: availability}}}}
+guardrails:
+  - {{preset: retry-amplification, max: 1.1, owner: team-mesh}}
+"""
+
+
+def wait_for_scrapes(mesh: Mesh, since: float) -> None:
+    """Until Prometheus has scraped every proxy after ``since`` (Unix seconds)."""
+    deadline = time.monotonic() + 60
+    with Prometheus(PrometheusSettings(url=mesh.prometheus.url)) as source:
+        while True:
+            found = source.query("timestamp(up)", datetime.now(UTC))
+            if len(found) == PROXIES and min(float(item["value"][1]) for item in found) > since:
+                return
+            assert time.monotonic() < deadline, "Prometheus has not scraped all proxies within a minute"
+
+
+@pytest.fixture(scope="module", params=[0.0, 0.3, 1.0], ids=["no failures", "30 % fail", "all fail"])
+def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What the job says of a hundred requests, and the applications' own counters."""
+    folder = tmp_path_factory.mktemp("mesh")
+    with Mesh(folder, MeshConfig(backoff=0.005)) as mesh:
+        # What Prometheus sees after its first scrapes, it knows to be new.
+        wait_for_scrapes(mesh, 0)
+        mesh.set_failure_rate("payments", request.param)
+        mesh.load(100, 4)
+        mesh.wait_settled()
+        # The job looks at a whole second: the first one after everything was scraped.
+        wait_for_scrapes(mesh, time.time() + 1)
+        file = folder / "slo.yaml"
+        text = SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=mesh.zipkin_url)
+        file.write_text(text, encoding="utf-8")
+        done = sloctl("run", "retry_amplification", "-f", str(file), "--format", "json", folder=folder)
+        assert done.code == 0, done.stderr
+        yield json.loads(done.stdout), mesh.truth(), request.param
+
+
+def test_traces_say_what_the_applications_counted(observed: Any) -> None:
+    result, truth, _ = observed
+    said = {(row["source"], row["destination"]): row for row in result["edges"]}
+    assert set(said) == set(EDGES.values())
+    for edge, names in EDGES.items():
+        assert (said[names]["requests"], said[names]["attempts"]) == (
+            truth[edge].requests,
+            truth[edge].attempts,
+        )
+        assert said[names]["interval"] == [said[names]["amplification"]] * 2, "nothing is left to chance"
+
+
+def test_metrics_say_the_same(observed: Any) -> None:
+    result, _, _ = observed
+    for row in result["edges"]:
+        assert row["verdict"] == "agree", json.dumps(row)
+        assert row["by_metrics"] == pytest.approx(row["amplification"], rel=0.05)
+    codes = {finding["code"] for finding in result["findings"]}
+    assert not codes & {"retry-sources-disagree", "retry-edge-without-metrics", "retry-edge-without-traces"}
+
+
+def test_what_it_becomes_at_the_leaf(observed: Any) -> None:
+    result, truth, failing = observed
+    (leaf,) = (row for row in result["paths"] if row["path"] == [CHECKOUT, PAYMENTS])
+    attempts = truth["checkout", "payments"].attempts
+    assert leaf["entry"] == GATEWAY
+    assert (leaf["requests"], leaf["attempts"], leaf["fan_out"]) == (100, attempts, 1)
+    assert leaf["retries"] == pytest.approx(attempts / 100)
+    share = {row["service"]: row["retry_share"] for row in result["services"]}[PAYMENTS]
+    assert share == pytest.approx(1 - 100 / attempts)
+    if failing == 1:
+        assert leaf["retries"] == 9, "three tries at each of two hops"
+        assert {row["worst_case"] for row in result["edges"]} == {3.0, 9.0}
+
+
+def test_the_worst_traces_can_be_looked_at(observed: Any) -> None:
+    result, _, failing = observed
+    traces = result["worst_traces"]
+    assert bool(traces) == (failing > 0)
+    for row in traces:
+        assert row["attempts"] > row["requests"]
+        assert row["link"].endswith(f"/zipkin/traces/{row['trace']}")
+        assert "503" in row["codes"]
+
+
+def test_a_backend_that_is_down_is_said_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "slo.yaml"
+    file.write_text(
+        SLO_FILE.format(prometheus="http://127.0.0.1:1", zipkin="http://127.0.0.1:1"), encoding="utf-8"
+    )
+    done = sloctl("run", "retry_amplification", "-f", str(file), folder=tmp_path)
+    assert done.code == 3
+    assert "Zipkin" in done.stderr or "trace" in done.stderr
+    assert not done.stdout
