@@ -108,7 +108,7 @@ def command(
     if form == "json":
         _print_json(results)
     else:
-        _print_tables(context, results)
+        print_tables(context, results)
     for warning in warnings:
         context.say(f"sloctl: warning: Prometheus: {warning}")
 
@@ -182,7 +182,8 @@ def _print_json(results: dict[str, Any]) -> None:
     click.echo(json_text(data if len(data) > 1 else next(iter(data.values()))))
 
 
-def _print_tables(context: Context, results: dict[str, Any]) -> None:
+def print_tables(context: Context, results: dict[str, Any]) -> None:
+    """Print what jobs found, by their names, as people read it."""
     from sloctl.cli import tables
     from sloctl.cli.report import show
 
