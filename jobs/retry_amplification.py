@@ -6,17 +6,17 @@ requests, sampled or not. Where the two disagree, one of them is set up wrongly:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from jobs import guardrails
-from sloctl.model import SloSet
+from sloctl.model import Guardrail, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding
-from sloctl.report_health import EdgeAmplification
+from sloctl.report_health import EdgeAmplification, GuardrailStatus
 from sloctl.sources import MetricSource
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class Found:
     ``edges`` names places (``namespace/service``) and has besides: ``counted`` (float64, attempts per request by
     Prometheus, NaN where it has no such edge), ``worst`` (float64, what the edge could become if its callee failed
     fully) and ``verdict`` (str, of :func:`sloctl.retries.compare`; "" where metrics were not asked). ``links`` has
-    the addresses of ``worst_traces``, by trace.
+    the addresses of ``worst_traces``, by trace. ``verdicts`` are those of the guardrail, by the lower end of each
+    interval: what is only perhaps above the limit is not held to be.
     """
 
     edges: pd.DataFrame
@@ -48,6 +49,7 @@ class Found:
     worst_traces: pd.DataFrame
     links: Mapping[str, str]
     counts: Mapping[str, int]
+    verdicts: tuple[GuardrailStatus, ...]
     findings: tuple[Finding, ...]
 
     @property
@@ -73,55 +75,88 @@ def place(service: str) -> str:
 def run(
     source: MetricSource | None, traces: TraceSource, slo_set: SloSet, at: datetime, seconds: int = WINDOW
 ) -> Found:
-    """Retries in the traces that began in the last ``seconds`` seconds; without ``source``, no metrics are asked.
+    """Retries in the traces that began in the last ``seconds`` seconds.
 
-    Raises ``BackendError``.
+    Without ``source``, or of another time than :data:`WINDOW`, metrics are not asked. Raises ``BackendError``.
     """
+    spans = traces.spans(at - timedelta(seconds=seconds), at)
+    counted = None
+    if source is not None and seconds == WINDOW and _guardrail(slo_set):
+        counted = guardrails.amplification(source, slo_set, at, recorded=True)
+    found = of_spans(spans, slo_set, counted, traces.link)
+    return replace(found, findings=(*found.findings, *_gaps(spans.frame, at, _limit(slo_set))))
+
+
+def of_spans(
+    spans: Spans,
+    slo_set: SloSet,
+    counted: Sequence[EdgeAmplification] | None = None,
+    link: Callable[[str], str] = lambda trace: "",
+) -> Found:
+    """What some spans say of retries, held against what Prometheus ``counted`` unless that is None."""
     import pandas as pd
 
     from sloctl import retries
 
-    spans = traces.spans(at - timedelta(seconds=seconds), at)
     table = retries.calls(spans.frame)
     share = float(slo_set.sources.sampling / 100) if slo_set.sources.sampling else 0.0
     edges = retries.edges(table, sampled=share)
     found = list(retries.findings(table, edges))
     for name in ("client", "server"):
-        edges[name] = [place(text) for text in edges[name].tolist()]
+        edges[name] = pd.Series([place(text) for text in edges[name].tolist()], dtype="str")
     worst = retries.worst_case(edges)
     edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
-    edges["counted"], edges["verdict"] = float("nan"), ""
-    if source is not None and seconds == WINDOW:
-        counted = guardrails.amplification(source, slo_set, at, recorded=True)
-        metrics = pd.DataFrame(
-            [
-                (row.source, row.destination, row.requests, row.attempts)
-                for row in counted
-                if row.source != "*"
-            ],
-            columns=["client", "server", "requests", "attempts"],
-        )
-        compared, more = retries.compare(edges, metrics)
-        found += more if any(guard.preset == PRESET for guard in slo_set.guardrails) else []
-        edges = edges.drop(columns=["counted", "verdict"]).merge(
-            compared[["client", "server", "metrics", "verdict"]].rename(columns={"metrics": "counted"}),
-            on=["client", "server"],
-            how="left",
-        )
-        edges["verdict"] = edges["verdict"].fillna("")
+    edges, more = _compared(edges, counted)
     slowest = retries.worst_traces(table)
-    limit = next((int(g.limit) for g in slo_set.guardrails if g.preset == "telemetry-gap" and g.limit), GAP)
-    findings = [_reported(item) for item in found]
-    findings += [*_meltdowns(worst), *_gaps(spans.frame, at, limit), *_unread(spans)]
+    findings = [_reported(item) for item in (*found, *more)]
     return Found(
         edges,
         retries.paths(table),
         retries.loads(table),
         slowest,
-        {trace: traces.link(trace) for trace in dict.fromkeys(slowest["trace"].tolist())},
+        {trace: link(trace) for trace in dict.fromkeys(slowest["trace"].tolist())},
         {**table.counts, "rejected": sum(spans.rejected.values())},
-        tuple(findings),
+        tuple(_verdicts(slo_set, edges)),
+        (*findings, *_meltdowns(worst), *_unread(spans)),
     )
+
+
+def _compared(
+    edges: pd.DataFrame, counted: Sequence[EdgeAmplification] | None
+) -> tuple[pd.DataFrame, list[RetryFinding]]:
+    """The edges with ``counted`` and ``verdict``, and findings where traces and metrics disagree."""
+    import pandas as pd
+
+    from sloctl import retries
+
+    if counted is None:
+        return edges.assign(counted=float("nan"), verdict=""), []
+    rows = [(row.source, row.destination, row.requests, row.attempts) for row in counted if row.source != "*"]
+    metrics = pd.DataFrame(rows, columns=["client", "server", "requests", "attempts"])
+    compared, found = retries.compare(edges, metrics)
+    compared = compared[["client", "server", "metrics", "verdict"]].rename(columns={"metrics": "counted"})
+    merged = edges.merge(compared, on=["client", "server"], how="left")
+    return merged.assign(verdict=merged["verdict"].fillna("")), found
+
+
+def _guardrail(slo_set: SloSet) -> Guardrail | None:
+    return next((item for item in slo_set.guardrails if item.preset == PRESET), None)
+
+
+def _limit(slo_set: SloSet) -> int:
+    """Seconds without a span of a service that are too many."""
+    return next((int(g.limit) for g in slo_set.guardrails if g.preset == "telemetry-gap" and g.limit), GAP)
+
+
+def _verdicts(slo_set: SloSet, edges: pd.DataFrame) -> Iterator[GuardrailStatus]:
+    """The guardrail at each edge, by the traces: violated where all of the interval is above its limit."""
+    guardrail = _guardrail(slo_set)
+    if guardrail is None or guardrail.limit is None:
+        return
+    for client, server, ratio, low in _rows(edges, "client", "server", "amplification", "low"):
+        surely = low if isfinite(low) else ratio
+        scope = {"source": client or "unknown", "destination": server}
+        yield GuardrailStatus(PRESET, scope, _number(surely), float(guardrail.limit), "attempts per request")
 
 
 def _rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -150,7 +185,7 @@ def _meltdowns(worst: pd.DataFrame) -> Iterator[Finding]:
 
 def _gaps(frame: pd.DataFrame, at: datetime, limit: int) -> Iterator[Finding]:
     newest = frame.groupby("service", observed=True)["start"].max()
-    for service, time in zip(newest.index.tolist(), newest.tolist(), strict=True):
+    for service, time in sorted(zip(newest.index.tolist(), newest.tolist(), strict=True)):
         age = (at - time.to_pydatetime()).total_seconds()
         if service and age > limit:
             text = f"{place(service)}: its newest span is {duration(round(age))} old; the limit is {duration(limit)}"
@@ -166,6 +201,7 @@ def _unread(spans: Spans) -> Iterator[Finding]:
 
 def rows(found: Found) -> dict[str, list[dict[str, Any]]]:
     """The result as lists of rows: ``edges``, ``paths``, ``services``, ``worst_traces``, ``findings``."""
+    states = {(v.scope["source"], v.scope["destination"]): v.status for v in found.verdicts}
     edges = [
         {
             "source": row["client"] or "unknown",
@@ -176,6 +212,7 @@ def rows(found: Found) -> dict[str, list[dict[str, Any]]]:
             "interval": [row["low"], row["high"]],
             "by_metrics": row["counted"],
             "verdict": row["verdict"],
+            "guardrail": states.get((row["client"] or "unknown", row["server"]), ""),
             "worst_case": row["worst"],
             "retried": row["retried"],
             "recovered": row["recovered"],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import isfinite
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jobs import budget_history, from_rules, guardrails, sidecar_restarts
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
@@ -14,7 +14,11 @@ from sloctl.errors import BackendError
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report_health import EdgeAmplification
 from sloctl.sources import MetricSource
+
+if TYPE_CHECKING:
+    from sloctl.spans import TraceSource
 
 Origin = Literal["auto", "rules", "raw"]
 ORIGINS: dict[str, Origin] = {"auto": "auto", "rules": "rules", "raw": "raw"}
@@ -144,13 +148,36 @@ def _read_history(source: MetricSource, slo_set: SloSet, at: datetime, out: Coll
         out.findings.append(Finding("warning", "history-not-read", text))
 
 
+def _read_traces(
+    traces: TraceSource, slo_set: SloSet, at: datetime, counted: list[EdgeAmplification], out: list[Finding]
+) -> list[EdgeAmplification]:
+    """Edges as traces have them; without them the report still says what it has to say."""
+    from jobs import retry_amplification
+
+    try:
+        spans = traces.spans(at - timedelta(seconds=retry_amplification.WINDOW), at)
+    except BackendError as error:
+        out.append(Finding("warning", "traces-not-read", f"the traces could not be read: {error}"))
+        return []
+    found = retry_amplification.of_spans(spans, slo_set, counted or None, traces.link)
+    out += found.findings
+    return found.amplification
+
+
 def build(
-    source: MetricSource, slo_set: SloSet, at: datetime, origin: Origin = "auto", *, history: bool = False
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    origin: Origin = "auto",
+    *,
+    history: bool = False,
+    traces: TraceSource | None = None,
 ) -> Report:
     """The report at ``at`` (aware).
 
     ``origin``: ``rules`` reads recorded series, ``raw`` evaluates the counters, ``auto`` takes recorded series
-    where there are any. With ``history``, each SLO has what its plots are drawn from. Raises ``BackendError``.
+    where there are any. With ``history``, each SLO has what its plots are drawn from; with ``traces``, retries are
+    also counted from those of the last half hour. Raises ``BackendError``.
     """
     findings: list[Finding] = []
     instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
@@ -184,6 +211,8 @@ def build(
     edges = guardrails.amplification(source, slo_set, at, recorded=recorded)
     restarts = sidecar_restarts.rows_for_report(source, slo_set, at)
     findings += more
+    if traces is not None:
+        edges = [*edges, *_read_traces(traces, slo_set, at, edges, findings)]
     findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
     return Report(
         slo_set.name,

@@ -27,7 +27,7 @@ RETRIED = 1.05
 SHOWN = 10
 """Rows of the tables of retries and restarts."""
 GUARDRAIL_HEADER = ("status", "guardrail", "where", "value", "limit")
-EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request")
+EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request", "counted by")
 
 
 def plain(text: str) -> str:
@@ -191,7 +191,7 @@ def shown_edges(report: Report) -> list[EdgeAmplification]:
 def edge_row(edge: EdgeAmplification) -> list[str]:
     """One edge's cells, as :data:`EDGE_HEADER` names them."""
     numbers = (count(edge.requests), count(edge.attempts), rate(edge.amplification))
-    return [plain(edge.source), plain(edge.destination), *numbers]
+    return [plain(edge.source), plain(edge.destination), *numbers, edge.origin]
 
 
 def restart_rows(rows: Sequence[SidecarRestarts]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from sloctl.cli.context import (
     pass_context,
     prometheus,
     source_options,
+    traces,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS
 
@@ -65,6 +66,11 @@ FAIL_ON = {
     show_default=True,
     help="Exit 1 if a budget is in this state; at_risk includes exhausted, no_data both.",
 )
+@click.option(
+    "--with-traces",
+    is_flag=True,
+    help="Also count retries from the traces of the last half hour (sources.traces).",
+)
 @pass_context
 def command(
     context: Context,
@@ -76,6 +82,7 @@ def command(
     output: Path | None,
     origin: str,
     fail_on: str,
+    with_traces: bool,
 ) -> int:
     """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality."""
     slo_set = load(context, files)
@@ -86,8 +93,12 @@ def command(
         whole_file.target(output)  # before anything is asked
     from jobs import slo_report  # slow to import
 
-    with prometheus(context, slo_set, url, timeout) as source:
-        report = slo_report.build(source, slo_set, time, slo_report.ORIGINS[origin], history=form == "html")
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(prometheus(context, slo_set, url, timeout))
+        found = stack.enter_context(traces(context, slo_set, None, timeout)) if with_traces else None
+        report = slo_report.build(
+            source, slo_set, time, slo_report.ORIGINS[origin], history=form == "html", traces=found
+        )
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, form, output)
     failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])

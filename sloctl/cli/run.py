@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,13 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report"
     help="Overrides sources.traces.url of the file, for retry_amplification.",
 )
 @click.option(
+    "--spans",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Files or folders of Zipkin, Jaeger or OTLP JSON that retry_amplification reads in place of a backend.",
+)
+@click.option(
     "--textfile",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -72,6 +79,7 @@ def command(
     form: str,
     last: str | None,
     traces_url: str | None,
+    spans: tuple[Path, ...],
     textfile: Path | None,
 ) -> None:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
@@ -95,16 +103,24 @@ def command(
     slo_set = load(context, files)
     time = parse_time(at, now())
     results: dict[str, Any] = {}
-    with prometheus(context, slo_set, url, timeout) as source:
+    warnings: Sequence[str] = ()
+    with ExitStack() as stack:
+        source = None
+        if not spans or set(jobs) != {"retry_amplification"}:
+            source = stack.enter_context(prometheus(context, slo_set, url, timeout))
         for name in JOBS:
             if name in jobs:
                 with _noted(textfile, slo_set.name, name):
-                    if name == "retry_amplification":
+                    if name == "retry_amplification" and spans:
+                        results[name] = _of_files(context, slo_set, spans)
+                    elif name == "retry_amplification":
                         results[name] = _retries(context, slo_set, source, time, seconds, traces_url, timeout)
                     else:
+                        assert source is not None
                         results[name] = _run(name, slo_set, source, time, seconds)
-        context.detail(f"{source.queries} requests to Prometheus")
-        warnings = source.warnings
+        if source is not None:
+            context.detail(f"{source.queries} requests to Prometheus")
+            warnings = source.warnings
     if form == "json":
         _print_json(results)
     else:
@@ -157,7 +173,7 @@ def _run(
 def _retries(
     context: Context,
     slo_set: SloSet,
-    source: Prometheus,
+    source: Prometheus | None,
     at: datetime,
     seconds: int | None,
     url: str | None,
@@ -168,6 +184,19 @@ def _retries(
     with traces(context, slo_set, url, timeout) as found:
         result = retry_amplification.run(source, found, slo_set, at, seconds or retry_amplification.WINDOW)
         context.detail(f"{found.queries} requests to the trace backend, {result.counts['spans']} spans")
+    return retry_amplification.rows(result)
+
+
+def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
+    """Retries in files: all of their spans, of whatever time, and without metrics."""
+    from jobs import retry_amplification
+    from sloctl.spans import ATTEMPT_TAGS
+    from sloctl.traces import files
+
+    tag = slo_set.sources.attempt_tag
+    tags = tuple(dict.fromkeys((tag, *ATTEMPT_TAGS))) if tag else ATTEMPT_TAGS
+    result = retry_amplification.of_spans(files.read(paths, tags), slo_set)
+    context.detail(f"{result.counts['spans']} spans")
     return retry_amplification.rows(result)
 
 

@@ -1,0 +1,209 @@
+"""The job ``retry_amplification`` on spans whose calls are known, with trace sources and metrics that misbehave."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import retry_amplification
+from jobs.retry_amplification import Found, of_spans, place, rows, run
+from sloctl import spec
+from sloctl.errors import BackendUnavailable
+from sloctl.model import SloSet
+from sloctl.report_health import EdgeAmplification
+from sloctl.spans import Spans
+from sloctl.traces import decode_zipkin
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FILE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+sources: {traces: {backend: zipkin, url: "http://zipkin:9411", sampling: 100}}
+defaults: {owner: team}
+slos: [{name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}]
+"""
+GUARDRAIL = "guardrails: [{preset: retry-amplification, max: 1.1, owner: team}]\n"
+
+
+def loaded(more: str = GUARDRAIL) -> SloSet:
+    return spec.load([Path("-")], stdin=io.BytesIO((FILE + more).encode()))
+
+
+def zipkin(tries: Sequence[int], age: timedelta = timedelta(minutes=10)) -> Spans:
+    """Calls of ``web`` to ``cart``, each of so many attempts of which the last succeeds, as Envoy tells Zipkin."""
+    began = int((AT - age).timestamp() * 1_000_000)
+    spans: list[dict[str, Any]] = []
+    for number, count in enumerate(tries, start=1):
+        trace = f"{number:032x}"
+        client = {"traceId": trace, "id": f"{number:016x}", "name": "cart.shop.svc.cluster.local:80/*"}
+        length = 20_000 * count
+        spans.append(
+            {
+                **client,
+                "kind": "CLIENT",
+                "timestamp": began,
+                "duration": length,
+                "localEndpoint": {"serviceName": "web.shop"},
+                "tags": {
+                    "http.status_code": "200",
+                    "upstream_cluster": "outbound|80||cart.shop.svc.cluster.local",
+                },
+            }
+        )
+        for attempt in range(count):
+            code = "200" if attempt == count - 1 else "503"
+            spans.append(
+                {
+                    **client,
+                    "kind": "SERVER",
+                    "shared": True,
+                    "timestamp": began + 20_000 * attempt,
+                    "duration": 1000,
+                    "localEndpoint": {"serviceName": "cart.shop"},
+                    "tags": {"http.status_code": code},
+                }
+            )
+    return decode_zipkin.decode(json.dumps(spans).encode())
+
+
+class Traces:
+    """A trace source that gives what it is told to."""
+
+    queries = 1
+
+    def __init__(self, answer: Callable[[], Spans]) -> None:
+        self.answer = answer
+        self.asked: tuple[datetime, datetime] | None = None
+
+    def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
+        self.asked = (start, end)
+        return self.answer()
+
+    def services(self, start: datetime, end: datetime) -> Sequence[str]:
+        return ()
+
+    def link(self, trace_id: str) -> str:
+        return f"http://traces/{trace_id}"
+
+
+def metrics(requests: float, attempts: float) -> EdgeAmplification:
+    return EdgeAmplification("shop/web", "shop/cart", requests, attempts, attempts / requests, "metrics")
+
+
+def codes(found: Found) -> set[str]:
+    return {finding.code for finding in found.findings}
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("checkout.shop", "shop/checkout"),
+        ("checkout", "checkout"),
+        ("", ""),
+        (".shop", ".shop"),
+        ("a.b.c", "c/a.b"),
+    ],
+)
+def test_services_are_called_as_in_metrics(service: str, expected: str) -> None:
+    assert place(service) == expected
+
+
+def test_edges_are_counted_and_held_against_metrics() -> None:
+    found = of_spans(zipkin([1, 1, 3, 1]), loaded(), [metrics(400, 600)])
+    (row,) = rows(found)["edges"]
+    assert (row["source"], row["destination"]) == ("shop/web", "shop/cart")
+    assert (row["requests"], row["attempts"], row["amplification"]) == (4, 6, 1.5)
+    assert (row["by_metrics"], row["verdict"], row["retried"], row["recovered"]) == (1.5, "agree", 0.25, 1.0)
+    assert row["worst_case"] == 3
+    (edge,) = found.amplification
+    assert (edge.origin, edge.requests, edge.attempts, edge.amplification) == ("traces", 4, 6, 1.5)
+
+
+def test_a_disagreement_is_a_finding_with_both_numbers() -> None:
+    found = of_spans(zipkin([1, 1, 3, 1]), loaded(), [metrics(400, 1200)])
+    (finding,) = (item for item in found.findings if item.code == "retry-sources-disagree")
+    assert "1.500" in finding.message and "3.000" in finding.message
+    assert finding.scope == {"client": "shop/web", "server": "shop/cart"}
+
+
+def test_without_metrics_nothing_is_compared() -> None:
+    found = of_spans(zipkin([1, 2]), loaded())
+    (row,) = rows(found)["edges"]
+    assert row["verdict"] == "" and row["by_metrics"] != row["by_metrics"]
+    assert not codes(found) & {"retry-edge-without-metrics", "retry-sources-disagree"}
+
+
+def test_the_verdict_goes_by_what_is_sure() -> None:
+    assert rows(of_spans(zipkin([3] * 50), loaded()))["edges"][0]["guardrail"] == "violated"
+    # All traces are kept, so that nothing is left to chance; of a sample, one retry in three calls proves nothing.
+    sampled = loaded(GUARDRAIL)
+    unknown = spec.load(
+        [Path("-")], stdin=io.BytesIO((FILE.replace(", sampling: 100", "") + GUARDRAIL).encode())
+    )
+    few = zipkin([1, 1, 2])
+    assert rows(of_spans(few, sampled))["edges"][0]["guardrail"] == "violated"
+    assert rows(of_spans(few, unknown))["edges"][0]["guardrail"] == "ok"
+    assert rows(of_spans(few, loaded("")))["edges"][0]["guardrail"] == ""
+
+
+def test_the_window_is_asked_for_and_worst_traces_are_linked() -> None:
+    traces = Traces(lambda: zipkin([1, 3]))
+    found = run(None, traces, loaded(), AT, 600)
+    assert traces.asked == (AT - timedelta(minutes=10), AT)
+    (worst,) = rows(found)["worst_traces"]
+    assert worst["link"] == f"http://traces/{worst['trace']}"
+    assert (worst["attempts"], worst["codes"]) == (3, "503 503 200")
+
+
+def test_a_service_that_fell_silent_is_a_finding() -> None:
+    old = run(None, Traces(lambda: zipkin([1], timedelta(minutes=20))), loaded(), AT)
+    assert [f.message for f in old.findings if f.code == "trace-gap"] == [
+        "shop/cart: its newest span is 20m old; the limit is 5m",
+        "shop/web: its newest span is 20m old; the limit is 5m",
+    ]
+    fresh = run(None, Traces(lambda: zipkin([1], timedelta(minutes=2))), loaded(), AT)
+    assert "trace-gap" not in codes(fresh)
+    wider = loaded(GUARDRAIL.replace("]", ", {preset: telemetry-gap, max: 30m, owner: team}]"))
+    assert "trace-gap" not in codes(run(None, Traces(lambda: zipkin([1], timedelta(minutes=20))), wider, AT))
+
+
+def test_what_could_not_be_read_is_said() -> None:
+    whole = zipkin([1])
+    partial = Spans(whole.frame, {"no trace id": 3}, 0, ("a window was cut",))
+    messages = {f.code: f.message for f in of_spans(partial, loaded()).findings}
+    assert messages["spans-rejected"] == "3 spans could not be read: no trace id"
+    assert messages["traces-incomplete"] == "a window was cut"
+
+
+def test_no_spans_are_no_retries_and_no_error() -> None:
+    found = run(None, Traces(lambda: zipkin([])), loaded(), AT)
+    assert {name: len(items) for name, items in rows(found).items()} == {
+        "edges": 0,
+        "paths": 0,
+        "services": 0,
+        "worst_traces": 0,
+        "findings": 0,
+    }
+    assert found.amplification == []
+
+
+def test_a_failing_backend_fails_the_job() -> None:
+    def down() -> Spans:
+        raise BackendUnavailable("trace backend at http://zipkin:9411: refused", backend="traces", url="")
+
+    with pytest.raises(BackendUnavailable):
+        run(None, Traces(down), loaded(), AT)
+
+
+def test_a_chain_that_could_melt_down_is_named() -> None:
+    found = of_spans(zipkin([12]), loaded())
+    (finding,) = (item for item in found.findings if item.code == "retry-meltdown")
+    assert "12 attempts" in finding.message
+    assert retry_amplification.WINDOW == 1800
