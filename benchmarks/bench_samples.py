@@ -200,7 +200,9 @@ def _part(record: str) -> str:
         return "period"
     if record.startswith("slo:burn_rate"):
         return "burn rates"
-    return {"alert": "alerts", naming.GAP_GRID: "scrape gaps"}.get(record, "events of the SLO, objective")
+    return {"alert": "alerts", naming.GAP_GRID: "scrape gaps", naming.BAD_CAUSES: "bad events by cause"}.get(
+        record, "events of the SLO, objective"
+    )
 
 
 def _print(columns: dict[str, list[tuple[str, float]]], *, compare: bool = True) -> None:
