@@ -13,11 +13,14 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from jobs import guardrails
+from sloctl import naming
 from sloctl.model import Guardrail, SloSet
 from sloctl.naming import duration
 from sloctl.report import Finding
 from sloctl.report_health import EdgeAmplification, GuardrailStatus
 from sloctl.sources import MetricSource
+from sloctl.textfile import Gauge
+from sloctl.windows import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +33,12 @@ WINDOW = 1800
 GAP = 300
 """Seconds without a span of a service that had some, where the file has no guardrail ``telemetry-gap``."""
 PRESET = "retry-amplification"
+GAUGES = {
+    "sloctl_retry_requests": "Requests between two services in the traces of the job's window.",
+    "sloctl_retry_attempts": "Attempts at these requests.",
+    "sloctl_retry_amplification_ratio": "Attempts per request, by the traces.",
+}
+"""What :func:`metrics` gives, with its HELP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,7 @@ def of_spans(
     edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
     edges, more = _compared(edges, counted)
     slowest = retries.worst_traces(table)
-    findings = [_reported(item) for item in (*found, *more)]
+    findings = [_reported(item, place) for item in found] + [_reported(item, str) for item in more]
     return Found(
         edges,
         retries.paths(table),
@@ -117,7 +126,7 @@ def of_spans(
         {trace: link(trace) for trace in dict.fromkeys(slowest["trace"].tolist())},
         {**table.counts, "rejected": sum(spans.rejected.values())},
         tuple(_verdicts(slo_set, edges)),
-        (*findings, *_meltdowns(worst), *_unread(spans)),
+        (*findings, *_meltdowns(worst), *_unread(spans), *_sampling(slo_set, edges)),
     )
 
 
@@ -131,12 +140,33 @@ def _compared(
 
     if counted is None:
         return edges.assign(counted=float("nan"), verdict=""), []
-    rows = [(row.source, row.destination, row.requests, row.attempts) for row in counted if row.source != "*"]
-    metrics = pd.DataFrame(rows, columns=["client", "server", "requests", "attempts"])
-    compared, found = retries.compare(edges, metrics)
+    names = ["client", "server", "requests", "attempts"]
+    rows = [(row.source, row.destination, row.requests, row.attempts) for row in counted]
+    metrics = pd.DataFrame(rows, columns=names)
+    # Envoy's own counters have no clients: they are held against all of a service's calls together.
+    together = metrics["client"] == "*"
+    found = []
+    if together.any():
+        servers = edges[edges["server"].isin(metrics.loc[together, "server"])]
+        found += retries.compare(_by_server(servers), metrics[together])[1]
+        edges_of = edges[~edges["server"].isin(metrics.loc[together, "server"])]
+    else:
+        edges_of = edges
+    compared, more = retries.compare(edges_of, metrics[~together])
     compared = compared[["client", "server", "metrics", "verdict"]].rename(columns={"metrics": "counted"})
     merged = edges.merge(compared, on=["client", "server"], how="left")
-    return merged.assign(verdict=merged["verdict"].fillna("")), found
+    return merged.assign(verdict=merged["verdict"].fillna("")), found + more
+
+
+def _by_server(edges: pd.DataFrame) -> pd.DataFrame:
+    """The edges of each service as one, of the client ``*``; its interval is the mean of theirs, by requests."""
+    weighted = edges.assign(**{name: edges[name] * edges["requests"] for name in ("low", "high")})
+    sums = weighted.groupby("server", as_index=False)[["requests", "attempts", "low", "high"]].sum(
+        min_count=1
+    )
+    for name, of in (("low", "low"), ("high", "high"), ("amplification", "attempts")):
+        sums[name] = sums[of] / sums["requests"]
+    return sums.assign(client="*").astype({"client": "str"})
 
 
 def _guardrail(slo_set: SloSet) -> Guardrail | None:
@@ -167,8 +197,8 @@ def _number(value: Any) -> float | None:
     return float(value) if isfinite(value) else None
 
 
-def _reported(item: RetryFinding) -> Finding:
-    scope = {key: place(value) for key, value in item.scope.items()}
+def _reported(item: RetryFinding, name: Callable[[str], str]) -> Finding:
+    scope = {key: name(value) for key, value in item.scope.items()}
     severity = "error" if item.severity == "critical" else item.severity
     edge = f"{scope['client'] or 'unknown'} to {scope['server']}: " if scope else ""
     return Finding(severity, item.code, f"{edge}{item.message}", scope)
@@ -197,6 +227,33 @@ def _unread(spans: Spans) -> Iterator[Finding]:
         yield Finding("warning", "spans-rejected", f"{count} spans could not be read: {reason}")
     for text in spans.incomplete:
         yield Finding("warning", "traces-incomplete", text)
+
+
+def _sampling(slo_set: SloSet, edges: pd.DataFrame) -> Iterator[Finding]:
+    """What the intervals suppose of the traces that were not kept."""
+    share = slo_set.sources.sampling
+    if len(edges) and share is None:
+        text = (
+            "how many traces are kept is not known (sources.traces.sampling): intervals suppose few of many"
+        )
+        yield Finding("info", "sampling-unknown", text)
+    elif len(edges) and share is not None and share < 100:
+        text = f"{number(share)} % of the traces are kept; intervals say what that leaves open"
+        yield Finding("info", "traces-sampled", text)
+
+
+def metrics(found: Found, set_name: str) -> list[Gauge]:
+    """The edges as gauges: requests and attempts in the traces, and attempts per request."""
+    gauges: list[Gauge] = []
+    for row in found.amplification:
+        labels = {naming.SLO_SET: set_name, "source": row.source, "destination": row.destination}
+        values = (row.requests, row.attempts, row.amplification)
+        gauges += [
+            Gauge(name, labels, value)
+            for name, value in zip(GAUGES, values, strict=True)
+            if value is not None
+        ]
+    return gauges
 
 
 def rows(found: Found) -> dict[str, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,11 +54,7 @@ def write(path: Path, *runs: JobRun) -> None:
     Raises UsageError if the name does not end in ``.prom``, if the file holds what sloctl did not write, or if the
     system refuses.
     """
-    if path.suffix != SUFFIX:
-        raise UsageError(
-            f"{path}: the textfile collector reads only files that end in {SUFFIX}",
-            hint=f"write to {path.with_suffix(SUFFIX)}",
-        )
+    _checked(path)
     try:
         with _locked(path.parent):
             samples = _read(path)
@@ -67,6 +63,44 @@ def write(path: Path, *runs: JobRun) -> None:
             _replace(path, text(samples))
     except OSError as error:
         raise UsageError(f"{path}: cannot write the textfile: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A number with a name and labels, as a job's result."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def write_gauges(path: Path, gauges: Iterable[Gauge], helps: Mapping[str, str]) -> None:
+    """Write a job's numbers to a textfile of its own, in place of those of the run before.
+
+    ``helps`` has the HELP of each name, in the order of the file. Raises UsageError as :func:`write` does.
+    """
+    _checked(path)
+    lines = []
+    every = list(gauges)
+    for name, meaning in helps.items():
+        found = [gauge for gauge in every if gauge.name == name]
+        if found:
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} gauge"]
+        for gauge in found:
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in gauge.labels.items())
+            lines.append(f"{name}{{{labels}}} {gauge.value!r}")
+    try:
+        _replace(path, "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot write the textfile: {error.strerror or error}") from error
+
+
+def _checked(path: Path) -> None:
+    if path.suffix != SUFFIX:
+        raise UsageError(
+            f"{path}: the textfile collector reads only files that end in {SUFFIX}",
+            hint=f"write to {path.with_suffix(SUFFIX)}",
+        )
 
 
 def _enter(samples: _Samples, run: JobRun) -> None:

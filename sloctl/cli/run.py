@@ -25,6 +25,7 @@ from sloctl.cli.context import (
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from jobs.retry_amplification import Found
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
     from sloctl.report import Report
@@ -63,6 +64,12 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report"
     help="Files or folders of Zipkin, Jaeger or OTLP JSON that retry_amplification reads in place of a backend.",
 )
 @click.option(
+    "--metrics",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write what retry_amplification found as metrics, for the textfile collector: a file of its own.",
+)
+@click.option(
     "--textfile",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -80,6 +87,7 @@ def command(
     last: str | None,
     traces_url: str | None,
     spans: tuple[Path, ...],
+    metrics: Path | None,
     textfile: Path | None,
 ) -> None:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
@@ -111,10 +119,12 @@ def command(
         for name in JOBS:
             if name in jobs:
                 with _noted(textfile, slo_set.name, name):
-                    if name == "retry_amplification" and spans:
-                        results[name] = _of_files(context, slo_set, spans)
-                    elif name == "retry_amplification":
-                        results[name] = _retries(context, slo_set, source, time, seconds, traces_url, timeout)
+                    if name == "retry_amplification":
+                        if spans:
+                            found = _of_files(context, slo_set, spans)
+                        else:
+                            found = _retries(context, slo_set, source, time, seconds, traces_url, timeout)
+                        results[name] = _told(found, slo_set, metrics)
                     else:
                         assert source is not None
                         results[name] = _run(name, slo_set, source, time, seconds)
@@ -178,16 +188,16 @@ def _retries(
     seconds: int | None,
     url: str | None,
     timeout: float | None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Found:
     from jobs import retry_amplification
 
     with traces(context, slo_set, url, timeout) as found:
         result = retry_amplification.run(source, found, slo_set, at, seconds or retry_amplification.WINDOW)
         context.detail(f"{found.queries} requests to the trace backend, {result.counts['spans']} spans")
-    return retry_amplification.rows(result)
+    return result
 
 
-def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> dict[str, list[dict[str, Any]]]:
+def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
     from sloctl.spans import ATTEMPT_TAGS
@@ -197,7 +207,18 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> dic
     tags = tuple(dict.fromkeys((tag, *ATTEMPT_TAGS))) if tag else ATTEMPT_TAGS
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)
     context.detail(f"{result.counts['spans']} spans")
-    return retry_amplification.rows(result)
+    return result
+
+
+def _told(found: Found, slo_set: SloSet, path: Path | None) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a result, which is also written as metrics if a file is named."""
+    from jobs import retry_amplification
+    from sloctl import textfile
+
+    if path is not None:
+        gauges = retry_amplification.metrics(found, slo_set.name)
+        textfile.write_gauges(path, gauges, retry_amplification.GAUGES)
+    return retry_amplification.rows(found)
 
 
 def _print_json(results: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 
 from jobs import retry_amplification
 from jobs.retry_amplification import Found, of_spans, place, rows, run
-from sloctl import spec
-from sloctl.errors import BackendUnavailable
+from sloctl import spec, textfile
+from sloctl.demo.programs import find_program
+from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
 from sloctl.report_health import EdgeAmplification
 from sloctl.spans import Spans
@@ -207,3 +209,53 @@ def test_a_chain_that_could_melt_down_is_named() -> None:
     (finding,) = (item for item in found.findings if item.code == "retry-meltdown")
     assert "12 attempts" in finding.message
     assert retry_amplification.WINDOW == 1800
+
+
+def test_envoys_counters_are_held_against_all_calls_of_a_service() -> None:
+    spans = zipkin([1, 1, 3, 1])
+    agree = EdgeAmplification("*", "shop/cart", 400, 600, 1.5, "metrics")
+    found = of_spans(spans, loaded(), [agree])
+    assert not codes(found) & {
+        "retry-sources-disagree",
+        "retry-edge-without-metrics",
+        "retry-edge-without-traces",
+    }
+    found = of_spans(spans, loaded(), [EdgeAmplification("*", "shop/cart", 400, 1200, 3.0, "metrics")])
+    (finding,) = (item for item in found.findings if item.code == "retry-sources-disagree")
+    assert finding.message.startswith("* to shop/cart: traces say 1.500")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "code"),
+    [("", "sampling-unknown"), (", sampling: 20", "traces-sampled"), (", sampling: 100", "")],
+)
+def test_what_is_sampled_is_said(sampling: str, code: str) -> None:
+    text = FILE.replace(", sampling: 100", sampling) + GUARDRAIL
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+    assert codes(of_spans(zipkin([1, 2]), slo_set)) & {"sampling-unknown", "traces-sampled"} == (
+        {code} - {""}
+    )
+
+
+def test_the_edges_are_written_as_metrics(tmp_path: Path) -> None:
+    found = of_spans(zipkin([1, 3]), loaded())
+    path = tmp_path / "retries.prom"
+    for _ in range(2):
+        textfile.write_gauges(path, retry_amplification.metrics(found, 'sh"op'), retry_amplification.GAUGES)
+    labels = '{slo_set="sh\\"op",source="shop/web",destination="shop/cart"}'
+    samples = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert samples == [
+        f"sloctl_retry_requests{labels} 2.0",
+        f"sloctl_retry_attempts{labels} 4.0",
+        f"sloctl_retry_amplification_ratio{labels} 2.0",
+    ]
+    done = run_promtool(path)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(UsageError, match=r"\.prom"):
+        textfile.write_gauges(tmp_path / "retries.txt", [], retry_amplification.GAUGES)
+
+
+def run_promtool(path: Path) -> subprocess.CompletedProcess[str]:
+    program = find_program("promtool")
+    text = path.read_text(encoding="utf-8")
+    return subprocess.run([program, "check", "metrics"], input=text, capture_output=True, text=True)
