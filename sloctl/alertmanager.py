@@ -10,11 +10,11 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from sloctl.alertmanager_answers import Alert, judge, read_alerts, read_id, read_silences, read_status, write
+from sloctl.http.client import HttpClient
 from sloctl.http.session import HttpSession
 from sloctl.settings import AlertmanagerSettings
 from sloctl.silences import Silence, same_scope
@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 2**20
 _API = "/api/v2"
 
 
-class Alertmanager:
+class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
     """One Alertmanager; a context manager that closes its connections.
 
     Nothing is sent before the first question. Each method raises ``BackendError`` (see ``sloctl.errors``).
@@ -41,30 +41,8 @@ class Alertmanager:
         jitter: Callable[[], float] = random.random,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._settings = settings
-        self._session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release all connections; may be called twice."""
-        self._session.close()
-
-    @property
-    def url(self) -> str:
-        """The address, which never holds credentials."""
-        return self._settings.url
-
-    @property
-    def requests(self) -> int:
-        """How many HTTP requests were sent, repeated attempts included."""
-        return self._session.sent
+        session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        super().__init__(settings, session)
 
     def silences(self) -> Sequence[Silence]:
         """All silences, in the server's order; expired ones are among them for as long as it keeps them."""

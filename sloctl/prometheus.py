@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from sloctl.backends import PROMETHEUS
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.http.answers import TooLarge, say
+from sloctl.http.client import HttpClient
 from sloctl.prometheus_http import MAX_BYTES, Transport
 from sloctl.prometheus_ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
 from sloctl.settings import PrometheusSettings
@@ -36,7 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
-class Prometheus:
+class Prometheus(HttpClient[PrometheusSettings, Transport]):
     """One Prometheus, as a ``sloctl.sources.MetricSource``; a context manager that closes its connections.
 
     Nothing is sent before the first question. Safe to use from several threads. Every question raises
@@ -55,44 +54,17 @@ class Prometheus:
         max_bytes: int = MAX_BYTES,
         max_points: int = MAX_POINTS,
     ) -> None:
-        self._settings = settings
+        transport = Transport(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        super().__init__(settings, transport)
         self._max_points = max_points
-        self._transport = Transport(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
-        self._client = PrometheusConnect(url=settings.url, session=self._transport, method="POST")
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._client = PrometheusConnect(url=settings.url, session=transport, method="POST")
         # The server should give up, and say why, a little before this side stops listening.
         self._limits = {"timeout": f"{max(1, round(settings.timeout * 900))}ms"}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Cancel what is in flight and release all connections and threads; may be called twice."""
-        self._transport.cancel()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._transport.close()
-
-    @property
-    def url(self) -> str:
-        """The address, which never holds credentials."""
-        return self._settings.url
 
     @property
     def warnings(self) -> Sequence[str]:
         """What answers said beside their data (warnings, infos, that one is partial), each once."""
-        return tuple(self._transport.notices)
-
-    @property
-    def queries(self) -> int:
-        """How many HTTP requests were sent, repeated attempts included."""
-        return self._transport.sent
+        return tuple(self._session.notices)
 
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         """Evaluate ``expr`` at an instant: one item with ``value`` per series (``values`` for ``x[5m]``)."""
@@ -183,7 +155,7 @@ class Prometheus:
 
     def _ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """The data of an endpoint, or of a form, that the client package has no method for."""
-        answer = self._transport.request(method, self._settings.url + path, params=params or {}, **options)
+        answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
         return answer.payload["data"]
 
     def _part(self, expr: str, part: Grid, halvings: int) -> list[list[Series]]:
@@ -206,12 +178,8 @@ class Prometheus:
         """The results of all tasks, in order; the first error, or an interruption, cancels the others."""
         if len(tasks) < 2 or self._settings.concurrency == 1:
             return [task() for task in tasks]
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(
-                    self._settings.concurrency, thread_name_prefix=PROMETHEUS.name
-                )
-            futures = [self._pool.submit(task) for task in tasks]
+        pool = self._threads()
+        futures = [pool.submit(task) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -220,7 +188,7 @@ class Prometheus:
             for future in futures:
                 future.cancel()
             if not isinstance(error, Exception):
-                self._transport.cancel()
+                self._session.cancel()
             raise
 
 

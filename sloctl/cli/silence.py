@@ -127,7 +127,7 @@ def command(
     with _alertmanager(context, slo_set, url, timeout) as server:
         silence = silences.wanted(matchers, now(), seconds, author, comment, deploy)
         done = silences.ensure(server, silence, longest)
-        context.detail(f"{server.requests} requests to Alertmanager")
+        context.detail(f"{server.queries} requests to Alertmanager")
     if form == "json":
         _print_json(_as_json(done.silence) | {"change": done.change})
     else:

@@ -61,7 +61,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 
     def used(record: str, expr: str) -> Signal:
         """What all proxies of a workload use together."""
-        each = named(f"max by ({_POD}) ({expr})")
+        each = named(f"max by ({_POD}) ({expr} < Inf)")
         return raw_signal(record, f"sum by ({', '.join(BY_WORKLOAD)}) (\n{promql.indent(each)}\n)")
 
     cores = used("workload:sidecar_cpu_cores:rate5m", rate("cpu_usage_seconds_total"))

@@ -9,19 +9,16 @@ silently gives less than that hides the rest. This module must not know how a ba
 from __future__ import annotations
 
 import random
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from types import TracebackType
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
-from sloctl.backends import TRACES
 from sloctl.http.answers import TooLarge
+from sloctl.http.client import HttpClient
 from sloctl.http.session import HttpSession
 from sloctl.settings import TracesSettings
 from sloctl.spans import ATTEMPT_TAGS, Spans, empty
@@ -50,7 +47,7 @@ class Page:
     lost: Mapping[str, int] = field(default_factory=dict)
 
 
-class TraceReader(ABC, Generic[What]):
+class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
     """One trace backend, as a ``sloctl.spans.TraceSource``; a context manager that closes its connections.
 
     Nothing is sent before the first question. Safe to use from several threads. Questions raise ``BackendError`` (see
@@ -79,39 +76,12 @@ class TraceReader(ABC, Generic[What]):
         jitter: Callable[[], float] = random.random,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        self._session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
-        self._settings = settings
+        session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        super().__init__(settings, session)
         self._attempt_tags = tuple(attempt_tags)
         self._ui = ui.rstrip("/")
         self._limit = limit or self.LIMIT
         self._max_spans = max_spans
-        self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Cancel what is in flight and release all connections and threads; may be called twice."""
-        self._session.cancel()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._session.close()
-
-    @property
-    def url(self) -> str:
-        """The address, which never holds credentials."""
-        return self._settings.url
-
-    @property
-    def queries(self) -> int:
-        """How many HTTP requests were sent, repeated attempts included."""
-        return self._session.sent
 
     def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
         """All spans of the traces that began in [``start``, ``end``), in no order.
@@ -181,12 +151,6 @@ class TraceReader(ABC, Generic[What]):
         while end > begin:
             yield max(begin, end - width), end
             end -= width
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._settings.concurrency, thread_name_prefix=TRACES.name)
-            return self._pool
 
 
 def nanoseconds(at: datetime) -> int:

@@ -163,7 +163,7 @@ def test_each_fault_has_its_error(name: str) -> None:
         assert caught.value.exit_code == (EXIT_USAGE if kind is QueryRejected else EXIT_BACKEND)
         assert TOKEN not in shown
         assert "PROMETHEUS" not in shown.upper()
-        assert len(server.requests) == alertmanager.requests == requests_sent
+        assert len(server.requests) == alertmanager.queries == requests_sent
         assert server.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
 
 
