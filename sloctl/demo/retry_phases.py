@@ -28,7 +28,7 @@ FAILURES = (0.0, 0.3, 1.0)
 _FAILING = "payments"
 _CONCURRENCY = 4
 _BACKOFF = 0.01
-_SLO_FILE = """\
+SLO_FILE = """\
 apiVersion: sloctl/v1
 kind: MeshSLOs
 metadata: {{name: mesh}}
@@ -41,6 +41,7 @@ slos:
 guardrails:
   - {{preset: retry-amplification, max: 1.1, owner: team-mesh}}
 """
+"""The SLO file of the mesh, with the addresses of its ``prometheus`` and its ``zipkin`` to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def running(directory: Path, failures: float, requests: int) -> Iterator[Phase]:
         zipkin = mesh.zipkin_url
         assert zipkin is not None
         file = directory / "slo.yaml"
-        text = _SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=zipkin)
+        text = SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=zipkin)
         file.write_text(text, encoding="utf-8")
         slo_set = spec.load([file])
         with (

@@ -9,49 +9,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sloctl.demo.mesh.testbed import Mesh, MeshConfig
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.demo.mesh import Mesh, MeshConfig
+from sloctl.demo.retry_phases import SLO_FILE
 from tests.cli.harness import sloctl
 
 pytestmark = pytest.mark.xdist_group("mesh")
 
-PROXIES = 3
 GATEWAY, CHECKOUT, PAYMENTS = "istio-system/istio-ingressgateway", "shop/checkout", "shop/payments"
 EDGES = {
     ("istio-ingressgateway", "checkout"): (GATEWAY, CHECKOUT),
     ("checkout", "payments"): (CHECKOUT, PAYMENTS),
 }
-SLO_FILE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {{name: mesh}}
-sources:
-  prometheus: {{url: "{prometheus}"}}
-  traces: {{backend: zipkin, url: "{zipkin}", sampling: 100}}
-defaults: {{owner: team-mesh}}
-slos:
-  - {{name: availability, service: "*", namespace: shop, objective: 99.5, sli: {{preset: availability}}}}
-guardrails:
-  - {{preset: retry-amplification, max: 1.1, owner: team-mesh}}
-"""
-
-
-def wait_for_scrapes(mesh: Mesh, since: float) -> None:
-    """Until Prometheus has scraped every proxy after ``since`` (Unix seconds)."""
-    deadline = time.monotonic() + 60
-    with Prometheus(PrometheusSettings(url=mesh.prometheus.url)) as source:
-        while True:
-            found = source.query("timestamp(up)", datetime.now(UTC))
-            if len(found) == PROXIES and min(float(item["value"][1]) for item in found) > since:
-                return
-            assert time.monotonic() < deadline, "Prometheus has not scraped all proxies within a minute"
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.3, 1.0], ids=["no failures", "30 % fail", "all fail"])
@@ -60,12 +33,12 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("mesh")
     with Mesh(folder, MeshConfig(backoff=0.005)) as mesh:
         # What Prometheus sees after its first scrapes, it knows to be new.
-        wait_for_scrapes(mesh, 0)
+        mesh.wait_scraped()
         mesh.set_failure_rate("payments", request.param)
         mesh.load(100, 4)
         mesh.wait_settled()
         # The job looks at a whole second: the first one after everything was scraped.
-        wait_for_scrapes(mesh, time.time() + 1)
+        mesh.wait_scraped(time.time() + 1)
         file = folder / "slo.yaml"
         text = SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=mesh.zipkin_url)
         file.write_text(text, encoding="utf-8")
