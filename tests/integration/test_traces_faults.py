@@ -626,6 +626,34 @@ def test_a_smaller_limit_of_tempo_is_kept_to() -> None:
     assert set(limits[1:]) == {"8"}
 
 
+@pytest.mark.parametrize("metrics", [True, False])
+def test_traces_that_tempo_counts_and_does_not_give_are_said_to_be_missing(metrics: bool) -> None:
+    traces = [Trace(n, (Span(n, 0, "web", MICROS + n * 10**6),)) for n in range(1, 41)]
+    for hidden, text in ((traces[35:], "Tempo counts 40 spans in that time, and gave 35"), (traces[38:], "")):
+        backend = FakeTempo(traces[: 40 - len(hidden)], metrics=metrics, hidden=hidden)
+        with FaultyServer(backend) as server, reader(server.url, "tempo") as source:
+            found = source.spans(START, END)
+        assert found.incomplete == ((text,) if text and metrics else ())
+
+
+def test_a_count_that_cannot_be_had_changes_nothing() -> None:
+    traces = [Trace(1, (Span(1, 0, "web", MICROS + 10**6),))]
+    for answer in (
+        status(500),
+        as_json({"series": "x"}),
+        as_json({}),
+        as_json({"series": [{"samples": [{}]}]}),
+    ):
+        plain = FakeTempo(traces)
+
+        def behave(handler: Handler, answer: Behaviour = answer, plain: FakeTempo = plain) -> None:
+            (answer if handler.received.path == "/api/metrics/query_range" else plain)(handler)
+
+        with FaultyServer(behave) as server, reader(server.url, "tempo") as source:
+            found = source.spans(START, END)
+        assert (len(found.frame), found.incomplete) == (1, ())
+
+
 def test_what_tempo_is_asked() -> None:
     names = [f"s{n}" for n in range(21)]
     request = REQUESTS["Tempo's search"]
@@ -633,7 +661,7 @@ def test_what_tempo_is_asked() -> None:
         source.spans(START, END)
         source.spans(START, END, ['say "hé" \\'])
         source.spans(START, END, names)
-        asked = [received.form for received in server.requests]
+        asked = [received.form for received in server.requests if received.path == "/api/search"]
     second = MICROS // 10**6
     assert asked[0] == {
         "q": "{ }",

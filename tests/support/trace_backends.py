@@ -185,11 +185,22 @@ class FakeJaeger(FakeBackend):
 
 
 class FakeTempo(FakeBackend):
-    """Gives traces in no order, and serves version 1 of fetching a trace beside version 2, or alone."""
+    """Gives traces in no order, and serves version 1 of fetching a trace beside version 2, or alone.
 
-    def __init__(self, traces: Sequence[Trace], *, version: int = 2, max_limit: int = 10**6) -> None:
+    ``hidden`` traces are counted by TraceQL metrics, where it has these, and found by no search.
+    """
+
+    def __init__(
+        self,
+        traces: Sequence[Trace],
+        *,
+        version: int = 2,
+        max_limit: int = 10**6,
+        metrics: bool = False,
+        hidden: Sequence[Trace] = (),
+    ) -> None:
         super().__init__(traces)
-        self.version, self.max_limit = version, max_limit
+        self.version, self.max_limit, self.metrics, self.hidden = version, max_limit, metrics, hidden
         self._random = random.Random(1)
 
     def answer(self, path: str, form: Mapping[str, str]) -> Behaviour | None:
@@ -201,6 +212,11 @@ class FakeTempo(FakeBackend):
             self._random.shuffle(found)
             jobs = {"totalJobs": 9, "completedJobs": 9 if len(found) <= limit else 3}
             return as_json({"traces": [self._meta(trace) for trace in found[:limit]], "metrics": jobs})
+        if path == "/api/metrics/query_range" and self.metrics:
+            spans = [span for trace in (*self.traces, *self.hidden) for span in trace.spans]
+            first, last = int(form["start"]) * 10**6, int(form["end"]) * 10**6
+            count = sum(first <= span.start < last for span in spans)
+            return as_json({"series": [{"labels": [], "samples": [{"timestampMs": "1", "value": count}]}]})
         if path.endswith("/values"):
             values: list[Any] = self.known()
             if path.startswith("/api/v2/"):
