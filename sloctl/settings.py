@@ -15,6 +15,8 @@ traces, with ``SLOCTL_TRACES_``:
 - ``INSECURE``: ``true`` accepts any certificate.
 - ``TIMEOUT`` (seconds per request, whole answer included), ``RETRIES`` (after the first attempt) and, for
   Prometheus and traces, ``CONCURRENCY`` (requests in flight at once).
+
+``SLOCTL_LEDGER_URL`` or ``SLOCTL_LEDGER_URL_FILE`` is the ledger's address.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -34,6 +37,7 @@ from sloctl.secret import Secret, printable
 __all__ = [
     "AlertmanagerSettings",
     "BackendSettings",
+    "LedgerSettings",
     "PrometheusSettings",
     "Secret",
     "TracesSettings",
@@ -162,6 +166,40 @@ class TracesSettings(BackendSettings):
     """How to reach one Zipkin, Jaeger or Tempo."""
 
     BACKEND = TRACES
+
+
+@dataclass(frozen=True)
+class LedgerSettings:
+    """Where the ledger is: an address of SQLAlchemy, which may hold a password; None is nowhere, by request.
+
+    ``given`` says whether somebody named it, or it is the default.
+    """
+
+    url: Secret | None
+    given: bool = False
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, *, option: str | None = None) -> Self:
+        """``option`` (an address, the path of an SQLite file, or ``none``), else ``SLOCTL_LEDGER_URL`` or
+        ``SLOCTL_LEDGER_URL_FILE``, else ``sloctl/ledger.db`` in the user's folder for state (XDG_STATE_HOME).
+
+        Raises ``UsageError``.
+        """
+        every = os.environ if environ is None else environ
+        if option is not None:
+            return cls(_ledger_url(option), given=True)
+        found = _Variables(every, "SLOCTL_LEDGER_").secret("URL")
+        if found is not None:
+            return cls(_ledger_url(found.reveal()), given=True)
+        home = Path(every.get("HOME") or Path.home())
+        state = Path(every.get("XDG_STATE_HOME") or home / ".local" / "state")
+        return cls(Secret(f"sqlite:///{state / 'sloctl' / 'ledger.db'}"))
+
+
+def _ledger_url(text: str) -> Secret | None:
+    if text.strip().lower() == "none":
+        return None
+    return Secret(text.strip() if "://" in text else f"sqlite:///{Path(text).absolute()}")
 
 
 class _Variables:

@@ -1,0 +1,199 @@
+"""What jobs see of the ledger: protocols and plain data, never the database behind them.
+
+Times are Unix seconds. A bucket is the five minutes up to its ``end``, a multiple of 300; a span ``(start, end)`` has
+the buckets that end after ``start`` and not after ``end``, both multiples of 300. Events are counted in whole
+micro-events (:data:`MICRO`): sums of whole numbers are the same in any order and in any database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, Protocol
+
+MICRO = 1_000_000
+"""Micro-events in an event."""
+MOST_MICRO = 9 * 10**18
+"""The largest number of micro-events in a bucket; databases hold 64 bits."""
+
+Key = tuple[str, str, str]
+"""(slo_id, namespace, service); with an empty service: what holds for all services of a definition."""
+Span = tuple[int, int]
+"""(start, end): after ``start``, up to and with ``end``."""
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, sorted by name."""
+
+
+class Event(NamedTuple):
+    """What one bucket of one service holds: micro-events, and the seconds of it that nobody observed."""
+
+    namespace: str
+    service: str
+    end: int
+    total: int
+    bad: int
+    gap: int = 0
+
+
+class Cause(NamedTuple):
+    """Bad micro-events of one bucket of one service that have the same cause."""
+
+    namespace: str
+    service: str
+    end: int
+    labels: Labels
+    bad: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All that was read of one definition over one span: a bucket of it without an event had none."""
+
+    slo_id: str
+    slo: str
+    span: Span
+    events: Sequence[Event] = ()
+    causes: Sequence[Cause] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over a span: micro-events that count, seconds of gaps, and what a maintenance window leaves out.
+
+    ``excluded`` counts seconds of buckets with events that lie in a maintenance window; their gaps do not count.
+    """
+
+    total: int = 0
+    bad: int = 0
+    gap: int = 0
+    excluded: int = 0
+    excluded_total: int = 0
+    excluded_bad: int = 0
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.total + other.total,
+            self.bad + other.bad,
+            self.gap + other.gap,
+            self.excluded + other.excluded,
+            self.excluded_total + other.excluded_total,
+            self.excluded_bad + other.excluded_bad,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MutedSpan:
+    """A silence of Alertmanager that excuses what its matchers select, as long as it lasted.
+
+    ``matchers`` are (label, operator, value). ``start`` and ``end`` are Unix seconds, of any second.
+    """
+
+    ref: str
+    start: int
+    end: int
+    matchers: tuple[tuple[str, str, str], ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long what is kept, in seconds: buckets of five minutes, sums of hours, sums of days."""
+
+    buckets: int
+    hours: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows were removed."""
+
+    buckets: int = 0
+    hours: int = 0
+    days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A run of a job that ended."""
+
+    job: str
+    started: datetime
+    ended: datetime
+    outcome: Literal["succeeded", "failed"]
+    message: str = ""
+
+
+class Ledger(Protocol):
+    """Where events are kept. Errors are ``sloctl.errors.BackendError`` with ``backend`` "ledger".
+
+    Every method is one transaction (:meth:`record` may be several, each of whole batches): it happens wholly or not
+    at all. Safe to use from several threads and processes.
+    """
+
+    def record(self, set_name: str, batches: Sequence[Batch]) -> int:
+        """Enter what was read; how many buckets of definitions were not known before.
+
+        A bucket that is known stays as it is: what is recorded once is never changed by a later reading.
+        """
+
+    def missing(
+        self, set_name: str, slo_ids: Sequence[str], start: int, end: int
+    ) -> Mapping[str, Sequence[Span]]:
+        """The spans within (start, end) that are not recorded, ascending, for each definition."""
+
+    def newest(self, set_name: str) -> Mapping[str, int]:
+        """The end of the newest recorded bucket of each definition that has one."""
+
+    def oldest(self, set_name: str) -> Mapping[str, int]:
+        """The beginning of the oldest recorded bucket of each definition that has one."""
+
+    def keys(self, set_name: str) -> Sequence[Key]:
+        """Every definition and service with a row, sorted; of definitions that are gone from the file too."""
+
+    def sums(self, set_name: str, spans: Sequence[Span]) -> Sequence[Mapping[Key, Sums]]:
+        """Sums over each span, of every service with events or gaps in it.
+
+        Days and hours that lie wholly in a span are read from their sums. Where the finer rows at an edge were
+        removed, the edge moves inwards to the next hour or day of which there is a sum.
+        """
+
+    def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
+        """The most micro-events in one bucket of the span, as far as buckets are kept."""
+
+    def causes(self, set_name: str, start: int, end: int) -> Mapping[Key, Mapping[Labels, int]]:
+        """Bad micro-events of the span by cause, without what is excluded."""
+
+    def exclude(self, set_name: str, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+        """Have exactly the buckets within ``excluded`` (keys without one: none) excluded, of all in (start, end).
+
+        How many buckets changed. All sums follow.
+        """
+
+    def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
+        """Keep silences for good, for Alertmanager forgets them; one that is known by its ``ref`` is replaced."""
+
+    def muted(self, set_name: str) -> Sequence[MutedSpan]:
+        """The silences that were remembered, by start."""
+
+    def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:
+        """Remove what is older than ``keep`` says; sums of hours and days stay as they are.
+
+        ``edges`` are seconds of the UTC day (multiples of 300) at which days begin somewhere: the buckets of an hour
+        with such an edge inside stay as long as the hours.
+        """
+
+    def lock(self, name: str, lease: float = 60.0) -> AbstractContextManager[bool]:
+        """Hold a lock for the length of the context, if nobody else holds it; gives whether it is held.
+
+        It is renewed as long as this process lives, and ends ``lease`` seconds after that at the latest; at once if
+        the process that held it was on this machine and is gone.
+        """
+
+    def note(self, set_name: str, run: JobRun) -> None:
+        """Enter a run of a job."""
+
+    def runs(self, set_name: str) -> Mapping[str, JobRun]:
+        """The last run of each job that succeeded, and under ``job!`` the last one that did not."""

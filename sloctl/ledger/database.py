@@ -1,0 +1,230 @@
+"""The connection to the ledger's database: transactions, migrations, and errors that a user can act on.
+
+Every exception of SQLAlchemy and of the drivers ends here. SQLite is opened with its rollback journal and full
+synchronisation, which survives a crash on any local file system; a writer takes its lock at the beginning of a
+transaction, so that two of them wait for each other and never fail half-way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.engine import URL, Connection, make_url
+
+from sloctl.errors import BackendError, BackendRefused, BackendTimeout, BackendUnavailable, UsageError
+from sloctl.secret import Secret
+
+T = TypeVar("T")
+
+HEAD = "0001"
+"""The newest migration in ``migrations/versions``; a test holds it."""
+BUSY = 30.0
+"""Seconds that a writer waits for another one in SQLite."""
+_ATTEMPTS = 4
+_FORMS = "sqlite:////var/lib/sloctl/ledger.db or postgresql://user@host/database"
+
+
+class Database:
+    """A database of the ledger, with its newest schema.
+
+    ``sleep`` is for tests. Raises UsageError for an address that cannot be one, a file that is no database, or a
+    schema of a later sloctl; BackendError where the database cannot be reached.
+    """
+
+    def __init__(self, url: Secret, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._sleep = sleep
+        parsed = _parse(url.reveal())
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.name = _shown(parsed)
+        if self.sqlite:
+            _folder(parsed)
+        options: dict[str, Any] = {"pool_pre_ping": not self.sqlite, "pool_size": 4, "max_overflow": 8}
+        if not self.sqlite:
+            options["connect_args"] = {
+                "connect_timeout": 10,
+                "application_name": "sloctl",
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+            }
+        elif parsed.database in (None, "", ":memory:"):
+            raise UsageError("a ledger in memory would be lost", hint=f"give an address such as {_FORMS}")
+        else:
+            options["connect_args"] = {"timeout": BUSY, "check_same_thread": False}
+        self._engine = sa.create_engine(parsed, **options)
+        if self.sqlite:
+            sa.event.listen(self._engine, "connect", _on_connect)
+            sa.event.listen(self._engine, "begin", _on_begin)
+        try:
+            self._migrate()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def close(self) -> None:
+        """Close all connections; may be called twice."""
+        self._engine.dispose()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """For migrations and tests."""
+        return self._engine
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` gives, in a transaction that happens wholly or not at all.
+
+        It may be called again after a lost connection or a conflict, so it must have no other effect. Raises
+        BackendError.
+        """
+        return self._run(work, write=True)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` gives, on one consistent state of the data. Raises BackendError."""
+        return self._run(work, write=False)
+
+    def _run(self, work: Callable[[Connection], T], *, write: bool) -> T:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._engine.connect() as connection:
+                    if not self.sqlite and not write:
+                        connection = connection.execution_options(
+                            isolation_level="REPEATABLE READ", postgresql_readonly=True
+                        )
+                    elif self.sqlite:
+                        connection = connection.execution_options(sloctl_write=write)
+                    with connection.begin():
+                        return work(connection)
+            except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
+                if attempt == _ATTEMPTS or not _passing(error):
+                    raise self._error(error) from error
+            self._sleep(0.2 * 4**attempt / 4)
+        raise AssertionError("unreachable")
+
+    def _error(self, error: Exception) -> BackendError:
+        cause = _cause(error)
+        kind: type[BackendError] = BackendUnavailable
+        hint = "what was recorded is safe, and the next run catches up"
+        if "locked" in cause:
+            kind, cause = BackendTimeout, f"another process has held it for {BUSY:.0f} s"
+        elif "full" in cause or "disk I/O" in cause:
+            hint = f"make room on the disk; {hint}"
+        elif "readonly" in cause or "read-only" in cause:
+            hint = "its file and its folder must be writable"
+        elif re.search(r"password authentication|no password supplied|permission denied|pg_hba", cause):
+            kind, hint = BackendRefused, "the user and password are part of SLOCTL_LEDGER_URL_FILE's address"
+        return kind(f"the ledger {self.name}: {cause}", backend="ledger", url=self.name, hint=hint)
+
+    def _migrate(self) -> None:
+        def version(connection: Connection) -> str | None:
+            if not sa.inspect(connection).has_table("alembic_version"):
+                return None
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+        try:
+            found = self.read(version)
+        except BackendError as error:
+            if "not a database" in str(error):
+                raise UsageError(
+                    f"{self.name} is not a ledger, nor any SQLite database", hint="name another file"
+                ) from error
+            raise
+        if found == HEAD:
+            return
+        from sloctl.ledger import migrate
+
+        self.write(lambda connection: migrate.upgrade(connection, self.name))
+
+
+def _parse(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError):
+        raise UsageError("the ledger's address is not one", hint=f"write {_FORMS}") from None
+    backend = url.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return url.set(drivername="sqlite+pysqlite")
+    raise UsageError(f"the ledger's address begins with {backend!r}", hint=f"write {_FORMS}")
+
+
+def _shown(url: URL) -> str:
+    """The address without what identifies the user."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    port = f":{url.port}" if url.port else ""
+    return f"postgresql://{url.host or 'localhost'}{port}/{url.database or ''}"
+
+
+def _folder(url: URL) -> None:
+    if not url.database or url.database == ":memory:":
+        return
+    path = Path(url.database)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file in it, for example ledger.db")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(
+            f"{path.parent}: cannot make the ledger's folder: {error.strerror}",
+            hint="give the ledger's address with --ledger, or set SLOCTL_LEDGER_URL",
+        ) from error
+    if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+        raise UsageError(f"{path}: the ledger cannot be written", hint="its file and folder must be writable")
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where this module says so
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = DELETE",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",
+        "temp_store = MEMORY",
+    ):
+        # Another process may be in the middle of a commit: these need no lock, but reading the file does.
+        with contextlib.suppress(sqlite3.OperationalError):
+            cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("sloctl_write", True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _cause(error: Exception) -> str:
+    original = getattr(error, "orig", None) or error
+    text = " ".join(str(original).split()) or type(original).__name__
+    return text[:300]
+
+
+def _passing(error: Exception) -> bool:
+    """Whether the same may succeed a moment later."""
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    # Conflicts of transactions, of two processes that make the same row, and a server that restarts.
+    if state in ("40001", "40P01", "23505") or state.startswith(("08", "57P")):
+        return True
+    return "connection" in _cause(error) and not isinstance(error, exc.TimeoutError) and not state
+
+
+@contextlib.contextmanager
+def opened(url: Secret) -> Iterator[Database]:
+    """A database for the length of the context."""
+    database = Database(url)
+    try:
+        yield database
+    finally:
+        database.close()

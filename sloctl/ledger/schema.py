@@ -1,0 +1,166 @@
+"""The tables of the ledger, as of its newest migration.
+
+Times are Unix seconds of the end of a bucket, an hour or a day (UTC). Events are micro-events in 64 bits. Rows of
+one time lie side by side, for reports read all services of a span.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+BIG = BigInteger().with_variant(Integer, "sqlite")
+MASKS = ("m0", "m1", "m2", "m3", "m4", "m5")
+"""Columns with one bit for each bucket of four hours: bit 0 of ``m0`` is the first bucket of the day."""
+BITS = 48
+
+definitions = Table(
+    "definitions",
+    METADATA,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("set_name", Text, nullable=False),
+    Column("slo_id", Text, nullable=False),
+    Column("slo", Text, nullable=False),
+    UniqueConstraint("slo_id", name="definitions_slo_id_key"),
+)
+series = Table(
+    "series",
+    METADATA,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("definition", Integer, ForeignKey("definitions.id"), nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    UniqueConstraint("definition", "namespace", "service", name="series_definition_key"),
+)
+coverage = Table(
+    "coverage",
+    METADATA,
+    Column("day", BIG, primary_key=True, autoincrement=False),
+    Column("definition", Integer, ForeignKey("definitions.id"), primary_key=True, autoincrement=False),
+    *(Column(name, BIG, nullable=False, server_default="0") for name in MASKS),
+    sqlite_with_rowid=False,
+)
+"""Which buckets of a day were recorded, whether they had events or not."""
+buckets = Table(
+    "buckets",
+    METADATA,
+    Column("time", BIG, primary_key=True, autoincrement=False),
+    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    Column("total", BIG, nullable=False),
+    Column("bad", BIG, nullable=False),
+    Column("gap", SmallInteger, nullable=False),
+    Column("excluded", SmallInteger, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+
+
+def _sums(name: str) -> Table:
+    return Table(
+        name,
+        METADATA,
+        Column("time", BIG, primary_key=True, autoincrement=False),
+        Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+        Column("total", BIG, nullable=False),
+        Column("bad", BIG, nullable=False),
+        Column("gap", Integer, nullable=False),
+        Column("excluded", Integer, nullable=False),
+        Column("excluded_total", BIG, nullable=False),
+        Column("excluded_bad", BIG, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+hours = _sums("hours")
+days = _sums("days")
+causes = Table(
+    "causes",
+    METADATA,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("labels", Text, nullable=False),
+    UniqueConstraint("labels", name="causes_labels_key"),
+)
+"""``labels`` is a JSON object with sorted keys and no blanks."""
+cause_buckets = Table(
+    "cause_buckets",
+    METADATA,
+    Column("time", BIG, primary_key=True, autoincrement=False),
+    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    Column("cause", Integer, ForeignKey("causes.id"), primary_key=True, autoincrement=False),
+    Column("bad", BIG, nullable=False),
+    sqlite_with_rowid=False,
+)
+cause_days = Table(
+    "cause_days",
+    METADATA,
+    Column("time", BIG, primary_key=True, autoincrement=False),
+    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    Column("cause", Integer, ForeignKey("causes.id"), primary_key=True, autoincrement=False),
+    Column("bad", BIG, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Bad events of a day without those that are excluded."""
+silences = Table(
+    "silences",
+    METADATA,
+    Column("set_name", Text, primary_key=True),
+    Column("ref", Text, primary_key=True),
+    Column("start", BIG, nullable=False),
+    Column("end", BIG, nullable=False),
+    Column("matchers", Text, nullable=False),
+    Column("comment", Text, nullable=False),
+)
+locks = Table(
+    "locks",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("acquired", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+)
+runs = Table(
+    "runs",
+    METADATA,
+    Column("set_name", Text, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("started", Double, nullable=False),
+    Column("ended", Double, nullable=False),
+    Column("message", Text, nullable=False),
+)
+"""The last run of each job with each outcome."""
+outbox = Table(
+    "outbox",
+    METADATA,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("set_name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("image", Text, nullable=False, server_default=""),
+    Column("state", Text, nullable=False),
+    Column("progress", Text, nullable=False, server_default="{}"),
+    Column("created", Double, nullable=False),
+    Column("due", Double, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("claimed_by", Text, nullable=False, server_default=""),
+    Column("claimed_until", Double, nullable=False, server_default="0"),
+    Column("ended", Double, nullable=True),
+    UniqueConstraint("key", name="outbox_key_key"),
+    Index("outbox_state_due", "state", "due"),
+)
+"""Reports to deliver: ``state`` is pending, sent or dead; ``image`` is base64."""

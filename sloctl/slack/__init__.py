@@ -1,0 +1,1 @@
+"""Delivers reports to Slack, by slack_sdk."""
