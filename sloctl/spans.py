@@ -47,6 +47,11 @@ ATTEMPT_TAGS = ("x-envoy-attempt-count", "envoy.attempt_count", "attempt_count")
 """Tags in which mesh owners put the request header ``x-envoy-attempt-count``."""
 
 
+def attempt_tags(tag: str) -> tuple[str, ...]:
+    """Tags to look for attempt counts in, most trusted first: the mesh's own ``tag``, if any, then well-known ones."""
+    return tuple(dict.fromkeys((tag, *ATTEMPT_TAGS))) if tag else ATTEMPT_TAGS
+
+
 @dataclass(frozen=True, slots=True)
 class Spans:
     """Spans, and what is known of those that are not among them.

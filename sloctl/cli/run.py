@@ -200,11 +200,10 @@ def _retries(
 def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
-    from sloctl.spans import ATTEMPT_TAGS
+    from sloctl.spans import attempt_tags
     from sloctl.traces import files
 
-    tag = slo_set.sources.attempt_tag
-    tags = tuple(dict.fromkeys((tag, *ATTEMPT_TAGS))) if tag else ATTEMPT_TAGS
+    tags = attempt_tags(slo_set.sources.attempt_tag)
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)
     context.detail(f"{result.counts['spans']} spans")
     return result

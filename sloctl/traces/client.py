@@ -7,7 +7,7 @@ from typing import Any
 
 from sloctl.errors import UsageError
 from sloctl.settings import TracesSettings
-from sloctl.spans import ATTEMPT_TAGS
+from sloctl.spans import attempt_tags
 from sloctl.traces.jaeger import Jaeger
 from sloctl.traces.reader import TraceReader
 from sloctl.traces.tempo import Tempo
@@ -34,6 +34,5 @@ def open_traces(
     """
     if backend not in READERS:
         raise UsageError(f"{backend!r} is no trace backend", hint=f"known are {', '.join(READERS)}")
-    tags = tuple(dict.fromkeys((attempt_tag, *ATTEMPT_TAGS))) if attempt_tag else ATTEMPT_TAGS
     pages = ui or (grafana if backend == "tempo" else settings.url)
-    return READERS[backend](settings, attempt_tags=tags, ui=pages, **options)
+    return READERS[backend](settings, attempt_tags=attempt_tags(attempt_tag), ui=pages, **options)
