@@ -19,7 +19,7 @@ COMMANDS = {
     "init": "Write a commented starter SLO file.",
     "validate": "Check SLO files; name every problem with file, line and remedy.",
     "generate": "Write rules, alerts, their promtool tests and dashboards from an SLO file.",
-    "run": "Run jobs once: slis, burn_rate, sidecar_restarts, report.",
+    "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
     "report": "Show error budgets, burn rates and what alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
