@@ -16,7 +16,7 @@ from jobs import guardrails
 from sloctl import naming
 from sloctl.model import Guardrail, SloSet
 from sloctl.naming import duration
-from sloctl.report import Finding
+from sloctl.report import Finding, finding_json
 from sloctl.report_health import EdgeAmplification, GuardrailStatus
 from sloctl.sources import MetricSource
 from sloctl.textfile import Gauge
@@ -88,11 +88,28 @@ def run(
 
     Without ``source``, or of another time than :data:`WINDOW`, metrics are not asked. Raises ``BackendError``.
     """
+
+    def counted() -> list[EdgeAmplification] | None:
+        if source is None or seconds != WINDOW or not _guardrail(slo_set):
+            return None
+        return guardrails.amplification(source, slo_set, at, recorded=True)
+
+    return recent(traces, slo_set, at, counted, seconds)
+
+
+def recent(
+    traces: TraceSource,
+    slo_set: SloSet,
+    at: datetime,
+    counted: Callable[[], Sequence[EdgeAmplification] | None],
+    seconds: int = WINDOW,
+) -> Found:
+    """What :func:`run` finds, held against what Prometheus ``counted``: called once the traces are read.
+
+    Raises ``BackendError``.
+    """
     spans = traces.spans(at - timedelta(seconds=seconds), at)
-    counted = None
-    if source is not None and seconds == WINDOW and _guardrail(slo_set):
-        counted = guardrails.amplification(source, slo_set, at, recorded=True)
-    found = of_spans(spans, slo_set, counted, traces.link)
+    found = of_spans(spans, slo_set, counted(), traces.link)
     return replace(found, findings=(*found.findings, *_gaps(spans.frame, at, _limit(slo_set))))
 
 
@@ -145,14 +162,9 @@ def _compared(
     metrics = pd.DataFrame(rows, columns=names)
     # Envoy's own counters have no clients: they are held against all of a service's calls together.
     together = metrics["client"] == "*"
-    found = []
-    if together.any():
-        servers = edges[edges["server"].isin(metrics.loc[together, "server"])]
-        found += retries.compare(_by_server(servers), metrics[together])[1]
-        edges_of = edges[~edges["server"].isin(metrics.loc[together, "server"])]
-    else:
-        edges_of = edges
-    compared, more = retries.compare(edges_of, metrics[~together])
+    whole = edges["server"].isin(metrics.loc[together, "server"])
+    _, found = retries.compare(_by_server(edges[whole]), metrics[together])
+    compared, more = retries.compare(edges[~whole], metrics[~together])
     compared = compared[["client", "server", "metrics", "verdict"]].rename(columns={"metrics": "counted"})
     merged = edges.merge(compared, on=["client", "server"], how="left")
     return merged.assign(verdict=merged["verdict"].fillna("")), found + more
@@ -160,13 +172,10 @@ def _compared(
 
 def _by_server(edges: pd.DataFrame) -> pd.DataFrame:
     """The edges of each service as one, of the client ``*``; its interval is the mean of theirs, by requests."""
-    weighted = edges.assign(**{name: edges[name] * edges["requests"] for name in ("low", "high")})
-    sums = weighted.groupby("server", as_index=False)[["requests", "attempts", "low", "high"]].sum(
-        min_count=1
-    )
-    for name, of in (("low", "low"), ("high", "high"), ("amplification", "attempts")):
-        sums[name] = sums[of] / sums["requests"]
-    return sums.assign(client="*").astype({"client": "str"})
+    weighted = edges[["low", "high"]].mul(edges["requests"], axis=0).join(edges[["requests", "attempts"]])
+    sums = weighted.groupby(edges["server"]).sum(min_count=1)
+    means = sums.div(sums["requests"], axis=0).rename(columns={"attempts": "amplification"})
+    return means.reset_index().assign(client="*").astype({"client": "str"})
 
 
 def _guardrail(slo_set: SloSet) -> Guardrail | None:
@@ -313,8 +322,5 @@ def rows(found: Found) -> dict[str, list[dict[str, Any]]]:
         }
         for row in found.worst_traces.to_dict("records")
     ]
-    findings = [
-        {"severity": f.severity, "code": f.code, "message": f.message, "scope": f.scope}
-        for f in found.findings
-    ]
+    findings = [finding_json(item) for item in found.findings]
     return {"edges": edges, "paths": paths, "services": services, "worst_traces": worst, "findings": findings}

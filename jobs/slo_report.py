@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
@@ -155,11 +155,10 @@ def _read_traces(
     from jobs import retry_amplification
 
     try:
-        spans = traces.spans(at - timedelta(seconds=retry_amplification.WINDOW), at)
+        found = retry_amplification.recent(traces, slo_set, at, lambda: counted or None)
     except BackendError as error:
         out.append(Finding("warning", "traces-not-read", f"the traces could not be read: {error}"))
         return []
-    found = retry_amplification.of_spans(spans, slo_set, counted or None, traces.link)
     out += found.findings
     return found.amplification
 

@@ -137,6 +137,11 @@ def _slo(item: SloStatus) -> dict[str, Any]:
     return out
 
 
+def finding_json(item: Finding) -> dict[str, Any]:
+    """A finding as the JSON interface has it."""
+    return {"severity": item.severity, "code": item.code, "message": item.message, "scope": item.scope}
+
+
 def to_json(report: Report) -> dict[str, Any]:
     """The report as the JSON interface has it; see ``docs/report.schema.json``."""
     return {
@@ -148,10 +153,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "guardrails": [guardrail_json(item) for item in report.guardrails],
         "retry_amplification": [amplification_json(item) for item in report.retry_amplification],
         "sidecar_restarts": report_restarts.to_json(report.sidecar_restarts),
-        "findings": [
-            {"severity": f.severity, "code": f.code, "message": f.message, "scope": f.scope}
-            for f in report.findings
-        ],
+        "findings": [finding_json(item) for item in report.findings],
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs import retry_amplification
+from jobs import retry_amplification, slo_report
 from jobs.retry_amplification import Found, of_spans, place, rows, run
 from sloctl import spec, textfile
 from sloctl.demo.programs import find_program
@@ -21,6 +21,7 @@ from sloctl.model import SloSet
 from sloctl.report_health import EdgeAmplification
 from sloctl.spans import Spans
 from sloctl.traces import decode_zipkin
+from tests.cli.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE = """
@@ -174,6 +175,17 @@ def test_a_service_that_fell_silent_is_a_finding() -> None:
     assert "trace-gap" not in codes(fresh)
     wider = loaded(GUARDRAIL.replace("]", ", {preset: telemetry-gap, max: 30m, owner: team}]"))
     assert "trace-gap" not in codes(run(None, Traces(lambda: zipkin([1], timedelta(minutes=20))), wider, AT))
+
+
+def test_a_report_with_traces_says_what_the_job_says() -> None:
+    slo_set = loaded("")
+    traces = Traces(lambda: zipkin([1, 3], timedelta(minutes=20)))
+    job = run(None, traces, slo_set, AT)
+    report = slo_report.build(Simulated(slo_set), slo_set, AT, "rules", traces=traces)
+    assert traces.asked == (AT - timedelta(minutes=30), AT)
+    assert "trace-gap" in codes(job)
+    assert [item for item in report.findings if item in job.findings] == list(job.findings)
+    assert list(report.retry_amplification) == job.amplification
 
 
 def test_what_could_not_be_read_is_said() -> None:
