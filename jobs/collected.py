@@ -55,6 +55,8 @@ def period_start(slo: Slo, at: datetime) -> datetime:
     day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if slo.window.unit == "week":
         start = day - timedelta(days=day.weekday())
+    elif slo.window.unit == "year":
+        start = day.replace(month=1, day=1)
     else:
         month = day.month if slo.window.unit == "month" else (day.month - 1) // 3 * 3 + 1
         start = day.replace(month=month, day=1)

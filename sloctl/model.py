@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import Literal
 
 from sloctl.dashboard_settings import DashboardSettings
+from sloctl.kubernetes_settings import KubernetesSettings
+from sloctl.ledger_settings import LedgerSettings, Maintenance
 from sloctl.notifications import Notifications
 
 GRID = 300
@@ -111,9 +113,9 @@ class RollingWindow:
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """From the start of the current week (Monday), month or quarter in a time zone."""
+    """From the start of the current week (Monday), month, quarter or year in a time zone."""
 
-    unit: Literal["week", "month", "quarter"]
+    unit: Literal["week", "month", "quarter", "year"]
     timezone: str
 
     @property
@@ -124,7 +126,7 @@ class CalendarWindow:
     @property
     def seconds(self) -> int:
         """Nominal length, to which alert policies are scaled."""
-        return {"week": 7, "month": 30, "quarter": 90}[self.unit] * 86400
+        return {"week": 7, "month": 30, "quarter": 90, "year": 365}[self.unit] * 86400
 
 
 Window = RollingWindow | CalendarWindow
@@ -295,6 +297,9 @@ class SloSet:
     jobs: tuple[Job, ...] = ()
     notifications: Notifications | None = None
     dashboards: DashboardSettings = field(default=DashboardSettings())
+    kubernetes: KubernetesSettings = field(default=KubernetesSettings())
+    ledger: LedgerSettings = field(default=LedgerSettings())
+    maintenance: tuple[Maintenance, ...] = ()
     longest_silence: int = 4 * 3600
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

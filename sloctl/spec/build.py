@@ -7,8 +7,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sloctl.model import Job, Matcher, Mesh, Objects, Position, Slo, SloSet, Sources
-from sloctl.spec import expressions, watching
+from sloctl.spec import expressions, ledger, watching
 from sloctl.spec.dashboards import dashboards
+from sloctl.spec.kubernetes import kubernetes
 from sloctl.spec.merge import Merged
 from sloctl.spec.quantities import Span
 from sloctl.spec.reader import Complaint, Reader, position
@@ -37,6 +38,9 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     told = merged.get("notifications")
     notifications = watching.notifications(told, reader)
     drawn = dashboards(merged.get("dashboards"), reader)
+    deployed = kubernetes(merged.get("kubernetes"), reader)
+    kept = ledger.settings(merged.get("ledger"), slos, reader)
+    excused = ledger.maintenance(merged, reader)
     if complete:
         _missing(merged, reader)
     if reader.failed:
@@ -57,6 +61,9 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
         jobs=tuple(jobs),
         notifications=notifications,
         dashboards=drawn,
+        kubernetes=deployed,
+        ledger=kept,
+        maintenance=tuple(excused),
         longest_silence=_longest_silence(told),
         slack_channel=(slack.get("channel") if slack is not None else None) or "",
     )

@@ -99,6 +99,37 @@ def object_label(name: str) -> Complaint | None:
     return None
 
 
+def pod_label(name: str) -> Complaint | None:
+    """A label of pods that nothing of ours selects by."""
+    if name in (*naming.OBJECT_LABELS, *naming.SELECTOR_LABELS, naming.COMPONENT_LABEL):
+        return Complaint("reserved-label", f"sloctl sets the label '{name}' itself", "choose another name")
+    return None
+
+
+def variable_name(name: str) -> Complaint | None:
+    """An environment variable that holds no secret, and that sloctl's manifests do not set themselves."""
+    if re.fullmatch(
+        r".*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY|HEADERS|WEBHOOK|LEDGER_URL).*", name
+    ):
+        hint = "keep it in a Kubernetes Secret; the other keys of 'kubernetes' say which ones pods read"
+        return Complaint("inline-secret", f"'{name}' would hold a secret, or name one", hint)
+    if name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
+        "SLOCTL_.*_FILE|SLOCTL_.*_USERNAME", name
+    ):
+        return Complaint(
+            "kubernetes-parameter", f"'{name}' is set by other keys, or by sloctl itself", "remove it"
+        )
+    return None
+
+
+def variable(text: str) -> Complaint | None:
+    """A value without credentials, such as a proxy's address may have."""
+    if re.search(r"://[^/\s]*@", text):
+        message = "this address holds credentials, which do not belong in an SLO file"
+        return Complaint("inline-secret", message, "use a proxy or server that needs none here")
+    return None
+
+
 def folder(text: str) -> Complaint | None:
     """A folder that Grafana can make, also where its sidecar makes a folder on a disk of it."""
     if text.casefold() == "general":

@@ -61,10 +61,14 @@ CODES: dict[str, str] = {
     "guardrail-parameter": "A parameter that the guardrail does not take, or a limit in another unit.",
     "unknown-receiver": "A receiver that is not defined.",
     "dashboard-parameter": "A key of `dashboards` that does not go with the others, or a dashboard twice.",
+    "kubernetes-parameter": "A key of `kubernetes` that does not go with the others, or an item twice.",
     "bad-cron": "A cron line that is malformed, never due, or read in different ways.",
     "uneven-interval": "An interval that no cron line can say.",
+    "ledger-keep": "The ledger would keep less than a window needs.",
+    "maintenance-order": "Maintenance that ends before it begins.",
     "duplicate-job": "A job twice with the same schedule.",
     # warnings
     "no-owner": "Warning: an SLO or a guardrail without owner.",
+    "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
     "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
 }

@@ -9,7 +9,17 @@ from sloctl.spec.reader import Reader
 from sloctl.spec.shapes import Block
 from sloctl.spec.tree import Node
 
-SINGLE = ("metadata", "mesh", "sources", "defaults", "reports", "notifications", "dashboards")
+SINGLE = (
+    "metadata",
+    "mesh",
+    "sources",
+    "defaults",
+    "reports",
+    "notifications",
+    "dashboards",
+    "kubernetes",
+    "ledger",
+)
 
 
 class Merged:

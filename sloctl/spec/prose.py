@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sloctl.spec.prose_jobs import JOBS
+
 INTRODUCTION = """
 # The SLO file
 
@@ -258,35 +260,12 @@ dashboards:
   costs: {core_hour: 0.028, gib_hour: 0.0038, currency: EUR}
 """,
     ),
-    "jobs": (
-        """
-What is to run when. This version checks the section and keeps it, but has no scheduler yet: call `sloctl run` from
-cron. An interval must divide an hour or a day evenly, so that every scheduler has the same times. Cron lines have five
-fields; 0 is Sunday, and a day of the month together with a day of the week is an error, because schedulers disagree on
-what it means.
-""",
-        """
-jobs:
-  - {name: slis, every: 5m}
-  - {name: report, cron: "0 9 * * 1", timezone: Europe/Paris, post: slack}
-""",
-    ),
-    "reports": (
-        """
-Where reports will be posted; this version checks the section but posts nothing yet. The channel only: the webhook or
-token comes from the environment. Put the channel in quotes: `#` starts a comment.
-""",
-        """
-reports:
-  slack: {channel: "#slo-reviews"}
-""",
-    ),
+    **JOBS,
     "Several files": (
         """
 `-f` may be given several times and takes files, folders (every `*.yaml` and `*.yml` below, hidden ones left out) and
-`-` for standard input; a file may hold several documents. `slos`, `guardrails` and `jobs` of all documents add up.
-`metadata`, `mesh`, `sources`, `defaults`, `notifications`, `dashboards` and `reports` belong in one document, or must
-say the same in each.
+`-` for standard input; a file may hold several documents. `slos`, `guardrails`, `jobs` and `maintenance` of all
+documents add up. Every other section belongs in one document, or must say the same in each.
 """,
         "",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -184,3 +185,36 @@ class Duration:
 
 
 DURATION_PATTERN = "^(?=[0-9])(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?$"
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d)?([Zz]|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in time with its offset from UTC, with or without quotes."""
+
+    words: str = "a time with its offset from UTC"
+
+    def read(self, node: Node, path: str, reader: Reader) -> datetime | None:
+        """The time in UTC; None, with the problem noted, if it is none."""
+        if not is_scalar(node, path, reader, self.words):
+            return None
+        text = node.text
+        if _RFC3339.fullmatch(text):
+            try:
+                return datetime.fromisoformat(text.upper().replace("Z", "+00:00")).astimezone(UTC)
+            except (ValueError, OverflowError):
+                pass
+        if node.empty:
+            reader.add(node, path, "no-value", f"{last(path)} has no value", f"it must be {self.words}")
+            return None
+        message = f"{last(path)} must be {self.words}, not {shown(text)}"
+        reader.add(
+            node, path, "bad-value", message, "write 2026-03-01T02:00:00Z or 2026-03-01T03:00:00+01:00"
+        )
+        return None
+
+    def schema(self, defs: Json) -> Json:
+        """JSON Schema: RFC 3339."""
+        return {"type": "string", "format": "date-time"}

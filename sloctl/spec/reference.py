@@ -6,7 +6,7 @@ import json
 
 from sloctl.guardrails.limits import KINDS
 from sloctl.naming import duration
-from sloctl.spec import tables, tables_alerts, tables_dashboards, tables_slo
+from sloctl.spec import tables, tables_alerts, tables_dashboards, tables_kubernetes, tables_ledger, tables_slo
 from sloctl.spec.codes import CODES
 from sloctl.spec.prose import END, INTRODUCTION, SECTIONS
 from sloctl.spec.shapes import Field, Object
@@ -35,7 +35,21 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     ),
     "dashboards": (tables_dashboards.DASHBOARDS, tables_dashboards.COSTS),
     "jobs": (tables.JOB,),
+    "ledger": (tables_ledger.LEDGER, tables_ledger.KEEP),
+    "maintenance": (tables_ledger.MAINTENANCE,),
     "reports": (tables.REPORTS, tables.SLACK),
+    "kubernetes": (
+        tables_kubernetes.KUBERNETES,
+        tables_kubernetes.LEDGER,
+        tables_kubernetes.PROMETHEUS_LOGIN,
+        tables_kubernetes.TRACES_LOGIN,
+        tables_kubernetes.ALERTMANAGER_LOGIN,
+        tables_kubernetes.CERTIFICATES,
+        tables_kubernetes.SLACK_LOGIN,
+        tables_kubernetes.OTLP,
+        tables_kubernetes.RESOURCES,
+        tables_kubernetes.TOLERATION,
+    ),
 }
 """The objects that each section of the page describes; a test holds that none is left out."""
 

@@ -193,6 +193,8 @@ class Object:
 
 def secret_hint(path: str) -> str:
     """Where a secret of this part of the file comes from instead."""
+    if path.startswith("kubernetes"):
+        return "keep it in a Kubernetes Secret, and name that with name/key"
     if path.startswith("notifications"):
         return "keep it in a Kubernetes Secret or a file, and name that with 'secret: name/key'"
     if path.startswith(("reports", "jobs")):

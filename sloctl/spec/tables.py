@@ -28,6 +28,8 @@ from sloctl.spec.tables_common import (
     URL,
 )
 from sloctl.spec.tables_dashboards import COSTS, DASHBOARDS
+from sloctl.spec.tables_kubernetes import KUBERNETES, RESOURCES
+from sloctl.spec.tables_ledger import KEEP, LEDGER, MAINTENANCE
 from sloctl.spec.tables_slo import BURN_WINDOW, DEFAULTS, EVENTS, POLICY, SLO, preset_fields
 
 API_VERSION = "sloctl/v1"
@@ -214,9 +216,12 @@ FILE = Object(
         Field("slos", Items(SLO), "The SLOs."),
         Field("guardrails", Items(GUARDRAIL, minimum=0), "Thresholds rather than budgets."),
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
+        Field("ledger", LEDGER, "How the ledger is kept."),
+        Field("maintenance", Items(MAINTENANCE, minimum=0), "Time that counts in no budget."),
         Field("notifications", NOTIFICATIONS, "Who is told of which alerts."),
         Field("dashboards", DASHBOARDS, "Where Grafana's dashboards go."),
         Field("reports", REPORTS, "Where reports are posted."),
+        Field("kubernetes", KUBERNETES, "How jobs run on Kubernetes."),
     ),
     doc="An SLO file: everything about the SLOs of a mesh.",
 )
@@ -235,6 +240,11 @@ for _place, _object in (
     ("notifications", NOTIFICATIONS),
     ("dashboards", DASHBOARDS),
     ("dashboards.costs", COSTS),
+    ("kubernetes", KUBERNETES),
+    ("kubernetes.resources", RESOURCES),
+    ("ledger", LEDGER),
+    ("ledger.keep", KEEP),
+    ("an item of maintenance", MAINTENANCE),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)

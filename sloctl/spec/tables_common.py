@@ -21,6 +21,9 @@ SERVICE = Text(
     rf"\*|{DNS_LABEL}(?:\.{DNS_LABEL})*",
     'the service as the metrics call it, in lower case; "*" alone stands for every service',
 )
+SERVICE_NAME = Text(
+    "a service's name", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "the service as the metrics call it"
+)
 NAMESPACE = Text("the name of a namespace", DNS_LABEL, f"{_DNS_HINT}; '*' is for services only", 63)
 LINE = Text("one line of text", max_length=128, checks=(checks.no_template,))
 PROSE = Text("text", max_length=2000, lines=True, checks=(checks.no_template,))

@@ -27,13 +27,13 @@ CALENDAR = Object(
     (
         Field(
             "calendar",
-            Choice(("week", "month", "quarter")),
+            Choice(("week", "month", "quarter", "year")),
             "The unit; weeks start on Monday.",
             required=True,
         ),
         Field("timezone", TIMEZONE, "Where midnight is.", default="UTC", examples=("Europe/Paris",)),
     ),
-    doc="The current week, month or quarter.",
+    doc="The current week, month, quarter or year.",
 )
 WINDOW = Either(Duration(3600, 366 * DAY, 300, "30d"), CALENDAR)
 
