@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dashboards import moments, variables
+from dashboards import causes, moments, variables
 from dashboards.grafana import Dashboard, Json, TimeSeries
 from dashboards.layout import Section, dashboard
 from dashboards.links import panel_link, runbook, to_board, to_traces, variable
-from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, stat, steps, table
+from dashboards.panels import BAD, GOOD, SHARE, WARN, Steps, graph, stat, steps
 from dashboards.subject import ONE_NAMESPACE, ONE_SERVICE, SHOWN, STEP, Subject
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, Matcher, RollingWindow, Slo
@@ -247,36 +247,27 @@ def _threshold_lines(panel: TimeSeries) -> TimeSeries:
 def _causes(subject: Subject) -> Iterator[object]:
     if not subject.records(naming.BAD_CAUSES):
         return
-    nothing = "nothing was bad in the time shown (of a latency SLO, causes are not told apart)"
-    causes = (
-        ("response code and flags", ("response_code", "response_flags", "grpc_response_status")),
-        ("source", (*naming.CALLERS, *naming.CALLED)),
-        ("version", ("destination_version",)),
-    )
-    for what, labels in causes:
-        yield graph(
+    nothing = f"{causes.NOTHING} (of a latency SLO, causes are not told apart)"
+    by = {"response code and flags": causes.CODES, "source": causes.ENDS, "version": causes.VERSION}
+    for what, labels in by.items():
+        yield causes.over_time(
+            subject,
             f"Bad events by {what}",
             "Bad events of each step; they add up to all bad events. Of a gateway's SLO, the source is the service "
             "that it called.",
-            [
-                (
-                    " ".join(f"{{{{{label}}}}}" for label in labels),
-                    subject.summed(naming.BAD_CAUSES, WHERE, labels),
-                )
-            ],
-            unit="short",
-            style="bars",
+            WHERE,
+            labels,
             nothing=nothing,
-            least="5m",
             span=8,
         )
-    every = (*naming.CAUSE_LABELS, *naming.CALLERS, *naming.CALLED)
-    yield table(
+    yield causes.most_frequent(
+        subject,
         "What burned the budget in the time shown",
         "Bad events by all that tells their causes apart, the most frequent first.",
-        [Column("bad events", f"topk(50, {subject.summed(naming.BAD_CAUSES, WHERE, every, SHOWN)})")],
-        labels=every,
-        sort=("bad events", True),
+        WHERE,
+        (*naming.CAUSE_LABELS, *causes.ENDS),
+        50,
+        places=None,
         nothing=nothing,
     )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards import control_plane, mesh, moments, oncall, traffic, variables
+from dashboards import causes, control_plane, mesh, moments, oncall, traffic, variables
 from dashboards.grafana import Dashboard, Json, OtherQuery, Table, Traces, Variable
 from dashboards.layout import Section, dashboard
 from dashboards.links import TRACES, runbook
-from dashboards.panels import Column, graph, table, text
-from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, SHOWN, Subject
+from dashboards.panels import graph, text
+from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE, ANY_SERVICE)
@@ -124,36 +124,21 @@ def _codes(subject: Subject) -> Iterator[Any]:
                 nothing=f"no requests that {who} report",
             )
     if subject.records(naming.BAD_CAUSES):
-        every = (*naming.IDENTITY, *naming.CALLERS, *naming.CALLED, *naming.CAUSE_LABELS)
-        yield graph(
+        yield causes.over_time(
+            subject,
             "Bad events by Envoy's flags",
             "UF: no connection, UH: no healthy host, UO: full queue, URX: retries used up, UT: time-out, DC: the "
             "client went away, NR: no route.",
-            [
-                (
-                    "{{response_code}} {{response_flags}}",
-                    subject.summed(naming.BAD_CAUSES, WHERE, ("response_code", "response_flags")),
-                )
-            ],
-            unit="short",
-            style="bars",
-            nothing="nothing was bad in the time shown",
-            least="5m",
+            WHERE,
+            ("response_code", "response_flags"),
         )
-        yield table(
+        yield causes.most_frequent(
+            subject,
             "Bad events in full",
             "Bad events in the time shown, by everything that tells their causes apart.",
-            [
-                Column(
-                    "bad events",
-                    f"topk(100, {subject.summed(naming.BAD_CAUSES, WHERE, every, SHOWN)})",
-                    "short",
-                    0,
-                )
-            ],
-            labels=every,
-            sort=("bad events", True),
-            nothing="nothing was bad in the time shown",
+            WHERE,
+            (*naming.IDENTITY, *causes.ENDS, *naming.CAUSE_LABELS),
+            100,
         )
 
 

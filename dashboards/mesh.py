@@ -10,7 +10,7 @@ from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, graph, table
-from dashboards.service import BUCKETS, ERRORS, P99
+from dashboards.service import BUCKETS, ERRORS, P99, TRAFFIC
 from dashboards.subject import ANY_NAMESPACE, ANY_SERVICE, Subject, foremost
 from sloctl import naming
 
@@ -18,7 +18,6 @@ WHERE = (ANY_NAMESPACE, ANY_SERVICE)
 PRESETS = frozenset(
     {"service-errors", "service-latency", "ejections", "overflow", "mtls", "misroutes", "policy-denials"}
 )
-TRAFFIC = "service:error_traffic:increase5m"
 P95 = "service:latency_p95_seconds:quantile5m"
 NO_TRAFFIC = "no requests in the time shown"
 TOP = 20

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dashboards.grafana import GRAFANA, PROMETHEUS, Json
 from dashboards.subject import STEP, Subject
 from dashboards.traffic import VERSION
-from sloctl import naming, promql
-from sloctl.guardrails.queries import RENAMED, in_set
+from sloctl import naming
+from sloctl.guardrails.queries import raw_matchers, sides
 from sloctl.model import Matcher
 from sloctl.presets import REQUESTS
 
@@ -35,9 +35,8 @@ def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
     if VERSION in subject.mesh_labels:
         series = subject.series(naming.MESH_REQUESTS, *service)
     else:
-        reporter = "waypoint" if subject.slo_set.mesh.mode == "ambient" else "destination"
-        raw = (Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in service)
-        series = subject.raw(REQUESTS, Matcher("reporter", "=", reporter), *raw)
+        *_, server = sides(subject.slo_set)
+        series = subject.raw(REQUESTS, *raw_matchers((server, *service)))
     now, before = f"group by ({VERSION}) ({series})", f"group by ({VERSION}) ({series} offset {STEP})"
     seen = {
         "name": "New versions in traffic",
@@ -57,14 +56,13 @@ def deploys(subject: Subject, service: Sequence[Matcher]) -> list[Json]:
 
 def alerts(subject: Subject, *matchers: Matcher) -> Json:
     """The set's alerts that fire."""
-    where = (*in_set(subject.slo_set), Matcher("alertstate", "=", "firing"), *matchers)
     return {
         "name": "Alerts",
         "datasource": PROMETHEUS,
         "enable": True,
         "hide": False,
         "iconColor": "red",
-        "expr": promql.selector("ALERTS", where),
+        "expr": subject.firing(*matchers),
         "step": "60s",
         "titleFormat": "{{alertname}}",
         "textFormat": "{{namespace}}/{{service}} {{severity}}",

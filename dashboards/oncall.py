@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards import control_plane, health, moments, overview, sidecars, variables
+from dashboards import causes, control_plane, health, moments, overview, sidecars, variables
 from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
 from dashboards.links import runbook
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, states, table
 from dashboards.service import ERRORS
-from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject, foremost, top
+from dashboards.subject import ANY_NAMESPACE, Subject, foremost, top
 from sloctl import naming
 
 WHERE = (ANY_NAMESPACE,)
@@ -45,7 +45,7 @@ def _alerts(subject: Subject) -> Iterator[Any]:
     yield from overview.counts(subject, WHERE)
     yield overview.alerts_table(subject)
     labels = ("alertname", naming.NAMESPACE, naming.SERVICE)
-    series = f"max by ({', '.join(labels)}) ({overview.firing(subject, *WHERE)})"
+    series = f"max by ({', '.join(labels)}) ({subject.firing(*WHERE)})"
     yield states(
         "When alerts fired",
         "A bar while an alert fired; the longest comes first in most incidents.",
@@ -92,24 +92,15 @@ def _failures(subject: Subject) -> Iterator[Any]:
         height=8,
     )
     if subject.records(naming.BAD_CAUSES):
-        codes = ("response_code", "response_flags", "destination_version")
-        every = (*naming.IDENTITY, *naming.CALLERS, *naming.CALLED, *codes)
-        yield table(
+        yield causes.most_frequent(
+            subject,
             "Who fails whom",
             "Bad events of the SLOs in the time shown by client, code, Envoy's response flags and version: the edges "
             "of the mesh that fail most. Click a service for its traces.",
-            [
-                Column(
-                    "bad events",
-                    f"topk(25, {subject.summed(naming.BAD_CAUSES, WHERE, every, SHOWN)})",
-                    "short",
-                    0,
-                )
-            ],
-            labels=every,
+            WHERE,
+            (*naming.IDENTITY, *causes.ENDS, "response_code", "response_flags", *causes.VERSION),
+            25,
             links=overview.service_links(subject),
-            sort=("bad events", True),
-            nothing="nothing was bad in the time shown",
         )
     yield overview.budgets_table(subject, WHERE)
 

@@ -10,20 +10,13 @@ from dashboards.grafana import Json
 from dashboards.links import field, to_board, to_traces
 from dashboards.panels import BAD, GOOD, SHARE, WARN, Column, Steps, stat, steps, table
 from dashboards.subject import ANY_NAMESPACE, SHOWN, Subject, zero_if
-from sloctl import naming, promql
-from sloctl.guardrails.queries import in_set
+from sloctl import naming
 from sloctl.model import Matcher
 from sloctl.naming import duration
 
 IDENTITY = (naming.NAMESPACE, naming.SERVICE, naming.SLO)
 FEW: Steps = [(None, GOOD), (1, BAD)]
 SOME: Steps = [(None, GOOD), (1, WARN)]
-
-
-def firing(subject: Subject, *matchers: Matcher) -> str:
-    """The set's alerts that fire."""
-    where = (*in_set(subject.slo_set), Matcher("alertstate", "=", "firing"), *matchers)
-    return promql.selector("ALERTS", where)
 
 
 def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
@@ -53,7 +46,7 @@ def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
             )
         )
     for severity, title, colors in (("page", "Pages that fire", FEW), ("ticket", "Tickets that fire", SOME)):
-        alerts = firing(subject, Matcher("severity", "=", severity), *where)
+        alerts = subject.firing(Matcher("severity", "=", severity), *where)
         found.append(
             stat(
                 title,
@@ -73,7 +66,7 @@ def alerts_table(subject: Subject, *, span: int = 24, height: int = 8) -> Any:
     return table(
         "Alerts that fire",
         "Every alert of the set that fires now. Click a service for its dashboard, an SLO for its budget.",
-        [Column("series", f"count by ({', '.join(labels)}) ({firing(subject, ANY_NAMESPACE)})", "none", 0)],
+        [Column("series", f"count by ({', '.join(labels)}) ({subject.firing(ANY_NAMESPACE)})", "none", 0)],
         labels=labels,
         links=service_links(subject) | {naming.SLO: to_budget(subject)},
         sort=("severity", False),

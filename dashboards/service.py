@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards import health, moments, traffic, variables
+from dashboards import causes, health, moments, traffic, variables
 from dashboards.budget import LEFT
 from dashboards.grafana import Dashboard
 from dashboards.layout import Section, dashboard
 from dashboards.links import field, panel_link, runbook, to_board, to_traces, variable
 from dashboards.panels import SHARE, Column, graph, heatmap, steps, table
 from dashboards.subject import ONE_NAMESPACE, ONE_SERVICE, SHOWN, Subject
-from sloctl import naming, promql
-from sloctl.guardrails.queries import RENAMED, in_set, sides
-from sloctl.model import Matcher
+from sloctl import naming
+from sloctl.guardrails.queries import raw_matchers, sides
 from sloctl.naming import duration
 from sloctl.presets import DURATION_BUCKET
 
 WHERE = (ONE_NAMESPACE, ONE_SERVICE)
+TRAFFIC = "service:error_traffic:increase5m"
 ERRORS = "service:errors:ratio5m"
 BUCKETS = "service:request_duration_buckets:increase5m"
 P99 = "service:latency_p99_seconds:quantile5m"
@@ -29,8 +29,8 @@ def build(subject: Subject) -> Dashboard:
     """The dashboard; variables ``namespace`` and ``service``."""
     slo_set = subject.slo_set
     metrics = [naming.TOTAL_GRID]
-    if subject.records("service:error_traffic:increase5m"):
-        metrics.append("service:error_traffic:increase5m")
+    if subject.records(TRAFFIC):
+        metrics.append(TRAFFIC)
     links = []
     for failed, title in ((True, "Failed traces"), (False, "All traces")):
         found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
@@ -87,11 +87,10 @@ def _promises(subject: Subject) -> Iterator[Any]:
         span=16,
         height=7,
     )
-    firing = promql.selector("ALERTS", (*in_set(slo_set), Matcher("alertstate", "=", "firing"), *WHERE))
     yield table(
         "Alerts that fire",
         "Alerts of this service, whoever gets them.",
-        [Column("firing", f"count by (alertname, severity) ({firing})")],
+        [Column("firing", f"count by (alertname, severity) ({subject.firing(*WHERE)})")],
         labels=("alertname", "severity"),
         nothing="no alert of this service fires",
         span=8,
@@ -149,32 +148,19 @@ def _requests(subject: Subject) -> Iterator[Any]:
             links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
         )
     if subject.records(naming.BAD_CAUSES):
-        yield graph(
+        yield causes.over_time(
+            subject,
             "Bad events by code and flags",
             "What the SLOs of this service count as bad, by SLO, response code and Envoy's response flags.",
-            [
-                (
-                    "{{slo}} {{response_code}} {{response_flags}} {{grpc_response_status}}",
-                    subject.summed(
-                        naming.BAD_CAUSES,
-                        WHERE,
-                        (naming.SLO, "response_code", "response_flags", "grpc_response_status"),
-                    ),
-                )
-            ],
-            unit="short",
-            style="bars",
-            nothing="nothing was bad in the time shown",
-            least="5m",
+            WHERE,
+            (naming.SLO, *causes.CODES),
         )
-        yield graph(
+        yield causes.over_time(
+            subject,
             "Bad events by version",
             "The version that answered; unknown if none did.",
-            [("{{destination_version}}", subject.summed(naming.BAD_CAUSES, WHERE, ("destination_version",)))],
-            unit="short",
-            style="bars",
-            nothing="nothing was bad in the time shown",
-            least="5m",
+            WHERE,
+            causes.VERSION,
         )
 
 
@@ -190,7 +176,7 @@ def latency(subject: Subject) -> Iterator[Any]:
         return
     buckets = subject.series(BUCKETS, *WHERE)
     half = f"histogram_quantile(0.5, sum by (le) ({buckets})) / 1000 >= 0"
-    raw = [Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in (sides(subject.slo_set)[0], *WHERE)]
+    raw = raw_matchers((sides(subject.slo_set)[0], *WHERE))
     limit = subject.limit("service-latency")
     nothing = "no requests to this service in the time shown"
     yield graph(
@@ -242,20 +228,12 @@ def _callers(subject: Subject) -> Iterator[Any]:
             span=12,
         )
     if subject.records(naming.BAD_CAUSES):
-        labels = (naming.SLO, *naming.CALLERS)
-        yield table(
+        yield causes.most_frequent(
+            subject,
             "Whose requests fail",
             "Bad events in the time shown, by the client that saw them.",
-            [
-                Column(
-                    "bad events",
-                    f"topk(20, {subject.summed(naming.BAD_CAUSES, WHERE, labels, SHOWN)})",
-                    "short",
-                    0,
-                )
-            ],
-            labels=labels,
-            sort=("bad events", True),
-            nothing="nothing was bad in the time shown",
+            WHERE,
+            (naming.SLO, *naming.CALLERS),
+            20,
             span=12,
         )

@@ -93,6 +93,10 @@ class Subject:
         """The selector of a raw series, with the mesh's own matchers."""
         return selected(self.slo_set, metric, *matchers)
 
+    def firing(self, *matchers: Matcher) -> str:
+        """The set's alerts that fire."""
+        return promql.firing(self.slo_set.name, *matchers)
+
     def latest(self, metric: str, *matchers: Matcher) -> str:
         """The last value of a series of the budget grid; an instant selector may miss it."""
         return f"last_over_time({self.series(metric, *matchers)}[{RECENT}])"

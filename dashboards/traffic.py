@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dashboards.subject import STEP, Subject
 from sloctl import naming, promql
+from sloctl.guardrails import queries
 from sloctl.model import TILE, Matcher
 from sloctl.presets import SERVER_ERRORS
 
@@ -47,7 +48,7 @@ def per_minute(
 
 def sides(subject: Subject) -> tuple[str, ...]:
     """Who reports a service's requests: first who sees what became of them after retries."""
-    return ("waypoint",) if subject.slo_set.mesh.mode == "ambient" else ("source", "destination")
+    return tuple(side.value for side in queries.sides(subject.slo_set))
 
 
 def rate(subject: Subject, matchers: Sequence[Matcher], by: Sequence[str]) -> str:
@@ -65,5 +66,4 @@ def failed_share(
 ) -> str:
     """The share of requests that one side saw fail with 5xx or without a response: 0 where none did."""
     bad, total = (per_minute(subject, side, matchers, by, *more) for more in ((FAILED,), ()))
-    on = f"on ({', '.join(by)})"
-    return f"(\n{promql.indent(bad)}\n  or {on}\n  0 * {total}\n)\n/ {on}\n({total} > 0)"
+    return queries.share(bad, total, by)

@@ -7,7 +7,7 @@ series for the rules, and over raw series alone for reports where no rules are l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sloctl import naming, promql
@@ -127,11 +127,16 @@ def raw_counts(
     """What a family counted in the last ``window`` seconds, from raw counters, exactly, summed by recorded labels."""
     texts = []
     for part in parts:
-        raw = [Matcher(family.names.get(m.label, m.label), m.op, m.value) for m in part]
+        raw = raw_matchers(part, family.names)
         series = promql.selector(family.metric, (*family.where, *raw, *slo_set.mesh.matchers))
         texts.append(promql.increments(series, window, slo_set.mesh))
     text = "\nor\n".join(texts)
     return family.group(text, by) if family.group else renamed(text, by, family.names)
+
+
+def raw_matchers(matchers: Iterable[Matcher], names: Mapping[str, str] = RENAMED) -> list[Matcher]:
+    """Matchers of recorded labels as those of raw series, which ``names`` calls otherwise."""
+    return [replace(matcher, label=names.get(matcher.label, matcher.label)) for matcher in matchers]
 
 
 def tiles(slo_set: SloSet, family: Family, by: Sequence[str]) -> Signal:

@@ -24,6 +24,7 @@ from sloctl.guardrails.queries import (
     enough,
     in_namespaces,
     in_set,
+    raw_matchers,
     raw_signal,
     renamed,
     reported,
@@ -158,7 +159,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         cost more than all other guardrails together.
         """
         where = (
-            *(Matcher(RENAMED.get(m.label, m.label), m.op, m.value) for m in (reporter, SERVICES, *scope)),
+            *raw_matchers((reporter, SERVICES, *scope)),
             *more,
         )
         series = selected(slo_set, DURATION_BUCKET, *where)

@@ -24,10 +24,10 @@ def last_instant(set_name: str) -> str:
     return f"max by ({naming.SLO_ID}) (timestamp({series}) or {late})"
 
 
-def firing(set_name: str) -> str:
+def firing(set_name: str, *matchers: Matcher) -> str:
     """The alerts of a set that fire."""
-    matchers = (Matcher("alertstate", "=", "firing"), Matcher(naming.SLO_SET, "=", set_name))
-    return selector("ALERTS", matchers)
+    ours = (Matcher(naming.SLO_SET, "=", set_name), Matcher("alertstate", "=", "firing"))
+    return selector("ALERTS", (*ours, *matchers))
 
 
 def evaluated(slos: Sequence[Slo]) -> str:
