@@ -28,8 +28,8 @@ EDGES = {
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.3, 1.0], ids=["no failures", "30 % fail", "all fail"])
-def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """What the job says of a hundred requests, and the applications' own counters."""
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A mesh after a hundred requests, of which a share fails; and an SLO file with its servers."""
     folder = tmp_path_factory.mktemp("mesh")
     with Mesh(folder, MeshConfig(backoff=0.005)) as mesh:
         # What Prometheus sees after its first scrapes, it knows to be new.
@@ -42,21 +42,57 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         file = folder / "slo.yaml"
         text = SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=mesh.zipkin_url)
         file.write_text(text, encoding="utf-8")
-        done = sloctl("run", "retry_amplification", "-f", str(file), "--format", "json", folder=folder)
-        assert done.code == 0, done.stderr
-        yield json.loads(done.stdout), mesh.truth(), request.param
+        yield mesh, file, request.param
+
+
+def said(file: Path, *command: str) -> Any:
+    """The JSON form of what a command says."""
+    done = sloctl(*command, "-f", str(file), "--format", "json", folder=file.parent)
+    assert done.code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def observed(loaded: Any) -> Any:
+    """What the job says, and the applications' own counters."""
+    mesh, file, failing = loaded
+    return said(file, "run", "retry_amplification"), mesh.truth(), failing
+
+
+@pytest.fixture(scope="module")
+def reported(loaded: Any) -> Any:
+    """What a report with traces says."""
+    _, file, _ = loaded
+    return said(file, "report", "--with-traces")
 
 
 def test_traces_say_what_the_applications_counted(observed: Any) -> None:
     result, truth, _ = observed
-    said = {(row["source"], row["destination"]): row for row in result["edges"]}
-    assert set(said) == set(EDGES.values())
+    rows = {(row["source"], row["destination"]): row for row in result["edges"]}
+    assert set(rows) == set(EDGES.values())
     for edge, names in EDGES.items():
-        assert (said[names]["requests"], said[names]["attempts"]) == (
+        assert (rows[names]["requests"], rows[names]["attempts"]) == (
             truth[edge].requests,
             truth[edge].attempts,
         )
-        assert said[names]["interval"] == [said[names]["amplification"]] * 2, "nothing is left to chance"
+        assert rows[names]["interval"] == [rows[names]["amplification"]] * 2, "nothing is left to chance"
+
+
+def test_a_report_with_traces_has_them_beside_those_of_metrics(observed: Any, reported: Any) -> None:
+    result, truth, _ = observed
+    edges: dict[str, Any] = {"traces": {}, "metrics": {}}
+    for row in reported["retry_amplification"]:
+        edges[row["origin"]][row["source"], row["destination"]] = row
+    assert {names: (row["requests"], row["attempts"]) for names, row in edges["traces"].items()} == {
+        names: (truth[edge].requests, truth[edge].attempts) for edge, names in EDGES.items()
+    }
+    assert set(edges["metrics"]) == set(edges["traces"])
+    for names, row in edges["traces"].items():
+        assert row["amplification"] == row["attempts"] / row["requests"]
+        assert edges["metrics"][names]["amplification"] == pytest.approx(row["amplification"], rel=0.05)
+    codes = {item["code"] for item in reported["findings"]}
+    assert codes >= {item["code"] for item in result["findings"]}, "the report has the job's findings, too"
+    assert "traces-not-read" not in codes
 
 
 def test_metrics_say_the_same(observed: Any) -> None:
