@@ -23,11 +23,6 @@ def field(label: str) -> str:
     return f'${{__data.fields["{label}"]:percentencode}}'
 
 
-def label(name: str) -> str:
-    """A label of the series that a link is followed from, on a graph."""
-    return f"${{__field.labels.{name}:percentencode}}"
-
-
 def variable(name: str) -> str:
     """A variable of the dashboard that a link stands on."""
     return f"${{{name}:percentencode}}"
@@ -71,7 +66,7 @@ def to_traces(
 ) -> list[Json]:
     """A link to Explore with the traces of a service; none if the file names no trace backend.
 
-    ``service`` and ``namespace`` are :func:`field`, :func:`label` or :func:`variable`. Istio's proxies call themselves
+    ``service`` and ``namespace`` are :func:`field` or :func:`variable`. Istio's proxies call themselves
     ``<service>.<namespace>`` in traces.
     """
     backend = slo_set.sources.traces_backend

@@ -17,6 +17,8 @@ from sloctl.naming import duration
 IDENTITY = (naming.NAMESPACE, naming.SERVICE, naming.SLO)
 FEW: Steps = [(None, GOOD), (1, BAD)]
 SOME: Steps = [(None, GOOD), (1, WARN)]
+ROWS = 20
+"""SLOs in a table of budgets."""
 
 
 def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
@@ -60,7 +62,7 @@ def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
     return found
 
 
-def alerts_table(subject: Subject, *, span: int = 24, height: int = 8) -> Any:
+def alerts_table(subject: Subject) -> Any:
     """The alerts that fire, with ways to the service and its traces."""
     labels = ("severity", "alertname", naming.NAMESPACE, naming.SERVICE, naming.SLO, "owner")
     return table(
@@ -71,8 +73,7 @@ def alerts_table(subject: Subject, *, span: int = 24, height: int = 8) -> Any:
         links=service_links(subject) | {naming.SLO: to_budget(subject)},
         sort=("severity", False),
         nothing="no alert fires",
-        span=span,
-        height=height,
+        height=8,
     )
 
 
@@ -96,27 +97,27 @@ def service_links(subject: Subject) -> dict[str, list[Json]]:
     return {naming.SERVICE: [*to_service(subject), *traces]}
 
 
-def budgets_table(subject: Subject, where: Sequence[Matcher] = (), *, rows: int = 20) -> Any:
+def budgets_table(subject: Subject, where: Sequence[Matcher] = ()) -> Any:
     """The SLOs with the least budget left, with their burn rates; of calendar windows the burn rates alone."""
     by = f"by ({', '.join(IDENTITY)})"
     columns = []
     if subject.records(naming.REMAINING):
-        worst = f"bottomk({rows}, min {by} ({subject.latest(naming.REMAINING, *where)}))"
+        worst = f"bottomk({ROWS}, min {by} ({subject.latest(naming.REMAINING, *where)}))"
         columns.append(Column("budget left", worst, SHARE, 1, LEFT))
     for window in subject.burn_windows:
         burn = f"max {by} ({subject.latest(naming.burn_rate(window), *where)})"
         if columns and subject.records(naming.REMAINING):
             burn += f"\nand on ({', '.join(IDENTITY)})\n{worst}"
         else:
-            burn = f"topk({rows}, {burn})"
+            burn = f"topk({ROWS}, {burn})"
         columns.append(Column(f"burn {duration(window)}", burn, "none", 2, steps(6, 1)))
     if not columns:
-        share = f"topk({rows}, {subject.bad_share(where, IDENTITY, SHOWN)})"
+        share = f"topk({ROWS}, {subject.bad_share(where, IDENTITY, SHOWN)})"
         columns.append(Column("bad in the time shown", share, SHARE, 3))
     sort = ("budget left", False) if subject.records(naming.REMAINING) else (columns[0].title, True)
     return table(
         "Budgets and burn rates",
-        f"The {rows} SLOs with the least budget left. Burn rates: how many times too fast the budget burns, over the "
+        f"The {ROWS} SLOs with the least budget left. Burn rates: how many times too fast the budget burns, over the "
         "windows of the alerts. Click a service or an SLO.",
         columns,
         labels=IDENTITY,

@@ -19,7 +19,6 @@ Steps = Sequence[tuple[float | None, str]]
 """(from, colour) pairs; the first is for everything below the second."""
 GOOD, WARN, BAD, PLAIN = "green", "orange", "red", "text"
 SHARE = "percentunit"
-LESS_IS_BETTER = "max"
 
 
 def steps(bad: float, warn: float | None = None, side: Literal["max", "min"] = "max") -> Steps:

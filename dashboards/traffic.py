@@ -61,9 +61,7 @@ def rate(subject: Subject, matchers: Sequence[Matcher], by: Sequence[str]) -> st
     return f"(\n{promql.indent(text)}\n) / 60"
 
 
-def failed_share(
-    subject: Subject, side: str, matchers: Sequence[Matcher], by: Sequence[str] = naming.IDENTITY
-) -> str:
+def failed_share(subject: Subject, side: str, matchers: Sequence[Matcher]) -> str:
     """The share of requests that one side saw fail with 5xx or without a response: 0 where none did."""
-    bad, total = (per_minute(subject, side, matchers, by, *more) for more in ((FAILED,), ()))
-    return queries.share(bad, total, by)
+    bad, total = (per_minute(subject, side, matchers, naming.IDENTITY, *more) for more in ((FAILED,), ()))
+    return queries.share(bad, total, naming.IDENTITY)

@@ -51,8 +51,8 @@ class TimeSeries(Current, core.TimeSeries):  # type: ignore[misc]
         return self.shaped(options, custom)
 
 
-def _reduced(calc: str, values: bool = False) -> Json:
-    return {"calcs": [calc], "fields": "", "values": values}
+def _reduced(calc: str) -> Json:
+    return {"calcs": [calc], "fields": "", "values": False}
 
 
 @fields

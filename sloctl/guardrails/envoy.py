@@ -23,6 +23,7 @@ from sloctl.guardrails.queries import (
     outbound,
     raw_signal,
     selected,
+    sides,
     signal,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
@@ -81,11 +82,11 @@ def ejections(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 
 def overflow(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alerts of the guardrail ``overflow``."""
-    reporter = "waypoint" if slo_set.mesh.mode == "ambient" else "source"
+    reporter = sides(slo_set)[0]
     pool = _increase(slo_set, guardrail, "service:connection_overflow:increase5m", POOL)
     pending = _increase(slo_set, guardrail, "service:pending_overflow:increase5m", QUEUE)
     where = (
-        Matcher("reporter", "=", reporter),
+        reporter,
         Matcher(FLAGS, "=~", OVERFLOWED),
         *in_namespaces(guardrail),
     )
