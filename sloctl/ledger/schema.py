@@ -1,7 +1,8 @@
 """The tables of the ledger, as of its newest migration.
 
 Times are Unix seconds of the end of a bucket, an hour or a day (UTC). Events are micro-events in 64 bits. Rows of
-one time lie side by side, for reports read all services of a span.
+one time lie side by side, for reports read all services of a span. The tables of events have no foreign keys: a
+look-up for each row would double what a run costs; ``sloctl.ledger.check`` finds what would be left over.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -26,6 +28,8 @@ BIG = BigInteger().with_variant(Integer, "sqlite")
 MASKS = ("m0", "m1", "m2", "m3", "m4", "m5")
 """Columns with one bit for each bucket of four hours: bit 0 of ``m0`` is the first bucket of the day."""
 BITS = 48
+ALL_HOURS = (1 << 24) - 1
+_OFTEN_UPDATED = {"fillfactor": 70}
 
 definitions = Table(
     "definitions",
@@ -34,8 +38,12 @@ definitions = Table(
     Column("set_name", Text, nullable=False),
     Column("slo_id", Text, nullable=False),
     Column("slo", Text, nullable=False),
-    UniqueConstraint("slo_id", name="definitions_slo_id_key"),
+    Column("oldest", BIG, nullable=True),
+    Column("newest", BIG, nullable=True),
+    UniqueConstraint("set_name", "slo_id", name="definitions_set_name_key"),
+    postgresql_with=_OFTEN_UPDATED,
 )
+"""``oldest`` is the beginning of the oldest recorded bucket, ``newest`` the end of the newest one."""
 series = Table(
     "series",
     METADATA,
@@ -49,20 +57,33 @@ coverage = Table(
     "coverage",
     METADATA,
     Column("day", BIG, primary_key=True, autoincrement=False),
-    Column("definition", Integer, ForeignKey("definitions.id"), primary_key=True, autoincrement=False),
+    Column("definition", Integer, primary_key=True, autoincrement=False),
     *(Column(name, BIG, nullable=False, server_default="0") for name in MASKS),
+    Column("fine", Integer, nullable=False, server_default=str(ALL_HOURS)),
+    Column("hourly", SmallInteger, nullable=False, server_default="1"),
     sqlite_with_rowid=False,
+    postgresql_with=_OFTEN_UPDATED,
 )
-"""Which buckets of a day were recorded, whether they had events or not."""
+"""Which buckets of a day (``day`` is its end) were recorded, whether they had events or not.
+
+``fine`` has a bit for each hour of which the buckets are kept, ``hourly`` says whether the sums of hours are.
+"""
 buckets = Table(
     "buckets",
     METADATA,
     Column("time", BIG, primary_key=True, autoincrement=False),
-    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
     Column("total", BIG, nullable=False),
     Column("bad", BIG, nullable=False),
     Column("gap", SmallInteger, nullable=False),
     Column("excluded", SmallInteger, nullable=False, server_default="0"),
+    Index(
+        "buckets_excluded",
+        "time",
+        "series",
+        sqlite_where=text("excluded = 1"),
+        postgresql_where=text("excluded = 1"),
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -72,19 +93,27 @@ def _sums(name: str) -> Table:
         name,
         METADATA,
         Column("time", BIG, primary_key=True, autoincrement=False),
-        Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
+        Column("series", Integer, primary_key=True, autoincrement=False),
         Column("total", BIG, nullable=False),
         Column("bad", BIG, nullable=False),
         Column("gap", Integer, nullable=False),
         Column("excluded", Integer, nullable=False),
         Column("excluded_total", BIG, nullable=False),
         Column("excluded_bad", BIG, nullable=False),
+        Column("carry", BIG, nullable=False, server_default="0"),
+        Column("peak", BIG, nullable=False, server_default="0"),
         sqlite_with_rowid=False,
+        postgresql_with=_OFTEN_UPDATED,
     )
 
 
 hours = _sums("hours")
 days = _sums("days")
+"""Sums of hours and days: ``total``, ``bad`` and ``gap`` without what is ``excluded`` (in seconds).
+
+``peak`` is the largest total of a bucket. ``carry`` is 0 unless a sum needs more than 61 bits, which is
+2.3 million million events: ``sloctl.ledger.rollup`` has its form.
+"""
 causes = Table(
     "causes",
     METADATA,
@@ -97,8 +126,8 @@ cause_buckets = Table(
     "cause_buckets",
     METADATA,
     Column("time", BIG, primary_key=True, autoincrement=False),
-    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
-    Column("cause", Integer, ForeignKey("causes.id"), primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("cause", Integer, primary_key=True, autoincrement=False),
     Column("bad", BIG, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -106,10 +135,12 @@ cause_days = Table(
     "cause_days",
     METADATA,
     Column("time", BIG, primary_key=True, autoincrement=False),
-    Column("series", Integer, ForeignKey("series.id"), primary_key=True, autoincrement=False),
-    Column("cause", Integer, ForeignKey("causes.id"), primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("cause", Integer, primary_key=True, autoincrement=False),
     Column("bad", BIG, nullable=False),
+    Column("carry", BIG, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
+    postgresql_with=_OFTEN_UPDATED,
 )
 """Bad events of a day without those that are excluded."""
 silences = Table(
@@ -128,6 +159,7 @@ locks = Table(
     Column("name", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("acquired", Double, nullable=False),
+    Column("renewed", Double, nullable=False),
     Column("expires", Double, nullable=False),
 )
 runs = Table(

@@ -6,10 +6,50 @@ from alembic import op
 revision = "0001"
 down_revision = None
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+OFTEN_UPDATED = {"fillfactor": 70}
 
 
 def upgrade() -> None:
     """Make all tables."""
+    op.create_table(
+        "buckets",
+        sa.Column("time", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("total", BIG, nullable=False),
+        sa.Column("bad", BIG, nullable=False),
+        sa.Column("gap", sa.SmallInteger(), nullable=False),
+        sa.Column("excluded", sa.SmallInteger(), server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("time", "series"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "buckets_excluded",
+        "buckets",
+        ["time", "series"],
+        unique=False,
+        sqlite_where=sa.text("excluded = 1"),
+        postgresql_where=sa.text("excluded = 1"),
+    )
+    op.create_table(
+        "cause_buckets",
+        sa.Column("time", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("cause", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bad", BIG, nullable=False),
+        sa.PrimaryKeyConstraint("time", "series", "cause"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "cause_days",
+        sa.Column("time", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("cause", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bad", BIG, nullable=False),
+        sa.Column("carry", BIG, server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("time", "series", "cause"),
+        postgresql_with=OFTEN_UPDATED,
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "causes",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
@@ -18,19 +58,71 @@ def upgrade() -> None:
         sa.UniqueConstraint("labels", name="causes_labels_key"),
     )
     op.create_table(
+        "coverage",
+        sa.Column("day", BIG, autoincrement=False, nullable=False),
+        sa.Column("definition", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("m0", BIG, server_default="0", nullable=False),
+        sa.Column("m1", BIG, server_default="0", nullable=False),
+        sa.Column("m2", BIG, server_default="0", nullable=False),
+        sa.Column("m3", BIG, server_default="0", nullable=False),
+        sa.Column("m4", BIG, server_default="0", nullable=False),
+        sa.Column("m5", BIG, server_default="0", nullable=False),
+        sa.Column("fine", sa.Integer(), server_default="16777215", nullable=False),
+        sa.Column("hourly", sa.SmallInteger(), server_default="1", nullable=False),
+        sa.PrimaryKeyConstraint("day", "definition"),
+        postgresql_with=OFTEN_UPDATED,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "days",
+        sa.Column("time", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("total", BIG, nullable=False),
+        sa.Column("bad", BIG, nullable=False),
+        sa.Column("gap", sa.Integer(), nullable=False),
+        sa.Column("excluded", sa.Integer(), nullable=False),
+        sa.Column("excluded_total", BIG, nullable=False),
+        sa.Column("excluded_bad", BIG, nullable=False),
+        sa.Column("carry", BIG, server_default="0", nullable=False),
+        sa.Column("peak", BIG, server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("time", "series"),
+        postgresql_with=OFTEN_UPDATED,
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "definitions",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
         sa.Column("set_name", sa.Text(), nullable=False),
         sa.Column("slo_id", sa.Text(), nullable=False),
         sa.Column("slo", sa.Text(), nullable=False),
+        sa.Column("oldest", BIG, nullable=True),
+        sa.Column("newest", BIG, nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("slo_id", name="definitions_slo_id_key"),
+        sa.UniqueConstraint("set_name", "slo_id", name="definitions_set_name_key"),
+        postgresql_with=OFTEN_UPDATED,
+    )
+    op.create_table(
+        "hours",
+        sa.Column("time", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("total", BIG, nullable=False),
+        sa.Column("bad", BIG, nullable=False),
+        sa.Column("gap", sa.Integer(), nullable=False),
+        sa.Column("excluded", sa.Integer(), nullable=False),
+        sa.Column("excluded_total", BIG, nullable=False),
+        sa.Column("excluded_bad", BIG, nullable=False),
+        sa.Column("carry", BIG, server_default="0", nullable=False),
+        sa.Column("peak", BIG, server_default="0", nullable=False),
+        sa.PrimaryKeyConstraint("time", "series"),
+        postgresql_with=OFTEN_UPDATED,
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "locks",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("acquired", sa.Double(), nullable=False),
+        sa.Column("renewed", sa.Double(), nullable=False),
         sa.Column("expires", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
@@ -77,23 +169,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("set_name", "ref"),
     )
     op.create_table(
-        "coverage",
-        sa.Column("day", BIG, autoincrement=False, nullable=False),
-        sa.Column("definition", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("m0", BIG, server_default="0", nullable=False),
-        sa.Column("m1", BIG, server_default="0", nullable=False),
-        sa.Column("m2", BIG, server_default="0", nullable=False),
-        sa.Column("m3", BIG, server_default="0", nullable=False),
-        sa.Column("m4", BIG, server_default="0", nullable=False),
-        sa.Column("m5", BIG, server_default="0", nullable=False),
-        sa.ForeignKeyConstraint(
-            ["definition"],
-            ["definitions.id"],
-        ),
-        sa.PrimaryKeyConstraint("day", "definition"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "series",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
         sa.Column("definition", sa.Integer(), nullable=False),
@@ -105,87 +180,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("definition", "namespace", "service", name="series_definition_key"),
-    )
-    op.create_table(
-        "buckets",
-        sa.Column("time", BIG, autoincrement=False, nullable=False),
-        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("total", BIG, nullable=False),
-        sa.Column("bad", BIG, nullable=False),
-        sa.Column("gap", sa.SmallInteger(), nullable=False),
-        sa.Column("excluded", sa.SmallInteger(), server_default="0", nullable=False),
-        sa.ForeignKeyConstraint(
-            ["series"],
-            ["series.id"],
-        ),
-        sa.PrimaryKeyConstraint("time", "series"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "cause_buckets",
-        sa.Column("time", BIG, autoincrement=False, nullable=False),
-        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("cause", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("bad", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["cause"],
-            ["causes.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["series"],
-            ["series.id"],
-        ),
-        sa.PrimaryKeyConstraint("time", "series", "cause"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "cause_days",
-        sa.Column("time", BIG, autoincrement=False, nullable=False),
-        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("cause", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("bad", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["cause"],
-            ["causes.id"],
-        ),
-        sa.ForeignKeyConstraint(
-            ["series"],
-            ["series.id"],
-        ),
-        sa.PrimaryKeyConstraint("time", "series", "cause"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "days",
-        sa.Column("time", BIG, autoincrement=False, nullable=False),
-        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("total", BIG, nullable=False),
-        sa.Column("bad", BIG, nullable=False),
-        sa.Column("gap", sa.Integer(), nullable=False),
-        sa.Column("excluded", sa.Integer(), nullable=False),
-        sa.Column("excluded_total", BIG, nullable=False),
-        sa.Column("excluded_bad", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["series"],
-            ["series.id"],
-        ),
-        sa.PrimaryKeyConstraint("time", "series"),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "hours",
-        sa.Column("time", BIG, autoincrement=False, nullable=False),
-        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("total", BIG, nullable=False),
-        sa.Column("bad", BIG, nullable=False),
-        sa.Column("gap", sa.Integer(), nullable=False),
-        sa.Column("excluded", sa.Integer(), nullable=False),
-        sa.Column("excluded_total", BIG, nullable=False),
-        sa.Column("excluded_bad", BIG, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["series"],
-            ["series.id"],
-        ),
-        sa.PrimaryKeyConstraint("time", "series"),
-        sqlite_with_rowid=False,
     )

@@ -1,0 +1,148 @@
+"""Which buckets of a definition were recorded. It must not know what was in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sloctl.books import Span
+from sloctl.ledger import bulk, grid
+from sloctl.ledger.schema import BITS, MASKS, coverage, definitions
+
+_LOW = (1 << BITS) - 1
+_FEW = 400
+"""So many definitions are named in a query; of more all are read."""
+
+
+class Day(NamedTuple):
+    """What is known of a day of a definition."""
+
+    mask: int = 0
+    kept: grid.Kept = grid.Kept()
+
+
+Days = dict[tuple[int, int], Day]
+"""By (day, definition)."""
+
+
+def read(connection: Connection, ids: Collection[int], span: Span) -> Days:
+    """The days of definitions with a bucket in the span, as far as anything of them was recorded."""
+    days = grid.days_of(span)
+    if not days or not ids:
+        return {}
+    query = sa.select(coverage).where(coverage.c.day.between(days[0], days[-1]))
+    if len(ids) <= _FEW:
+        query = query.where(coverage.c.definition.in_(ids))
+    found: Days = {}
+    for day, definition, m0, m1, m2, m3, m4, m5, fine, hourly in connection.execute(query):
+        mask = m0 | m1 << 48 | m2 << 96 | m3 << 144 | m4 << 192 | m5 << 240
+        found[day, definition] = Day(mask, grid.Kept(fine, bool(hourly)))
+    return found
+
+
+def add(connection: Connection, masks: Mapping[tuple[int, int], int]) -> None:
+    """Enter that the buckets of ``masks``, by (day, definition), are recorded."""
+    rows = [
+        (day, definition, *(mask >> BITS * place & _LOW for place in range(len(MASKS))))
+        for (day, definition), mask in sorted(masks.items())
+    ]
+    changes = ", ".join(f"{name} = coverage.{name} | excluded.{name}" for name in MASKS)
+    conflict = f"ON CONFLICT (day, definition) DO UPDATE SET {changes}"
+    bulk.insert(connection, coverage, ("day", "definition", *MASKS), rows, conflict)
+
+
+def missing(
+    connection: Connection, set_name: str, slo_ids: Sequence[str], start: int, end: int
+) -> dict[str, list[Span]]:
+    """See :meth:`sloctl.books.Ledger.missing`."""
+    ids = definition_ids(connection, set_name)
+    wanted = {slo_id: ids[slo_id] for slo_id in slo_ids if slo_id in ids}
+    known = read(connection, set(wanted.values()), (start, end))
+    days = [(day, grid.bits(day, (start, end))) for day in grid.days_of((start, end))]
+    found: dict[str, list[Span]] = {}
+    for slo_id in slo_ids:
+        definition = wanted.get(slo_id)
+        if definition is None:
+            found[slo_id] = [(start, end)] if start < end else []
+            continue
+        spans: list[Span] = []
+        for day, bits in days:
+            state = known.get((day, definition))
+            if open_bits := bits & ~state.mask if state else bits:
+                spans.extend(grid.spans_of(day, open_bits))
+        found[slo_id] = grid.joined(spans)
+    return found
+
+
+def definition_ids(connection: Connection, set_name: str) -> dict[str, int]:
+    """The ids of all definitions of a set."""
+    query = sa.select(definitions.c.slo_id, definitions.c.id).where(definitions.c.set_name == set_name)
+    return dict(connection.execute(query).tuples().all())
+
+
+def lock(connection: Connection, set_name: str, slos: Mapping[str, str] | None = None) -> dict[str, int]:
+    """The ids of definitions, locked for the rest of the transaction: one writer at a time has each of them.
+
+    ``slos`` are the names of SLOs by slo_id; what is new of them is entered. Without it: all of the set.
+    """
+    if slos is not None:
+        known = definition_ids(connection, set_name)
+        new = sorted(
+            slos.keys() - known.keys()
+        )  # in this order everywhere: two writers wait in one direction
+        bulk.insert(
+            connection,
+            definitions,
+            ("set_name", "slo_id", "slo"),
+            [(set_name, slo_id, slos[slo_id]) for slo_id in new],
+            "ON CONFLICT (set_name, slo_id) DO NOTHING",
+        )
+    query = sa.select(definitions.c.slo_id, definitions.c.id).where(definitions.c.set_name == set_name)
+    if slos is not None and len(slos) <= _FEW:
+        query = query.where(definitions.c.slo_id.in_(sorted(slos)))
+    rows = connection.execute(query.order_by(definitions.c.id).with_for_update())
+    return dict(rows.tuples().all())
+
+
+def extend(connection: Connection, spans: Mapping[int, Span]) -> None:
+    """Have ``oldest`` and ``newest`` of definitions, which are locked, include these spans."""
+    columns = (definitions.c.id, definitions.c.oldest, definitions.c.newest)
+    query = sa.select(*columns)
+    if len(spans) <= _FEW:
+        query = query.where(definitions.c.id.in_(sorted(spans)))
+    rows = []
+    for number, oldest, newest in connection.execute(query):
+        if number not in spans:
+            continue
+        start, end = spans[number]
+        now = (start if oldest is None else min(start, oldest), end if newest is None else max(end, newest))
+        if now != (oldest, newest):
+            rows.append((*now, number))
+    bulk.update(connection, definitions, ("oldest", "newest"), ("id",), rows)
+
+
+def bounds(connection: Connection, set_name: str, column: str) -> dict[str, int]:
+    """``oldest`` or ``newest`` of each definition that has one."""
+    value = definitions.c[column]
+    query = sa.select(definitions.c.slo_id, value).where(
+        definitions.c.set_name == set_name, value.is_not(None)
+    )
+    return dict(connection.execute(query).tuples().all())
+
+
+def prune_states(connection: Connection, set_name: str, days: Collection[int]) -> Days:
+    """The days, of those given, of which not everything is kept."""
+    found: Days = {}
+    for chunk in bulk.chunks(sorted(set(days)), _FEW):
+        query = (
+            sa.select(coverage.c.day, coverage.c.definition, coverage.c.fine, coverage.c.hourly)
+            .join(definitions, definitions.c.id == coverage.c.definition)
+            .where(definitions.c.set_name == set_name)
+            .where(coverage.c.day.in_(chunk), coverage.c.fine != grid.ALL_HOURS)
+        )
+        for day, definition, fine, hourly in connection.execute(query):
+            found[day, definition] = Day(0, grid.Kept(fine, bool(hourly)))
+    return found

@@ -1,0 +1,85 @@
+"""What is remembered beside events: runs of jobs, and silences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from sloctl.books import JobRun, MutedSpan
+from sloctl.ledger.schema import runs, silences
+
+_LONGEST = 2000
+"""Characters of a message that are kept."""
+
+
+def note(connection: Connection, set_name: str, run: JobRun) -> None:
+    """Enter a run, unless a later one with the same outcome is known."""
+    values = {
+        "started": run.started.timestamp(),
+        "ended": run.ended.timestamp(),
+        "message": clean(run.message)[:_LONGEST],
+    }
+    insert = _insert(connection, runs).values(set_name=set_name, job=run.job, outcome=run.outcome, **values)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["set_name", "job", "outcome"],
+            set_=values,
+            where=runs.c.ended <= insert.excluded.ended,
+        )
+    )
+
+
+def last_runs(connection: Connection, set_name: str) -> dict[str, JobRun]:
+    """See :meth:`sloctl.books.Ledger.runs`."""
+    rows = connection.execute(sa.select(runs).where(runs.c.set_name == set_name)).all()
+    found = {}
+    for row in sorted(rows, key=lambda row: (row.job, row.outcome)):
+        started, ended = (datetime.fromtimestamp(time, UTC) for time in (row.started, row.ended))
+        name = row.job if row.outcome == "succeeded" else f"{row.job}!"
+        found[name] = JobRun(row.job, started, ended, row.outcome, row.message)
+    return found
+
+
+def remember(connection: Connection, set_name: str, muted: Sequence[MutedSpan]) -> None:
+    """See :meth:`sloctl.books.Ledger.remember`."""
+    for span in sorted({span.ref: span for span in muted}.values(), key=lambda span: span.ref):
+        values = {
+            "start": span.start,
+            "end": span.end,
+            "matchers": json.dumps(
+                [list(map(clean, matcher)) for matcher in span.matchers], ensure_ascii=False
+            ),
+            "comment": clean(span.comment),
+        }
+        insert = _insert(connection, silences).values(set_name=set_name, ref=span.ref, **values)
+        connection.execute(insert.on_conflict_do_update(index_elements=["set_name", "ref"], set_=values))
+
+
+def muted(connection: Connection, set_name: str) -> list[MutedSpan]:
+    """See :meth:`sloctl.books.Ledger.muted`."""
+    rows = connection.execute(sa.select(silences).where(silences.c.set_name == set_name)).all()
+    found = [
+        MutedSpan(
+            row.ref,
+            row.start,
+            row.end,
+            tuple((label, operator, value) for label, operator, value in json.loads(row.matchers)),
+            row.comment,
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda span: (span.start, span.ref))
+
+
+def _insert(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def clean(text: str) -> str:
+    """The text without what no database can hold."""
+    return text.replace("\0", "�").encode(errors="replace").decode()

@@ -1,0 +1,111 @@
+"""The ledger as jobs and reports see it: ``sloctl.books.Ledger`` on a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Self
+
+from sloctl.books import Batch, JobRun, Key, MutedSpan, Span, Sums
+from sloctl.ledger import coverage, entries, grid, journal, locks, sums
+from sloctl.ledger.database import Database
+from sloctl.secret import Secret
+
+
+class LedgerStore:
+    """A ledger in SQLite or PostgreSQL. Methods are those of :class:`sloctl.books.Ledger`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; may be called twice."""
+        self.database.close()
+
+    @property
+    def name(self) -> str:
+        """Its address, without user and password."""
+        return self.database.name
+
+    def record(self, set_name: str, batches: Sequence[Batch]) -> int:
+        """See :meth:`sloctl.books.Ledger.record`.
+
+        Raises ValueError for what cannot be true, before anything is written.
+        """
+        for batch in batches:
+            entries.check(batch)
+        added = 0
+        for group in entries.transactions([batch for batch in batches if batch.span[0] < batch.span[1]]):
+            added += self.database.write(
+                lambda connection, group=group: entries.enter(connection, set_name, group)  # type: ignore[misc]
+            )
+        return added
+
+    def missing(
+        self, set_name: str, slo_ids: Sequence[str], start: int, end: int
+    ) -> Mapping[str, Sequence[Span]]:
+        """See :meth:`sloctl.books.Ledger.missing`."""
+        grid.check_span((start, max(start, end)))
+        return self.database.read(
+            lambda connection: coverage.missing(connection, set_name, slo_ids, start, end)
+        )
+
+    def newest(self, set_name: str) -> Mapping[str, int]:
+        """See :meth:`sloctl.books.Ledger.newest`."""
+        return self.database.read(lambda connection: coverage.bounds(connection, set_name, "newest"))
+
+    def oldest(self, set_name: str) -> Mapping[str, int]:
+        """See :meth:`sloctl.books.Ledger.oldest`."""
+        return self.database.read(lambda connection: coverage.bounds(connection, set_name, "oldest"))
+
+    def keys(self, set_name: str) -> Sequence[Key]:
+        """See :meth:`sloctl.books.Ledger.keys`."""
+        series = self.database.read(lambda connection: sums.all_series(connection, set_name))
+        return sorted(key for _, key in series.values())
+
+    def sums(self, set_name: str, spans: Sequence[Span]) -> Sequence[Mapping[Key, Sums]]:
+        """See :meth:`sloctl.books.Ledger.sums`."""
+        return self.database.read(lambda connection: sums.sums(connection, set_name, spans))
+
+    def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
+        """See :meth:`sloctl.books.Ledger.peaks`; where buckets were removed, their hours' and days' are known."""
+        return self.database.read(lambda connection: sums.peaks(connection, set_name, (start, end)))
+
+    def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
+        """See :meth:`sloctl.books.Ledger.remember`."""
+        if muted:
+            self.database.write(lambda connection: journal.remember(connection, set_name, muted))
+
+    def muted(self, set_name: str) -> Sequence[MutedSpan]:
+        """See :meth:`sloctl.books.Ledger.muted`."""
+        return self.database.read(lambda connection: journal.muted(connection, set_name))
+
+    def lock(self, name: str, lease: float = 60.0) -> AbstractContextManager[bool]:
+        """See :meth:`sloctl.books.Ledger.lock`."""
+        return locks.hold(self.database, name, lease)
+
+    def note(self, set_name: str, run: JobRun) -> None:
+        """See :meth:`sloctl.books.Ledger.note`."""
+        self.database.write(lambda connection: journal.note(connection, set_name, run))
+
+    def runs(self, set_name: str) -> Mapping[str, JobRun]:
+        """See :meth:`sloctl.books.Ledger.runs`."""
+        return self.database.read(lambda connection: journal.last_runs(connection, set_name))
+
+
+def open_ledger(url: Secret) -> LedgerStore:
+    """The ledger at an address, made or brought up to date if need be; a context manager that closes it.
+
+    Raises UsageError for an address that cannot be one or a file that is no ledger, BackendError where it cannot be
+    reached.
+    """
+    return LedgerStore(Database(url))
