@@ -64,6 +64,8 @@ class Said(NamedTuple):
 _LAST = np.iinfo(np.int64).max
 BATCH = 8192
 """So many rows are turned into columns at once."""
+REMEMBERED = 100_000
+"""How many numbers are kept by what decoders know them by."""
 
 
 class Columns:
@@ -71,7 +73,8 @@ class Columns:
 
     ``unit`` is the nanoseconds in a unit of the rows' times; ``ends`` says that rows have an end, not a duration.
     Decoders extend the lists, all by the same length: ids as text, the numbers of what spans say (:meth:`number`), and
-    times. (Lists of texts and numbers cost Python's garbage collector nothing; a tuple for each row would.)
+    times. (Lists of texts and numbers cost Python's garbage collector nothing; a tuple for each row would.) They
+    look into ``known`` before they work out what a span says, and :meth:`remember` it.
     """
 
     def __init__(self, *, unit: int, ends: bool = False) -> None:
@@ -80,6 +83,7 @@ class Columns:
         self._unit = unit
         self._ends = ends
         self._said: dict[Said, int] = {}
+        self.known: dict[object, int] = {}
         self._parts: list[tuple[Array, ...]] = []
 
     def reject(self, reason: str, count: int = 1) -> None:
@@ -90,6 +94,13 @@ class Columns:
     def number(self, said: Said) -> int:
         """The number by which rows refer to what spans say."""
         return self._said.setdefault(said, len(self._said))
+
+    def remember(self, key: object, said: Said) -> int:
+        """The number of what spans say; ``known`` has it by ``key`` until there are too many."""
+        if len(self.known) >= REMEMBERED:
+            self.known.clear()
+        number = self.known[key] = self.number(said)
+        return number
 
     def added(self) -> None:
         """To be called after rows were added: turns them into columns when there are enough."""

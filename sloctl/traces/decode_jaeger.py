@@ -16,7 +16,7 @@ from sloctl.spans import ATTEMPT_TAGS, Spans
 from sloctl.traces import documents
 from sloctl.traces.columns import Columns, Value
 from sloctl.traces.decode_jaeger_model import as_api
-from sloctl.traces.tags import REMEMBERED, Tags
+from sloctl.traces.tags import Tags
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -106,7 +106,6 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1000)
         self._tags = Tags(attempt_tags, _value.decode)
-        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -114,15 +113,10 @@ class Decoder:
 
     def feed(self, body: bytes | msgspec.Raw) -> None:
         """Read one document."""
-        if len(bytes(body) if isinstance(body, msgspec.Raw) else body) <= documents.AT_ONCE:
-            try:
-                whole = _whole.decode(body)
-            except documents.FAILURES:
-                pass
-            else:
-                for trace in whole.data:
-                    self._trace(trace)
-                return
+        if (whole := documents.at_once(body, _whole)) is not None:
+            for trace in whole.data:
+                self._trace(trace)
+            return
         document = _document.decode(body)
         data = documents.first(document.data)
         if data == b"[":
@@ -169,7 +163,7 @@ class Decoder:
         self._rows(documents.structs(trace.spans or [], _span, _spans, self._columns.reject), services)
 
     def _rows(self, spans: Sequence[_Span], services: Mapping[str, str | None]) -> None:
-        columns, wanted, known = self._columns, self._tags.wanted, self._known
+        columns, wanted, known = self._columns, self._tags.wanted, self._columns.known
         append = columns.said.append
         for span in spans:
             found = tuple([(one.key, bytes(one.value)) for one in span.tags or () if one.key in wanted])
@@ -177,12 +171,10 @@ class Decoder:
             key = (service, span.operation, found)
             number = known.get(key)
             if number is None:
-                number = columns.number(
-                    self._tags.said(found, service=service, operation=span.operation, kind=None, failed=False)
+                said = self._tags.said(
+                    found, service=service, operation=span.operation, kind=None, failed=False
                 )
-                if len(known) >= REMEMBERED:
-                    known.clear()
-                known[key] = number
+                number = columns.remember(key, said)
             append(number)
         columns.trace += [span.trace for span in spans]
         columns.span += [span.span for span in spans]

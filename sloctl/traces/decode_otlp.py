@@ -16,7 +16,7 @@ import msgspec
 from sloctl.spans import ATTEMPT_TAGS, KINDS, Spans
 from sloctl.traces import documents
 from sloctl.traces.columns import Columns, Value
-from sloctl.traces.tags import REMEMBERED, Tags
+from sloctl.traces.tags import Tags
 
 _KINDS = {None: "", 0: "", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _KIND_OF: dict[Any, str] = (
@@ -124,7 +124,6 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1, ends=True)
         self._tags = Tags(attempt_tags, _plain)
-        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -132,15 +131,10 @@ class Decoder:
 
     def feed(self, body: bytes | msgspec.Raw) -> None:
         """Read one document."""
-        if len(bytes(body) if isinstance(body, msgspec.Raw) else body) <= documents.AT_ONCE:
-            try:
-                whole = _whole.decode(body)
-            except documents.FAILURES:
-                pass
-            else:
-                for batch in whole.resource_spans:
-                    self._read(batch)
-                return
+        if (whole := documents.at_once(body, _whole)) is not None:
+            for batch in whole.resource_spans:
+                self._read(batch)
+            return
         document = _document.decode(body)
         batches = [*(document.resource_spans or ()), *(document.batches or ())]
         for inner in (document.result, document.trace):
@@ -194,7 +188,7 @@ class Decoder:
         return next(names, None)
 
     def _rows(self, service: str | None, spans: Sequence[_Span]) -> None:
-        columns, wanted, known = self._columns, self._tags.wanted, self._known
+        columns, wanted, known = self._columns, self._tags.wanted, self._columns.known
         append = columns.said.append
         for span in spans:
             found = tuple([(one.key, bytes(one.value)) for one in span.attributes or () if one.key in wanted])
@@ -202,15 +196,11 @@ class Decoder:
             key = (service, span.name, span.kind, status, found)
             number = known.get(key)
             if number is None:
-                number = columns.number(
-                    self._tags.said(
-                        found, service=service, operation=span.name, kind=_KIND_OF.get(span.kind, ""),
-                        failed=status in _ERRORS,
-                    )
-                )  # fmt: skip
-                if len(known) >= REMEMBERED:
-                    known.clear()
-                known[key] = number
+                kind = _KIND_OF.get(span.kind, "")
+                said = self._tags.said(
+                    found, service=service, operation=span.name, kind=kind, failed=status in _ERRORS
+                )
+                number = columns.remember(key, said)
             append(number)
         columns.trace += [span.trace_id for span in spans]
         columns.span += [span.span_id for span in spans]

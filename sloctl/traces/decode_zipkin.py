@@ -16,7 +16,6 @@ import msgspec
 from sloctl.spans import ATTEMPT_TAGS, Spans
 from sloctl.traces import documents
 from sloctl.traces.columns import Columns, Said, Value
-from sloctl.traces.tags import REMEMBERED
 
 _TAGS = {
     "error": "error",
@@ -62,7 +61,6 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1000)
         self._one, self._many, self._traces, self._attempts, self._nothing = _decoders(tuple(attempt_tags))
-        self._known: dict[object, int] = {}
 
     def spans(self) -> Spans:
         """What all documents held."""
@@ -98,15 +96,13 @@ class Decoder:
             self._rows(documents.structs(chunk, self._one, self._many, self._columns.reject))
 
     def _rows(self, spans: Sequence[Any]) -> None:
-        columns, known = self._columns, self._known
+        columns, known = self._columns, self._columns.known
         append = columns.said.append
         for span in spans:
             key = (span.kind, span.name, span.localEndpoint, span.remoteEndpoint, span.shared, span.tags)
             number = known.get(key)
             if number is None:
-                if len(known) >= REMEMBERED:
-                    known.clear()
-                number = known[key] = columns.number(self._said(span))
+                number = columns.remember(key, self._said(span))
             append(number)
         columns.trace += [span.traceId for span in spans]
         columns.span += [span.id for span in spans]

@@ -54,6 +54,16 @@ def first(body: bytes | msgspec.Raw) -> bytes:
     return bytes(memoryview(body)[:64]).lstrip(b" \t\r\n")[:1] or bytes(body).lstrip(b" \t\r\n")[:1]
 
 
+def at_once(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+    """A document in one go; None where it is too large for that, or not all is well in it."""
+    if memoryview(body).nbytes > AT_ONCE:
+        return None
+    try:
+        return decoder.decode(body)
+    except FAILURES:
+        return None
+
+
 def split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
     """The documents of a body: itself, or its lines where each of several is one. Raises ``msgspec.DecodeError``."""
     try:

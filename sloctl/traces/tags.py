@@ -18,8 +18,6 @@ FLAGS = "response_flags"
 DETAILS = "response_code_details"
 RETRY = "retry.count"
 KIND = "span.kind"
-REMEMBERED = 100_000
-"""How many sets of tags decoders remember."""
 
 Found: TypeAlias = tuple[tuple[str, bytes], ...]
 """Tags of a span that are wanted: keys, and values as they were written."""
