@@ -30,6 +30,9 @@ class Collected:
     period: dict[Key, Counts] = field(default_factory=dict)
     burn: dict[int, dict[Key, Counts]] = field(default_factory=dict)
     gaps: dict[Key, float] = field(default_factory=dict)
+    excluded: dict[Key, float] = field(default_factory=dict)
+    recorded: bool = False
+    """Whether Prometheus has series that the rules recorded."""
     peak: dict[Key, float] = field(default_factory=dict)
     sides: dict[Key, tuple[Counts, Counts]] = field(default_factory=dict)
     alerts: dict[Key, list[str]] = field(default_factory=dict)
@@ -74,6 +77,12 @@ def period_end(slo: Slo, at: datetime) -> datetime | None:
 def period_seconds(slo: Slo, at: datetime) -> int:
     """Length of the SLO's window so far, in seconds; at least one grid step."""
     return max(300, int((at - period_start(slo, at)).total_seconds()))
+
+
+def zones_of(slo_set: SloSet) -> list[ZoneInfo]:
+    """The time zones in which windows of the set begin, by name."""
+    names = {slo.window.timezone for slo in slo_set.slos if isinstance(slo.window, CalendarWindow)}
+    return [ZoneInfo(name) for name in sorted(names | {job.timezone for job in slo_set.jobs})]
 
 
 def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, float]:

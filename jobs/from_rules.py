@@ -85,16 +85,14 @@ class _Reader:
             }
 
 
-def _side_counts(
-    source: MetricSource, slo_set: SloSet, at: datetime, collected: Collected, kinds: Sequence[str]
-) -> None:
-    """Fill in what the other side of the mesh saw, over each SLO's own period."""
+def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Collected) -> None:
+    """Fill in what the other side of the mesh saw, over each SLO's own period. Raises ``BackendError``."""
     queries: dict[str, str] = {}
     users: dict[str, list[tuple[Slo, str]]] = {}
     names: dict[tuple[str, tuple[Selector, ...], int], str] = {}
     for slo in two_sided(slo_set):
         assert isinstance(slo.sli, CounterSli) and slo.sli.other_side
-        for kind in kinds:
+        for kind in ("bad", "total"):
             parts: tuple[Selector, ...] = getattr(slo.sli.other_side, kind)
             identity = (naming.family(slo.sli), parts, period_seconds(slo, at))
             name = names.setdefault(identity, f"side {len(names)}")
@@ -164,38 +162,57 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[
 
     Raises ``BackendError``.
     """
-    out = Collected()
+    out = Collected(recorded=True)
     reader = _Reader(source, slo_set, at)
     periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
-    windows = sorted({window for slo in slo_set.slos for window in burn_windows(slo)})
+    windows = _windows(slo_set)
     wanted: dict[str, tuple[str, int, str]] = {}
     for seconds in set(periods.values()):
         wanted[f"bad {seconds}"] = (naming.BAD_GRID, seconds, "sum")
         wanted[f"total {seconds}"] = (naming.TOTAL_GRID, seconds, "sum")
         wanted[f"gap {seconds}"] = (naming.GAP_GRID, seconds, "sum")
-    for window in windows:
-        bad, total = promql.tile_metrics(window)
-        wanted[f"burn bad {window}"] = (bad, window, "sum")
-        wanted[f"burn total {window}"] = (total, window, "sum")
-    found = reader.many(wanted)
+    found = reader.many(wanted | _burn_queries(windows))
     for seconds in set(periods.values()):
         for key, value in counts(found[f"bad {seconds}"], found[f"total {seconds}"]).items():
             if periods.get(key[0]) == seconds:
                 out.period[key] = value
                 out.gaps[key] = found[f"gap {seconds}"].get(key, 0.0)
-    for window in windows:
-        out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
+    _take_burn(found, windows, out)
     _add_open_buckets(source, slo_set, at, instants, out)
-    _side_counts(source, slo_set, at, out, ("bad", "total"))
+    add_sides(source, slo_set, at, out)
     _add_evaluation_gaps(source, slo_set, at, out)
     if any(out.gaps.values()):
         longest = max(periods.values())
         out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
-    _add_alerts(source, slo_set, at, out)
+    add_alerts(source, slo_set, at, out)
     return out
 
 
-def _add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+def _windows(slo_set: SloSet) -> list[int]:
+    return sorted({window for slo in slo_set.slos for window in burn_windows(slo)})
+
+
+def _burn_queries(windows: Sequence[int]) -> dict[str, tuple[str, int, str]]:
+    wanted = {}
+    for window in windows:
+        bad, total = promql.tile_metrics(window)
+        wanted[f"burn bad {window}"] = (bad, window, "sum")
+        wanted[f"burn total {window}"] = (total, window, "sum")
+    return wanted
+
+
+def _take_burn(found: dict[str, dict[Key, float]], windows: Sequence[int], out: Collected) -> None:
+    for window in windows:
+        out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
+
+
+def add_burn_rates(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    """Fill in the events of every burn window. Raises ``BackendError``."""
+    windows = _windows(slo_set)
+    _take_burn(_Reader(source, slo_set, at).many(_burn_queries(windows)), windows, out)
+
+
+def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
     """The alerts that fire; where no alert rule was evaluated at ``at``, those whose condition holds."""
     for item in source.query(promql.firing(slo_set.name), at):
         metric = item["metric"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from jobs import budget_history, from_rules, guardrails, sidecar_restarts
 from jobs.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
 from sloctl import budget
+from sloctl.books import Ledger
 from sloctl.errors import BackendError
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.naming import duration
@@ -20,8 +21,8 @@ from sloctl.sources import MetricSource
 if TYPE_CHECKING:
     from sloctl.spans import TraceSource
 
-Origin = Literal["auto", "rules", "raw"]
-ORIGINS: dict[str, Origin] = {"auto": "auto", "rules": "rules", "raw": "raw"}
+Origin = Literal["auto", "rules", "raw", "ledger"]
+ORIGINS: dict[str, Origin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
@@ -63,7 +64,7 @@ def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
         burn_rates=rates,
         exhausted_at=ends,
         alerts=alerts,
-        quality=Quality(gaps=_gaps(slo, key, data, at)),
+        quality=Quality(gaps=_gaps(slo, key, data, at), excluded=data.excluded.get(key, 0.0)),
         sides=SideComparison(*(budget.ratio(whole - wrong, whole) for wrong, whole in sides))
         if sides
         else None,
@@ -171,27 +172,17 @@ def build(
     *,
     history: bool = False,
     traces: TraceSource | None = None,
+    ledger: Ledger | None = None,
 ) -> Report:
     """The report at ``at`` (aware).
 
-    ``origin``: ``rules`` reads recorded series, ``raw`` evaluates the counters, ``auto`` takes recorded series
-    where there are any. With ``history``, each SLO has what its plots are drawn from; with ``traces``, retries are
-    also counted from those of the last half hour. Raises ``BackendError``.
+    ``origin``: ``ledger`` reads the ledger, ``rules`` recorded series, ``raw`` evaluates the counters; ``auto`` takes
+    the ledger if one is given that is up to date, else recorded series where there are any. With ``history``, each SLO
+    has what its plots are drawn from; with ``traces``, retries are also counted from those of the last half hour.
+    Raises ``BackendError``.
     """
     findings: list[Finding] = []
-    instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
-    if instants or origin == "rules":
-        data = from_rules.collect(source, slo_set, at, instants)
-        if history:
-            _read_history(source, slo_set, at, data)
-        findings += _rule_findings(slo_set, instants)
-    else:
-        from jobs import from_counters  # pandas, which reading recorded series does not need
-
-        data = from_counters.collect(source, slo_set, at, history=history)
-        if origin == "auto":
-            text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
-            findings.append(Finding("warning", "rules-not-loaded", text))
+    data, found_in = _collect(source, slo_set, at, origin, ledger, history, findings)
     findings += data.findings
     items = []
     for slo, key in _keys(slo_set, data):
@@ -205,20 +196,80 @@ def build(
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
-    recorded = bool(instants) or origin == "rules"
-    verdicts, more = guardrails.run(source, slo_set, at, recorded=recorded)
-    edges = guardrails.amplification(source, slo_set, at, recorded=recorded)
-    restarts = sidecar_restarts.rows_for_report(source, slo_set, at)
+    report = Report(
+        slo_set.name, at, "ledger" if found_in == "ledger" else "prometheus", tuple(items), tuple(findings)
+    )
+    try:
+        return _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
+    except BackendError as error:
+        if found_in != "ledger":
+            raise
+        text = f"Prometheus could not be asked for the mesh's health: {error}"
+        return replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
+
+
+def _collect(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    origin: Origin,
+    ledger: Ledger | None,
+    history: bool,
+    findings: list[Finding],
+) -> tuple[Collected, Origin]:
+    """What the budgets are made of, and where it was found."""
+    if ledger is not None and (
+        origin == "ledger" or (origin == "auto" and _fresh(ledger, slo_set, at, findings))
+    ):
+        from jobs import from_ledger
+
+        return from_ledger.collect(ledger, source, slo_set, at, history=history), "ledger"
+    instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
+    if instants or origin == "rules":
+        data = from_rules.collect(source, slo_set, at, instants)
+        if history:
+            _read_history(source, slo_set, at, data)
+        findings += _rule_findings(slo_set, instants)
+        return data, "rules"
+    from jobs import from_counters  # pandas, which reading recorded series does not need
+
+    if origin == "auto":
+        text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
+        findings.append(Finding("warning", "rules-not-loaded", text))
+    return from_counters.collect(source, slo_set, at, history=history), "raw"
+
+
+def _fresh(ledger: Ledger, slo_set: SloSet, at: datetime, findings: list[Finding]) -> bool:
+    """Whether the ledger is up to date; a finding says why not, if it has something."""
+    from jobs import from_ledger
+
+    try:
+        late = from_ledger.lag(ledger, slo_set, at)
+    except BackendError as error:
+        findings.append(Finding("warning", "ledger-not-read", f"budgets are Prometheus's: {error}"))
+        return False
+    if late is not None and late > from_ledger.BEHIND:
+        ago = duration(round(late / 60) * 60)
+        text = f"the ledger ends {ago} ago: budgets are Prometheus's; does the job slis run?"
+        findings.append(Finding("warning", "ledger-behind", text))
+    return late is not None and late <= from_ledger.BEHIND
+
+
+def _with_health(
+    report: Report, source: MetricSource, slo_set: SloSet, *, recorded: bool, traces: TraceSource | None
+) -> Report:
+    """The report with what it says of the mesh besides budgets."""
+    findings = list(report.findings)
+    verdicts, more = guardrails.run(source, slo_set, report.at, recorded=recorded)
+    edges = guardrails.amplification(source, slo_set, report.at, recorded=recorded)
+    restarts = sidecar_restarts.rows_for_report(source, slo_set, report.at)
     findings += more
     if traces is not None:
-        edges = [*edges, *_read_traces(traces, slo_set, at, edges, findings)]
+        edges = [*edges, *_read_traces(traces, slo_set, report.at, edges, findings)]
     findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
-    return Report(
-        slo_set.name,
-        at,
-        "prometheus",
-        tuple(items),
-        tuple(findings),
+    return replace(
+        report,
+        findings=tuple(findings),
         guardrails=tuple(verdicts),
         retry_amplification=tuple(edges),
         sidecar_restarts=restarts,

@@ -16,6 +16,15 @@ def longest_pause(line: str) -> int:
 
     The hour by which clocks change in some time zones is not in it.
     """
+    return max(_pauses(line))
+
+
+def shortest_pause(line: str) -> int:
+    """Seconds between two runs of a valid cron line that lie closest together (weekly: 604800), by the wall clock."""
+    return min(_pauses(line))
+
+
+def _pauses(line: str) -> list[int]:
     fields = line.split()
     times = sorted(
         60 * hour + minute
@@ -23,9 +32,10 @@ def longest_pause(line: str) -> int:
         for hour in _values(fields[1], 0, 23, ())
     )
     days = _days(fields)
-    pauses = [later - sooner for sooner, later in pairwise(times)]
-    pauses += [1440 * (later - sooner) - times[-1] + times[0] for sooner, later in pairwise(days)]
-    return 60 * max(pauses)
+    pauses = [60 * (later - sooner) for sooner, later in pairwise(times)]
+    return pauses + [
+        60 * (1440 * (later - sooner) - times[-1] + times[0]) for sooner, later in pairwise(days)
+    ]
 
 
 def _days(fields: list[str]) -> list[int]:
@@ -51,3 +61,21 @@ def _values(field: str, low: int, high: int, words: tuple[str, ...]) -> frozense
             first, last = ends[0], ends[-1]
         found.update(range(first, last + 1, int(step or 1)))
     return frozenset(found)
+
+
+def times_of_day(line: str) -> list[tuple[int, int]]:
+    """The hours and minutes of a valid cron line, ascending."""
+    fields = line.split()
+    return sorted(
+        (hour, minute) for minute in _values(fields[0], 0, 59, ()) for hour in _values(fields[1], 0, 23, ())
+    )
+
+
+def due_on(line: str, day: date) -> bool:
+    """Whether a valid cron line has times on a day."""
+    fields = line.split()
+    return (
+        day.day in _values(fields[2], 1, 31, ())
+        and day.month in _values(fields[3], 1, 12, _MONTHS)
+        and day.isoweekday() % 7 in _values(fields[4], 0, 6, _DAYS)
+    )
