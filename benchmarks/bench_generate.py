@@ -55,16 +55,15 @@ def main(sizes: Sequence[int] = SIZES, runs: int = 5) -> None:
 
 def _rows(size: int, runs: int, bare: measure.Cost) -> Iterator[tuple[object, ...]]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        command, out = _command(size, Path(name))
+        command, out = generating(slo_file(size), Path(name))
         first = measure.run(command, runs=runs, before=lambda: shutil.rmtree(out, ignore_errors=True))
         again = measure.run(command, runs=runs)
         check = measure.run([*command, "--check"], runs=runs)
-        files = [path for path in out.rglob("*.yaml") if path.is_file()]
-        written = sum(path.stat().st_size for path in files)
+        sizes = written(out)
     yield (
         f"{size:,}",
-        f"{len(files):,}",
-        f"{written / 1e6:.1f} MB",
+        f"{len(sizes):,}",
+        f"{sum(sizes) / 1e6:.1f} MB",
         measure.seconds(first.wall),
         measure.seconds(first.cpu),
         measure.megabytes(max(first.peak, again.peak, check.peak)),
@@ -74,9 +73,10 @@ def _rows(size: int, runs: int, bare: measure.Cost) -> Iterator[tuple[object, ..
     )
 
 
-def _command(size: int, folder: Path) -> tuple[list[str], Path]:
+def generating(text: str, folder: Path) -> tuple[list[str], Path]:
+    """The command that generates rules from an SLO file, which is written to ``folder``; and where they will be."""
     file, out = folder / "slo.yaml", folder / "out"
-    file.write_text(slo_file(size), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
     return [
         *measure.SLOCTL,
         "generate",
@@ -91,10 +91,15 @@ def _command(size: int, folder: Path) -> tuple[list[str], Path]:
     ], out
 
 
+def written(out: Path) -> list[int]:
+    """Bytes of each file that was generated."""
+    return [path.stat().st_size for path in out.rglob("*.yaml") if path.is_file()]
+
+
 def dumped(size: int) -> str:
     """CPU time to write the documents of ``size`` SLOs, with sloctl's writer and with PyYAML's C dumper."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        command, out = _command(size, Path(name))
+        command, out = generating(slo_file(size), Path(name))
         whole = measure.run(command, runs=1)
         done = measure.run([measure.PYTHON, "-c", _DUMP, str(out)], runs=1)
     ours, theirs = map(float, done.stdout.split())

@@ -23,6 +23,7 @@ from statistics import median
 
 from alert_rules.health import rule_file
 from benchmarks import measure
+from benchmarks.bench_generate import generating, written
 from benchmarks.bench_report import counted
 from benchmarks.history import DAY, Service, constant, recorded, times
 from benchmarks.mesh import GATEWAY, HALF_HOUR, HOURS, NAMESPACE_SIZE, RECENT, Mesh
@@ -348,27 +349,13 @@ def _generate(slos: Sequence[int], runs: int) -> None:
 
 def _generated(what: str, text: str, runs: int) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        file, out = Path(name) / "slo.yaml", Path(name) / "out"
-        file.write_text(text, encoding="utf-8")
-        command = [
-            *measure.SLOCTL,
-            "generate",
-            "-f",
-            str(file),
-            "-o",
-            str(out),
-            "--only",
-            "rules",
-            "--format",
-            "prometheus",
-        ]
+        command, out = generating(text, Path(name))
         cost = measure.run(command, runs=runs, before=lambda: shutil.rmtree(out, ignore_errors=True))
-        files = [path for path in out.rglob("*.yaml") if path.is_file()]
-        written = sum(path.stat().st_size for path in files)
+        sizes = written(out)
     return (
         what,
-        f"{len(files):,}",
-        f"{written / 1e6:.2f} MB",
+        f"{len(sizes):,}",
+        f"{sum(sizes) / 1e6:.2f} MB",
         measure.seconds(cost.wall),
         measure.seconds(cost.cpu),
         measure.megabytes(cost.peak),

@@ -31,6 +31,7 @@ from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     Handler,
+    Sleeps,
     as_json,
     cut_off,
     dripping,
@@ -48,13 +49,6 @@ SILENCE = wanted([Matcher("service", "=", "checkout")], NOW, 600, "ci", "deploy"
 CREATED = as_json({"silenceID": "abc"})
 NONE = as_json([])
 LIST = "/api/v2/silences"
-
-
-class Sleeps(list[float]):
-    """Stands in for sleeping: notes how long it would have been."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
 
 
 def adapter(

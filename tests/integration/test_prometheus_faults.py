@@ -39,6 +39,7 @@ from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     Handler,
+    Sleeps,
     answer,
     as_json,
     cut_off,
@@ -57,13 +58,6 @@ AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 TOKEN = "s3cr3t-t0ken"
 OK = answer(vector(1))
 QUERY = "/api/v1/query"
-
-
-class Sleeps(list[float]):
-    """Stands in for sleeping: notes how long it would have been."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
 
 
 def source(

@@ -37,6 +37,7 @@ from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
     Handler,
+    Sleeps,
     as_json,
     cut_off,
     dripping,
@@ -56,13 +57,6 @@ TOKEN = "s3cr3t-t0ken"
 ONE = Trace(0xABC, (Span(7, 0, "web", MICROS + 5),))
 FOUND = as_json({"traces": [{"traceID": "abc", "startTimeUnixNano": str(MICROS * 1000 + 5000)}]})
 Call = Callable[[TraceReader[Any]], Any]
-
-
-class Sleeps(list[float]):
-    """Stands in for sleeping: notes how long it would have been."""
-
-    def __call__(self, seconds: float) -> None:
-        self.append(seconds)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,13 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Sleeps(list[float]):
+    """Stands in for sleeping: notes how long it would have been."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
 Behaviour = Callable[[Handler], None]
 
 

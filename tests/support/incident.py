@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.local_server import LocalServer
 
 SCALE = 30
 BOUNDS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
@@ -177,7 +179,7 @@ class Play:
     world: World
     started: float = float("inf")
     received: list[Received] = field(default_factory=list)
-    _server: ThreadingHTTPServer | None = None
+    _server: LocalServer | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def minute(self, at: float | None = None) -> float:
@@ -191,8 +193,7 @@ class Play:
     @property
     def address(self) -> str:
         assert self._server is not None
-        host, port = self._server.server_address[:2]
-        return f"{host!s}:{port}"
+        return self._server.address
 
     def scrape_configs(self) -> list[dict[str, Any]]:
         """A target for each pod."""
@@ -225,15 +226,12 @@ class Play:
             self._changed.notify_all()
 
     def __enter__(self) -> Play:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server = LocalServer(_handler(self))
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
 
 
 @dataclass(frozen=True)

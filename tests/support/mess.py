@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from zlib import crc32
 
 from sloctl.catalogue import METRICS, Metric
+from tests.support.local_server import LocalServer
 
 STEP = 0.5
 """Seconds between two scrapes."""
@@ -309,7 +310,7 @@ class Exporter:
     """Serves the pages; every target is down for two scrapes in eleven, one after the other."""
 
     started: float = field(default_factory=time.monotonic)
-    _server: ThreadingHTTPServer | None = None
+    _server: LocalServer | None = None
     _pages: dict[tuple[str, int], str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -328,7 +329,6 @@ class Exporter:
     def scrape_configs(self, found: list[Target]) -> list[dict[str, Any]]:
         """A job for targets whose labels give way, and one for the others."""
         assert self._server is not None
-        host, port = self._server.server_address[:2]
         return [
             {
                 "job_name": f"honors-{honors}",
@@ -337,7 +337,7 @@ class Exporter:
                 "scrape_timeout": f"{int(STEP * 1000)}ms",
                 "static_configs": [
                     {
-                        "targets": [f"{host!s}:{port}"],
+                        "targets": [self._server.address],
                         "labels": {**target.labels, "__metrics_path__": f"/{target.page}/{number}"},
                     }
                     for number, target in enumerate(found)
@@ -365,16 +365,13 @@ class Exporter:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
+        class Server(LocalServer):
             def handle_error(self, request: object, client_address: object) -> None:
                 """A scrape that was given up is none of ours."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._server = Server(Handler)
         return self
 
     def __exit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.close()
