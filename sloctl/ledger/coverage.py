@@ -37,9 +37,9 @@ def read(connection: Connection, ids: Collection[int], span: Span) -> Days:
     if len(ids) <= _FEW:
         query = query.where(coverage.c.definition.in_(ids))
     found: Days = {}
-    for day, definition, m0, m1, m2, m3, m4, m5, fine, hourly in connection.execute(query):
+    for day, definition, m0, m1, m2, m3, m4, m5, fine, pruned in connection.execute(query):
         mask = m0 | m1 << 48 | m2 << 96 | m3 << 144 | m4 << 192 | m5 << 240
-        found[day, definition] = Day(mask, grid.Kept(fine, bool(hourly)))
+        found[day, definition] = Day(mask, grid.Kept(fine, pruned < 2))
     return found
 
 
@@ -138,11 +138,11 @@ def prune_states(connection: Connection, set_name: str, days: Collection[int]) -
     found: Days = {}
     for chunk in bulk.chunks(sorted(set(days)), _FEW):
         query = (
-            sa.select(coverage.c.day, coverage.c.definition, coverage.c.fine, coverage.c.hourly)
+            sa.select(coverage.c.day, coverage.c.definition, coverage.c.fine, coverage.c.pruned)
             .join(definitions, definitions.c.id == coverage.c.definition)
             .where(definitions.c.set_name == set_name)
             .where(coverage.c.day.in_(chunk), coverage.c.fine != grid.ALL_HOURS)
         )
-        for day, definition, fine, hourly in connection.execute(query):
-            found[day, definition] = Day(0, grid.Kept(fine, bool(hourly)))
+        for day, definition, fine, pruned in connection.execute(query):
+            found[day, definition] = Day(0, grid.Kept(fine, pruned < 2))
     return found

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import MOST_MICRO, Batch, Cause, Event, Labels
-from sloctl.ledger import bulk, coverage, grid, rollup, schema
+from sloctl.books import MOST_MICRO, Batch, Cause, Event, Labels, Span
+from sloctl.ledger import bulk, coverage, exclusion, grid, rollup, schema
 from sloctl.ledger.grid import DAY, HOUR, STEP
 
 MOST_ROWS = 30_000
@@ -104,6 +104,7 @@ def enter(connection: Connection, set_name: str, batches: Sequence[Batch]) -> in
             series.want(definition, events)
             accepted.append((definition, news, batch, events))
     series.make()
+    entry.excluded = exclusion.spans_by_series(connection, series.ids.values(), whole)
     for definition, news, batch, events in accepted:
         entry.add_events(definition, events, series)
         if batch.causes:
@@ -123,12 +124,13 @@ class _Entry:
         self._known = known
         self._masks: dict[tuple[int, int], int] = {}
         self._spans: dict[int, tuple[int, int]] = {}
-        self._rows: list[tuple[int, int, int, int, int]] = []
+        self._rows: list[tuple[int, int, int, int, int, int]] = []
         self._hours: dict[rollup.Place, list[int]] = {}
-        self._whole_hours: dict[rollup.Place, list[int]] = {}
+        self._without_hour: list[rollup.Place] = []
         self._causes: list[tuple[int, int, Labels, int]] = []
         self._cause_days: dict[tuple[int, int, Labels], int] = {}
-        self._bad: set[tuple[int, int]] = set()
+        self._bad: dict[tuple[int, int], int] = {}
+        self.excluded: dict[int, list[Span]] = {}
         self.added = 0
 
     def open(self, definition: int, batch: Batch) -> dict[int, int]:
@@ -153,20 +155,24 @@ class _Entry:
 
     def add_events(self, definition: int, events: Sequence[Event], series: _Series) -> None:
         """Add the events of one batch: to buckets as far as those of their hour are kept, and to the sums."""
-        rows, hours, bad_places = self._rows, self._hours, self._bad
+        hours = self._hours
         for namespace, service, end, total, bad, gap in events:
             number = series.ids[definition, namespace, service]
+            spans = self.excluded.get(number)
+            excluded = 1 if spans and exclusion.within(end, spans) else 0
             kept = self._kept(end, definition)
             if kept.bucket(end):
-                rows.append((end, number, total, bad, gap))
+                self._rows.append((end, number, total, bad, gap, excluded))
             if bad:
-                bad_places.add((end, number))
+                self._bad[end, number] = excluded
             place = (-(-end // HOUR) * HOUR, number)
             have = hours.get(place)
             if have is None:
-                hours[place] = [total, bad, gap, 0, 0, 0, total]
+                have = hours[place] = [0, 0, 0, 0, 0, 0, 0]
                 if not kept.hourly:
-                    self._whole_hours[place] = hours[place]
+                    self._without_hour.append(place)
+            if excluded:
+                rollup.gather(have, (0, 0, 0, STEP if total else 0, total, bad, total))
                 continue
             have[0] += total
             have[1] += bad
@@ -182,24 +188,26 @@ class _Entry:
                 continue
             if self._kept(end, definition).bucket(end):
                 self._causes.append((end, number, labels, bad))
-            place = (grid.up(end, DAY), number, labels)
-            self._cause_days[place] = self._cause_days.get(place, 0) + bad
+            if not self._bad[end, number]:
+                place = (grid.up(end, DAY), number, labels)
+                self._cause_days[place] = self._cause_days.get(place, 0) + bad
 
     def write(self, connection: Connection) -> None:
         """Write all of it."""
         coverage.add(connection, self._masks)
         coverage.extend(connection, self._spans)
-        columns = ("time", "series", "total", "bad", "gap")
+        columns = ("time", "series", "total", "bad", "gap", "excluded")
         bulk.insert(connection, schema.buckets, columns, sorted(self._rows))
         days = rollup.up_to(DAY, self._hours)
-        for place in self._whole_hours:
+        for place in self._without_hour:
             del self._hours[place]
         rollup.add(connection, "hours", self._hours)
         rollup.add(connection, "days", days)
-        if not self._cause_days:
+        labels = {cause[2] for cause in self._causes} | {labels for _, _, labels in self._cause_days}
+        if not labels:
             return
-        numbers = cause_ids(connection, {labels for _, _, labels in self._cause_days})
-        rows = sorted((end, number, numbers[labels], bad) for end, number, labels, bad in self._causes)
+        numbers = cause_ids(connection, labels)
+        rows = sorted((end, number, numbers[cause], bad) for end, number, cause, bad in self._causes)
         bulk.insert(connection, schema.cause_buckets, ("time", "series", "cause", "bad"), rows)
         by_day = {
             (day, number, numbers[labels]): bad for (day, number, labels), bad in self._cause_days.items()

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 METADATA = MetaData()
@@ -60,14 +59,25 @@ coverage = Table(
     Column("definition", Integer, primary_key=True, autoincrement=False),
     *(Column(name, BIG, nullable=False, server_default="0") for name in MASKS),
     Column("fine", Integer, nullable=False, server_default=str(ALL_HOURS)),
-    Column("hourly", SmallInteger, nullable=False, server_default="1"),
+    Column("pruned", SmallInteger, nullable=False, server_default="0"),
+    Index("coverage_pruned", "pruned", "day"),
     sqlite_with_rowid=False,
     postgresql_with=_OFTEN_UPDATED,
 )
 """Which buckets of a day (``day`` is its end) were recorded, whether they had events or not.
 
-``fine`` has a bit for each hour of which the buckets are kept, ``hourly`` says whether the sums of hours are.
+``fine`` has a bit for each hour of which the buckets are kept. ``pruned`` is 1 once buckets were removed as far as
+they are to be, and 2 once the sums of hours were removed as well.
 """
+exclusions = Table(
+    "exclusions",
+    METADATA,
+    Column("end", BIG, primary_key=True, autoincrement=False),
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("start", BIG, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The spans that count in no budget, apart from each other: ``buckets.excluded`` follows from them."""
 buckets = Table(
     "buckets",
     METADATA,
@@ -77,13 +87,6 @@ buckets = Table(
     Column("bad", BIG, nullable=False),
     Column("gap", SmallInteger, nullable=False),
     Column("excluded", SmallInteger, nullable=False, server_default="0"),
-    Index(
-        "buckets_excluded",
-        "time",
-        "series",
-        sqlite_where=text("excluded = 1"),
-        postgresql_where=text("excluded = 1"),
-    ),
     sqlite_with_rowid=False,
 )
 

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
-from sloctl.books import Batch, JobRun, Key, MutedSpan, Span, Sums
-from sloctl.ledger import coverage, entries, grid, journal, locks, sums
+from sloctl.books import Batch, JobRun, Keep, Key, Labels, MutedSpan, Pruned, Span, Sums
+from sloctl.ledger import causes, coverage, entries, exclusion, grid, journal, locks, pruning, sums
 from sloctl.ledger.database import Database
 from sloctl.secret import Secret
 
@@ -79,6 +79,20 @@ class LedgerStore:
     def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
         """See :meth:`sloctl.books.Ledger.peaks`; where buckets were removed, their hours' and days' are known."""
         return self.database.read(lambda connection: sums.peaks(connection, set_name, (start, end)))
+
+    def causes(self, set_name: str, start: int, end: int) -> Mapping[Key, Mapping[Labels, int]]:
+        """See :meth:`sloctl.books.Ledger.causes`; without its buckets, an edge moves inwards to the next day."""
+        return self.database.read(lambda connection: causes.causes(connection, set_name, (start, end)))
+
+    def exclude(self, set_name: str, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+        """See :meth:`sloctl.books.Ledger.exclude`; buckets that were removed stay in the sums as they were."""
+        return self.database.write(
+            lambda connection: exclusion.exclude(connection, set_name, excluded, (start, end))
+        )
+
+    def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:
+        """See :meth:`sloctl.books.Ledger.prune`: several transactions, each of which leaves a true ledger."""
+        return pruning.prune(self.database, set_name, keep, now, edges)
 
     def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
         """See :meth:`sloctl.books.Ledger.remember`."""

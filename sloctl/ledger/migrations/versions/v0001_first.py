@@ -22,14 +22,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("time", "series"),
         sqlite_with_rowid=False,
     )
-    op.create_index(
-        "buckets_excluded",
-        "buckets",
-        ["time", "series"],
-        unique=False,
-        sqlite_where=sa.text("excluded = 1"),
-        postgresql_where=sa.text("excluded = 1"),
-    )
     op.create_table(
         "cause_buckets",
         sa.Column("time", BIG, autoincrement=False, nullable=False),
@@ -68,11 +60,12 @@ def upgrade() -> None:
         sa.Column("m4", BIG, server_default="0", nullable=False),
         sa.Column("m5", BIG, server_default="0", nullable=False),
         sa.Column("fine", sa.Integer(), server_default="16777215", nullable=False),
-        sa.Column("hourly", sa.SmallInteger(), server_default="1", nullable=False),
+        sa.Column("pruned", sa.SmallInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("day", "definition"),
         postgresql_with=OFTEN_UPDATED,
         sqlite_with_rowid=False,
     )
+    op.create_index("coverage_pruned", "coverage", ["pruned", "day"], unique=False)
     op.create_table(
         "days",
         sa.Column("time", BIG, autoincrement=False, nullable=False),
@@ -100,6 +93,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("set_name", "slo_id", name="definitions_set_name_key"),
         postgresql_with=OFTEN_UPDATED,
+    )
+    op.create_table(
+        "exclusions",
+        sa.Column("end", BIG, autoincrement=False, nullable=False),
+        sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("start", BIG, nullable=False),
+        sa.PrimaryKeyConstraint("end", "series"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "hours",
