@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 
-from sloctl.model import TILE, BurnWindow, CounterSli, Slo
+from sloctl.model import TILE, BurnWindow, CounterSli, Job, Slo
 
 SLO_ID = "slo_id"
 SLO_SET = "slo_set"
@@ -108,6 +110,10 @@ RESERVED_LABELS = frozenset(
 
 OBJECT_LABELS = ("app.kubernetes.io/managed-by", "app.kubernetes.io/part-of")
 """Labels of the generated Kubernetes objects."""
+SELECTOR_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance")
+"""Labels of pods that services, policies and affinities select by: the program and the set."""
+COMPONENT_LABEL = "app.kubernetes.io/component"
+"""The label that says which job a pod runs (or that it is the scheduler)."""
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -196,6 +202,26 @@ def cron_job(set_name: str, job: str) -> str:
     return (
         name if name == plain and len(name) <= 52 else f"{name[:43].rstrip('-')}-{digest(set_name, job)[:8]}"
     )
+
+
+def job_ids(jobs: Sequence[Job]) -> tuple[str, ...]:
+    """What tells the jobs of a file apart, in their order: their names; where a name is repeated, with the schedule.
+
+    It does not depend on the order of the jobs, so that moving one renames nothing.
+    """
+    names = Counter(job.name for job in jobs)
+    return tuple(
+        job.name
+        if names[job.name] == 1
+        else f"{job.name}-{digest(str(job.every), job.cron, job.timezone, job.post)[:8]}"
+        for job in jobs
+    )
+
+
+def kubernetes_object(set_name: str, part: str = "") -> str:
+    """An object of all jobs of a set (its scheduler, ConfigMap, …); at most 63 characters."""
+    stem = "-".join(slug(text) for text in ("sloctl", set_name, part) if text)
+    return stem if len(stem) <= 63 else with_digest(stem, set_name, part)
 
 
 def group(slo: Slo, kind: str) -> str:

@@ -68,10 +68,12 @@ def scalar(value: str | int) -> str:
 
 
 def _is_block(text: str) -> bool:
+    """Whether a literal block can hold a text so that a person sees all of it; one line feed may end it."""
     return (
         "\n" in text
         and text[0] not in " \n"
-        and text[-1] not in " \n"
+        and text[-1] != " "
+        and text[-2:] != "\n\n"
         and " \n" not in text
         and _visible(text.replace("\n", ""))
     )
@@ -82,12 +84,15 @@ def _write(out: list[str], value: Node, pad: str, lead: str) -> None:
     if isinstance(value, str):
         if not _is_block(value):
             out.append(f"{lead} {scalar(value)}")
-        elif "\n\n" in value:
-            out.append(f"{lead} |-")
-            out.extend(f"{pad}{line}" if line else "" for line in value.split("\n"))
         else:
-            indented = value.replace("\n", f"\n{pad}")
-            out.append(f"{lead} |-\n{pad}{indented}")
+            # "-" strips the line feed that would end the block, which "|" alone keeps.
+            out.append(f"{lead} |" if value.endswith("\n") else f"{lead} |-")
+            text = value.removesuffix("\n")
+            if "\n\n" in text:
+                out.extend(f"{pad}{line}" if line else "" for line in text.split("\n"))
+            else:
+                indented = text.replace("\n", f"\n{pad}")
+                out.append(f"{pad}{indented}")
     elif isinstance(value, int):
         out.append(f"{lead} {scalar(value)}")
     elif isinstance(value, (dict, Mapping)):  # dict first: asking an abstract class takes five times as long

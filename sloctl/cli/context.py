@@ -15,6 +15,7 @@ from sloctl.errors import InvalidFile, UsageError
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
+    from sloctl.spec import Source
     from sloctl.traces.reader import TraceReader
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,18 +79,24 @@ def source_options(function: F) -> F:
 
 def load(context: Context, files: Sequence[str]) -> SloSet:
     """Load SLO files; their problems go to stderr. Raises InvalidFile, UsageError."""
+    return load_with_sources(context, files)[0]
+
+
+def load_with_sources(context: Context, files: Sequence[str]) -> tuple[SloSet, tuple[Source, ...]]:
+    """The same, and the files as they were read. Raises InvalidFile, UsageError."""
     from sloctl import spec
     from sloctl.cli.problems import Input
 
     given = Input(files)
+    sources = spec.read(given.paths, stdin=given.stdin)
     try:
-        slo_set = spec.load(given.paths, stdin=given.stdin)
+        slo_set = spec.load_sources(sources)
     except InvalidFile as error:
         given.show(error.problems)
         raise
     if slo_set.warnings and not context.quiet:
         given.show(slo_set.warnings)
-    return slo_set
+    return slo_set, sources
 
 
 def parse_time(text: str | None, now: datetime) -> datetime:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli.context import Context, files_option, load, pass_context
+from sloctl.cli.context import Context, files_option, load_with_sources, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.objects import Format
+    from sloctl.spec import Source
 
-SECTIONS = {"rules": "alert_rules", "dashboards": "dashboards", "alertmanager": "alertmanager"}
+SECTIONS = {
+    "rules": "alert_rules",
+    "dashboards": "dashboards",
+    "jobs": "jobs",
+    "alertmanager": "alertmanager",
+}
 """What ``--only`` may name, and the folder that it fills."""
 
 
@@ -32,8 +38,8 @@ SECTIONS = {"rules": "alert_rules", "dashboards": "dashboards", "alertmanager": 
     type=click.Choice(["operator", "prometheus"]),
     default="operator",
     show_default=True,
-    help="Kubernetes objects, for operators and Grafana's sidecar; or files as Prometheus, Grafana and "
-    "Alertmanager read them.",
+    help="Kubernetes objects, for operators and Grafana's sidecar; or files as Prometheus, Grafana, "
+    "Alertmanager and cron read them.",
 )
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
@@ -42,9 +48,10 @@ SECTIONS = {"rules": "alert_rules", "dashboards": "dashboards", "alertmanager": 
 def command(
     context: Context, files: tuple[str, ...], output: Path, only: str | None, form: str, check: bool
 ) -> int:
-    """Write recording rules, alerts and their promtool unit tests, dashboards, and Alertmanager's configuration.
+    """Write rules, alerts and their promtool unit tests, dashboards, jobs, and Alertmanager's configuration.
 
-    The latter is made of the section notifications, where the file has one.
+    The latter is made of the section notifications, where the file has one. Jobs are the section jobs as CronJobs (or
+    as a Deployment of the scheduler) with all that these need, or as a crontab with --format prometheus.
 
     Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
     """
@@ -56,14 +63,21 @@ def command(
             raise UsageError(
                 f"--only: {kind!r} is not something to generate", hint=f"choose from {', '.join(SECTIONS)}"
             )
-    slo_set = load(context, files)
+    slo_set, sources = load_with_sources(context, files)
     if only is not None and "alertmanager" in kinds and slo_set.notifications is None:
         raise UsageError(
             "--only alertmanager: the SLO file has no section 'notifications'",
             hint="say there who is told of which alerts (docs/slo-file.md), or leave 'alertmanager' out",
         )
+    if only is not None and "jobs" in kinds and not slo_set.jobs:
+        raise UsageError(
+            "--only jobs: the SLO file has no section 'jobs'",
+            hint="say there what runs when (docs/slo-file.md), or leave 'jobs' out",
+        )
     written_as: Format = "operator" if form == "operator" else "prometheus"
-    generated = chain.from_iterable(_generator(kind)(slo_set, written_as) for kind in dict.fromkeys(kinds))
+    generated = chain.from_iterable(
+        _generate(kind, slo_set, written_as, sources) for kind in dict.fromkeys(kinds)
+    )
     sections = {SECTIONS[kind] for kind in kinds}
     if check:
         difference = artefacts.check(output, generated, owner=slo_set.name, sections=sections)
@@ -82,16 +96,22 @@ def command(
     return EXIT_OK
 
 
-def _generator(kind: str) -> Callable[[SloSet, Format], Iterator[tuple[str, str]]]:
-    """What makes the artefacts of a kind; only what is asked for is imported."""
+def _generate(
+    kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...]
+) -> Iterator[tuple[str, str]]:
+    """The artefacts of a kind; only what is asked for is imported."""
     if kind == "dashboards":
         from dashboards import manifest as dashboards
 
-        return dashboards.generate
+        return dashboards.generate(slo_set, form)
     if kind == "alertmanager":
         from alert_rules import alertmanager
 
-        return alertmanager.generate
+        return alertmanager.generate(slo_set, form)
+    if kind == "jobs":
+        from jobs import manifests
+
+        return manifests.generate(slo_set, form, sources)
     from alert_rules import manifest
 
-    return manifest.generate
+    return manifest.generate(slo_set, form)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from sloctl import naming, promql
 from sloctl.guardrails import names, samples
 from sloctl.guardrails.cron import longest_pause
@@ -41,27 +43,31 @@ def interval(job: Job) -> int:
 
 def jobs(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals and alert of the guardrail ``jobs``; nothing if the file schedules none."""
-    scheduled = sorted(slo_set.jobs, key=lambda job: job.name)
+    scheduled = dict(sorted(zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True), key=itemgetter(0)))
     if not scheduled:
         return Plan("jobs")
     expected = raw_signal(
         "sloctl_job:interval:seconds",
-        "\nor\n".join(promql.labelled(f"vector({interval(job)})", naming.JOB, job.name) for job in scheduled),
+        "\nor\n".join(
+            promql.labelled(f"vector({interval(job)})", naming.JOB, id_) for id_, job in scheduled.items()
+        ),
     )
     newest = raw_signal(
         "sloctl_job:last_success:timestamp_seconds",
         f"max by ({naming.JOB}) (\n"
-        + promql.indent("\nor\n".join(_successes(slo_set, job) for job in scheduled))
+        + promql.indent("\nor\n".join(_successes(slo_set, *item) for item in scheduled.items()))
         + "\n) < Inf",
     )
     age = signal(slo_set, "sloctl_job:age:seconds", lambda q: f"time() - {q.read(newest)}")
     q = Recorded(slo_set)
     on = f"on ({naming.JOB})"
     late = f"max by ({naming.JOB}) ({q.read(age)}) > {on} 2 * {q.read(expected)} + {SLACK}"
-    never = "\nor\n".join(_never(slo_set, job, expected.record, newest.record) for job in scheduled)
-    late_at = {job.name: 2 * interval(job) + SLACK for job in scheduled}
-    first = scheduled[0]
-    fresh = {_series(slo_set, job): f"{3600 * 2}x60" for job in scheduled}
+    never = "\nor\n".join(
+        _never(slo_set, *item, expected.record, newest.record) for item in scheduled.items()
+    )
+    first, job = next(iter(scheduled.items()))
+    late_at = 2 * interval(job) + SLACK
+    fresh = {_proof_series(slo_set, *item): f"{3600 * 2}x60" for item in scheduled.items()}
     alert = HealthAlert(
         name="JobNotRun",
         expr=f"(\n{promql.indent(late)}\nor\n{promql.indent(never)}\n) / 3600",
@@ -76,32 +82,45 @@ def jobs(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         failure_mode="job not run",
         proof=Proof(
             # Late from the fifth minute on, as if it had last succeeded before time began.
-            inputs=fresh | {_series(slo_set, first): f"{299 - late_at[first.name]}x60"},
+            inputs=fresh | {_proof_series(slo_set, first, job): f"{299 - late_at}x60"},
             fires=5,
-            labels={naming.JOB: first.name},
+            labels={naming.JOB: first},
             calm=fresh,
             silent=(1, 5, 60),
-            value=(late_at[first.name] + 1) / 3600,
+            value=(late_at + 1) / 3600,
         ),
     )
     return Plan("jobs", (expected, newest, age), (), (alert,))
 
 
-def _series(slo_set: SloSet, job: Job) -> str:
+def _own_series(slo_set: SloSet, job: Job) -> str:
     return samples.series(naming.JOB_LAST_SUCCESS, **{naming.SLO_SET: slo_set.name, naming.JOB: job.name})
 
 
-def _successes(slo_set: SloSet, job: Job) -> str:
-    """When the job last succeeded, as it says itself or as Kubernetes does."""
-    cron_job = Matcher("cronjob", "=", naming.cron_job(slo_set.name, job.name))
-    kubernetes = promql.labelled(promql.selector(SUCCESSFUL, (cron_job,)), naming.JOB, job.name)
-    return f"{_series(slo_set, job)}\nor\n{kubernetes}"
+def _proof_series(slo_set: SloSet, id_: str, job: Job) -> str:
+    """A series of this job alone: a job says its name, which others may have too."""
+    if id_ == job.name:
+        return _own_series(slo_set, job)
+    return samples.series(SUCCESSFUL, cronjob=naming.cron_job(slo_set.name, id_))
 
 
-def _never(slo_set: SloSet, job: Job, expected: str, newest: str) -> str:
+def _successes(slo_set: SloSet, id_: str, job: Job) -> str:
+    """When the job last succeeded, as it says itself or as Kubernetes does.
+
+    Of jobs of one name, each run is a success of them all to the first, while Kubernetes tells them apart.
+    """
+    own = _own_series(slo_set, job)
+    if id_ != job.name:
+        own = promql.labelled(own, naming.JOB, id_)
+    cron_job = Matcher("cronjob", "=", naming.cron_job(slo_set.name, id_))
+    kubernetes = promql.labelled(promql.selector(SUCCESSFUL, (cron_job,)), naming.JOB, id_)
+    return f"{own}\nor\n{kubernetes}"
+
+
+def _never(slo_set: SloSet, id_: str, job: Job, expected: str, newest: str) -> str:
     """No success in an interval, although these rules were there at its start. The value is the time waited."""
     seconds = interval(job) + SLACK
-    where = (*in_set(slo_set), Matcher(naming.JOB, "=", job.name))
+    where = (*in_set(slo_set), Matcher(naming.JOB, "=", id_))
     reach = naming.duration(seconds)
     # A subquery spares Prometheus from reading each minute of a month.
     window = reach if seconds <= 86400 else f"{reach}:{naming.duration(SLACK)}"

@@ -3,16 +3,20 @@
 Must not know what is generated from the model, nor talk to any server.
 """
 
-from sloctl.spec.load import check, load
+from sloctl.spec.files import Source
+from sloctl.spec.load import check, load, load_sources, read
 from sloctl.spec.problems import as_objects, render_json, render_text, source_lines
 from sloctl.spec.schema import json_schema
 from sloctl.spec.starter import starter
 
 __all__ = [
+    "Source",
     "as_objects",
     "check",
     "json_schema",
     "load",
+    "load_sources",
+    "read",
     "render_json",
     "render_text",
     "source_lines",

@@ -11,6 +11,7 @@ from sloctl.errors import InvalidFile
 from sloctl.model import Problem, SloSet
 from sloctl.spec import files, tree
 from sloctl.spec.build import build, is_empty
+from sloctl.spec.files import Source
 from sloctl.spec.reader import Reader
 from sloctl.spec.shapes import Block
 from sloctl.spec.syntax import problem_at
@@ -22,7 +23,20 @@ def load(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> SloSet:
 
     Raises ``InvalidFile`` with every problem, and ``UsageError`` if a path cannot be read.
     """
-    slo_set, problems = check(paths, stdin=stdin)
+    return load_sources(read(paths, stdin=stdin))
+
+
+def read(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Source, ...]:
+    """The files that some paths mean, as they are: what was read once can be loaded, and handed on.
+
+    Raises ``UsageError`` if a path cannot be read.
+    """
+    return tuple(files.read(paths, stdin))
+
+
+def load_sources(sources: Sequence[Source]) -> SloSet:
+    """The SLOs of files that were read. Raises ``InvalidFile`` with every problem."""
+    slo_set, problems = _check(sources)
     if slo_set is None:
         raise InvalidFile(problems)
     return slo_set
@@ -33,10 +47,14 @@ def check(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Slo
 
     Raises ``UsageError`` if a path cannot be read.
     """
+    return _check(read(paths, stdin=stdin))
+
+
+def _check(sources: Sequence[Source]) -> tuple[SloSet | None, list[Problem]]:
     reader = Reader()
     documents: list[Block] = []
     complete = True
-    for source in files.read(paths, stdin):
+    for source in sources:
         blocks = _documents(source, reader)
         complete = complete and blocks is not None
         documents += blocks or []
@@ -47,7 +65,7 @@ def check(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Slo
     return slo_set, problems
 
 
-def _documents(source: files.Source, reader: Reader) -> list[Block] | None:
+def _documents(source: Source, reader: Reader) -> list[Block] | None:
     text = files.decode(source)
     if isinstance(text, Problem):
         reader.problems.append(text)

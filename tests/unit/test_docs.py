@@ -33,7 +33,10 @@ PAGES = sorted([*DOCS.glob("*.md"), *(DOCS / "runbooks").glob("*.md"), *ROOT.glo
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FILE_KEYS = frozenset(
     # of an SLO file
-    "apiVersion kind metadata mesh sources defaults slos guardrails jobs notifications dashboards reports".split()
+    (
+        "apiVersion kind metadata mesh sources defaults slos guardrails jobs notifications dashboards reports "
+        "kubernetes ledger maintenance"
+    ).split()
 )
 BASE = {
     "apiVersion": "sloctl/v1",

@@ -1,0 +1,178 @@
+"""Assembles the objects that run the jobs of a set, each in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jobs.manifests import files, network, schedules
+from jobs.manifests.crontab import crontab
+from jobs.manifests.pods import SLO_FOLDER, Nodes, Run, claim_name, labels_of, template
+from sloctl import naming, render
+from sloctl.errors import UsageError
+from sloctl.model import Job, SloSet
+from sloctl.objects import HEADER, Format, object_metadata
+from sloctl.spec import Source
+
+DRAIN = 60
+"""Seconds between SIGTERM and SIGKILL: the scheduler lets a running job end for 30 s."""
+RETRIES = 2
+"""Further pods for a run that failed."""
+KEPT = 86_400
+"""Seconds that a finished Job is kept, with its logs; an alert on failed Jobs goes on for as long."""
+USAGE_ERROR = 2
+"""The exit code of sloctl that another attempt cannot change: the file or an option is wrong."""
+
+
+def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
+    """Paths below the output folder and contents; nothing if the file has no jobs.
+
+    ``sources`` are the SLO files as they were read. Raises ``UsageError`` if they are too large, or lack what the jobs
+    cannot do without.
+    """
+    if not slo_set.jobs:
+        return
+    if form == "prometheus":
+        yield "jobs/crontab", crontab(slo_set)
+        return
+    _require(slo_set)
+    for item in _objects(slo_set, sources):
+        metadata = item["metadata"]
+        assert isinstance(metadata, dict)
+        name = f"jobs/{str(item['kind']).lower()}-{metadata['name']}.yaml"
+        yield name, render.yaml(item, comment=HEADER)
+
+
+def _require(slo_set: SloSet) -> None:
+    variables = dict(slo_set.kubernetes.env)
+    names = {job.name for job in slo_set.jobs}
+    rest = "to generate everything else:  --only rules,dashboards,alertmanager"
+    if not slo_set.sources.prometheus and "SLOCTL_PROMETHEUS_URL" not in variables:
+        raise UsageError(
+            "the jobs would not know where Prometheus is: the SLO file has no 'sources.prometheus'",
+            hint=f'write  sources: {{prometheus: {{url: "http://…:9090"}}}}  ({rest})',
+        )
+    if "retry_amplification" in names and not slo_set.sources.traces_backend:
+        raise UsageError(
+            "the job 'retry_amplification' would not know where traces are: the SLO file has no 'sources.traces'",
+            hint=f'write  sources: {{traces: {{backend: zipkin, url: "http://…:9411"}}}}  ({rest})',
+        )
+
+
+def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[Nodes]:
+    settings = slo_set.kubernetes
+    checksum = files.checksum(sources)
+    yield files.config_map(slo_set, sources)
+    if not settings.service_account:
+        yield _service_account(slo_set)
+    if not settings.ledger.secret:
+        yield _claim(slo_set)
+    if settings.mode == "scheduler":
+        yield _deployment(slo_set, checksum)
+        yield network.service(slo_set)
+        if "service-monitor" not in settings.leave_out:
+            yield network.service_monitor(slo_set)
+    else:
+        for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True):
+            yield _cron_job(slo_set, id_, job, checksum)
+    if "network-policy" not in settings.leave_out:
+        yield network.policy(slo_set)
+
+
+def _service_account(slo_set: SloSet) -> Nodes:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name)),
+        "automountServiceAccountToken": False,
+    }
+
+
+def _claim(slo_set: SloSet) -> Nodes:
+    """The claim of the ledger's volume.
+
+    It holds what cannot be made again: it has no label of the set that ``kubectl apply --prune`` would find it by, and
+    Argo CD and Flux are told to leave it alone.
+    """
+    store = slo_set.kubernetes.ledger
+    metadata = object_metadata(slo_set, claim_name(slo_set))
+    labels = metadata["labels"]
+    assert isinstance(labels, dict)
+    labels.pop(naming.OBJECT_LABELS[1])
+    metadata["labels"] = labels | network.selector(slo_set)
+    metadata["annotations"] = {
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
+    }
+    spec: Nodes = {"accessModes": [store.access_mode], "resources": {"requests": {"storage": store.storage}}}
+    if store.storage_class:
+        spec["storageClassName"] = store.storage_class
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+
+
+def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
+    run = Run(id_, ("run", job.name, "-f", SLO_FOLDER), posts=job.post == "slack")
+    pod = template(slo_set, run, checksum)
+    spec = pod["spec"]
+    assert isinstance(spec, dict)
+    # Never: each attempt keeps its pod, and so its logs.
+    pod["spec"] = {"restartPolicy": "Never"} | spec
+    labels = tuple((key, str(value)) for key, value in labels_of(slo_set, run).items())
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": object_metadata(slo_set, naming.cron_job(slo_set.name, id_), labels),
+        "spec": {
+            "schedule": schedules.cron_line(job),
+            "timeZone": schedules.timezone(job),
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": schedules.start_within(job),
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {
+                "metadata": {"labels": labels_of(slo_set, run)},
+                "spec": {
+                    "activeDeadlineSeconds": schedules.run_within(job),
+                    "backoffLimit": RETRIES,
+                    "ttlSecondsAfterFinished": KEPT,
+                    "podFailurePolicy": _failures(),
+                    "template": pod,
+                },
+            },
+        },
+    }
+
+
+def _failures() -> Nodes:
+    """A wrong file fails at once; a pod that had to leave its node is no failure of the job."""
+    return {
+        "rules": [
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": "sloctl", "operator": "In", "values": [USAGE_ERROR]},
+            },
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ]
+    }
+
+
+def _deployment(slo_set: SloSet, checksum: str) -> Nodes:
+    arguments = ("schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}")
+    run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=True)
+    pod = template(slo_set, run, checksum)
+    spec = pod["spec"]
+    assert isinstance(spec, dict)
+    pod["spec"] = {"terminationGracePeriodSeconds": DRAIN} | spec
+    labels = tuple((key, str(value)) for key, value in labels_of(slo_set, run).items())
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name), labels),
+        "spec": {
+            # One scheduler, never two at a time: it is what keeps jobs from running twice.
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": network.selector(slo_set) | {naming.COMPONENT_LABEL: run.component}},
+            "template": pod,
+        },
+    }

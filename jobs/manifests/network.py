@@ -1,0 +1,106 @@
+"""Which ports the pods of a set use, and the NetworkPolicy that allows no others.
+
+A policy cannot name hosts, and addresses of Services change: it is ports that it holds pods to.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sloctl import naming, render
+from sloctl.model import SloSet
+from sloctl.objects import object_metadata
+
+METRICS_PORT = 9464
+"""Where the scheduler serves metrics and its health; the port that OpenTelemetry's Prometheus exporter has."""
+HTTPS = 443
+
+
+def selector(slo_set: SloSet) -> dict[str, render.Node]:
+    """The labels of every pod of a set."""
+    return dict(zip(naming.SELECTOR_LABELS, ("sloctl", slo_set.name), strict=True))
+
+
+def posts(slo_set: SloSet) -> bool:
+    """Whether any job posts in Slack."""
+    return any(job.post == "slack" for job in slo_set.jobs)
+
+
+def egress_ports(slo_set: SloSet) -> list[int]:
+    """The TCP ports that pods connect to, name servers aside."""
+    settings, sources = slo_set.kubernetes, slo_set.sources
+    urls = [sources.prometheus, sources.traces, sources.alertmanager, settings.otlp.endpoint]
+    urls += [value for name, value in settings.env if name.startswith("SLOCTL_") and name.endswith("_URL")]
+    ports = {*settings.egress_ports, *(port(url) for url in urls if url)}
+    if settings.ledger.secret:
+        ports.add(settings.ledger.port)
+    if posts(slo_set):
+        ports.add(HTTPS)
+    return sorted(ports)
+
+
+def port(url: str) -> int:
+    """The port of an http(s) address that was checked before."""
+    parts = urlsplit(url)
+    return parts.port or (HTTPS if parts.scheme.lower() == "https" else 80)
+
+
+def policy(slo_set: SloSet) -> dict[str, render.Node]:
+    """The NetworkPolicy: nothing comes in but for the scheduler's metrics, and what goes out goes to known ports."""
+    listens = slo_set.kubernetes.mode == "scheduler"
+    ingress: list[render.Node] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
+    # NodeLocal DNS and most clusters answer at 53; OpenShift's name servers listen on 5353 behind their Service.
+    names: list[render.Node] = [
+        _port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")
+    ]
+    egress: list[render.Node] = [{"ports": names}]
+    if ports := egress_ports(slo_set):
+        egress.append({"ports": [_port("TCP", number) for number in ports]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name)),
+        "spec": {
+            "podSelector": {"matchLabels": selector(slo_set)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": egress,
+        },
+    }
+
+
+def _port(protocol: str, number: int) -> dict[str, render.Node]:
+    return {"protocol": protocol, "port": number}
+
+
+def service(slo_set: SloSet) -> dict[str, render.Node]:
+    """The Service of the scheduler's metrics."""
+    labels = tuple((key, str(value)) for key, value in selector(slo_set).items())
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name), labels),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector(slo_set),
+            "ports": [
+                {"name": "metrics", "protocol": "TCP", "port": METRICS_PORT, "targetPort": "metrics"},
+            ],
+        },
+    }
+
+
+def service_monitor(slo_set: SloSet) -> dict[str, render.Node]:
+    """The ServiceMonitor that has the Prometheus operator scrape the Service.
+
+    ``honorLabels``: the labels ``namespace`` and ``service`` of the metrics are an SLO's, and must stay.
+    """
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name)),
+        "spec": {
+            "selector": {"matchLabels": selector(slo_set)},
+            "endpoints": [{"port": "metrics", "path": "/metrics", "interval": "30s", "honorLabels": True}],
+        },
+    }
