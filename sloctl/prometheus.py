@@ -22,6 +22,7 @@ from sloctl.backends import PROMETHEUS
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.http.answers import TooLarge, say
 from sloctl.http.client import HttpClient
+from sloctl.observe import NOTHING, Observer, here
 from sloctl.prometheus_http import MAX_BYTES, Transport
 from sloctl.prometheus_ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
 from sloctl.settings import PrometheusSettings
@@ -39,9 +40,9 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
     """One Prometheus, as a ``sloctl.sources.MetricSource``; a context manager that closes its connections.
 
     Nothing is sent before the first question. Safe to use from several threads. Every question raises
-    ``BackendError`` (see ``sloctl.errors``) or ``ValueError`` for times without a zone. The keyword arguments
-    are for tests: ``sleep`` (seconds), ``now`` (Unix seconds), ``jitter`` (0..1), the largest answer in bytes,
-    and the points per series after which a range is divided.
+    ``BackendError`` (see ``sloctl.errors``) or ``ValueError`` for times without a zone. ``observer`` is told
+    of each query. The other keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds),
+    ``jitter`` (0..1), the largest answer in bytes, and the points per series after which a range is divided.
     """
 
     def __init__(
@@ -53,8 +54,11 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         jitter: Callable[[], float] = random.random,
         max_bytes: int = MAX_BYTES,
         max_points: int = MAX_POINTS,
+        observer: Observer = NOTHING,
     ) -> None:
-        transport = Transport(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        transport = Transport(
+            settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes, observer=observer
+        )
         super().__init__(settings, transport)
         self._max_points = max_points
         self._client = PrometheusConnect(url=settings.url, session=transport, method="POST")
@@ -179,7 +183,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         if len(tasks) < 2 or self._settings.concurrency == 1:
             return [task() for task in tasks]
         pool = self._threads()
-        futures = [pool.submit(task) for task in tasks]
+        futures = [pool.submit(here(task)) for task in tasks]
         try:
             for future in as_completed(futures):
                 future.result()

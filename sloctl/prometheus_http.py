@@ -7,19 +7,23 @@ nor what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
 
 from sloctl.http.answers import Reply
 from sloctl.http.session import HttpSession
+from sloctl.observe import Attributes
 from sloctl.prometheus_answers import judge, notices
 from sloctl.settings import PrometheusSettings
 
 MAX_BYTES = 512 * 2**20
 """The largest answer that is read, decompressed."""
 _MAX_NOTICES = 100
+_EXCERPT = 200
+"""Characters of a query that telemetry has."""
 
 
 class Answer(requests.Response):
@@ -54,12 +58,15 @@ class Transport(HttpSession):
         """
         path = str(url).removeprefix(self._settings.url)
         params, retries = kwargs.get("params") or {}, kwargs.get("retries")
+        about = _about(params)
         if method == "POST" and not self._get_only:
+            judge = self._judge(path, "POST")
             try:
-                return Answer(self.ask("POST", path, self._judge(path, "POST"), form=params, retries=retries))
+                return Answer(self.ask("POST", path, judge, form=params, retries=retries, about=about))
             except _OnlyGet:
                 self._get_only = True  # Some proxies in front of Prometheus let nothing but GET pass.
-        return Answer(self.ask("GET", path, self._judge(path, "GET"), params=params, retries=retries))
+        judge = self._judge(path, "GET")
+        return Answer(self.ask("GET", path, judge, params=params, retries=retries, about=about))
 
     def _judge(self, path: str, method: str) -> Callable[[Reply], dict[str, Any]]:
         def judged(reply: Reply) -> dict[str, Any]:
@@ -75,6 +82,15 @@ class Transport(HttpSession):
         with self._lock:
             new = [text for text in dict.fromkeys(said) if text not in self.notices]
             self.notices += new[: _MAX_NOTICES - len(self.notices)]
+
+
+def _about(params: Mapping[str, Any]) -> Attributes:
+    """What telemetry says of a query: enough to know it again."""
+    query = params.get("query")
+    if not isinstance(query, str):
+        return {}
+    digest = hashlib.sha256(query.encode()).hexdigest()[:16]
+    return {"db.query.text": query[:_EXCERPT], "sloctl.query.digest": digest}
 
 
 class _OnlyGet(Exception):

@@ -7,23 +7,26 @@ gives says what an answer is worth.
 from __future__ import annotations
 
 import base64
+import contextlib
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.auth import AuthBase
 
-from sloctl import __version__
+from sloctl import __version__, own_metrics
 from sloctl.backends import Backend
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable
 from sloctl.http.answers import Failure, Reply, TooLarge, say
 from sloctl.http.errors import FOREIGN, convert
 from sloctl.http.watch import Watch, WatchedAdapter
+from sloctl.observe import NOTHING, Attributes, Observer, Span, cause
 from sloctl.settings import BackendSettings
 
 LOG = logging.getLogger(__name__)
@@ -40,7 +43,8 @@ class HttpSession(requests.Session):
     """Sends requests to one server; safe to use from several threads.
 
     ``sleep`` (seconds), ``now`` (Unix seconds) and ``jitter`` (0..1) are injected in tests; ``max_bytes`` is
-    the largest answer that is read, decompressed. ``sent`` counts HTTP requests, attempts included.
+    the largest answer that is read, decompressed. ``sent`` counts HTTP requests, attempts included. ``observer`` is
+    told of each question and of its attempts.
     """
 
     def __init__(
@@ -51,9 +55,15 @@ class HttpSession(requests.Session):
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         max_bytes: int,
+        observer: Observer = NOTHING,
     ) -> None:
         super().__init__()
         self.sent = 0
+        self._observer = observer
+        parts = urlsplit(settings.url)
+        self._server: Attributes = {"server.address": parts.hostname or ""} | (
+            {"server.port": parts.port} if parts.port else {}
+        )
         self._settings = settings
         self._backend: Backend = settings.BACKEND
         self._cancelled = threading.Event()
@@ -84,28 +94,45 @@ class HttpSession(requests.Session):
         json: Any = None,
         retries: int | None = None,
         done: Callable[[], T | None] = lambda: None,
+        about: Attributes | None = None,
     ) -> T:
         """What ``judge`` makes of the answer to a request, after retries where they may help.
 
         ``path`` follows the server's address; ``params`` go into it, ``form`` or ``json`` into the body.
         ``retries`` takes the place of the setting. Before a request is repeated, ``done`` may find that the
         one before had its effect although its answer was lost: what it gives is the result. ``judge`` raises
-        ``Failure`` for an answer of no use. Raises ``BackendError``.
+        ``Failure`` for an answer of no use. ``about`` is told to the observer. Raises ``BackendError``.
         """
         retries = self._settings.retries if retries is None else retries
         tries = 0
-        while True:
-            tries += 1
-            try:
-                return judge(self._attempt(method, path, params=params, data=form, json=json))
-            except Failure as failure:
-                wait = self._wait(failure, tries, retries)
-                if wait is None:
-                    raise self._error(failure, tries) from failure.__cause__
-                LOG.info("%s: %s; asking again in %.1f s", self._settings.url, failure.cause, wait)
-            self._sleep(wait)
-            if (result := done()) is not None:
-                return result
+        with self._observed(path, about):
+            while True:
+                tries += 1
+                try:
+                    return judge(self._attempt(tries, method, path, params=params, data=form, json=json))
+                except Failure as failure:
+                    wait = self._wait(failure, tries, retries)
+                    if wait is None:
+                        raise self._error(failure, tries) from failure.__cause__
+                    LOG.info("%s: %s; asking again in %.1f s", self._settings.url, failure.cause, wait)
+                self._sleep(wait)
+                if (result := done()) is not None:
+                    return result
+
+    @contextlib.contextmanager
+    def _observed(self, path: str, about: Attributes | None) -> Iterator[None]:
+        """A question as the observer sees it, with all of its attempts."""
+        backend, started, outcome = self._backend.name, time.monotonic(), "ok"
+        try:
+            with self._observer.span(f"query {backend}", {"url.path": path, **self._server, **(about or {})}):
+                yield
+        except BaseException as error:
+            # What an adapter raises to ask in another way is no failure.
+            outcome = cause(error) if isinstance(error, BackendError) else "other"
+            raise
+        finally:
+            self._observer.count(own_metrics.QUERIES, backend=backend, outcome=outcome)
+            self._observer.time(own_metrics.QUERY_DURATION, time.monotonic() - started, backend=backend)
 
     def cancel(self) -> None:
         """End all that is in flight, on every thread; later requests fail at once."""
@@ -139,19 +166,32 @@ class HttpSession(requests.Session):
         message = f"{self._backend.title} at {url}: {cause}"
         return failure.kind(message, backend=self._backend.name, url=url, hint=failure.hint)
 
-    def _attempt(self, method: str, path: str, **content: Any) -> Reply:
+    def _attempt(self, number: int, method: str, path: str, **content: Any) -> Reply:
         """One request, whole answer included, within the time-out. Raises ``Failure``."""
+        about = {"http.request.method": method, "http.request.resend_count": number - 1, **self._server}
         watch = Watch(self._settings.timeout)
         with self._lock:
             self._watches.add(watch)
             self.sent += 1
         try:
-            if self._cancelled.is_set():
-                raise Failure(BackendUnavailable, _INTERRUPTED)
-            return self._exchange(watch, method, self._settings.url + path, **content)
+            with self._observer.span(method, about, client=True) as span:
+                return self._told(span, watch, method, path, **content)
         finally:
             with self._lock:
                 self._watches.discard(watch)
+
+    def _told(self, span: Span, watch: Watch, method: str, path: str, **content: Any) -> Reply:
+        try:
+            if self._cancelled.is_set():
+                raise Failure(BackendUnavailable, _INTERRUPTED)
+            reply = self._exchange(watch, method, self._settings.url + path, **content)
+        except Failure as failure:
+            span.fail(cause(failure.kind), say(failure.cause, self._credentials.secrets()))
+            raise
+        span.set("http.response.status_code", reply.status)
+        if reply.status >= 400:
+            span.fail(str(reply.status))
+        return reply
 
     def _exchange(self, watch: Watch, method: str, url: str, **content: Any) -> Reply:
         """The answer as it came. Raises ``Failure``, and no foreign exception."""

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from sloctl.observe import here
 from sloctl.spans import Spans
 from sloctl.traces.frame import concat, deduplicate
 
@@ -127,7 +128,7 @@ def run(tasks: Sequence[Task], pool: Executor, width: int, collector: Collector)
     try:
         while (waiting or running) and not collector.full:
             while waiting and len(running) < width:
-                running.add(pool.submit(waiting.pop()))
+                running.add(pool.submit(here(waiting.pop())))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 outcome = future.result()

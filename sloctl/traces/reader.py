@@ -20,6 +20,7 @@ from typing import ClassVar, Generic, TypeVar
 from sloctl.http.answers import TooLarge
 from sloctl.http.client import HttpClient
 from sloctl.http.session import HttpSession
+from sloctl.observe import NOTHING, Observer
 from sloctl.settings import TracesSettings
 from sloctl.spans import ATTEMPT_TAGS, Spans, empty
 from sloctl.traces.gather import Collector, Outcome, Task, run
@@ -50,11 +51,12 @@ class Page:
 class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
     """One trace backend, as a ``sloctl.spans.TraceSource``; a context manager that closes its connections.
 
-    Nothing is sent before the first question. Safe to use from several threads. Questions raise ``BackendError`` (see
-    ``sloctl.errors``), or ``ValueError`` for times without a zone. ``attempt_tags`` may hold x-envoy-attempt-count,
-    most trusted first; ``ui`` is where people look at traces. ``limit`` is how many traces are asked for at once,
-    ``max_spans`` how many spans are held. The other keyword arguments are for tests: ``sleep`` (seconds), ``now``
-    (Unix seconds), ``jitter`` (0..1), and the largest answer in bytes.
+    Nothing is sent before the first question. Safe to use from several threads. Questions raise
+    ``BackendError`` (see ``sloctl.errors``), or ``ValueError`` for times without a zone. ``attempt_tags`` may
+    hold x-envoy-attempt-count, most trusted first; ``ui`` is where people look at traces. ``limit`` is how
+    many traces are asked for at once, ``max_spans`` how many spans are held; ``observer`` is told of each
+    question. The other keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds),
+    ``jitter`` (0..1), and the largest answer in bytes.
 
     ``What`` is what is asked for in each window: a service, a query.
     """
@@ -75,8 +77,11 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         max_bytes: int = MAX_BYTES,
+        observer: Observer = NOTHING,
     ) -> None:
-        session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        session = HttpSession(
+            settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes, observer=observer
+        )
         super().__init__(settings, session)
         self._attempt_tags = tuple(attempt_tags)
         self._ui = ui.rstrip("/")

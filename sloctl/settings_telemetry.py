@@ -1,0 +1,46 @@
+"""Where telemetry of sloctl itself goes, from OpenTelemetry's own variables.
+
+The SDK reads most of them itself (headers, time-outs, certificates, samplers, resource attributes); this module only
+says which exporters there are to be, so that nothing of the SDK is imported where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Which signals are exported by OTLP over HTTP; ``warnings`` are for the caller to show once."""
+
+    traces: bool = False
+    metrics: bool = False
+    disabled: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """What the environment asks for; without an endpoint nothing is exported."""
+        env = os.environ if environ is None else environ
+
+        def get(name: str) -> str:
+            return env.get(name, "").strip()
+
+        def exported(signal: str) -> bool:
+            named = get(f"OTEL_{signal}_EXPORTER").lower()
+            endpoint = get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or get("OTEL_EXPORTER_OTLP_ENDPOINT")
+            return bool(endpoint) and named in ("", "otlp")
+
+        if get("OTEL_SDK_DISABLED").lower() == "true":
+            return cls(disabled=True)
+        traces, metrics = exported("TRACES"), exported("METRICS")
+        protocols = {
+            get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL").lower() for part in ("", "TRACES_", "METRICS_")
+        }
+        warnings = []
+        if (traces or metrics) and protocols - {"", "http/protobuf"}:
+            warnings.append("telemetry is sent as http/protobuf, whatever OTEL_EXPORTER_OTLP_PROTOCOL says")
+        return cls(traces, metrics, warnings=tuple(warnings))
