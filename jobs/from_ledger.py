@@ -211,7 +211,7 @@ def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: dateti
 
 
 def spent_between(ledger: Ledger, slo_set: SloSet, start: datetime, end: datetime) -> dict[Key, Counts]:
-    """(bad, total) events of every SLO and service in the buckets that (start, end) touches. Raises ``BackendError``."""
+    """(bad, total) events by SLO and service of the buckets that (start, end) touches. Raises ``BackendError``."""
     first = int(start.timestamp()) // GRID * GRID
     last = -(-int(end.timestamp()) // GRID) * GRID
     (sums,) = ledger.sums(slo_set.name, [(first, max(first, last))])

@@ -11,18 +11,21 @@ recorded. Before its history begins nothing is known, nor ever will be: this is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from jobs import grid_reading, maintenance
 from jobs.collected import zones_of
 from sloctl import naming, promql
-from sloctl.books import Batch, Event, Keep, Ledger, MutedSpan, Span
-from sloctl.errors import BadAnswer
+from sloctl.books import MICRO, Batch, Event, Keep, Ledger, MutedSpan, Span
+from sloctl.budget import ratio
+from sloctl.errors import BackendError, BadAnswer
 from sloctl.model import GRID, SloSet
-from sloctl.report import Finding
+from sloctl.report import Finding, timestamp
+from sloctl.silences import SilenceStore
 from sloctl.sources import MetricSource
 
 SETTLE = 60
@@ -90,6 +93,33 @@ def run(
     return out
 
 
+def silences(
+    store: SilenceStore | None, slo_set: SloSet, at: datetime
+) -> tuple[list[MutedSpan], list[Finding]]:
+    """Alertmanager's silences that excuse something; where they cannot be read, a finding says so: they come later."""
+    if store is None:
+        return [], []
+    try:
+        return maintenance.muted_spans(store.silences(), slo_set, at), []
+    except BackendError as error:
+        text = f"silences could not be read, so that none is left out yet: {error}"
+        return [], [Finding("warning", "silences-not-read", text)]
+
+
+def shown(span: Span) -> str:
+    """A span as people read it."""
+    return " to ".join(timestamp(datetime.fromtimestamp(at, UTC)) for at in span)
+
+
+def said(done: Recorded) -> str:
+    """One line on what was done."""
+    if not done.spans:
+        return "nothing new"
+    first, last = min(a for a, _ in done.spans), max(b for _, b in done.spans)
+    more = f", {done.excluded} left out or taken in again" if done.excluded else ""
+    return f"{done.buckets} buckets recorded from {shown((first, last))}{more}"
+
+
 def pieces(missing: Mapping[str, Sequence[Span]], begin: int, end: int) -> list[tuple[Span, tuple[str, ...]]]:
     """What to read at once: spans of at most a day within (begin, end), newest first, with the definitions for each."""
     edges = {edge for spans in missing.values() for span in spans for edge in span}
@@ -152,6 +182,28 @@ def _record(
 def _partial(source: MetricSource) -> list[str]:
     """What the server warned of that makes an answer incomplete; remarks on a query do not."""
     return [text for text in source.warnings if not text.startswith("PromQL ")]
+
+
+def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:
+    """What was recorded of the buckets that end after ``since``, as plain rows by SLO, service and time."""
+    found = []
+    for batch in batches:
+        for event in batch.events:
+            if event.service and event.total and event.end > since.timestamp():
+                good, total = (event.total - event.bad) / MICRO, event.total / MICRO
+                found.append(
+                    {
+                        "slo": batch.slo,
+                        "namespace": event.namespace,
+                        "service": event.service,
+                        "time": timestamp(datetime.fromtimestamp(event.end, UTC)),
+                        "good": good,
+                        "bad": event.bad / MICRO,
+                        "total": total,
+                        "sli": ratio(good, total),
+                    }
+                )
+    return sorted(found, key=lambda row: (row["namespace"], row["service"], row["slo"], row["time"]))
 
 
 class _Observed:

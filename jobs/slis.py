@@ -1,4 +1,7 @@
-"""The job ``slis``: events of every SLO and service in 5-minute steps, from raw counters."""
+"""The job ``slis``: events of every SLO and service in 5-minute steps, from raw counters.
+
+With a ledger it records what is missing there (:mod:`jobs.recording`); without one it computes the last hour.
+"""
 
 from __future__ import annotations
 

@@ -178,6 +178,11 @@ class LedgerSettings:
     url: Secret | None
     given: bool = False
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a file already, of a ledger that is a file."""
+        return self.url is not None and Path(self.url.reveal().removeprefix("sqlite:///")).is_file()
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, *, option: str | None = None) -> Self:
         """``option`` (an address, the path of an SQLite file, or ``none``), else ``SLOCTL_LEDGER_URL`` or

@@ -13,6 +13,8 @@ import click
 from sloctl.errors import InvalidFile, UsageError
 
 if TYPE_CHECKING:
+    from sloctl.alertmanager import Alertmanager
+    from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
     from sloctl.spec import Source
@@ -75,6 +77,17 @@ def source_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def ledger_option(function: F) -> F:
+    """``--ledger``."""
+    return click.option(
+        "--ledger",
+        "ledger_url",
+        metavar="URL",
+        help="The ledger: an SQLite file, postgresql://…, or none. Default: SLOCTL_LEDGER_URL, else a file in "
+        "~/.local/state/sloctl.",
+    )(function)
 
 
 def load(context: Context, files: Sequence[str]) -> SloSet:
@@ -164,3 +177,32 @@ def traces(context: Context, slo_set: SloSet, url: str | None, timeout: float | 
         ui=sources.traces_ui,
         grafana=sources.grafana,
     )
+
+
+def alertmanager(
+    context: Context, slo_set: SloSet | None, url: str | None, timeout: float | None
+) -> Alertmanager:
+    """The Alertmanager of an SLO file. Raises UsageError where no address is known."""
+    from sloctl.alertmanager import Alertmanager
+    from sloctl.settings import AlertmanagerSettings
+
+    default = (slo_set.sources.alertmanager or None) if slo_set else None
+    settings = AlertmanagerSettings.load(url=url, default_url=default, timeout=timeout)
+    for warning in settings.warnings:
+        context.say(f"sloctl: warning: {warning}")
+    return Alertmanager(settings)
+
+
+def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
+    """The ledger that an option, the environment or the default names; None where that is ``none``.
+
+    With ``existing``, one that nobody named is only opened if it is there. Raises UsageError, BackendError.
+    """
+    from sloctl.settings import LedgerSettings
+
+    settings = LedgerSettings.load(option=option)
+    if settings.url is None or (existing and not settings.given and not settings.exists):
+        return None
+    from sloctl.ledger.store import open_ledger  # slow to import
+
+    return open_ledger(settings.url)

@@ -12,6 +12,8 @@ import click
 from sloctl.cli.context import (
     Context,
     files_option,
+    ledger,
+    ledger_option,
     load,
     now,
     parse_time,
@@ -20,7 +22,7 @@ from sloctl.cli.context import (
     source_options,
     traces,
 )
-from sloctl.errors import EXIT_OK, EXIT_PROBLEMS
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
     from sloctl.report import Report
@@ -36,6 +38,7 @@ FAIL_ON = {
 @click.command("report")
 @files_option
 @source_options
+@ledger_option
 @click.option(
     "--format",
     "form",
@@ -54,10 +57,11 @@ FAIL_ON = {
 @click.option(
     "--source",
     "origin",
-    type=click.Choice(["auto", "rules", "raw"]),
+    type=click.Choice(["auto", "ledger", "rules", "raw"]),
     default="auto",
     show_default=True,
-    help="Read what the rules recorded, or evaluate the raw counters (slow), or the first if it is there.",
+    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto is the first that is up "
+    "to date.",
 )
 @click.option(
     "--fail-on",
@@ -78,6 +82,7 @@ def command(
     url: str | None,
     timeout: float | None,
     at: str | None,
+    ledger_url: str | None,
     form: str,
     output: Path | None,
     origin: str,
@@ -94,10 +99,21 @@ def command(
     from jobs import slo_report  # slow to import
 
     with contextlib.ExitStack() as stack:
+        books = ledger(ledger_url, existing=origin != "ledger")
+        if books is not None:
+            stack.enter_context(books)
+        elif origin == "ledger":
+            raise UsageError("--source ledger: there is no ledger", hint="name one with --ledger")
         source = stack.enter_context(prometheus(context, slo_set, url, timeout))
         found = stack.enter_context(traces(context, slo_set, None, timeout)) if with_traces else None
         report = slo_report.build(
-            source, slo_set, time, slo_report.ORIGINS[origin], history=form == "html", traces=found
+            source,
+            slo_set,
+            time,
+            slo_report.ORIGINS[origin],
+            history=form == "html",
+            traces=found,
+            ledger=books,
         )
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, form, output)

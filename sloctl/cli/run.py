@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ import click
 
 from sloctl.cli.context import (
     Context,
+    alertmanager,
     files_option,
+    ledger,
+    ledger_option,
     load,
     now,
     parse_time,
@@ -26,6 +29,8 @@ from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.retry_amplification import Found
+    from sloctl.alertmanager import Alertmanager
+    from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
     from sloctl.prometheus import Prometheus
     from sloctl.report import Report
@@ -37,6 +42,7 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report"
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @files_option
 @source_options
+@ledger_option
 @click.option(
     "--format",
     "form",
@@ -83,6 +89,7 @@ def command(
     url: str | None,
     timeout: float | None,
     at: str | None,
+    ledger_url: str | None,
     form: str,
     last: str | None,
     traces_url: str | None,
@@ -92,10 +99,11 @@ def command(
 ) -> None:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
 
-    slis: events of every SLO in 5-minute steps, computed from raw counters. burn_rate: burn rates over every
-    window. sidecar_restarts: restarts of proxies by workload, with reasons, the worst pods, and the same time a
-    week before. retry_amplification: attempts per request by edge and along paths, from the traces of the last half
-    hour, held against what Prometheus counted. report: the budget report.
+    slis: records the events of every SLO in 5-minute steps in the ledger, those of missed runs too, and shows the
+    newest (without a ledger: computes them). burn_rate: burn rates over every window. sidecar_restarts: restarts of
+    proxies by workload, with reasons, the worst pods, and the same time a week before. retry_amplification: attempts
+    per request by edge and along paths, from the traces of the last half hour, held against what Prometheus counted.
+    report: the budget report.
 
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
     jobs, an object that has them by name.
@@ -116,6 +124,7 @@ def command(
         source = None
         if not spans or set(jobs) != {"retry_amplification"}:
             source = stack.enter_context(prometheus(context, slo_set, url, timeout))
+        books = stack.enter_context(_open(ledger_url, jobs)) if {"slis", "report"} & set(jobs) else None
         for name in JOBS:
             if name in jobs:
                 with _noted(textfile, slo_set.name, name):
@@ -127,7 +136,7 @@ def command(
                         results[name] = _told(found, slo_set, metrics)
                     else:
                         assert source is not None
-                        results[name] = _run(name, slo_set, source, time, seconds)
+                        results[name] = _run(context, name, slo_set, source, time, seconds, books)
         if source is not None:
             context.detail(f"{source.queries} requests to Prometheus")
             warnings = source.warnings
@@ -158,10 +167,29 @@ def _noted(path: Path | None, slo_set: str, job: str) -> Iterator[None]:
     textfile.write(path, JobRun(slo_set, job, started, now()))
 
 
+@contextmanager
+def _open(url: str | None, jobs: Sequence[str]) -> Iterator[LedgerStore | None]:
+    """The ledger for the length of the context; only recording makes a new one."""
+    found = ledger(url, existing="slis" not in jobs)
+    try:
+        yield found
+    finally:
+        if found is not None:
+            found.close()
+
+
 def _run(
-    name: str, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int | None
+    context: Context,
+    name: str,
+    slo_set: SloSet,
+    source: Prometheus,
+    at: datetime,
+    seconds: int | None,
+    books: LedgerStore | None,
 ) -> Report | list[dict[str, Any]]:
     """The report, or a job's rows."""
+    if name == "slis" and books is not None:
+        return _record(context, slo_set, source, at, seconds or 3600, books)
     if name == "slis":
         from jobs import slis
 
@@ -177,7 +205,40 @@ def _run(
         return sidecar_restarts.rows(sidecar_restarts.run(source, slo_set, at, windows))
     from jobs import slo_report
 
-    return slo_report.build(source, slo_set, at)
+    return slo_report.build(source, slo_set, at, ledger=books)
+
+
+def _record(
+    context: Context, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int, books: LedgerStore
+) -> list[dict[str, Any]]:
+    """Record what the ledger lacks; the rows of the last ``seconds`` that are new."""
+    from jobs import recording
+
+    with books.lock(f"{slo_set.name}/slis") as held:
+        if not held:
+            context.say("slis: another process is at it, so there is nothing to do")
+            return []
+        muted, finding = recording.silences(_silence_store(context, slo_set), slo_set, at)
+        done = recording.run(
+            source,
+            slo_set,
+            books,
+            at,
+            muted=muted,
+            keep_batches=seconds,
+            progress=lambda span: context.detail(f"slis: reading {recording.shown(span)}"),
+        )
+    for item in (*finding, *done.findings):
+        context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
+    context.say(f"slis: {recording.said(done)} in {books.name}")
+    return recording.rows_of(done.batches, at - timedelta(seconds=seconds))
+
+
+def _silence_store(context: Context, slo_set: SloSet) -> Alertmanager | None:
+    """Where silences are, if they excuse anything."""
+    if slo_set.ledger.silences == "none":
+        return None
+    return alertmanager(context, slo_set, None, None)
 
 
 def _retries(

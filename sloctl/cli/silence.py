@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, load, now, pass_context
+from sloctl.cli.context import Context, alertmanager, load, now, pass_context
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 
 if TYPE_CHECKING:
-    from sloctl.alertmanager import Alertmanager
     from sloctl.model import Matcher, SloSet
     from sloctl.silences import Silence
 
@@ -124,7 +123,7 @@ def command(
     deploy = silence_request.deploy_id(deploy_id)
     if slo_set and len(places := silence_request.places(scope, slo_set)) > 1:
         context.say(f"sloctl: warning: {scope.service} is in {', '.join(places)}: its alerts in all of them")
-    with _alertmanager(context, slo_set, url, timeout) as server:
+    with alertmanager(context, slo_set, url, timeout) as server:
         silence = silences.wanted(matchers, now(), seconds, author, comment, deploy)
         done = silences.ensure(server, silence, longest)
         context.detail(f"{server.queries} requests to Alertmanager")
@@ -155,7 +154,7 @@ def list_command(
     Of the set is what has a matcher for exactly its slo_set label, whoever made it.
     """
     slo_set = load(context, files) if files else None
-    with _alertmanager(context, slo_set, url, timeout) as server:
+    with alertmanager(context, slo_set, url, timeout) as server:
         found = [silence for silence in server.silences() if silence.live]
     if slo_set is not None and not everything:
         found = [silence for silence in found if _of_set(silence, slo_set)]
@@ -196,7 +195,7 @@ def expire_command(
         raise UsageError("an id is empty", hint="a variable of the job may be empty")
     slo_set = load(context, files) if files else None
     results = []
-    with _alertmanager(context, slo_set, url, timeout) as server:
+    with alertmanager(context, slo_set, url, timeout) as server:
         if deploy:
             ids = tuple(
                 silence.id
@@ -222,20 +221,6 @@ def expire_command(
             hint="sloctl silence list shows those that are active",
         )
     return EXIT_OK
-
-
-def _alertmanager(
-    context: Context, slo_set: SloSet | None, url: str | None, timeout: float | None
-) -> Alertmanager:
-    """The Alertmanager of an SLO file. Raises UsageError where no address is known."""
-    from sloctl.alertmanager import Alertmanager
-    from sloctl.settings import AlertmanagerSettings
-
-    default = (slo_set.sources.alertmanager or None) if slo_set else None
-    settings = AlertmanagerSettings.load(url=url, default_url=default, timeout=timeout)
-    for warning in settings.warnings:
-        context.say(f"sloctl: warning: {warning}")
-    return Alertmanager(settings)
 
 
 def _of_set(silence: Silence, slo_set: SloSet) -> bool:
