@@ -274,13 +274,17 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A scheduled job: ``every`` seconds, or ``cron`` in ``timezone``."""
+    """A scheduled job: ``every`` seconds, or ``cron`` in ``timezone``.
+
+    ``routine`` is the period that a report is of: daily, weekly or monthly; "" is what its schedule suggests.
+    """
 
     name: str
     every: int = 0
     cron: str = ""
     timezone: str = "UTC"
     post: str = ""
+    routine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,11 @@ def _jobs(merged: Merged, reader: Reader) -> list[Job]:
             cron=" ".join((block.get("cron") or "").split()),
             timezone=block.get("timezone") or "UTC",
             post=block.get("post") or "",
+            routine=block.get("routine") or "",
         )
+        if job.routine and job.name not in ("report", "slo_report"):
+            message = f"the job '{job.name}' has no routine: only reports have one"
+            reader.add(block.at("routine"), block.child("routine"), "job-without-routine", message, "remove it")
         if job in first and job.name and (job.every or job.cron):
             hint = f"the other is in {first[job].file}:{first[job].line}"
             reader.add(node, block.path, "duplicate-job", f"the job '{job.name}' is given twice", hint)

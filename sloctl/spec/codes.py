@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "ledger-keep": "The ledger would keep less than a window needs.",
     "maintenance-order": "Maintenance that ends before it begins.",
     "duplicate-job": "A job twice with the same schedule.",
+    "job-without-routine": "`routine` on a job that is no report.",
     # warnings
     "no-owner": "Warning: an SLO or a guardrail without owner.",
     "shared-volume": "Warning: a ledger on a volume that several nodes mount.",

@@ -182,6 +182,12 @@ JOB = Object(
         ),
         Field("timezone", TIMEZONE, "Time zone of `cron`.", default="UTC", examples=("Europe/Paris",)),
         Field("post", Choice(("slack",)), "Where the result is posted."),
+        Field(
+            "routine",
+            Choice(("daily", "weekly", "monthly")),
+            "Of `report`: which period it is about, the last complete one in `timezone`.",
+            default="`weekly` if `cron` has a fixed day of the week, `monthly` with a fixed day of the month, else `daily`",
+        ),
     ),
     doc="A scheduled job.",
     one_of=(("every", "cron"),),
