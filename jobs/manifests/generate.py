@@ -149,6 +149,7 @@ def _failures() -> Nodes:
             {
                 "action": "FailJob",
                 "onExitCodes": {"containerName": "sloctl", "operator": "In", "values": [USAGE_ERROR]},
+                "onPodConditions": [],  # the schemas of Kubernetes before 1.30 ask for it
             },
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         ]

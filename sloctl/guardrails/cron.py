@@ -7,7 +7,7 @@ from itertools import pairwise
 
 _MONTHS = tuple("jan feb mar apr may jun jul aug sep oct nov dec".split())
 _DAYS = tuple("sun mon tue wed thu fri sat".split())
-_FIRST, _LAST = date(2095, 1, 1), date(2105, 12, 31)
+_FIRST, _LAST = date(2095, 1, 1), date(2108, 12, 31)
 """Years around 2100, which has no 29 February: the longest pause that a yearly line can have."""
 
 

@@ -1,0 +1,650 @@
+"""The objects that run the jobs: valid for Kubernetes, restricted, and what the SLO file says."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from jobs import manifests
+from jobs.manifests import crontab, schedules
+from sloctl import __version__, naming, settings, spec
+from sloctl.errors import UsageError
+from sloctl.guardrails.cron import longest_pause, shortest_pause
+from sloctl.model import Job, SloSet
+from sloctl.spec import Source
+from tests.golden.test_jobs_golden import CASES, generated
+from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
+
+HEADER = """\
+apiVersion: sloctl/v1
+kind: MeshSLOs
+"""
+BASE = (
+    HEADER
+    + """\
+metadata: {name: shop}
+sources: {prometheus: {url: "http://prometheus:9090"}}
+defaults: {owner: team-shop}
+slos:
+  - {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}
+"""
+)
+JOBS = (
+    BASE
+    + """\
+jobs:
+  - {name: slis, every: 5m}
+  - {name: report, cron: "0 9 * * 1", timezone: Europe/Paris, post: slack}
+"""
+)
+
+
+def made(text: str | bytes, name: str = "slo.yaml") -> tuple[SloSet, tuple[Source, ...]]:
+    sources = (Source(name, text.encode() if isinstance(text, str) else text),)
+    return spec.load_sources(sources), sources
+
+
+def objects(text: str | bytes, name: str = "slo.yaml") -> list[Objekt]:
+    slo_set, sources = made(text, name)
+    return [yaml.safe_load(content) for _, content in manifests.generate(slo_set, "operator", sources)]
+
+
+def one(items: list[Objekt], kind: str, name: str = "") -> Objekt:
+    (found,) = (item for item in items if item["kind"] == kind and item["metadata"]["name"].endswith(name))
+    return found
+
+
+def stored(case: str) -> list[Objekt]:
+    return [yaml.safe_load(text) for path, text in generated(case).items() if path.endswith(".yaml")]
+
+
+def pods(items: list[Objekt]) -> list[Objekt]:
+    return [pod for item in items if (pod := pod_of(item)) is not None]
+
+
+def environment(pod: Objekt) -> dict[str, Any]:
+    (container,) = pod["spec"]["containers"]
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
+
+
+# Kubernetes takes them
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_objects_are_valid(case: str) -> None:
+    items = stored(case)
+    assert items
+    for item in items:
+        for version in VERSIONS:
+            assert schema_problems(item, version) == [], (item["kind"], version)
+    assert problems(items) == []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pods_are_restricted(case: str) -> None:
+    for pod in pods(stored(case)):
+        assert unrestricted(pod["spec"]) == []
+        (container,) = pod["spec"]["containers"]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert (
+            pod["spec"]["securityContext"]["runAsUser"] == pod["spec"]["securityContext"]["fsGroup"] == 65532
+        )
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_folder_has_objects_only(case: str) -> None:
+    """``kubectl apply -f jobs/`` reads every YAML file there, and one object in each."""
+    for path, text in generated(case).items():
+        if path.endswith(".yaml"):
+            (document,) = yaml.safe_load_all(text)
+            assert {"apiVersion", "kind", "metadata"} <= document.keys()
+
+
+def _at(item: Objekt, path: str) -> Any:
+    for key in path.split("."):
+        item = item[int(key)] if key.isdigit() else item[key]
+    return item
+
+
+POD = "spec.jobTemplate.spec.template.spec"
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "value"),
+    [
+        ("spec", "timezone", "UTC"),
+        ("spec", "schedule", None),
+        ("spec", "startingDeadlineSeconds", "150"),
+        ("spec.jobTemplate.spec", "backoffLimit", "2"),
+        (f"{POD}.containers.0", "name", None),
+        (f"{POD}.containers.0", "arguments", []),
+        (f"{POD}.containers.0.securityContext", "readOnlyRootFileSystem", True),
+        (f"{POD}.securityContext", "runAsUser", "65532"),
+        (f"{POD}.volumes.0", "configmap", {"name": "x"}),
+        (f"{POD}.containers.0.env.0", "value", 60),
+    ],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_schema_refuses_slips(version: str, path: str, key: str, value: Any) -> None:
+    item = one(stored("minimal"), "CronJob")
+    assert schema_problems(item, version) == []
+    if value is None:
+        del _at(item, path)[key]
+    else:
+        _at(item, path)[key] = value
+    assert schema_problems(item, version)
+
+
+def test_the_schema_refuses_slips_in_a_service_monitor() -> None:
+    monitor = one(stored("scheduler"), "ServiceMonitor")
+    for change in (
+        lambda item: item["spec"].pop("endpoints"),
+        lambda item: item["spec"].pop("selector"),
+        lambda item: item["spec"].update(namespaceselector={}),
+        lambda item: item["spec"]["endpoints"][0].update(interval="often"),
+        lambda item: item["spec"]["endpoints"][0].update(honourLabels=True),
+        lambda item: item["spec"]["endpoints"][0].update(port=9464),
+    ):
+        changed = copy.deepcopy(monitor)
+        change(changed)
+        assert schema_problems(changed, VERSIONS[0])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata.name", "sloctl-" + "x" * 46),
+        ("metadata.name", "Sloctl"),
+        ("metadata.labels.team", "a b"),
+        ("spec.timeZone", "Europe/Pari"),
+        ("spec.schedule", "0 9 * *"),
+        ("spec.concurrencyPolicy", "Never"),
+        (f"{POD}.restartPolicy", "Always"),
+        (f"{POD}.restartPolicy", "OnFailure"),
+        (f"{POD}.volumes.0.configMap.name", "another"),
+        (f"{POD}.volumes.2.persistentVolumeClaim.claimName", "another"),
+        (f"{POD}.containers.0.volumeMounts.1.name", "another"),
+        (f"{POD}.containers.0.name", "another"),
+        (f"{POD}.containers.0.env.1.name", "HOME"),
+    ],
+)
+def test_the_api_server_refuses_slips(path: str, value: str) -> None:
+    items = stored("minimal")
+    assert problems(items) == []
+    head, _, last = path.rpartition(".")
+    _at(one(items, "CronJob"), head)[last] = value
+    assert problems(items)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec.pop("securityContext"),
+        lambda spec: spec["securityContext"].pop("seccompProfile"),
+        lambda spec: spec["securityContext"].update(runAsNonRoot=False),
+        lambda spec: spec["securityContext"].update(runAsUser=0),
+        lambda spec: spec.update(hostNetwork=True),
+        lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}),
+        lambda spec: spec["containers"][0].pop("securityContext"),
+        lambda spec: spec["containers"][0]["securityContext"].pop("allowPrivilegeEscalation"),
+        lambda spec: spec["containers"][0]["securityContext"].update(privileged=True),
+        lambda spec: spec["containers"][0]["securityContext"]["capabilities"].update(drop=["NET_RAW"]),
+        lambda spec: spec["containers"][0]["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]),
+        lambda spec: spec["containers"].append({"name": "other"}),
+    ],
+)
+def test_what_is_not_restricted_is_noticed(change: Callable[[Objekt], Any]) -> None:
+    (pod,) = pods(stored("minimal"))
+    assert unrestricted(pod["spec"]) == []
+    change(pod["spec"])
+    assert unrestricted(pod["spec"])
+
+
+# When
+
+
+def minutes(line: str) -> set[int]:
+    """Minutes of a day at which a line of numbers, stars, ranges and steps is due."""
+
+    def values(field: str, count: int) -> set[int]:
+        span, _, step = field.partition("/")
+        first, last = (0, count - 1) if span == "*" else [int(end) for end in (span.split("-") * 2)[:2]]
+        return set(range(first, last + 1, int(step or 1)))
+
+    minute, hour, *rest = line.split()
+    assert rest == ["*", "*", "*"]
+    return {60 * h + m for h in values(hour, 24) for m in values(minute, 60)}
+
+
+EVERY = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440)
+
+
+@pytest.mark.parametrize("every", EVERY)
+def test_an_interval_is_a_minute_late_all_day(every: int) -> None:
+    offset = 0 if every == 1 else 1
+    job = Job("slis", every=60 * every)
+    assert minutes(schedules.cron_line(job)) == set(range(offset, 1440, every))
+    assert schedules.timezone(job) == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("job", "late", "long"),
+    [
+        (Job("slis", every=60), 60, 600),
+        (Job("slis", every=300), 150, 600),
+        (Job("slis", every=1800), 900, 3600),
+        (Job("slis", every=86400), 21600, 3600),
+        (Job("report", cron="0 9 * * 1"), 21600, 3600),
+        (Job("report", cron="*/10 9 * * *"), 21600, 1200),
+        (Job("report", cron="0 9,10 * * *"), 21600, 3600),
+    ],
+)
+def test_deadlines(job: Job, late: int, long: int) -> None:
+    assert (schedules.start_within(job), schedules.run_within(job)) == (late, long)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["*/10 9 * * *", "0 9 * * 1", "0 0 1 * *", "0 0 29 2 *", "5,6 * * * *", "59 23 31 12 *", "0 0,23 * * *"],
+)
+def test_the_shortest_pause_of_a_cron_line(line: str) -> None:
+    """By going through the minutes of a dozen years."""
+    fields = [set() if field == "*" else _expanded(field) for field in line.split()]
+    due, day = [], datetime(2096, 1, 1)  # noqa: DTZ001 - the wall clock
+    while day.year < 2109:
+        parts = (day.day, day.month, day.isoweekday() % 7)
+        if all(not want or part in want for want, part in zip(fields[2:], parts, strict=True)):
+            due += [
+                day + timedelta(hours=hour, minutes=minute)
+                for hour in sorted(fields[1] or range(24))
+                for minute in sorted(fields[0] or range(60))
+            ]
+        day += timedelta(days=1)
+    pauses = [round((later - sooner).total_seconds()) for sooner, later in pairwise(due)]
+    assert shortest_pause(line) == min(pauses)
+    assert longest_pause(line) == max(pauses)
+
+
+def _expanded(field: str) -> set[int]:
+    return (
+        set(range(0, 60, int(field[2:])))
+        if field.startswith("*/")
+        else {int(item) for item in field.split(",")}
+    )
+
+
+def test_jobs_of_one_name_are_told_apart_whatever_their_order() -> None:
+    reports = [
+        '{name: report, cron: "0 9 * * 1"}',
+        '{name: report, cron: "0 9 * * 1", timezone: Asia/Tokyo}',
+        "{name: report, every: 1h}",
+    ]
+    names = []
+    for order in (reports, reports[::-1]):
+        items = objects(BASE + "jobs:\n" + "".join(f"  - {job}\n" for job in order))
+        assert problems(items) == []
+        schedule = {i["metadata"]["name"]: i["spec"]["schedule"] for i in items if i["kind"] == "CronJob"}
+        names.append(schedule)
+    assert names[0] == names[1]
+    assert len(names[0]) == 3
+    assert [j["spec"]["timeZone"] for j in items if j["kind"] == "CronJob"] == ["UTC", "Asia/Tokyo", "UTC"]
+
+
+def test_the_alert_on_late_jobs_reads_these_cron_jobs() -> None:
+    from alert_rules import manifest
+
+    slo_set, sources = made(JOBS + "  - {name: report, every: 1h}\nguardrails: [{preset: jobs}]\n")
+    rules = "".join(text for path, text in manifest.generate(slo_set, "prometheus") if "/tests/" not in path)
+    read = set(re.findall(r'cronjob=\\?"([^"\\]*)', rules))
+    written = [yaml.safe_load(text) for _, text in manifests.generate(slo_set, "operator", sources)]
+    assert read == {item["metadata"]["name"] for item in written if item["kind"] == "CronJob"}
+    assert len(read) == 3
+
+
+# What
+
+
+def test_a_cron_job_runs_its_job_on_the_mounted_file() -> None:
+    items = objects(JOBS)
+    for name, job in (("slis", "slis"), ("report", "report")):
+        (container,) = pod_of(one(items, "CronJob", name))["spec"]["containers"]  # type: ignore[index]
+        assert container["args"] == ["run", job, "-f", "/etc/sloctl/slo"]
+        assert container["image"] == f"ghcr.io/sloctl/sloctl:{__version__}"
+        assert {"name": "slo-file", "mountPath": "/etc/sloctl/slo", "readOnly": True} in container[
+            "volumeMounts"
+        ]
+
+
+def test_only_what_posts_gets_slacks_secret() -> None:
+    items = objects(JOBS)
+    silent, posting = (pod_of(one(items, "CronJob", name)) for name in ("slis", "report"))
+    assert silent is not None
+    assert posting is not None
+    assert "sloctl-slack" not in str(silent)
+    assert environment(posting)["SLOCTL_SLACK_TOKEN_FILE"] == "/etc/sloctl/secrets/slack-token"
+    assert "sloctl-slack" in str(posting["spec"]["volumes"])
+
+
+def test_every_variable_is_one_that_sloctl_knows() -> None:
+    documented = settings.__doc__ or ""
+    known = set(re.findall(r"``([A-Z_]+)``", documented))
+    assert "TOKEN_FILE" in known
+    for pod in pods(stored("everything")):
+        for name in environment(pod):
+            match = re.fullmatch("SLOCTL_(PROMETHEUS|TRACES|ALERTMANAGER)_(.*)", name)
+            assert match is None or match[2] in known, name
+
+
+def test_secrets_are_references_to_what_the_file_names() -> None:
+    pod = pod_of(one(stored("everything"), "CronJob", "report"))
+    assert pod is not None
+    (volume,) = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "secrets")
+    files = {
+        entry["path"]: (kind, part["name"], entry["key"])
+        for source in volume["projected"]["sources"]
+        for kind, part in source.items()
+        for entry in part["items"]
+    }
+    variables = environment(pod)
+    read = {
+        name: files[Path(value).name] for name, value in variables.items() if str(value).startswith("/etc")
+    }
+    assert read == {
+        "SLOCTL_LEDGER_URL_FILE": ("secret", "sloctl-ledger", "url"),
+        "SLOCTL_PROMETHEUS_TOKEN_FILE": ("secret", "prometheus", "token"),
+        "SLOCTL_PROMETHEUS_CA_FILE": ("configMap", "trusted", "ca.crt"),
+        "SLOCTL_PROMETHEUS_CERT_FILE": ("secret", "tls", "tls.crt"),
+        "SLOCTL_PROMETHEUS_KEY_FILE": ("secret", "tls", "tls.key"),
+        "SLOCTL_TRACES_PASSWORD_FILE": ("secret", "tempo", "password"),
+        "SLOCTL_TRACES_CA_FILE": ("secret", "tempo", "ca.crt"),
+        "SLOCTL_ALERTMANAGER_TOKEN_FILE": ("secret", "alertmanager", "token"),
+        "SLOCTL_SLACK_WEBHOOK_FILE": ("secret", "slack", "webhook"),
+    }
+    assert len(files) == len(read)
+    assert volume["projected"]["defaultMode"] == 0o440
+    assert variables["SLOCTL_PROMETHEUS_HEADERS"] == {
+        "secretKeyRef": {"name": "prometheus", "key": "headers"}
+    }
+    assert variables["SLOCTL_TRACES_USERNAME"] == {"secretKeyRef": {"name": "tempo", "key": "user"}}
+    assert "SLOCTL_LEDGER_URL" not in variables
+    assert variables["GREETING"].replace("$$", "$") == "$(HOME) $$ 'yes': #"
+
+
+def test_a_volume_of_one_node_brings_pods_together() -> None:
+    pod = pod_of(one(objects(JOBS), "CronJob", "slis"))
+    assert pod is not None
+    (term,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    # The first pod may go anywhere only because it matches its own term.
+    assert term["labelSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert environment(pod)["SLOCTL_LEDGER_URL"] == "sqlite:////var/lib/sloctl/ledger.db"
+    for other in (
+        "ledger: {secret: a/b}",
+        "ledger: {storage: 5Gi, access_mode: ReadWriteMany}",
+        "ledger: {storage: 5Gi, access_mode: ReadWriteOncePod}",
+        "mode: scheduler",
+    ):
+        for pod in pods(objects(f"{JOBS}kubernetes: {{{other}}}\n")):
+            assert "affinity" not in pod["spec"], other
+
+
+def test_pruning_by_the_set_does_not_find_the_ledger() -> None:
+    items = objects(JOBS)
+    claim = one(items, "PersistentVolumeClaim")
+    part_of = naming.OBJECT_LABELS[1]
+    assert part_of not in claim["metadata"]["labels"]
+    assert all(part_of in item["metadata"]["labels"] for item in items if item is not claim)
+
+
+def test_the_scheduler() -> None:
+    items = stored("scheduler")
+    deployment, service, monitor = (one(items, kind) for kind in ("Deployment", "Service", "ServiceMonitor"))
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    pod = deployment["spec"]["template"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > 30
+    (container,) = pod["spec"]["containers"]
+    assert container["args"] == ["schedule", "-f", "/etc/sloctl/slo", "--listen", "0.0.0.0:9464"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["ports"][0]["containerPort"] == 9464
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    assert endpoint["honorLabels"] is True
+    assert not [item for item in items if item["kind"] == "CronJob"]
+    assert "SLOCTL_SLACK_TOKEN_FILE" in environment(pod)
+
+
+def egress(items: list[Objekt]) -> set[int]:
+    policy = one(items, "NetworkPolicy")
+    return {
+        p["port"] for rule in policy["spec"]["egress"] for p in rule["ports"] if p["port"] not in (53, 5353)
+    }
+
+
+def test_ports_of_the_network_policy() -> None:
+    assert egress(stored("minimal")) == {80}
+    assert egress(stored("everything")) == {443, 3200, 9093, 6432, 4318, 3128}
+    assert egress(stored("scheduler")) == {9090, 443}
+    assert one(stored("minimal"), "NetworkPolicy")["spec"]["ingress"] == []
+    scheduler = one(stored("scheduler"), "NetworkPolicy")["spec"]
+    assert scheduler["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9464}]}]
+    selected = scheduler["podSelector"]["matchLabels"].items()
+    assert all(selected <= pod["metadata"]["labels"].items() for pod in pods(stored("scheduler")))
+    assert not [item for item in stored("repeated") if item["kind"] == "NetworkPolicy"]
+
+
+def test_an_address_in_the_environment_will_do() -> None:
+    text = JOBS.replace('sources: {prometheus: {url: "http://prometheus:9090"}}\n', "")
+    with pytest.raises(UsageError, match=r"sources\.prometheus"):
+        objects(text)
+    url = "http://thanos:10902"
+    items = objects(f'{text}kubernetes: {{env: {{SLOCTL_PROMETHEUS_URL: "{url}"}}}}\n')
+    assert urlsplit(url).port in egress(items)
+
+
+def test_pods_stay_out_of_the_mesh_unless_they_are_told_to_join() -> None:
+    label = "sidecar.istio.io/inject"
+    assert {pod["metadata"]["labels"][label] for pod in pods(objects(JOBS))} == {"false"}
+    joined = objects(f'{JOBS}kubernetes: {{pod_labels: {{{label}: "true"}}}}\n')
+    assert {pod["metadata"]["labels"][label] for pod in pods(joined)} == {"true"}
+
+
+# The SLO file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JOBS.encode(),
+        b"---\n" + JOBS.encode() + b"...\n",
+        JOBS.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbf" + JOBS.encode(),
+        ("# Größe \xa0 \u200b \U0001f680 'x' \"y\" {{ z }} ${HOME} \\n \t\n" + JOBS).encode(),
+        JOBS.encode() + b"\n\n\n",
+        JOBS.encode().rstrip(b"\n"),
+        b"\n\n" + JOBS.encode(),
+        JOBS.replace("\n", "   \n").encode(),
+        ("# " + "x" * 5000 + "\n" + JOBS).encode(),
+        (JOBS + "reports: {slack: {channel: '#größe|`x`'}}\n").encode(),
+    ],
+    ids=range(11),
+)
+def test_the_file_is_exact(text: bytes) -> None:
+    ((key, value),) = one(objects(text), "ConfigMap")["data"].items()
+    assert key == "slo.yaml"
+    assert value.encode() == text
+    assert made(value)[0] == made(text)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("slo.yaml", "slo.yaml"),
+        ("/etc/a/b.yml", "b.yaml"),
+        ("<stdin>", "slo.yaml"),
+        ("/dev/fd/63", "63.yaml"),
+        ("ü/ä.yaml", "slo.yaml"),
+        ("..yaml", "slo.yaml"),
+        (".hidden.yaml", "hidden.yaml"),
+        ("a b\u200b$(x).YAML", "a-b-x.yaml"),
+        ("x" * 300 + ".yaml", "x" * 100 + ".yaml"),
+    ],
+)
+def test_names_of_files(name: str, key: str) -> None:
+    items = objects(JOBS, name)
+    assert list(one(items, "ConfigMap")["data"]) == [key]
+    assert problems(items) == []
+
+
+def test_several_files_keep_their_order_and_mean_the_same_in_the_pod(tmp_path: Path) -> None:
+    """Mounted as Kubernetes does it: links to a hidden folder."""
+    given = Path(__file__).parents[1] / "golden" / "jobs" / "several-files" / "slo"
+    sources = spec.read([given])
+    (data,) = (item["data"] for item in stored("several-files") if item["kind"] == "ConfigMap")
+    assert [value.encode() for value in data.values()] == [source.content for source in sources]
+    hidden = tmp_path / "..2026_03_01"
+    hidden.mkdir()
+    (tmp_path / "..data").symlink_to(hidden.name)
+    for key, value in data.items():
+        (hidden / key).write_bytes(value.encode())
+        (tmp_path / key).symlink_to(Path("..data") / key)
+    read = spec.read([tmp_path])
+    assert [source.content for source in read] == [source.content for source in sources]
+    assert _plain(spec.load_sources(read)) == _plain(spec.load_sources(sources))
+
+
+def _plain(slo_set: SloSet) -> str:
+    return re.sub(r"Position\([^)]*\)", "", str(slo_set))
+
+
+def test_a_changed_file_changes_the_pods() -> None:
+    def annotations(text: str) -> set[str]:
+        return {str(pod["metadata"]["annotations"]) for pod in pods(objects(text))}
+
+    assert len(annotations(JOBS)) == 1
+    assert annotations(JOBS) == annotations(JOBS)
+    assert annotations(JOBS) != annotations(JOBS + "# a comment\n")
+
+
+def test_the_largest_file() -> None:
+    room = 1024 * 1024 - len(JOBS)
+    assert problems(objects(JOBS + "#" * (room - 1) + "\n")) == []
+    with pytest.raises(UsageError, match="1048577 bytes"):
+        objects(JOBS + "#" * room + "\n")
+
+
+# The crontab
+
+
+def cron(text: str) -> str:
+    slo_set, sources = made(text)
+    ((path, content),) = manifests.generate(slo_set, "prometheus", sources)
+    assert path == "jobs/crontab"
+    return content
+
+
+def test_lines_of_the_crontab_stand_below_their_time_zone() -> None:
+    zone, found = "", []
+    for line in cron(JOBS + "  - {name: burn_rate, every: 1h}\n").splitlines():
+        if line.startswith("CRON_TZ="):
+            zone = line.partition("=")[2]
+        elif re.match(r"[0-9*]", line):
+            found.append((zone, " ".join(line.split()[:5]), line.split()[8]))
+    assert found == [
+        ("Europe/Paris", "0 9 * * 1", "report"),
+        ("UTC", "1 * * * *", "burn_rate"),
+        ("UTC", "1-59/5 * * * *", "slis"),
+    ]
+
+
+def test_a_percent_sign_does_not_end_a_command() -> None:
+    assert crontab.command(["run", "a b", "100%"]) == "run 'a b' 100\\% >/dev/null"
+
+
+def test_runs_of_one_name_share_a_textfile() -> None:
+    """node_exporter refuses all of its metrics if a series stands in two files."""
+    text = cron(JOBS + "  - {name: report, every: 1h}\nguardrails: [{preset: jobs}]\n")
+    files = re.findall(r"run (\S+) .*--textfile (\S+)", text)
+    assert len(files) == 3
+    assert len({file for _, file in files}) == len({name for name, _ in files}) == 2
+    assert "--textfile" not in cron(JOBS)
+
+
+# Around it
+
+
+def test_without_jobs_there_is_nothing() -> None:
+    slo_set, sources = made(BASE)
+    assert list(manifests.generate(slo_set, "operator", sources)) == []
+    assert list(manifests.generate(slo_set, "prometheus", sources)) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 40, "a", "shop-slis", "0-1", "slo-file"])
+def test_names_of_sets(name: str) -> None:
+    text = JOBS.replace("name: shop}", f"name: {name}}}") + "  - {name: report, every: 1h}\n"
+    both = [objects(f"{text}kubernetes: {{mode: {mode}}}\n") for mode in ("cronjobs", "scheduler")]
+    for items in both:
+        assert problems(items) == []
+
+
+def test_sets_share_no_objects() -> None:
+    """One set's name begins another's, or ends as a kind of object does."""
+    items = [
+        item
+        for name in (
+            "shop",
+            "shop-slis",
+            "shop-report",
+            "shop-slo-file",
+            "shop-ledger",
+            "shop-report-719e4c30",
+        )
+        for item in objects(
+            JOBS.replace("name: shop}", f"name: {name}}}") + "  - {name: report, every: 24h}\n"
+        )
+    ]
+    assert problems(items) == []
+
+
+def test_generating_loads_nothing_heavy(tmp_path: Path) -> None:
+    (tmp_path / "slo.yaml").write_text(JOBS)
+    script = (
+        "import atexit, sys, sloctl.cli\n"
+        "atexit.register(lambda: print(*{name.partition('.')[0] for name in sys.modules}))\n"
+        "sys.argv = ['sloctl', 'generate', '-f', 'slo.yaml', '-o', 'out', '--only', 'jobs']\n"
+        "sloctl.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "6 files written" in done.stderr
+    loaded = set(done.stdout.split())
+    assert "jobs" in loaded
+    assert (
+        loaded & {"pandas", "numpy", "apscheduler", "grafanalib", "requests", "sqlalchemy", "matplotlib"}
+        == set()
+    )
+
+
+def test_standard_input_is_read_once() -> None:
+    sources = spec.read([Path("-")], stdin=io.BytesIO(JOBS.encode()))
+    assert sources == (Source("<stdin>", JOBS.encode()),)
+    assert spec.load_sources(sources).name == "shop"
