@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sloctl import naming
@@ -53,16 +54,22 @@ def period_start(slo: Slo, at: datetime) -> datetime:
     """When the SLO's window began: midnight of the first day of a calendar window, in its time zone."""
     if not isinstance(slo.window, CalendarWindow):
         return at - timedelta(seconds=slo.window.seconds)
-    local = at.astimezone(ZoneInfo(slo.window.timezone))
+    return calendar_start(slo.window.unit, slo.window.timezone, at)
+
+
+Unit = Literal["day", "week", "month", "quarter", "year"]
+
+
+def calendar_start(unit: Unit, timezone: str, at: datetime) -> datetime:
+    """Midnight at the start of the day, week (Monday), month, quarter or year in a time zone that ``at`` lies in."""
+    local = at.astimezone(ZoneInfo(timezone))
     # fold=0: of a midnight that a change of the clocks repeats, the first.
-    day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if slo.window.unit == "week":
-        start = day - timedelta(days=day.weekday())
-    elif slo.window.unit == "year":
-        start = day.replace(month=1, day=1)
-    else:
-        month = day.month if slo.window.unit == "month" else (day.month - 1) // 3 * 3 + 1
-        start = day.replace(month=month, day=1)
+    start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    if unit == "week":
+        start -= timedelta(days=start.weekday())
+    elif unit != "day":
+        first = {"month": start.month, "quarter": (start.month - 1) // 3 * 3 + 1, "year": 1}
+        start = start.replace(month=first[unit], day=1)
     return start.astimezone(at.tzinfo)
 
 

@@ -129,7 +129,7 @@ def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Colle
             "had no history of it any more"
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
-    short = {id_: oldest[id_] - span[0] for id_, span in spans.items() if oldest.get(id_, span[0]) > span[0]}
+    short = {id_: oldest[id_] - span[0] for id_, span in spans.items() if oldest.get(id_, span[0]) > span[0] + 2 * GRID}
     if short:
         whole = max(short, key=lambda id_: short[id_])
         start, end = spans[whole]
