@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,10 @@ from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.retry_amplification import Found
+    from jobs.runner import Result, Sources
     from sloctl.alertmanager import Alertmanager
     from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
-    from sloctl.prometheus import Prometheus
-    from sloctl.report import Report
 
 JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
 
@@ -108,6 +108,7 @@ def command(
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
     jobs, an object that has them by name.
     """
+    from jobs.runner import Sources
     from sloctl.windows import parse_duration
 
     for name in jobs:
@@ -128,15 +129,19 @@ def command(
         for name in JOBS:
             if name in jobs:
                 with _noted(textfile, slo_set.name, name):
-                    if name == "retry_amplification":
-                        if spans:
-                            found = _of_files(context, slo_set, spans)
-                        else:
-                            found = _retries(context, slo_set, source, time, seconds, traces_url, timeout)
-                        results[name] = _told(found, slo_set, metrics)
-                    else:
-                        assert source is not None
-                        results[name] = _run(context, name, slo_set, source, time, seconds, books)
+                    if name == "retry_amplification" and spans:
+                        results[name] = _told(_of_files(context, slo_set, spans), slo_set, metrics)
+                        continue
+                    assert source is not None
+                    sources = Sources(
+                        source,
+                        partial(traces, context, slo_set, traces_url, timeout),
+                        books,
+                        _silence_store(context, slo_set) if name == "slis" and books else None,
+                        lambda text, name=name: context.detail(f"{name}: {text}"),  # type: ignore[misc]
+                    )
+                    found = _run(context, name, slo_set, sources, time, seconds)
+                    results[name] = _told(found.retries, slo_set, metrics) if found.retries else found.shown
         if source is not None:
             context.detail(f"{source.queries} requests to Prometheus")
             warnings = source.warnings
@@ -179,59 +184,24 @@ def _open(url: str | None, jobs: Sequence[str]) -> Iterator[LedgerStore | None]:
 
 
 def _run(
-    context: Context,
-    name: str,
-    slo_set: SloSet,
-    source: Prometheus,
-    at: datetime,
-    seconds: int | None,
-    books: LedgerStore | None,
-) -> Report | list[dict[str, Any]]:
-    """The report, or a job's rows."""
-    if name == "slis" and books is not None:
-        return _record(context, slo_set, source, at, seconds or 3600, books)
-    if name == "slis":
-        from jobs import slis
+    context: Context, name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None
+) -> Result:
+    """One job; of those that record, only one process at a time."""
+    from jobs import runner
 
-        return slis.rows(slis.run(source, slo_set, at, seconds or 3600))
-    if name == "burn_rate":
-        from jobs import burn_rate
-
-        return burn_rate.rows(burn_rate.run(source, slo_set, at))
-    if name == "sidecar_restarts":
-        from jobs import sidecar_restarts
-
-        windows = (seconds,) if seconds else sidecar_restarts.WINDOWS
-        return sidecar_restarts.rows(sidecar_restarts.run(source, slo_set, at, windows))
-    from jobs import slo_report
-
-    return slo_report.build(source, slo_set, at, ledger=books)
-
-
-def _record(
-    context: Context, slo_set: SloSet, source: Prometheus, at: datetime, seconds: int, books: LedgerStore
-) -> list[dict[str, Any]]:
-    """Record what the ledger lacks; the rows of the last ``seconds`` that are new."""
-    from jobs import recording
-
-    with books.lock(f"{slo_set.name}/slis") as held:
-        if not held:
-            context.say("slis: another process is at it, so there is nothing to do")
-            return []
-        muted, finding = recording.silences(_silence_store(context, slo_set), slo_set, at)
-        done = recording.run(
-            source,
-            slo_set,
-            books,
-            at,
-            muted=muted,
-            keep_batches=seconds,
-            progress=lambda span: context.detail(f"slis: reading {recording.shown(span)}"),
-        )
-    for item in (*finding, *done.findings):
-        context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
-    context.say(f"slis: {recording.said(done)} in {books.name}")
-    return recording.rows_of(done.batches, at - timedelta(seconds=seconds))
+    if name != "slis" or sources.ledger is None:
+        done = runner.run(name, slo_set, sources, at, seconds)
+    else:
+        with sources.ledger.lock(f"{slo_set.name}/slis") as held:
+            if not held:
+                context.say("slis: another process is at it, so there is nothing to do")
+                return runner.Result(name, [])
+            done = runner.run(name, slo_set, sources, at, seconds)
+        for item in done.findings:
+            context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
+    if done.said:
+        context.say(f"{name}: {done.said}") if name == "slis" else context.detail(f"{name}: {done.said}")
+    return done
 
 
 def _silence_store(context: Context, slo_set: SloSet) -> Alertmanager | None:
@@ -239,23 +209,6 @@ def _silence_store(context: Context, slo_set: SloSet) -> Alertmanager | None:
     if slo_set.ledger.silences == "none":
         return None
     return alertmanager(context, slo_set, None, None)
-
-
-def _retries(
-    context: Context,
-    slo_set: SloSet,
-    source: Prometheus | None,
-    at: datetime,
-    seconds: int | None,
-    url: str | None,
-    timeout: float | None,
-) -> Found:
-    from jobs import retry_amplification
-
-    with traces(context, slo_set, url, timeout) as found:
-        result = retry_amplification.run(source, found, slo_set, at, seconds or retry_amplification.WINDOW)
-        context.detail(f"{found.queries} requests to the trace backend, {result.counts['spans']} spans")
-    return result
 
 
 def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
