@@ -1,0 +1,175 @@
+"""Posts reports: into the outbox first, and from there to whom they are for, as often as it takes.
+
+This module knows outbox and notifier as protocols. Whoever runs it (a command, a CronJob, the scheduler) may die at any
+moment: the next run goes on from what was saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sloctl.errors import BackendError
+from sloctl.letters import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
+from sloctl.naming import duration
+from sloctl.report import Finding, Report
+
+LEASE = 300.0
+"""Seconds for which an entry is held after each step; longer than any request takes."""
+FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
+OLDEST = 3 * 86400.0
+"""Seconds after which a letter is given up."""
+KEPT = 400 * 86400.0
+"""Seconds for which it is remembered that a letter was sent: longer than any period is asked for again."""
+
+
+@dataclass(slots=True)
+class Posted:
+    """What a round of deliveries did, by the letters' keys; ``notes`` are what a person should know of each."""
+
+    sent: list[str] = field(default_factory=list)
+    waiting: dict[str, str] = field(default_factory=dict)
+    dead: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def findings(self) -> list[Finding]:
+        """What a report says of letters that did not arrive."""
+        found = []
+        for key, reason in self.dead.items():
+            found.append(
+                Finding("error", "report-not-posted", f"{key} was not posted: {reason}", {"report": key})
+            )
+        for key, reason in self.waiting.items():
+            found.append(
+                Finding("warning", "report-waits", f"{key} waits to be posted: {reason}", {"report": key})
+            )
+        return found
+
+
+def key_of(report: Report, channel: str, step: int = 0) -> str:
+    """What a report's letter is called: one for each set, routine, period and channel.
+
+    A report of no period is one of its time: rounded down to ``step`` seconds, the schedule of its job.
+    """
+    if report.routine is not None:
+        period = report.routine.period
+        what = f"{period.kind}/{period.label}/{period.timezone}"
+    else:
+        seconds = int(report.at.timestamp())
+        what = f"now/{report.at.fromtimestamp(seconds - seconds % max(1, step), report.at.tzinfo):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{report.set_name}/{what}/slack:{channel}"
+
+
+def backoff(attempts: int, after: float | None, jitter: float) -> float:
+    """Seconds until the next attempt: a minute, doubled up to an hour, less up to a quarter by ``jitter`` (0…1).
+
+    Never less than what the server asks for, which may be longer.
+    """
+    wait = min(FIRST_WAIT * float(1 << max(0, min(attempts, 10))), LONGEST_WAIT)
+    return max(wait * (1 - jitter / 4), after or 0.0)
+
+
+def owner() -> str:
+    """A name for this process and round that no other has."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def deliver(
+    outbox: Outbox,
+    notifier: Notifier,
+    now: Callable[[], float],
+    *,
+    set_name: str = "",
+    forced: bool = False,
+    jitter: Callable[[], float] = random.random,
+    stop: Callable[[], bool] = lambda: False,
+) -> Posted:
+    """Try every entry that is due, each once; with ``forced`` also those that wait for their time.
+
+    Raises BackendError where the outbox fails: what was delivered then stays known, or is found again.
+    """
+    ours, found = owner(), Posted()
+    seen: set[int] = set()
+    while not stop():
+        entry = outbox.claim(ours, now(), LEASE, set_name=set_name, forced=forced)
+        if entry is None or entry.id in seen:
+            return found
+        seen.add(entry.id)
+        # Another process goes on with it, and says what became of it.
+        with contextlib.suppress(LeaseLost):
+            _one(outbox, notifier, entry, ours, now, jitter, found)
+    return found
+
+
+def _one(
+    outbox: Outbox,
+    notifier: Notifier,
+    entry: Entry,
+    ours: str,
+    now: Callable[[], float],
+    jitter: Callable[[], float],
+    found: Posted,
+) -> None:
+    def save(progress: Mapping[str, Any]) -> None:
+        outbox.save(entry.id, ours, progress, now() + LEASE)
+
+    key = entry.letter.key
+    outcome = notifier.deliver(entry, save)
+    if isinstance(outcome, Delivered):
+        outbox.sent(entry.id, ours, now(), "; ".join(outcome.notes))
+        found.sent.append(key)
+        if outcome.notes:
+            found.notes[key] = outcome.notes
+    elif isinstance(outcome, Refused):
+        reason = f"{outcome.reason} ({outcome.hint})" if outcome.hint else outcome.reason
+        outbox.give_up(entry.id, ours, now(), reason)
+        found.dead[key] = reason
+    else:
+        _postpone(outbox, entry, outcome, ours, now(), jitter(), found)
+
+
+def _postpone(
+    outbox: Outbox, entry: Entry, outcome: Postponed, ours: str, now: float, jitter: float, found: Posted
+) -> None:
+    key = entry.letter.key
+    if outcome.failed:
+        wait = backoff(entry.attempts, outcome.after, jitter)
+        if now - entry.created > OLDEST:
+            reason = f"{outcome.reason}; tried {entry.attempts + 1} times in {duration(round(now - entry.created))}"
+            outbox.give_up(entry.id, ours, now, reason)
+            found.dead[key] = reason
+            return
+    else:
+        wait = outcome.after or FIRST_WAIT
+    outbox.postpone(entry.id, ours, now + wait, outcome.reason, failed=outcome.failed)
+    # A planned pause at the end is no reason to worry anybody: the report is there.
+    if outcome.failed:
+        found.waiting[key] = f"{outcome.reason}; next attempt in {duration(round(wait))}"
+
+
+def post(
+    letter: Letter,
+    outbox: Outbox,
+    notifier: Notifier,
+    now: Callable[[], float],
+    *,
+    jitter: Callable[[], float] = random.random,
+) -> tuple[bool, Posted]:
+    """Put a letter into the outbox and deliver what is due; whether it was new. Raises BackendError."""
+    new = outbox.enqueue(letter, now())
+    done = deliver(outbox, notifier, now, set_name=letter.set_name, jitter=jitter)
+    outbox.forget(now() - KEPT)
+    return new, done
+
+
+def dead_letters(outbox: Outbox, set_name: str) -> Iterator[tuple[str, str]]:
+    """Keys of letters that were given up, and why; nothing if the outbox cannot be read."""
+    with contextlib.suppress(BackendError):
+        for entry in outbox.entries(set_name, ("dead",)):
+            yield entry.letter.key, entry.error

@@ -1,0 +1,187 @@
+"""The outbox in the ledger's database: letters, who has them in hand, and how far they are.
+
+This module must not know what a letter says or how it is delivered.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from sloctl.ledger.database import Database
+from sloctl.ledger.schema import outbox
+from sloctl.letters import Entry, LeaseLost, Letter, State
+
+LONGEST_ERROR = 1000
+
+
+class DatabaseOutbox:
+    """An :class:`sloctl.letters.Outbox`. Raises BackendError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def enqueue(self, letter: Letter, now: float) -> bool:
+        """Put a letter in; False if one with its key is there, or was sent."""
+
+        def work(connection: Connection) -> bool:
+            known = sa.select(outbox.c.id).where(outbox.c.key == letter.key)
+            if connection.execute(known).first() is not None:
+                return False
+            connection.execute(
+                outbox.insert().values(
+                    set_name=letter.set_name,
+                    key=letter.key,
+                    kind=letter.kind,
+                    channel=letter.channel,
+                    payload=letter.payload,
+                    image=base64.b64encode(letter.image).decode(),
+                    state="pending",
+                    progress="{}",
+                    created=now,
+                    due=now,
+                )
+            )
+            return True
+
+        # Two processes at once: the later one's insert breaks the unique key, is repeated, and finds the letter.
+        return self._database.write(work)
+
+    def claim(
+        self, owner: str, now: float, lease: float, *, set_name: str = "", forced: bool = False
+    ) -> Entry | None:
+        """The entry that is due longest, for ``owner`` alone until ``now + lease``."""
+        free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
+        where = [outbox.c.state == "pending"]
+        # What this owner has tried in this round bears its name, with no time.
+        where.append(
+            sa.and_(free, outbox.c.claimed_by != owner) if forced else sa.and_(free, outbox.c.due <= now)
+        )
+        if set_name:
+            where.append(outbox.c.set_name == set_name)
+
+        def work(connection: Connection) -> Entry | None:
+            chosen = sa.select(outbox).where(*where).order_by(outbox.c.due, outbox.c.id).limit(1)
+            if not self._database.sqlite:
+                chosen = chosen.with_for_update(skip_locked=True)
+            row = connection.execute(chosen).first()
+            if row is None:
+                return None
+            connection.execute(
+                outbox.update()
+                .where(outbox.c.id == row.id)
+                .values(claimed_by=owner, claimed_until=now + lease)
+            )
+            return _entry(row)
+
+        return self._database.write(work)
+
+    def save(self, entry_id: int, owner: str, progress: Mapping[str, Any], until: float) -> None:
+        """Keep what is done, and hold the entry until ``until``."""
+        self._held(entry_id, owner, progress=json.dumps(progress, sort_keys=True), claimed_until=until)
+
+    def sent(self, entry_id: int, owner: str, now: float, note: str = "") -> None:
+        """It is delivered: its texts and image are no longer needed, its key is."""
+        self._held(
+            entry_id,
+            owner,
+            state="sent",
+            ended=now,
+            error=note[:LONGEST_ERROR],
+            payload="{}",
+            image="",
+            claimed_by="",
+            claimed_until=0.0,
+        )
+
+    def postpone(self, entry_id: int, owner: str, due: float, error: str, *, failed: bool = True) -> None:
+        """Try again at ``due``. The owner's name stays, so that it does not take the entry up again at once."""
+        self._held(
+            entry_id,
+            owner,
+            due=due,
+            error=error[:LONGEST_ERROR],
+            attempts=outbox.c.attempts + int(failed),
+            claimed_until=0.0,
+        )
+
+    def give_up(self, entry_id: int, owner: str, now: float, error: str) -> None:
+        """It cannot be delivered, unless a person does something."""
+        self._held(
+            entry_id,
+            owner,
+            state="dead",
+            ended=now,
+            error=error[:LONGEST_ERROR],
+            attempts=outbox.c.attempts + 1,
+            claimed_by="",
+            claimed_until=0.0,
+        )
+
+    def _held(self, entry_id: int, owner: str, **values: Any) -> None:
+        def work(connection: Connection) -> int:
+            ours = sa.and_(outbox.c.id == entry_id, outbox.c.claimed_by == owner, outbox.c.state == "pending")
+            return connection.execute(outbox.update().where(ours).values(**values)).rowcount
+
+        if self._database.write(work) != 1:
+            raise LeaseLost(f"entry {entry_id} is in other hands")
+
+    def entries(self, set_name: str = "", states: Sequence[State] = ()) -> Sequence[Entry]:
+        """All entries, oldest first, without their images."""
+        columns = [column for column in outbox.c if column.name != "image"]
+        chosen = sa.select(*columns, sa.literal("").label("image")).order_by(outbox.c.created, outbox.c.id)
+        if set_name:
+            chosen = chosen.where(outbox.c.set_name == set_name)
+        if states:
+            chosen = chosen.where(outbox.c.state.in_(states))
+        return self._database.read(lambda connection: [_entry(row) for row in connection.execute(chosen)])
+
+    def revive(self, key: str, now: float) -> bool:
+        """Have a dead or waiting entry tried again from now on; a dead one gets its days anew."""
+
+        def work(connection: Connection) -> int:
+            free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
+            ours = sa.and_(outbox.c.key == key, outbox.c.state != "sent", free)
+            again = {"state": "pending", "due": now, "ended": None, "claimed_by": "", "attempts": 0}
+            created = sa.case((outbox.c.state == "dead", now), else_=outbox.c.created)
+            return connection.execute(outbox.update().where(ours).values(created=created, **again)).rowcount
+
+        return self._database.write(work) > 0
+
+    def drop(self, key: str, now: float) -> bool:
+        """Remove an entry that nobody holds; a report of the same key can then be posted again."""
+
+        def work(connection: Connection) -> int:
+            free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
+            return connection.execute(outbox.delete().where(outbox.c.key == key, free)).rowcount
+
+        return self._database.write(work) > 0
+
+    def forget(self, before: float) -> int:
+        """Remove what was sent before a time; how many."""
+        old = sa.and_(outbox.c.state == "sent", outbox.c.ended < before)
+        return self._database.write(
+            lambda connection: connection.execute(outbox.delete().where(old)).rowcount
+        )
+
+
+def _entry(row: Any) -> Entry:
+    letter = Letter(
+        row.set_name, row.key, row.kind, row.channel, row.payload, base64.b64decode(row.image or "")
+    )
+    return Entry(
+        letter=letter,
+        id=row.id,
+        state=row.state,
+        progress=json.loads(row.progress),
+        created=row.created,
+        due=row.due,
+        attempts=row.attempts,
+        error=row.error,
+        ended=row.ended,
+    )

@@ -1,0 +1,515 @@
+"""Delivery to a Slack that loses, delays, doubles, limits and refuses: each message is there once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import posting
+from sloctl.ledger.database import Database
+from sloctl.ledger.outbox import DatabaseOutbox
+from sloctl.letters import Entry, Letter, Outcome, Progress
+from sloctl.secret import Secret
+from sloctl.settings_slack import SlackSettings
+from sloctl.slack import deliver
+from sloctl.slack.api import Slack, Webhook
+from sloctl.slack.deliver import SETTLE, SlackNotifier, compose
+from tests.support import slack_server
+from tests.support.faulty_server import FaultyServer, dripping, page, refused_url, status
+from tests.support.slack_reports import SLO_SET, report
+from tests.support.slack_server import (
+    CHANNEL_ID,
+    FAULTS,
+    SCOPES,
+    TOKEN,
+    Fault,
+    SlackServer,
+    delay,
+    double,
+    http,
+    lose_answer,
+    lose_request,
+    rate_limit,
+    reset_answer,
+    says,
+    truncate,
+)
+
+KEY = "shop/weekly/2026-W09/Europe/Paris/slack:#slo-reviews"
+START = 1_700_000_000.0
+LETTER = compose(report(), SLO_SET, KEY)
+REPLIES = 4
+
+
+@dataclass
+class World:
+    """An outbox, a Slack, and a clock that moves only when somebody waits."""
+
+    outbox: DatabaseOutbox
+    slack: SlackServer
+    timeout: float = 5.0
+    time: float = START
+    slept: list[float] = field(default_factory=list)
+    hook: bool = False
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+    def notifier(self) -> SlackNotifier:
+        if self.hook:
+            settings = SlackSettings(webhook=Secret(self.slack.hook), timeout=self.timeout)
+            return SlackNotifier(Webhook(settings, now=self.now), now=self.now, sleep=self.sleep)
+        settings = SlackSettings(Secret(TOKEN), api_url=self.slack.api, timeout=self.timeout)
+        return SlackNotifier(Slack(settings, now=self.now), now=self.now, sleep=self.sleep)
+
+    def post(self, letter: Letter = LETTER) -> posting.Posted:
+        return posting.post(letter, self.outbox, self.notifier(), self.now, jitter=lambda: 0.0)[1]
+
+    def deliver(self) -> posting.Posted:
+        return posting.deliver(self.outbox, self.notifier(), self.now, jitter=lambda: 0.0)
+
+    def wait(self) -> None:
+        """Until the next entry is due."""
+        self.time = max(self.time, min(entry.due for entry in self.outbox.entries("", ("pending",))))
+
+    def to_the_end(self, rounds: int = 60) -> None:
+        for _ in range(rounds):
+            if not self.outbox.entries("", ("pending",)):
+                return
+            self.wait()
+            self.deliver()
+        raise AssertionError("it does not end")
+
+    def state(self) -> str:
+        (entry,) = self.outbox.entries()
+        return entry.state
+
+    def error(self) -> str:
+        (entry,) = self.outbox.entries()
+        return entry.error
+
+    def arrived_once(self, replies: int = REPLIES) -> None:
+        assert self.slack.problems == []
+        assert self.state() == "sent", self.error()
+        (main,) = self.slack.main()
+        assert main["text"].startswith("Weekly SLO report: shop")
+        parts = [message["metadata"]["event_payload"]["part"] for message in self.slack.thread(main["ts"])]
+        assert parts == [f"reply {number}" for number in range(replies)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    database = Database(Secret(f"sqlite:///{tmp_path / 'ledger.db'}"))
+    with SlackServer(first_ts=START) as slack:
+        yield World(DatabaseOutbox(database), slack)
+    database.close()
+
+
+def test_a_report_is_posted_with_its_chart_and_thread(world: World) -> None:
+    done = world.post()
+    assert done.sent == [KEY] and not done.notes
+    world.arrived_once()
+    (main,) = world.slack.main()
+    images = [block for block in main["blocks"] if block["type"] == "image"]
+    assert len(images) == 1 and "service-0" in images[0]["alt_text"]
+    file = world.slack.files[images[0]["slack_file"]["id"]]
+    assert file["data"].startswith(b"\x89PNG") and file["alt"] == images[0]["alt_text"]
+
+
+def test_the_same_report_is_posted_once_however_often_it_is_asked_for(world: World) -> None:
+    world.post()
+    for _ in range(3):
+        new, done = posting.post(LETTER, world.outbox, world.notifier(), world.now)
+        assert not new and not done.sent
+    world.arrived_once()
+
+
+SINGLE = [
+    pytest.param(fault, id=f"{number}-{getattr(fault, '__name__', 'fault')}")
+    for number, fault in enumerate(FAULTS)
+]
+
+
+@pytest.mark.parametrize("method", [*slack_server.NEEDED])
+@pytest.mark.parametrize("fault", SINGLE)
+def test_one_fault_of_any_kind_in_any_request(world: World, fault: Fault, method: str) -> None:
+    world.slack.faulty, world.slack.faults = (method,), [fault]
+    if method in ("conversations.history", "conversations.replies", "conversations.list"):
+        # They are asked when an answer was lost.
+        world.slack.faulty, world.slack.faults = ("chat.postMessage", method), [lose_answer, fault]
+    world.post()
+    world.to_the_end()
+    world.arrived_once()
+    assert not world.slack.faults or method == "chat.delete"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_many_faults_by_chance(world: World, seed: int) -> None:
+    world.slack.chance, world.slack.seed = 0.4, seed
+    world.slack._random.seed(seed)
+    world.post()
+    world.to_the_end(rounds=200)
+    world.slack.chance = 0
+    world.arrived_once()
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing after it is done."""
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when: str) -> None:
+    notifier, count = world.notifier(), 0
+
+    def save_or_die(keep: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        def save(progress: Progress) -> None:
+            nonlocal count
+            count += 1
+            if when == "before" and count == step:
+                raise Killed
+            keep(progress)
+            if when == "after" and count == step:
+                raise Killed
+
+        return save
+
+    class Mortal:
+        def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
+            return notifier.deliver(entry, save_or_die(save))
+
+    world.outbox.enqueue(LETTER, world.time)
+    try:
+        posting.deliver(world.outbox, Mortal(), world.now)
+    except Killed:
+        assert world.state() == "pending"
+        assert not world.deliver().sent, "its lease still holds"
+        world.time += posting.LEASE + 1
+    world.deliver()
+    world.to_the_end()
+    world.arrived_once()
+
+
+def test_two_at_once(world: World) -> None:
+    """Who holds the entry alone may go on; who lost it stops before the next message."""
+    world.outbox.enqueue(LETTER, world.time)
+    notifier, other = world.notifier(), world.notifier()
+    first = world.outbox.claim("first", world.time, 300)
+    assert first is not None
+    assert world.outbox.claim("second", world.time, 300) is None
+
+    def overtaken(progress: Progress) -> None:
+        world.time += 301  # this process was asleep
+        done = posting.deliver(world.outbox, other, world.now)
+        assert done.sent or world.state() == "sent"
+        world.outbox.save(first.id, "first", progress, world.time + 300)
+
+    with pytest.raises(posting.LeaseLost):
+        notifier.deliver(first, overtaken)
+    world.arrived_once()
+
+
+def test_waits_as_long_as_slack_asks(world: World) -> None:
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [rate_limit("7200")]
+    done = world.post()
+    assert done.waiting == {KEY: "chat.postMessage: Slack limits the rate; next attempt in 2h"}
+    world.time += 7199
+    assert not world.deliver().sent and len(world.slack.main()) == 0
+    world.time += 2
+    assert world.deliver().sent == [KEY]
+    world.arrived_once()
+
+
+def test_short_waits_are_waited_for(world: World) -> None:
+    world.slack.faulty, world.slack.faults = (
+        ("chat.postMessage",),
+        [None, rate_limit("2"), None, rate_limit("1")],
+    )
+    assert world.post().sent == [KEY]
+    assert world.slept == [2, 1]
+    world.arrived_once()
+
+
+def test_back_off_doubles_up_to_an_hour() -> None:
+    waits = [posting.backoff(attempts, None, 0.0) for attempts in range(9)]
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert posting.backoff(0, None, 1.0) == 45 and posting.backoff(99, 5000.0, 0.5) == 5000
+    assert posting.backoff(0, 10.0, 0.0) == 60
+
+
+def test_given_up_after_three_days_loudly_and_taken_up_again(world: World) -> None:
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [http(503)] * 1000
+    world.post()
+    world.to_the_end(rounds=200)
+    assert world.state() == "dead"
+    assert "Slack answered HTTP 503; tried" in world.error() and "times in 3d" in world.error()
+    (finding,) = posting.Posted(dead={KEY: world.error()}).findings()
+    assert finding.severity == "error" and KEY in finding.message
+    world.slack.faults = []
+    assert world.deliver() == posting.Posted()
+    assert world.outbox.revive(KEY, world.time)
+    world.deliver()
+    world.to_the_end()
+    world.arrived_once()
+    assert not world.outbox.revive(KEY, world.time), "what was sent stays sent"
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("invalid_auth", "the token is not valid"),
+        ("channel_not_found", "is the channel's name right?"),
+        ("not_in_channel", "/invite @app"),
+        ("is_archived", "the channel is archived"),
+        ("no_such_thing", "no_such_thing"),
+    ],
+)
+def test_what_time_does_not_heal_is_given_up_at_once(world: World, code: str, hint: str) -> None:
+    world.slack.refuse = {"chat.postMessage": code}
+    done = world.post()
+    assert list(done.dead) == [KEY] and hint in done.dead[KEY] and code in done.dead[KEY]
+    assert world.state() == "dead" and world.slack.main() == []
+    world.slack.refuse = {}
+    world.outbox.revive(KEY, world.time)
+    assert world.deliver().sent == [KEY]
+    world.arrived_once()
+
+
+def test_without_the_scope_for_files_the_report_goes_without_its_chart(world: World) -> None:
+    world.slack.scopes = SCOPES - {"files:write"}
+    done = world.post()
+    assert done.notes == {
+        KEY: ("the chart was left out: files.getUploadURLExternal: missing_scope (it needs files:write)",)
+    }
+    world.arrived_once()
+
+
+def test_a_chart_that_cannot_be_uploaded_for_long_is_left_out(world: World) -> None:
+    world.slack.faulty, world.slack.faults = ("files.getUploadURLExternal",), [http(500)] * 9
+    world.post()
+    world.to_the_end()
+    world.arrived_once()
+    assert "chart was left out" in world.error()
+
+
+def test_slack_looks_at_a_file_before_a_message_may_show_it(world: World) -> None:
+    world.slack.file_delay = 2
+    done = world.post()
+    assert done.sent == [KEY], done
+    assert world.slept == [2, 4]
+    world.arrived_once()
+    assert any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
+
+
+def test_a_file_that_slack_never_accepts_is_left_out(world: World) -> None:
+    world.slack.file_delay = 99
+    assert world.post().sent == [KEY]
+    world.arrived_once()
+    assert not any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
+
+
+# --- what may be there already
+
+
+def test_a_request_that_arrives_late_is_removed(world: World) -> None:
+    """A message that nobody knew of when it was looked for: at the end it is looked for again."""
+    world.timeout = 0.3
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [delay(3.0, late=True)]
+    done = world.post()
+    assert "no whole answer in time" in done.waiting[KEY]
+    assert world.slack.main() == []
+    world.wait()
+    assert not world.deliver().waiting  # posted again, for nothing was there
+    assert len(world.slack.main()) == 1 and world.state() == "pending"
+    deadline = time.monotonic() + 10
+    while len(world.slack.main()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(world.slack.main()) == 2, "now the first one arrives, too"
+    assert not world.deliver().sent
+    world.time += SETTLE + 1
+    assert world.deliver().sent == [KEY]
+    world.arrived_once()
+    assert world.error() == "a second copy of a message was removed"
+
+
+def test_a_copy_that_somebody_answered_is_left(world: World) -> None:
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [double]
+    world.slack.refuse = {"conversations.history": "fatal_error"}
+    world.post()
+    second = world.slack.main()[0]["ts"]
+    world.slack._keep(CHANNEL_ID, {"text": "who looks after this?", "thread_ts": second})
+    world.slack.refuse = {}
+    world.wait()
+    world.deliver()
+    assert world.state() == "sent" and len(world.slack.main()) == 2
+    assert "somebody answered it" in world.error()
+
+
+def test_a_report_that_somebody_removed_is_not_posted_again(world: World) -> None:
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [None, rate_limit("100")]
+    world.post()
+    world.slack.messages.clear()
+    world.wait()
+    world.deliver()
+    assert world.state() == "sent" and world.slack.messages == []
+    assert "somebody removed the message" in world.error()
+
+
+@pytest.mark.parametrize(
+    "fault", [lose_request, lose_answer, http(500), http(500, done=True), truncate, reset_answer]
+)
+@pytest.mark.parametrize("scopes", [SCOPES - {"channels:history"}, SCOPES - {"channels:read"}])
+def test_who_may_not_look_repeats_and_says_so(world: World, fault: Fault, scopes: frozenset[str]) -> None:
+    world.slack.scopes = scopes
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [fault]
+    world.post()
+    world.to_the_end()
+    assert world.state() == "sent" and 1 <= len(world.slack.main()) <= 2
+    assert world.slack.main()[-1]["text"].startswith(deliver.REPEAT)
+    assert "missing_scope" in world.error() or "that the token may see" in world.error()
+
+
+# --- incoming webhooks
+
+
+@pytest.fixture
+def hooked(world: World) -> World:
+    world.hook = True
+    return world
+
+
+def test_a_webhook_gets_one_message(hooked: World) -> None:
+    assert hooked.post().sent == [KEY]
+    (message,) = hooked.slack.main()
+    assert hooked.slack.problems == [] and hooked.state() == "sent"
+    assert "Restarts of proxies" in str(message["blocks"]) and "metadata" not in message
+    assert hooked.post().sent == []
+    assert len(hooked.slack.main()) == 1
+
+
+@pytest.mark.parametrize("fault", [rate_limit("3"), http(400), http(403, page=True), http(404, page=True)])
+def test_a_webhook_that_refused_is_asked_again(hooked: World, fault: Fault) -> None:
+    hooked.slack.faults = [fault]
+    hooked.post()
+    hooked.to_the_end()
+    (message,) = hooked.slack.main()
+    assert deliver.REPEAT not in str(message) and hooked.state() == "sent"
+
+
+@pytest.mark.parametrize(
+    "fault", [lose_request, lose_answer, http(500), http(503, page=True, done=True), reset_answer]
+)
+def test_a_webhook_without_an_answer_is_asked_again_and_the_message_says_so(
+    hooked: World, fault: Fault
+) -> None:
+    hooked.slack.faults = [fault]
+    hooked.post()
+    hooked.to_the_end()
+    assert 1 <= len(hooked.slack.main()) <= 2 and hooked.state() == "sent"
+    assert hooked.slack.main()[-1]["text"].startswith(deliver.REPEAT)
+    assert hooked.slack.problems == []
+
+
+def test_a_webhook_that_never_answers_is_not_flooded(hooked: World) -> None:
+    hooked.slack.faults = [lose_answer] * 50
+    hooked.post()
+    hooked.to_the_end()
+    assert hooked.state() == "dead" and len(hooked.slack.main()) == 3
+    assert "the report may be there 3 times, or not at all" in hooked.error()
+
+
+def test_a_webhook_that_is_gone(hooked: World) -> None:
+    def gone(_slack: SlackServer, handler: Any, _process: Any) -> None:
+        status(404, "no_service")(handler)
+
+    hooked.slack.faults = [gone]
+    done = hooked.post()
+    assert done.dead == {KEY: "Slack refused: no_service (the webhook was removed: make a new one)"}
+
+
+# --- no Slack at all
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_no_connection_is_not_an_attempt_that_may_have_arrived(world: World, hook: bool) -> None:
+    world.hook = hook
+    settings = SlackSettings(
+        None if hook else Secret(TOKEN),
+        Secret(f"{refused_url()}/hook") if hook else None,
+        api_url=f"{refused_url()}/api/",
+        timeout=5,
+    )
+    backend = Webhook(settings) if hook else Slack(settings)
+    notifier = SlackNotifier(backend, now=world.now, sleep=world.sleep)
+    done = posting.post(LETTER, world.outbox, notifier, world.now)[1]
+    assert "connection refused" in done.waiting[KEY]
+    world.time += 3600
+    world.deliver()
+    assert world.state() == "sent"
+    assert deliver.REPEAT not in str(world.slack.main()) and len(world.slack.main()) == 1
+
+
+def test_answers_that_drip_redirects_portals_and_certificates(world: World, tmp_path: Path) -> None:
+    for behaviour, reason in (
+        (dripping(b'{"ok": true, '), "no whole answer in time"),
+        (page(200), "the answer is not Slack's"),
+        (page(403), "HTTP 403, not an answer of Slack's API"),
+        (status(302, headers={"Location": "https://example.org/login"}), "HTTP 302, not an answer"),
+        (status(200, "[]", kind="application/json"), "the answer is not Slack's"),
+        (status(200, b"\xff\xfe", kind="application/json; charset=nonsense"), "the answer is not Slack's"),
+    ):
+        with FaultyServer(behaviour) as server:
+            settings = SlackSettings(Secret(TOKEN), api_url=f"{server.url}/api/", timeout=0.3)
+            notifier = SlackNotifier(Slack(settings), now=world.now)
+            world.outbox.enqueue(compose(report(), SLO_SET, KEY, chart=False), world.time)
+            done = posting.deliver(world.outbox, notifier, world.now, forced=True)
+            assert reason in done.waiting[KEY], behaviour
+            assert len(server.requests) == 1
+        assert TOKEN not in done.waiting[KEY]
+    world.time += 4000
+    world.deliver()
+    world.to_the_end()
+    world.arrived_once()
+
+
+def test_a_certificate_that_nobody_trusts(world: World, tmp_path: Path) -> None:
+    import subprocess
+
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    subprocess.run([*made, "-keyout", str(key), "-out", str(cert), *subject], check=True, capture_output=True)
+    with FaultyServer(status(200), tls=(str(cert), str(key))) as server:
+        settings = SlackSettings(Secret(TOKEN), api_url=f"{server.url}/api/", timeout=5)
+        world.outbox.enqueue(LETTER, world.time)
+        done = posting.deliver(world.outbox, SlackNotifier(Slack(settings)), world.now)
+        assert "the certificate is not accepted" in done.waiting[KEY]
+        assert server.requests == []
+
+
+def test_the_database_holds_no_secret(world: World, tmp_path: Path) -> None:
+    world.slack.faults = [lose_answer, http(500), says("invalid_auth")]
+    world.post()
+    world.hook = True
+    world.post(Letter("shop", "other", LETTER.kind, LETTER.channel, LETTER.payload))
+    for file in tmp_path.iterdir():
+        held = file.read_bytes()
+        assert TOKEN.encode() not in held and b"thisisthesecret" not in held and b"/upload/" not in held
+
+
+def test_old_letters_are_forgotten_and_can_be_removed(world: World) -> None:
+    world.post()
+    world.time += posting.KEPT + 1
+    world.post(Letter("shop", "other", LETTER.kind, LETTER.channel, LETTER.payload))
+    assert [entry.letter.key for entry in world.outbox.entries()] == ["other"]
+    assert world.outbox.drop("other", world.time) and not world.outbox.drop("other", world.time)
+    assert world.outbox.entries() == []
