@@ -8,6 +8,8 @@ import pytest
 
 from sloctl.errors import UsageError
 
+pytest_plugins = ["tests.support.ledgers"]
+
 
 def _skip_without_program(error: UsageError) -> None:
     if str(error).endswith(("is not on PATH", "could not be fetched")):

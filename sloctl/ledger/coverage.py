@@ -80,7 +80,7 @@ def missing(
 def definition_ids(connection: Connection, set_name: str) -> dict[str, int]:
     """The ids of all definitions of a set."""
     query = sa.select(definitions.c.slo_id, definitions.c.id).where(definitions.c.set_name == set_name)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def lock(connection: Connection, set_name: str, slos: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -104,7 +104,7 @@ def lock(connection: Connection, set_name: str, slos: Mapping[str, str] | None =
     if slos is not None and len(slos) <= _FEW:
         query = query.where(definitions.c.slo_id.in_(sorted(slos)))
     rows = connection.execute(query.order_by(definitions.c.id).with_for_update())
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def extend(connection: Connection, spans: Mapping[int, Span]) -> None:
@@ -130,7 +130,7 @@ def bounds(connection: Connection, set_name: str, column: str) -> dict[str, int]
     query = sa.select(definitions.c.slo_id, value).where(
         definitions.c.set_name == set_name, value.is_not(None)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def prune_states(connection: Connection, set_name: str, days: Collection[int]) -> Days:

@@ -28,8 +28,8 @@ _Spans = dict[int, list[Span]]
 def spans_by_series(connection: Connection, numbers: Collection[int], span: Span) -> _Spans:
     """The spans that are left out and overlap ``span``, of some series."""
     table = schema.exclusions
-    query = sa.select(table.c.series, table.c.start, table.c.end)
-    query = query.where(table.c.end > span[0], table.c.start < span[1]).order_by(table.c.end)
+    query = sa.select(table.c.series, table.c.since, table.c.until)
+    query = query.where(table.c.until > span[0], table.c.since < span[1]).order_by(table.c.until)
     ours = set(numbers)
     found: _Spans = {}
     for number, start, end in connection.execute(query):
@@ -105,9 +105,9 @@ def _store(connection: Connection, stored: _Spans, changed: _Spans, span: Span) 
         outside = list(_without(have, [span]))
         new += [(end, number, start) for start, end in grid.joined([*outside, *now])]
     if old:
-        gone = table.delete().where(table.c.end == sa.bindparam("at"), table.c.series == sa.bindparam("of"))
+        gone = table.delete().where(table.c.until == sa.bindparam("at"), table.c.series == sa.bindparam("of"))
         connection.execute(gone, old)
-    bulk.insert(connection, table, ("end", "series", "start"), sorted(new))
+    bulk.insert(connection, table, ("until", "series", "since"), sorted(new))
 
 
 def _look_up_all(

@@ -49,8 +49,8 @@ def remember(connection: Connection, set_name: str, muted: Sequence[MutedSpan]) 
     """See :meth:`sloctl.books.Ledger.remember`."""
     for span in sorted({span.ref: span for span in muted}.values(), key=lambda span: span.ref):
         values = {
-            "start": span.start,
-            "end": span.end,
+            "since": span.start,
+            "until": span.end,
             "matchers": json.dumps(
                 [list(map(clean, matcher)) for matcher in span.matchers], ensure_ascii=False
             ),
@@ -66,8 +66,8 @@ def muted(connection: Connection, set_name: str) -> list[MutedSpan]:
     found = [
         MutedSpan(
             row.ref,
-            row.start,
-            row.end,
+            row.since,
+            row.until,
             tuple((label, operator, value) for label, operator, value in json.loads(row.matchers)),
             row.comment,
         )

@@ -121,7 +121,7 @@ def _prune_days(connection: Connection, set_name: str, day: int, since: int) -> 
     for table in (schema.buckets, schema.hours, schema.cause_buckets, schema.cause_days):
         _delete(connection, table, set_name, day - DAY, day)
     gone, known = schema.exclusions, schema.coverage
-    connection.execute(gone.delete().where(gone.c.end <= day, gone.c.series.in_(_series(set_name))))
+    connection.execute(gone.delete().where(gone.c.until <= day, gone.c.series.in_(_series(set_name))))
     connection.execute(
         known.delete().where(known.c.day == day, known.c.definition.in_(_definitions(set_name)))
     )

@@ -72,9 +72,9 @@ they are to be, and 2 once the sums of hours were removed as well.
 exclusions = Table(
     "exclusions",
     METADATA,
-    Column("end", BIG, primary_key=True, autoincrement=False),
+    Column("until", BIG, primary_key=True, autoincrement=False),
     Column("series", Integer, primary_key=True, autoincrement=False),
-    Column("start", BIG, nullable=False),
+    Column("since", BIG, nullable=False),
     sqlite_with_rowid=False,
 )
 """The spans that count in no budget, apart from each other: ``buckets.excluded`` follows from them."""
@@ -151,8 +151,8 @@ silences = Table(
     METADATA,
     Column("set_name", Text, primary_key=True),
     Column("ref", Text, primary_key=True),
-    Column("start", BIG, nullable=False),
-    Column("end", BIG, nullable=False),
+    Column("since", BIG, nullable=False),
+    Column("until", BIG, nullable=False),
     Column("matchers", Text, nullable=False),
     Column("comment", Text, nullable=False),
 )

@@ -96,10 +96,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "exclusions",
-        sa.Column("end", BIG, autoincrement=False, nullable=False),
+        sa.Column("until", BIG, autoincrement=False, nullable=False),
         sa.Column("series", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("start", BIG, nullable=False),
-        sa.PrimaryKeyConstraint("end", "series"),
+        sa.Column("since", BIG, nullable=False),
+        sa.PrimaryKeyConstraint("until", "series"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -163,8 +163,8 @@ def upgrade() -> None:
         "silences",
         sa.Column("set_name", sa.Text(), nullable=False),
         sa.Column("ref", sa.Text(), nullable=False),
-        sa.Column("start", BIG, nullable=False),
-        sa.Column("end", BIG, nullable=False),
+        sa.Column("since", BIG, nullable=False),
+        sa.Column("until", BIG, nullable=False),
         sa.Column("matchers", sa.Text(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("set_name", "ref"),

@@ -1,0 +1,183 @@
+"""Fixtures of ledgers on real databases, and a ledger in plain Python to compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sloctl.books import Batch, Key, Labels, Span, Sums
+from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.secret import Secret
+from tests.support.postgres import Cluster, running_cluster
+
+DAY = 86400
+T0 = 20_000 * DAY
+"""The beginning of a UTC day."""
+STEP = 300
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> str:
+    """A database with the ledger's tables, to be copied."""
+    url = cluster.new_database()
+    open_ledger(Secret(url)).close()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+@pytest.fixture
+def postgres_url(cluster: Cluster, template: str) -> Iterator[str]:
+    url = cluster.new_database(template)
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[LedgerStore]:
+    with open_ledger(Secret(url)) as opened:
+        yield opened
+
+
+@dataclass
+class Row:
+    """What a bucket of a service holds."""
+
+    total: int
+    bad: int
+    gap: int
+    why: dict[Labels, int]
+    excluded: bool
+
+
+@dataclass
+class Naive:
+    """What a ledger should say: every bucket in a dictionary, nothing summed in advance, nothing removed."""
+
+    rows: dict[tuple[Key, int], Row] = field(default_factory=dict)
+    covered: set[tuple[str, int]] = field(default_factory=set)
+    excluded: dict[Key, set[int]] = field(default_factory=dict)
+    without_buckets: set[tuple[str, int]] = field(default_factory=set)
+    """Hours, by their end, whose buckets were removed."""
+    without_hours: set[tuple[str, int]] = field(default_factory=set)
+
+    def record(self, batches: Sequence[Batch]) -> int:
+        added = 0
+        for batch in batches:
+            times = range(batch.span[0] + STEP, batch.span[1] + 1, STEP)
+            new = {end for end in times if (batch.slo_id, end) not in self.covered}
+            added += len(new)
+            self.covered |= {(batch.slo_id, end) for end in new}
+            for event in batch.events:
+                if event.end in new and (event.total or event.gap):
+                    key = (batch.slo_id, event.namespace, event.service)
+                    excluded = event.end in self.excluded.get(key, ())
+                    self.rows[key, event.end] = Row(event.total, event.bad, event.gap, {}, excluded)
+            for cause in batch.causes:
+                row = self.rows.get(((batch.slo_id, cause.namespace, cause.service), cause.end))
+                if cause.end in new and cause.bad and row and row.bad:
+                    row.why[cause.labels] = cause.bad
+        return added
+
+    def exclude(self, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+        changed = 0
+        for key in {key for key, _ in self.rows}:
+            spans = excluded.get(key, ())
+            wanted = {time for first, last in spans for time in range(first + STEP, last + 1, STEP)}
+            kept = {time for time in self.excluded.get(key, set()) if not start < time <= end}
+            self.excluded[key] = kept | {time for time in wanted if start < time <= end}
+        for (key, time), row in self.rows.items():
+            flag = time in self.excluded.get(key, ())
+            if start < time <= end and flag != row.excluded and self.has_bucket(key[0], time):
+                row.excluded = flag
+                changed += 1
+        return changed
+
+    def prune(self, buckets: int, hours: int, edges: Sequence[int]) -> None:
+        """Without what ended before ``buckets`` and ``hours``, both at the beginning of a day."""
+        spared = {edge // 3600 * 3600 for edge in edges if edge % 3600}
+        for slo_id, time in self.covered:
+            day = -(-time // DAY) * DAY
+            if day <= buckets:  # the whole day, and what else of it may come
+                self.without_buckets |= {
+                    (slo_id, end)
+                    for end in range(day - DAY + 3600, day + 1, 3600)
+                    if (end - 3600) % DAY not in spared
+                }
+            if day <= hours:
+                self.without_hours.add((slo_id, day))
+                self.without_buckets |= {(slo_id, end) for end in range(day - DAY + 3600, day + 1, 3600)}
+
+    def has_bucket(self, slo_id: str, end: int) -> bool:
+        return (slo_id, -(-end // 3600) * 3600) not in self.without_buckets
+
+    def inward(self, slo_id: str, span: Span) -> Span:
+        """Where the edges of a span go for want of rows."""
+        start, end = span
+        if start % 3600 and not self.has_bucket(slo_id, start + STEP):
+            start = -(-start // 3600) * 3600
+        if start % DAY and (slo_id, -(-start // DAY) * DAY) in self.without_hours:
+            start = -(-start // DAY) * DAY
+        if end % 3600 and not self.has_bucket(slo_id, end):
+            end = end // 3600 * 3600
+        if end % DAY and (slo_id, -(-end // DAY) * DAY) in self.without_hours:
+            end = end // DAY * DAY
+        return start, end
+
+    def sums(self, span: Span) -> dict[Key, Sums]:
+        found: dict[Key, Sums] = {}
+        for (key, end), row in self.rows.items():
+            start, last = self.inward(key[0], span)
+            if start < end <= last:
+                if row.excluded:
+                    more = Sums(0, 0, 0, STEP if row.total else 0, row.total, row.bad)
+                else:
+                    more = Sums(row.total, row.bad, row.gap)
+                found[key] = found.get(key, Sums()) + more
+        return {key: sums for key, sums in found.items() if sums != Sums()}
+
+    def causes(self, span: Span) -> dict[Key, dict[Labels, int]]:
+        """Of a span whose buckets are all kept."""
+        found: dict[Key, dict[Labels, int]] = {}
+        for (key, end), row in self.rows.items():
+            if span[0] < end <= span[1] and not row.excluded:
+                for labels, bad in row.why.items():
+                    have = found.setdefault(key, {})
+                    have[labels] = have.get(labels, 0) + bad
+        return found
+
+    def peaks(self, span: Span) -> dict[Key, int]:
+        found: dict[Key, int] = {}
+        for (key, end), row in self.rows.items():
+            start, last = self.inward(key[0], span)
+            if start < end <= last and row.total:
+                found[key] = max(found.get(key, 0), row.total)
+        return found
+
+    def missing(self, slo_id: str, start: int, end: int) -> list[Span]:
+        spans: list[Span] = []
+        for time in range(start + STEP, end + 1, STEP):
+            if (slo_id, time) not in self.covered:
+                if spans and spans[-1][1] == time - STEP:
+                    spans[-1] = (spans[-1][0], time)
+                else:
+                    spans.append((time - STEP, time))
+        return spans

@@ -1,0 +1,135 @@
+"""A ledger says what a dictionary of all its buckets would say, whatever is entered, left out and removed, in any order."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sloctl.books import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, Span
+from sloctl.ledger.check import verify
+from sloctl.ledger.store import LedgerStore
+from tests.support.ledgers import DAY, STEP, T0, Naive
+
+DAYS = 3
+SLOS = ("a", "b")
+SERVICES = ("", "cart", "checkout")
+LABELS: tuple[Labels, ...] = (
+    (("code", "503"), ("source", "web")),
+    (("code", "500"), ("source", 'we"b\\')),
+    (),
+)
+NUMBERS = itertools.count()
+
+times = st.integers(0, DAYS * 288).map(lambda number: T0 + number * STEP)
+amounts = st.one_of(
+    st.integers(0, 5_000_000), st.just(0), st.integers(MOST_MICRO - 3, MOST_MICRO), st.integers(2**60, 2**62)
+)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    start, end = sorted((draw(times), draw(times)))
+    return start, end
+
+
+@st.composite
+def short_spans(draw: st.DrawFn) -> Span:
+    start = draw(times)
+    return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    slo_id = draw(st.sampled_from(SLOS))
+    span = draw(st.one_of(short_spans(), spans()))
+    ends = st.integers(span[0] // STEP + 1, max(span[0] // STEP + 1, span[1] // STEP)).map(lambda n: n * STEP)
+    events: dict[tuple[str, int], Event] = {}
+    causes: dict[tuple[str, int, Labels], Cause] = {}
+    for _ in range(draw(st.integers(0, 6)) if span[0] < span[1] else 0):
+        service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
+        bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
+        events[service, end] = Event("shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300))))
+        for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
+            causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
+    return Batch(slo_id, "availability", span, tuple(events.values()), tuple(causes.values()))
+
+
+@dataclass(frozen=True)
+class Exclude:
+    excluded: dict[Key, list[Span]]
+    span: Span
+
+
+@dataclass(frozen=True)
+class Prune:
+    buckets: int
+    hours: int
+    edges: tuple[int, ...]
+
+
+keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
+excludes = st.builds(Exclude, st.dictionaries(keys, st.lists(spans(), max_size=3), max_size=4), spans())
+prunes = st.builds(
+    Prune,
+    st.integers(0, DAYS),
+    st.integers(0, DAYS),
+    st.lists(st.sampled_from((0, 1800, 66600, 79200)), max_size=2).map(tuple),
+)
+operations = st.lists(
+    st.one_of(st.lists(batches(), max_size=3), st.lists(batches(), max_size=3), excludes, prunes), max_size=7
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(operations, st.lists(spans(), min_size=1, max_size=4))
+def test_as_a_dictionary_of_buckets(
+    ledger: LedgerStore, steps: list[list[Batch] | Exclude | Prune], asked: list[Span]
+) -> None:
+    name = f"set {next(NUMBERS)}"  # the other sets in the same database must not matter
+    naive = Naive()
+    for step in steps:
+        if isinstance(step, Exclude):
+            changed = ledger.exclude(name, step.excluded, *step.span)
+            assert changed == naive.exclude(step.excluded, *step.span)
+        elif isinstance(step, Prune):
+            buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
+            now = T0 + 100 * DAY + 1234
+            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now, step.edges)
+            naive.prune(buckets, hours, step.edges)
+        else:
+            assert ledger.record(name, step) == naive.record(step)
+            assert ledger.record(name, step) == 0
+    whole = (T0, T0 + DAYS * DAY)
+    spans = [whole, *((T0 + day * DAY, T0 + (day + 1) * DAY) for day in range(DAYS)), *asked]
+    for span, found in zip(spans, ledger.sums(name, spans), strict=True):
+        assert found == naive.sums(span), span
+        assert ledger.peaks(name, *span) == naive.peaks(span), span
+    assert ledger.causes(name, *whole) == naive.causes(whole)
+    if not any(isinstance(step, Prune) for step in steps):
+        for span in asked:
+            assert ledger.causes(name, *span) == naive.causes(span), span
+    assert ledger.keys(name) == sorted({key for key, _ in naive.rows})
+    assert ledger.missing(name, SLOS, *whole) == {slo: naive.missing(slo, *whole) for slo in SLOS}
+    known = {slo: [end for of, end in naive.covered if of == slo] for slo in SLOS}
+    assert ledger.newest(name) == {slo: max(ends) for slo, ends in known.items() if ends}
+    assert ledger.oldest(name) == {slo: min(ends) - STEP for slo, ends in known.items() if ends}
+    assert verify(ledger, name) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 290])
+def test_sums_beyond_64_bits(ledger: LedgerStore, count: int) -> None:
+    events = [Event("s", "x", T0 + (n + 1) * STEP, MOST_MICRO, MOST_MICRO - n) for n in range(count)]
+    ledger.record("shop", [Batch("a", "a", (T0, T0 + 2 * DAY), events)])
+    [found] = ledger.sums("shop", [(T0, T0 + 2 * DAY)])
+    assert found["a", "s", "x"].total == count * MOST_MICRO
+    assert found["a", "s", "x"].bad == sum(event.bad for event in events)
+    assert verify(ledger, "shop") == []
