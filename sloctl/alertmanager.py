@@ -16,6 +16,7 @@ from urllib.parse import quote
 from sloctl.alertmanager_answers import Alert, judge, read_alerts, read_id, read_silences, read_status, write
 from sloctl.http.client import HttpClient
 from sloctl.http.session import HttpSession
+from sloctl.observe import NOTHING, Observer
 from sloctl.settings import AlertmanagerSettings
 from sloctl.silences import Silence, same_scope
 
@@ -28,8 +29,8 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
     """One Alertmanager; a context manager that closes its connections.
 
     Nothing is sent before the first question. Each method raises ``BackendError`` (see ``sloctl.errors``).
-    The keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds), ``jitter`` (0..1), and
-    the largest answer in bytes.
+    ``observer`` is told of each request. The other keyword arguments are for tests: ``sleep`` (seconds), ``now``
+    (Unix seconds), ``jitter`` (0..1), and the largest answer in bytes.
     """
 
     def __init__(
@@ -40,8 +41,11 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
         max_bytes: int = MAX_BYTES,
+        observer: Observer = NOTHING,
     ) -> None:
-        session = HttpSession(settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes)
+        session = HttpSession(
+            settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes, observer=observer
+        )
         super().__init__(settings, session)
 
     def silences(self) -> Sequence[Silence]:

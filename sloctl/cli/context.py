@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sloctl.errors import InvalidFile, UsageError
+from sloctl.observe import NOTHING, Observer
 
 if TYPE_CHECKING:
     from sloctl.alertmanager import Alertmanager
@@ -144,7 +146,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def prometheus(context: Context, slo_set: SloSet, url: str | None, timeout: float | None) -> Prometheus:
+def prometheus(
+    context: Context,
+    slo_set: SloSet,
+    url: str | None,
+    timeout: float | None,
+    observer: Observer = NOTHING,
+) -> Prometheus:
     """The metric source of an SLO file. Raises UsageError where no address is known."""
     from sloctl.prometheus import Prometheus
     from sloctl.settings import PrometheusSettings
@@ -153,10 +161,16 @@ def prometheus(context: Context, slo_set: SloSet, url: str | None, timeout: floa
     settings = PrometheusSettings.load(url=url, default_url=default, timeout=timeout)
     for warning in settings.warnings:
         context.say(f"sloctl: warning: {warning}")
-    return Prometheus(settings)
+    return Prometheus(settings, observer=observer)
 
 
-def traces(context: Context, slo_set: SloSet, url: str | None, timeout: float | None) -> TraceReader[Any]:
+def traces(
+    context: Context,
+    slo_set: SloSet,
+    url: str | None,
+    timeout: float | None,
+    observer: Observer = NOTHING,
+) -> TraceReader[Any]:
     """The trace source of an SLO file. Raises UsageError where no backend or no address is known."""
     from sloctl.settings import TracesSettings
     from sloctl.traces.client import open_traces
@@ -176,11 +190,16 @@ def traces(context: Context, slo_set: SloSet, url: str | None, timeout: float | 
         attempt_tag=sources.attempt_tag,
         ui=sources.traces_ui,
         grafana=sources.grafana,
+        observer=observer,
     )
 
 
 def alertmanager(
-    context: Context, slo_set: SloSet | None, url: str | None, timeout: float | None
+    context: Context,
+    slo_set: SloSet | None,
+    url: str | None,
+    timeout: float | None,
+    observer: Observer = NOTHING,
 ) -> Alertmanager:
     """The Alertmanager of an SLO file. Raises UsageError where no address is known."""
     from sloctl.alertmanager import Alertmanager
@@ -190,7 +209,7 @@ def alertmanager(
     settings = AlertmanagerSettings.load(url=url, default_url=default, timeout=timeout)
     for warning in settings.warnings:
         context.say(f"sloctl: warning: {warning}")
-    return Alertmanager(settings)
+    return Alertmanager(settings, observer=observer)
 
 
 def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
@@ -206,3 +225,32 @@ def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
     from sloctl.ledger.store import open_ledger  # slow to import
 
     return open_ledger(settings.url)
+
+
+@contextmanager
+def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
+    """Who listens to one run: OpenTelemetry if its variables name a collector, else nobody.
+
+    What was said is sent at the end, within a few seconds; a collector that is not there changes nothing else.
+    """
+    from sloctl.settings_telemetry import TelemetrySettings
+
+    settings = TelemetrySettings.load()
+    if not settings.traces and not settings.metrics:
+        yield NOTHING
+        return
+    import logging
+
+    from sloctl.telemetry.observer import Telemetry
+
+    for warning in settings.warnings:
+        context.say(f"sloctl: warning: {warning}")
+    # The exporters' own log repeats the collector's address, which may hold credentials.
+    logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
+    logging.getLogger("opentelemetry").propagate = False
+    listener = Telemetry(slo_set.name, settings, now=now)
+    try:
+        yield listener
+    finally:
+        if not listener.close():
+            context.say("sloctl: warning: telemetry could not be sent to the collector")

@@ -31,6 +31,10 @@ class HttpClient(Generic[Settings, Session]):
     ) -> None:
         self.close()
 
+    def cancel(self) -> None:
+        """End all that is in flight, on every thread; later questions fail at once. For any thread."""
+        self._session.cancel()
+
     def close(self) -> None:
         """Cancel what is in flight and release all connections and threads; may be called twice."""
         self._session.cancel()
