@@ -14,7 +14,7 @@ RUN python -m pip wheel --no-deps --wheel-dir /dist .
 # Only wheels: nothing is compiled, and no package runs code of its own while it is installed.
 RUN python -m venv --without-pip /opt/sloctl \
     && python -m pip --python /opt/sloctl/bin/python install --only-binary :all: /dist/*.whl
-# The tests of pandas, NumPy and matplotlib are a fifth of the image.
+# The tests of pandas, NumPy and matplotlib are a fifth of what was installed.
 RUN find /opt/sloctl/lib -type d \( -name tests -o -name sample_data \) -prune -exec rm -rf {} +
 
 FROM python:${PYTHON}
