@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
@@ -129,3 +129,12 @@ def would_fire(slo: Slo, key: Key, burn: Mapping[int, Mapping[Key, Counts]]) -> 
         if enough and long[0] > limit * long[1] and short[0] > limit * short[1]:
             names.append(naming.alert_name(slo, line))
     return names
+
+
+def would_fire_all(slos: Iterable[Slo], out: Collected) -> None:
+    """Fill in the alerts whose condition holds, of every service with events."""
+    by_id = {slo.id: slo for slo in slos}
+    for key in out.period:
+        slo = by_id.get(key[0])
+        if slo is not None and (names := would_fire(slo, key, out.burn)):
+            out.alerts[key] = names

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from jobs import budget_history
-from jobs.collected import Collected, Key, burn_windows, period_seconds, would_fire
+from jobs.collected import Collected, Key, burn_windows, period_seconds, would_fire_all
 from jobs.events import grid_events
 from sloctl import naming, promql
 from sloctl.frames import matrix_frame
@@ -68,7 +68,5 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: boo
     out = Collected()
     for slo in slo_set.slos:
         _collect_one(source, slo_set, slo, at, out, history=history)
-        for key in out.period:
-            if key[0] == slo.id and (names := would_fire(slo, key, out.burn)):
-                out.alerts[key] = names
+    would_fire_all(slo_set.slos, out)
     return out

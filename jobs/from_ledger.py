@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs import from_rules
-from jobs.collected import Collected, Counts, Key, burn_windows, period_start, would_fire
+from jobs.collected import Collected, Counts, Key, burn_windows, period_start, would_fire_all
 from jobs.maintenance import Excused, seconds_within
 from jobs.open_bucket import open_bucket
 from sloctl import naming
@@ -84,10 +84,7 @@ def collect(
     _burn(ledger, slo_set, newest, at, out)
     out.recorded = bool(instants)
     if not instants:
-        for slo in slo_set.slos:
-            for key in out.period:
-                if key[0] == slo.id and (names := would_fire(slo, key, out.burn)):
-                    out.alerts[key] = names
+        would_fire_all(slo_set.slos, out)
     if any(out.gaps.values()) and spans:
         first, last = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
         out.peak = {key: most / MICRO for key, most in ledger.peaks(slo_set.name, first, last).items()}
@@ -113,7 +110,9 @@ def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Colle
     if not spans:
         return
     first, last = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
-    missing = ledger.missing(slo_set.name, sorted(spans), first, last)
+    missing: dict[str, Sequence[Span]] = {}
+    for span in _distinct(spans):
+        missing |= ledger.missing(slo_set.name, sorted(id_ for id_ in spans if spans[id_] == span), *span)
     oldest = ledger.oldest(slo_set.name)
     excused = Excused(slo_set, ledger.muted(slo_set.name), first, last)
     open_: dict[str, int] = {}
@@ -129,7 +128,11 @@ def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Colle
             "had no history of it any more"
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
-    short = {id_: oldest[id_] - span[0] for id_, span in spans.items() if oldest.get(id_, span[0]) > span[0] + 2 * GRID}
+    short = {
+        id_: oldest[id_] - span[0]
+        for id_, span in spans.items()
+        if oldest.get(id_, span[0]) > span[0] + 2 * GRID
+    }
     if short:
         whole = max(short, key=lambda id_: short[id_])
         start, end = spans[whole]

@@ -21,7 +21,7 @@ from jobs.collected import (
     numbers,
     period_seconds,
     two_sided,
-    would_fire,
+    would_fire_all,
 )
 from jobs.open_bucket import open_bucket
 from sloctl import naming, promql
@@ -229,10 +229,7 @@ def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collect
         return
     text = "no alert rule was evaluated at this time: the alerts are those whose condition holds"
     out.findings.append(Finding("info", "alerts-computed", text))
-    for slo in policies:
-        for key in out.period:
-            if key[0] == slo.id and (names := would_fire(slo, key, out.burn)):
-                out.alerts[key] = names
+    would_fire_all(policies, out)
 
 
 def _add_open_buckets(

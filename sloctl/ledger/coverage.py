@@ -58,23 +58,61 @@ def missing(
     connection: Connection, set_name: str, slo_ids: Sequence[str], start: int, end: int
 ) -> dict[str, list[Span]]:
     """See :meth:`sloctl.books.Ledger.missing`."""
-    ids = definition_ids(connection, set_name)
+    query = sa.select(definitions.c.slo_id, definitions.c.id, definitions.c.oldest)
+    ids = {
+        row[0]: (row[1], row[2])
+        for row in connection.execute(query.where(definitions.c.set_name == set_name))
+    }
     wanted = {slo_id: ids[slo_id] for slo_id in slo_ids if slo_id in ids}
-    known = read(connection, set(wanted.values()), (start, end))
     days = [(day, grid.bits(day, (start, end))) for day in grid.days_of((start, end))]
+    whole = {day for day, bits in days if bits == grid.FULL}
+    # As a rule all days after the first one are full: then only that one and the days at the edges are read.
+    full = _full_days(connection, {id_ for id_, _ in wanted.values()}, whole)
+    doubtful, edges = set(), {day for day, _ in days} - whole
+    for id_, oldest in wanted.values():
+        if oldest is not None:
+            begun = grid.up(oldest + grid.STEP, grid.DAY)
+            edges |= {begun} & whole
+            if full.get(id_, 0) < sum(1 for day in whole if day > begun):
+                doubtful.add(id_)
+    known = read(connection, doubtful, (start, end))
+    for day in edges:
+        known |= read(connection, {id_ for id_, _ in wanted.values()}, (day - grid.STEP, day))
     found: dict[str, list[Span]] = {}
     for slo_id in slo_ids:
-        definition = wanted.get(slo_id)
-        if definition is None:
+        definition, oldest = wanted.get(slo_id, (None, None))
+        if definition is None or oldest is None:
             found[slo_id] = [(start, end)] if start < end else []
             continue
         spans: list[Span] = []
         for day, bits in days:
-            state = known.get((day, definition))
-            if open_bits := bits & ~state.mask if state else bits:
+            if day in whole and day not in edges and definition not in doubtful:
+                open_bits = 0 if day > oldest else bits
+            else:
+                state = known.get((day, definition))
+                open_bits = bits & ~state.mask if state else bits
+            if open_bits:
                 spans.extend(grid.spans_of(day, open_bits))
         found[slo_id] = grid.joined(spans)
     return found
+
+
+def _full_days(connection: Connection, ids: Collection[int], days: Collection[int]) -> dict[int, int]:
+    """How many of some adjoining days after a definition's first are recorded from end to end."""
+    if not days or not ids:
+        return {}
+    query = (
+        sa.select(coverage.c.definition, sa.func.count())
+        .join(definitions, definitions.c.id == coverage.c.definition)
+        .where(
+            coverage.c.day.between(min(days), max(days)),
+            coverage.c.day - grid.DAY >= definitions.c.oldest + grid.STEP,  # after the first day
+            *(coverage.c[name] == _LOW for name in MASKS),
+        )
+    )
+    if len(ids) <= _FEW:
+        query = query.where(coverage.c.definition.in_(ids))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(coverage.c.definition))}
 
 
 def definition_ids(connection: Connection, set_name: str) -> dict[str, int]:
