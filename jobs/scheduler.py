@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 
@@ -19,7 +18,7 @@ from jobs.attempt import Attempts, Done, Task
 from jobs.loop import TICK, Loop
 from jobs.triggers import Every, Trigger, grace, trigger
 from sloctl import naming, own_metrics
-from sloctl.books import Ledger
+from sloctl.books import JobRun, Ledger
 from sloctl.errors import BackendError, SloctlError
 from sloctl.guardrails.own import interval
 from sloctl.model import Job, SloSet
@@ -50,6 +49,20 @@ def tasks_of(
         Task(id_, job.name, when(slo_set.name, job), interval(job), grace(job), call(job))
         for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True)
     ]
+
+
+def first_run(task: Task, known: Mapping[str, JobRun], now: datetime) -> datetime:
+    """When a task runs first: at once if no process was there when it was due, and it is not too late.
+
+    ``known`` has the last runs, as :meth:`sloctl.books.Ledger.runs` gives them.
+    """
+    due = task.trigger.latest(now)
+    runs = [known[key].started for key in (task.id, f"{task.id}!") if key in known]
+    if runs:
+        missed = max(runs) < due and now - due <= timedelta(seconds=task.grace)
+    else:
+        missed = task.interval <= _SOON and isinstance(task.trigger, Every)
+    return now if missed else task.trigger.get_next_fire_time(None, now)
 
 
 class Scheduler:
@@ -85,12 +98,12 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin. Returns at once."""
-        self._check()
+        self.check()
         self._loop.start(paused=True)
         self._add()
-        self._loop.add_job(self._check, Every(CHECK), id="!check", misfire_grace_time=CHECK)
+        self._loop.add_job(self.check, Every(CHECK), id="!check", misfire_grace_time=CHECK)
         if self._deliver is not None:
-            self._loop.add_job(self._post, Every(DELIVER, 20), id="!deliver", misfire_grace_time=DELIVER)
+            self._loop.add_job(self.deliver, Every(DELIVER, 20), id="!deliver", misfire_grace_time=DELIVER)
         self._loop.resume()
         self._state = "running"
 
@@ -101,7 +114,7 @@ class Scheduler:
                 self._loop.remove_job(id_)
             self._tasks, self._slo_ids = {task.id: task for task in tasks}, tuple(slo_ids)
         self._add()
-        self._check()
+        self.check()
 
     def stop(self) -> None:
         """Begin no further run. Returns at once; see :meth:`wait`."""
@@ -136,7 +149,7 @@ class Scheduler:
     def _add(self) -> None:
         known, now = self._attempts.known(), self._now()
         for id_, task in self._tasks.items():
-            first = self._first(task, known, now)
+            first = first_run(task, known, now)
             self._loop.add_job(
                 self._run,
                 task.trigger,
@@ -149,16 +162,6 @@ class Scheduler:
             self._attempts.show(task)
             self._show_next(task, first)
             LOG.info("%s: %s, next at %s", task.id, task.trigger, f"{first:%Y-%m-%dT%H:%M:%SZ}")
-
-    def _first(self, task: Task, known: Mapping[str, Any], now: datetime) -> datetime:
-        """When a task runs first: at once if this process was not there when it was due, and it is not too late."""
-        due = task.trigger.latest(now)
-        runs = [known[key].started for key in (task.id, f"{task.id}!") if key in known]
-        if runs:
-            missed = max(runs) < due and now - due <= timedelta(seconds=task.grace)
-        else:
-            missed = task.interval <= _SOON and isinstance(task.trigger, Every)
-        return now if missed else task.trigger.get_next_fire_time(None, now)
 
     def _run(self, id_: str, task: Task) -> None:
         self._attempts.run(task)
@@ -183,7 +186,7 @@ class Scheduler:
         LOG.warning("%s: skipped, for the last run has been going on%s", task.id, took)
         self._attempts.count(task, "skipped")
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Ask the ledger whether it is there, and how far it goes."""
         if self._ledger is None:
             return
@@ -203,7 +206,7 @@ class Scheduler:
         up = float(not self._ledger_trouble)
         self._observer.gauge(own_metrics.LEDGER_UP, up, **{naming.SLO_SET: self._set})
 
-    def _post(self) -> None:
+    def deliver(self) -> None:
         """Deliver what waits."""
         assert self._deliver is not None
         with self._observer.span("deliver") as span:

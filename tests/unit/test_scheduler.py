@@ -1,0 +1,472 @@
+"""The scheduler with jobs of every behaviour, in seconds of real time and with clocks that are set."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from jobs.attempt import Attempts, Done, Task
+from jobs.loop import Loop
+from jobs.scheduler import Scheduler, first_run, tasks_of
+from jobs.triggers import Cron, Every, Trigger
+from sloctl import naming, own_metrics
+from sloctl.books import JobRun
+from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
+from sloctl.model import Job, SloSet
+from sloctl.observe import Nobody
+from sloctl.textfile import Gauge
+
+START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+PATIENCE = 20
+
+
+class Heard(Nobody):
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[str, dict[str, str]]] = []
+        self.gauges: dict[tuple[str, str], float] = {}
+        self.results: dict[str, tuple[list[Any], datetime]] = {}
+        self.ages: dict[str, datetime | None] = {}
+
+    def count(self, name: str, **labels: str) -> None:
+        self.counted.append((name, labels))
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        self.gauges[name, labels.get(naming.JOB, "")] = value
+
+    def age(self, name: str, since: datetime | None, **labels: str) -> None:
+        self.ages[name] = since
+
+    def publish(self, owner: str, numbers: Any, until: datetime) -> None:
+        self.results[owner] = (list(numbers), until)
+
+    def outcomes(self, job: str) -> list[str]:
+        return [
+            labels["outcome"]
+            for name, labels in list(self.counted)
+            if name == own_metrics.RUNS and labels[naming.JOB] == job
+        ]
+
+    def causes(self) -> list[str]:
+        return [labels["cause"] for name, labels in self.counted if name == own_metrics.ERRORS]
+
+
+class Books:
+    """As much of a ledger as a scheduler asks; ``down`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.held: set[str] = set()
+        self.noted: dict[str, JobRun] = {}
+        self.ends: dict[str, int] = {}
+
+    def __call__(self) -> Any:
+        if self.down:
+            raise BackendUnavailable("the ledger is down", backend="ledger", url="x")
+        return self
+
+    @contextlib.contextmanager
+    def lock(self, name: str, lease: float = 60.0) -> Iterator[bool]:
+        yield name not in self.held
+
+    def note(self, set_name: str, run: JobRun) -> None:
+        self.noted[run.job if run.outcome == "succeeded" else f"{run.job}!"] = run
+
+    def runs(self, set_name: str) -> Mapping[str, JobRun]:
+        return dict(self.noted)
+
+    def newest(self, set_name: str) -> Mapping[str, int]:
+        return self.ends
+
+
+class Fast(Trigger):
+    """Every so many milliseconds."""
+
+    def __init__(self, milliseconds: int) -> None:
+        self.step = timedelta(milliseconds=milliseconds)
+
+    def latest(self, time: datetime) -> datetime:
+        return time - (time - START) % self.step
+
+    def after(self, time: datetime) -> datetime:
+        return self.latest(time) + self.step
+
+
+def task(name: str, run: Callable[[datetime], Done], milliseconds: int = 50, id_: str = "") -> Task:
+    return Task(id_ or name, name, Fast(milliseconds), 1, 1, run)
+
+
+def nothing(_at: datetime) -> Done:
+    return Done()
+
+
+def eventually(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def running(*tasks: Task, **options: Any) -> Iterator[Scheduler]:
+    scheduler = Scheduler("shop", tasks, tick=0.05, **options)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+        assert scheduler.wait(PATIENCE)
+
+
+def test_one_failing_job_never_stops_another(caplog: pytest.LogCaptureFixture) -> None:
+    def refuses(_at: datetime) -> Done:
+        raise BackendTimeout("too slow", backend="prometheus", url="x", hint="wait")
+
+    def breaks(_at: datetime) -> Done:
+        raise KeyError("a bug")
+
+    def leaves(_at: datetime) -> Done:
+        raise UsageError("no such thing")
+
+    heard = Heard()
+    names = {"refuses": refuses, "breaks": breaks, "leaves": leaves, "works": nothing}
+    with caplog.at_level(logging.INFO), running(*(task(n, f) for n, f in names.items()), observer=heard):
+        eventually(lambda: all(len(heard.outcomes(name)) > 5 for name in names))
+    assert set(heard.outcomes("works")) == {"succeeded"}
+    for name in ("refuses", "breaks", "leaves"):
+        assert set(heard.outcomes(name)) == {"failed"}
+        assert heard.gauges[naming.JOB_FAILED, name] == 1
+        assert (naming.JOB_LAST_SUCCESS, name) not in heard.gauges
+    assert set(heard.causes()) == {"timeout", "internal", "usage"}
+    assert "failed: too slow (wait)" in caplog.messages
+    bug = next(record for record in caplog.records if "KeyError" in record.getMessage())
+    assert bug.exc_info and "a bug" not in bug.getMessage()
+
+
+def test_a_job_that_is_still_running_is_not_begun_again(caplog: pytest.LogCaptureFixture) -> None:
+    heard, free, at_once = Heard(), threading.Event(), []
+
+    def slow(_at: datetime) -> Done:
+        at_once.append(1)
+        assert sum(at_once) == 1
+        free.wait(PATIENCE)
+        at_once.append(-1)
+        return Done()
+
+    with running(task("slow", slow), task("other", nothing), observer=heard) as scheduler:
+        eventually(lambda: heard.outcomes("slow").count("skipped") > 3)
+        eventually(lambda: len(heard.outcomes("other")) > 3)
+        assert scheduler.running == ["slow"] or "slow" in scheduler.running
+        free.set()
+        eventually(lambda: "succeeded" in heard.outcomes("slow"))
+    assert any("has been going on" in message for message in caplog.messages)
+
+
+def test_jobs_of_one_name_wait_for_each_other() -> None:
+    heard, running_now, most = Heard(), [0], [0]
+
+    def report(_at: datetime) -> Done:
+        running_now[0] += 1
+        most[0] = max(most[0], running_now[0])
+        time.sleep(0.02)
+        running_now[0] -= 1
+        return Done()
+
+    both = [task("report", report, id_=id_) for id_ in ("report-1", "report-2")]
+    with running(*both, observer=heard, ledger=Books()):
+        eventually(lambda: heard.outcomes("report").count("succeeded") > 8)
+    assert most == [1]
+
+
+def test_a_job_that_runs_elsewhere_is_skipped() -> None:
+    heard, books = Heard(), Books()
+    books.held = {"shop/slis"}
+    elsewhere = JobRun("slis", START, START, "succeeded")
+    books.noted["slis"] = elsewhere
+    with running(task("slis", nothing), task("report", nothing), observer=heard, ledger=books):
+        eventually(lambda: len(heard.outcomes("slis")) > 2 and len(heard.outcomes("report")) > 2)
+        assert set(heard.outcomes("slis")) == {"skipped"}
+        books.held.clear()
+        eventually(lambda: "succeeded" in heard.outcomes("slis"))
+    assert heard.causes() == []
+
+
+def test_two_schedulers_run_each_job_once() -> None:
+    books, runs, lock = Books(), [], threading.Lock()
+
+    @contextlib.contextmanager
+    def exclusive(name: str, lease: float = 60.0) -> Iterator[bool]:
+        held = lock.acquire(blocking=False)
+        try:
+            yield held
+        finally:
+            if held:
+                lock.release()
+
+    books.lock = exclusive  # type: ignore[method-assign]
+    slots = Every(1)
+
+    def run(at: datetime) -> Done:
+        runs.append(slots.latest(datetime.now(UTC)))
+        return Done()
+
+    job = Task("slis", "slis", slots, 1, 1, run)
+    with running(job, ledger=books), running(job, ledger=books):
+        eventually(lambda: len(runs) > 3)
+    assert len(runs) == len(set(runs))
+
+
+def test_nothing_ends_it_while_the_ledger_is_down_and_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    heard, books = Heard(), Books()
+    books.down = True
+    books.ends = {"a": 1000, "b": 700, "gone": 5}
+    with running(task("burn_rate", nothing), observer=heard, ledger=books, slo_ids=["a", "b"]) as scheduler:
+        eventually(lambda: len(heard.outcomes("burn_rate")) > 3)
+        assert set(heard.outcomes("burn_rate")) == {"succeeded"}
+        assert scheduler.problems() == ["the ledger is down"]
+        assert scheduler.alive()
+        assert heard.gauges[own_metrics.LEDGER_UP, ""] == 0
+        books.down = False
+        scheduler.check()
+        assert scheduler.problems() == []
+        assert heard.gauges[own_metrics.LEDGER_UP, ""] == 1
+        assert heard.ages[own_metrics.LEDGER_LAG] == datetime.fromtimestamp(700, UTC)
+        eventually(lambda: books.noted)
+    assert scheduler.problems() == ["the scheduler is draining"]
+    assert "the job runs without its lock: the ledger is down" in caplog.messages
+
+
+def test_a_result_holds_for_two_intervals_and_as_long_as_the_alert_waits() -> None:
+    heard = Heard()
+    numbers = [Gauge(own_metrics.SLI, {naming.SLO: "a"}, 0.5)]
+    before = datetime.now(UTC)
+    with running(Task("report", "report", Fast(50), 300, 300, lambda at: Done(numbers)), observer=heard):
+        eventually(lambda: heard.results)
+    found, until = heard.results["shop/report"]
+    assert found == numbers
+    assert timedelta(seconds=900) <= until - before < timedelta(seconds=900 + PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "interval", "known", "at_once"),
+    [
+        pytest.param(Every(300, 60), 300, None, True, id="never run, as far as is known"),
+        pytest.param(Every(300, 60), 300, 400, True, id="was due while no scheduler ran"),
+        pytest.param(Every(300, 60), 300, 30, False, id="has run elsewhere since it was due"),
+        pytest.param(Cron("0 8 * * 1", "UTC"), 604800, 86400, True, id="weekly, an hour ago"),
+        pytest.param(Cron("0 8 * * 1", "UTC"), 604800, None, False, id="weekly, a first start"),
+        pytest.param(Cron("0 2 * * 1", "UTC"), 604800, 86400, False, id="weekly, too long ago"),
+    ],
+)
+def test_what_a_restart_makes_up_for(
+    trigger: Trigger, interval: int, known: int | None, at_once: bool
+) -> None:
+    now = START + timedelta(seconds=90)
+    books = Books()
+    if known is not None:
+        time_ = now - timedelta(seconds=known)
+        books.noted["job!"] = JobRun("job", time_, time_, "failed")
+    job = Task("job", "job", trigger, interval, min(interval, 6 * 3600), nothing)
+    first = first_run(job, books.runs("shop"), now)
+    assert (first == now) is at_once
+    assert at_once or first == trigger.after(now)
+
+
+def test_a_restart_shows_what_the_ledger_knows() -> None:
+    heard, books = Heard(), Books()
+    books.noted["slis"] = JobRun("slis", START, START + timedelta(seconds=3), "succeeded")
+    later = START + timedelta(hours=1)
+    books.noted["slis!"] = JobRun("slis", later, later + timedelta(seconds=1), "failed", "x")
+    job = Task("slis", "slis", Cron("0 0 1 1 *", "UTC"), 10**8, 1, nothing)
+    with running(job, observer=heard, ledger=books):
+        pass
+    assert heard.gauges[naming.JOB_LAST_SUCCESS, "slis"] == START.timestamp() + 3
+    assert heard.gauges[naming.JOB_LAST_RUN, "slis"] == later.timestamp() + 1
+    assert heard.gauges[naming.JOB_FAILED, "slis"] == 1
+    assert heard.gauges[own_metrics.NEXT_RUN, "slis"] > START.timestamp()
+
+
+def test_a_clock_that_is_set_back_keeps_no_job_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    clock = {"now": START, "passed": 0.0}
+
+    def at(seconds: float, passed: float) -> None:
+        clock.update(now=START + timedelta(seconds=seconds), passed=passed)
+
+    loop = Loop(2, now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    loop.start(paused=True)
+    try:
+        job = loop.add_job(print, Every(3600), next_run_time=START + timedelta(hours=30))
+        at(10, 10)
+        loop.look()
+        assert job.next_run_time == START + timedelta(hours=30)
+        at(10 - 86400, 11)
+        loop.look()
+        assert job.next_run_time == START - timedelta(hours=23)
+        at(10 - 86400 - 3, 12)  # what a clock is corrected by now and then
+        loop.look()
+        assert job.next_run_time == START - timedelta(hours=23)
+        at(5 * 86400, 13)
+        loop.look()
+    finally:
+        loop.shutdown()
+    assert [message for message in caplog.messages if "jumped" in message] == [
+        "the clock jumped 86401 s back",
+        "the clock jumped 518392 s forward",
+    ]
+
+
+class Asleep(Every):
+    """As if the machine had been suspended since the first instant was computed."""
+
+    def __init__(self, seconds: int, offset: int, hours: float) -> None:
+        super().__init__(seconds, offset)
+        self._slept = timedelta(hours=hours)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        if previous_fire_time is None:
+            return self.latest(now - self._slept)
+        return super().get_next_fire_time(previous_fire_time, now)
+
+
+def test_after_a_long_sleep_each_job_runs_once() -> None:
+    heard, books = Heard(), Books()
+    now = datetime.now(UTC)
+    books.noted["slis"] = JobRun("slis", now - timedelta(hours=8), now - timedelta(hours=8), "succeeded")
+    # Due two minutes ago, and every five minutes before.
+    trigger = Asleep(300, int(now.timestamp()) - 120, 8)
+    job = Task("slis", "slis", trigger, 300, 100, nothing)
+    with running(dataclasses.replace(job, grace=300), observer=heard, ledger=books):
+        eventually(lambda: heard.outcomes("slis"))
+        time.sleep(0.3)
+    assert heard.outcomes("slis") == ["succeeded"]
+
+
+def test_a_job_that_is_too_late_is_counted_as_missed() -> None:
+    heard, books = Heard(), Books()
+    now = datetime.now(UTC)
+    books.noted["report"] = JobRun("report", now - timedelta(days=2), now - timedelta(days=2), "succeeded")
+    job = Task("report", "report", Asleep(86400, int(now.timestamp()) - 3600, 48), 86400, 5, nothing)
+    with running(job, observer=heard, ledger=books) as scheduler:
+        eventually(lambda: heard.outcomes("report"))
+        assert scheduler.next_runs()["report"] > now
+    assert heard.outcomes("report") == ["missed"]
+
+
+def test_stopping_waits_for_what_runs_and_begins_nothing() -> None:
+    heard, begun, free = Heard(), threading.Event(), threading.Event()
+
+    def slow(_at: datetime) -> Done:
+        begun.set()
+        free.wait(PATIENCE)
+        return Done()
+
+    scheduler = Scheduler("shop", [task("slow", slow), task("quick", nothing)], observer=heard, tick=0.05)
+    scheduler.start()
+    assert begun.wait(PATIENCE)
+    scheduler.stop()
+    assert not scheduler.wait(0.05)
+    eventually(lambda: scheduler.running == ["slow"])
+    quick = len(heard.outcomes("quick"))
+    free.set()
+    assert scheduler.wait(PATIENCE)
+    time.sleep(0.2)
+    assert len(heard.outcomes("quick")) == quick
+    assert scheduler.problems() == ["the scheduler is draining"]
+
+
+def test_another_file_takes_over_while_a_job_of_the_old_one_ends() -> None:
+    heard, begun, free = Heard(), threading.Event(), threading.Event()
+
+    def slow(_at: datetime) -> Done:
+        begun.set()
+        free.wait(PATIENCE)
+        return Done()
+
+    with running(task("slis", slow), task("old", nothing), observer=heard) as scheduler:
+        assert begun.wait(PATIENCE)
+        scheduler.replace([task("slis", nothing), task("new", nothing)])
+        eventually(lambda: heard.outcomes("new"))
+        assert set(scheduler.next_runs()) == {"slis", "new"}
+        assert "slis" in scheduler.running
+        assert "succeeded" not in heard.outcomes("slis")
+        free.set()
+        eventually(lambda: heard.outcomes("slis").count("succeeded") > 2)
+        old = len(heard.outcomes("old"))
+        time.sleep(0.2)
+        assert len(heard.outcomes("old")) == old
+
+
+def test_a_loop_that_stands_still_is_not_alive() -> None:
+    stuck, free = threading.Event(), threading.Event()
+
+    class Stuck(Fast):
+        def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+            if previous_fire_time is not None:
+                stuck.set()
+                free.wait(PATIENCE)
+            return super().get_next_fire_time(previous_fire_time, now)
+
+    clock = [0.0]
+    job = Task("slis", "slis", Stuck(50), 1, 1, nothing)
+    scheduler = Scheduler("shop", [job], monotonic=lambda: clock[0], tick=0.05)
+    assert scheduler.problems() == ["the scheduler is starting"]
+    scheduler.start()
+    try:
+        assert stuck.wait(PATIENCE)
+        assert scheduler.alive()
+        clock[0] = 31
+        assert not scheduler.alive()
+    finally:
+        free.set()
+        scheduler.stop()
+
+
+def test_deliveries_are_counted_and_their_failures_end_nothing() -> None:
+    heard = Heard()
+    answers: list[Any] = [{"sent": 2, "dead": 1}, UsageError("no token"), RuntimeError("a bug")]
+
+    def deliver() -> Mapping[str, int]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    scheduler = Scheduler("shop", [], deliver=deliver, observer=heard)
+    for _ in range(3):
+        scheduler.deliver()
+    counted = [labels["outcome"] for name, labels in heard.counted if name == own_metrics.DELIVERIES]
+    assert counted == ["sent", "sent", "dead"]
+
+
+def test_the_file_says_what_runs() -> None:
+    jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"), Job("report", cron="0 9 1 * *"))
+    called: list[tuple[Job, datetime]] = []
+
+    def run(job: Job, at: datetime) -> Done:
+        called.append((job, at))
+        return Done()
+
+    found = tasks_of(SloSet("shop", (), jobs=jobs), run)
+    assert [item.name for item in found] == ["slis", "report", "report"]
+    assert len({item.id for item in found}) == 3
+    for item in found:
+        item.run(START)
+    assert called == [(job, START) for job in jobs]
+
+
+def test_known_runs_without_a_ledger_are_those_of_this_process() -> None:
+    attempts = Attempts("shop", None, Nobody(), lambda: START)
+    job = Task("slis", "slis", Every(300), 300, 300, nothing)
+    attempts.run(job)
+    assert attempts.known()["slis"].outcome == "succeeded"
+    heard: Sequence[str] = list(attempts.running)
+    assert heard == []
