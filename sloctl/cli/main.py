@@ -20,6 +20,7 @@ COMMANDS = {
     "validate": "Check SLO files; name every problem with file, line and remedy.",
     "generate": "Write rules, alerts, their promtool tests and dashboards from an SLO file.",
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
+    "schedule": "Run the file's jobs on their schedules, with metrics and health.",
     "report": "Show error budgets, burn rates and what alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
