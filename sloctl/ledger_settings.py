@@ -13,11 +13,11 @@ DAY = 86400
 class LedgerSettings:
     """Durations are seconds.
 
-    ``keep_buckets`` is 0 where it follows from the longest window of the set. ``catch_up`` is how far back missed
+    ``keep_buckets`` follows from the longest window of the set, where the file does not say it. ``catch_up`` is how far back missed
     buckets are read from Prometheus's history. ``silences`` says which of Alertmanager's silences excuse what they mute.
     """
 
-    keep_buckets: int = 0
+    keep_buckets: int = 37 * DAY
     keep_hours: int = 400 * DAY
     keep_days: int = 5 * 366 * DAY
     catch_up: int = 31 * DAY
