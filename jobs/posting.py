@@ -11,14 +11,14 @@ import os
 import random
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sloctl.errors import BackendError
 from sloctl.letters import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
+from sloctl.model import SloSet
 from sloctl.naming import duration
-from sloctl.report import Finding, Report
+from sloctl.report import Report
 
 LEASE = 300.0
 """Seconds for which an entry is held after each step; longer than any request takes."""
@@ -37,19 +37,6 @@ class Posted:
     waiting: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def findings(self) -> list[Finding]:
-        """What a report says of letters that did not arrive."""
-        found = []
-        for key, reason in self.dead.items():
-            found.append(
-                Finding("error", "report-not-posted", f"{key} was not posted: {reason}", {"report": key})
-            )
-        for key, reason in self.waiting.items():
-            found.append(
-                Finding("warning", "report-waits", f"{key} waits to be posted: {reason}", {"report": key})
-            )
-        return found
 
 
 def key_of(report: Report, channel: str, step: int = 0) -> str:
@@ -168,8 +155,20 @@ def post(
     return new, done
 
 
-def dead_letters(outbox: Outbox, set_name: str) -> Iterator[tuple[str, str]]:
-    """Keys of letters that were given up, and why; nothing if the outbox cannot be read."""
-    with contextlib.suppress(BackendError):
-        for entry in outbox.entries(set_name, ("dead",)):
-            yield entry.letter.key, entry.error
+def post_report(
+    report: Report,
+    slo_set: SloSet,
+    outbox: Outbox,
+    notifier: Notifier,
+    now: Callable[[], float],
+    *,
+    step: int = 0,
+    jitter: Callable[[], float] = random.random,
+) -> tuple[str, bool, Posted]:
+    """Post a report, and what else is due: its key, whether it is new, and what became of each.
+
+    ``step`` is the schedule of its job in seconds, for reports of no period. Raises BackendError.
+    """
+    letter = notifier.compose(report, slo_set, key_of(report, slo_set.slack_channel, step))
+    new, done = post(letter, outbox, notifier, now, jitter=jitter)
+    return letter.key, new, done

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jobs.retry_amplification import Found
     from sloctl.books import Ledger
     from sloctl.report import Finding, Report
+    from sloctl.routine import Period
     from sloctl.silences import SilenceStore
     from sloctl.spans import TraceSource
 
@@ -34,7 +35,7 @@ class Sources:
     """Where jobs read from, and the ledger that they write to, if there is one.
 
     ``traces`` opens the trace backend, which only one job asks. ``silences`` may excuse what the ledger then leaves
-    out. ``progress`` is told what a run that takes long is doing.
+    out. ``progress`` is told what a run that takes long is doing. ``period`` is the one that a report is of, if any.
     """
 
     metrics: MetricSource
@@ -42,6 +43,7 @@ class Sources:
     ledger: Ledger | None = None
     silences: SilenceStore | None = None
     progress: Callable[[str], object] = lambda text: None
+    period: Period | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,12 @@ def _retry_amplification(slo_set: SloSet, sources: Sources, at: datetime, second
 
 
 def _report(slo_set: SloSet, sources: Sources, at: datetime, _seconds: int | None) -> Result:
-    from jobs import results, slo_report
+    from jobs import results, routines, slo_report
 
-    report = slo_report.build(sources.metrics, slo_set, at, ledger=sources.ledger)
+    if sources.period is None:
+        report = slo_report.build(sources.metrics, slo_set, at, ledger=sources.ledger)
+    else:
+        report = routines.build(sources.metrics, slo_set, at, sources.period, ledger=sources.ledger)
     return Result("report", report, tuple(results.of_report(report)), report.findings, report)
 
 

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sloctl.model import SloSet
+from sloctl.report import Report
+
 State = Literal["pending", "sent", "dead"]
 STATES: tuple[State, ...] = ("pending", "sent", "dead")
 
@@ -44,7 +47,7 @@ class Entry:
     ended: float | None = None
 
 
-class LeaseLost(Exception):  # noqa: N818 - not an error: somebody else goes on
+class LeaseLost(Exception):
     """Another process took over the entry, because this one did not say for long that it lives."""
 
 
@@ -119,10 +122,13 @@ Outcome = Delivered | Postponed | Refused
 
 
 class Notifier(Protocol):
-    """Delivers letters of one kind. It raises nothing but :class:`LeaseLost`."""
+    """Makes and delivers letters of one kind."""
+
+    def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
+        """The letter of a report, whole."""
 
     def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
-        """Take the steps that are still to be taken; ``save`` is called before and after each.
+        """Take the steps that are still to be taken; ``save`` is called before and after each, and may raise.
 
         Whatever happens between, another call with the progress saved last goes on from there.
         """

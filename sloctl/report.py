@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sloctl import report_restarts
+from sloctl import report_restarts, routine
 from sloctl.budget import Status
 from sloctl.model import Severity
 from sloctl.report_health import (
@@ -22,6 +22,7 @@ from sloctl.report_health import (
 )
 from sloctl.report_history import BudgetHistory
 from sloctl.report_restarts import SidecarRestarts
+from sloctl.routine import Routine
 
 VERSION = 1
 
@@ -99,6 +100,7 @@ class Report:
     guardrails: tuple[GuardrailStatus, ...] = ()
     retry_amplification: tuple[EdgeAmplification, ...] = ()
     sidecar_restarts: tuple[SidecarRestarts, ...] = ()
+    routine: Routine | None = None
 
 
 def timestamp(time: datetime) -> str:
@@ -144,7 +146,7 @@ def finding_json(item: Finding) -> dict[str, Any]:
 
 def to_json(report: Report) -> dict[str, Any]:
     """The report as the JSON interface has it; see ``docs/report.schema.json``."""
-    return {
+    data = {
         "version": VERSION,
         "name": report.set_name,
         "at": timestamp(report.at),
@@ -155,6 +157,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "sidecar_restarts": report_restarts.to_json(report.sidecar_restarts),
         "findings": [finding_json(item) for item in report.findings],
     }
+    return data if report.routine is None else data | {"routine": routine.to_json(report.routine)}
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
@@ -236,6 +239,8 @@ def json_schema() -> dict[str, Any]:
                 "retry_amplification": {"type": "array", "items": amplification},
                 "sidecar_restarts": {"type": "array", "items": restarts},
                 "findings": {"type": "array", "items": finding},
+                "routine": routine.json_schema(),
             },
+            optional=("routine",),
         ),
     }

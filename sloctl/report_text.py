@@ -12,27 +12,28 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sloctl import report_restarts
+from sloctl import report_restarts, routine_text
 from sloctl.naming import duration
 from sloctl.report import Finding, Report, SloStatus, timestamp
 from sloctl.report_health import EdgeAmplification, GuardrailStatus
+from sloctl.report_numbers import NOTHING as NOTHING
+from sloctl.report_numbers import budget_share as budget_share
+from sloctl.report_numbers import count as count
+from sloctl.report_numbers import digits_for as digits_for
+from sloctl.report_numbers import percent as percent
+from sloctl.report_numbers import plain as plain
+from sloctl.report_numbers import rate as rate
 from sloctl.report_restarts import SidecarRestarts
 
 STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
 """States as people read them, the worst first."""
 SEVERITIES = ("error", "warning", "info")
-NOTHING = "–"
 RETRIED = 1.05
 """Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
 SHOWN = 10
 """Rows of the tables of retries and restarts."""
 GUARDRAIL_HEADER = ("status", "guardrail", "where", "value", "limit")
 EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request", "counted by")
-
-
-def plain(text: str) -> str:
-    """``text`` without control characters (a terminal obeys them) and without bidirectional overrides."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def json_text(data: Any) -> str:
@@ -46,47 +47,6 @@ def _finite(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def percent(share: float | None, digits: int = 3) -> str:
-    """A share of 0…1 in percent; never rounded up to 100 when something failed."""
-    if share is None or not math.isfinite(share):
-        return NOTHING
-    text = f"{share * 100:.{digits}f}"
-    if share < 1 and float(text) >= 100:
-        text = "99" + ("." + "9" * digits if digits else "")
-    return f"{text} %"
-
-
-def digits_for(objective: float) -> int:
-    """Digits behind the point that tell an SLI from its objective (percent): one more than it has nines."""
-    return max(3, len(f"{objective:.10g}".partition(".")[2]) + 2)
-
-
-def budget_share(share: float | None) -> str:
-    """A share of the error budget in percent, rounded down: what is not all there is never shown as 100.
-
-    A digit behind the point up to 1,000 %.
-    """
-    if share is None or not math.isfinite(share):
-        return NOTHING
-    if abs(share) >= 10:
-        return f"{math.floor(share * 100):,} %"
-    return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
-
-
-def rate(value: float | None) -> str:
-    """A burn rate; a slow burn is not shown as none."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    if 0 < value < 0.01:
-        return "<0.01"
-    return "0" if value == 0 else f"{value:.2f}" if value < 10 else f"{value:,.0f}"
-
-
-def count(value: float) -> str:
-    """A number of events; a part of one is not shown as none."""
-    return "<1" if 0 < value < 1 else f"{value:,.0f}"
 
 
 def columns(report: Report) -> list[str]:
@@ -199,9 +159,11 @@ def restart_rows(rows: Sequence[SidecarRestarts]) -> list[list[str]]:
     return [[plain(cell) for cell in row] for row in report_restarts.text_rows(rows)]
 
 
-def health_tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
-    """What is said besides budgets: title, titles of the columns, rows; only what there is."""
+def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
+    """What is said besides budgets, of a routine's period first: title, titles of the columns, rows."""
     found: list[tuple[str, list[str], list[list[str]]]] = []
+    if report.routine:
+        found += routine_text.tables(report.routine)
     if report.guardrails:
         rows = [guardrail_row(item) for item in shown_guardrails(report)]
         found.append(("Guardrails", list(GUARDRAIL_HEADER), rows))
@@ -251,7 +213,7 @@ def markdown(report: Report) -> str:
     windows = columns(report)
     lines = [f"# Error budgets: {markdown_cell(summary(report))}", ""]
     lines += _markdown_table(header(windows), [row(item, windows) for item in ordered(report)])
-    for title, titles, rows in health_tables(report):
+    for title, titles, rows in tables(report):
         lines += ["", f"## {title}", "", *_markdown_table(titles, rows)]
     if report.findings:
         lines += ["", "## Findings", ""]

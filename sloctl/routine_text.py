@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sloctl.naming import duration
-from sloctl.report_text import NOTHING, budget_share, count, percent, plain, rate
+from sloctl.report_numbers import NOTHING, budget_share, count, percent, plain, rate
 from sloctl.routine import Column, Period, Routine, Section, Value
 
 NOUNS = {"daily": "Daily", "weekly": "Weekly", "monthly": "Monthly"}
@@ -61,3 +61,15 @@ def table(section: Section) -> tuple[list[str], list[list[str]]]:
         for row in section.rows
     ]
     return [column.title for column in section.columns], rows
+
+
+def tables(routine: Routine) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Every section with its period in the title; what is said without rows, or beneath them, is a row too."""
+    found = []
+    for section in routine.sections:
+        titles, rows = table(section)
+        said = section.note if rows else section.empty
+        if said:
+            rows = [*rows, [plain(said), *("" for _ in titles[1:])]]
+        found.append((f"{section.title}, {period_text(routine.period)}", titles, rows))
+    return found

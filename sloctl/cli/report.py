@@ -25,7 +25,11 @@ from sloctl.cli.context import (
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sloctl.model import SloSet
     from sloctl.report import Report
+    from sloctl.routine import Period
 
 FAIL_ON = {
     "never": (),
@@ -42,10 +46,10 @@ FAIL_ON = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "markdown", "json", "html"]),
+    type=click.Choice(["table", "markdown", "json", "html", "slack"]),
     default="table",
     show_default=True,
-    help="How to print it; the JSON form is an interface, the HTML form one page with plots.",
+    help="How to print it; the JSON form is an interface, the HTML form one page with plots, slack is Block Kit.",
 )
 @click.option(
     "-o",
@@ -71,6 +75,26 @@ FAIL_ON = {
     help="Exit 1 if a budget is in this state; at_risk includes exhausted, no_data both.",
 )
 @click.option(
+    "--routine",
+    type=click.Choice(["daily", "weekly", "monthly"]),
+    help="Also say what the last complete day, week or month was like.",
+)
+@click.option(
+    "--timezone",
+    metavar="ZONE",
+    help="The time zone of --routine; else that of the file's job of this routine, else UTC.",
+)
+@click.option(
+    "--post",
+    is_flag=True,
+    help="Post it to Slack too, once for each period (without --routine: for each time), and what waits to be posted.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print what --post would post, as Block Kit, and post nothing.",
+)
+@click.option(
     "--with-traces",
     is_flag=True,
     help="Also count retries from the traces of the last half hour (sources.traces).",
@@ -87,11 +111,23 @@ def command(
     output: Path | None,
     origin: str,
     fail_on: str,
+    routine: str | None,
+    timezone: str | None,
+    post: bool,
+    dry_run: bool,
     with_traces: bool,
 ) -> int:
-    """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality."""
+    """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality.
+
+    With --post, it exits 3 if the report waits to be posted (the next run goes on) and 1 if it cannot be.
+    """
     slo_set = load(context, files)
     time = parse_time(at, now())
+    period = _period(slo_set, time, routine, timezone)
+    if post and not dry_run:
+        from sloctl.cli import posting
+
+        posting.check_slack(slo_set)
     if output is not None and str(output) != "-":
         from sloctl import whole_file
 
@@ -111,20 +147,69 @@ def command(
             slo_set,
             time,
             slo_report.ORIGINS[origin],
-            history=form == "html",
+            history=form == "html" or post or period is not None,
             traces=found,
             ledger=books,
         )
+        if period is not None:
+            from jobs import routines
+
+            report = routines.add(report, source, slo_set, period, books)
         context.detail(f"{source.queries} requests to Prometheus")
-    show(context, report, form, output)
+    show(context, report, "slack" if dry_run else form, output, slo_set)
+    code = _post(context, report, slo_set, ledger_url, dry_run=dry_run) if post or dry_run else EXIT_OK
     failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])
     if failed:
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(FAIL_ON[fail_on])}")
-    return EXIT_PROBLEMS if failed else EXIT_OK
+    return code or (EXIT_PROBLEMS if failed else EXIT_OK)
 
 
-def show(context: Context, report: Report, form: str, output: Path | None = None) -> None:
-    """Print a report as a table, Markdown, JSON or HTML, or write it to a file. Raises UsageError."""
+def _period(slo_set: SloSet, time: datetime, routine: str | None, timezone: str | None) -> Period | None:
+    """The period that is asked for. Raises UsageError."""
+    if routine is None:
+        if timezone is not None:
+            raise UsageError("--timezone is for --routine")
+        return None
+    from sloctl.cli import posting
+    from sloctl.routine import KINDS, of_job
+
+    job = posting.report_job(slo_set, routine)
+    ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
+    return posting.period_of(time, KINDS[routine], timezone or ours)
+
+
+def _post(context: Context, report: Report, slo_set: SloSet, ledger_url: str | None, *, dry_run: bool) -> int:
+    """Post a report, or say what would be posted; the exit code."""
+    from sloctl.cli import posting
+
+    if dry_run:
+        letter = posting.letter_of(report, slo_set)
+        chart = "with a chart" if letter.image else "without a chart"
+        context.say(f"would post {letter.key}, {chart}")
+        return EXIT_OK
+    job = posting.report_job(slo_set, "") if report.routine is None else None
+    return posting.exit_code(
+        posting.post_report(context, report, slo_set, ledger=ledger_url, step=job.every if job else 0)
+    )
+
+
+def show(
+    context: Context, report: Report, form: str, output: Path | None = None, slo_set: SloSet | None = None
+) -> None:
+    """Print a report as a table, Markdown, JSON, HTML or for Slack, or write it to a file. Raises UsageError."""
+    if form == "slack":
+        from sloctl.cli.posting import slack_json
+
+        assert slo_set is not None
+        text = slack_json(report, slo_set) + "\n"
+        if output is None or str(output) == "-":
+            click.echo(text, nl=False)
+        else:
+            from sloctl import whole_file
+
+            whole_file.write(output, text)
+            context.say(f"wrote {output}")
+        return
     if output is None or str(output) == "-":
         _print(report, form)
         return

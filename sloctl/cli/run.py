@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,10 @@ from sloctl.cli.context import (
     pass_context,
     prometheus,
     source_options,
+    telemetry,
     traces,
 )
+from sloctl.cli.noting import noted
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report"
     "--last",
     metavar="DURATION",
     help="How much of the past: of slis (1h unless given), sidecar_restarts (1d and 7d) and retry_amplification (30m).",
+)
+@click.option(
+    "--routine",
+    type=click.Choice(["daily", "weekly", "monthly"]),
+    help="Which of the file's jobs 'report' is meant, if it has several: the period that it is about.",
 )
 @click.option(
     "--traces",
@@ -92,23 +99,26 @@ def command(
     ledger_url: str | None,
     form: str,
     last: str | None,
+    routine: str | None,
     traces_url: str | None,
     spans: tuple[Path, ...],
     metrics: Path | None,
     textfile: Path | None,
-) -> None:
+) -> int:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
 
     slis: records the events of every SLO in 5-minute steps in the ledger, those of missed runs too, and shows the
     newest (without a ledger: computes them). burn_rate: burn rates over every window. sidecar_restarts: restarts of
     proxies by workload, with reasons, the worst pods, and the same time a week before. retry_amplification: attempts
     per request by edge and along paths, from the traces of the last half hour, held against what Prometheus counted.
-    report: the budget report.
+    report: the budget report; if its job in the file says so, of its last complete day, week or month, and posted
+    to Slack, once for each period. It exits 3 if it waits to be posted (the next run goes on), 1 if it cannot be.
 
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
     jobs, an object that has them by name.
     """
     from jobs.runner import Sources
+    from sloctl.cli import posting
     from sloctl.windows import parse_duration
 
     for name in jobs:
@@ -119,28 +129,33 @@ def command(
         raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
     slo_set = load(context, files)
     time = parse_time(at, now())
+    job, period = posting.reported(slo_set, time, "report" in jobs, routine)
     results: dict[str, Any] = {}
     warnings: Sequence[str] = ()
     with ExitStack() as stack:
+        observer = stack.enter_context(telemetry(context, slo_set))
         source = None
         if not spans or set(jobs) != {"retry_amplification"}:
-            source = stack.enter_context(prometheus(context, slo_set, url, timeout))
+            source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
         books = stack.enter_context(_open(ledger_url, jobs)) if {"slis", "report"} & set(jobs) else None
         for name in JOBS:
             if name in jobs:
-                with _noted(textfile, slo_set.name, name):
+                with noted(textfile, slo_set.name, name, observer):
                     if name == "retry_amplification" and spans:
                         results[name] = _told(_of_files(context, slo_set, spans), slo_set, metrics)
                         continue
                     assert source is not None
                     sources = Sources(
                         source,
-                        partial(traces, context, slo_set, traces_url, timeout),
+                        partial(traces, context, slo_set, traces_url, timeout, observer),
                         books,
                         _silence_store(context, slo_set) if name == "slis" and books else None,
                         lambda text, name=name: context.detail(f"{name}: {text}"),  # type: ignore[misc]
+                        period if name == "report" else None,
                     )
-                    found = _run(context, name, slo_set, sources, time, seconds)
+                    with posting.delivering(context, slo_set, job if name == "report" else None, ledger_url):
+                        found = _run(context, name, slo_set, sources, time, seconds)
+                    observer.publish(name, found.numbers, now() + timedelta(days=1))
                     results[name] = _told(found.retries, slo_set, metrics) if found.retries else found.shown
         if source is not None:
             context.detail(f"{source.queries} requests to Prometheus")
@@ -151,25 +166,7 @@ def command(
         print_tables(context, results)
     for warning in warnings:
         context.say(f"sloctl: warning: Prometheus: {warning}")
-
-
-@contextmanager
-def _noted(path: Path | None, slo_set: str, job: str) -> Iterator[None]:
-    """Enter a job's run into the textfile, whether it fails or not; its own error goes before one of the file's."""
-    if path is None:
-        yield
-        return
-    from sloctl import textfile
-    from sloctl.textfile import JobRun
-
-    started = now()
-    try:
-        yield
-    except BaseException:
-        with suppress(UsageError):
-            textfile.write(path, JobRun(slo_set, job, started, now(), failed=True))
-        raise
-    textfile.write(path, JobRun(slo_set, job, started, now()))
+    return posting.post_of_job(context, results.get("report"), slo_set, job, ledger_url)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def print_report(report: Report) -> None:
     kept = [titles.index(title) for title in shown]
     say(report_text.summary(report), "bold")
     print_table(shown, [[row[index] for index in kept] for row in rows], widths)
-    for title, columns, cells in report_text.health_tables(report):
+    for title, columns, cells in report_text.tables(report):
         say("")
         say(title, "bold")
         print_table(columns, cells)

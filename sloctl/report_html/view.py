@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sloctl import report_restarts, report_text
+from sloctl import report_restarts, report_text, routine_text
 from sloctl.naming import duration
 from sloctl.report import Report, SloStatus
 from sloctl.report_html import charts
@@ -111,12 +111,29 @@ def page_view(report: Report) -> Page:
             Column(title, _kind(title), title in _RARE or title in _rare_burns(windows)) for title in titles
         ),
         sections=sections,
-        tables=(_guardrails(report), _retries(report), _restarts(report)),
+        tables=(*_routine(report), _guardrails(report), _retries(report), _restarts(report)),
         findings=tuple(
             (finding.severity, plain(finding.message), finding.code)
             for finding in report_text.findings(report)
         ),
     )
+
+
+def _routine(report: Report) -> list[Table]:
+    """The sections of the report's routine."""
+    if report.routine is None:
+        return []
+    found = []
+    for section in report.routine.sections:
+        titles, rows = routine_text.table(section)
+        columns = tuple(
+            Column(title, "text" if column.unit in ("text", "time") else "number")
+            for title, column in zip(titles, section.columns, strict=True)
+        )
+        title = f"{section.title}, {routine_text.period_text(report.routine.period)}"
+        cells = tuple(tuple(row) for row in rows)
+        found.append(Table(f"routine-{section.name}", title, columns, cells, section.empty, section.note))
+    return found
 
 
 def _kind(title: str) -> str:

@@ -10,85 +10,32 @@ twice and one that nobody ever saw, the latter is worse.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sloctl.letters import Delivered, Entry, Letter, Outcome, Postponed, Progress, Refused
 from sloctl.model import SloSet
 from sloctl.report import Report
 from sloctl.slack.api import Fault, Slack, Webhook
-from sloctl.slack.message import messages
 from sloctl.slack.mrkdwn import small, words
-
-KIND = "slack"
-REPEATS = 2
-"""How often a message that may be there is sent again by those who cannot look."""
-CLOCKS = 3600
-"""Seconds by which this machine's clock and Slack's may differ, when messages are looked for."""
-PATIENCE = 10.0
-"""Seconds that Slack may ask to wait and that are waited at once, ``PAUSES`` times; longer waits are the outbox's."""
-PAUSES = 6
-GONE = frozenset({"thread_not_found", "message_not_found", "cannot_reply_to_message"})
-SETTLE = 600
-"""Seconds after which a request whose answer was lost is believed to have arrived or not."""
-IMAGE_ATTEMPTS = 4
-"""Failed attempts after which a report goes without its chart."""
-CHECKS = 5
-BLIND = frozenset(
-    {"missing_scope", "not_allowed_token_type", "no_permission", "method_not_supported_for_channel_type"}
+from sloctl.slack.steps import (
+    BLIND,
+    CHECKS,
+    CLOCKS,
+    GONE,
+    IMAGE_ATTEMPTS,
+    PATIENCE,
+    PAUSES,
+    REPEAT,
+    REPEATS,
+    SETTLE,
+    Delivery,
+    compose,
+    mark,
+    outcome,
 )
-"""What Slack says to a token that may not look."""
-REPEAT = "This may be a repetition: whether an earlier attempt arrived is not known."
-HINTS = {
-    "invalid_auth": "the token is not valid: is it that of the installed app?",
-    "not_authed": "the token is empty",
-    "account_inactive": "the token's app or user was removed: install the app again",
-    "token_revoked": "the token was revoked: install the app again",
-    "token_expired": "the token has expired: put the new one into the file",
-    "channel_not_found": "is the channel's name right? The app must be a member of a private one",
-    "not_in_channel": "invite the app into the channel: /invite @app",
-    "is_archived": "the channel is archived; name another one",
-    "missing_scope": "add the scope to the app, and install it again",
-    "no_service": "the webhook was removed: make a new one",
-    "invalid_blocks": "this is a bug of sloctl: please report it with the output of --format slack",
-}
-
-
-def compose(report: Report, slo_set: SloSet, key: str, *, chart: bool = True) -> Letter:
-    """The letter of a report, whole, with its chart."""
-    from sloctl.slack import chart as charts
-
-    image = charts.png(report) if chart else b""
-    made = messages(report, slo_set, charts.alt_text(report) if image else "")
-    payload = json.dumps(made.as_json(), sort_keys=True)
-    return Letter(slo_set.name, key, KIND, slo_set.slack_channel, payload, image)
-
-
-def mark(key: str) -> str:
-    """What stands for a letter's key in metadata."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """One entry on its way: what was saved of it, and how to save more."""
-
-    entry: Entry
-    done: Progress
-    payload: Mapping[str, Any]
-    keep: Callable[[Progress], None]
-
-    def save(self, **changes: Any) -> None:
-        self.done.update(changes)
-        self.keep(self.done)
-
-    def note(self, text: str) -> None:
-        if text not in self.done.setdefault("notes", []):
-            self.done["notes"].append(text)
 
 
 class SlackNotifier:
@@ -106,17 +53,21 @@ class SlackNotifier:
     ) -> None:
         self._backend, self._now, self._sleep = backend, now, sleep
 
+    def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
+        """The letter of a report, whole, with its chart."""
+        return compose(report, slo_set, key)
+
     def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
         """Take the steps that are still to be taken."""
-        delivery = _Delivery(entry, dict(entry.progress), json.loads(entry.letter.payload), save)
+        delivery = Delivery(entry, dict(entry.progress), json.loads(entry.letter.payload), save)
         try:
             if isinstance(self._backend, Webhook):
                 return self._by_webhook(self._backend, delivery)
             return self._by_bot(self._backend, delivery)
         except Fault as fault:
-            return _outcome(fault)
+            return outcome(fault)
 
-    def _by_webhook(self, hook: Webhook, delivery: _Delivery) -> Outcome:
+    def _by_webhook(self, hook: Webhook, delivery: Delivery) -> Outcome:
         if delivery.done.get("ts"):
             return Delivered()
         message = dict(delivery.payload["single"])
@@ -131,7 +82,7 @@ class SlackNotifier:
         delivery.save(ts="-", sending="")
         return Delivered()
 
-    def _by_bot(self, slack: Slack, delivery: _Delivery) -> Outcome:
+    def _by_bot(self, slack: Slack, delivery: Delivery) -> Outcome:
         self._image(slack, delivery)
         if refused := self._main(slack, delivery):
             return refused
@@ -144,7 +95,7 @@ class SlackNotifier:
 
     # --- the chart
 
-    def _image(self, slack: Slack, delivery: _Delivery) -> None:
+    def _image(self, slack: Slack, delivery: Delivery) -> None:
         """Upload the chart, once; without it the report still goes. A file that no message shows is nobody's."""
         done, data = delivery.done, delivery.entry.letter.image
         if not data or done.get("file") or done.get("no_chart") or done.get("ts"):
@@ -162,13 +113,13 @@ class SlackNotifier:
         else:
             delivery.save(file=file)
 
-    def _without_chart(self, delivery: _Delivery, why: str) -> None:
+    def _without_chart(self, delivery: Delivery, why: str) -> None:
         delivery.note(f"the chart was left out: {why}")
         delivery.save(no_chart=True)
 
     # --- messages
 
-    def _main(self, slack: Slack, delivery: _Delivery) -> Outcome | None:
+    def _main(self, slack: Slack, delivery: Delivery) -> Outcome | None:
         done = delivery.done
         if done.get("ts"):
             return None
@@ -199,7 +150,7 @@ class SlackNotifier:
         delivery.save(channel=channel, ts=ts, sending="")
         return None
 
-    def _file_not_ready(self, delivery: _Delivery) -> None:
+    def _file_not_ready(self, delivery: Delivery) -> None:
         """Slack refuses a message with a file that it has not looked at yet; a moment later it takes it."""
         tries = int(delivery.done.get("file_tries") or 0) + 1
         delivery.save(file_tries=tries)
@@ -208,7 +159,7 @@ class SlackNotifier:
         else:
             self._sleep(2.0 * tries)
 
-    def _reply(self, slack: Slack, delivery: _Delivery, number: int) -> Outcome | None:
+    def _reply(self, slack: Slack, delivery: Delivery, number: int) -> Outcome | None:
         done, part = delivery.done, f"reply {number}"
         message = dict(delivery.payload["thread"][number])
         if done.get("sending") == part and (there := self._look(slack, delivery, part, message)):
@@ -227,7 +178,7 @@ class SlackNotifier:
         return None
 
     def _post(
-        self, slack: Slack, delivery: _Delivery, part: str, message: Mapping[str, Any]
+        self, slack: Slack, delivery: Delivery, part: str, message: Mapping[str, Any]
     ) -> tuple[str, str]:
         done = delivery.done
         channel = done.get("channel") or delivery.entry.letter.channel
@@ -243,12 +194,12 @@ class SlackNotifier:
                 delivery.save()
         raise AssertionError("unreachable")
 
-    def _sending(self, delivery: _Delivery, part: str) -> None:
+    def _sending(self, delivery: Delivery, part: str) -> None:
         """Say before a message is sent that it may be there from now on."""
         delivery.done.setdefault("since", self._now())
         delivery.save(sending=part)
 
-    def _failed(self, delivery: _Delivery, fault: Fault) -> None:
+    def _failed(self, delivery: Delivery, fault: Fault) -> None:
         if fault.kind == "unsure" or fault.code.startswith("duplicate_"):
             delivery.done["unsure"] = True
             delivery.done["again"] = int(delivery.done.get("again") or 0) + bool(fault.code)
@@ -258,7 +209,7 @@ class SlackNotifier:
 
     # --- is it there already?
 
-    def _look(self, slack: Slack, delivery: _Delivery, part: str, message: dict[str, Any]) -> Outcome | bool:
+    def _look(self, slack: Slack, delivery: Delivery, part: str, message: dict[str, Any]) -> Outcome | bool:
         """Look for a message that may have been sent; true (and saved) if it is there."""
         done = delivery.done
         done["unsure"] = True
@@ -277,7 +228,7 @@ class SlackNotifier:
             delivery.save(replies=[*(done.get("replies") or ()), found[0]["ts"]], sending="")
         return True
 
-    def _ours(self, slack: Slack, delivery: _Delivery, thread: str) -> dict[str, list[dict[str, Any]]]:
+    def _ours(self, slack: Slack, delivery: Delivery, thread: str) -> dict[str, list[dict[str, Any]]]:
         """This letter's messages in the channel or a thread, by their part."""
         done = delivery.done
         if not done.get("channel"):
@@ -292,7 +243,7 @@ class SlackNotifier:
             found.setdefault(str(message["metadata"]["event_payload"].get("part")), []).append(message)
         return found
 
-    def _blindly(self, delivery: _Delivery, part: str, message: dict[str, Any]) -> Refused | None:
+    def _blindly(self, delivery: Delivery, part: str, message: dict[str, Any]) -> Refused | None:
         """For those who cannot look: mark a repetition as one; give up after some."""
         if delivery.done.get("sending") != part:
             return None
@@ -307,7 +258,7 @@ class SlackNotifier:
 
     # --- is it there once?
 
-    def _check(self, slack: Slack, delivery: _Delivery) -> Outcome:
+    def _check(self, slack: Slack, delivery: Delivery) -> Outcome:
         """Remove what is there twice. After a lost answer, only when a late request can no longer arrive."""
         done = delivery.done
         if done.get("unsure"):
@@ -326,7 +277,7 @@ class SlackNotifier:
                 delivery.note("with the scope channels:history (groups:history) sloctl can look")
         return Delivered(tuple(done.get("notes") or ()))
 
-    def _once(self, slack: Slack, delivery: _Delivery) -> None:
+    def _once(self, slack: Slack, delivery: Delivery) -> None:
         done = delivery.done
         kept = {done["ts"], *(done.get("replies") or ())}
         for thread in ("", done["ts"]):
@@ -344,9 +295,3 @@ class SlackNotifier:
                         if fault.code not in GONE:
                             raise
                     delivery.note("a second copy of a message was removed")
-
-
-def _outcome(fault: Fault) -> Outcome:
-    if fault.kind == "refused":
-        return Refused(fault.reason, HINTS.get(fault.code, ""))
-    return Postponed(fault.reason, after=fault.after)

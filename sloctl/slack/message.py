@@ -7,7 +7,7 @@ Block Kit; nothing is left out without saying how much.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -168,7 +168,7 @@ def _tables(report: Report) -> list[Table]:
     if report.slos:
         rows = [_short(item) for item in report_text.ordered(report)]
         found.append(("All budgets", ["budget left", "SLI", "objective", "service", "SLO"], rows, ""))
-    for title, titles, rows in report_text.health_tables(report):
+    for title, titles, rows in report_text.tables(replace(report, routine=None)):
         found.append((title, titles, rows, ""))
     return found
 

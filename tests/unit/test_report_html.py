@@ -134,7 +134,7 @@ def test_every_cell_of_the_table_form_is_there_as_it_is() -> None:
     for entry in made.slos:
         for cell in report_text.row(entry, windows):
             assert cell in document.text, (entry.name, cell)
-    for table in report_text.health_tables(made):
+    for table in report_text.tables(made):
         for row in table[2]:
             for cell in row:
                 assert cell in document.text

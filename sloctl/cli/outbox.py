@@ -1,0 +1,119 @@
+"""``sloctl outbox``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from sloctl.cli.context import Context, pass_context
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _ledger_option(function: F) -> F:
+    return click.option(
+        "--ledger",
+        metavar="URL",
+        help="The ledger's address, or an SQLite file; else SLOCTL_LEDGER_URL, else the user's own.",
+    )(function)
+
+
+@click.group("outbox")
+def command() -> None:
+    """See, retry and remove reports that were not posted yet.
+
+    A report is put into the outbox before it is posted, and stays there until it is. Every 'sloctl run report', every
+    'sloctl report --post' and 'sloctl schedule' deliver what is due.
+    """
+
+
+@command.command("list")
+@_ledger_option
+@click.option("--all", "everything", is_flag=True, help="Also those that were sent.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+@pass_context
+def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
+    """List reports that wait or were given up. Exits 1 if any was given up."""
+    from sloctl.cli.posting import outbox
+    from sloctl.letters import STATES
+
+    with outbox(ledger) as box:
+        found = box.entries("", () if everything else tuple(state for state in STATES if state != "sent"))
+    rows = [
+        {
+            "report": entry.letter.key,
+            "state": entry.state,
+            "created": _time(entry.created),
+            "due": _time(entry.due) if entry.state == "pending" else None,
+            "attempts": entry.attempts,
+            "error": entry.error,
+        }
+        for entry in found
+    ]
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        from sloctl.cli.tables import print_table
+        from sloctl.report_text import NOTHING, plain
+
+        cells = [[plain(str(value)) if value else NOTHING for value in row.values()] for row in rows]
+        print_table(list(rows[0]), cells)
+    else:
+        context.say("the outbox is empty")
+    return EXIT_PROBLEMS if any(entry.state == "dead" for entry in found) else EXIT_OK
+
+
+@command.command("retry")
+@click.argument("report", nargs=-1, metavar="[REPORT...]")
+@_ledger_option
+@pass_context
+def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
+    """Deliver what waits now, without waiting for its time, and REPORTs that were given up once more.
+
+    Exits 1 if anything was given up.
+    """
+    from jobs import posting
+    from sloctl.cli.posting import notifier, outbox, say
+
+    with outbox(ledger) as box:
+        for key in report:
+            if not box.revive(key, time.time()):
+                raise UsageError(f"no report {key!r} waits or was given up", hint="see 'sloctl outbox list'")
+        done = posting.deliver(box, notifier(), time.time, forced=True)
+        say(context, done, [entry.letter.key for entry in box.entries("", ("dead",))])
+    return EXIT_PROBLEMS if done.dead else EXIT_OK
+
+
+@command.command("drop")
+@click.argument("report", nargs=-1, required=True, metavar="REPORT...")
+@_ledger_option
+@pass_context
+def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
+    """Remove REPORTs from the outbox, whatever their state. One that is asked for again is then posted again."""
+    from sloctl.cli.posting import outbox
+
+    with outbox(ledger) as box:
+        for key in report:
+            if not box.drop(key, time.time()):
+                raise UsageError(
+                    f"no report {key!r} is there, or it is being delivered",
+                    hint="see 'sloctl outbox list --all'",
+                )
+            context.say(f"removed {key}")
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
