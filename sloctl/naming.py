@@ -213,9 +213,13 @@ def job_ids(jobs: Sequence[Job]) -> tuple[str, ...]:
     return tuple(
         job.name
         if names[job.name] == 1
-        else f"{job.name}-{digest(str(job.every), job.cron, job.timezone, job.post)[:8]}"
+        else f"{job.name}-{digest(str(job.every), job.cron, job.timezone, job.post, *_routine(job))[:8]}"
         for job in jobs
     )
+
+
+def _routine(job: Job) -> tuple[str, ...]:
+    return (job.routine,) if job.routine else ()
 
 
 def kubernetes_object(set_name: str, part: str = "") -> str:

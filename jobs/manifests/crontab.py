@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from jobs.manifests import commands
 from jobs.manifests.schedules import cron_line, timezone
 from sloctl import naming
 from sloctl.model import Job, SloSet
@@ -50,7 +51,7 @@ def _introduction(watched: bool) -> tuple[str, ...]:
 
 def _words(slo_set: SloSet, job: Job, watched: bool) -> list[str]:
     """The command; jobs of one name share a file, for node_exporter refuses a series that stands in two."""
-    words = ["sloctl", "--quiet", "run", job.name, "-f", SLO_FILE]
+    words = ["sloctl", "--quiet", *commands.arguments(slo_set, job, SLO_FILE)]
     if watched:
         words += ["--textfile", f"{TEXTFILES}/{naming.cron_job(slo_set.name, job.name)}.prom"]
     return words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobs.manifests import files, network, schedules
+from jobs.manifests import commands, files, network, schedules
 from jobs.manifests.crontab import crontab
 from jobs.manifests.pods import SLO_FOLDER, Nodes, Run, claim_name, labels_of, template
 from sloctl import naming, render
@@ -26,11 +26,13 @@ USAGE_ERROR = 2
 def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
     """Paths below the output folder and contents; nothing if the file has no jobs.
 
-    ``sources`` are the SLO files as they were read. Raises ``UsageError`` if they are too large, or lack what the jobs
-    cannot do without.
+    ``sources`` are the SLO files as they were read. Raises ``UsageError`` if they are too large, lack what the jobs
+    cannot do without, or have reports that a run could not tell apart.
     """
     if not slo_set.jobs:
         return
+    if form == "prometheus" or slo_set.kubernetes.mode == "cronjobs":
+        commands.require_distinct(slo_set)
     if form == "prometheus":
         yield "jobs/crontab", crontab(slo_set)
         return
@@ -110,7 +112,7 @@ def _claim(slo_set: SloSet) -> Nodes:
 
 
 def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
-    run = Run(id_, ("run", job.name, "-f", SLO_FOLDER), posts=job.post == "slack")
+    run = Run(id_, commands.arguments(slo_set, job, SLO_FOLDER), posts=job.post == "slack")
     pod = template(slo_set, run, checksum)
     spec = pod["spec"]
     assert isinstance(spec, dict)

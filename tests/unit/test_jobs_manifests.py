@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ import yaml
 from jobs import manifests
 from jobs.manifests import crontab, schedules
 from sloctl import __version__, naming, settings, spec
+from sloctl.cli.main import cli
+from sloctl.cli.run import JOBS as JOBS_OF_RUN
 from sloctl.errors import UsageError
 from sloctl.guardrails.cron import longest_pause, shortest_pause
 from sloctl.model import Job, SloSet
@@ -291,8 +294,8 @@ def _expanded(field: str) -> set[int]:
 def test_jobs_of_one_name_are_told_apart_whatever_their_order() -> None:
     reports = [
         '{name: report, cron: "0 9 * * 1"}',
-        '{name: report, cron: "0 9 * * 1", timezone: Asia/Tokyo}',
-        "{name: report, every: 1h}",
+        '{name: report, cron: "0 9 * * *", timezone: Asia/Tokyo, post: slack}',
+        '{name: report, cron: "0 9 * * 1", routine: monthly}',
     ]
     names = []
     for order in (reports, reports[::-1]):
@@ -302,7 +305,39 @@ def test_jobs_of_one_name_are_told_apart_whatever_their_order() -> None:
         names.append(schedule)
     assert names[0] == names[1]
     assert len(names[0]) == 3
-    assert [j["spec"]["timeZone"] for j in items if j["kind"] == "CronJob"] == ["UTC", "Asia/Tokyo", "UTC"]
+    cron_jobs = [item for item in items if item["kind"] == "CronJob"]
+    assert [item["spec"]["timeZone"] for item in cron_jobs] == ["UTC", "Asia/Tokyo", "UTC"]
+    arguments = [pod["spec"]["containers"][0]["args"][-2:] for pod in pods(items)]
+    assert arguments == [["--routine", routine] for routine in ("monthly", "daily", "weekly")]
+
+
+def test_reports_that_a_run_could_not_tell_apart() -> None:
+    text = JOBS + '  - {name: slo_report, cron: "0 9 * * 1", timezone: Asia/Tokyo}\n'
+    slo_set, sources = made(text)
+    for form in ("operator", "prometheus"):
+        with pytest.raises(UsageError, match="2 jobs 'report' are weekly"):
+            list(manifests.generate(slo_set, form, sources))  # type: ignore[arg-type]
+    assert one(objects(text + "kubernetes: {mode: scheduler}\n"), "Deployment")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_command_line_takes_what_pods_are_told(case: str) -> None:
+    for pod in pods(stored(case)):
+        command_line(pod["spec"]["containers"][0]["args"])
+    for line in generated(case)["jobs/crontab"].splitlines():
+        if re.match(r"[0-9*]", line):
+            words = shlex.split(line)
+            assert words[5] == "sloctl"
+            assert words[-1] == ">/dev/null"
+            command_line(words[6:-1])
+
+
+def command_line(words: list[str]) -> None:
+    context = cli.make_context("sloctl", list(words))
+    name, command, arguments = cli.resolve_command(context, [*context._protected_args, *context.args])
+    assert command is not None
+    values = command.make_context(str(name), arguments, parent=context).params
+    assert set(values.get("jobs", ())) <= set(JOBS_OF_RUN)
 
 
 def test_the_alert_on_late_jobs_reads_these_cron_jobs() -> None:
