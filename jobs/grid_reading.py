@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
+from jobs.observed import SHORTEST_GAP
 from sloctl import naming, promql
 from sloctl.books import MICRO, MOST_MICRO, Batch, Cause, Event, Labels, Span
 from sloctl.model import GRID, CounterSli, SloSet
@@ -23,8 +24,6 @@ from sloctl.sources import MetricSource, Series
 Place = tuple[str, str, str]
 """(slo_id, namespace, service)."""
 _Values = dict[Place, dict[int, float]]
-SHORTEST_GAP = 1.0
-"""Seconds: less is rounding."""
 
 
 @dataclass(slots=True)

@@ -3,10 +3,7 @@
 A bucket is recorded once it is :data:`SETTLE` seconds old and something that was scraped after its end is there: what
 is recorded stays as it is, and backends that are written to from elsewhere lag behind. Whatever is missing within the
 time to catch up is read from Prometheus's history, newest first and a day at a time: a run that dies half-way has done
-what it has done, and the next one does the rest.
-
-Two times without data look alike and are not. While Prometheus was down, nobody observed anything: a gap, which is
-recorded. Before its history begins nothing is known, nor ever will be: this is left open.
+what it has done, and the next one does the rest. :mod:`jobs.observed` says what there is to be recorded.
 """
 
 from __future__ import annotations
@@ -19,8 +16,9 @@ from typing import Any
 
 from jobs import grid_reading, maintenance
 from jobs.collected import zones_of
-from sloctl import naming, promql
-from sloctl.books import MICRO, Batch, Event, Keep, Ledger, MutedSpan, Span
+from jobs.observed import Observed
+from sloctl import naming
+from sloctl.books import MICRO, Batch, Keep, Ledger, MutedSpan, Span
 from sloctl.budget import ratio
 from sloctl.errors import BackendError, BadAnswer
 from sloctl.model import GRID, SloSet
@@ -31,8 +29,6 @@ from sloctl.sources import MetricSource
 SETTLE = 60
 PIECE = 86400
 """Seconds of buckets that are read, and recorded, at once."""
-_SEARCH = 3600
-"""Step of the search for data from before a time without any."""
 
 
 @dataclass(slots=True)
@@ -78,19 +74,25 @@ def run(
     if wanted:
         first = min(spans[0][0] for spans in wanted.values())
         last = max(spans[-1][1] for spans in wanted.values())
-        observed = _Observed(source, slo_set, (first, last), start, at, out.findings)
+        observed = Observed(source, slo_set, (first, last), start, at, out.findings)
         for span, slo_ids in pieces(wanted, observed.begin, observed.end):
             progress(span)
             _record(source, slo_set, ledger, observed, span, slo_ids, out, end - keep_batches)
     out.excluded = maintenance.apply(ledger, slo_set, end, muted)
+    _prune(ledger, slo_set, end, at)
+    return out
+
+
+def _prune(ledger: Ledger, slo_set: SloSet, end: int, at: datetime) -> None:
+    """Remove what is too old by the newest bucket: a clock that is years ahead must not empty the ledger."""
+    newest_known = max(ledger.newest(slo_set.name).values(), default=end)
     keep = slo_set.ledger
     ledger.prune(
         slo_set.name,
         Keep(keep.keep_buckets, keep.keep_hours, keep.keep_days),
-        end,
+        min(end, newest_known),
         day_edges(slo_set, at),
     )
-    return out
 
 
 def silences(
@@ -149,7 +151,7 @@ def _record(
     source: MetricSource,
     slo_set: SloSet,
     ledger: Ledger,
-    observed: _Observed,
+    observed: Observed,
     span: Span,
     slo_ids: tuple[str, ...],
     out: Recorded,
@@ -204,97 +206,3 @@ def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:
                     }
                 )
     return sorted(found, key=lambda row: (row["namespace"], row["service"], row["slo"], row["time"]))
-
-
-class _Observed:
-    """When Prometheus scraped anything at all, in a span that is to be read.
-
-    There is something to read from ``begin`` on, and all that was scraped up to ``end`` has arrived. ``horizon`` is how
-    far back a history is looked for.
-    """
-
-    def __init__(
-        self,
-        source: MetricSource,
-        slo_set: SloSet,
-        span: Span,
-        horizon: int,
-        at: datetime,
-        findings: list[Finding],
-    ) -> None:
-        self._source = source
-        self._up = promql.selector("up", slo_set.mesh.matchers)
-        self._gaps: dict[int, int] = {}
-        self.begin, self.end = span
-        times = self._present(span[0], span[1], GRID)
-        if times:
-            self.end = self._arrived(times[-1], span[1], at)
-            if times[0] > span[0] and not self._before(horizon, span[0]):
-                self.begin = times[0]
-            self._find_gaps(times, (self.begin, self.end))
-        elif source.query(f"count({promql.selector('up', ())})", datetime.fromtimestamp(span[1], UTC)):
-            text = "no series of 'up' has the labels of 'mesh.matchers': gaps cannot be told from silence"
-            findings.append(Finding("warning", "gaps-not-known", text))
-        else:
-            self.end = self.begin
-            text = "Prometheus has no data of the time that is to be recorded"
-            findings.append(Finding("warning", "nothing-to-record", text))
-
-    def _arrived(self, newest: int, end: int, at: datetime) -> int:
-        """The end of the newest bucket after which something was scraped."""
-        if newest < end:
-            return newest - GRID
-        found = self._source.query(f"max(timestamp({self._up}))", at)
-        return end if not found or float(found[0]["value"][1]) >= end else end - GRID
-
-    def gaps(self, span: Span) -> tuple[Event, ...]:
-        """The seconds of each bucket in which nothing was scraped, as events that hold for all services."""
-        return tuple(
-            Event("", "", end, 0, 0, gap)
-            for end, gap in sorted(self._gaps.items())
-            if span[0] < end <= span[1]
-        )
-
-    def _present(self, start: int, end: int, step: int) -> list[int]:
-        """The instants from ``start`` to ``end`` within the five minutes before which something was scraped."""
-        series = self._source.query_range(
-            f"group({self._up})",
-            datetime.fromtimestamp(start, UTC),
-            datetime.fromtimestamp(end, UTC),
-            timedelta(seconds=step),
-        )
-        return sorted({round(float(time)) for item in series for time, _ in item["values"]})
-
-    def _before(self, horizon: int, start: int) -> bool:
-        """Whether there is data between ``horizon`` and ``start``."""
-        if horizon >= start:
-            return False
-        expr = f"group(last_over_time({self._up}[{naming.duration(_SEARCH)}]))"
-        first, last = (datetime.fromtimestamp(at, UTC) for at in (horizon, start))
-        return bool(self._source.query_range(expr, first, last, timedelta(seconds=_SEARCH)))
-
-    def _find_gaps(self, times: list[int], span: Span) -> None:
-        """Whole buckets without a scrape, and what is missing of the buckets at their sides."""
-        there = set(times)
-        empty = [end for end in range(span[0] + GRID, span[1] + GRID, GRID) if end not in there]
-        for end in empty:
-            self._gaps[end] = GRID
-        for end in empty:
-            if end - GRID in there:
-                last = self._scrape("max", end - GRID)
-                self._add(end - GRID, (end - GRID) - last if last is not None else 0, span)
-            if end + GRID in there:
-                first = self._scrape("min", end + GRID)
-                self._add(end + GRID, first - end if first is not None else 0, span)
-
-    def _add(self, end: int, seconds: float, span: Span) -> None:
-        if span[0] < end <= span[1] and seconds >= grid_reading.SHORTEST_GAP:
-            self._gaps[end] = min(GRID, self._gaps.get(end, 0) + round(seconds))
-
-    def _scrape(self, which: str, end: int) -> float | None:
-        """Unix time of the last (``max``) or first (``min``) scrape in the bucket up to ``end``, to 15 seconds."""
-        inner = f"timestamp({self._up})"
-        expr = f"{which}({which}_over_time(({inner})[{naming.duration(GRID - 1)}:15s]))"
-        found = self._source.query(expr, datetime.fromtimestamp(end, UTC))
-        value = float(found[0]["value"][1]) if found else None
-        return value if value is not None and end - GRID <= value <= end else None
