@@ -77,7 +77,7 @@ def messages(report: Report, slo_set: SloSet, alt: str = "") -> Messages:
     pointer = [] if not (tables or found) else [mrkdwn.small(mrkdwn.words("Details are in the thread.", 100))]
     main = Message(text, (*head, *urgent, *links, *pointer))
     replies = [
-        Message(mrkdwn.cut(escape(title), mrkdwn.TEXT), (mrkdwn.header(title), *blocks))
+        Message(escape(mrkdwn.cut(title, 200)), (mrkdwn.header(title), *blocks))
         for title, blocks in ((title, _thread(titles, rows, note)) for title, titles, rows, note in tables)
     ]
     if found:
@@ -102,23 +102,24 @@ def _about(report: Report) -> str:
     return f"{routine_text.period_text(report.routine.period)}. {stated}"
 
 
-def _counted(report: Report) -> str:
+def _counted(report: Report, bold: str = "*") -> str:
+    """How many budgets are in each state, the worst first; those to look at are bold."""
     words = []
     for status, word in report_text.STATUS_WORDS.items():
         if number := sum(1 for item in report.slos if item.status == status):
             shown = f"{number:,} {word}"
-            words.append(f"*{shown}*" if status in LOOK else shown)
+            words.append(f"{bold}{shown}{bold}" if status in LOOK else shown)
     return f"Budgets: {', '.join(words) or 'none'}"
 
 
 def _fallback(report: Report) -> str:
-    """What a notification says: the title, and the worst budget."""
-    text = f"{escape(_title(report))}: {escape(report_text.summary(report).partition(': ')[2])}"
+    """What a notification says: the title, and the worst budget. Cut before it is escaped, never within an entity."""
+    text = f"{escape(mrkdwn.cut(_title(report), 200))}. {_counted(report, '')}"
     worst = [item for item in report_text.ordered(report) if item.status in LOOK]
     if worst:
         left = report_text.budget_share(worst[0].remaining)
         text += f". Worst: {escape(mrkdwn.cut(worst[0].name, 200))}, {left} left"
-    return mrkdwn.cut(text, mrkdwn.TEXT)
+    return text
 
 
 def _line(item: SloStatus) -> str:

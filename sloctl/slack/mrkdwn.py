@@ -18,10 +18,6 @@ SECTION = 3000
 ELEMENTS = 10
 BLOCKS = 50
 ALT = 2000
-TEXT = 3000
-"""Of the text that stands for the blocks in a notification; above 4,000 Slack cuts, or splits the message."""
-ESCAPED = 5
-"""Characters that one may become: ``&`` is ``&amp;``."""
 BACKTICK = "\u02cb"
 """What stands for a backtick: a modifier letter that looks the same and marks nothing."""
 
