@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.collected import Key, Unit, calendar_start
+from jobs.from_ledger import period_span
 from jobs.maintenance import Excused, seconds_within
 from sloctl import budget
 from sloctl.books import MICRO, Labels, Ledger, Span, Sums
@@ -133,6 +134,30 @@ def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
         }
         for item in items
     ]
+
+
+def costs(ledger: Ledger, slo_set: SloSet, incident: Period) -> list[dict[str, Any]]:
+    """What an incident cost: its events, and the share of the budget of each SLO's window that they used.
+
+    The window is the one that the incident's end lies in; ``budget_spent`` is of the budget that all its events up to
+    that end allow. Only SLOs with events in that time have a row, the dearest first. Raises ``BackendError``.
+    """
+    newest = ledger.newest(slo_set.name)
+    items = [item for item in read(ledger, slo_set, [incident]) if item.total]
+    windows = {
+        slo.id: period_span(slo, incident.end, newest.get(slo.id, incident.span[1])) for slo in slo_set.slos
+    }
+    distinct = sorted(set(windows.values()))
+    sums = dict(zip(distinct, ledger.sums(slo_set.name, distinct), strict=True))
+    found = []
+    for item in items:
+        whole = sums[windows[item.slo.id]].get(item.key, Sums()).total / MICRO
+        (row,) = rows([item])
+        row |= {"window": item.slo.window.text, "window_total": whole}
+        row["budget_spent"] = budget.spent(item.bad, whole, float(item.slo.budget))
+        del row["period"], row["met"]
+        found.append(row)
+    return sorted(found, key=lambda row: -(row["budget_spent"] or 0.0))
 
 
 def causes(ledger: Ledger, slo_set: SloSet, period: Period) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ DAY = 86400
 class LedgerSettings:
     """Durations are seconds.
 
-    ``keep_buckets`` follows from the longest window of the set, where the file does not say it. ``catch_up`` is how far back missed
-    buckets are read from Prometheus's history. ``silences`` says which of Alertmanager's silences excuse what they mute.
+    ``keep_buckets`` follows from the longest window of the set where the file does not say it. ``catch_up`` is how far
+    back missed buckets are read from Prometheus's history. ``silences`` says which of Alertmanager's silences excuse
+    what they mute.
     """
 
     keep_buckets: int = 37 * DAY

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -254,31 +253,12 @@ def print_tables(context: Context, results: dict[str, Any]) -> None:
             for title, rows in result.items():
                 if rows:
                     tables.say(f"\n{title.replace('_', ' ')}", "bold")
-                    _print_rows(rows)
+                    tables.print_rows(rows)
             if not result["edges"]:
                 context.say(f"{name}: no calls between services in the traces")
         elif not isinstance(result, list):
             show(context, result, "table")
         elif result:
-            _print_rows(result)
+            tables.print_rows(result)
         else:
             context.say(f"{name}: no data")
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    from sloctl.cli import tables
-
-    tables.print_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
-
-
-def _cell(value: Any) -> str:
-    from sloctl.report_text import NOTHING, plain
-    from sloctl.windows import number
-
-    if isinstance(value, float):
-        return number(round(value, 6)) if math.isfinite(value) else NOTHING
-    if isinstance(value, list):
-        return " ".join(_cell(item) for item in value) or NOTHING
-    if isinstance(value, dict):
-        return plain(", ".join(f"{name} {_cell(item)}" for name, item in value.items())) or NOTHING
-    return NOTHING if value is None else plain(str(value))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from rich.cells import cell_len
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from sloctl import report_text
 from sloctl.report import Report
+from sloctl.windows import number
 
 STYLES = {
     "exhausted": "bold red",
@@ -28,8 +31,21 @@ _LEFT = {"service", "SLO", "alerts", "status", "window", "namespace", "time", "s
     "destination",
     "workload",
     "reasons",
+    "cause",
+    "period",
 }
-_MAY_WRAP = {"service", "SLO", "alerts", "slo", "where", "source", "destination", "workload", "reasons"}
+_MAY_WRAP = {
+    "service",
+    "SLO",
+    "alerts",
+    "slo",
+    "where",
+    "source",
+    "destination",
+    "workload",
+    "reasons",
+    "cause",
+}
 _GAP = 2
 
 ESSENTIAL = ("status", "service", "SLO", "budget left")
@@ -63,6 +79,24 @@ def print_table(
     for cells in rows:
         table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
     _print(console(_width(titles, rows)), table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of plain rows, which all have the keys of the first one; there is one at least."""
+    print_table(list(rows[0]), [[_value(value) for value in row.values()] for row in rows])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(round(value, 6)) if math.isfinite(value) else report_text.NOTHING
+    if isinstance(value, list):
+        return " ".join(_value(item) for item in value) or report_text.NOTHING
+    if isinstance(value, dict):
+        items = ", ".join(f"{name} {_value(item)}" for name, item in value.items())
+        return report_text.plain(items) or report_text.NOTHING
+    return report_text.NOTHING if value is None else report_text.plain(str(value))
 
 
 def _print(out: Console, what: RenderableType) -> None:

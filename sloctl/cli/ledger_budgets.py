@@ -1,0 +1,184 @@
+"""``sloctl ledger budgets`` and ``sloctl ledger causes``: past periods, and what their budgets were spent on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sloctl.cli.context import (
+    Context,
+    files_option,
+    ledger,
+    ledger_option,
+    load,
+    now,
+    parse_time,
+    pass_context,
+)
+from sloctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from jobs.attainment import Period
+    from sloctl.model import SloSet
+
+F = TypeVar("F", bound=Callable[..., Any])
+UNITS = ("day", "week", "month", "quarter", "year")
+
+
+def _options(function: F) -> F:
+    """Which SLOs, which time, and how to print it."""
+    for option in (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["table", "json"]),
+            default="table",
+            show_default=True,
+            help="How to print it.",
+        ),
+        click.option("--to", "end", metavar="TIME", help="The end of that time; default now."),
+        click.option(
+            "--from",
+            "start",
+            metavar="TIME",
+            help="One period from this time on, such as an incident: RFC 3339, Unix seconds, or an age such as 2h.",
+        ),
+        click.option(
+            "--timezone", metavar="ZONE", default="UTC", show_default=True, help="Where midnight is."
+        ),
+        click.option("--slo", metavar="NAME", help="Only SLOs of this name."),
+        click.option("--service", metavar="NAME", help="Only this service."),
+        files_option,
+        ledger_option,
+    ):
+        function = option(function)
+    return function
+
+
+def _zone(name: str) -> str:
+    from sloctl.spec import checks
+
+    if checks.timezone(name) is not None:
+        raise UsageError(f"--timezone: {name!r} is not a time zone", hint="write one like Europe/Paris")
+    return name
+
+
+def _only(slo_set: SloSet, slo: str | None, service: str | None) -> SloSet:
+    """The set with the SLOs that were asked for; a namespace's SLO stands for each of its services."""
+    from dataclasses import replace
+
+    found = tuple(
+        item
+        for item in slo_set.slos
+        if slo in (None, item.name) and (service is None or item.wildcard or item.service == service)
+    )
+    if not found:
+        raise UsageError("the SLO file has no such SLO", hint="look at --slo and --service")
+    return replace(slo_set, slos=found)
+
+
+def _span(start: str | None, end: str | None, at: datetime) -> Period | None:
+    from jobs.attainment import Period
+
+    if start is None:
+        if end is not None:
+            raise UsageError("--to goes with --from", hint="say since when")
+        return None
+    first, last = parse_time(start, at), parse_time(end, at)
+    if last <= first:
+        raise UsageError("--to must be later than --from", hint="exchange them")
+    return Period("", first, last)
+
+
+@click.command("budgets")
+@_options
+@click.option(
+    "--by",
+    "unit",
+    type=click.Choice(UNITS),
+    default="month",
+    show_default=True,
+    help="The length of a period.",
+)
+@click.option(
+    "--last", "count", type=click.IntRange(1, 5000), default=12, show_default=True, help="How many periods."
+)
+@pass_context
+def budgets(
+    context: Context,
+    ledger_url: str | None,
+    files: tuple[str, ...],
+    service: str | None,
+    slo: str | None,
+    timezone: str,
+    start: str | None,
+    end: str | None,
+    form: str,
+    unit: str,
+    count: int,
+) -> None:
+    """Show what each SLO was in past days, weeks, months, quarters or years, or what an incident cost.
+
+    Each period has a budget of its own: the share of its events that may be bad. With --from, the budget is that of the
+    SLO's window around the end of that time: how much of it the incident used.
+    """
+    from jobs import attainment
+
+    slo_set, at = _only(load(context, files), slo, service), now()
+    books = ledger(ledger_url)
+    if books is None:
+        raise UsageError("there is no ledger", hint="name one with --ledger")
+    with books:
+        incident = _span(start, end, at)
+        if incident is None:
+            wanted = attainment.periods(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
+            rows = attainment.rows(attainment.read(books, slo_set, wanted))
+        else:
+            rows = attainment.costs(books, slo_set, incident)
+    _show(context, [row for row in rows if service in (None, row["service"])], form)
+
+
+@click.command("causes")
+@_options
+@pass_context
+def causes(
+    context: Context,
+    ledger_url: str | None,
+    files: tuple[str, ...],
+    service: str | None,
+    slo: str | None,
+    timezone: str,
+    start: str | None,
+    end: str | None,
+    form: str,
+) -> None:
+    """Show what the budgets were spent on: bad events by response code, flags, caller and version, the worst first.
+
+    Of the present month, unless --from says since when.
+    """
+    from jobs import attainment
+
+    slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
+    books = ledger(ledger_url)
+    if books is None:
+        raise UsageError("there is no ledger", hint="name one with --ledger")
+    with books:
+        period = _span(start, end, at) or attainment.periods("month", _zone(timezone), at, 1)[0]
+        rows = attainment.causes(books, slo_set, period)
+    _show(context, [row for row in rows if service in (None, row["service"])], form)
+
+
+def _show(context: Context, rows: list[dict[str, Any]], form: str) -> None:
+    if form == "json":
+        from sloctl.report_text import json_text
+
+        click.echo(json_text(rows))
+    elif rows:
+        from sloctl.cli.tables import print_rows
+
+        print_rows(rows)
+    else:
+        context.say("sloctl: the ledger has no events of that time")
