@@ -20,9 +20,10 @@ import yaml
 
 from jobs import manifests
 from jobs.manifests import crontab, schedules
-from sloctl import __version__, naming, settings, spec
+from sloctl import __version__, naming, settings, settings_slack, spec
 from sloctl.cli.main import cli
 from sloctl.cli.run import JOBS as JOBS_OF_RUN
+from sloctl.cli.schedule import command as schedule
 from sloctl.errors import UsageError
 from sloctl.guardrails.cron import longest_pause, shortest_pause
 from sloctl.model import Job, SloSet
@@ -383,6 +384,8 @@ def test_every_variable_is_one_that_sloctl_knows() -> None:
         for name in environment(pod):
             match = re.fullmatch("SLOCTL_(PROMETHEUS|TRACES|ALERTMANAGER)_(.*)", name)
             assert match is None or match[2] in known, name
+            if name.startswith(("SLOCTL_LEDGER_", "SLOCTL_SLACK_")):
+                assert f"``{name}``" in documented + (settings_slack.__doc__ or ""), name
 
 
 def test_secrets_are_references_to_what_the_file_names() -> None:
@@ -452,7 +455,8 @@ def test_the_scheduler() -> None:
     assert deployment["spec"]["replicas"] == 1
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     pod = deployment["spec"]["template"]
-    assert pod["spec"]["terminationGracePeriodSeconds"] > 30
+    options = {option.name: option.default for option in schedule.params}
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= options["drain"] + 30
     (container,) = pod["spec"]["containers"]
     assert container["args"] == ["schedule", "-f", "/etc/sloctl/slo", "--listen", "0.0.0.0:9464"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
