@@ -55,7 +55,7 @@ def _trace(record: logging.LogRecord) -> str:
         return ""
     error = record.exc_info[1]
     frames = "".join(traceback.format_tb(error.__traceback__))
-    return f"{frames}{type(error).__name__}: {_USERINFO.sub('//***@', str(error))}"
+    return _USERINFO.sub("//***@", f"{frames}{type(error).__name__}: {error}")
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -89,6 +89,5 @@ class TextLines(logging.Formatter):
         job = f"{fields['sloctl_job']}: " if "sloctl_job" in fields else ""
         ids = f" [trace {fields['trace_id']}]" if "trace_id" in fields else ""
         text = f"{_time(record)} {record.levelname:<7} {job}{_message(record)}{ids}"
-        line = "".join(char if char.isprintable() else "\ufffd" for char in text)
-        found = _trace(record)
-        return f"{line}\n{found}" if found else line
+        lines = [text, *_trace(record).split("\n")] if record.exc_info else [text]
+        return "\n".join("".join(char if char.isprintable() else "\ufffd" for char in line) for line in lines)
