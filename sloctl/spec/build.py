@@ -182,6 +182,10 @@ def _override(slos: list[Slo]) -> list[Slo]:
     ]
 
 
+SAME_JOB = {"slo_report": "report"}
+"""Two names of one job; all the rest of sloctl knows the second one."""
+
+
 def _jobs(merged: Merged, reader: Reader) -> list[Job]:
     first: dict[Job, Node] = {}
     for node, block in merged.items("jobs"):
@@ -189,16 +193,18 @@ def _jobs(merged: Merged, reader: Reader) -> list[Job]:
         if every is not None and (complaint := _evenly(every)) is not None:
             reader.complain(block.at("every"), block.child("every"), complaint)
         job = Job(
-            name=block.get("name") or "",
+            name=SAME_JOB.get(block.get("name") or "", block.get("name") or ""),
             every=every.seconds if every is not None else 0,
             cron=" ".join((block.get("cron") or "").split()),
             timezone=block.get("timezone") or "UTC",
             post=block.get("post") or "",
             routine=block.get("routine") or "",
         )
-        if job.routine and job.name not in ("report", "slo_report"):
+        if job.routine and job.name != "report":
             message = f"the job '{job.name}' has no routine: only reports have one"
-            reader.add(block.at("routine"), block.child("routine"), "job-without-routine", message, "remove it")
+            reader.add(
+                block.at("routine"), block.child("routine"), "job-without-routine", message, "remove it"
+            )
         if job in first and job.name and (job.every or job.cron):
             hint = f"the other is in {first[job].file}:{first[job].line}"
             reader.add(node, block.path, "duplicate-job", f"the job '{job.name}' is given twice", hint)

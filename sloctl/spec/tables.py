@@ -186,7 +186,7 @@ JOB = Object(
             "routine",
             Choice(("daily", "weekly", "monthly")),
             "Of `report`: which period it is about, the last complete one in `timezone`.",
-            default="`weekly` if `cron` has a fixed day of the week, `monthly` with a fixed day of the month, else `daily`",
+            default="`weekly` if `cron` has a fixed day of the week, `monthly` with one of the month, else `daily`",
         ),
     ),
     doc="A scheduled job.",
