@@ -80,9 +80,9 @@ def run(name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int
 
 
 def _slis(slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None) -> Result:
-    from jobs import slis
-
     if sources.ledger is None:
+        from jobs import slis  # pandas, which recording does not need
+
         return Result("slis", slis.rows(slis.run(sources.metrics, slo_set, at, seconds or 3600)))
     from jobs import recording
 
