@@ -45,7 +45,9 @@ def read(
         exprs = promql.events(slo, slo_set.mesh, GRID, ranged=True)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
         if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID, ranged=True):
+            # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
+            del exprs["bad"]
         for kind, expr in exprs.items():
             texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo.id))
     queries = [(kind, query) for kind, exprs in texts.items() for query in promql.union(exprs)]
@@ -60,7 +62,8 @@ def read(
     series: dict[str, list[Series]] = {}
     for kind, found in answers:
         series.setdefault(kind, []).extend(found)
-    values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "bad", "good", "gap")}
+    values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
+    values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
     out = Reading()
     events = _events(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
@@ -82,7 +85,7 @@ def _place(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> P
 
 
 def _numbers(series: Iterable[Series], named: Mapping[str, tuple[str, str]]) -> _Values:
-    """Values by place and time, those that are no numbers too."""
+    """Sums by place and time; of what is no number too."""
     found: _Values = {}
     for item in series:
         place = _place(item["metric"], named)
@@ -90,7 +93,8 @@ def _numbers(series: Iterable[Series], named: Mapping[str, tuple[str, str]]) -> 
             continue  # requests that no service can be named for
         into = found.setdefault(place, {})
         for time, text in item["values"]:
-            into[round(float(time))] = float(text)
+            at = round(float(time))
+            into[at] = into.get(at, 0.0) + float(text)
     return found
 
 
