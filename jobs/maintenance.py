@@ -155,11 +155,18 @@ def muted_spans(silences: Iterable[Silence], slo_set: SloSet, now: datetime) -> 
 def apply(ledger: Ledger, slo_set: SloSet, end: int, muted: Sequence[MutedSpan] | None = None) -> int:
     """Have the ledger leave out what counts in no budget, in all buckets that it keeps; how many changed.
 
-    ``muted`` are silences that Alertmanager knows now; those from before are remembered. Raises ``BackendError``.
+    ``muted`` are silences that Alertmanager knows now; those from before are remembered. What is left out lies within
+    what is recorded, so that a clock that was wrong once leaves nothing behind. Raises ``BackendError``.
     """
     if muted:
         ledger.remember(slo_set.name, muted)
     start = end - slo_set.ledger.keep_buckets // GRID * GRID
+    oldest, newest = ledger.oldest(slo_set.name), ledger.newest(slo_set.name)
     excused = Excused(slo_set, ledger.muted(slo_set.name), start, end)
-    spans = {key: excused.spans(key) for key in ledger.keys(slo_set.name) if key[2]}
-    return ledger.exclude(slo_set.name, {key: found for key, found in spans.items() if found}, start, end)
+    spans = {}
+    for key in ledger.keys(slo_set.name):
+        first, last = oldest.get(key[0], end), newest.get(key[0], start)
+        found = [(max(a, first), min(b, last)) for a, b in excused.spans(key)] if key[2] else []
+        if kept := [span for span in found if span[0] < span[1]]:
+            spans[key] = kept
+    return ledger.exclude(slo_set.name, spans, start, end)
