@@ -7,10 +7,7 @@ moment: the next run goes on from what was saved.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import socket
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,11 +59,6 @@ def backoff(attempts: int, after: float | None, jitter: float) -> float:
     return max(wait * (1 - jitter / 4), after or 0.0)
 
 
-def owner() -> str:
-    """A name for this process and round that no other has."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-
-
 def deliver(
     outbox: Outbox,
     notifier: Notifier,
@@ -81,7 +73,7 @@ def deliver(
 
     Raises BackendError where the outbox fails: what was delivered then stays known, or is found again.
     """
-    ours, found = owner(), Posted()
+    ours, found = outbox.owner(), Posted()
     seen: set[int] = set()
     while not stop():
         entry = outbox.claim(ours, now(), LEASE, set_name=set_name, forced=forced)
@@ -104,7 +96,7 @@ def _one(
     found: Posted,
 ) -> None:
     def save(progress: Mapping[str, Any]) -> None:
-        outbox.save(entry.id, ours, progress, now() + LEASE)
+        outbox.save(entry.id, ours, progress, now(), LEASE)
 
     key = entry.letter.key
     outcome = notifier.deliver(entry, save)

@@ -57,20 +57,23 @@ class Outbox(Protocol):
     Every method is one transaction; safe to use from several threads and processes.
     """
 
+    def owner(self) -> str:
+        """A name for a round of deliveries, which no other has."""
+
     def enqueue(self, letter: Letter, now: float) -> bool:
         """Put a letter in; False, and nothing changes, if one with its key is there or was sent."""
 
     def claim(
         self, owner: str, now: float, lease: float, *, set_name: str = "", forced: bool = False
     ) -> Entry | None:
-        """The entry that is due longest, for ``owner`` alone until ``now + lease``; None if none is due.
+        """The entry that is due longest, for ``owner`` alone for ``lease`` seconds; None if none is due.
 
-        An entry that a living owner holds is not given again. ``forced`` gives pending ones before they are due, except
-        those that this owner has had in hand since it began (their ``claimed_by`` is ``owner``).
+        An entry that somebody holds is not given again, unless it is known that they are gone. ``forced`` gives
+        pending ones before they are due, except those that this owner has had in hand already.
         """
 
-    def save(self, entry_id: int, owner: str, progress: Mapping[str, Any], until: float) -> None:
-        """Keep what is done, and hold the entry until ``until``. Raises :class:`LeaseLost`."""
+    def save(self, entry_id: int, owner: str, progress: Mapping[str, Any], now: float, lease: float) -> None:
+        """Keep what is done, and hold the entry for ``lease`` seconds from now on. Raises :class:`LeaseLost`."""
 
     def sent(self, entry_id: int, owner: str, now: float, note: str = "") -> None:
         """It is delivered. Raises :class:`LeaseLost`."""

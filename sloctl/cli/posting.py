@@ -60,12 +60,19 @@ def scheduled(slo_set: SloSet, at: datetime, routine: str | None) -> tuple[Job |
     from sloctl.routine import KINDS, of_job
 
     job = report_job(slo_set, routine)
-    if job is None and routine is None:
-        return None, None
-    if routine is None and job is not None and not (job.post or job.routine):
-        return job, None
-    kind = KINDS[routine] if routine else of_job(job) if job else "daily"
-    return job, period_of(at, kind, job.timezone if job else "UTC")
+    if routine is None:
+        return job, None if job is None else period_of_job(job, at)
+    ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
+    return job, period_of(at, KINDS[routine], ours)
+
+
+def period_of_job(job: Job, at: datetime) -> Period | None:
+    """The period that a job's report is about; none of a job that is no report, or that neither posts nor names one."""
+    from sloctl.routine import of_job
+
+    if job.name not in ("report", "slo_report") or not (job.post or job.routine):
+        return None
+    return period_of(at, of_job(job), job.timezone)
 
 
 def reported(

@@ -17,6 +17,7 @@ from jobs.attempt import Done
 from jobs.scheduler import Scheduler, tasks_of
 from sloctl import naming, own_metrics, spec
 from sloctl.cli.context import Context, alertmanager, now, prometheus, traces
+from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.http.client import HttpClient
 from sloctl.model import Job, SloSet
@@ -197,6 +198,7 @@ class Service:
                     self.books.get() if self.books.wanted else None,
                     self._silences(stack, slo_set, job),
                     lambda text: LOG.info("%s", text),
+                    period_of_job(job, at),
                 )
                 result = runner.run(job.name, slo_set, sources, at)
                 lines = [result.said] if result.said else []

@@ -39,7 +39,7 @@ def hold(
     database: Database, name: str, lease: float, *, local: Callable[[], float] = time.time
 ) -> Iterator[bool]:
     """See :meth:`sloctl.books.Ledger.lock`. ``local`` is this machine's clock."""
-    owner = f"{_process(os.getpid())}:{uuid.uuid4().hex}"
+    owner = new_owner()
     if not database.write(lambda connection: _acquire(connection, name, owner, lease, local)):
         yield False
         return
@@ -102,7 +102,12 @@ def _renew(connection: Connection, name: str, owner: str, lease: float, local: C
 
 
 def _void(row: sa.Row[tuple[object, ...]], now: float) -> bool:
-    return row.expires <= now or row.renewed > now + _AHEAD or _gone(row.owner)
+    return row.expires <= now or row.renewed > now + _AHEAD or gone(row.owner)
+
+
+def new_owner() -> str:
+    """A name for something that this process does, which no other has."""
+    return f"{_process(os.getpid())}:{uuid.uuid4().hex}"
 
 
 def _process(pid: int) -> str:
@@ -138,7 +143,7 @@ def _parts(owner: str) -> list[str] | None:
     return parts if len(parts) == 6 and parts[3].isdecimal() else None
 
 
-def _gone(owner: str) -> bool:
+def gone(owner: str) -> bool:
     """Whether an owner is a process of this machine that does not live; False where nobody can know."""
     parts = _parts(owner)
     if parts is None:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.schema import outbox
 from sloctl.letters import Entry, LeaseLost, Letter, State
@@ -25,6 +26,10 @@ class DatabaseOutbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def owner(self) -> str:
+        """A name for a round of deliveries; when this process is gone, others on this machine know it at once."""
+        return locks.new_owner()
 
     def enqueue(self, letter: Letter, now: float) -> bool:
         """Put a letter in; False if one with its key is there, or was sent."""
@@ -56,17 +61,22 @@ class DatabaseOutbox:
         self, owner: str, now: float, lease: float, *, set_name: str = "", forced: bool = False
     ) -> Entry | None:
         """The entry that is due longest, for ``owner`` alone until ``now + lease``."""
-        free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
         where = [outbox.c.state == "pending"]
         # What this owner has tried in this round bears its name, with no time.
-        where.append(
-            sa.and_(free, outbox.c.claimed_by != owner) if forced else sa.and_(free, outbox.c.due <= now)
-        )
+        where.append(outbox.c.claimed_by != owner if forced else outbox.c.due <= now)
         if set_name:
             where.append(outbox.c.set_name == set_name)
 
         def work(connection: Connection) -> Entry | None:
-            chosen = sa.select(outbox).where(*where).order_by(outbox.c.due, outbox.c.id).limit(1)
+            at = self._clock(connection, now)
+            for held in connection.execute(
+                sa.select(outbox.c.id, outbox.c.claimed_by).where(*where, outbox.c.claimed_until >= at)
+            ).all():
+                if locks.gone(held.claimed_by):
+                    ours = (outbox.c.id == held.id, outbox.c.claimed_by == held.claimed_by)
+                    connection.execute(outbox.update().where(*ours).values(claimed_until=0.0))
+            chosen = sa.select(outbox).where(*where, outbox.c.claimed_until < at)
+            chosen = chosen.order_by(outbox.c.due, outbox.c.id).limit(1)
             if not self._database.sqlite:
                 chosen = chosen.with_for_update(skip_locked=True)
             row = connection.execute(chosen).first()
@@ -75,28 +85,33 @@ class DatabaseOutbox:
             connection.execute(
                 outbox.update()
                 .where(outbox.c.id == row.id)
-                .values(claimed_by=owner, claimed_until=now + lease)
+                .values(claimed_by=owner, claimed_until=at + lease)
             )
             return _entry(row)
 
         return self._database.write(work)
 
-    def save(self, entry_id: int, owner: str, progress: Mapping[str, Any], until: float) -> None:
-        """Keep what is done, and hold the entry until ``until``."""
-        self._held(entry_id, owner, progress=json.dumps(progress, sort_keys=True), claimed_until=until)
+    @staticmethod
+    def _clock(connection: Connection, now: float) -> float:
+        """The time by which leases are reckoned: the database's own, where many machines use it."""
+        return locks.clock(connection, lambda: now)
+
+    def save(self, entry_id: int, owner: str, progress: Mapping[str, Any], now: float, lease: float) -> None:
+        """Keep what is done, and hold the entry for ``lease`` seconds from now on."""
+        self._held(entry_id, owner, now, lease, progress=json.dumps(progress, sort_keys=True))
 
     def sent(self, entry_id: int, owner: str, now: float, note: str = "") -> None:
         """It is delivered: its texts and image are no longer needed, its key is."""
         self._held(
             entry_id,
             owner,
+            now,
             state="sent",
             ended=now,
             error=note[:LONGEST_ERROR],
             payload="{}",
             image="",
             claimed_by="",
-            claimed_until=0.0,
         )
 
     def postpone(self, entry_id: int, owner: str, due: float, error: str, *, failed: bool = True) -> None:
@@ -104,10 +119,10 @@ class DatabaseOutbox:
         self._held(
             entry_id,
             owner,
+            due,
             due=due,
             error=error[:LONGEST_ERROR],
             attempts=outbox.c.attempts + int(failed),
-            claimed_until=0.0,
         )
 
     def give_up(self, entry_id: int, owner: str, now: float, error: str) -> None:
@@ -115,18 +130,20 @@ class DatabaseOutbox:
         self._held(
             entry_id,
             owner,
+            now,
             state="dead",
             ended=now,
             error=error[:LONGEST_ERROR],
             attempts=outbox.c.attempts + 1,
             claimed_by="",
-            claimed_until=0.0,
         )
 
-    def _held(self, entry_id: int, owner: str, **values: Any) -> None:
+    def _held(self, entry_id: int, owner: str, now: float, lease: float = 0.0, **values: Any) -> None:
         def work(connection: Connection) -> int:
             ours = sa.and_(outbox.c.id == entry_id, outbox.c.claimed_by == owner, outbox.c.state == "pending")
-            return connection.execute(outbox.update().where(ours).values(**values)).rowcount
+            until = self._clock(connection, now) + lease if lease else 0.0
+            changed = outbox.update().where(ours).values(**values, claimed_until=until)
+            return connection.execute(changed).rowcount
 
         if self._database.write(work) != 1:
             raise LeaseLost(f"entry {entry_id} is in other hands")
@@ -145,7 +162,7 @@ class DatabaseOutbox:
         """Have a dead or waiting entry tried again from now on; a dead one gets its days anew."""
 
         def work(connection: Connection) -> int:
-            free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
+            free = outbox.c.claimed_until < self._clock(connection, now)
             ours = sa.and_(outbox.c.key == key, outbox.c.state != "sent", free)
             again = {"state": "pending", "due": now, "ended": None, "claimed_by": "", "attempts": 0}
             created = sa.case((outbox.c.state == "dead", now), else_=outbox.c.created)
@@ -157,7 +174,7 @@ class DatabaseOutbox:
         """Remove an entry that nobody holds; a report of the same key can then be posted again."""
 
         def work(connection: Connection) -> int:
-            free = sa.or_(outbox.c.claimed_by == "", outbox.c.claimed_until < now)
+            free = outbox.c.claimed_until < self._clock(connection, now)
             return connection.execute(outbox.delete().where(outbox.c.key == key, free)).rowcount
 
         return self._database.write(work) > 0

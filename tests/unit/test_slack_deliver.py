@@ -211,7 +211,7 @@ def test_two_at_once(world: World) -> None:
         world.time += 301  # this process was asleep
         done = posting.deliver(world.outbox, other, world.now)
         assert done.sent or world.state() == "sent"
-        world.outbox.save(first.id, "first", progress, world.time + 300)
+        world.outbox.save(first.id, "first", progress, world.time, 300)
 
     with pytest.raises(posting.LeaseLost):
         notifier.deliver(first, overtaken)
