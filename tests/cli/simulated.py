@@ -98,6 +98,8 @@ class Simulated:
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
+        if (made_up := self.override(expr)) is not None:
+            return made_up
         if _OF_SET.fullmatch(expr) and (end - start) / step + 1 > self.most_points:
             raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
         found: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
