@@ -19,13 +19,14 @@ HEAVY = {
         "apscheduler",
         "grafanalib",
         "jinja2",
+        "matplotlib",
         "numpy",
         "opentelemetry",
         "pandas",
         "prometheus_api_client",
         "promql_parser",
     ),
-    *("requests", "rich", "urllib3", "yaml"),
+    *("requests", "rich", "slack_sdk", "urllib3", "yaml"),
 }
 
 
