@@ -1,0 +1,463 @@
+"""Recording from a scripted Prometheus into a real ledger: what is entered, what is refused, what stays open."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs import recording
+from sloctl import spec
+from sloctl.books import MICRO, MutedSpan, Span
+from sloctl.errors import BackendUnavailable, BadAnswer
+from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.model import GRID, Slo, SloSet
+from sloctl.secret import Secret
+from tests.support.ledger_rows import rows
+from tests.support.scripted import Answer, Scripted, between, scrape_times, steady, unreachable
+
+DAY = 86400
+NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
+PREAMBLE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+"""
+CHECKOUT = (
+    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
+)
+EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
+LATENCY = (
+    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
+    "sli: {preset: latency, threshold: 250ms}}"
+)
+JOBS = (
+    "- {name: late, service: billing, objective: 99, "
+    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
+)
+
+
+def slos(*lines: str, more: str = "") -> SloSet:
+    text = PREAMBLE + more + "slos:\n" + "".join(f"  {line}\n" for line in lines)
+    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+
+
+def time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger's file with its tables, to be copied."""
+    path = tmp_path_factory.mktemp("empty") / "ledger.db"
+    open_ledger(Secret(f"sqlite:///{path}")).close()
+    return path
+
+
+@pytest.fixture
+def url(empty: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(empty, tmp_path / 'ledger.db')}"
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[LedgerStore]:
+    with open_ledger(Secret(url)) as opened:
+        yield opened
+
+
+def missing(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> list[Span]:
+    """What is open of the first definition."""
+    first = slo_set.slos[0].id
+    return list(ledger.missing(slo_set.name, [first], start, end)[first])
+
+
+def gaps(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> dict[int, int]:
+    """The seconds that nobody observed, by the end of each bucket that has some."""
+    ends = list(range(start + GRID, end + 1, GRID))
+    sums = ledger.sums(slo_set.name, [(at - GRID, at) for at in ends])
+    found = {
+        at: sum(item.gap for key, item in of.items() if not key[2]) for at, of in zip(ends, sums, strict=True)
+    }
+    return {at: gap for at, gap in found.items() if gap}
+
+
+def codes(done: recording.Recorded) -> list[str]:
+    return [item.code for item in done.findings]
+
+
+# --- when something is recorded
+
+
+def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
+    done = recording.run(source, slo_set, ledger, time(NOON + 59))
+    assert done.end == NOON - GRID
+    assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - GRID, NOON)]
+    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert (done.buckets, done.spans) == (1, [(NOON - GRID, NOON)])
+    assert recording.run(source, slo_set, ledger, time(NOON + 61)).buckets == 0
+    (sums,) = ledger.sums("shop", [(NOON - 3600, NOON)])
+    key = (slo_set.slos[0].id, "shop", "checkout")
+    assert (sums[key].total, sums[key].bad) == (1200 * MICRO, 12 * MICRO)
+    assert ledger.causes("shop", NOON - 3600, NOON)[key] == {(("response_code", "503"),): 12 * MICRO}
+
+
+def test_a_backend_that_lags_behind_is_waited_for(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    times = scrape_times(NOON - DAY, NOON, 30)
+    late = Scripted(slo_set, times)
+    recording.run(late, slo_set, ledger, time(NOON + 120))
+    assert missing(ledger, slo_set, NOON - 3600, NOON) == [(NOON - GRID, NOON)], "nothing came after its end"
+    late.scrapes = [*times, NOON + 30]
+    recording.run(late, slo_set, ledger, time(NOON + 180))
+    assert missing(ledger, slo_set, NOON - 3600, NOON) == []
+
+
+def test_a_hole_before_a_downtime_that_goes_on_waits_too(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON - 3600, 30))
+    recording.run(source, slo_set, ledger, time(NOON))
+    assert missing(ledger, slo_set, NOON - 7200, NOON) == [(NOON - 3600 - GRID, NOON)]
+    assert codes(recording.run(source, slo_set, ledger, time(NOON))) == []
+
+
+def test_buckets_before_the_history_stay_open(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    begun = NOON - 5000
+    source = Scripted(slo_set, scrape_times(begun, NOON + 60, 30))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    first = -(-begun // GRID) * GRID
+    assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - DAY, first)]
+    assert gaps(ledger, slo_set, first, NOON) == {}
+
+
+def test_without_any_data_nothing_is_recorded(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    done = recording.run(Scripted(slo_set, []), slo_set, ledger, time(NOON))
+    assert codes(done) == ["nothing-to-record"]
+    assert (done.buckets, recording.said(done)) == (0, "nothing new")
+    assert ledger.newest("shop") == {}
+
+
+MESH = "mesh: {matchers: {cluster: prod}}\n"
+
+
+def test_a_mesh_whose_targets_nobody_knows_is_recorded_with_a_finding(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, more=MESH)
+    down = [(NOON - 7200, NOON - 3600)]
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30, down), matched=[])
+    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert codes(done) == ["gaps-not-known"]
+    assert missing(ledger, slo_set, NOON - DAY, NOON) == []
+    assert sum(gaps(ledger, slo_set, NOON - DAY, NOON).values()) == 3630, "all of Prometheus was down"
+
+
+def test_a_mesh_that_is_down_while_others_are_up_is_waited_for(ledger: LedgerStore) -> None:
+    """One Thanos for two clusters: that the other one is scraped says nothing about this one."""
+    slo_set = slos(CHECKOUT, more=MESH)
+    everything = scrape_times(NOON - DAY, NOON + DAY, 30)
+    down = (NOON - 7200, NOON + 7200)
+    source = Scripted(slo_set, everything, matched=scrape_times(NOON - DAY, NOON + DAY, 30, [down]))
+    source.matched = between(source.matched or [], 0, NOON)
+    recording.run(source, slo_set, ledger, time(NOON - 7200 + 60))
+    recording.run(source, slo_set, ledger, time(NOON))
+    assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == [(NOON - 7200 - GRID, NOON)]
+    source.matched = scrape_times(NOON - DAY, NOON + DAY, 30, [down])
+    recording.run(source, slo_set, ledger, time(NOON + 10_000))
+    assert sum(gaps(ledger, slo_set, NOON - DAY, NOON + 9900).values()) == 4 * 3600 + 30
+
+
+# --- gaps
+
+
+def true_gap(times: Sequence[float], end: int) -> int:
+    """The seconds of a bucket that belong to a downtime with a whole bucket in it."""
+    here = between(times, end - GRID, end)
+    if not here:
+        return GRID
+    head = here[0] - (end - GRID) if not between(times, end - 2 * GRID, end - GRID) else 0
+    tail = end - here[-1] if not between(times, end, end + GRID) else 0
+    return min(GRID, round(head + tail))
+
+
+def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(
+        slo_set, scrape_times(NOON - DAY, NOON + 60, 30, [(NOON - 7200 + 40, NOON - 3600 + 100)])
+    )
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    found = gaps(ledger, slo_set, NOON - DAY, NOON)
+    assert found[NOON - 7200 + GRID] == GRID - 30
+    assert found[NOON - 3600 + GRID] == 120
+    assert sum(found.values()) == 3600 + 90
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    interval=st.integers(30, 200),
+    offset=st.integers(0, 1000),
+    down=st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 6000)), max_size=4),
+    runs=st.lists(st.integers(0, 21_600), max_size=4),
+)
+def test_runs_at_any_times_record_what_one_run_does(
+    empty: Path,
+    tmp_path: Path,
+    interval: int,
+    offset: int,
+    down: list[tuple[int, int]],
+    runs: list[int],
+) -> None:
+    slo_set = slos(CHECKOUT)
+    start, end = NOON - 21_600, NOON
+    # The history begins a day before, so that its beginning is no downtime.
+    times = scrape_times(
+        start - DAY + offset, end + 60, interval, [(start + a, start + a + b) for a, b in down]
+    )
+    source = Scripted(slo_set, times)
+    urls = [f"sqlite:///{shutil.copy(empty, tmp_path / name)}" for name in ("pieces.db", "once.db")]
+    for url, ats in ((urls[0], [*(start + run for run in runs), end + 60]), (urls[1], [end + 60])):
+        with open_ledger(Secret(url)) as ledger:
+            for at in ats:
+                source.scrapes = times[: bisect_right(times, at)]  # a server knows nothing of what is to come
+                recording.run(source, slo_set, ledger, time(at))
+    assert rows(urls[0]) == rows(urls[1])
+    with open_ledger(Secret(urls[0])) as ledger:
+        last = ledger.newest("shop")[slo_set.slos[0].id]
+        assert last == min(end, int(-(-times[-1] // GRID) * GRID - GRID))
+        first = -(-int(times[0]) // GRID) * GRID
+        wanted = {at: true_gap(times, at) for at in range(first + GRID, last + 1, GRID)}
+        assert gaps(ledger, slo_set, first, last) == {at: gap for at, gap in wanted.items() if gap}
+
+
+# --- what is refused
+
+
+def test_a_partial_answer_is_not_recorded_but_what_came_before_it_is(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - 2 * DAY, NOON + 60, 60))
+    midnight = NOON - NOON % DAY
+
+    def warn(expr: str) -> None:
+        if sum("istio_requests_total" in text for text in source.asked) > 4:
+            source.warnings.append("store gateway timed out")
+
+    source.warnings.append("PromQL info: metric might not be a counter")
+    source.before = warn
+    with pytest.raises(BadAnswer, match=r"partial answer.*store gateway timed out"):
+        recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert missing(ledger, slo_set, midnight, NOON) == [], "the newest piece was read before"
+    assert missing(ledger, slo_set, midnight - 3600, NOON) == [(midnight - 3600, midnight)]
+
+
+def test_prometheus_that_fails_in_the_middle_leaves_what_was_recorded(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    source = Scripted(slo_set, scrape_times(NOON - 3 * DAY, NOON + 60, 60))
+    midnight = NOON - NOON % DAY
+
+    def fail(expr: str) -> None:
+        if sum("istio_requests_total" in text for text in source.asked) > 4:
+            raise unreachable()
+
+    source.before = fail
+    with pytest.raises(BackendUnavailable):
+        recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert missing(ledger, slo_set, midnight - 60 * GRID, NOON) == [(midnight - 60 * GRID, midnight)]
+    source.before = lambda expr: None
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert missing(ledger, slo_set, NOON - 3 * DAY, NOON) == []
+
+
+def answering(**of: Answer) -> Callable[[Slo, str, int], Answer]:
+    """The same series at each instant, by kind; nothing of the others."""
+    return lambda slo, kind, end: of.get(kind, [])
+
+
+@pytest.mark.parametrize(
+    ("total", "bad", "wanted"),
+    [
+        (float("nan"), 0.0, None),
+        (float("inf"), 0.0, None),
+        (100.0, float("nan"), None),
+        (100.0, float("inf"), None),
+        (100.0, 7.0, (100.0, 7.0, False)),
+        (100.0, 107.0, (100.0, 100.0, True)),
+        (100.0, -1.0, (100.0, 0.0, False)),
+        (-5.0, 0.0, (0.0, 0.0, True)),
+        (0.0, 0.0, (0.0, 0.0, False)),
+        (1e13, 1.0, (9e12, 1.0, True)),
+        (0.25, 0.125, (0.25, 0.125, False)),
+    ],
+)
+def test_what_cannot_be_is_no_data_or_within_bounds(
+    ledger: LedgerStore, total: float, bad: float, wanted: tuple[float, float, bool] | None
+) -> None:
+    slo_set = slos(JOBS)
+    source = Scripted(
+        slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, total)], bad=[({}, bad)])
+    )
+    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    (sums,) = ledger.sums("shop", [(NOON - GRID, NOON)])
+    found = sums.get((slo_set.slos[0].id, "", "billing"))
+    good, worse, implausible = wanted or (0.0, 0.0, False)
+    assert ((found.total, found.bad) if found else (0, 0)) == (good * MICRO, worse * MICRO)
+    assert codes(done) == (["implausible-events"] if implausible else [])
+    assert missing(ledger, slo_set, NOON - 1800, NOON) == [], "it was looked at"
+
+
+def test_a_histogram_without_the_bound_says_nothing(ledger: LedgerStore) -> None:
+    slo_set = slos(LATENCY)
+    source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert ledger.sums("shop", [(NOON - 1800, NOON)]) == [{}]
+    source.events = answering(total=[({}, 100.0)], good=[({}, 90.0)])
+    source.scrapes = scrape_times(NOON - 3600, NOON + 360, 30)
+    recording.run(source, slo_set, ledger, time(NOON + 360))
+    (sums,) = ledger.sums("shop", [(NOON, NOON + GRID)])
+    assert [(item.total, item.bad) for item in sums.values()] == [(100 * MICRO, 10 * MICRO)]
+
+
+def test_requests_that_no_service_can_be_named_for_count_nowhere(ledger: LedgerStore) -> None:
+    slo_set = slos(EVERY)
+    named, nameless = {"namespace": "shop", "service": "cart"}, {"namespace": "shop"}
+    both = [(named, 100.0), (nameless, 50.0)]
+    source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=both, cause=both))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert ledger.keys("shop") == [(slo_set.slos[0].id, "shop", "cart")]
+
+
+def test_no_bad_series_is_no_bad_event(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    (sums,) = ledger.sums("shop", [(NOON - 600, NOON)])
+    assert [(item.total, item.bad) for item in sums.values()] == [(200 * MICRO, 0)]
+
+
+def test_causes_add_up_to_the_bad_events(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    causes = [
+        ({"response_code": "503", "response_flags": flag}, float(count))
+        for flag, count in (("UF", 2), ("UH", 3))
+    ]
+    source = Scripted(
+        slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)], cause=causes)
+    )
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    (sums,) = ledger.sums("shop", [(NOON - GRID, NOON)])
+    (found,) = ledger.causes("shop", NOON - GRID, NOON).values()
+    assert [item.bad for item in sums.values()] == [5 * MICRO] == [sum(found.values())]
+    assert {dict(labels)["response_flags"]: bad for labels, bad in found.items()} == {
+        "UF": 2 * MICRO,
+        "UH": 3 * MICRO,
+    }
+
+
+# --- definitions and maintenance
+
+
+def test_a_definition_that_comes_later_is_read_from_the_history(ledger: LedgerStore) -> None:
+    before, after = slos(CHECKOUT), slos(CHECKOUT, JOBS)
+    times = scrape_times(NOON - DAY, NOON + 600, 60, [(NOON - 7200, NOON - 3600)])
+    recording.run(Scripted(before, times), before, ledger, time(NOON + 60))
+    source = Scripted(after, times)
+    done = recording.run(source, after, ledger, time(NOON + 60))
+    ids = [slo.id for slo in after.slos]
+    spans = ledger.missing("shop", ids, NOON - DAY + GRID, NOON)
+    assert not any(spans.values())
+    assert not any("istio_requests_total" in text for text in source.asked), "the first one was there"
+    (sums,) = ledger.sums("shop", [(NOON - DAY, NOON)])
+    assert {item.gap for key, item in sums.items() if not key[2]} == {3660}
+    assert len([key for key in sums if not key[2]]) == 2
+    assert done.buckets > 280
+
+
+def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
+    slo_set = slos(EVERY, CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    wildcard, named = (slo.id for slo in slo_set.slos)
+    if not slo_set.slos[0].wildcard:
+        wildcard, named = named, wildcard
+    assert sorted(ledger.keys("shop")) == sorted(
+        [(wildcard, "shop", "cart"), (wildcard, "shop", "orders"), (named, "shop", "checkout")]
+    )
+
+
+MAINTENANCE = """maintenance:
+  - {name: upgrade, start: "2026-03-01T10:02:00Z", end: "2026-03-01T10:58:00Z", services: [checkout]}
+"""
+
+
+def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, more=MAINTENANCE)
+    source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
+    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    assert done.excluded == 12
+    (sums,) = ledger.sums("shop", [(NOON - 3 * 3600, NOON)])
+    (item,) = sums.values()
+    assert (item.total, item.excluded, item.excluded_total) == (2400 * MICRO, 3600, 1200 * MICRO)
+    assert recording.run(source, slo_set, ledger, time(NOON + 60)).excluded == 0
+    plain = slos(CHECKOUT)
+    assert recording.run(Scripted(plain, source.scrapes), plain, ledger, time(NOON + 60)).excluded == 12
+    (sums,) = ledger.sums("shop", [(NOON - 3 * 3600, NOON)])
+    assert [item.total for item in sums.values()] == [3600 * MICRO], "taken back: it counts again"
+
+
+def test_a_silence_is_left_out_only_where_the_file_says_so(ledger: LedgerStore) -> None:
+    quiet = MutedSpan("abc", NOON - 3600, NOON - 1800, (("service", "=", "checkout"),), "deploy")
+    for setting, wanted in (("none", 0), ("all", 6)):
+        slo_set = slos(CHECKOUT, more=f"ledger: {{silences: {setting}}}\n")
+        source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
+        assert recording.run(source, slo_set, ledger, time(NOON + 60), muted=[quiet]).excluded == wanted
+
+
+def test_a_clock_that_is_years_ahead_removes_nothing(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30))
+    recording.run(source, slo_set, ledger, time(NOON + 60))
+    recording.run(source, slo_set, ledger, time(NOON + 400 * DAY))
+    assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == []
+    (sums,) = ledger.sums("shop", [(NOON - 3600, NOON - 900)])
+    assert [item.total for item in sums.values()] == [900 * MICRO]
+
+
+# --- what is told
+
+
+def test_rows_are_those_of_the_last_hour(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30), steady(200, 3))
+    done = recording.run(source, slo_set, ledger, time(NOON + 60), keep_batches=3600)
+    shown = recording.rows_of(done.batches, time(NOON - 1800))
+    assert [row["time"] for row in shown] == [
+        f"2026-03-01T11:{minute}:00Z" for minute in range(35, 60, 5)
+    ] + ["2026-03-01T12:00:00Z"]
+    assert {(row["good"], row["bad"], row["total"], row["sli"]) for row in shown} == {
+        (197.0, 3.0, 200.0, 0.985)
+    }
+
+
+def test_pieces_are_days_newest_first() -> None:
+    midnight = NOON - NOON % DAY
+    found = recording.pieces({"a": [(midnight - DAY - 600, NOON)], "b": [(NOON - 600, NOON)]}, 0, NOON)
+    assert found == [
+        ((NOON - 600, NOON), ("a", "b")),
+        ((midnight, NOON - 600), ("a",)),
+        ((midnight - DAY, midnight), ("a",)),
+        ((midnight - DAY - 600, midnight - DAY), ("a",)),
+    ]
+
+
+def test_edges_of_days_are_those_of_all_seasons() -> None:
+    window = "{calendar: month, timezone: America/New_York}"
+    slo_set = slos(CHECKOUT.replace("objective: 99.9", f"objective: 99.9, window: {window}"))
+    assert recording.day_edges(slo_set, time(NOON)) == [4 * 3600, 5 * 3600]
