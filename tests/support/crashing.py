@@ -44,15 +44,19 @@ class CrashingCluster(Cluster):
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
-        """No file of a server process that starts within may grow: what each session of a client has."""
-        assert self._process is not None
-        pid = self._process.pid
-        before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**20, before[1]))
+        """The kernel lets no file of the server grow beyond a segment of its log."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.stop()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+        try:
+            self.start()  # which hands the limit on
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
         try:
             yield
         finally:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+            self.stop()
+            self.start()
 
     def _run(self, name: str, *arguments: str) -> None:
         super()._run(name, *arguments, *(("--wal-segsize=1",) if name == "initdb" else ()))

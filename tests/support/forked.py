@@ -21,8 +21,12 @@ import sqlalchemy.dialects.sqlite.pysqlite
 import jobs.recording
 import jobs.runner
 import sloctl.alertmanager
+import sloctl.cli.run
+import sloctl.ledger.migrate
 import sloctl.ledger.store
 import sloctl.prometheus
+import sloctl.settings
+import sloctl.spec
 from sloctl.cli.main import cli, run
 
 __all__ = ["Run", "jobs", "psycopg", "sloctl", "sqlalchemy", "start"]
