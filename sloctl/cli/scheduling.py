@@ -100,7 +100,7 @@ class Service:
         self._cut = False
         self.scheduler = Scheduler(
             slo_set.name,
-            tasks_of(slo_set, self._runs(slo_set)),
+            tasks_of(slo_set, self.runs(slo_set)),
             ledger=self.books.get if self.books.wanted else None,
             slo_ids=[slo.id for slo in slo_set.slos],
             deliver=self._deliverer(),
@@ -169,7 +169,7 @@ class Service:
             self._reloaded(failed=True)
             return
         self._set = slo_set
-        self.scheduler.replace(tasks_of(slo_set, self._runs(slo_set)), [slo.id for slo in slo_set.slos])
+        self.scheduler.replace(tasks_of(slo_set, self.runs(slo_set)), [slo.id for slo in slo_set.slos])
         LOG.info("the changed SLO file is used from now on")
         self._reloaded(failed=False)
 
@@ -182,7 +182,7 @@ class Service:
         if any(job.name == "retry_amplification" for job in slo_set.jobs):
             traces(Context(), slo_set, self._traces_url, self._timeout).close()
 
-    def _runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
+    def runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
         """The body of each job; every run has connections of its own, which end with it."""
 
         def run(job: Job, at: datetime) -> Done:
