@@ -3,7 +3,7 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz demo
+.PHONY: help setup tools test check golden bench fuzz soak demo
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ bench: setup ## run the benchmarks
 
 fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=2000)
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
+
+soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
+	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
 demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
 	.venv/bin/sloctl demo

@@ -123,7 +123,18 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
 
 
 def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
-    helpers = {"__init__", "__main__", "context", "demo_mesh", "main", "posting", "problems", "tables"}
+    helpers = {
+        "__init__",
+        "__main__",
+        "context",
+        "demo_mesh",
+        "main",
+        "noting",
+        "posting",
+        "problems",
+        "scheduling",
+        "tables",
+    }
     modules = {path.stem for path in (ROOT / "sloctl" / "cli").glob("*.py")}
     assert modules - helpers == set(COMMANDS)
 

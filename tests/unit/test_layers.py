@@ -16,6 +16,7 @@ PACKAGES = ("sloctl", "alert_rules", "dashboards", "jobs")
 LONGEST_MODULE = 350
 HEAVY = {
     *(
+        "alembic",
         "apscheduler",
         "grafanalib",
         "jinja2",
@@ -24,9 +25,10 @@ HEAVY = {
         "opentelemetry",
         "pandas",
         "prometheus_api_client",
+        "prometheus_client",
         "promql_parser",
     ),
-    *("requests", "rich", "slack_sdk", "urllib3", "yaml"),
+    *("requests", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
 }
 
 
@@ -49,6 +51,33 @@ def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "click" in loaded.split()
     assert HEAVY & set(loaded.split()) == set()
+
+
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_telemetry_is_not_imported_where_no_variable_asks_for_it(command: str, tmp_path: Path) -> None:
+    (tmp_path / "slo.yaml").write_text(
+        "apiVersion: sloctl/v1\nkind: MeshSLOs\nmetadata: {name: a}\nslos:\n"
+        "  - {name: a, service: a, namespace: a, objective: 99, owner: a, sli: {preset: availability}}\n"
+    )
+    jobs = ["burn_rate"] if command == "run" else []
+    arguments = ["sloctl", command, *jobs, "-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1"]
+    script = (
+        f"import sys; sys.argv = {arguments!r}\n"
+        "from sloctl.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 3, end.code\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "SLOCTL_PROMETHEUS_RETRIES": "0", "HOME": str(tmp_path)},
+    )
+    assert "requests" in done.stdout.split()
+    assert {"opentelemetry", "prometheus_client", "apscheduler"} & set(done.stdout.split()) == set()
 
 
 @pytest.mark.skipif(
