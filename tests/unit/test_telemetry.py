@@ -6,6 +6,7 @@ import contextvars
 import io
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics.export import (
@@ -122,6 +124,15 @@ def test_the_same_names_are_in_textfiles() -> None:
     assert {*textfile.METRICS, *retry_amplification.GAUGES} <= set(own_metrics.BY_NAME)
     reserved = {*own_metrics.EVERY[0].labels}
     assert reserved == {naming.SLO_SET, naming.JOB}
+
+
+def test_the_page_has_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(sloctl_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [
+        (own.name, own.kind, ", ".join(f"`{label}`" for label in own.labels) or "–", own.meaning.rstrip("."))
+        for own in own_metrics.EVERY
+    ]
 
 
 def shown(telemetry: Telemetry, name: str) -> dict[str, float]:
