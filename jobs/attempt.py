@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from jobs.triggers import Trigger
 from sloctl import naming, own_metrics
 from sloctl.books import JobRun, Ledger
-from sloctl.errors import BackendError, SloctlError
+from sloctl.errors import SloctlError
 from sloctl.observe import LOG_FIELDS, Observer, Span, cause
 from sloctl.textfile import Gauge
 
@@ -49,7 +49,7 @@ class Task:
 
 
 class Attempts:
-    """Runs tasks of one set. ``ledger`` gives the ledger or raises ``BackendError``; None: there is none."""
+    """Runs tasks of one set. ``ledger`` gives the ledger or raises ``SloctlError``; None: there is none."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Attempts:
         if self._ledger is not None:
             try:
                 self._last.update(self._ledger().runs(self._set))
-            except BackendError as error:
+            except SloctlError as error:
                 LOG.warning("the last runs are not known: %s", error)
         return dict(self._last)
 
@@ -130,7 +130,7 @@ class Attempts:
             if self._ledger is not None:
                 try:
                     held = stack.enter_context(self._ledger().lock(f"{self._set}/{task.name}"))
-                except BackendError as error:
+                except SloctlError as error:
                     LOG.warning("the job runs without its lock: %s", error)
             yield held
 
@@ -175,7 +175,7 @@ class Attempts:
         if self._ledger is not None:
             try:
                 self._ledger().note(self._set, run)
-            except BackendError as error:
+            except SloctlError as error:
                 LOG.warning("the run is not noted: %s", error)
 
     def show(self, task: Task) -> None:

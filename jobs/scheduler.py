@@ -19,7 +19,7 @@ from jobs.loop import TICK, Loop
 from jobs.triggers import Every, Trigger, grace, trigger
 from sloctl import naming, own_metrics
 from sloctl.books import JobRun, Ledger
-from sloctl.errors import BackendError, SloctlError
+from sloctl.errors import SloctlError
 from sloctl.guardrails.own import interval
 from sloctl.model import Job, SloSet
 from sloctl.observe import NOTHING, Observer
@@ -68,7 +68,7 @@ def first_run(task: Task, known: Mapping[str, JobRun], now: datetime) -> datetim
 class Scheduler:
     """The tasks of one set, on threads of their own.
 
-    ``ledger`` gives the ledger, or raises ``BackendError`` while it cannot be reached. ``deliver`` posts what waits
+    ``ledger`` gives the ledger, or raises ``SloctlError`` while it cannot be reached. ``deliver`` posts what waits
     in the outbox, and says how many letters became what; it raises ``SloctlError``.
     """
 
@@ -192,7 +192,7 @@ class Scheduler:
             return
         try:
             newest = self._ledger().newest(self._set)
-        except (BackendError, SloctlError) as error:
+        except SloctlError as error:
             if not self._ledger_trouble:
                 LOG.warning("%s", error)
             self._ledger_trouble = str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from sloctl.cli.context import (
     pass_context,
     prometheus,
     source_options,
+    telemetry,
     traces,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
@@ -132,7 +134,7 @@ def command(
         from sloctl import whole_file
 
         whole_file.target(output)  # before anything is asked
-    from jobs import slo_report  # slow to import
+    from jobs import results, slo_report  # slow to import
 
     with contextlib.ExitStack() as stack:
         books = ledger(ledger_url, existing=origin != "ledger")
@@ -140,8 +142,12 @@ def command(
             stack.enter_context(books)
         elif origin == "ledger":
             raise UsageError("--source ledger: there is no ledger", hint="name one with --ledger")
-        source = stack.enter_context(prometheus(context, slo_set, url, timeout))
-        found = stack.enter_context(traces(context, slo_set, None, timeout)) if with_traces else None
+        observer = stack.enter_context(telemetry(context, slo_set))
+        source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
+        found = (
+            stack.enter_context(traces(context, slo_set, None, timeout, observer)) if with_traces else None
+        )
+        stack.enter_context(observer.span("report", {"sloctl.slo_set": slo_set.name}))
         report = slo_report.build(
             source,
             slo_set,
@@ -155,6 +161,7 @@ def command(
             from jobs import routines
 
             report = routines.add(report, source, slo_set, period, books)
+        observer.publish("report", results.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, "slack" if dry_run else form, output, slo_set)
     code = _post(context, report, slo_set, ledger_url, dry_run=dry_run) if post or dry_run else EXIT_OK

@@ -195,7 +195,7 @@ class Service:
                     lambda: self._client(
                         stack, traces(self._context, slo_set, self._traces_url, self._timeout, self.telemetry)
                     ),
-                    self.books.get() if self.books.wanted else None,
+                    self._ledger(job),
                     self._silences(stack, slo_set, job),
                     lambda text: LOG.info("%s", text),
                     period_of_job(job, at),
@@ -209,6 +209,18 @@ class Service:
             return Done(result.numbers, lines)
 
         return run
+
+    def _ledger(self, job: Job) -> LedgerStore | None:
+        """The ledger; while it cannot be reached, only the job that writes to it must fail. Raises BackendError."""
+        if not self.books.wanted:
+            return None
+        try:
+            return self.books.get()
+        except BackendError as error:
+            if runner.canonical(job.name) == "slis":
+                raise
+            LOG.warning("the ledger is not read: %s", error)
+            return None
 
     def _silences(self, stack: ExitStack, slo_set: SloSet, job: Job) -> Alertmanager | None:
         """Where silences are, for the job that heeds them."""
