@@ -81,13 +81,13 @@ def _orphans(connection: Connection) -> list[Wrong]:
     }
     for name, (column, owner) in owners.items():
         table = schema.METADATA.tables[name]
-        used = sa.select(table.c[column].distinct().label("id")).subquery()
+        used = sa.select(table.c[column].label("id")).distinct().subquery()
         query = sa.select(used.c.id).where(used.c.id.not_in(sa.select(owner)))
         for number in sorted(connection.execute(query).scalars()):
             found.append(Wrong(name, f"{column} {number}", f"a row of {owner.table.name}", "none"))
     for name in ("cause_buckets", "cause_days"):
         table = schema.METADATA.tables[name]
-        used = sa.select(table.c.cause.distinct().label("id")).subquery()
+        used = sa.select(table.c.cause.label("id")).distinct().subquery()
         query = sa.select(used.c.id).where(used.c.id.not_in(sa.select(schema.causes.c.id)))
         for number in sorted(connection.execute(query).scalars()):
             found.append(Wrong(name, f"cause {number}", "a row of causes", "none"))

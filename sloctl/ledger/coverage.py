@@ -54,6 +54,19 @@ def add(connection: Connection, masks: Mapping[tuple[int, int], int]) -> None:
     bulk.insert(connection, coverage, ("day", "definition", *MASKS), rows, conflict)
 
 
+def replace(connection: Connection, days: Mapping[tuple[int, int], Day]) -> None:
+    """Enter days, by (day, definition), with what is kept of them."""
+    rows = []
+    for (day, definition), state in sorted(days.items()):
+        masks = (state.mask >> BITS * place & _LOW for place in range(len(MASKS)))
+        pruned = 2 if not state.kept.hourly else int(state.kept.fine != grid.ALL_HOURS)
+        rows.append((day, definition, *masks, state.kept.fine, pruned))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in (*MASKS, "fine"))
+    # A day of which something was here stays as far pruned as it was, so that the next pruning goes on with it.
+    conflict = f"ON CONFLICT (day, definition) DO UPDATE SET {changes}"
+    bulk.insert(connection, coverage, ("day", "definition", *MASKS, "fine", "pruned"), rows, conflict)
+
+
 def missing(
     connection: Connection, set_name: str, slo_ids: Sequence[str], start: int, end: int
 ) -> dict[str, list[Span]]:

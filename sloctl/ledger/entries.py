@@ -94,8 +94,8 @@ def enter(connection: Connection, set_name: str, batches: Sequence[Batch]) -> in
     ids = coverage.lock(connection, set_name, {batch.slo_id: batch.slo for batch in batches})
     whole = (min(batch.span[0] for batch in batches), max(batch.span[1] for batch in batches))
     known = coverage.read(connection, {ids[batch.slo_id] for batch in batches}, whole)
-    series = _Series(connection, set_name)
-    entry = _Entry(known)
+    series = Series(connection, set_name)
+    entry = Entry(known)
     accepted = []
     for batch in batches:
         definition = ids[batch.slo_id]
@@ -117,7 +117,7 @@ def _has(masks: dict[int, int], end: int) -> bool:
     return bool(masks.get(grid.up(end, DAY), 0) >> grid.bit_of(end) & 1)
 
 
-class _Entry:
+class Entry:
     """What one transaction adds."""
 
     def __init__(self, known: coverage.Days) -> None:
@@ -153,7 +153,7 @@ class _Entry:
         state = self._known.get((grid.up(time, DAY), definition))
         return state.kept if state else _EVERYTHING
 
-    def add_events(self, definition: int, events: Sequence[Event], series: _Series) -> None:
+    def add_events(self, definition: int, events: Sequence[Event], series: Series) -> None:
         """Add the events of one batch: to buckets as far as those of their hour are kept, and to the sums."""
         hours = self._hours
         for namespace, service, end, total, bad, gap in events:
@@ -180,7 +180,7 @@ class _Entry:
             if total > have[6]:
                 have[6] = total
 
-    def add_causes(self, definition: int, causes: Sequence[Cause], series: _Series) -> None:
+    def add_causes(self, definition: int, causes: Sequence[Cause], series: Series) -> None:
         """Add the causes of one batch; those of a bucket without bad events explain nothing and are left out."""
         for namespace, service, end, labels, bad in causes:
             number = series.ids.get((definition, namespace, service))
@@ -218,7 +218,7 @@ class _Entry:
 _EVERYTHING = grid.Kept()
 
 
-class _Series:
+class Series:
     """The ids of a set's series; new ones are made at once."""
 
     def __init__(self, connection: Connection, set_name: str) -> None:
@@ -238,10 +238,11 @@ class _Series:
 
     def want(self, definition: int, events: Iterable[Event]) -> None:
         """Note the series of events, should they be new."""
-        for event in events:
-            key = (definition, event[0], event[1])
-            if key not in self.ids:
-                self._new.add(key)
+        self.want_keys((definition, event[0], event[1]) for event in events)
+
+    def want_keys(self, keys: Iterable[SeriesKey]) -> None:
+        """Note some series, should they be new."""
+        self._new.update(key for key in keys if key not in self.ids)
 
     def make(self) -> None:
         """Make those that are new."""

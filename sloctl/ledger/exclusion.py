@@ -77,6 +77,17 @@ def exclude(connection: Connection, set_name: str, excluded: Mapping[Key, Sequen
     return count
 
 
+def join(connection: Connection, spans: Mapping[int, Sequence[Span]]) -> None:
+    """Have series leave out these spans too; for buckets that are still to come."""
+    if not spans:
+        return
+    start = min(span[0] for some in spans.values() for span in some)
+    end = max(span[1] for some in spans.values() for span in some)
+    stored = spans_by_series(connection, spans, (start, end))
+    changed = {number: grid.joined([*some, *stored.get(number, ())]) for number, some in spans.items()}
+    _store(connection, stored, changed, (start, end))
+
+
 def _clipped(spans: Iterable[Span], span: Span) -> list[Span]:
     clipped = ((max(start, span[0]), min(end, span[1])) for start, end in spans)
     return [(start, end) for start, end in clipped if start < end]

@@ -5,7 +5,8 @@ What follows from other lines has none: hours and days whose buckets are there. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -41,6 +42,8 @@ class _Set:
         query = sa.select(table.c.id, table.c.slo_id, table.c.slo).where(table.c.set_name == set_name)
         rows = sorted(connection.execute(query), key=lambda row: row[1])
         self._definitions = {row[0]: (row[1], row[2]) for row in rows}
+        causes = connection.execute(sa.select(schema.causes.c.id, schema.causes.c.labels))
+        self._causes = {row[0]: row[1] for row in causes}
 
     def lines(self) -> Iterator[Line]:
         days = self._days()
@@ -58,7 +61,7 @@ class _Set:
             yield from self._cause_days(day)
         for day, _ in days:
             for row, place in self._rows(schema.cause_buckets, day):
-                yield self._line("cause", place, end=row.time, bad=row.bad, detail=self._labels(row.cause))
+                yield self._line("cause", place, end=row.time, bad=row.bad, detail=self._causes[row.cause])
 
     def _days(self) -> list[tuple[int, bool]]:
         """The days that were recorded, and whether anything of them was removed."""
@@ -74,7 +77,6 @@ class _Set:
         return Line(kind, self._name, slo_id, slo, namespace, service, **values)
 
     def _coverage(self) -> Iterator[Line]:
-        table = schema.coverage
         for number, (slo_id, slo) in self._definitions.items():
             known = coverage.read(self._connection, {number}, self._span)
             last: tuple[Span, str, str] | None = None
@@ -89,7 +91,6 @@ class _Set:
                     last = ((start, end), *kept)
             if last:
                 yield self._covered(slo_id, slo, *last)
-        del table
 
     def _covered(self, slo_id: str, slo: str, span: Span, state: str, detail: str) -> Line:
         return Line(
@@ -102,7 +103,7 @@ class _Set:
         query = query.where(table.c.until > self._span[0], table.c.since < self._span[1])
         found = []
         for row in self._connection.execute(query):
-            detail = silence_text(row.ref, row.matchers, row.comment)
+            detail = silence_text(row.ref, json.loads(row.matchers), row.comment)
             found.append(Line("silence", self._name, start=row.since, end=row.until, detail=detail))
         yield from sorted(found, key=lambda line: line.place)
 
@@ -110,12 +111,14 @@ class _Set:
         table = schema.exclusions
         query = sa.select(table.c.series, table.c.since, table.c.until)
         query = query.where(table.c.until > self._span[0], table.c.since < self._span[1])
-        found = []
+        spans: dict[int, list[Span]] = {}
         for number, since, until in self._connection.execute(query):
-            if number in self._series:
-                start, end = max(since, self._span[0]), min(until, self._span[1])
-                found.append(self._line("exclusion", self._place(number), start=start, end=end))
-        yield from sorted(found, key=lambda line: line.place)
+            span = max(since, self._span[0]), min(until, self._span[1])
+            spans.setdefault(number, []).append(span)
+        ours = sorted((self._place(number), number) for number in spans if number in self._series)
+        for place, number in ours:
+            for start, end in grid.joined(spans[number]):
+                yield self._line("exclusion", place, start=start, end=end)
 
     def _place(self, number: int) -> tuple[str, str, str, str]:
         definition, key = self._series[number]
@@ -128,19 +131,9 @@ class _Set:
         for _, some in groupby(rows, itemgetter(0)):
             ours = [(row, self._place(row.series)) for row in some if row.series in self._series]
             if table is schema.cause_buckets or table is schema.cause_days:
-                yield from sorted(ours, key=lambda pair: (pair[1], self._labels(pair[0].cause)))
+                yield from sorted(ours, key=lambda pair: (pair[1], self._causes[pair[0].cause]))
             else:
                 yield from sorted(ours, key=itemgetter(1))
-
-    def _labels(self, cause: int) -> str:
-        return self._causes[cause]
-
-    @property
-    def _causes(self) -> dict[int, str]:
-        if not hasattr(self, "_known_causes"):
-            rows = self._connection.execute(sa.select(schema.causes.c.id, schema.causes.c.labels))
-            self._known_causes = {row[0]: row[1] for row in rows}
-        return self._known_causes
 
     def _states(self, day: int) -> dict[int, grid.Kept]:
         """What is kept of the day, for the series of which something was removed."""
@@ -192,7 +185,7 @@ class _Set:
         for row, place in self._rows(schema.cause_days, day):
             bad = row.bad + (row.carry << rollup.BITS)
             if row.series in states and bad:
-                detail = self._labels(row.cause)
+                detail = self._causes[row.cause]
                 yield self._line("cause_day", place, end=row.time, bad=bad, detail=detail)
 
 
@@ -205,9 +198,7 @@ def _kept_text(kept: grid.Kept) -> tuple[str, str]:
     return "hours", " ".join(str(hour) for hour in range(24) if kept.fine >> hour & 1)
 
 
-def silence_text(ref: str, matchers: str, comment: str) -> str:
+def silence_text(ref: str, matchers: Sequence[Sequence[str]], comment: str) -> str:
     """A silence as ``detail`` has it."""
-    import json
-
-    data = {"comment": comment, "matchers": json.loads(matchers), "ref": ref}
+    data = {"comment": comment, "matchers": matchers, "ref": ref}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

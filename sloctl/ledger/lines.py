@@ -43,6 +43,7 @@ TIMES = frozenset(("start", "end"))
 SECONDS = frozenset(("gap_seconds", "excluded"))
 MOST = 10**22
 """More micro-events than a day can have."""
+_RANKS = {kind: rank for rank, kind in enumerate(KINDS)}
 _AMOUNT = re.compile(r"(\d{1,16})(?:\.(\d{1,6}))?", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
@@ -73,12 +74,11 @@ class Line(NamedTuple):
     def place(self) -> tuple[object, ...]:
         """What lines of an export ascend by."""
         names = (self.slo_id, self.namespace, self.service)
-        rank = KINDS.index(self.kind)
         if self.kind in ("coverage", "exclusion"):
-            return self.set, rank, *names, self.start or 0
+            return self.set, _RANKS[self.kind], *names, self.start
         if self.kind == "silence":
-            return self.set, rank, self.start or 0, self.detail
-        return self.set, rank, self.end or 0, *names, self.detail
+            return self.set, _RANKS[self.kind], self.start, self.detail
+        return self.set, _RANKS[self.kind], self.end, *names, self.detail
 
 
 class BadLine(Exception):

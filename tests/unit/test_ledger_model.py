@@ -1,4 +1,4 @@
-"""A ledger says what a dictionary of all its buckets would say, whatever is entered, left out and removed, in any order."""
+"""A ledger says what a dictionary of all its buckets would say, in whatever order things happen."""
 
 from __future__ import annotations
 
