@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sloctl.spec import Source
 
 LOG = logging.getLogger("sloctl.schedule")
+PAUSE = 10.0
+"""Seconds between two attempts to open the ledger."""
 C = TypeVar("C", bound="HttpClient[Any, Any]")
 
 
@@ -46,6 +48,7 @@ class Books:
         self._url = LedgerSettings.load(option=option).url
         self._lock = threading.Lock()
         self._store: LedgerStore | None = None
+        self._failed: tuple[float, BackendError] | None = None
 
     @property
     def wanted(self) -> bool:
@@ -59,7 +62,14 @@ class Books:
             if self._store is None:
                 from sloctl.ledger.store import open_ledger
 
-                self._store = open_ledger(self._url)
+                # Finding out takes seconds, which not every job shall wait for again.
+                if self._failed is not None and time.monotonic() - self._failed[0] < PAUSE:
+                    raise self._failed[1]
+                try:
+                    self._store = open_ledger(self._url)
+                except BackendError as error:
+                    self._failed = time.monotonic(), error
+                    raise
             return self._store
 
     def close(self) -> None:

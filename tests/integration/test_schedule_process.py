@@ -264,3 +264,31 @@ def test_wrong_usage_is_said_before_anything_begins(tmp_path: Path) -> None:
     path.write_text(path.read_text().partition("jobs:")[0])
     done = sloctl("schedule", "-f", "slo.yaml", folder=tmp_path)
     assert done.code == 2 and "schedules no jobs" in done.stderr and "hint" in done.stderr
+
+
+def test_a_report_is_told_to_a_collector_too(tmp_path: Path, prometheus: FaultyServer) -> None:
+    with Collector() as collector:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        done = sloctl("report", "-f", "slo.yaml", "--ledger", "none", folder=tmp_path, env=env)
+        assert done.code == 0 and "checkout" in done.stdout
+        (report,) = [span for span in collector.spans() if span.name == "report"]
+        queries = [span for span in collector.spans() if span.name == "query prometheus"]
+        assert len(queries) == len(prometheus.requests)
+        assert {span.parent_span_id for span in queries} == {report.span_id}
+        assert collector.gauges()["sloctl_error_budget_remaining_ratio"]
+
+
+def test_a_ledger_that_is_down_stops_what_writes_to_it_only(tmp_path: Path, prometheus: FaultyServer) -> None:
+    slo_file(tmp_path, prometheus.url, "name: slis, every: 5m", "name: burn_rate, every: 1m")
+    port = refused_url().rpartition(":")[2]
+    env = {"SLOCTL_LEDGER_URL": f"postgresql://sloctl:s3cr3t-word@127.0.0.1:{port}/sloctl"}
+    with scheduled(tmp_path, env=env) as process:
+        eventually(lambda: any(text.startswith("succeeded") for text in process.messages("burn_rate")))
+        eventually(lambda: any(text.startswith("failed") for text in process.messages("slis")))
+        status, body = process.get("/readyz")
+        assert status == 503 and "ledger" in body
+        assert process.get("/healthz")[0] == 200
+        assert process.value('sloctl_ledger_up{slo_set="shop"}') == 0
+        assert "s3cr3t" not in body + str(process.lines) + process.get("/metrics")[1]
+        assert process.end() == 0
+    assert process.noise == []

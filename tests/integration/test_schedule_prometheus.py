@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import urllib.parse
 import urllib.request
@@ -92,3 +93,41 @@ def test_the_alert_on_late_jobs_works_from_end_to_end(tmp_path: Path) -> None:
                     lambda: asked(url, f"ALERTS{JOB[:-1]},alertname='JobNotRun',alertstate='firing'}}")
                 )
                 assert asked(url, "ALERTS{alertname='AsItIs'}") == []
+
+
+def counted(hours: int) -> str:
+    """A service with 60 requests a minute, one of them bad, up to now."""
+    now = int(time.time()) // 60 * 60
+    target = 'job="istio",instance="a:15090",pod="a"'
+    call = (
+        f'{target},reporter="source",destination_service_name="checkout",destination_service_namespace="shop",'
+        'request_protocol="http"'
+    )
+    lines = ["# TYPE up gauge"]
+    minutes = range(-60 * hours, 1)
+    lines += [f"up{{{target}}} 1 {now + 60 * minute}" for minute in minutes]
+    lines.append("# TYPE istio_requests counter")
+    for code, rate in (("200", 59), ("503", 1)):
+        for minute in minutes:
+            value = rate * (minute + 60 * hours)
+            lines.append(f'istio_requests_total{{{call},response_code="{code}"}} {value} {now + 60 * minute}')
+    return "\n".join([*lines, "# EOF\n"])
+
+
+def test_the_ledger_is_written_and_its_lag_is_known(tmp_path: Path) -> None:
+    (tmp_path / "prometheus").mkdir()
+    with running_prometheus(tmp_path / "prometheus", counted(3)) as url:
+        slo_file(tmp_path, url, "name: slis, every: 5m")
+        with scheduled(tmp_path, "--ledger", "ledger.db") as process:
+            eventually(lambda: any("buckets recorded" in text for text in process.messages("slis")))
+            lag = eventually(lambda: process.value('sloctl_ledger_lag_seconds{slo_set="shop"}'))
+            assert 0 < lag < 700
+            assert process.value('sloctl_ledger_up{slo_set="shop"}') == 1
+            # The next file has a job that reads what was recorded.
+            slo_file(tmp_path, url, "name: slis, every: 5m", "name: burn_rate, every: 1m")
+            process.process.send_signal(signal.SIGHUP)
+            at = 'namespace="shop",service="checkout",slo="availability",slo_set="shop"'
+            ratio = eventually(lambda: process.value(f"sloctl_sli_ratio{{{at}}}"))
+            assert ratio == pytest.approx(59 / 60, rel=1e-6)
+            assert process.end() == 0
+    assert [line for line in process.lines if line["level"] == "error"] == []

@@ -40,7 +40,7 @@ jobs:
 def eventually(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := what()):
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, what
         time.sleep(0.05)
     return found
 
