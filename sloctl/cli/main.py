@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
     "schedule": "Run the file's jobs on their schedules, with metrics and health.",
     "report": "Show error budgets, burn rates and what alerts.",
+    "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "outbox": "See, retry and remove reports that were not posted yet.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",

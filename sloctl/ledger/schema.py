@@ -61,6 +61,7 @@ coverage = Table(
     Column("fine", Integer, nullable=False, server_default=str(ALL_HOURS)),
     Column("pruned", SmallInteger, nullable=False, server_default="0"),
     Index("coverage_pruned", "pruned", "day"),
+    Index("coverage_definition", "definition", "day"),
     sqlite_with_rowid=False,
     postgresql_with=_OFTEN_UPDATED,
 )

@@ -128,6 +128,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "__main__",
         "context",
         "demo_mesh",
+        "ledger_budgets",
         "main",
         "noting",
         "posting",

@@ -65,6 +65,7 @@ def upgrade() -> None:
         postgresql_with=OFTEN_UPDATED,
         sqlite_with_rowid=False,
     )
+    op.create_index("coverage_definition", "coverage", ["definition", "day"], unique=False)
     op.create_index("coverage_pruned", "coverage", ["pruned", "day"], unique=False)
     op.create_table(
         "days",

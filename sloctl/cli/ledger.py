@@ -1,0 +1,330 @@
+"""``sloctl ledger``: what is recorded, in and out of the database."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sloctl.cli.context import Context, ledger_option, load, now, parse_time, pass_context
+from sloctl.cli.context import ledger as open_one
+from sloctl.cli.ledger_budgets import budgets, causes
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+
+if TYPE_CHECKING:
+    from sloctl.ledger.contents import Contents
+    from sloctl.ledger.store import LedgerStore
+    from sloctl.model import SloSet
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_form_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print it; the JSON form is an interface.",
+)
+
+
+def _file_option(function: F) -> F:
+    return click.option(
+        "-f", "--file", "files", multiple=True, metavar="FILE", help="SLO file: only its set. Else all sets."
+    )(function)
+
+
+@click.group("ledger")
+def command() -> None:
+    """See, check, export, import and prune what is recorded.
+
+    The ledger holds good and bad events of every SLO in steps of five minutes. The job slis writes it.
+    """
+
+
+command.add_command(budgets)
+command.add_command(causes)
+
+
+@command.command("show", short_help="Show what is recorded: since when, until when, with which holes.")
+@ledger_option
+@_file_option
+@_form_option
+@pass_context
+def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form: str) -> int:
+    """Show what is recorded of each SLO and service, the last runs of jobs, locks, and reports that wait."""
+    from sloctl.ledger import contents
+
+    with _open(ledger_url) as store:
+        found = contents.contents(store, _set_name(context, files))
+        data = _shown(store.name, found)
+    if form == "json":
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        _print(data)
+    return EXIT_OK
+
+
+@command.command("verify", short_help="Check that sums equal their buckets; exits 1 if anything is wrong.")
+@ledger_option
+@_file_option
+@_form_option
+@pass_context
+def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], form: str) -> int:
+    """Check that the ledger says one thing only: sums equal their buckets, and every row belongs to something.
+
+    Reads everything, day by day; nobody has to wait for it. Exits 1 if anything is wrong.
+    """
+    from sloctl.ledger import check
+
+    name = _set_name(context, files)
+    with _open(ledger_url) as store:
+        found = check.verify(store, name, int(now().timestamp()))
+        context.detail(f"sloctl: {store.name}")
+    if form == "json":
+        rows = [{"table": f.table, "key": f.key, "expected": f.expected, "found": f.found} for f in found]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for item in found:
+            click.echo(_plain(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))
+        context.say(f"sloctl: {len(found)} findings" if found else "sloctl: the ledger is consistent")
+    return EXIT_PROBLEMS if found else EXIT_OK
+
+
+def _data_format(function: F) -> F:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["csv", "parquet"]),
+        help="Default: what the file's name says, else csv.",
+    )(function)
+
+
+@command.command("export", short_help="Write what is recorded to a file: CSV or Parquet.")
+@ledger_option
+@_file_option
+@click.option("-o", "--output", default="-", metavar="FILE", help="The file; - (the default) is stdout.")
+@_data_format
+@click.option("--from", "start", metavar="TIME", help="Only from this UTC day on.")
+@click.option("--to", "end", metavar="TIME", help="Only up to this UTC day.")
+@pass_context
+def export(
+    context: Context,
+    ledger_url: str | None,
+    files: tuple[str, ...],
+    output: str,
+    form: str | None,
+    start: str | None,
+    end: str | None,
+) -> int:
+    """Write everything that the ledger knows to one file: buckets, sums whose buckets are gone, causes, silences.
+
+    The same ledger gives the same bytes, in SQLite and in PostgreSQL. A file is replaced whole or not at all.
+    --from and --to are RFC 3339, Unix seconds, or an age such as 30d, and are widened to whole UTC days.
+    """
+    from sloctl.ledger import transfer
+    from sloctl.ledger.grid import LATEST
+
+    at = now()
+    since = int(parse_time(start, at).timestamp()) if start else 0
+    until = int(parse_time(end, at).timestamp()) if end else LATEST
+    if since >= until:
+        raise UsageError("--from is not before --to")
+    kind: transfer.Format = "parquet" if (form or transfer.form_of(output)) == "parquet" else "csv"
+    if output == "-" and kind == "parquet" and sys.stdout.isatty():
+        raise UsageError("a terminal cannot show Parquet", hint="name a file with -o")
+    name = _set_name(context, files)
+    with _open(ledger_url) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+        path = Path(folder) / "ledger" if output == "-" else Path(output)
+        sets = None if name is None else [name]
+        count = transfer.export(store, path, kind, sets=sets, since=since, until=until)
+        if output == "-":
+            stream = sys.stdout.buffer
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    stream.write(block)
+            stream.flush()
+    context.say(f"sloctl: {count} lines" + ("" if output == "-" else f" in {output}"))
+    return EXIT_OK
+
+
+@command.command("import", short_help="Enter a file that export wrote, as far as it is new.")
+@click.argument("file", metavar="FILE")
+@ledger_option
+@_data_format
+@pass_context
+def import_(context: Context, file: str, ledger_url: str | None, form: str | None) -> int:
+    """Enter what FILE, which export wrote, knows and the ledger does not; - is stdin.
+
+    What is recorded already stays as it is, so that an import may be repeated, and exports of several ledgers may be
+    entered one after the other. A file with any mistake is refused as a whole, with line and column.
+    """
+    from sloctl.ledger import transfer
+
+    kind: transfer.Format = "parquet" if (form or transfer.form_of(file)) == "parquet" else "csv"
+    with _open(ledger_url, make=True) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+        path = Path(file)
+        if file == "-":
+            path = Path(folder) / "stdin"
+            with path.open("wb") as copy:
+                while block := sys.stdin.buffer.read(1 << 20):
+                    copy.write(block)
+        done = transfer.import_file(store, path, kind, name="stdin" if file == "-" else file)
+    context.say(
+        f"sloctl: {done.buckets} buckets of SLOs are new, of {_plain(', '.join(done.sets)) or 'no set'}"
+    )
+    if done.left:
+        context.say(
+            f"sloctl: warning: {done.left} buckets were left out: the file has them only in sums with others that "
+            "the ledger knows"
+        )
+    return EXIT_OK
+
+
+@command.command("prune", short_help="Remove what is older than the file says.")
+@ledger_option
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="SLO file: its set, its ledger.keep.",
+)
+@pass_context
+def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> int:
+    """Remove what is older than the section ledger of the SLO file says; the job slis does so too.
+
+    Sums of hours and days stay exact when their buckets are removed.
+    """
+    from jobs.recording import day_edges
+    from sloctl.books import Keep
+
+    slo_set: SloSet = load(context, files)
+    at = now()
+    keep = Keep(slo_set.ledger.keep_buckets, slo_set.ledger.keep_hours, slo_set.ledger.keep_days)
+    with _open(ledger_url) as store:
+        done = store.prune(slo_set.name, keep, int(at.timestamp()), day_edges(slo_set, at))
+    context.say(f"sloctl: removed {done.buckets} buckets, {done.hours} hours and {done.days} days")
+    return EXIT_OK
+
+
+def _open(url: str | None, *, make: bool = False) -> LedgerStore:
+    """The ledger. Raises UsageError if there is none, unless it may be made."""
+    from sloctl.settings import LedgerSettings
+
+    settings = LedgerSettings.load(option=url)
+    file = settings.url is not None and settings.url.reveal().startswith("sqlite:")
+    store = open_one(url) if make or not file or settings.exists else None
+    if store is None:
+        raise UsageError(
+            "there is no ledger" + (" at this address" if settings.given else " yet"),
+            hint="the job slis makes one (sloctl run slis -f FILE); or name it with --ledger or SLOCTL_LEDGER_URL",
+        )
+    return store
+
+
+def _set_name(context: Context, files: tuple[str, ...]) -> str | None:
+    return load(context, files).name if files else None
+
+
+def _stamp(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(name: str, found: Contents) -> dict[str, Any]:
+    """What ``show`` says, as JSON has it."""
+    return {
+        "ledger": name,
+        "bytes": found.size,
+        "slos": [
+            {
+                "set": held.set_name,
+                "slo_id": held.slo_id,
+                "slo": held.slo,
+                "first": _stamp(held.first),
+                "last": _stamp(held.last),
+                "buckets": held.known,
+                "missing": held.unknown,
+                "services": [
+                    {"namespace": key[1], "service": key[2], "gap_seconds": gap, "excluded_seconds": excluded}
+                    for key, (gap, excluded) in held.services.items()
+                ],
+            }
+            for held in found.definitions
+        ],
+        "runs": [
+            {
+                "set": set_name,
+                "job": run.job,
+                "outcome": run.outcome,
+                "started": _stamp(run.started.timestamp()),
+                "ended": _stamp(run.ended.timestamp()),
+                "message": run.message,
+            }
+            for set_name, runs in found.runs.items()
+            for run in runs.values()
+        ],
+        "locks": [
+            {"name": lock, "holder": holder, "since": _stamp(since)} for lock, holder, since in found.locks
+        ],
+        "outbox": [{"set": set_name, **states} for set_name, states in found.outbox.items()],
+    }
+
+
+def _print(data: dict[str, Any]) -> None:
+    click.echo(f"{_plain(data['ledger'])}, {data['bytes'] / 1e6:.1f} MB")
+    slos = [
+        ["set", "SLO", "namespace", "service", "first", "last", "buckets", "missing", "gap s", "excluded s"]
+    ]
+    for slo in data["slos"]:
+        services = slo["services"] or [
+            {"namespace": "", "service": "", "gap_seconds": 0, "excluded_seconds": 0}
+        ]
+        for item in services:
+            slos.append(
+                [
+                    *(slo["set"], slo["slo"], item["namespace"] or "–", item["service"] or "*"),
+                    *(slo["first"], slo["last"], str(slo["buckets"]), str(slo["missing"])),
+                    *(str(item["gap_seconds"]), str(item["excluded_seconds"])),
+                ]
+            )
+    _table(slos)
+    runs = [[run["set"], run["job"], run["outcome"], run["ended"], run["message"]] for run in data["runs"]]
+    _table([["set", "job", "outcome", "ended", "message"], *runs])
+    _table(
+        [
+            ["lock", "holder", "since"],
+            *([lock["name"], lock["holder"], lock["since"]] for lock in data["locks"]),
+        ]
+    )
+    states = ("pending", "sent", "dead")
+    waiting = [[item["set"], *(str(item.get(state, 0)) for state in states)] for item in data["outbox"]]
+    _table([["reports of set", *states], *waiting])
+
+
+def _table(rows: list[list[str]]) -> None:
+    """Columns as wide as their cells; nothing for a header alone."""
+    from rich.cells import cell_len
+
+    if len(rows) < 2:
+        return
+    plain = [[_plain(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
+    click.echo()
+    for row in plain:
+        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _plain(text: str) -> str:
+    from sloctl.report_text import plain
+
+    return plain(text)
