@@ -22,7 +22,7 @@ from sloctl.books import JobRun, Ledger
 from sloctl.errors import SloctlError
 from sloctl.guardrails.own import interval
 from sloctl.model import Job, SloSet
-from sloctl.observe import NOTHING, Observer
+from sloctl.observe import NOTHING, Observer, cause
 
 LOG = logging.getLogger(__name__)
 CHECK = 15
@@ -94,7 +94,7 @@ class Scheduler:
         self._loop.add_listener(self._left_out, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._lock = threading.Lock()
         self._state = "starting"
-        self._ledger_trouble = ""
+        self._ledger_trouble = self._delivery_trouble = ""
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -216,9 +216,12 @@ class Scheduler:
                         self._observer.count(
                             own_metrics.DELIVERIES, outcome=outcome, **{naming.SLO_SET: self._set}
                         )
+                self._delivery_trouble = ""
             except SloctlError as error:
-                LOG.warning("nothing was delivered: %s", error)
-                span.fail("delivery", str(error))
+                if str(error) != self._delivery_trouble:
+                    LOG.warning("nothing is delivered: %s", error)
+                self._delivery_trouble = str(error)
+                span.fail(cause(error), str(error))
             except Exception:
                 LOG.exception("nothing was delivered")
                 span.fail("internal")

@@ -276,11 +276,13 @@ class Service:
         return _said(done)
 
     def _deliverer(self) -> Callable[[], Mapping[str, int]] | None:
-        """What looks after the outbox, if anything is ever posted."""
-        if not self.books.wanted or not any(job.post for job in self._set.jobs):
+        """What looks after the outbox, whenever the file has a job that posts."""
+        if not self.books.wanted:
             return None
 
         def deliver() -> Mapping[str, int]:
+            if not any(job.post for job in self._set.jobs):
+                return {}
             from jobs import posting
             from sloctl.cli.posting import notifier
 
