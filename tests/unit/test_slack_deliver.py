@@ -262,11 +262,11 @@ def test_back_off_doubles_up_to_an_hour() -> None:
 
 
 def test_given_up_after_three_days_loudly_and_taken_up_again(world: World) -> None:
-    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [http(503)] * 1000
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [http(403, page=True)] * 1000
     world.post()
     world.to_the_end(rounds=200)
     assert world.state() == "dead"
-    assert "Slack answered HTTP 503; tried" in world.error() and "times in 3d" in world.error()
+    assert "HTTP 403, not an answer of Slack's API; tried" in world.error() and "times in 3d" in world.error()
     world.slack.faults = []
     assert world.deliver() == posting.Posted()
     assert world.outbox.revive(KEY, world.time)
