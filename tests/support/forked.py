@@ -47,7 +47,7 @@ class Run:
         if self.process.pid is not None and self.process.exitcode is None:
             os.kill(self.process.pid, signal.SIGKILL)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 600) -> int:
         """Its exit code; -9 where it died of SIGKILL."""
         self.process.join(seconds)
         code = self.process.exitcode
