@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs import recording
@@ -201,12 +201,13 @@ def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: LedgerStor
     assert sum(found.values()) == 3600 + 90
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(interval=30, offset=0, down=[(6000, 3690)], runs=[(1, 70)])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     interval=st.integers(30, 200),
     offset=st.integers(0, 1000),
     down=st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 6000)), max_size=4),
-    runs=st.lists(st.integers(0, 21_600), max_size=4),
+    runs=st.lists(st.tuples(st.integers(0, 7), st.integers(-400, 400)), max_size=4),
 )
 def test_runs_at_any_times_record_what_one_run_does(
     empty: Path,
@@ -214,28 +215,31 @@ def test_runs_at_any_times_record_what_one_run_does(
     interval: int,
     offset: int,
     down: list[tuple[int, int]],
-    runs: list[int],
+    runs: list[tuple[int, int]],
 ) -> None:
-    slo_set = slos(CHECKOUT)
+    """Runs come about when a downtime begins or ends, where it may be cut in two."""
+    # The history is longer than what is caught up, so that a run begins to read where the last one ended.
+    slo_set = slos(CHECKOUT, more="ledger: {catch_up: 8h}\n")
     start, end = NOON - 21_600, NOON
-    # The history begins a day before, so that its beginning is no downtime.
     times = scrape_times(
         start - DAY + offset, end + 60, interval, [(start + a, start + a + b) for a, b in down]
     )
     source = Scripted(slo_set, times)
+    edges = [edge for a, b in down for edge in (a, a + b)] or [10_000]
+    ats = [min(start + edges[place % len(edges)] + more, end) for place, more in runs]
     urls = [f"sqlite:///{shutil.copy(empty, tmp_path / name)}" for name in ("pieces.db", "once.db")]
-    for url, ats in ((urls[0], [*(start + run for run in runs), end + 60]), (urls[1], [end + 60])):
+    for url, moments in ((urls[0], [start, *ats, end + 60]), (urls[1], [start, end + 60])):
         with open_ledger(Secret(url)) as ledger:
-            for at in ats:
+            for at in moments:
                 source.scrapes = times[: bisect_right(times, at)]  # a server knows nothing of what is to come
                 recording.run(source, slo_set, ledger, time(at))
     assert rows(urls[0]) == rows(urls[1])
     with open_ledger(Secret(urls[0])) as ledger:
         last = ledger.newest("shop")[slo_set.slos[0].id]
         assert last == min(end, int(-(-times[-1] // GRID) * GRID - GRID))
-        first = -(-int(times[0]) // GRID) * GRID
+        first = start - 8 * 3600
         wanted = {at: true_gap(times, at) for at in range(first + GRID, last + 1, GRID)}
-        assert gaps(ledger, slo_set, first, last) == {at: gap for at, gap in wanted.items() if gap}
+        assert gaps(ledger, slo_set, first - GRID, last) == {at: gap for at, gap in wanted.items() if gap}
 
 
 # --- what is refused
