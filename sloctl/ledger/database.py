@@ -1,8 +1,8 @@
 """The connection to the ledger's database: transactions, migrations, and errors that a user can act on.
 
-Every exception of SQLAlchemy and of the drivers ends here. SQLite is opened with its rollback journal and full
-synchronisation, which survives a crash on any local file system; a writer takes its lock at the beginning of a
-transaction, so that two of them wait for each other and never fail half-way.
+Every exception of SQLAlchemy and of the drivers ends here. SQLite is opened with a write-ahead log, so that a long
+export keeps no run from recording, and full synchronisation, so that what is recorded survives a crash; a writer takes
+its lock at the beginning of a transaction, so that two of them wait for each other and never fail half-way.
 """
 
 from __future__ import annotations
@@ -30,18 +30,26 @@ HEAD = "0001"
 BUSY = 30.0
 """Seconds that a writer waits for another one in SQLite."""
 _ATTEMPTS = 4
+_REFUSED = (
+    r"password authentication|no password supplied|permission denied|pg_hba|role .* does not exist|"
+    r"database .* does not exist|certificate"
+)
 _FORMS = "sqlite:////var/lib/sloctl/ledger.db or postgresql://user@host/database"
 
 
 class Database:
     """A database of the ledger, with its newest schema.
 
-    ``sleep`` is for tests. Raises UsageError for an address that cannot be one, a file that is no database, or a
-    schema of a later sloctl; BackendError where the database cannot be reached.
+    ``sleep``, and ``busy`` (seconds that a writer waits for another one in SQLite), are for tests. Raises UsageError
+    for an address that cannot be one, a file that is no database, or a schema of a later sloctl; BackendError where
+    the database cannot be reached.
     """
 
-    def __init__(self, url: Secret, *, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self, url: Secret, *, sleep: Callable[[float], object] = time.sleep, busy: float = BUSY
+    ) -> None:
         self._sleep = sleep
+        self._busy = busy
         parsed = _parse(url.reveal())
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.name = _shown(parsed)
@@ -59,11 +67,12 @@ class Database:
         elif parsed.database in (None, "", ":memory:"):
             raise UsageError("a ledger in memory would be lost", hint=f"give an address such as {_FORMS}")
         else:
-            options["connect_args"] = {"timeout": BUSY, "check_same_thread": False}
+            options["connect_args"] = {"timeout": busy, "check_same_thread": False}
         self._engine = sa.create_engine(parsed, **options)
         if self.sqlite:
             sa.event.listen(self._engine, "connect", _on_connect)
             sa.event.listen(self._engine, "begin", _on_begin)
+            sa.event.listen(self._engine, "checkout", _same_file(str(parsed.database)))
         try:
             self._migrate()
         except BaseException:
@@ -113,14 +122,23 @@ class Database:
         cause = _cause(error)
         kind: type[BackendError] = BackendUnavailable
         hint = "what was recorded is safe, and the next run catches up"
-        if "locked" in cause:
-            kind, cause = BackendTimeout, f"another process has held it for {BUSY:.0f} s"
-        elif "full" in cause or "disk I/O" in cause:
+        if "locked" in cause and self.sqlite:
+            kind, cause = BackendTimeout, f"another process has held it for {self._busy:.0f} s"
+        elif re.search(r"statement timeout|canceling statement", cause):
+            kind = BackendTimeout
+        elif re.search(r"\bfull\b|disk I/O|No space left|could not extend file", cause):
             hint = f"make room on the disk; {hint}"
-        elif "readonly" in cause or "read-only" in cause:
-            hint = "its file and its folder must be writable"
-        elif re.search(r"password authentication|no password supplied|permission denied|pg_hba", cause):
-            kind, hint = BackendRefused, "the user and password are part of SLOCTL_LEDGER_URL_FILE's address"
+        elif re.search(r"readonly|read-only", cause):
+            hint = "its file and its folder must be writable" if self.sqlite else "name the primary server"
+        elif re.search(_REFUSED, cause):
+            kind = BackendRefused
+            hint = (
+                "user, password and database are in the address: SLOCTL_LEDGER_URL or SLOCTL_LEDGER_URL_FILE"
+            )
+        elif re.search(r"malformed|corrupt|invalid page", cause):
+            hint = "restore a backup, or export and import what can be read; sloctl ledger verify says what is wrong"
+        elif "no such table" in cause:
+            hint = "the file was replaced while it was in use; start again"
         return kind(f"the ledger {self.name}: {cause}", backend="ledger", url=self.name, hint=hint)
 
     def _migrate(self) -> None:
@@ -169,16 +187,19 @@ def _folder(url: URL) -> None:
     if not url.database or url.database == ":memory:":
         return
     path = Path(url.database)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="name a file in it, for example ledger.db")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = path.is_dir()
+        if not folder:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        usable = os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK)
     except OSError as error:
         raise UsageError(
-            f"{path.parent}: cannot make the ledger's folder: {error.strerror}",
+            f"{path.parent}: cannot use or make the ledger's folder: {error.strerror}",
             hint="give the ledger's address with --ledger, or set SLOCTL_LEDGER_URL",
         ) from error
-    if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+    if folder:
+        raise UsageError(f"{path} is a folder", hint="name a file in it, for example ledger.db")
+    if not usable:
         raise UsageError(f"{path}: the ledger cannot be written", hint="its file and folder must be writable")
 
 
@@ -186,7 +207,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where this module says so
     cursor = connection.cursor()
     for pragma in (
-        "journal_mode = DELETE",
+        "journal_mode = WAL",  # where a file system cannot have one, the rollback journal stays
         "synchronous = FULL",
         "foreign_keys = ON",
         "cache_size = -65536",
@@ -203,6 +224,22 @@ def _on_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _same_file(path: str) -> Callable[[Any, Any, Any], None]:
+    """A listener that gives up connections to a file that was removed or replaced: what they write would be lost."""
+
+    def check(_connection: object, record: Any, _proxy: object) -> None:
+        try:
+            found = Path(path).stat()
+            now: tuple[int, int] | None = found.st_dev, found.st_ino
+        except OSError:
+            now = None
+        if record.info.setdefault("file", now) != now:
+            record.info.pop("file")
+            raise exc.DisconnectionError
+
+    return check
+
+
 def _cause(error: Exception) -> str:
     original = getattr(error, "orig", None) or error
     text = " ".join(str(original).split()) or type(original).__name__
@@ -213,9 +250,11 @@ def _passing(error: Exception) -> bool:
     """Whether the same may succeed a moment later."""
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
+    if re.search(_REFUSED, _cause(error)):
+        return False
     state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
     # Conflicts of transactions, of two processes that make the same row, and a server that restarts.
-    if state in ("40001", "40P01", "23505") or state.startswith(("08", "57P")):
+    if state in ("40001", "40P01", "23505", "42P07") or state.startswith(("08", "57P")):
         return True
     return "connection" in _cause(error) and not isinstance(error, exc.TimeoutError) and not state
 

@@ -1,0 +1,293 @@
+"""The ledger's database: its schema, who may have it at once, and what a user reads when it cannot be used."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import alembic.autogenerate
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from sloctl.books import Batch, Event
+from sloctl.errors import BackendError, BackendTimeout, UsageError
+from sloctl.ledger import migrate, schema
+from sloctl.ledger.check import verify
+from sloctl.ledger.database import HEAD, Database
+from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.secret import Secret
+from tests.support.ledgers import STEP, T0
+
+ROOT = Path(__file__).parents[2]
+
+
+def batch(n: int = 1) -> list[Batch]:
+    return [Batch("a", "a", (T0, T0 + STEP), [Event("s", f"x{i}", T0 + STEP, 5, 1) for i in range(n)])]
+
+
+def python(*code: str) -> Sequence[str]:
+    head = """
+import resource, signal, threading, time
+from sloctl.books import Batch, Event
+from sloctl.errors import BackendError
+from sloctl.ledger.store import open_ledger
+from sloctl.secret import Secret
+T0 = 20_000 * 86400
+def batch(n=1):
+    return [Batch("a", "a", (T0, T0 + 300), [Event("s", f"x{i}", T0 + 300, 5, 1) for i in range(n)])]
+"""
+    return [sys.executable, "-c", "\n".join((head, *code))]
+
+
+def run(*code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        python(*code), capture_output=True, text=True, cwd=ROOT, timeout=120, env={**os.environ}
+    )
+
+
+def test_the_migrated_schema_is_that_of_the_code(ledger: LedgerStore) -> None:
+    with ledger.database.engine.connect() as connection:
+        # SQLite has no identity columns, which Alembic takes for defaults.
+        postgresql = connection.dialect.name == "postgresql"
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": postgresql}
+        )
+        assert alembic.autogenerate.compare_metadata(context, schema.METADATA) == []
+
+
+def test_the_newest_migration_is_known() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_a_wheel_has_the_migrations() -> None:
+    """Every module is in a package that the wheel takes as a whole."""
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "sloctl" in built["packages"]
+    assert built.keys() == {"packages"}  # nothing is left out
+    ignored = subprocess.run(
+        ["git", "check-ignore", *map(str, (ROOT / "sloctl/ledger/migrations").rglob("*.py"))],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert ignored.stdout == ""  # hatchling leaves out what git does
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_many_processes_may_open_a_new_ledger_at_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if kind == "sqlite":
+        url = f"sqlite:///{tmp_path / 'new' / 'ledger.db'}"
+    else:
+        cluster = request.getfixturevalue("cluster")
+        url = cluster.new_database()
+    # Forked, so that all of them begin at the same moment.
+    done = run(
+        "import os, psycopg, alembic.command",
+        "children = []",
+        "for _ in range(8):",
+        "    children.append(os.fork())",
+        "    if not children[-1]:",
+        f"        os.write(1, b'%d ' % open_ledger(Secret({url!r})).record('s', batch()))",
+        "        os._exit(0)",
+        "[os.waitpid(child, 0) for child in children]",
+    )
+    assert sorted(done.stdout.split()) == [*["0"] * 7, "1"], done.stderr
+    with open_ledger(Secret(url)) as ledger:
+        assert verify(ledger) == []
+
+
+def test_a_migration_that_dies_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Database(Secret(url))
+    with first.engine.begin() as connection:
+        for table in [*reversed(schema.METADATA.sorted_tables), sa.table("alembic_version")]:
+            connection.execute(sa.text(f"DROP TABLE {table.name}"))
+    second = sa.create_engine(first.engine.url)
+
+    class Died(Exception):
+        pass
+
+    def die(connection: sa.Connection) -> None:
+        migrate.upgrade(connection, "x")
+        assert sa.inspect(connection).has_table("buckets")
+        raise Died
+
+    with pytest.raises(Died):
+        first.write(die)
+    with second.connect() as connection:
+        assert sa.inspect(connection).get_table_names() == []
+    second.dispose()
+    first.close()
+    Database(Secret(url)).close()
+
+
+def test_a_schema_of_a_later_version_is_left_alone(url: str) -> None:
+    with open_ledger(Secret(url)) as ledger, ledger.database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(UsageError, match="'9999', which this sloctl does not know") as caught:
+        open_ledger(Secret(url))
+    assert "later version" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("sqlite://", "in memory would be lost"),
+        ("mysql://u:secret@h/d", "begins with 'mysql'"),
+        ("://secret", "is not one"),
+        ("postgresql://u:secret@h:port/d", "is not one"),
+    ],
+)
+def test_an_address_that_cannot_be_one(address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        open_ledger(Secret(address))
+    assert "secret" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.write_text("not a database at all, " * 100)
+    with pytest.raises(UsageError, match="nor any SQLite database"):
+        open_ledger(Secret(f"sqlite:///{path}"))
+    with pytest.raises(UsageError, match="is a folder"):
+        open_ledger(Secret(f"sqlite:///{tmp_path}"))
+    with pytest.raises(UsageError, match="cannot use or make the ledger's folder"):
+        open_ledger(Secret(f"sqlite:///{path}/ledger.db"))
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None and os.geteuid() == 0, reason="setpriv is not on PATH")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_cannot_be_written(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "ledger.db"
+    open_ledger(Secret(f"sqlite:///{path}")).close()
+    reach = [tmp_path, tmp_path.parent, tmp_path.parent.parent]
+    before = [folder.stat().st_mode for folder in reach]
+    for folder in reach:
+        folder.chmod(0o755)
+    if what == "folder":
+        path.unlink()
+        tmp_path.chmod(0o555)
+    else:
+        path.chmod(0o444)
+    command = [*python(f"open_ledger(Secret('sqlite:///{path}'))")]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    for folder, mode in zip(reach, before, strict=True):
+        folder.chmod(mode)
+    if "No module named" in done.stderr or not done.stderr.startswith("Traceback"):
+        pytest.skip("no other user can run the interpreter")
+    assert "UsageError" in done.stderr
+    assert "the ledger cannot be written" in done.stderr
+
+
+def test_a_writer_waits_for_another_one_and_says_so_in_the_end(sqlite_url: str) -> None:
+    database = Database(Secret(sqlite_url), busy=0.2)
+    path = sqlite_url.removeprefix("sqlite:///")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(BackendTimeout, match="another process has held it") as caught:
+        LedgerStore(database).record("s", batch())
+    assert "the next run catches up" in caught.value.hint
+    other.execute("ROLLBACK")
+    other.close()
+    assert LedgerStore(database).record("s", batch()) == 1
+    database.close()
+
+
+def test_a_reader_keeps_no_writer_waiting(sqlite_url: str) -> None:
+    ledger = LedgerStore(Database(Secret(sqlite_url), busy=0.2))
+    ledger.record("s", batch())
+
+    def read(connection: sa.Connection) -> int:
+        before = connection.execute(sa.select(sa.func.count()).select_from(schema.definitions)).scalar_one()
+        thread = threading.Thread(target=lambda: ledger.record("t", batch()))
+        thread.start()
+        thread.join()
+        after = connection.execute(sa.select(sa.func.count()).select_from(schema.definitions)).scalar_one()
+        assert before == after  # one state of the data
+        return before
+
+    assert ledger.database.read(read) == 1
+    assert ledger.newest("t") == {"a": T0 + STEP}
+    ledger.close()
+
+
+def test_a_full_disk_leaves_what_was_there(sqlite_url: str) -> None:
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        ledger.record("s", batch())
+    done = run(
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
+        f"ledger = open_ledger(Secret({sqlite_url!r}))",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))",
+        "try: ledger.record('t', batch(20_000))",
+        "except BackendError as error: print(error, error.hint)",
+    )
+    assert "make room on the disk" in done.stdout, done
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        assert ledger.newest("t") == {}
+        assert ledger.newest("s") == {"a": T0 + STEP}
+        assert verify(ledger) == []
+        assert ledger.record("t", batch(20_000)) == 1
+
+
+def test_a_file_that_is_replaced_is_not_written_to_any_more(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        ledger.record("s", batch())
+        path.rename(path.with_suffix(".old"))
+        for leftover in (f"{path}-wal", f"{path}-shm"):
+            Path(leftover).unlink(missing_ok=True)
+        with pytest.raises(BackendError, match="no such table") as caught:
+            ledger.record("s", batch())
+        assert "replaced while it was in use" in caught.value.hint
+
+
+def test_a_damaged_file_is_found(sqlite_url: str) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        ledger.record("s", batch(5000))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 20_000] = b"\xff" * 20_000
+    path.write_bytes(data)
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        try:
+            assert verify(ledger)
+        except BackendError as error:
+            assert "restore a backup" in error.hint
+
+
+def test_threads_and_processes_record_one_truth(url: str) -> None:
+    code = [
+        f"ledger = open_ledger(Secret({url!r}))",
+        "def go(): print(sum(ledger.record('s', [Batch(f'slo{i}', 'x', (T0 + 300 * n, T0 + 300 * n + 1200), "
+        "[Event('ns', f's{k}', T0 + 300 * m, 7, 1) for k in range(3) for m in range(n + 1, n + 5)]) "
+        "for i in (range(4) if n % 2 else range(3, -1, -1))]) for n in range(12)))",
+        "threads = [threading.Thread(target=go) for _ in range(3)]",
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]",
+    ]
+    processes = [
+        subprocess.Popen(python(*code), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(2)
+    ]
+    outcomes = [process.communicate(timeout=120) for process in processes]
+    assert [error for _, error in outcomes if error] == []
+    assert sum(int(line) for text, _ in outcomes for line in text.split()) == 4 * 15
+    with open_ledger(Secret(url)) as ledger:
+        assert verify(ledger) == []
+        [found] = ledger.sums("s", [(T0, T0 + 86400)])
+        assert {(sums.total, sums.bad) for sums in found.values()} == {(7 * 15, 15)}
+        assert len(found) == 12
