@@ -1,0 +1,297 @@
+"""Windows of local weeks, months, quarters and years over every change of the clocks, and what is left out of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from jobs import maintenance
+from jobs.collected import period_end, period_start
+from jobs.from_ledger import period_span
+from sloctl.books import MICRO, Batch, Event, Span, Sums
+from sloctl.ledger.store import open_ledger
+from sloctl.ledger_settings import Maintenance
+from sloctl.model import GRID, CalendarWindow, Slo
+from sloctl.secret import Secret
+from tests.unit.test_jobs_recording import CHECKOUT, slos
+
+ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")
+"""Lord Howe Island changes its clocks by half an hour; in Cairo a day began at one o'clock."""
+UNITS = ("week", "month", "quarter", "year")
+FIRST, LAST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2019, 2031))
+CHANGES = [
+    int(datetime.fromisoformat(text).timestamp())
+    for text in (
+        *("2025-03-30T01:00:00+00:00", "2025-10-26T01:00:00+00:00"),  # Paris
+        *("2025-03-09T07:00:00+00:00", "2025-11-02T06:00:00+00:00"),  # New York
+        *("2025-04-05T15:00:00+00:00", "2025-10-04T15:30:00+00:00"),  # Lord Howe
+        *("2026-01-01T00:00:00+00:00", "2025-11-01T04:00:00+00:00", "2025-04-24T22:00:00+00:00"),
+    )
+]
+INSTANTS = st.one_of(
+    st.integers(FIRST, LAST),
+    st.builds(lambda at, by: at + by, st.sampled_from(CHANGES), st.integers(-90000, 90000)),
+)
+TEMPLATE = slos(CHECKOUT).slos[0]
+
+
+def slo_of(unit: str, zone: str) -> Slo:
+    window = CalendarWindow(unit, zone)  # type: ignore[arg-type]
+    return replace(TEMPLATE, window=window)
+
+
+def when(at: int) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
+
+
+def name_of(unit: str, zone: ZoneInfo, at: int) -> tuple[int, ...]:
+    """What a calendar on the wall says that an instant is in."""
+    local = datetime.fromtimestamp(at, zone)
+    if unit == "week":
+        return local.isocalendar()[:2]
+    number = {"month": local.month, "quarter": (local.month + 2) // 3, "year": 0}[unit]
+    return local.year, number
+
+
+@settings(deadline=None, max_examples=300)
+@given(unit=st.sampled_from(UNITS), name=st.sampled_from(ZONES), at=INSTANTS)
+@example(unit="month", name="America/New_York", at=CHANGES[3])
+def test_a_window_is_all_the_time_of_its_name(unit: str, name: str, at: int) -> None:
+    slo, zone = slo_of(unit, name), ZoneInfo(name)
+    start = int(period_start(slo, when(at)).timestamp())
+    renewed = period_end(slo, when(at))
+    assert renewed is not None
+    end = int(renewed.timestamp())
+    assert start <= at < end
+    ours = name_of(unit, zone, at)
+    # An instant further and it has another name; nothing in it has.
+    assert name_of(unit, zone, start) == ours == name_of(unit, zone, end - 1)
+    assert name_of(unit, zone, start - 1) != ours != name_of(unit, zone, end)
+    for part in range(1, 40):
+        assert name_of(unit, zone, start + (end - start) * part // 40) == ours
+    assert period_start(slo, when(end)) == renewed, "the next one begins where it ends"
+    assert start % GRID == 0 == end % GRID
+
+
+@settings(deadline=None, max_examples=200)
+@given(unit=st.sampled_from(UNITS), name=st.sampled_from(ZONES), at=INSTANTS, late=st.integers(0, 7200))
+def test_its_buckets_are_those_that_end_in_it(unit: str, name: str, at: int, late: int) -> None:
+    slo, zone = slo_of(unit, name), ZoneInfo(name)
+    newest = (at - late) // GRID * GRID
+    start, end = period_span(slo, when(at), newest)
+    assert start % GRID == 0 == end % GRID
+    assert start == int(period_start(slo, when(at)).timestamp())
+    assert end == max(start, newest)
+    for bucket in (start + GRID, end):
+        if start < end:
+            assert (
+                name_of(unit, zone, bucket - GRID)
+                == name_of(unit, zone, bucket - 1)
+                == name_of(unit, zone, at)
+            )
+
+
+@given(at=INSTANTS, late=st.integers(-600, 7200))
+def test_a_rolling_window_has_as_many_buckets_as_it_is_long(at: int, late: int) -> None:
+    newest = (at - late) // GRID * GRID
+    start, end = period_span(TEMPLATE, when(at), newest)
+    assert (end - start, end) == (30 * 86400, min(newest, at // GRID * GRID))
+
+
+@pytest.mark.parametrize(
+    ("name", "hours"),
+    [("Europe/Paris", (743, 745)), ("America/New_York", (743, 721)), ("Asia/Kolkata", (744, 744))],
+)
+def test_months_with_a_change_have_an_hour_more_or_less(name: str, hours: tuple[int, int]) -> None:
+    months = {"America/New_York": ("2025-03-20", "2025-11-20")}.get(name, ("2025-03-20", "2025-10-20"))
+    for text, wanted in zip(months, hours, strict=True):
+        at = datetime.fromisoformat(f"{text}T12:00:00+00:00")
+        end = period_end(slo_of("month", name), at)
+        assert end is not None
+        assert (end - period_start(slo_of("month", name), at)) / timedelta(hours=1) == wanted
+
+
+# --- in a real ledger
+
+
+@pytest.mark.parametrize("name", ["Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("unit", ["week", "month"])
+def test_windows_that_follow_each_other_add_up_to_the_whole(tmp_path: Path, unit: str, name: str) -> None:
+    """Each bucket has as many events as its number: a bucket lost, or counted twice, is seen."""
+    begin = int(datetime(2025, 9, 1, 9, tzinfo=UTC).timestamp())
+    last = begin + 75 * 86400
+    ends = range(begin + GRID, last + 1, GRID)
+    events = [Event("shop", "checkout", end, number * MICRO, 0) for number, end in enumerate(ends)]
+    slo = slo_of(unit, name)
+    spans: list[Span] = []
+    at = begin
+    while at < last:
+        renewed = period_end(slo, when(at))
+        assert renewed is not None
+        start, end = period_span(slo, renewed - timedelta(seconds=1), last)
+        # A bucket that ends when the window does ends a second too late for that report, but not for the next one.
+        spans.append((max(start, begin), min(end + GRID, int(renewed.timestamp()), last)))
+        at = int(renewed.timestamp())
+    assert [b for _, b in spans[:-1]] == [a for a, _ in spans[1:]]
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.record("shop", [Batch(slo.id, slo.name, (begin, last), events)])
+        parts = ledger.sums("shop", spans)
+        (whole,) = ledger.sums("shop", [(begin, last)])
+    added = Sums()
+    for part, (start, end) in zip(parts, spans, strict=True):
+        (item,) = part.values()
+        numbers = range((start - begin) // GRID, (end - begin) // GRID)
+        assert item.total == sum(numbers) * MICRO
+        added += item
+    assert {added} == set(whole.values())
+    assert len(spans) >= 3
+
+
+# --- maintenance
+
+
+def brute(item: Maintenance, start: int, end: int) -> list[Span]:
+    """Maintenance each night at 02:30: every minute of the span is looked at."""
+    zone = ZoneInfo(item.timezone)
+    found = []
+    days: set[date] = set()
+    for minute in range((start - 90000) // 60 * 60, end, 60):
+        local = datetime.fromtimestamp(minute, zone)
+        skipped = (local.hour, local.minute) > (2, 30) and local.date() not in days and minute > start - 80000
+        if (local.hour, local.minute) == (2, 30) and local.date() not in days:
+            days.add(local.date())
+            found.append((minute, minute + item.seconds))
+        elif skipped and local.hour == 3 and local.minute == 30:
+            # 02:30 does not exist: as long after the change as it should have been.
+            before = datetime.fromtimestamp(minute - 3600, zone)
+            if (before.hour, before.minute) == (1, 30):
+                days.add(local.date())
+                found.append((minute, minute + item.seconds))
+    return [(max(a, start), min(b, end)) for a, b in found if a < end and b > start]
+
+
+@pytest.mark.parametrize("name", ["Europe/Paris", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("month", [3, 10, 11])
+def test_nightly_maintenance_takes_place_once_each_night(name: str, month: int) -> None:
+    item = Maintenance("nightly", cron="30 2 * * *", timezone=name, seconds=2700)
+    start = int(datetime(2025, month, 1, 20, tzinfo=UTC).timestamp())
+    end = start + 33 * 86400
+    found = maintenance.occurrences(item, start, end)
+    nights = {datetime.fromtimestamp(a, ZoneInfo(name)).date() for a, _ in found}
+    assert len(found) == len(nights) == 33
+    assert all(b - a == 2700 for a, b in found)
+    assert found == brute(item, start, end)
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(ZONES),
+    at=INSTANTS,
+    length=st.integers(0, 5 * 86400),
+    cuts=st.lists(st.integers(0, 5 * 86400), max_size=4),
+    cron=st.sampled_from(["30 2 * * *", "*/45 * * * *", "0 3 * * sun", "15 1 1 * *", "0 0 * * *"]),
+    seconds=st.sampled_from([60, 900, 3600, 90000]),
+)
+def test_occurrences_do_not_depend_on_how_the_time_is_cut(
+    name: str, at: int, length: int, cuts: list[int], cron: str, seconds: int
+) -> None:
+    item = Maintenance("some", cron=cron, timezone=name, seconds=seconds)
+    edges = sorted({at, at + length, *(at + cut for cut in cuts if cut < length)})
+    whole = maintenance.merged(maintenance.occurrences(item, at, at + length))
+    parts = [span for a, b in pairwise(edges) for span in maintenance.occurrences(item, a, b)]
+    assert maintenance.merged(parts) == whole
+
+
+LABELS = {"service": "checkout", "namespace": "shop", "slo": "availability", "owner": "team-shop"}
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "wanted"),
+    [
+        ("=", "checkout", True),
+        ("=", "cart", False),
+        ("!=", "cart", True),
+        ("!=", "checkout", False),
+        ("=~", "checkout|cart", True),
+        ("=~", "^(checkout|cart)$", True),
+        ("=~", "check.*", True),
+        ("=~", "check.+", True),
+        ("=~", "cart|orders", False),
+        ("=~", ".*", True),
+        ("!~", "cart|orders", True),
+        ("!~", "check.*", False),
+        # Not of the simple kind: what is not understood excuses nothing, whichever way it is meant.
+        ("=~", "c[a-z]+t", False),
+        ("!~", "c[a-z]+t", False),
+        ("=~", "(?i)CHECKOUT", False),
+        ("=~", "check(out", False),
+        ("=~", "", False),
+    ],
+)
+def test_a_silence_excuses_what_all_of_it_selects(op: str, value: str, wanted: bool) -> None:
+    assert maintenance.mutes([("service", op, value)], LABELS) is wanted
+    assert not maintenance.mutes([("service", op, value), ("slo", "=", "latency")], LABELS)
+    assert not maintenance.mutes([("service", op, value), ("alertname", "=~", ".*")], LABELS)
+
+
+HOSTILE = [
+    "(a+)+$",
+    "(a|a)*b",
+    "(.*)*x",
+    ".*" * 8 + "x",
+    ".+" * 8 + "y",
+    ".*.*.*.*.*.*.*.*!",
+    "|" * 4000,
+    "(" * 2000,
+    "a.*|" * 1000,
+    "[" * 4096,
+    "x" * 100_000,
+    "\\" * 4001,
+]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE, ids=lambda pattern: pattern[:16])
+def test_no_expression_of_a_server_keeps_us_busy(pattern: str) -> None:
+    labels = LABELS | {"service": "a" * 63}  # what Kubernetes lets a name be
+    begun = time.process_time()
+    for op in ("=~", "!~"):
+        maintenance.mutes([("service", op, pattern)], labels)
+    assert time.process_time() - begun < 0.05
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    parts=st.lists(st.sampled_from(["a", "b", "-", ".*", ".+", "|", "\\."]), max_size=12),
+    text=st.text(alphabet="ab-.", max_size=8),
+)
+def test_simple_expressions_match_as_alertmanagers_do(parts: list[str], text: str) -> None:
+    """By another way than a regular expression: alternatives, each a pattern of parts."""
+
+    def fits(rest: list[str], left: str) -> bool:
+        if not rest:
+            return not left
+        head, tail = rest[0], rest[1:]
+        if head in (".*", ".+"):
+            return any(fits(tail, left[cut:]) for cut in range(head == ".+", len(left) + 1))
+        plain = head[-1]
+        return left[:1] == plain and fits(tail, left[1:])
+
+    if sum(part in (".*", ".+") for part in parts) > 4:
+        return
+    alternatives: list[list[str]] = [[]]
+    for part in parts:
+        if part == "|":
+            alternatives.append([])
+        else:
+            alternatives[-1].append(part)
+    wanted = any(fits(one, text) for one in alternatives)
+    found = maintenance.mutes([("service", "=~", "".join(parts))], {"service": text})
+    assert found is wanted
