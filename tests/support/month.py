@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sloctl.demo.engine import Simulation
-from sloctl.demo.history import history_grid, series
+from sloctl.demo.history import _truth, history_grid, series
 from sloctl.demo.openmetrics import Series, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.truth import Truth
@@ -117,11 +117,14 @@ def build(
     folder: Path, world: World = WORLD, down: Sequence[tuple[int, int]] = DOWN, end: int = END
 ) -> Month:
     """Write the month's TSDB to ``folder``/data."""
-    from sloctl.demo.history import _truth
-
     simulation = Simulation(world, history_grid(world))
     backfill([_without(one, down) for one in series(simulation, end)], folder / "data")
-    return Month(folder / "data", end, _truth(simulation, end), world)
+    return Month(folder / "data", end, truth_of(simulation, end), world)
+
+
+def truth_of(simulation: Simulation, end: int) -> Truth:
+    """What truly happened up to ``end`` (Unix seconds)."""
+    return _truth(simulation, end)
 
 
 def _without(one: Series, down: Sequence[tuple[int, int]]) -> Series:
