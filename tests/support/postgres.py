@@ -158,7 +158,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def running_cluster(*, safe: bool = False) -> Iterator[Cluster]:
-    """A cluster for the length of the context; ``safe`` keeps its promises when it is killed. Skips without programs."""
+    """A cluster for the length of the context; ``safe``: one that keeps its promises when it is killed."""
     _required("initdb"), _required("postgres")
     # Not pytest's folder, which other users may not enter; a short path, for that of a Unix socket is limited.
     folder = Path(tempfile.mkdtemp(prefix="sloctl-pg-", dir="/tmp"))
