@@ -3,7 +3,7 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz soak demo
+.PHONY: help setup tools test check golden bench fuzz crash soak demo
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -35,6 +35,9 @@ fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=20
 
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
+
+crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the tests do a hundred times
+	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
 
 demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
 	.venv/bin/sloctl demo
