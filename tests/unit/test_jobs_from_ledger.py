@@ -1,0 +1,205 @@
+"""Reports from the ledger: with Prometheus and without, with holes, late, and when the ledger itself is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import from_ledger, slo_report
+from sloctl.books import MICRO, Batch, Cause, Event
+from sloctl.errors import BackendUnavailable
+from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.model import GRID, SloSet
+from sloctl.report import Report
+from sloctl.secret import Secret
+from tests.cli.simulated import Flow, Simulated
+from tests.support.scripted import Scripted, unreachable
+from tests.unit.test_jobs_recording import CHECKOUT, DAY, EVERY, MAINTENANCE, NOON, slos
+
+AT = datetime.fromtimestamp(NOON, UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[LedgerStore]:
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as opened:
+        yield opened
+
+
+def enter(
+    ledger: LedgerStore,
+    slo_set: SloSet,
+    start: int,
+    end: int,
+    total: int = 100,
+    bad: int = 0,
+    gaps: Sequence[int] = (),
+    service: str = "checkout",
+) -> None:
+    """The same events in each bucket of a span; nobody observed the buckets that end at ``gaps``."""
+    slo = slo_set.slos[0]
+    ends = range(start + GRID, end + 1, GRID)
+    events = [Event("shop", service, at, total * MICRO, bad * MICRO) for at in ends if at not in gaps]
+    why = (("response_code", "503"),)
+    causes = [Cause("shop", service, at, why, bad * MICRO) for at in ends if bad and at not in gaps]
+    down = [Event("", "", at, 0, 0, GRID) for at in gaps]
+    ledger.record(slo_set.name, [Batch(slo.id, slo.name, (start, end), [*events, *down], causes)])
+
+
+def dead(slo_set: SloSet) -> Scripted:
+    """A Prometheus that cannot be reached."""
+
+    def fail(_expr: str) -> None:
+        raise unreachable()
+
+    return Scripted(slo_set, [], before=fail)
+
+
+def codes(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+def test_budgets_are_there_without_prometheus(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - 3600)
+    enter(ledger, slo_set, NOON - 3600, NOON, bad=50)
+    report = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    (item,) = report.slos
+    assert (item.total, item.bad) == (864_000.0, 600.0)
+    assert item.spent == pytest.approx(600 / 864_000 / 0.001)
+    assert item.burn_rates["1h"] == pytest.approx(500)
+    assert item.quality.gaps == 0
+    assert any("Page" in name for name in item.alerts), "it would fire"
+    assert report.source == "ledger"
+    assert "prometheus-not-read" in codes(report)
+
+
+def test_holes_and_downtimes_are_gaps(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - 9000)
+    enter(ledger, slo_set, NOON - 7200, NOON, gaps=[NOON - 1800, NOON - 1500])
+    data = from_ledger.collect(ledger, None, slo_set, AT)
+    (key,) = data.period
+    assert data.gaps[key] == 1800 + 600
+    assert data.period[key] == (0.0, (8640 - 6 - 2) * 100.0)
+    (finding,) = [item for item in data.findings if item.code == "ledger-gap"]
+    assert "30m" in finding.message
+
+
+def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 2 * DAY, NOON)
+    data = from_ledger.collect(ledger, None, slo_set, AT)
+    assert [item.code for item in data.findings] == ["partial-period"]
+    (key,) = data.period
+    assert (data.period[key], data.gaps[key]) == ((0.0, 57_600.0), 0)
+
+
+def test_a_definition_that_the_ledger_lacks_is_named(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, EVERY)
+    enter(ledger, slo_set, NOON - DAY, NOON)
+    data = from_ledger.collect(ledger, None, slo_set, AT)
+    (finding,) = [item for item in data.findings if item.code == "not-in-ledger"]
+    assert finding.scope == {"slo_id": slo_set.slos[1].id}
+
+
+def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: LedgerStore) -> None:
+    """From the time before, the ledger still has events of the service under ``*``."""
+    before = slos(EVERY)
+    enter(ledger, before, NOON - 31 * DAY, NOON)
+    enter(ledger, before, NOON - 32 * DAY, NOON - 31 * DAY, service="cart")
+    after = slos(EVERY, CHECKOUT)
+    report = slo_report.build(dead(after), after, AT, "ledger", ledger=ledger)
+    assert [(item.slo, item.service, item.total) for item in report.slos] == [
+        ("availability", "checkout", 0.0)
+    ]
+
+
+def test_maintenance_is_left_out_and_told(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, more=MAINTENANCE)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, bad=1)
+    from jobs import maintenance
+
+    maintenance.apply(ledger, slo_set, NOON)
+    data = from_ledger.collect(ledger, None, slo_set, AT)
+    (key,) = data.period
+    assert data.excluded[key] == 3600
+    assert data.period[key] == (8628.0, 862_800.0)
+
+
+def test_the_history_for_plots_adds_up_to_the_window(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, bad=1)
+    data = from_ledger.collect(ledger, None, slo_set, AT, history=True)
+    (key,) = data.period
+    parts = data.buckets[key].values()
+    assert (sum(bad for bad, _ in parts), sum(total for _, total in parts)) == data.period[key]
+
+
+def test_spent_between_has_the_buckets_that_are_touched(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - DAY, NOON, bad=1)
+    key = (slo_set.slos[0].id, "shop", "checkout")
+    begun, ended = (datetime.fromtimestamp(NOON + more, UTC) for more in (-899, -301))
+    assert from_ledger.spent_between(ledger, slo_set, begun, ended) == {key: (2.0, 200.0)}
+    assert from_ledger.spent_between(ledger, slo_set, begun, begun) == {key: (1.0, 100.0)}
+
+
+# --- auto
+
+
+class Broken:
+    """A ledger that was lost after it was opened."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise BackendUnavailable("the ledger x: server closed the connection", backend="ledger", url="x")
+
+
+def simulated(slo_set: SloSet) -> Simulated:
+    slo = slo_set.slos[0]
+    flow = Flow(slo.id, slo.namespace, slo.service, NOON - 100 * DAY, NOON + DAY, 20, 0.01)
+    return Simulated(slo_set, [flow], alert_rules=False)
+
+
+def test_auto_takes_a_ledger_that_is_up_to_date(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, total=7)
+    report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
+    assert report.source == "ledger"
+    assert report.slos[0].total == 7 * 8640
+
+
+def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)
+    late = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
+    lost = slo_report.build(simulated(slo_set), slo_set, AT, ledger=Broken())  # type: ignore[arg-type]
+    assert (late.source, lost.source) == ("prometheus", "prometheus")
+    assert late.slos[0].total == lost.slos[0].total == pytest.approx(20 * 1440 * 30)
+    assert "ledger-behind" in codes(late)
+    assert "ledger-not-read" in codes(lost)
+
+
+def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT)
+    report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
+    assert (report.source, codes(report) & {"ledger-behind", "ledger-not-read"}) == ("prometheus", set())
+
+
+def test_a_lost_ledger_that_was_asked_for_is_an_error() -> None:
+    slo_set = slos(CHECKOUT)
+    with pytest.raises(BackendUnavailable, match="server closed"):
+        slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())  # type: ignore[arg-type]
+
+
+def test_lag_is_that_of_the_definition_that_lags_most(ledger: LedgerStore) -> None:
+    slo_set = slos(CHECKOUT, EVERY)
+    enter(ledger, slo_set, NOON - DAY, NOON)
+    assert from_ledger.lag(ledger, slo_set, AT) is None, "one has no bucket"
+    other = replace(slo_set, slos=(slo_set.slos[1],))
+    enter(ledger, other, NOON - DAY, NOON - 900)
+    assert from_ledger.lag(ledger, slo_set, AT) == 900
