@@ -22,7 +22,7 @@ import pytest
 from sloctl.books import Span
 from sloctl.ledger.store import open_ledger
 from sloctl.secret import Secret
-from tests.cli.harness import NOISE, environment
+from tests.cli.harness import NOISE, environment, sloctl
 from tests.support import forked, month
 from tests.support.crashing import CrashingCluster, broken_proxy, running_crashing_cluster
 from tests.support.faulty_server import FaultyServer, refused_url, status
@@ -224,10 +224,18 @@ def prepared(tmp_path: Path, prometheus: str, ledger: str) -> Replay:
     return Replay(folder, prometheus, ledger, env)
 
 
-def holds(played: Replay, undisturbed: str, kills: int) -> None:
+def said_by(played: Replay) -> tuple[str, str]:
+    """A ledger's export, and all of its rows; its sums are verified."""
+    export = sloctl("ledger", "export", "--ledger", played.ledger, folder=played.folder)
+    verified = sloctl("ledger", "verify", "--ledger", played.ledger, folder=played.folder)
+    assert (export.code, verified.code) == (0, 0), export.stderr + verified.stdout
+    return export.stdout, rows(played.ledger)
+
+
+def holds(played: Replay, undisturbed: tuple[str, str], kills: int) -> None:
     """At last one run that nobody disturbs; then the ledger says what that of a single run says."""
     played.finish(month.END)
-    assert rows(played.ledger) == undisturbed
+    assert said_by(played) == undisturbed
     assert played.seen["kill"] >= kills
     for what in ("refused", "broken", "overloaded", "full"):
         assert played.seen[what] >= 1, what
@@ -245,23 +253,25 @@ def assert_recorded_wholly(missing: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def undisturbed(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """What the ledger of one run says, after the month."""
     folder = tmp_path_factory.mktemp("undisturbed")
     alone = prepared(folder, prometheus, f"sqlite:///{folder / 'ledger.db'}")
     alone.finish(month.END)
     with open_ledger(Secret(alone.ledger)) as ledger:
         assert_recorded_wholly(ledger.missing("small", sorted(ledger.newest("small")), *span()))
-    return rows(alone.ledger)
+    return said_by(alone)
 
 
-def test_a_month_of_crashes_in_sqlite(prometheus: str, undisturbed: str, tmp_path: Path) -> None:
+def test_a_month_of_crashes_in_sqlite(prometheus: str, undisturbed: tuple[str, str], tmp_path: Path) -> None:
     played = prepared(tmp_path, prometheus, f"sqlite:///{tmp_path / 'played.db'}")
     replay(played, random.Random(SEED), KILLS, None)
     holds(played, undisturbed, KILLS)
 
 
-def test_a_month_of_crashes_in_postgresql(prometheus: str, undisturbed: str, tmp_path: Path) -> None:
+def test_a_month_of_crashes_in_postgresql(
+    prometheus: str, undisturbed: tuple[str, str], tmp_path: Path
+) -> None:
     with running_crashing_cluster() as cluster:
         played = prepared(tmp_path, prometheus, cluster.new_database())
         replay(played, random.Random(SEED + 1), KILLS, cluster)
