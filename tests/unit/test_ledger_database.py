@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import tomllib
 from collections.abc import Sequence
@@ -170,24 +171,21 @@ def test_what_is_no_database(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("setpriv") is None and os.geteuid() == 0, reason="setpriv is not on PATH")
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_what_cannot_be_written(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "ledger.db"
-    open_ledger(Secret(f"sqlite:///{path}")).close()
-    reach = [tmp_path, tmp_path.parent, tmp_path.parent.parent]
-    before = [folder.stat().st_mode for folder in reach]
-    for folder in reach:
+def test_what_cannot_be_written(what: str) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder is closed to others
+        folder = Path(name)
+        path = folder / "ledger.db"
+        open_ledger(Secret(f"sqlite:///{path}")).close()
+        if what == "folder":
+            path.unlink()
+        else:
+            path.chmod(0o444)
+        folder.chmod(0o555)
+        command = [*python(f"open_ledger(Secret('sqlite:///{path}'))")]
+        if os.geteuid() == 0:
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         folder.chmod(0o755)
-    if what == "folder":
-        path.unlink()
-        tmp_path.chmod(0o555)
-    else:
-        path.chmod(0o444)
-    command = [*python(f"open_ledger(Secret('sqlite:///{path}'))")]
-    if os.geteuid() == 0:
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    for folder, mode in zip(reach, before, strict=True):
-        folder.chmod(mode)
     if "No module named" in done.stderr or not done.stderr.startswith("Traceback"):
         pytest.skip("no other user can run the interpreter")
     assert "UsageError" in done.stderr
