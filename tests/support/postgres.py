@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pwd
 import shutil
@@ -82,7 +83,13 @@ class Cluster:
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.folder, start_new_session=True, **_user()
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                preexec_fn=_with_us,
+                **_user(),
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -170,6 +177,12 @@ def running_cluster(*, safe: bool = False) -> Iterator[Cluster]:
     finally:
         cluster.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_us() -> None:
+    """Have the server shut down when the process of the tests is gone, however it ended."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone has it
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _required(name: str) -> str:
