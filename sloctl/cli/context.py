@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.errors import InvalidFile, UsageError
+from sloctl.errors import BackendError, InvalidFile, UsageError
 from sloctl.observe import NOTHING, Observer
 
 if TYPE_CHECKING:
@@ -254,3 +254,12 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
     finally:
         if not listener.close():
             context.say("sloctl: warning: telemetry could not be sent to the collector")
+
+
+def ledger_or_none(context: Context, option: str | None) -> LedgerStore | None:
+    """The ledger for those who can do without: one that cannot be reached is said, and left. Raises UsageError."""
+    try:
+        return ledger(option, existing=True)
+    except BackendError as error:
+        context.say(f"sloctl: warning: {error}; budgets are Prometheus's [ledger-not-read]")
+        return None

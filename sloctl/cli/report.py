@@ -15,6 +15,7 @@ from sloctl.cli.context import (
     files_option,
     ledger,
     ledger_option,
+    ledger_or_none,
     load,
     now,
     parse_time,
@@ -137,7 +138,7 @@ def command(
     from jobs import results, slo_report  # slow to import
 
     with contextlib.ExitStack() as stack:
-        books = ledger(ledger_url, existing=origin != "ledger")
+        books = ledger(ledger_url) if origin == "ledger" else ledger_or_none(context, ledger_url)
         if books is not None:
             stack.enter_context(books)
         elif origin == "ledger":

@@ -17,6 +17,7 @@ from sloctl.cli.context import (
     files_option,
     ledger,
     ledger_option,
+    ledger_or_none,
     load,
     now,
     parse_time,
@@ -136,7 +137,9 @@ def command(
         source = None
         if not spans or set(jobs) != {"retry_amplification"}:
             source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
-        books = stack.enter_context(_open(ledger_url, jobs)) if {"slis", "report"} & set(jobs) else None
+        books = (
+            stack.enter_context(_open(context, ledger_url, jobs)) if {"slis", "report"} & set(jobs) else None
+        )
         for name in JOBS:
             if name in jobs:
                 with noted(textfile, slo_set.name, name, observer):
@@ -169,9 +172,9 @@ def command(
 
 
 @contextmanager
-def _open(url: str | None, jobs: Sequence[str]) -> Iterator[LedgerStore | None]:
+def _open(context: Context, url: str | None, jobs: Sequence[str]) -> Iterator[LedgerStore | None]:
     """The ledger for the length of the context; only recording makes a new one."""
-    found = ledger(url, existing="slis" not in jobs)
+    found = ledger(url) if "slis" in jobs else ledger_or_none(context, url)
     try:
         yield found
     finally:

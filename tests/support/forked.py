@@ -83,6 +83,7 @@ def _work(
     os.dup2(file, 1)
     os.dup2(file, 2)
     if file_size:
+        sys.dont_write_bytecode = True  # half a file would stay in this tree
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     tell.send_bytes(b"!")
     code = run(lambda: cli.main(arguments, prog_name="sloctl", standalone_mode=False))

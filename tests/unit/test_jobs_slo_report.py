@@ -243,7 +243,7 @@ def test_what_is_no_number_is_no_data(nonsense: str) -> None:
 
     def answer(query: str) -> list[Series] | None:
         labels = {naming.SLO_ID: slo_set.slos[0].id, "namespace": "shop", "service": "checkout"}
-        spoiled = [{"metric": labels, "value": [NOW, nonsense]}]
+        spoiled = [{"metric": labels, "value": [NOW, nonsense], "values": [[NOW, nonsense]]}]
         return None if query == promql.last_instant("shop") else spoiled
 
     source.override = answer

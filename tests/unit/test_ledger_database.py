@@ -38,7 +38,7 @@ def batch(n: int = 1) -> list[Batch]:
 
 def python(*code: str) -> Sequence[str]:
     head = """
-import resource, signal, threading, time
+import resource, signal, sys, threading, time
 from sloctl.books import Batch, Event
 from sloctl.errors import BackendError
 from sloctl.ledger.store import open_ledger
@@ -229,6 +229,7 @@ def test_a_full_disk_leaves_what_was_there(sqlite_url: str) -> None:
         ledger.record("s", batch())
     done = run(
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)",
+        "sys.dont_write_bytecode = True",  # half a file would stay in this tree
         f"ledger = open_ledger(Secret({sqlite_url!r}))",
         "resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))",
         "try: ledger.record('t', batch(20_000))",
