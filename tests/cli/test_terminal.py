@@ -167,7 +167,17 @@ def test_all_jobs_as_tables(folder: Path, backend: Simulated) -> None:
     backend.flows = backend.flows[2:3]
     backend.alerts = []
     with FaultyServer(serve(backend)) as server:
-        command = ("report", "burn_rate", "slis", "-f", "slo.yaml", "--prometheus", server.url)
+        command = (
+            "report",
+            "burn_rate",
+            "slis",
+            "-f",
+            "slo.yaml",
+            "--prometheus",
+            server.url,
+            "--ledger",
+            "none",
+        )
         outcome = sloctl("run", *command, "--at", AT.isoformat(), "--last", "10m", folder=folder)
     assert_expected("jobs.txt", outcome)
 
