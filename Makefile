@@ -1,9 +1,10 @@
 # What a person needs, one target each. Everything runs in .venv, which scripts/setup makes.
 PYTEST = .venv/bin/python -m pytest
-PROCESSES ?= auto
+# One more than there are processors: many tests wait for a server.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz crash soak demo
+.PHONY: help setup tools test check golden bench fuzz crash soak image demo
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,6 +39,9 @@ soak: setup ## hours of the scheduler's schedule, compressed: what it holds must
 
 crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the tests do a hundred times
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
+
+image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
+	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
 
 demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
 	.venv/bin/sloctl demo

@@ -141,9 +141,10 @@ def test_one_failing_job_never_stops_another(caplog: pytest.LogCaptureFixture) -
     names = {"refuses": refuses, "breaks": breaks, "leaves": leaves, "works": nothing}
     with caplog.at_level(logging.INFO), running(*(task(n, f) for n, f in names.items()), observer=heard):
         eventually(lambda: all(len(heard.outcomes(name)) > 5 for name in names))
-    assert set(heard.outcomes("works")) == {"succeeded"}
+    # On a busy machine a run may still go on when the next one is due.
+    assert set(heard.outcomes("works")) - {"skipped"} == {"succeeded"}
     for name in ("refuses", "breaks", "leaves"):
-        assert set(heard.outcomes(name)) == {"failed"}
+        assert set(heard.outcomes(name)) - {"skipped"} == {"failed"}
         assert heard.gauges[naming.JOB_FAILED, name] == 1
         assert (naming.JOB_LAST_SUCCESS, name) not in heard.gauges
     assert set(heard.causes()) == {"timeout", "internal", "usage"}
