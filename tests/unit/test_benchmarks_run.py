@@ -12,6 +12,7 @@ from benchmarks import (
     bench_dashboards,
     bench_generate,
     bench_guardrails,
+    bench_ledger,
     bench_spans,
     measure,
     read_spans,
@@ -109,3 +110,12 @@ def test_both_ways_of_reading_spans_find_the_same(tmp_path: Path, format_: str) 
     assert len(ours) == 1000
     for column in ours:
         assert list(ours[column]) == list(plain[column]), column
+
+
+def test_the_ledger_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_ledger.main(10, days=40, fine=32, runs=1)
+
+    rows = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("| SQLite", "| PostgreSQL"))
+    ]
+    assert rows and all(line.count("|") == 10 for line in rows)
