@@ -60,10 +60,11 @@ def test_the_next_process_knows_what_the_last_one_did(tmp_path: Path, prometheus
         first = eventually(lambda: process.value(f"sloctl_job_last_success_timestamp_seconds{{{LABELS}}}"))
         assert process.end() == 0
     slo_file(tmp_path, refused_url(), "name: burn_rate, cron: '0 0 1 1 *'")
+    began = time.time()
     with scheduled(tmp_path, "--ledger", "ledger.db") as process:
-        assert process.value(f"sloctl_job_last_success_timestamp_seconds{{{LABELS}}}") == pytest.approx(
-            first, abs=0.001
-        )
+        known = process.value(f"sloctl_job_last_success_timestamp_seconds{{{LABELS}}}")
+        # The first process may have run the job once more before it ended.
+        assert first - 0.001 <= known < began
         assert process.end() == 0
 
 
