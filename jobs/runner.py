@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
 """In the order in which several are run at once."""
-SAME = {"slo_report": "report"}
 Rows = list[dict[str, Any]]
 
 
@@ -63,17 +62,11 @@ class Result:
     said: str = ""
 
 
-def canonical(name: str) -> str:
-    """A job's name as results and metrics have it: the file may also call ``report`` ``slo_report``."""
-    return SAME.get(name, name)
-
-
 def run(name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None = None) -> Result:
     """Run a job as of ``at`` (aware). ``seconds`` is how much of the past, if not the job's own default.
 
     Raises ``BackendError``, and UsageError for a name that is no job's or a trace backend that is not named.
     """
-    name = canonical(name)
     if name not in _BODIES:
         raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(JOBS)}")
     return _BODIES[name](slo_set, sources, at, seconds)

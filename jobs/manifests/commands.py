@@ -8,15 +8,11 @@ from sloctl.errors import UsageError
 from sloctl.model import Job, SloSet
 from sloctl.routine import of_job
 
-REPORTS = ("report", "slo_report")
-"""Both names of the same job."""
-
 
 def arguments(slo_set: SloSet, job: Job, path: str) -> tuple[str, ...]:
     """What follows ``sloctl``; ``path`` is the SLO file's. Of several reports, the routine tells which is meant."""
-    name = "report" if job.name in REPORTS else job.name
-    several = name == "report" and len(_routines(slo_set)) > 1
-    return ("run", name, "-f", path, *(("--routine", of_job(job)) if several else ()))
+    several = job.name == "report" and len(_routines(slo_set)) > 1
+    return ("run", job.name, "-f", path, *(("--routine", of_job(job)) if several else ()))
 
 
 def require_distinct(slo_set: SloSet) -> None:
@@ -30,4 +26,4 @@ def require_distinct(slo_set: SloSet) -> None:
 
 
 def _routines(slo_set: SloSet) -> list[str]:
-    return [of_job(job) for job in slo_set.jobs if job.name in REPORTS]
+    return [of_job(job) for job in slo_set.jobs if job.name == "report"]

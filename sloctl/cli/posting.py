@@ -27,7 +27,7 @@ def report_job(slo_set: SloSet, routine: str | None = None) -> Job | None:
     """The file's job ``report`` of a routine, or its only one; None if it has none. Raises UsageError."""
     from sloctl.routine import of_job
 
-    found = [job for job in slo_set.jobs if job.name in ("report", "slo_report")]
+    found = [job for job in slo_set.jobs if job.name == "report"]
     if routine is not None:
         return next((job for job in found if of_job(job) == routine), found[0] if len(found) == 1 else None)
     if len(found) > 1:
@@ -70,7 +70,7 @@ def period_of_job(job: Job, at: datetime) -> Period | None:
     """The period that a job's report is about; none of a job that is no report, or that neither posts nor names one."""
     from sloctl.routine import of_job
 
-    if job.name not in ("report", "slo_report") or not (job.post or job.routine):
+    if job.name != "report" or not (job.post or job.routine):
         return None
     return period_of(at, of_job(job), job.timezone)
 

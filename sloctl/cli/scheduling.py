@@ -227,14 +227,14 @@ class Service:
         try:
             return self.books.get()
         except BackendError as error:
-            if runner.canonical(job.name) == "slis":
+            if job.name == "slis":
                 raise
             LOG.warning("the ledger is not read: %s", error)
             return None
 
     def _silences(self, stack: ExitStack, slo_set: SloSet, job: Job) -> Alertmanager | None:
         """Where silences are, for the job that heeds them."""
-        if runner.canonical(job.name) != "slis" or slo_set.ledger.silences == "none":
+        if job.name != "slis" or slo_set.ledger.silences == "none":
             return None
         return self._client(stack, alertmanager(self._context, slo_set, None, None, self.telemetry))
 
