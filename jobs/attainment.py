@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jobs.collected import Key, Unit, calendar_start
-from jobs.from_ledger import period_span
+from jobs.from_ledger import counts, period_span
 from jobs.maintenance import Excused, seconds_within
 from sloctl import budget
-from sloctl.books import MICRO, Labels, Ledger, Span, Sums
+from sloctl.books import MICRO, Labels, Ledger, Span, Sums, by_service
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.report import timestamp
 
@@ -89,14 +89,14 @@ def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Period]) -> list[Atta
     keys = [key for key in ledger.keys(slo_set.name) if key[0] in slos and key[2]]
     found = []
     for period, sums in zip(wanted, ledger.sums(slo_set.name, spans), strict=True):
+        known = by_service(sums, keys)
         for key in keys:
-            slo, item = slos[key[0]], sums.get(key, Sums())
+            slo, item = slos[key[0]], known[key]
             first, last = period.span
             if oldest.get(key[0], high) >= last:
                 continue  # the ledger began later
-            everywhere = sums.get((key[0], "", ""), Sums()).gap
             unknown = seconds_within(missing.get(key[0], ()), first, min(last, newest.get(key[0], last)))
-            bad, total = item.bad / MICRO, item.total / MICRO
+            bad, total = counts(item)
             found.append(
                 Attained(
                     slo,
@@ -105,7 +105,7 @@ def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Period]) -> list[Atta
                     bad,
                     total,
                     budget.spent(bad, total, float(slo.budget)),
-                    item.gap + everywhere + unknown,
+                    item.gap + unknown,
                     seconds_within(excused.spans(key), first, last),
                 )
             )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from jobs.collected import Counts, Key, numbers, period_seconds
+from jobs.collected import Counts, Key, key_of, numbers, period_seconds
 from sloctl import naming, promql
 from sloctl.errors import BackendLimit
 from sloctl.model import GRID, Slo, SloSet
@@ -52,13 +52,7 @@ def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: 
     if whole:
         query = promql.of_set(metric, slo_set.name, width)
         for item in _range(source, query, at, 0, whole, width):
-            labels = item["metric"]
-            key = (
-                labels.get(naming.SLO_ID, ""),
-                labels.get(naming.NAMESPACE, ""),
-                labels.get(naming.SERVICE, ""),
-            )
-            values = found.setdefault(key, {})
+            values = found.setdefault(key_of(item["metric"]), {})
             for time, text in item["values"]:
                 if isfinite(value := float(text)):
                     values[round((at.timestamp() - float(time)) / width)] = value

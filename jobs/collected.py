@@ -92,6 +92,11 @@ def zones_of(slo_set: SloSet) -> list[ZoneInfo]:
     return [ZoneInfo(name) for name in sorted(names | {job.timezone for job in slo_set.jobs})]
 
 
+def key_of(metric: Mapping[str, str], first: str = naming.SLO_ID) -> Key:
+    """What a recorded series is of, by its labels."""
+    return metric.get(first, ""), metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")
+
+
 def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, float]:
     """The values of an instant query by (label ``first``, namespace, service).
 
@@ -101,10 +106,7 @@ def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, f
     for item in series:
         value = float(item["value"][1])
         if isfinite(value):
-            metric = item["metric"]
-            out[metric.get(first, ""), metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")] = (
-                value
-            )
+            out[key_of(item["metric"], first)] = value
     return out
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs import from_rules
-from jobs.collected import Collected, Counts, Key, burn_windows, period_start, would_fire_all
+from jobs.collected import Collected, Counts, burn_windows, period_start, would_fire_all
 from jobs.maintenance import Excused, seconds_within
 from jobs.open_bucket import open_bucket
 from sloctl import naming
-from sloctl.books import MICRO, Ledger, Span, Sums
+from sloctl.books import MICRO, Ledger, Span, Sums, by_service
 from sloctl.errors import BackendError
 from sloctl.model import GRID, RollingWindow, Slo, SloSet
 from sloctl.naming import duration
@@ -98,11 +98,10 @@ def _distinct(spans: Mapping[str, Span]) -> list[Span]:
 def _periods(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Collected) -> None:
     distinct = _distinct(spans)
     for span, sums in zip(distinct, ledger.sums(slo_set.name, distinct), strict=True):
-        everywhere = {key[0]: item.gap for key, item in sums.items() if not key[2]}
-        for key, item in sums.items():
-            if key[2] and spans.get(key[0]) == span:
+        for key, item in by_service(sums).items():
+            if spans.get(key[0]) == span:
                 out.period[key] = counts(item)
-                out.gaps[key] = float(item.gap + everywhere.get(key[0], 0))
+                out.gaps[key] = float(item.gap)
 
 
 def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Collected) -> None:
@@ -211,11 +210,3 @@ def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: dateti
     ):
         into = out.burn.setdefault(window, {})
         into |= {key: counts(item) for key, item in sums.items() if key[2] and newest.get(key[0]) == end}
-
-
-def spent_between(ledger: Ledger, slo_set: SloSet, start: datetime, end: datetime) -> dict[Key, Counts]:
-    """(bad, total) events by SLO and service of the buckets that (start, end) touches. Raises ``BackendError``."""
-    first = int(start.timestamp()) // GRID * GRID
-    last = -(-int(end.timestamp()) // GRID) * GRID
-    (sums,) = ledger.sums(slo_set.name, [(first, max(first, last))])
-    return {key: counts(item) for key, item in sums.items() if key[2]}

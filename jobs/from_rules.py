@@ -18,6 +18,7 @@ from jobs.collected import (
     Key,
     burn_windows,
     counts,
+    key_of,
     numbers,
     period_seconds,
     two_sided,
@@ -51,7 +52,7 @@ class _Reader:
         self._set = slo_set
         self._at = at
 
-    def _sums(self, metric: str, window: int, offset: int = 0, operator: str = "sum") -> dict[Key, float]:
+    def sums(self, metric: str, window: int, offset: int = 0, operator: str = "sum") -> dict[Key, float]:
         query = promql.of_set(metric, self._set.name, window, offset=offset, operator=operator)
         try:
             return numbers(self._source.query(query, self._at))
@@ -60,8 +61,8 @@ class _Reader:
                 raise
         # Sums over the grid are additive: ask for the newer and the older half.
         half = window // 2 // GRID * GRID
-        newer = self._sums(metric, half, offset, operator)
-        older = self._sums(metric, window - half, offset + half, operator)
+        newer = self.sums(metric, half, offset, operator)
+        older = self.sums(metric, window - half, offset + half, operator)
         merged = dict(newer)
         for key, value in older.items():
             there = merged.get(key, 0.0)
@@ -80,9 +81,19 @@ class _Reader:
             }
         except BackendLimit:
             return {
-                name: self._sums(metric, window, operator=operator)
+                name: self.sums(metric, window, operator=operator)
                 for name, (metric, window, operator) in wanted.items()
             }
+
+
+def sums_of(
+    source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime
+) -> dict[Key, float]:
+    """A recorded metric over the ``seconds`` before ``at``, in halves where the server has a limit.
+
+    Raises ``BackendError``.
+    """
+    return _Reader(source, slo_set, at).sums(metric, seconds)
 
 
 def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Collected) -> None:
@@ -216,12 +227,7 @@ def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collect
     """The alerts that fire; where no alert rule was evaluated at ``at``, those whose condition holds."""
     for item in source.query(promql.firing(slo_set.name), at):
         metric = item["metric"]
-        key = (
-            metric.get(naming.SLO_ID, ""),
-            metric.get(naming.NAMESPACE, ""),
-            metric.get(naming.SERVICE, ""),
-        )
-        out.alerts.setdefault(key, []).append(metric.get("alertname", ""))
+        out.alerts.setdefault(key_of(metric), []).append(metric.get("alertname", ""))
     policies = [slo for slo in slo_set.slos if slo.policy]
     # Without events no burn rate is recorded, evaluated or not; nor can an alert's condition hold.
     eventful = any(total > 0 for counts in out.burn.values() for _, total in counts.values())

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
-from jobs.collected import Counts, Key, numbers
+from jobs.collected import Counts, Key, key_of
+from jobs.from_ledger import counts
+from jobs.from_rules import sums_of
 from sloctl import naming, promql
-from sloctl.books import MICRO, Labels, Ledger
+from sloctl.books import MICRO, Labels, Ledger, by_service
 from sloctl.errors import BackendError, BackendLimit
 from sloctl.model import GRID, Matcher, SloSet
 from sloctl.report import Finding
@@ -59,17 +61,17 @@ def _of_ledger(ledger: Ledger, slo_set: SloSet, period: Period) -> PeriodEvents 
         return None
     found = PeriodEvents(found_in="ledger")
     (sums,) = ledger.sums(slo_set.name, [(start, end)])
-    for key, item in sums.items():
+    for key, item in by_service(sums).items():
         if key[0] in ids:
             if item.total > 0:
-                found.counts[key] = (item.bad / MICRO, item.total / MICRO)
+                found.counts[key] = counts(item)
             found.gaps[key] = float(item.gap)
     return found
 
 
 def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEvents:
     bad, total, gap = (
-        _sums(source, slo_set.name, metric, period.seconds, period.end)
+        sums_of(source, slo_set, metric, period.seconds, period.end)
         for metric in (naming.BAD_GRID, naming.TOTAL_GRID, naming.GAP_GRID)
     )
     by_id = {slo.id: slo for slo in slo_set.slos}
@@ -78,21 +80,8 @@ def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEv
         for key, value in total.items()
         if value > 0 and key in bad and key[0] in by_id and key[2] not in by_id[key[0]].overridden
     }
-    counts = {key: (min(max(bad[key], 0.0), value), value) for key, value in known.items()}
-    return PeriodEvents(counts, {key: value for key, value in gap.items() if key in known})
-
-
-def _sums(source: MetricSource, name: str, metric: str, seconds: int, end: datetime) -> dict[Key, float]:
-    """A recorded metric over a span, in halves where the server has a limit."""
-    try:
-        return numbers(source.query(promql.of_set(metric, name, seconds), end))
-    except BackendLimit:
-        if seconds <= _SMALLEST:
-            raise
-    half = seconds // 2 // GRID * GRID
-    newer = _sums(source, name, metric, half, end)
-    older = _sums(source, name, metric, seconds - half, end - timedelta(seconds=half))
-    return {key: newer.get(key, 0.0) + older.get(key, 0.0) for key in {*newer, *older}}
+    events = {key: (min(max(bad[key], 0.0), value), value) for key, value in known.items()}
+    return PeriodEvents(events, {key: value for key, value in gap.items() if key in known})
 
 
 Causes = dict[Key, dict[Labels, float]]
@@ -138,11 +127,6 @@ def _by_cause(answer: Sequence[Series], labels: Sequence[str]) -> Causes:
         metric, value = item["metric"], float(item["value"][1])
         if not isfinite(value) or value <= 0:
             continue
-        key = (
-            metric.get(naming.SLO_ID, ""),
-            metric.get(naming.NAMESPACE, ""),
-            metric.get(naming.SERVICE, ""),
-        )
         cause = tuple(sorted((label, metric[label]) for label in labels if metric.get(label)))
-        found.setdefault(key, {})[cause] = value
+        found.setdefault(key_of(metric), {})[cause] = value
     return found

@@ -7,7 +7,7 @@ micro-events (:data:`MICRO`): sums of whole numbers are the same in any order an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,6 +81,12 @@ class Sums:
             self.excluded_total + other.excluded_total,
             self.excluded_bad + other.excluded_bad,
         )
+
+
+def by_service(sums: Mapping[Key, Sums], keys: Iterable[Key] = ()) -> dict[Key, Sums]:
+    """The sums of services, with the gaps that hold for all services of their definition; ``keys`` without any too."""
+    everywhere = {key[0]: Sums(gap=item.gap) for key, item in sums.items() if not key[2]}
+    return {key: sums.get(key, Sums()) + everywhere.get(key[0], Sums()) for key in {*sums, *keys} if key[2]}
 
 
 @dataclass(frozen=True, slots=True)

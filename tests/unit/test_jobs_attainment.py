@@ -11,13 +11,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs import attainment, maintenance
+from jobs import attainment, maintenance, period_events
 from jobs.collected import Unit
 from sloctl.books import MICRO, Batch, Cause, Event
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.ledger_settings import Maintenance
 from sloctl.model import CounterSli, RollingWindow, Selector, Slo, SloSet
+from sloctl.routine import last_period
 from sloctl.secret import Secret
+from tests.cli.simulated import Simulated
 
 SLI = CounterSli("availability", (Selector("istio_requests_total"),))
 SLO = Slo("shop", "availability", "*", "shop", Decimal(99), RollingWindow(30 * 86400, "30d"), SLI, None)
@@ -88,6 +90,19 @@ def test_what_is_not_recorded_is_a_gap_and_what_comes_later_is_none(ledger: Ledg
     )
 
     assert found.gaps == 600 + 60
+
+
+def test_a_gap_of_a_definition_is_one_of_each_of_its_services(ledger: LedgerStore) -> None:
+    start = stamp(2026, 4, 2)
+    record(
+        ledger, start, start + 86400, event(start + 300, 10, gap=60), Event("", "", start + 900, 0, 0, 300)
+    )
+    slo_set, day = SloSet("shop", (SLO,)), last_period("daily", AT)
+    (found,) = attainment.read(ledger, slo_set, [attainment.Period("x", day.start, day.end)])
+    routine = period_events.read(Simulated(slo_set), slo_set, day, ledger, [])
+
+    assert found.gaps == 360
+    assert (routine.found_in, routine.gaps) == ("ledger", {KEY: 360})
 
 
 def test_maintenance_counts_in_no_period_and_is_told(ledger: LedgerStore) -> None:

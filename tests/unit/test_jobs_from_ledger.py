@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobs import from_ledger, slo_report
-from sloctl.books import MICRO, Batch, Cause, Event
+from jobs import attainment, from_ledger, slo_report
+from sloctl.books import MICRO, Batch, Cause, Event, Key
 from sloctl.errors import BackendUnavailable
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, SloSet
@@ -145,8 +145,13 @@ def test_spent_between_has_the_buckets_that_are_touched(ledger: LedgerStore) -> 
     enter(ledger, slo_set, NOON - DAY, NOON, bad=1)
     key = (slo_set.slos[0].id, "shop", "checkout")
     begun, ended = (datetime.fromtimestamp(NOON + more, UTC) for more in (-899, -301))
-    assert from_ledger.spent_between(ledger, slo_set, begun, ended) == {key: (2.0, 200.0)}
-    assert from_ledger.spent_between(ledger, slo_set, begun, begun) == {key: (1.0, 100.0)}
+
+    def spent(start: datetime, end: datetime) -> dict[Key, tuple[float, float]]:
+        found = attainment.read(ledger, slo_set, [attainment.Period("", start, end)])
+        return {item.key: (item.bad, item.total) for item in found}
+
+    assert spent(begun, ended) == {key: (2.0, 200.0)}
+    assert spent(begun, begun) == {key: (1.0, 100.0)}
 
 
 # --- auto
