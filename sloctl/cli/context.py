@@ -81,6 +81,18 @@ def source_options(function: F) -> F:
     return function
 
 
+def format_option(text: str = "How to print it.") -> Callable[[F], F]:
+    """``--format table|json``; ``text`` is its help."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help=text,
+    )
+
+
 def ledger_option(function: F) -> F:
     """``--ledger``."""
     return click.option(
@@ -254,6 +266,35 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
     finally:
         if not listener.close():
             context.say("sloctl: warning: telemetry could not be sent to the collector")
+
+
+def ledger_that_is(option: str | None, *, make: bool = False) -> LedgerStore:
+    """The ledger; it is made only if ``make``. Raises UsageError if there is none, BackendError."""
+    from sloctl.settings import LedgerSettings
+
+    settings = LedgerSettings.load(option=option)
+    file = settings.url is not None and settings.url.reveal().startswith("sqlite:")
+    found = ledger(option) if make or not file or settings.exists else None
+    if found is None:
+        raise UsageError(
+            "there is no ledger" + (" at this address" if settings.given else " yet"),
+            hint="the job slis makes one (sloctl run slis -f FILE); or name it with --ledger or SLOCTL_LEDGER_URL",
+        )
+    return found
+
+
+def silences_that_excuse(
+    context: Context, slo_set: SloSet, observer: Observer = NOTHING
+) -> Alertmanager | None:
+    """Where silences are, if the file lets them excuse anything. Raises UsageError where no address is known."""
+    if slo_set.ledger.silences == "none":
+        return None
+    return alertmanager(context, slo_set, None, None, observer)
+
+
+def stamp(seconds: float) -> str:
+    """Unix seconds as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def ledger_or_none(context: Context, option: str | None) -> LedgerStore | None:

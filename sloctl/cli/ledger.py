@@ -6,32 +6,32 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, ledger_option, load, now, parse_time, pass_context
-from sloctl.cli.context import ledger as open_one
+from sloctl.cli.context import (
+    Context,
+    format_option,
+    ledger_option,
+    ledger_that_is,
+    load,
+    now,
+    parse_time,
+    pass_context,
+    stamp,
+)
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
     from sloctl.ledger.contents import Contents
-    from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_form_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print it; the JSON form is an interface.",
-)
+_form_option = format_option("How to print it; the JSON form is an interface.")
 
 
 def _file_option(function: F) -> F:
@@ -61,7 +61,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
     """Show what is recorded of each SLO and service, the last runs of jobs, locks, and reports that wait."""
     from sloctl.ledger import contents
 
-    with _open(ledger_url) as store:
+    with ledger_that_is(ledger_url) as store:
         found = contents.contents(store, _set_name(context, files))
         data = _shown(store.name, found)
     if form == "json":
@@ -84,7 +84,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
     from sloctl.ledger import check
 
     name = _set_name(context, files)
-    with _open(ledger_url) as store:
+    with ledger_that_is(ledger_url) as store:
         found = check.verify(store, name, int(now().timestamp()))
         context.detail(f"sloctl: {store.name}")
     if form == "json":
@@ -140,7 +140,7 @@ def export(
     if output == "-" and kind == "parquet" and sys.stdout.isatty():
         raise UsageError("a terminal cannot show Parquet", hint="name a file with -o")
     name = _set_name(context, files)
-    with _open(ledger_url) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+    with ledger_that_is(ledger_url) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
         path = Path(folder) / "ledger" if output == "-" else Path(output)
         sets = None if name is None else [name]
         count = transfer.export(store, path, kind, sets=sets, since=since, until=until)
@@ -168,7 +168,10 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
     from sloctl.ledger import transfer
 
     kind: transfer.Format = "parquet" if (form or transfer.form_of(file)) == "parquet" else "csv"
-    with _open(ledger_url, make=True) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+    with (
+        ledger_that_is(ledger_url, make=True) as store,
+        tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
+    ):
         path = Path(file)
         if file == "-":
             path = Path(folder) / "stdin"
@@ -210,33 +213,14 @@ def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> i
     slo_set: SloSet = load(context, files)
     at = now()
     keep = Keep(slo_set.ledger.keep_buckets, slo_set.ledger.keep_hours, slo_set.ledger.keep_days)
-    with _open(ledger_url) as store:
+    with ledger_that_is(ledger_url) as store:
         done = store.prune(slo_set.name, keep, int(at.timestamp()), day_edges(slo_set, at))
     context.say(f"sloctl: removed {done.buckets} buckets, {done.hours} hours and {done.days} days")
     return EXIT_OK
 
 
-def _open(url: str | None, *, make: bool = False) -> LedgerStore:
-    """The ledger. Raises UsageError if there is none, unless it may be made."""
-    from sloctl.settings import LedgerSettings
-
-    settings = LedgerSettings.load(option=url)
-    file = settings.url is not None and settings.url.reveal().startswith("sqlite:")
-    store = open_one(url) if make or not file or settings.exists else None
-    if store is None:
-        raise UsageError(
-            "there is no ledger" + (" at this address" if settings.given else " yet"),
-            hint="the job slis makes one (sloctl run slis -f FILE); or name it with --ledger or SLOCTL_LEDGER_URL",
-        )
-    return store
-
-
 def _set_name(context: Context, files: tuple[str, ...]) -> str | None:
     return load(context, files).name if files else None
-
-
-def _stamp(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shown(name: str, found: Contents) -> dict[str, Any]:
@@ -249,8 +233,8 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": held.set_name,
                 "slo_id": held.slo_id,
                 "slo": held.slo,
-                "first": _stamp(held.first),
-                "last": _stamp(held.last),
+                "first": stamp(held.first),
+                "last": stamp(held.last),
                 "buckets": held.known,
                 "missing": held.unknown,
                 "services": [
@@ -265,15 +249,15 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": set_name,
                 "job": run.job,
                 "outcome": run.outcome,
-                "started": _stamp(run.started.timestamp()),
-                "ended": _stamp(run.ended.timestamp()),
+                "started": stamp(run.started.timestamp()),
+                "ended": stamp(run.ended.timestamp()),
                 "message": run.message,
             }
             for set_name, runs in found.runs.items()
             for run in runs.values()
         ],
         "locks": [
-            {"name": lock, "holder": holder, "since": _stamp(since)} for lock, holder, since in found.locks
+            {"name": lock, "holder": holder, "since": stamp(since)} for lock, holder, since in found.locks
         ],
         "outbox": [{"set": set_name, **states} for set_name, states in found.outbox.items()],
     }

@@ -11,8 +11,9 @@ import click
 from sloctl.cli.context import (
     Context,
     files_option,
-    ledger,
+    format_option,
     ledger_option,
+    ledger_that_is,
     load,
     now,
     parse_time,
@@ -31,14 +32,7 @@ UNITS = ("day", "week", "month", "quarter", "year")
 def _options(function: F) -> F:
     """Which SLOs, which time, and how to print it."""
     for option in (
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(["table", "json"]),
-            default="table",
-            show_default=True,
-            help="How to print it.",
-        ),
+        format_option(),
         click.option("--to", "end", metavar="TIME", help="The end of that time; default now."),
         click.option(
             "--from",
@@ -128,10 +122,7 @@ def budgets(
     from jobs import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now()
-    books = ledger(ledger_url)
-    if books is None:
-        raise UsageError("there is no ledger", hint="name one with --ledger")
-    with books:
+    with ledger_that_is(ledger_url) as books:
         incident = _span(start, end, at)
         if incident is None:
             wanted = attainment.periods(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
@@ -162,10 +153,7 @@ def causes(
     from jobs import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
-    books = ledger(ledger_url)
-    if books is None:
-        raise UsageError("there is no ledger", hint="name one with --ledger")
-    with books:
+    with ledger_that_is(ledger_url) as books:
         period = _span(start, end, at) or attainment.periods("month", _zone(timezone), at, 1)[0]
         rows = attainment.causes(books, slo_set, period)
     _show(context, [row for row in rows if service in (None, row["service"])], form)

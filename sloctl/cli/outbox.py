@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, pass_context
+from sloctl.cli.context import Context, format_option, pass_context, stamp
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -36,14 +35,7 @@ def command() -> None:
 @command.command("list")
 @_ledger_option
 @click.option("--all", "everything", is_flag=True, help="Also those that were sent.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option()
 @pass_context
 def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
     """List reports that wait or were given up. Exits 1 if any was given up."""
@@ -56,8 +48,8 @@ def list_(context: Context, ledger: str | None, everything: bool, form: str) -> 
         {
             "report": entry.letter.key,
             "state": entry.state,
-            "created": _time(entry.created),
-            "due": _time(entry.due) if entry.state == "pending" else None,
+            "created": stamp(entry.created),
+            "due": stamp(entry.due) if entry.state == "pending" else None,
             "attempts": entry.attempts,
             "error": entry.error,
         }
@@ -113,7 +105,3 @@ def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
                     hint="see 'sloctl outbox list --all'",
                 )
             context.say(f"removed {key}")
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

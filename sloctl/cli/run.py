@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ import click
 
 from sloctl.cli.context import (
     Context,
-    alertmanager,
     files_option,
+    format_option,
     ledger,
     ledger_option,
     ledger_or_none,
@@ -23,6 +23,7 @@ from sloctl.cli.context import (
     parse_time,
     pass_context,
     prometheus,
+    silences_that_excuse,
     source_options,
     telemetry,
     traces,
@@ -33,8 +34,6 @@ from sloctl.errors import UsageError
 if TYPE_CHECKING:
     from jobs.retry_amplification import Found
     from jobs.runner import Result, Sources
-    from sloctl.alertmanager import Alertmanager
-    from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
 
 JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
@@ -45,14 +44,7 @@ JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report"
 @files_option
 @source_options
 @ledger_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option()
 @click.option(
     "--last",
     metavar="DURATION",
@@ -137,9 +129,11 @@ def command(
         source = None
         if not spans or set(jobs) != {"retry_amplification"}:
             source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
-        books = (
-            stack.enter_context(_open(context, ledger_url, jobs)) if {"slis", "report"} & set(jobs) else None
-        )
+        books = None
+        if {"slis", "report"} & set(jobs):  # only recording makes a new one
+            books = ledger(ledger_url) if "slis" in jobs else ledger_or_none(context, ledger_url)
+        if books is not None:
+            stack.enter_context(books)
         for name in JOBS:
             if name in jobs:
                 with noted(textfile, slo_set.name, name, observer):
@@ -151,7 +145,7 @@ def command(
                         source,
                         partial(traces, context, slo_set, traces_url, timeout, observer),
                         books,
-                        _silence_store(context, slo_set) if name == "slis" and books else None,
+                        silences_that_excuse(context, slo_set) if name == "slis" and books else None,
                         lambda text, name=name: context.detail(f"{name}: {text}"),  # type: ignore[misc]
                         period if name == "report" else None,
                     )
@@ -169,17 +163,6 @@ def command(
     for warning in warnings:
         context.say(f"sloctl: warning: Prometheus: {warning}")
     return posting.post_of_job(context, results.get("report"), slo_set, job, ledger_url)
-
-
-@contextmanager
-def _open(context: Context, url: str | None, jobs: Sequence[str]) -> Iterator[LedgerStore | None]:
-    """The ledger for the length of the context; only recording makes a new one."""
-    found = ledger(url) if "slis" in jobs else ledger_or_none(context, url)
-    try:
-        yield found
-    finally:
-        if found is not None:
-            found.close()
 
 
 def _run(
@@ -201,13 +184,6 @@ def _run(
     if done.said:
         context.say(f"{name}: {done.said}") if name == "slis" else context.detail(f"{name}: {done.said}")
     return done
-
-
-def _silence_store(context: Context, slo_set: SloSet) -> Alertmanager | None:
-    """Where silences are, if they excuse anything."""
-    if slo_set.ledger.silences == "none":
-        return None
-    return alertmanager(context, slo_set, None, None)
 
 
 def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, alertmanager, load, now, pass_context
+from sloctl.cli.context import Context, alertmanager, format_option, load, now, pass_context
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 
 if TYPE_CHECKING:
@@ -32,14 +32,7 @@ def _single(name: str, metavar: str, text: str) -> Callable[[F], F]:
 def _server_options(function: F) -> F:
     """Which Alertmanager, and how to print what it says."""
     for option in (
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(["table", "json"]),
-            default="table",
-            show_default=True,
-            help="How to print it; the JSON form is an interface.",
-        ),
+        format_option("How to print it; the JSON form is an interface."),
         click.option(
             "--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Per request; default 30."
         ),
