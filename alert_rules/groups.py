@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sloctl.guardrails.kinds import HealthAlert
+from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.model import BurnWindow, Slo
 
 Labels = dict[str, str]

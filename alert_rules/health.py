@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from alert_rules.alerts import link, literal, runbook
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
+from alert_rules.slo.alerts import link, literal, runbook
 from sloctl import naming
-from sloctl.guardrails.kinds import HealthAlert, Plan
 from sloctl.guardrails.plans import base_labels, plans
-from sloctl.guardrails.queries import mesh_requests
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan
+from sloctl.guardrails.shared.queries import mesh_requests
 from sloctl.model import TILE, Guardrail, SloSet
 
 DASHBOARDS = {

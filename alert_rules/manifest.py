@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from alert_rules import alerts, health, health_tests, recording, unit_tests
+from alert_rules import health
 from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup
-from sloctl import naming, render
+from alert_rules.proofs import health_proofs, slo_proofs
+from alert_rules.slo import alerts, recording
+from sloctl import naming
+from sloctl.artefacts import yaml
+from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.model import GRID, TILE, Slo, SloSet
-from sloctl.naming import duration
-from sloctl.objects import HEADER, Format, object_metadata
+from sloctl.model.durations import duration
 
 
 def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
@@ -42,10 +45,10 @@ def _group(slo_set: SloSet, slos: tuple[Slo, ...], kind: str, step: int) -> Rule
     return RuleGroup(naming.group(slos[0], kind), step, tuple(rules))
 
 
-def _rule(rule: RecordingRule | AlertRule) -> dict[str, render.Node]:
+def _rule(rule: RecordingRule | AlertRule) -> dict[str, yaml.Node]:
     if isinstance(rule, RecordingRule):
         return {"record": rule.record, "expr": rule.expr, "labels": rule.labels}
-    node: dict[str, render.Node] = {"alert": rule.alert, "expr": rule.expr}
+    node: dict[str, yaml.Node] = {"alert": rule.alert, "expr": rule.expr}
     if rule.for_:
         node["for"] = duration(rule.for_)
     if rule.keep_firing_for:
@@ -53,7 +56,7 @@ def _rule(rule: RecordingRule | AlertRule) -> dict[str, render.Node]:
     return node | {"labels": rule.labels, "annotations": rule.annotations}
 
 
-def _groups(file: RuleFile) -> list[render.Node]:
+def _groups(file: RuleFile) -> list[yaml.Node]:
     return [
         {
             "name": group.name,
@@ -66,12 +69,12 @@ def _groups(file: RuleFile) -> list[render.Node]:
 
 def prometheus(file: RuleFile) -> str:
     """A plain rule file, as Prometheus's ``rule_files`` and promtool read it."""
-    return render.yaml({"groups": _groups(file)}, comment=HEADER)
+    return yaml.yaml({"groups": _groups(file)}, comment=HEADER)
 
 
 def operator(slo_set: SloSet, file: RuleFile) -> str:
     """A PrometheusRule object of the Prometheus operator."""
-    return render.yaml(
+    return yaml.yaml(
         {
             "apiVersion": "monitoring.coreos.com/v1",
             "kind": "PrometheusRule",
@@ -99,11 +102,11 @@ def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
         if form == "operator":
             yield f"alert_rules/tests/{file.stem}.yaml", plain
             tested = f"{file.stem}.yaml"
-        yield f"alert_rules/tests/{file.stem}_test.yaml", unit_tests.render_tests(slo_set, file, tested)
+        yield f"alert_rules/tests/{file.stem}_test.yaml", slo_proofs.render_tests(slo_set, file, tested)
 
 
 def _health_tests(slo_set: SloSet) -> Iterator[tuple[str, str]]:
     for part in health.parts(slo_set):
         yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part)
-        tests = health_tests.render_tests(slo_set, part, f"{part.stem}.yaml")
+        tests = health_proofs.render_tests(slo_set, part, f"{part.stem}.yaml")
         yield f"alert_rules/tests/{part.stem}_test.yaml", tests

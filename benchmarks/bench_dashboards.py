@@ -21,8 +21,7 @@ from benchmarks import measure
 from benchmarks.bench_guardrails import GUARDRAILS, NAMESPACE_SIZE, SLO_FILE, Reader, labels, loaded, scopes
 from benchmarks.dashboards_history import HOUR, Past, needed
 from benchmarks.mesh import Mesh
-from dashboards.boards import boards
-from dashboards.manifest import encode
+from dashboards.manifest import boards, encode
 from sloctl.demo.openmetrics import backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, SloSet

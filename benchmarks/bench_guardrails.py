@@ -31,9 +31,9 @@ from benchmarks.synthetic import slo_file
 from sloctl import naming, spec
 from sloctl.demo.openmetrics import Series, backfill
 from sloctl.demo.server import PrometheusServer
-from sloctl.guardrails.kinds import Plan, Signal
 from sloctl.guardrails.plans import base_labels, plans
-from sloctl.guardrails.queries import mesh_requests
+from sloctl.guardrails.shared.kinds import Plan, Signal
+from sloctl.guardrails.shared.queries import mesh_requests
 from sloctl.model import GRID, TILE, SloSet
 
 SIZES = (24, 1000)

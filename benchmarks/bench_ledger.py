@@ -23,12 +23,13 @@ from statistics import median
 import sqlalchemy as sa
 
 from benchmarks import measure
-from jobs import from_ledger, slo_report
-from sloctl.books import MICRO, Batch, Event
+from jobs.budgets import from_ledger
+from jobs.reports import slo_report
 from sloctl.errors import BackendUnavailable
+from sloctl.ledger.protocol import MICRO, Batch, Event
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import CalendarWindow, CounterSli, RollingWindow, Selector, Slo, SloSet
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 
 SLOS = 3000
 DAYS = 365

@@ -19,10 +19,10 @@ from alert_rules.manifest import rule_files
 from benchmarks import measure
 from benchmarks.history import DAY, Service, constant, recorded, serving, times
 from sloctl import naming, spec
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.openmetrics import Series
 from sloctl.model import GRID, SloSet
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.settings.backends import PrometheusSettings
 
 SLO_FILE = """
 apiVersion: sloctl/v1

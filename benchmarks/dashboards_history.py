@@ -16,7 +16,7 @@ from benchmarks.mesh import RECENT, Mesh, Workload
 from sloctl import naming
 from sloctl.demo.openmetrics import Series
 from sloctl.model import GRID, TILE, SloSet
-from sloctl.presets import REQUESTS
+from sloctl.promql.presets import REQUESTS
 from tests.support.grafana import Choice, Json, View, queries, seconds
 
 HOUR = 3600

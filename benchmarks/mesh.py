@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.history import SCRAPE, Times, constant, times
 from sloctl.demo.openmetrics import Series
-from sloctl.presets import DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
-from sloctl.windows import number
+from sloctl.model.durations import number
+from sloctl.promql.presets import DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
 
 NAMESPACE_SIZE = 10
 PODS = 2

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from sloctl.spans import COLUMNS
-from sloctl.traces import decode_jaeger, decode_otlp, decode_zipkin
+from sloctl.backends.spans import COLUMNS
+from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 
 _KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 

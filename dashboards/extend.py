@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dashboards.boards import boards, encoded
-from dashboards.layout import Section, dashboard, placed
-from dashboards.lint import Problem, lint
-from dashboards.manifest import encode
-from dashboards.panels import Column, bars, graph, heatmap, stat, states, steps, table, text
-from dashboards.subject import Subject
-from dashboards.variables import namespaces, services, sources
+from dashboards.lint.checks import Problem, lint
+from dashboards.manifest import boards, encode, encoded
+from dashboards.parts.layout import Section, dashboard, placed
+from dashboards.parts.panels import Column, bars, graph, heatmap, stat, states, steps, table, text
+from dashboards.parts.series import Subject
+from dashboards.parts.variables import namespaces, services, sources
 from sloctl import spec
 from sloctl.errors import UsageError
 from sloctl.model import SloSet

@@ -1,4 +1,4 @@
-"""Assembles dashboards and writes them as files that Grafana reads, or as Kubernetes objects.
+"""Which dashboards an SLO file gets, written as files that Grafana reads, or as Kubernetes objects.
 
 It must not know what is on a dashboard.
 """
@@ -6,13 +6,62 @@ It must not know what is on a dashboard.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from dashboards.boards import Json, boards
-from sloctl import naming, render
+from dashboards.boards import (
+    budget,
+    control_plane,
+    debug,
+    executive,
+    mesh,
+    oncall,
+    retries,
+    service,
+    sidecars,
+)
+from dashboards.grafana import Dashboard, Json
+from dashboards.parts.series import Subject
+from sloctl import naming
+from sloctl.artefacts import yaml
+from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
 from sloctl.model import SloSet
-from sloctl.objects import HEADER, Format, object_metadata
+
+__all__ = ["BUILDERS", "Json", "boards", "encoded"]
+
+
+def _always(subject: Subject) -> bool:
+    return True
+
+
+BUILDERS: dict[str, tuple[Callable[[Subject], bool], Callable[[Subject], Dashboard]]] = {
+    "executive": (_always, executive.build),
+    "oncall": (_always, oncall.build),
+    "service": (_always, service.build),
+    "budget": (_always, budget.build),
+    "mesh": (mesh.wanted, mesh.build),
+    "retries": (retries.wanted, retries.build),
+    "sidecars": (sidecars.wanted, sidecars.build),
+    "control-plane": (control_plane.wanted, control_plane.build),
+    "debug": (debug.wanted, debug.build),
+}
+"""When a kind of dashboard is made, and how."""
+
+
+def encoded(dashboard: Any) -> Json:
+    """A dashboard of grafanalib as plain data."""
+    data: Json = json.loads(json.dumps(dashboard, default=lambda part: part.to_json_data()))
+    return data
+
+
+def boards(slo_set: SloSet) -> Iterator[tuple[str, Json]]:
+    """Every dashboard of a set: its kind (``budget``, ``service``, …) and its JSON form, in a fixed order."""
+    subject = Subject(slo_set)
+    for kind, (wanted, build) in BUILDERS.items():
+        if wanted(subject):
+            yield kind, encoded(build(subject))
+
 
 LARGEST = 1024 * 1024
 """Bytes that the values of a ConfigMap may have (and etcd takes little more of any other object)."""
@@ -67,12 +116,12 @@ def _object(slo_set: SloSet, kind: str, stem: str, text: str) -> str:
         )
     # The line feed at the end would cost the text its readable form in YAML.
     make = _config_map if slo_set.dashboards.objects == "configmap" else _grafana_dashboard
-    return render.yaml(make(slo_set, stem, text.rstrip("\n")), comment=HEADER)
+    return yaml.yaml(make(slo_set, stem, text.rstrip("\n")), comment=HEADER)
 
 
-def _config_map(slo_set: SloSet, stem: str, text: str) -> dict[str, render.Node]:
+def _config_map(slo_set: SloSet, stem: str, text: str) -> dict[str, yaml.Node]:
     settings = slo_set.dashboards
-    annotations: dict[str, render.Node] = {"grafana_folder": settings.folder}
+    annotations: dict[str, yaml.Node] = {"grafana_folder": settings.folder}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -81,7 +130,7 @@ def _config_map(slo_set: SloSet, stem: str, text: str) -> dict[str, render.Node]
     }
 
 
-def _grafana_dashboard(slo_set: SloSet, stem: str, text: str) -> dict[str, render.Node]:
+def _grafana_dashboard(slo_set: SloSet, stem: str, text: str) -> dict[str, yaml.Node]:
     settings = slo_set.dashboards
     return {
         "apiVersion": "grafana.integreatly.org/v1beta1",
@@ -105,7 +154,7 @@ def _provider(slo_set: SloSet) -> str:
         HEADER,
         "For Grafana's folder provisioning/dashboards. Mount the folder with the JSON files where options.path says.",
     )
-    return render.yaml(
+    return yaml.yaml(
         {
             "apiVersion": 1,
             "providers": [

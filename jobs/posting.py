@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sloctl.letters import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
 from sloctl.model import SloSet
-from sloctl.naming import duration
-from sloctl.report import Report
+from sloctl.model.durations import duration
+from sloctl.posting.protocol import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
+from sloctl.report.data import Report
 
 LEASE = 300.0
 """Seconds for which an entry is held after each step; longer than any request takes."""

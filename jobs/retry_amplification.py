@@ -12,21 +12,20 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from jobs import guardrails
+from jobs.reports import guardrails
 from sloctl import naming
+from sloctl.backends.protocols import MetricSource
 from sloctl.model import Guardrail, SloSet
-from sloctl.naming import duration
-from sloctl.report import Finding, finding_json
-from sloctl.report_health import EdgeAmplification, GuardrailStatus
-from sloctl.sources import MetricSource
-from sloctl.textfile import Gauge
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
+from sloctl.report.data import Finding, finding_json
+from sloctl.report.health import EdgeAmplification, GuardrailStatus
+from sloctl.telemetry.own_metrics import Gauge
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sloctl.backends.spans import Spans, TraceSource
     from sloctl.retries import Finding as RetryFinding
-    from sloctl.spans import Spans, TraceSource
 
 WINDOW = 1800
 """Seconds: what metrics are recorded over, and how much of the past traces are read of unless told otherwise."""

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from sloctl import naming
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.guardrails import restarts
-from sloctl.guardrails.workloads import BY_WORKLOAD
+from sloctl.guardrails.shared.workloads import BY_WORKLOAD
 from sloctl.model import Guardrail, SloSet
-from sloctl.report_restarts import SidecarRestarts, count
-from sloctl.sources import MetricSource, Series
+from sloctl.model.durations import duration
+from sloctl.report.health import SidecarRestarts, count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +166,7 @@ def rows(found: Found) -> list[dict[str, Any]]:
         worst = sorted(by_pod.items(), key=lambda item: (-item[1], item[0]))[:WORST]
         out.append(
             {
-                "window": naming.duration(row["seconds"]),
+                "window": duration(row["seconds"]),
                 "namespace": row["namespace"],
                 "workload": row["workload"],
                 "pods": _number(row["pods"]),

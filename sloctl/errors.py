@@ -20,16 +20,40 @@ and what to do; it never holds a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sloctl.model import Problem
+from dataclasses import dataclass
+from typing import Literal
 
 EXIT_OK = 0
 EXIT_PROBLEMS = 1
 EXIT_USAGE = 2
 EXIT_BACKEND = 3
 EXIT_INTERRUPTED = 130
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in an SLO file, as data; ``field`` is the path of the key (``slos[2].objective``)."""
+
+    position: Position
+    severity: Severity
+    code: str
+    field: str
+    message: str
+    hint: str = ""
 
 
 class SloctlError(Exception):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sloctl.model import TILE, BurnWindow, CounterSli, Job, Slo
+from sloctl.model.durations import duration
 
 SLO_ID = "slo_id"
 SLO_SET = "slo_set"
@@ -114,23 +115,6 @@ SELECTOR_LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/instance")
 """Labels of pods that services, policies and affinities select by: the program and the set."""
 COMPONENT_LABEL = "app.kubernetes.io/component"
 """The label that says which job a pod runs (or that it is the scheduler)."""
-
-_UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-def duration(seconds: float) -> str:
-    """A Prometheus duration as a person writes it: 3600 → ``1h``, 5400 → ``1h30m``, 12.5 → ``12500ms``."""
-    if seconds != int(seconds):
-        return f"{round(seconds * 1000)}ms"
-    seconds = int(seconds)
-    if seconds == 0:
-        return "0s"
-    parts = []
-    for unit, size in _UNITS[1:]:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts)
 
 
 def burn_rate(window: int) -> str:
@@ -263,3 +247,13 @@ def folder_uid(title: str) -> str:
 def digest(*parts: str) -> str:
     """A stable hexadecimal digest of some texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+ISTIOD_DOWN = "IstiodDown"
+"""A page of ``control-plane``: no istiod answers."""
+GATEWAY_DOWN = "GatewayDown"
+"""A page of ``gateway-errors``: a gateway has no ready replica; its label ``service`` is the gateway's workload."""
+MESH_TELEMETRY_LOST = "MeshTelemetryLost"
+"""A page of ``telemetry-gap``: no proxy's metrics arrive."""
+WATCHDOG = "Watchdog"
+"""The alert of ``watchdog``, which always fires and has the severity ``none``."""

@@ -5,8 +5,18 @@ that Grafana has dropped (``span``, ``editable``, ``error`` …). The classes he
 they write today's form and add what grafanalib lacks. Everything else of grafanalib works beside them.
 """
 
-from dashboards.grafana.base import GRAFANA, PROMETHEUS, WIDTH, Json, OtherQuery, Query
-from dashboards.grafana.frame import Dashboard, Row, Text, Variable
+from dashboards.grafana.base import (
+    GRAFANA,
+    PROMETHEUS,
+    WIDTH,
+    Dashboard,
+    Json,
+    OtherQuery,
+    Query,
+    Row,
+    Text,
+    Variable,
+)
 from dashboards.grafana.panels import BarGauge, Heatmap, Stat, StateTimeline, Table, TimeSeries, Traces
 
 __all__ = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from jobs.manifests import commands
+from jobs.manifests import schedules
 from jobs.manifests.schedules import cron_line, timezone
 from sloctl import naming
+from sloctl.artefacts.objects import HEADER
 from sloctl.model import Job, SloSet
-from sloctl.objects import HEADER
 
 SLO_FILE = "/etc/sloctl/slo"
 """Where the SLO file (or a folder of them) is expected."""
@@ -51,7 +51,7 @@ def _introduction(watched: bool) -> tuple[str, ...]:
 
 def _words(slo_set: SloSet, job: Job, watched: bool) -> list[str]:
     """The command; jobs of one name share a file, for node_exporter refuses a series that stands in two."""
-    words = ["sloctl", "--quiet", *commands.arguments(slo_set, job, SLO_FILE)]
+    words = ["sloctl", "--quiet", *schedules.arguments(slo_set, job, SLO_FILE)]
     if watched:
         words += ["--textfile", f"{TEXTFILES}/{naming.cron_job(slo_set.name, job.name)}.prom"]
     return words

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sloctl import naming, render
+from sloctl import naming
+from sloctl.artefacts import yaml
+from sloctl.artefacts.objects import object_metadata
 from sloctl.errors import UsageError
 from sloctl.model import SloSet
-from sloctl.objects import object_metadata
 from sloctl.spec import Source
 
 LARGEST = 1024 * 1024
@@ -46,7 +47,7 @@ def _name(path: str) -> str:
     return f"{stem[:100]}.yaml" if stem and not path.startswith("<") else STDIN
 
 
-def config_map(slo_set: SloSet, sources: Sequence[Source]) -> dict[str, render.Node]:
+def config_map(slo_set: SloSet, sources: Sequence[Source]) -> dict[str, yaml.Node]:
     """The ConfigMap of the files."""
     return {
         "apiVersion": "v1",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobs.manifests import commands, files, network, schedules
+from jobs.manifests import files, network, schedules
+from jobs.manifests import schedules as commands
 from jobs.manifests.crontab import crontab
 from jobs.manifests.pods import SLO_FOLDER, Nodes, Run, claim_name, labels_of, template
-from sloctl import naming, render
+from sloctl import naming
+from sloctl.artefacts import yaml
+from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
 from sloctl.model import Job, SloSet
-from sloctl.objects import HEADER, Format, object_metadata
 from sloctl.spec import Source
 
 DRAIN = 60
@@ -41,7 +43,7 @@ def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterat
         metadata = item["metadata"]
         assert isinstance(metadata, dict)
         name = f"jobs/{str(item['kind']).lower()}-{metadata['name']}.yaml"
-        yield name, render.yaml(item, comment=HEADER)
+        yield name, yaml.yaml(item, comment=HEADER)
 
 
 def _require(slo_set: SloSet) -> None:

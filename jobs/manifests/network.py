@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from sloctl import naming, render
+from sloctl import naming
+from sloctl.artefacts import yaml
+from sloctl.artefacts.objects import object_metadata
 from sloctl.model import SloSet
-from sloctl.objects import object_metadata
 
 METRICS_PORT = 9464
 """Where the scheduler serves metrics and its health; the port that OpenTelemetry's Prometheus exporter has."""
 HTTPS = 443
 
 
-def selector(slo_set: SloSet) -> dict[str, render.Node]:
+def selector(slo_set: SloSet) -> dict[str, yaml.Node]:
     """The labels of every pod of a set."""
     return dict(zip(naming.SELECTOR_LABELS, ("sloctl", slo_set.name), strict=True))
 
@@ -45,15 +46,13 @@ def port(url: str) -> int:
     return parts.port or (HTTPS if parts.scheme.lower() == "https" else 80)
 
 
-def policy(slo_set: SloSet) -> dict[str, render.Node]:
+def policy(slo_set: SloSet) -> dict[str, yaml.Node]:
     """The NetworkPolicy: nothing comes in but for the scheduler's metrics, and what goes out goes to known ports."""
     listens = slo_set.kubernetes.mode == "scheduler"
-    ingress: list[render.Node] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
+    ingress: list[yaml.Node] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
     # NodeLocal DNS and most clusters answer at 53; OpenShift's name servers listen on 5353 behind their Service.
-    names: list[render.Node] = [
-        _port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")
-    ]
-    egress: list[render.Node] = [{"ports": names}]
+    names: list[yaml.Node] = [_port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")]
+    egress: list[yaml.Node] = [{"ports": names}]
     if ports := egress_ports(slo_set):
         egress.append({"ports": [_port("TCP", number) for number in ports]})
     return {
@@ -69,11 +68,11 @@ def policy(slo_set: SloSet) -> dict[str, render.Node]:
     }
 
 
-def _port(protocol: str, number: int) -> dict[str, render.Node]:
+def _port(protocol: str, number: int) -> dict[str, yaml.Node]:
     return {"protocol": protocol, "port": number}
 
 
-def service(slo_set: SloSet) -> dict[str, render.Node]:
+def service(slo_set: SloSet) -> dict[str, yaml.Node]:
     """The Service of the scheduler's metrics."""
     labels = tuple((key, str(value)) for key, value in selector(slo_set).items())
     return {
@@ -90,7 +89,7 @@ def service(slo_set: SloSet) -> dict[str, render.Node]:
     }
 
 
-def service_monitor(slo_set: SloSet) -> dict[str, render.Node]:
+def service_monitor(slo_set: SloSet) -> dict[str, yaml.Node]:
     """The ServiceMonitor that has the Prometheus operator scrape the Service.
 
     ``honorLabels``: the labels ``namespace`` and ``service`` of the metrics are an SLO's, and must stay.

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from jobs.manifests import files, secrets
 from jobs.manifests.network import METRICS_PORT, selector
-from sloctl import __version__, naming, render
-from sloctl.kubernetes_settings import Toleration
+from sloctl import __version__, naming
+from sloctl.artefacts import yaml
 from sloctl.model import SloSet
+from sloctl.model.kubernetes import Toleration
 
 IMAGE = "ghcr.io/sloctl/sloctl"
 USER = 65532
@@ -23,7 +24,7 @@ TMP = "/tmp"  # noqa: S108 - the path in the pod, a volume of its own
 NO_SIDECAR = ("sidecar.istio.io/inject", "false")
 """A Job's pod with a sidecar that is no native one never ends; and nothing is served here that a mesh would protect."""
 
-Nodes = dict[str, render.Node]
+Nodes = dict[str, yaml.Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
         node["startupProbe"] = _probe("/healthz", 2, 60)
         node["livenessProbe"] = _probe("/healthz", 10, 3)
         node["readinessProbe"] = _probe("/readyz", 10, 3)
-    mounts: list[render.Node] = [
+    mounts: list[yaml.Node] = [
         {"name": "slo-file", "mountPath": SLO_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": TMP},
     ]
@@ -114,7 +115,7 @@ def _probe(path: str, period: int, failures: int) -> Nodes:
     }
 
 
-def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[render.Node]:
+def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.Node]:
     """In the order of names; ``HOME`` and matplotlib's folder are the only ones that can be written to."""
     settings = slo_set.kubernetes
     plain = {"HOME": TMP, "MPLCONFIGDIR": TMP} | dict(settings.env)
@@ -140,8 +141,8 @@ def _resources(slo_set: SloSet) -> Nodes:
     }
 
 
-def _volumes(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[render.Node]:
-    volumes: list[render.Node] = [
+def _volumes(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.Node]:
+    volumes: list[yaml.Node] = [
         {"name": "slo-file", "configMap": {"name": files.name(slo_set)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "128Mi"}},
     ]

@@ -1,9 +1,13 @@
-"""When a job runs, and how long it may take: what cron and CronJobs are told of its schedule."""
+"""When a job runs, how long it may take, and by which command: what cron and CronJobs are told."""
 
 from __future__ import annotations
 
-from sloctl.guardrails.cron import longest_pause, shortest_pause
-from sloctl.model import Job
+from collections import Counter
+
+from sloctl.errors import UsageError
+from sloctl.model import Job, SloSet
+from sloctl.model.cron import longest_pause, shortest_pause
+from sloctl.report.routine import of_job
 
 MINUTE, HOUR = 60, 3600
 START_WITHIN = 6 * HOUR
@@ -43,3 +47,23 @@ def run_within(job: Job) -> int:
     """Seconds after which a run is taken to hang: twice the shortest pause, within :data:`RUN_WITHIN`."""
     least, most = RUN_WITHIN
     return min(max(2 * (job.every or shortest_pause(job.cron)), least), most)
+
+
+def arguments(slo_set: SloSet, job: Job, path: str) -> tuple[str, ...]:
+    """What follows ``sloctl``; ``path`` is the SLO file's. Of several reports, the routine tells which is meant."""
+    several = job.name == "report" and len(_routines(slo_set)) > 1
+    return ("run", job.name, "-f", path, *(("--routine", of_job(job)) if several else ()))
+
+
+def require_distinct(slo_set: SloSet) -> None:
+    """Raises ``UsageError`` for two reports of the same routine: a single run could not tell which is meant."""
+    for routine, count in sorted(Counter(_routines(slo_set)).items()):
+        if count > 1:
+            raise UsageError(
+                f"{count} jobs 'report' are {routine}, and a run by itself cannot tell which of them is meant",
+                hint="give one another 'routine', or run the scheduler:  kubernetes: {mode: scheduler}",
+            )
+
+
+def _routines(slo_set: SloSet) -> list[str]:
+    return [of_job(job) for job in slo_set.jobs if job.name == "report"]

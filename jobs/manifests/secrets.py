@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sloctl import render
-from sloctl.backends import ALERTMANAGER, PROMETHEUS, TRACES
-from sloctl.kubernetes_settings import KubernetesSettings, Login
-from sloctl.notifications import SecretKey
+from sloctl.artefacts import yaml
+from sloctl.model.alerting import SecretKey
+from sloctl.model.kubernetes import KubernetesSettings, Login
+from sloctl.settings.kinds import ALERTMANAGER, PROMETHEUS, TRACES
 
 FOLDER = "/etc/sloctl/secrets"
 VOLUME = "secrets"
@@ -64,7 +64,7 @@ def mounted(settings: KubernetesSettings, *, posts: bool) -> list[Mounted]:
     return found
 
 
-def variables(settings: KubernetesSettings) -> Iterator[dict[str, render.Node]]:
+def variables(settings: KubernetesSettings) -> Iterator[dict[str, yaml.Node]]:
     """The variables that hold what sloctl reads from no file."""
     for prefix, login in _logins(settings):
         for name, key in (("USERNAME", login.username), ("HEADERS", login.headers)):
@@ -74,7 +74,7 @@ def variables(settings: KubernetesSettings) -> Iterator[dict[str, render.Node]]:
         yield _variable("OTEL_EXPORTER_OTLP_HEADERS", settings.otlp.headers)
 
 
-def volume(files: list[Mounted]) -> dict[str, render.Node]:
+def volume(files: list[Mounted]) -> dict[str, yaml.Node]:
     """One volume with all files, each of its own Secret or ConfigMap."""
     return {
         "name": VOLUME,
@@ -96,5 +96,5 @@ def _logins(settings: KubernetesSettings) -> tuple[tuple[str, Login], ...]:
     )
 
 
-def _variable(name: str, key: SecretKey) -> dict[str, render.Node]:
+def _variable(name: str, key: SecretKey) -> dict[str, yaml.Node]:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}

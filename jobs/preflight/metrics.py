@@ -10,9 +10,9 @@ from jobs.preflight.findings import Found, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
 from jobs.preflight.survey import Asker, Survey
 from sloctl import promql
-from sloctl.catalogue import METRICS, ORIGINS, Metric, Remedy, remedy
 from sloctl.model import CounterSli
-from sloctl.presets import REQUESTS
+from sloctl.promql.catalogue import METRICS, ORIGINS, Metric, Remedy, remedy
+from sloctl.promql.presets import REQUESTS
 
 MAYBE_MISSING = frozenset({"grpc_response_status", "destination_cluster", "uid"})
 """Labels that a mesh may lack: without gRPC, with one cluster, before a release."""

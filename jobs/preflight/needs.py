@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from alert_rules import manifest
 from alert_rules.groups import AlertRule, RecordingRule
 from sloctl import naming, promql
-from sloctl.catalogue import METRICS
 from sloctl.model import CounterSli, Matcher, Slo, SloSet
+from sloctl.promql.catalogue import METRICS
 from sloctl.promql.parsing import Aggregate, Call, Node, Read, Select, children, parse, reads
 
 

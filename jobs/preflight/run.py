@@ -9,9 +9,9 @@ from jobs.preflight import cost, metrics, server, services
 from jobs.preflight.findings import Found, ordered
 from jobs.preflight.needs import needs
 from jobs.preflight.survey import Asker, survey
+from sloctl.backends.protocols import ObservedSource
 from sloctl.errors import BackendLimit, QueryRejected
 from sloctl.model import SloSet
-from sloctl.sources import ObservedSource
 
 
 @dataclass(frozen=True, slots=True)

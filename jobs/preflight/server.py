@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from jobs.preflight.findings import Found, named
 from jobs.preflight.needs import Needs
 from jobs.preflight.survey import Survey, seconds_of
-from sloctl import naming
+from sloctl.model.durations import duration
 
 OLDEST = (2, 42)
 """The first Prometheus that knows ``keep_firing_for``."""
@@ -58,7 +58,7 @@ def _retention(needs: Needs, retention: str | None) -> Iterator[Found]:
         "warning",
         "retention",
         f"the server keeps {retention}, and the longest window is {longest.window.text}: budgets cover less than that",
-        f"--storage.tsdb.retention.time={naming.duration(longest.window.seconds + 86400)}, or a longer-lived storage",
+        f"--storage.tsdb.retention.time={duration(longest.window.seconds + 86400)}, or a longer-lived storage",
         about=tuple(slo.id for slo in slos),
     )
 

@@ -10,8 +10,8 @@ from jobs.preflight.needs import Needs, SloSelectors, slo_selectors, text_of
 from jobs.preflight.survey import Asker, Survey
 from sloctl import promql
 from sloctl.model import CounterSli, Slo
-from sloctl.presets import REPORTERS
 from sloctl.promql.parsing import Select
+from sloctl.promql.presets import REPORTERS
 
 MAX_BOUNDS = 10
 """Histograms whose bounds are asked for, one request each."""

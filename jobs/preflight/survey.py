@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from jobs.preflight.needs import Needs, slo_selectors, text_of
 from sloctl import promql
-from sloctl.catalogue import METRICS
+from sloctl.backends.protocols import ObservedSource, Series
 from sloctl.errors import BackendRefused, BadAnswer, QueryRejected
 from sloctl.model import CounterSli
-from sloctl.presets import DURATION_BUCKET, REQUESTS
-from sloctl.sources import ObservedSource, Series
+from sloctl.promql.catalogue import METRICS
+from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sloctl.errors import BackendError, InvalidFile, UsageError
-from sloctl.observe import NOTHING, Observer
+from sloctl.telemetry.protocol import NOTHING, Observer
 
 if TYPE_CHECKING:
-    from sloctl.alertmanager import Alertmanager
+    from sloctl.backends.alertmanager.client import Alertmanager
+    from sloctl.backends.prometheus.client import Prometheus
+    from sloctl.backends.traces.reader import TraceReader
     from sloctl.ledger.store import LedgerStore
     from sloctl.model import SloSet
-    from sloctl.prometheus import Prometheus
     from sloctl.spec import Source
-    from sloctl.traces.reader import TraceReader
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -130,7 +130,7 @@ def parse_time(text: str | None, now: datetime) -> datetime:
     """The time that ``--at`` means, in UTC and whole seconds; ``now`` without it. Raises UsageError."""
     if text is None:
         return now.replace(microsecond=0)
-    from sloctl.windows import parse_duration
+    from sloctl.model.durations import parse_duration
 
     try:
         if (age := parse_duration(text)) is not None:
@@ -166,8 +166,8 @@ def prometheus(
     observer: Observer = NOTHING,
 ) -> Prometheus:
     """The metric source of an SLO file. Raises UsageError where no address is known."""
-    from sloctl.prometheus import Prometheus
-    from sloctl.settings import PrometheusSettings
+    from sloctl.backends.prometheus.client import Prometheus
+    from sloctl.settings.backends import PrometheusSettings
 
     default = slo_set.sources.prometheus or None
     settings = PrometheusSettings.load(url=url, default_url=default, timeout=timeout)
@@ -184,8 +184,8 @@ def traces(
     observer: Observer = NOTHING,
 ) -> TraceReader[Any]:
     """The trace source of an SLO file. Raises UsageError where no backend or no address is known."""
-    from sloctl.settings import TracesSettings
-    from sloctl.traces.client import open_traces
+    from sloctl.backends.traces.client import open_traces
+    from sloctl.settings.backends import TracesSettings
 
     sources = slo_set.sources
     if not sources.traces_backend:
@@ -214,8 +214,8 @@ def alertmanager(
     observer: Observer = NOTHING,
 ) -> Alertmanager:
     """The Alertmanager of an SLO file. Raises UsageError where no address is known."""
-    from sloctl.alertmanager import Alertmanager
-    from sloctl.settings import AlertmanagerSettings
+    from sloctl.backends.alertmanager.client import Alertmanager
+    from sloctl.settings.backends import AlertmanagerSettings
 
     default = (slo_set.sources.alertmanager or None) if slo_set else None
     settings = AlertmanagerSettings.load(url=url, default_url=default, timeout=timeout)
@@ -229,7 +229,7 @@ def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
 
     With ``existing``, one that nobody named is only opened if it is there. Raises UsageError, BackendError.
     """
-    from sloctl.settings import LedgerSettings
+    from sloctl.settings.backends import LedgerSettings
 
     settings = LedgerSettings.load(option=option)
     if settings.url is None or (existing and not settings.given and not settings.exists):
@@ -245,7 +245,7 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
 
     What was said is sent at the end, within a few seconds; a collector that is not there changes nothing else.
     """
-    from sloctl.settings_telemetry import TelemetrySettings
+    from sloctl.settings.telemetry import TelemetrySettings
 
     settings = TelemetrySettings.load()
     if not settings.traces and not settings.metrics:
@@ -270,7 +270,7 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
 
 def ledger_that_is(option: str | None, *, make: bool = False) -> LedgerStore:
     """The ledger; it is made only if ``make``. Raises UsageError if there is none, BackendError."""
-    from sloctl.settings import LedgerSettings
+    from sloctl.settings.backends import LedgerSettings
 
     settings = LedgerSettings.load(option=option)
     file = settings.url is not None and settings.url.reveal().startswith("sqlite:")

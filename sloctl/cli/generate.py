@@ -13,8 +13,8 @@ from sloctl.cli.context import Context, files_option, load_with_sources, pass_co
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
+    from sloctl.artefacts.objects import Format
     from sloctl.model import SloSet
-    from sloctl.objects import Format
     from sloctl.spec import Source
 
 SECTIONS = {
@@ -55,7 +55,7 @@ def command(
 
     Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
     """
-    from sloctl import output as artefacts
+    from sloctl.artefacts import folder as artefacts
 
     kinds = [kind.strip() for kind in only.split(",")] if only is not None else list(SECTIONS)
     for kind in kinds:
@@ -105,9 +105,9 @@ def _generate(
 
         return dashboards.generate(slo_set, form)
     if kind == "alertmanager":
-        from alert_rules import alertmanager
+        from alert_rules.alertmanager import configuration
 
-        return alertmanager.generate(slo_set, form)
+        return configuration.generate(slo_set, form)
     if kind == "jobs":
         from jobs import manifests
 

@@ -128,8 +128,8 @@ def export(
     The same ledger gives the same bytes, in SQLite and in PostgreSQL. A file is replaced whole or not at all.
     --from and --to are RFC 3339, Unix seconds, or an age such as 30d, and are widened to whole UTC days.
     """
-    from sloctl.ledger import transfer
     from sloctl.ledger.grid import LATEST
+    from sloctl.ledger.transfer import files as transfer
 
     at = now()
     since = int(parse_time(start, at).timestamp()) if start else 0
@@ -165,9 +165,9 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
     What is recorded already stays as it is, so that an import may be repeated, and exports of several ledgers may be
     entered one after the other. A file with any mistake is refused as a whole, with line and column.
     """
-    from sloctl.ledger import transfer
+    from sloctl.ledger.transfer import files
 
-    kind: transfer.Format = "parquet" if (form or transfer.form_of(file)) == "parquet" else "csv"
+    kind: files.Format = "parquet" if (form or files.form_of(file)) == "parquet" else "csv"
     with (
         ledger_that_is(ledger_url, make=True) as store,
         tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
@@ -178,7 +178,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
             with path.open("wb") as copy:
                 while block := sys.stdin.buffer.read(1 << 20):
                     copy.write(block)
-        done = transfer.import_file(store, path, kind, name="stdin" if file == "-" else file)
+        done = files.import_file(store, path, kind, name="stdin" if file == "-" else file)
     context.say(
         f"sloctl: {done.buckets} buckets of SLOs are new, of {_plain(', '.join(done.sets)) or 'no set'}"
     )
@@ -207,8 +207,8 @@ def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> i
 
     Sums of hours and days stay exact when their buckets are removed.
     """
-    from jobs.recording import day_edges
-    from sloctl.books import Keep
+    from jobs.recording.record import day_edges
+    from sloctl.ledger.protocol import Keep
 
     slo_set: SloSet = load(context, files)
     at = now()
@@ -309,6 +309,6 @@ def _table(rows: list[list[str]]) -> None:
 
 
 def _plain(text: str) -> str:
-    from sloctl.report_text import plain
+    from sloctl.report.numbers import plain
 
     return plain(text)

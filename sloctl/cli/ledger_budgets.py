@@ -22,7 +22,7 @@ from sloctl.cli.context import (
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.attainment import Period
+    from jobs.budgets.attainment import Period
     from sloctl.model import SloSet
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,7 +53,7 @@ def _options(function: F) -> F:
 
 
 def _zone(name: str) -> str:
-    from sloctl.spec import checks
+    from sloctl.spec.fields import checks
 
     if checks.timezone(name) is not None:
         raise UsageError(f"--timezone: {name!r} is not a time zone", hint="write one like Europe/Paris")
@@ -75,7 +75,7 @@ def _only(slo_set: SloSet, slo: str | None, service: str | None) -> SloSet:
 
 
 def _span(start: str | None, end: str | None, at: datetime) -> Period | None:
-    from jobs.attainment import Period
+    from jobs.budgets.attainment import Period
 
     if start is None:
         if end is not None:
@@ -119,7 +119,7 @@ def budgets(
     Each period has a budget of its own: the share of its events that may be bad. With --from, the budget is that of the
     SLO's window around the end of that time: how much of it the incident used.
     """
-    from jobs import attainment
+    from jobs.budgets import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now()
     with ledger_that_is(ledger_url) as books:
@@ -150,7 +150,7 @@ def causes(
 
     Of the present month, unless --from says since when.
     """
-    from jobs import attainment
+    from jobs.budgets import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
     with ledger_that_is(ledger_url) as books:
@@ -161,7 +161,7 @@ def causes(
 
 def _show(context: Context, rows: list[dict[str, Any]], form: str) -> None:
     if form == "json":
-        from sloctl.report_text import json_text
+        from sloctl.report.markdown import json_text
 
         click.echo(json_text(rows))
     elif rows:

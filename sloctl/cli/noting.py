@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sloctl import naming, own_metrics, textfile
+from sloctl import naming
 from sloctl.cli.context import now
 from sloctl.errors import UsageError
-from sloctl.observe import Observer, cause
-from sloctl.textfile import JobRun
+from sloctl.telemetry import own_metrics, textfile
+from sloctl.telemetry.protocol import Observer, cause
+from sloctl.telemetry.textfile import JobRun
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def command() -> None:
 def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
     """List reports that wait or were given up. Exits 1 if any was given up."""
     from sloctl.cli.posting import outbox
-    from sloctl.letters import STATES
+    from sloctl.posting.protocol import STATES
 
     with outbox(ledger) as box:
         found = box.entries("", () if everything else tuple(state for state in STATES if state != "sent"))
@@ -59,7 +59,7 @@ def list_(context: Context, ledger: str | None, everything: bool, form: str) -> 
         click.echo(json.dumps(rows, indent=2))
     elif rows:
         from sloctl.cli.tables import print_table
-        from sloctl.report_text import NOTHING, plain
+        from sloctl.report.numbers import NOTHING, plain
 
         cells = [[plain(str(value)) if value else NOTHING for value in row.values()] for row in rows]
         print_table(list(rows[0]), cells)

@@ -17,15 +17,15 @@ from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, BackendError, Us
 if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.ledger.outbox import DatabaseOutbox
-    from sloctl.letters import Letter, Notifier
     from sloctl.model import Job, SloSet
-    from sloctl.report import Report
-    from sloctl.routine import Kind, Period
+    from sloctl.posting.protocol import Letter, Notifier
+    from sloctl.report.data import Report
+    from sloctl.report.routine import Kind, Period
 
 
 def report_job(slo_set: SloSet, routine: str | None = None) -> Job | None:
     """The file's job ``report`` of a routine, or its only one; None if it has none. Raises UsageError."""
-    from sloctl.routine import of_job
+    from sloctl.report.routine import of_job
 
     found = [job for job in slo_set.jobs if job.name == "report"]
     if routine is not None:
@@ -42,7 +42,7 @@ def period_of(at: datetime, routine: Kind, timezone: str) -> Period:
     """The last complete period at a time. Raises UsageError for a time zone that does not exist."""
     from zoneinfo import ZoneInfoNotFoundError
 
-    from sloctl.routine import last_period
+    from sloctl.report.routine import last_period
 
     try:
         return last_period(routine, at, timezone)
@@ -57,7 +57,7 @@ def scheduled(slo_set: SloSet, at: datetime, routine: str | None) -> tuple[Job |
 
     Raises UsageError where it is not clear which is meant.
     """
-    from sloctl.routine import KINDS, of_job
+    from sloctl.report.routine import KINDS, of_job
 
     job = report_job(slo_set, routine)
     if routine is None:
@@ -68,7 +68,7 @@ def scheduled(slo_set: SloSet, at: datetime, routine: str | None) -> tuple[Job |
 
 def period_of_job(job: Job, at: datetime) -> Period | None:
     """The period that a job's report is about; none of a job that is no report, or that neither posts nor names one."""
-    from sloctl.routine import of_job
+    from sloctl.report.routine import of_job
 
     if job.name != "report" or not (job.post or job.routine):
         return None
@@ -113,7 +113,7 @@ def post_of_job(
 def letter_of(report: Report, slo_set: SloSet, *, chart: bool = True, step: int = 0) -> Letter:
     """What is posted of a report."""
     from jobs.posting import key_of
-    from sloctl.slack.steps import compose
+    from sloctl.posting.slack.steps import compose
 
     return compose(report, slo_set, key_of(report, slo_set.slack_channel, step), chart=chart)
 
@@ -125,7 +125,7 @@ def slack_json(report: Report, slo_set: SloSet) -> str:
 
 def check_slack(slo_set: SloSet) -> None:
     """Fail before anything is asked, if a report cannot be posted. Raises UsageError."""
-    from sloctl.settings_slack import SlackSettings
+    from sloctl.settings.slack import SlackSettings
 
     settings = SlackSettings.load()
     if settings.token and not slo_set.slack_channel:
@@ -136,9 +136,9 @@ def check_slack(slo_set: SloSet) -> None:
 
 def notifier() -> Notifier:
     """What delivers to Slack, by the environment's token or webhook. Raises UsageError."""
-    from sloctl.settings_slack import SlackSettings
-    from sloctl.slack.api import Slack, Webhook
-    from sloctl.slack.deliver import SlackNotifier
+    from sloctl.posting.slack.api import Slack, Webhook
+    from sloctl.posting.slack.deliver import SlackNotifier
+    from sloctl.settings.slack import SlackSettings
 
     settings = SlackSettings.load()
     return SlackNotifier(Slack(settings) if settings.token else Webhook(settings))
@@ -149,7 +149,7 @@ def outbox(ledger: str | None = None) -> Iterator[DatabaseOutbox]:
     """The outbox in the ledger's database. Raises UsageError where there is to be no ledger; BackendError."""
     from sloctl.ledger.database import opened
     from sloctl.ledger.outbox import DatabaseOutbox
-    from sloctl.settings import LedgerSettings
+    from sloctl.settings.backends import LedgerSettings
 
     url = LedgerSettings.load(option=ledger).url
     if url is None:

@@ -10,7 +10,7 @@ from typing import IO
 
 import click
 
-from sloctl.model import Problem
+from sloctl.errors import Problem
 
 
 class Input:
@@ -20,7 +20,7 @@ class Input:
         self.paths = [Path(name) for name in names]
         self._content: bytes | None = None
         if "-" in names and sys.stdin is not None:
-            from sloctl.spec.files import MAX_BYTES
+            from sloctl.spec.yaml.files import MAX_BYTES
 
             self._content = sys.stdin.buffer.read(MAX_BYTES + 1)
 
@@ -32,7 +32,7 @@ class Input:
     def render(self, problems: Sequence[Problem]) -> str:
         """One block per problem: place, message, line, hint."""
         from sloctl.spec import render_text, source_lines
-        from sloctl.spec.files import STDIN
+        from sloctl.spec.yaml.files import STDIN
 
         texts = {} if self._content is None else {STDIN: self._content.decode("utf-8-sig", "replace")}
         return render_text(problems, lines=source_lines(problems, texts=texts))

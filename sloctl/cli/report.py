@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sloctl.model import SloSet
-    from sloctl.report import Report
-    from sloctl.routine import Period
+    from sloctl.report.data import Report
+    from sloctl.report.routine import Period
 
 FAIL_ON = {
     "never": (),
@@ -132,10 +132,13 @@ def command(
 
         posting.check_slack(slo_set)
     if output is not None and str(output) != "-":
-        from sloctl import whole_file
+        from sloctl.artefacts import atomic
 
-        whole_file.target(output)  # before anything is asked
-    from jobs import results, slo_report  # slow to import
+        atomic.target(output)  # before anything is asked
+    from jobs.reports import (
+        gauges,
+        slo_report,  # slow to import
+    )
 
     with contextlib.ExitStack() as stack:
         books = ledger(ledger_url) if origin == "ledger" else ledger_or_none(context, ledger_url)
@@ -159,10 +162,10 @@ def command(
             ledger=books,
         )
         if period is not None:
-            from jobs import routines
+            from jobs.reports import routines
 
             report = routines.add(report, source, slo_set, period, books)
-        observer.publish("report", results.of_report(report), now() + timedelta(days=1))
+        observer.publish("report", gauges.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, "slack" if dry_run else form, output, slo_set)
     code = _post(context, report, slo_set, ledger_url, dry_run=dry_run) if post or dry_run else EXIT_OK
@@ -179,7 +182,7 @@ def _period(slo_set: SloSet, time: datetime, routine: str | None, timezone: str 
             raise UsageError("--timezone is for --routine")
         return None
     from sloctl.cli import posting
-    from sloctl.routine import KINDS, of_job
+    from sloctl.report.routine import KINDS, of_job
 
     job = posting.report_job(slo_set, routine)
     ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
@@ -213,34 +216,34 @@ def show(
         if output is None or str(output) == "-":
             click.echo(text, nl=False)
         else:
-            from sloctl import whole_file
+            from sloctl.artefacts import atomic
 
-            whole_file.write(output, text)
+            atomic.write(output, text)
             context.say(f"wrote {output}")
         return
     if output is None or str(output) == "-":
         _print(report, form)
         return
-    from sloctl import whole_file
+    from sloctl.artefacts import atomic
 
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         _print(report, form)
-    whole_file.write(output, printed.getvalue())
+    atomic.write(output, printed.getvalue())
     context.say(f"wrote {output}")
 
 
 def _print(report: Report, form: str) -> None:
     if form == "json":
-        from sloctl.report import to_json
-        from sloctl.report_text import json_text
+        from sloctl.report.data import to_json
+        from sloctl.report.markdown import json_text
 
         click.echo(json_text(to_json(report)))
     elif form == "markdown":
-        from sloctl.report_text import markdown
+        from sloctl.report.markdown import markdown
 
         click.echo(markdown(report), nl=False)
     elif form == "html":
-        from sloctl.report_html import page
+        from sloctl.report.html import page
 
         click.echo(page(report), nl=False)
     else:

@@ -33,7 +33,7 @@ from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.retry_amplification import Found
-    from jobs.runner import Result, Sources
+    from jobs.schedule.runner import Result, Sources
     from sloctl.model import SloSet
 
 JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
@@ -109,9 +109,9 @@ def command(
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
     jobs, an object that has them by name.
     """
-    from jobs.runner import Sources
+    from jobs.schedule.runner import Sources
     from sloctl.cli import posting
-    from sloctl.windows import parse_duration
+    from sloctl.model.durations import parse_duration
 
     for name in jobs:
         if name not in JOBS:
@@ -169,7 +169,7 @@ def _run(
     context: Context, name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None
 ) -> Result:
     """One job; of those that record, only one process at a time."""
-    from jobs import runner
+    from jobs.schedule import runner
 
     if name != "slis" or sources.ledger is None:
         done = runner.run(name, slo_set, sources, at, seconds)
@@ -189,8 +189,8 @@ def _run(
 def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
-    from sloctl.spans import attempt_tags
-    from sloctl.traces import files
+    from sloctl.backends.spans import attempt_tags
+    from sloctl.backends.traces import files
 
     tags = attempt_tags(slo_set.sources.attempt_tag)
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)
@@ -201,7 +201,7 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Fou
 def _told(found: Found, slo_set: SloSet, path: Path | None) -> dict[str, list[dict[str, Any]]]:
     """The rows of a result, which is also written as metrics if a file is named."""
     from jobs import retry_amplification
-    from sloctl import textfile
+    from sloctl.telemetry import textfile
 
     if path is not None:
         gauges = retry_amplification.metrics(found, slo_set.name)
@@ -210,8 +210,8 @@ def _told(found: Found, slo_set: SloSet, path: Path | None) -> dict[str, list[di
 
 
 def _print_json(results: dict[str, Any]) -> None:
-    from sloctl.report import to_json
-    from sloctl.report_text import json_text
+    from sloctl.report.data import to_json
+    from sloctl.report.markdown import json_text
 
     data = {
         name: result if isinstance(result, (list, dict)) else to_json(result)

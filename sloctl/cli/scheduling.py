@@ -12,25 +12,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from jobs import runner
-from jobs.attempt import Done
-from jobs.scheduler import Scheduler, tasks_of
-from sloctl import naming, own_metrics, spec
+from jobs.schedule import runner
+from jobs.schedule.attempt import Done
+from jobs.schedule.scheduler import Scheduler, tasks_of
+from sloctl import naming, spec
+from sloctl.backends.http.client import HttpClient
 from sloctl.cli.context import Context, alertmanager, now, prometheus, traces
 from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
-from sloctl.http.client import HttpClient
 from sloctl.model import Job, SloSet
-from sloctl.settings_telemetry import TelemetrySettings
+from sloctl.settings.telemetry import TelemetrySettings
+from sloctl.telemetry import own_metrics
 from sloctl.telemetry.observer import Telemetry
 from sloctl.telemetry.web import Web, health, readiness
 
 if TYPE_CHECKING:
     from jobs.posting import Posted
-    from sloctl.alertmanager import Alertmanager
+    from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.ledger.outbox import DatabaseOutbox
     from sloctl.ledger.store import LedgerStore
-    from sloctl.report import Report
+    from sloctl.report.data import Report
     from sloctl.spec import Source
 
 LOG = logging.getLogger("sloctl.schedule")
@@ -43,7 +44,7 @@ class Books:
     """The ledger, opened when it is first needed: its database may be down when the scheduler starts."""
 
     def __init__(self, option: str | None) -> None:
-        from sloctl.settings import LedgerSettings
+        from sloctl.settings.backends import LedgerSettings
 
         self._url = LedgerSettings.load(option=option).url
         self._lock = threading.Lock()

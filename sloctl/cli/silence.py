@@ -12,8 +12,8 @@ from sloctl.cli.context import Context, alertmanager, format_option, load, now, 
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 
 if TYPE_CHECKING:
+    from sloctl.backends.silences import Silence
     from sloctl.model import Matcher, SloSet
-    from sloctl.silences import Silence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,23 +98,24 @@ def command(
                 f"{early[0]} has no effect before {name}: its options stand behind it", ctx
             )
         return EXIT_OK
-    from sloctl import silence_request, silences
+    from sloctl.backends import silences
+    from sloctl.backends.alertmanager import request
 
     slo_set = load(context, files) if files else None
-    longest = slo_set.longest_silence if slo_set else silence_request.LONGEST
+    longest = slo_set.longest_silence if slo_set else request.LONGEST
     names = {name: given[name] for name in ("service", "namespace", "slo", "alert")}
     if blank := [name for name, value in names.items() if value is not None and not value.strip()]:
         raise UsageError(f"--{blank[0]} is empty", hint="a variable of the job may be empty")
-    scope = silence_request.Scope(**{name: value or "" for name, value in names.items()})
-    matchers = silence_request.matchers(scope, slo_set)
+    scope = request.Scope(**{name: value or "" for name, value in names.items()})
+    matchers = request.matchers(scope, slo_set)
     for option in ("for", "comment"):
         if given[option] is None:
             raise click.UsageError(f"Missing option '--{option}'.", ctx)
-    seconds = silence_request.length(given["for"] or "", longest)
-    comment = silence_request.line("--comment", given["comment"] or "")
-    author = silence_request.line("--author", "sloctl" if given["author"] is None else given["author"])
-    deploy = silence_request.deploy_id(deploy_id)
-    if slo_set and len(places := silence_request.places(scope, slo_set)) > 1:
+    seconds = request.length(given["for"] or "", longest)
+    comment = request.line("--comment", given["comment"] or "")
+    author = request.line("--author", "sloctl" if given["author"] is None else given["author"])
+    deploy = request.deploy_id(deploy_id)
+    if slo_set and len(places := request.places(scope, slo_set)) > 1:
         context.say(f"sloctl: warning: {scope.service} is in {', '.join(places)}: its alerts in all of them")
     with alertmanager(context, slo_set, url, timeout) as server:
         silence = silences.wanted(matchers, now(), seconds, author, comment, deploy)
@@ -179,11 +180,12 @@ def expire_command(
 
     One that has ended already is fine. Exits with 1 if an id is unknown.
     """
-    from sloctl import silence_request, silences
+    from sloctl.backends import silences
+    from sloctl.backends.alertmanager import request
 
     if bool(ids) == (deploy_id is not None):
         raise UsageError("give either ids of silences or --deploy-id", hint="sloctl silence list shows them")
-    deploy = silence_request.deploy_id(deploy_id)
+    deploy = request.deploy_id(deploy_id)
     if any(not text.strip() for text in ids):
         raise UsageError("an id is empty", hint="a variable of the job may be empty")
     slo_set = load(context, files) if files else None
@@ -237,7 +239,7 @@ def _as_json(silence: Silence) -> dict[str, Any]:
 
 
 def _print_json(data: Any) -> None:
-    from sloctl.report_text import json_text
+    from sloctl.report.markdown import json_text
 
     click.echo(json_text(data))
 
@@ -262,7 +264,7 @@ def _match_text(matchers: Sequence[Matcher]) -> str:
 
 
 def _plain(text: str) -> str:
-    from sloctl.report_text import plain
+    from sloctl.report.numbers import plain
 
     return plain(text)
 

@@ -14,9 +14,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sloctl import report_text
-from sloctl.report import Report
-from sloctl.windows import number
+from sloctl.model.durations import number
+from sloctl.report import markdown
+from sloctl.report.data import Report
+from sloctl.report.numbers import NOTHING, plain
 
 STYLES = {
     "exhausted": "bold red",
@@ -90,13 +91,13 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return number(round(value, 6)) if math.isfinite(value) else report_text.NOTHING
+        return number(round(value, 6)) if math.isfinite(value) else NOTHING
     if isinstance(value, list):
-        return " ".join(_value(item) for item in value) or report_text.NOTHING
+        return " ".join(_value(item) for item in value) or NOTHING
     if isinstance(value, dict):
         items = ", ".join(f"{name} {_value(item)}" for name, item in value.items())
-        return report_text.plain(items) or report_text.NOTHING
-    return report_text.NOTHING if value is None else report_text.plain(str(value))
+        return plain(items) or NOTHING
+    return NOTHING if value is None else plain(str(value))
 
 
 def _print(out: Console, what: RenderableType) -> None:
@@ -115,9 +116,9 @@ def print_report(report: Report) -> None:
 
     A narrow terminal gets the columns that matter most, and is told which are missing.
     """
-    windows = report_text.columns(report)
-    titles = report_text.header(windows)
-    rows = [report_text.row(item, windows) for item in report_text.ordered(report)]
+    windows = markdown.columns(report)
+    titles = markdown.header(windows)
+    rows = [markdown.row(item, windows) for item in markdown.ordered(report)]
     shown, out = titles, console()
     widths: dict[str, int] = {}
     if out.is_terminal and _width(titles, rows) > out.width:
@@ -125,14 +126,14 @@ def print_report(report: Report) -> None:
         rows = [[*row[:alerts], _short(row[alerts]), *row[alerts + 1 :]] for row in rows]
         shown, widths = _fitting(titles, rows, windows, out.width)
     kept = [titles.index(title) for title in shown]
-    say(report_text.summary(report), "bold")
+    say(markdown.summary(report), "bold")
     print_table(shown, [[row[index] for index in kept] for row in rows], widths)
-    for title, columns, cells in report_text.tables(report):
+    for title, columns, cells in markdown.tables(report):
         say("")
         say(title, "bold")
         print_table(columns, cells)
-    for finding in report_text.findings(report):
-        say(report_text.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
+    for finding in markdown.findings(report):
+        say(markdown.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
     if hidden := [title for title in titles if title not in shown]:
         say(f"Not shown, for want of room: {', '.join(hidden)} (see --format json)", "dim")
 
@@ -164,7 +165,7 @@ def _fitting(
     room = width - sum(sizes[title] + _GAP for title in ESSENTIAL) + _GAP
     chosen = set(ESSENTIAL)
     for title in [*order, *titles]:
-        nothing = set(columns.get(title, ())) == {report_text.NOTHING}
+        nothing = set(columns.get(title, ())) == {NOTHING}
         if title not in chosen and not nothing and sizes[title] + _GAP <= room:
             chosen.add(title)
             room -= sizes[title] + _GAP

@@ -13,7 +13,8 @@ from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
 if TYPE_CHECKING:
     from jobs.preflight import Preflight
     from sloctl.cli.problems import Input
-    from sloctl.model import Problem, SloSet
+    from sloctl.errors import Problem
+    from sloctl.model import SloSet
 
 
 @click.command("validate")

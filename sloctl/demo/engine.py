@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sloctl.demo.flows import Flow, flow_labels, outcomes
-from sloctl.demo.grid import Grid
 from sloctl.demo.latency import Histograms
 from sloctl.demo.pods import Labels, Target, gaps, generations, kube_target, target
 from sloctl.demo.truth import Counts, Kind, Side
-from sloctl.demo.world import OUTSIDE, Batch, Edge, Quiet, Service, World, traffic
+from sloctl.demo.world import OUTSIDE, Batch, Edge, Grid, Quiet, Service, World, traffic
 
 REQUESTS = "istio_requests_total"
 Small = npt.NDArray[np.int32]

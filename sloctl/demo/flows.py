@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sloctl.demo.grid import Grid
 from sloctl.demo.pods import Generation, Labels
 from sloctl.demo.truth import Counts, Kind, Side
-from sloctl.demo.world import OUTSIDE, Floats, Leak, Outage, Service, World
-from sloctl.presets import GRPC_SERVER_ERRORS
+from sloctl.demo.world import OUTSIDE, Floats, Grid, Leak, Outage, Service, World
+from sloctl.promql.presets import GRPC_SERVER_ERRORS
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ import numpy as np
 
 from sloctl.demo import truth as truths
 from sloctl.demo.engine import Counter, Simulation, hidden, restarts
-from sloctl.demo.grid import Grid
 from sloctl.demo.openmetrics import Progress, Series, backfill
 from sloctl.demo.pods import Labels, Target
 from sloctl.demo.truth import Counts, Gap, Restart, Truth
-from sloctl.demo.world import World
+from sloctl.demo.world import Grid, World
 
 GRID = 300
 """A history ends at a multiple of so many seconds."""

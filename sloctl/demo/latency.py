@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sloctl.demo.grid import Grid
 from sloctl.demo.pods import Labels
 from sloctl.demo.truth import Counts
-from sloctl.demo.world import Floats, Service, Slowdown, World
-from sloctl.presets import ENVOY_BUCKETS
+from sloctl.demo.world import Floats, Grid, Service, Slowdown, World
+from sloctl.promql.presets import ENVOY_BUCKETS
 
 DURATION = "istio_request_duration_milliseconds"
 SLOW = 250.0

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from sloctl.demo.engine import Simulation
-from sloctl.demo.grid import Grid
 from sloctl.demo.history import History
 from sloctl.demo.latency import DURATION
 from sloctl.demo.openmetrics import series_text
 from sloctl.demo.pods import KUBE_JOB, Labels, Target
 from sloctl.demo.truth import Counts
+from sloctl.demo.world import Grid
 
 _STEP = 5.0
 """Seconds between two updates of the counters."""

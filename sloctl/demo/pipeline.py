@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from alert_rules import manifest
-from jobs.backfill import Backfill
+from jobs.recording.backfill import Backfill
 from sloctl import naming, spec
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.cache import cache_root, cached_history
 from sloctl.demo.history import History
 from sloctl.demo.live import LiveShop
@@ -23,8 +24,7 @@ from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.world import World
 from sloctl.model import GRID, SloSet
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.settings.backends import PrometheusSettings
 
 SLO_FILE = Path(__file__).with_name("slo.yaml")
 _TIMEOUT = 900.0

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs import guardrails, retry_amplification
+from jobs import retry_amplification
+from jobs.reports import guardrails
 from sloctl import spec
+from sloctl.backends.traces.client import open_traces
 from sloctl.demo import pipeline
 from sloctl.demo.mesh import Mesh, MeshConfig
 from sloctl.demo.mesh.programs import find_envoy, find_java, find_zipkin
 from sloctl.demo.programs import find_program
-from sloctl.settings import TracesSettings
-from sloctl.traces.client import open_traces
+from sloctl.settings.backends import TracesSettings
 
 FAILURES = (0.0, 0.3, 1.0)
 """Shares of payments' answers that are errors."""

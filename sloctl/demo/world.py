@@ -1,4 +1,5 @@
-"""A simulated world as data: services, who calls whom, and what happens to them.
+"""A simulated world as data: services, who calls whom, what happens to them, and the grid of ticks that it is played
+on.
 
 Every time is in seconds relative to the end of the history (negative is before it), so that one world gives
 the same history, number for number, whenever it is built. The world's own clock stands at
@@ -224,3 +225,24 @@ def ago(*, days: float = 0.0, hours: float = 0.0, minutes: float = 0.0) -> float
 def on_day(days_ago: int, hour: float) -> float:
     """The world's time ``hour`` (0 to 24) on the day that many days before the last one."""
     return -days_ago * DAY + (hour - END_HOUR) * HOUR
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Ticks of ``step`` seconds from ``start`` (relative to the end of the history): tick k is
+    (start + k·step, start + (k + 1)·step].
+    """
+
+    start: float
+    step: float
+    count: int
+
+    @property
+    def ends(self) -> Floats:
+        """The closing instants, shape (count,)."""
+        return self.start + self.step * np.arange(1, self.count + 1, dtype=np.float64)
+
+    def span(self, start: float, end: float) -> slice:
+        """The ticks that close in (start, end]."""
+        low, high = np.searchsorted(self.ends, [start, end], side="right")
+        return slice(int(low), int(high))

@@ -10,11 +10,12 @@ renews at half of the life never lets less than half of it remain; under a quart
 from __future__ import annotations
 
 from sloctl import promql
-from sloctl.guardrails import control_plane, samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, counted, in_set, raw_signal, selected, signal
+from sloctl.guardrails import control_plane
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import Recorded, counted, in_set, raw_signal, selected, signal
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import number
 
 DAY = 86400
 SOON = 7 * DAY

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sloctl import promql
-from sloctl.guardrails import names, samples
-from sloctl.guardrails.kinds import HealthAlert, Minutes, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, counted, raw_signal, selected, signal
+from sloctl import naming, promql
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Minutes, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import Recorded, counted, raw_signal, selected, signal
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import number
 
 WINDOW = 300
 BUCKETS = tuple(Decimal(bound) for bound in ("0.1", "0.5", "1", "3", "5", "10", "20", "30"))
@@ -151,7 +151,7 @@ def _slow(slo_set: SloSet, limit: Decimal) -> str:
 def _down(slo_set: SloSet) -> HealthAlert:
     build = samples.series("istio_build", component="pilot", tag="1.24.0")
     return HealthAlert(
-        name=names.ISTIOD_DOWN,
+        name=naming.ISTIOD_DOWN,
         # A union has no labels that absent() could pass on: the alert is the same for every mesh.
         expr=f"absent({_alive(slo_set)})",
         for_=120,

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     RENAMED,
     SERVICE_LABELS,
     SERVICES,
@@ -31,8 +31,8 @@ from sloctl.guardrails.queries import (
     signal,
 )
 from sloctl.model import TILE, Guardrail, Matcher, SloSet
-from sloctl.presets import GRPC_CODES
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
+from sloctl.promql.presets import GRPC_CODES
 
 WINDOW = 300
 OPENED, CLOSED = "istio_tcp_connections_opened_total", "istio_tcp_connections_closed_total"
@@ -141,7 +141,7 @@ def _alert(
     on = f"on ({', '.join(SERVICE_LABELS)})"
     # Each sample counts the five minutes before it: these are of the hour that ended ten minutes ago.
     count = (BEFORE - WINDOW) // TILE + 1
-    past = f"[{promql.milliseconds(count * TILE)}] offset {naming.duration(PAUSE)}"
+    past = f"[{promql.milliseconds(count * TILE)}] offset {duration(PAUSE)}"
     # Summed: series of the time before the file's labels changed are still in the window.
     denied_sum, total_sum = (
         f"sum by ({', '.join(SERVICE_LABELS)}) "
@@ -157,7 +157,7 @@ def _alert(
         # Rules that are younger than the hour before cannot tell a jump.
         expr=(
             f"{q.read(ratio)} > {number(guardrail.limit / 100)}\n"
-            f"and on ()\n  count(last_over_time({oldest}[5m] offset {naming.duration(BEFORE)})) > 0\n"
+            f"and on ()\n  count(last_over_time({oldest}[5m] offset {duration(BEFORE)})) > 0\n"
             f"unless {on}\n  {JUMP} * ({before}) >= {on} {q.read(ratio)}"
             f"{enough(q, total, guardrail, SERVICE_LABELS)}"
         ),

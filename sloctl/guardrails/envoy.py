@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sloctl import naming
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     CLUSTER,
     SERVICE_LABELS,
     Queries,

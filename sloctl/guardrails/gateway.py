@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming, promql
-from sloctl.guardrails import names, samples
-from sloctl.guardrails.kinds import KEEP, HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import KEEP, HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     ALL,
     REQUEST_FAMILY,
     SERVICE_LABELS,
@@ -31,8 +31,8 @@ from sloctl.guardrails.queries import (
     tiles,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.presets import SERVER_ERRORS
-from sloctl.windows import number
+from sloctl.model.durations import number
+from sloctl.promql.presets import SERVER_ERRORS
 
 WINDOW = 300
 OVERLOAD = Decimal("0.05")
@@ -225,7 +225,7 @@ def _down(slo_set: SloSet, guardrail: Guardrail, up: Signal) -> HealthAlert:
 
     others = [samples.flat(1, 70)] * (len(guardrail.gateways) - 1)
     return HealthAlert(
-        name=names.GATEWAY_DOWN,
+        name=naming.GATEWAY_DOWN,
         # Replicas that Kubernetes calls available, and nobody can scrape, are lost telemetry and not a gateway.
         expr=(
             f"(\n  {q.read(up)} == 0\n  unless {on}\n{promql.indent(available, 4)} > 0\n)\n"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from sloctl import naming
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Verdict
+from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
     Queries,
     Recorded,
@@ -24,7 +24,7 @@ from sloctl.guardrails.queries import (
     signal,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import number
 
 WINDOW = 300
 CONNECTIONS = "istio_tcp_connections_opened_total"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from operator import itemgetter
 
 from sloctl import naming, promql
-from sloctl.guardrails import names, samples
-from sloctl.guardrails.cron import longest_pause
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof
-from sloctl.guardrails.queries import Recorded, in_set, raw_signal, signal
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof
+from sloctl.guardrails.shared.queries import Recorded, in_set, raw_signal, signal
 from sloctl.model import Guardrail, Job, Matcher, SloSet
+from sloctl.model.cron import longest_pause
+from sloctl.model.durations import duration
 
 SLACK = 300
 """Seconds that a run may take or be late."""
@@ -20,7 +21,7 @@ SUCCESSFUL = "kube_cronjob_status_last_successful_time"
 def watchdog(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """The alert of the guardrail ``watchdog``."""
     alert = HealthAlert(
-        name=names.WATCHDOG,
+        name=naming.WATCHDOG,
         expr="vector(1)",
         for_=0,
         severity="none",
@@ -121,12 +122,12 @@ def _never(slo_set: SloSet, id_: str, job: Job, expected: str, newest: str) -> s
     """No success in an interval, although these rules were there at its start. The value is the time waited."""
     seconds = interval(job) + SLACK
     where = (*in_set(slo_set), Matcher(naming.JOB, "=", id_))
-    reach = naming.duration(seconds)
+    reach = duration(seconds)
     # A subquery spares Prometheus from reading each minute of a month.
-    window = reach if seconds <= 86400 else f"{reach}:{naming.duration(SLACK)}"
+    window = reach if seconds <= 86400 else f"{reach}:{duration(SLACK)}"
     return (
         f"max by ({naming.JOB}) (\n"
-        f"  last_over_time({promql.selector(expected, where)}[{naming.duration(SLACK)}] offset {reach})\n"
+        f"  last_over_time({promql.selector(expected, where)}[{duration(SLACK)}] offset {reach})\n"
         f") + {SLACK}\n"
         f"unless on ({naming.JOB})\n"
         f"  last_over_time({promql.selector(newest, where)}[{window}])"

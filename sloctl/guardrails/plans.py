@@ -19,7 +19,7 @@ from sloctl.guardrails import (
     services,
     telemetry,
 )
-from sloctl.guardrails.kinds import Plan
+from sloctl.guardrails.shared.kinds import Plan
 from sloctl.model import Guardrail, SloSet
 
 BUILDERS: dict[str, Callable[[SloSet, Guardrail], Plan]] = {

@@ -10,12 +10,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, in_namespaces, raw_signal, selected, signal
-from sloctl.guardrails.workloads import BY_WORKLOAD, CONTAINER, WORKLOAD, named, series
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import Recorded, in_namespaces, raw_signal, selected, signal
+from sloctl.guardrails.shared.workloads import BY_WORKLOAD, CONTAINER, WORKLOAD, named, series
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
 
 WINDOW = 300
 LIMIT = "resource_limits"
@@ -35,7 +35,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         return selected(slo_set, f"container_{metric}", *where)
 
     def rate(metric: str) -> str:
-        return f"sum without (cpu) (rate({cadvisor(metric)}[{naming.duration(WINDOW)}]))"
+        return f"sum without (cpu) (rate({cadvisor(metric)}[{duration(WINDOW)}]))"
 
     def of_limit(used: str, resource: str) -> str:
         limits = " or ".join(

@@ -17,12 +17,12 @@ from __future__ import annotations
 from math import floor
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, in_set, raw_signal, signal
-from sloctl.guardrails.workloads import BY_WORKLOAD, CONTAINER, FAMILIES, WORKLOAD, named, series
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import Recorded, in_set, raw_signal, signal
+from sloctl.guardrails.shared.workloads import BY_WORKLOAD, CONTAINER, FAMILIES, WORKLOAD, named, series
 from sloctl.model import LOOKBACK, TILE, Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
 
 RESTARTS = "status_restarts_total"
 REASON = "status_last_terminated_reason"
@@ -37,7 +37,7 @@ _POD = "namespace, pod, uid"
 
 def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     """Restarts in the last ``window`` seconds by ``namespace``, ``pod`` and ``uid``: 0 for a pod without any."""
-    w, reach = naming.duration(window), naming.duration(LOOKBACK)
+    w, reach = duration(window), duration(LOOKBACK)
     found = series(slo_set, guardrail, RESTARTS)
     nameless = series(slo_set, guardrail, RESTARTS, Matcher("uid", "=", ""))
     anywhere = series(slo_set, Guardrail(guardrail.preset), RESTARTS)
@@ -49,7 +49,7 @@ def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
         return f"{operator} by ({_POD}) ({each(function, selectors, past)})"
 
     earlier = f"[{reach}] offset {w}"
-    hour, started = f"[1h] offset {w}", f"[{reach}] offset {naming.duration(window + LOOKBACK)}"
+    hour, started = f"[1h] offset {w}", f"[{reach}] offset {duration(window + LOOKBACK)}"
     peak = pods("max", "max_over_time", found)
     before = pods("max", "last_over_time", found, earlier)
     target = ", ".join(label for label in slo_set.mesh.target_labels if label not in _POD.split(", "))
@@ -95,7 +95,7 @@ def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
 def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     """1 for each container with the reason of its last end, which is one even where replicas disagree: the freshest,
     and of two alike the lack of memory."""
-    w = naming.duration(window)
+    w = duration(window)
 
     def latest(selector: str) -> str:
         text = f"timestamp({selector}) and {selector} == 1"
@@ -124,13 +124,13 @@ def pods(slo_set: SloSet, guardrail: Guardrail) -> str:
 
 def mean_pods(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     """The mean number of pods in the last ``window`` seconds, while there were any, by namespace and workload."""
-    past = f"[{naming.duration(window)}:{step(window, 144)}]"
+    past = f"[{duration(window)}:{step(window, 144)}]"
     return f"avg_over_time((\n{promql.indent(pods(slo_set, guardrail))}\n){past})"
 
 
 def step(window: int, parts: int) -> str:
     """A subquery's step that cuts a window in at most some parts, of whole minutes."""
-    return naming.duration(max(TILE, -(-window // parts // TILE) * TILE))
+    return duration(max(TILE, -(-window // parts // TILE) * TILE))
 
 
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
@@ -157,7 +157,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     mean = mean_pods(slo_set, guardrail, DAY)
     restarts = f"sum by ({by}) (sum_over_time({past(workload, day)}))"
     # Of a series per workload, not every minute of the day; for one that is younger than a step, its count now.
-    steps = f"{naming.duration(DAY)}:{step(DAY, 144)}"
+    steps = f"{duration(DAY)}:{step(DAY, 144)}"
     mean_count = (
         f"(\n  max by ({by}) (avg_over_time({past(count, steps)}))\n"
         f"  or max by ({by}) ({Recorded(slo_set).read(count)})\n)"
@@ -171,7 +171,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     per_mesh = Signal(
         "mesh:sidecar_restarts_per_pod_day:ratio1d",
         f"sum(sum_over_time({past(mesh, day)}))\n/\nmax(avg_over_time({past(all_pods, day)}))",
-        f"sum(\n{counted}\n)\n/\navg_over_time(({everywhere})[{naming.duration(DAY)}:{step(DAY, 144)}])",
+        f"sum(\n{counted}\n)\n/\navg_over_time(({everywhere})[{duration(DAY)}:{step(DAY, 144)}])",
     )
 
     assert guardrail.limit is not None

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     ALL,
     CLUSTER,
     SERVICE_LABELS,
@@ -34,7 +34,7 @@ from sloctl.guardrails.queries import (
     tiles,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import number
 
 WINDOW = 1800
 TOLERANCE = Decimal("1.05")

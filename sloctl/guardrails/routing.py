@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     ALL,
     REQUEST_FAMILY,
     SERVICE_LABELS,
@@ -24,7 +24,7 @@ from sloctl.guardrails.queries import (
     signal,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
-from sloctl.windows import number
+from sloctl.model.durations import number
 
 WINDOW = 300
 VERSION = "destination_version"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming, promql
-from sloctl.guardrails import samples
-from sloctl.guardrails.kinds import KEEP, HealthAlert, Minutes, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import (
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import KEEP, HealthAlert, Minutes, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import (
     ALL,
     RENAMED,
     REQUEST_FAMILY,
@@ -34,8 +34,8 @@ from sloctl.guardrails.queries import (
     signal,
 )
 from sloctl.model import AlertSeverity, CounterSli, Guardrail, Matcher, SloSet
-from sloctl.presets import DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
+from sloctl.promql.presets import DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
 
 LONG, SHORT = 300, 120
 LE = "le"
@@ -55,7 +55,7 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     bad = [tuple(m for m in part.matchers if m.label != "reporter") for part in sli.bad]
 
     def signals(window: int) -> tuple[Signal, Signal]:
-        minutes = naming.duration(window)
+        minutes = duration(window)
         total = signal(
             slo_set,
             f"service:error_traffic:increase{minutes}",
@@ -163,7 +163,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             *more,
         )
         series = selected(slo_set, DURATION_BUCKET, *where)
-        return renamed(f"increase({series}[{naming.duration(LONG)}])", labels, RENAMED)
+        return renamed(f"increase({series}[{duration(LONG)}])", labels, RENAMED)
 
     buckets = raw_signal("service:request_duration_buckets:increase5m", raw())
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 from math import ceil
 
 from sloctl import naming, promql
-from sloctl.guardrails import names, samples
-from sloctl.guardrails.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.queries import Recorded, counted, in_set, raw_signal, selected, signal
+from sloctl.guardrails.shared import samples
+from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
+from sloctl.guardrails.shared.queries import Recorded, counted, in_set, raw_signal, selected, signal
 from sloctl.model import TILE, Guardrail, SloSet
-from sloctl.presets import REQUESTS
-from sloctl.windows import number
+from sloctl.model.durations import duration, number
+from sloctl.promql.presets import REQUESTS
 
 PROXY_METRICS = (REQUESTS, "istio_tcp_connections_opened_total", "envoy_server_live")
 """What proxies expose: with requests, with connections (ztunnel too), and without any traffic."""
@@ -74,7 +74,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             slo_set, "traces:newest_span:timestamp_seconds", lambda q: f"0 * ({q.read(spans)} > 0) + time()"
         )
         # Without a span for an hour and the limit, there is nothing left to miss.
-        trace_gap = _gap(slo_set, "traces:gap:seconds", last, naming.duration(3600 + limit))
+        trace_gap = _gap(slo_set, "traces:gap:seconds", last, duration(3600 + limit))
         refused = raw_signal("traces:refused_spans:increase5m", _refused(slo_set, backend))
         signals += [spans, last, trace_gap, refused]
         verdicts.append(Verdict("trace-gap", trace_gap, float(limit), "max", "seconds"))
@@ -123,7 +123,7 @@ def _lost(slo_set: SloSet, gap: Signal, limit: int) -> HealthAlert:
     starts = 9 + limit // TILE + 1
     fires = starts + 1
     return HealthAlert(
-        name=names.MESH_TELEMETRY_LOST,
+        name=naming.MESH_TELEMETRY_LOST,
         expr=f"{Recorded(slo_set).read(gap)} > {limit}",
         for_=TILE,
         severity="page",

@@ -8,16 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Key, Labels, Span
 from sloctl.ledger import bulk, coverage, entries, grid, rollup, schema, sums
 from sloctl.ledger.grid import DAY, HOUR, STEP
+from sloctl.ledger.protocol import Key, Labels, Span
 
 Counts = dict[tuple[int, int], int]
 """Bad micro-events by (series, cause)."""
 
 
 def causes(connection: Connection, set_name: str, span: Span) -> dict[Key, Mapping[Labels, int]]:
-    """See :meth:`sloctl.books.Ledger.causes`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.causes`."""
     series = sums.all_series(connection, set_name)
     found: dict[tuple[Key, int], int] = {}
     for inner, members in _effective(connection, set_name, span, series).items():

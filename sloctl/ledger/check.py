@@ -13,11 +13,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Key
 from sloctl.ledger import exclusion, grid, rollup, schema, sums
 from sloctl.ledger.coverage import Day, read
 from sloctl.ledger.database import Database
 from sloctl.ledger.grid import DAY, HOUR, STEP
+from sloctl.ledger.protocol import Key
 from sloctl.ledger.store import LedgerStore
 
 _EVENTS = ("buckets", "hours", "days", "cause_buckets", "cause_days")

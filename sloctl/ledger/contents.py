@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import JobRun, Key
 from sloctl.ledger import check, coverage, grid, journal, locks, schema, sums
 from sloctl.ledger.grid import DAY, STEP
+from sloctl.ledger.protocol import JobRun, Key
 from sloctl.ledger.store import LedgerStore
 
 

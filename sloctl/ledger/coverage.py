@@ -8,8 +8,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Span
 from sloctl.ledger import bulk, grid
+from sloctl.ledger.protocol import Span
 from sloctl.ledger.schema import BITS, MASKS, coverage, definitions
 
 _LOW = (1 << BITS) - 1
@@ -70,7 +70,7 @@ def replace(connection: Connection, days: Mapping[tuple[int, int], Day]) -> None
 def missing(
     connection: Connection, set_name: str, slo_ids: Sequence[str], start: int, end: int
 ) -> dict[str, list[Span]]:
-    """See :meth:`sloctl.books.Ledger.missing`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.missing`."""
     query = sa.select(definitions.c.slo_id, definitions.c.id, definitions.c.oldest)
     ids = {
         row[0]: (row[1], row[2])

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import exc
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import exc, text
 from sqlalchemy.engine import URL, Connection, make_url
 
 from sloctl.errors import BackendError, BackendRefused, BackendTimeout, BackendUnavailable, UsageError
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
 
@@ -157,9 +161,8 @@ class Database:
             raise
         if found == HEAD:
             return
-        from sloctl.ledger import migrate
 
-        self.write(lambda connection: migrate.upgrade(connection, self.name))
+        self.write(lambda connection: upgrade(connection, self.name))
 
 
 def _parse(text: str) -> URL:
@@ -267,3 +270,28 @@ def opened(url: Secret) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+SCRIPTS = Path(__file__).with_name("migrations")
+_LOCK = 7_310_042
+"""Two processes that find an old schema at the same moment: PostgreSQL lets the second one wait."""
+
+
+def upgrade(connection: Connection, name: str) -> None:
+    """Run what is missing, in the transaction of ``connection``.
+
+    ``name`` is the ledger's, for errors. Raises UsageError if a later sloctl made it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise UsageError(
+            f"the ledger {name} has the schema {found[:40]!r}, which this sloctl does not know",
+            hint="a later version of sloctl made it; use that one",
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import MOST_MICRO, Batch, Cause, Event, Labels, Span
 from sloctl.ledger import bulk, coverage, exclusion, grid, rollup, schema
 from sloctl.ledger.grid import DAY, HOUR, STEP
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Labels, Span
 
 MOST_ROWS = 30_000
 """Rows of a transaction, unless a single batch has more."""

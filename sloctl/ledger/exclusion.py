@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Key, Span
 from sloctl.ledger import bulk, coverage, grid, rollup, schema, sums
 from sloctl.ledger.grid import DAY, HOUR, STEP
+from sloctl.ledger.protocol import Key, Span
 
 _MOST = 1000
 """Times, and series, that one query looks up."""
@@ -45,7 +45,7 @@ def within(time: int, spans: Sequence[Span]) -> bool:
 
 
 def exclude(connection: Connection, set_name: str, excluded: Mapping[Key, Sequence[Span]], span: Span) -> int:
-    """See :meth:`sloctl.books.Ledger.exclude`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.exclude`."""
     grid.check_span(span)
     for each in {each for spans in excluded.values() for each in spans}:
         grid.check_span(each)

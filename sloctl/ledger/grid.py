@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from sloctl.books import Span
+from sloctl.ledger.protocol import Span
 
 STEP = 300
 HOUR = 3600

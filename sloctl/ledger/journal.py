@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from sloctl.books import JobRun, MutedSpan
+from sloctl.ledger.protocol import JobRun, MutedSpan
 from sloctl.ledger.schema import runs, silences
 
 _LONGEST = 2000
@@ -35,7 +35,7 @@ def note(connection: Connection, set_name: str, run: JobRun) -> None:
 
 
 def last_runs(connection: Connection, set_name: str) -> dict[str, JobRun]:
-    """See :meth:`sloctl.books.Ledger.runs`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.runs`."""
     rows = connection.execute(sa.select(runs).where(runs.c.set_name == set_name)).all()
     found = {}
     for row in sorted(rows, key=lambda row: (row.job, row.outcome)):
@@ -46,7 +46,7 @@ def last_runs(connection: Connection, set_name: str) -> dict[str, JobRun]:
 
 
 def remember(connection: Connection, set_name: str, muted: Sequence[MutedSpan]) -> None:
-    """See :meth:`sloctl.books.Ledger.remember`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.remember`."""
     for span in sorted({span.ref: span for span in muted}.values(), key=lambda span: span.ref):
         values = {
             "since": span.start,
@@ -61,7 +61,7 @@ def remember(connection: Connection, set_name: str, muted: Sequence[MutedSpan]) 
 
 
 def muted(connection: Connection, set_name: str) -> list[MutedSpan]:
-    """See :meth:`sloctl.books.Ledger.muted`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.muted`."""
     rows = connection.execute(sa.select(silences).where(silences.c.set_name == set_name)).all()
     found = [
         MutedSpan(

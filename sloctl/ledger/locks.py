@@ -38,7 +38,7 @@ def clock(connection: Connection, local: Callable[[], float] = time.time) -> flo
 def hold(
     database: Database, name: str, lease: float, *, local: Callable[[], float] = time.time
 ) -> Iterator[bool]:
-    """See :meth:`sloctl.books.Ledger.lock`. ``local`` is this machine's clock."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.lock`. ``local`` is this machine's clock."""
     owner = new_owner()
     if not database.write(lambda connection: _acquire(connection, name, owner, lease, local)):
         yield False

@@ -16,13 +16,13 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.schema import outbox
-from sloctl.letters import Entry, LeaseLost, Letter, State
+from sloctl.posting.protocol import Entry, LeaseLost, Letter, State
 
 LONGEST_ERROR = 1000
 
 
 class DatabaseOutbox:
-    """An :class:`sloctl.letters.Outbox`. Raises BackendError."""
+    """An :class:`sloctl.posting.protocol.Outbox`. Raises BackendError."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

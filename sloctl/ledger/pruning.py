@@ -12,17 +12,18 @@ from collections.abc import Collection, Iterator, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Keep, Pruned
 from sloctl.ledger import coverage, schema
 from sloctl.ledger.database import Database
 from sloctl.ledger.grid import DAY, HOUR
+from sloctl.ledger.protocol import Keep, Pruned
 
 _MOST = 20_000
 """Rows of buckets that a transaction removes, more or less."""
 
 
 def prune(database: Database, set_name: str, keep: Keep, now: int, edges: Sequence[int]) -> Pruned:
-    """See :meth:`sloctl.books.Ledger.prune`: it is several transactions, each of which leaves a true ledger."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.prune`: it is several transactions, each of which leaves a true
+    ledger."""
     buckets = (now - keep.buckets) // DAY * DAY
     hours = min(buckets, (now - keep.hours) // DAY * DAY)
     days = min(hours, (now - keep.days) // DAY * DAY)

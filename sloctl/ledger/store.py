@@ -1,4 +1,4 @@
-"""The ledger as jobs and reports see it: ``sloctl.books.Ledger`` on a database."""
+"""The ledger as jobs and reports see it: ``sloctl.ledger.protocol.Ledger`` on a database."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self
 
-from sloctl.books import Batch, JobRun, Keep, Key, Labels, MutedSpan, Pruned, Span, Sums
 from sloctl.ledger import causes, coverage, entries, exclusion, grid, journal, locks, pruning, sums
 from sloctl.ledger.database import Database
-from sloctl.secret import Secret
+from sloctl.ledger.protocol import Batch, JobRun, Keep, Key, Labels, MutedSpan, Pruned, Span, Sums
+from sloctl.settings.secret import Secret
 
 
 class LedgerStore:
-    """A ledger in SQLite or PostgreSQL. Methods are those of :class:`sloctl.books.Ledger`."""
+    """A ledger in SQLite or PostgreSQL. Methods are those of :class:`sloctl.ledger.protocol.Ledger`."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -37,7 +37,7 @@ class LedgerStore:
         return self.database.name
 
     def record(self, set_name: str, batches: Sequence[Batch]) -> int:
-        """See :meth:`sloctl.books.Ledger.record`.
+        """See :meth:`sloctl.ledger.protocol.Ledger.record`.
 
         Raises ValueError for what cannot be true, before anything is written.
         """
@@ -53,66 +53,69 @@ class LedgerStore:
     def missing(
         self, set_name: str, slo_ids: Sequence[str], start: int, end: int
     ) -> Mapping[str, Sequence[Span]]:
-        """See :meth:`sloctl.books.Ledger.missing`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.missing`."""
         grid.check_span((start, max(start, end)))
         return self.database.read(
             lambda connection: coverage.missing(connection, set_name, slo_ids, start, end)
         )
 
     def newest(self, set_name: str) -> Mapping[str, int]:
-        """See :meth:`sloctl.books.Ledger.newest`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.newest`."""
         return self.database.read(lambda connection: coverage.bounds(connection, set_name, "newest"))
 
     def oldest(self, set_name: str) -> Mapping[str, int]:
-        """See :meth:`sloctl.books.Ledger.oldest`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.oldest`."""
         return self.database.read(lambda connection: coverage.bounds(connection, set_name, "oldest"))
 
     def keys(self, set_name: str) -> Sequence[Key]:
-        """See :meth:`sloctl.books.Ledger.keys`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.keys`."""
         series = self.database.read(lambda connection: sums.all_series(connection, set_name))
         return sorted(key for _, key in series.values())
 
     def sums(self, set_name: str, spans: Sequence[Span]) -> Sequence[Mapping[Key, Sums]]:
-        """See :meth:`sloctl.books.Ledger.sums`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.sums`."""
         return self.database.read(lambda connection: sums.sums(connection, set_name, spans))
 
     def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
-        """See :meth:`sloctl.books.Ledger.peaks`; where buckets were removed, their hours' and days' are known."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.peaks`; where buckets were removed, their hours' and days' are
+        known."""
         return self.database.read(lambda connection: sums.peaks(connection, set_name, (start, end)))
 
     def causes(self, set_name: str, start: int, end: int) -> Mapping[Key, Mapping[Labels, int]]:
-        """See :meth:`sloctl.books.Ledger.causes`; without its buckets, an edge moves inwards to the next day."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.causes`; without its buckets, an edge moves inwards to the next
+        day."""
         return self.database.read(lambda connection: causes.causes(connection, set_name, (start, end)))
 
     def exclude(self, set_name: str, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
-        """See :meth:`sloctl.books.Ledger.exclude`; buckets that were removed stay in the sums as they were."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.exclude`; buckets that were removed stay in the sums as they
+        were."""
         return self.database.write(
             lambda connection: exclusion.exclude(connection, set_name, excluded, (start, end))
         )
 
     def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:
-        """See :meth:`sloctl.books.Ledger.prune`: several transactions, each of which leaves a true ledger."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.prune`: several transactions, each of which leaves a true ledger."""
         return pruning.prune(self.database, set_name, keep, now, edges)
 
     def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
-        """See :meth:`sloctl.books.Ledger.remember`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.remember`."""
         if muted:
             self.database.write(lambda connection: journal.remember(connection, set_name, muted))
 
     def muted(self, set_name: str) -> Sequence[MutedSpan]:
-        """See :meth:`sloctl.books.Ledger.muted`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.muted`."""
         return self.database.read(lambda connection: journal.muted(connection, set_name))
 
     def lock(self, name: str, lease: float = 60.0) -> AbstractContextManager[bool]:
-        """See :meth:`sloctl.books.Ledger.lock`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.lock`."""
         return locks.hold(self.database, name, lease)
 
     def note(self, set_name: str, run: JobRun) -> None:
-        """See :meth:`sloctl.books.Ledger.note`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.note`."""
         self.database.write(lambda connection: journal.note(connection, set_name, run))
 
     def runs(self, set_name: str) -> Mapping[str, JobRun]:
-        """See :meth:`sloctl.books.Ledger.runs`."""
+        """See :meth:`sloctl.ledger.protocol.Ledger.runs`."""
         return self.database.read(lambda connection: journal.last_runs(connection, set_name))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.books import Key, Span, Sums
 from sloctl.ledger import coverage, grid, rollup, schema
 from sloctl.ledger.grid import DAY, STEP
+from sloctl.ledger.protocol import Key, Span, Sums
 
 _HALF = 31
 _LOW = (1 << _HALF) - 1
@@ -31,7 +31,7 @@ def all_series(connection: Connection, set_name: str) -> Series:
 
 
 def sums(connection: Connection, set_name: str, spans: Sequence[Span]) -> list[dict[Key, Sums]]:
-    """See :meth:`sloctl.books.Ledger.sums`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.sums`."""
     series = all_series(connection, set_name)
     reader = Reader(connection, series)
     found: list[dict[Key, Sums]] = []
@@ -180,7 +180,7 @@ def _spread(carry: Sequence[int]) -> tuple[int, ...]:
 
 
 def peaks(connection: Connection, set_name: str, span: Span) -> dict[Key, int]:
-    """See :meth:`sloctl.books.Ledger.peaks`."""
+    """See :meth:`sloctl.ledger.protocol.Ledger.peaks`."""
     series = all_series(connection, set_name)
     [groups] = effective(connection, set_name, [span], {definition for definition, _ in series.values()})
     found: dict[Key, int] = {}

@@ -17,17 +17,15 @@ from sloctl.promql.counting import (
     user_expression,
     without,
 )
-from sloctl.promql.reading import (
+from sloctl.promql.recorded import (
+    alert_rule,
+    bad_rule,
     base_of_set,
+    burn_rate_rule,
     evaluated,
     firing,
     last_instant,
     of_set,
-)
-from sloctl.promql.recorded import (
-    alert_rule,
-    bad_rule,
-    burn_rate_rule,
     period_rule,
     recorded,
     recorded_events,

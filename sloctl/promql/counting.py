@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
+from sloctl.model.durations import duration
 from sloctl.promql.syntax import indent, regex_quote, selector
 
 SEEN = "1h:5m"
@@ -38,7 +39,7 @@ def increments(series: str, window: float, mesh: Mesh, *, ranged: bool = False) 
     there, which says the same unless Prometheus and a container both restart within the window in which the
     container's target is first scraped.
     """
-    w, reach = naming.duration(window), naming.duration(LOOKBACK)
+    w, reach = duration(window), duration(LOOKBACK)
     now = f"last_over_time({series}[{w}])"
     before = f"last_over_time({series}[{reach}] offset {w})"
     peak = f"max_over_time({series}[{w}])"
@@ -238,9 +239,7 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
     """
     on = ", ".join(mesh.target_labels)
     up = selector("up", mesh.matchers)
-    failed = (
-        f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{naming.duration(GRID)}])))"
-    )
+    failed = f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{duration(GRID)}])))"
     if not isinstance(slo.sli, CounterSli):
         seen = " or ".join(f"last_over_time({call[1]}[{SEEN}])" for call in range_calls(slo.sli.total)[0])
         return f"{GRID} * avg (\n  group by ({on}) ({seen})\n{failed}\n)"

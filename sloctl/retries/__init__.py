@@ -1,6 +1,6 @@
 """Retries, from spans: calls and their attempts, amplification by edge and along paths, and what to worry about.
 
-Works on frames of ``sloctl.spans.COLUMNS``; must not know where spans come from, nor who reads the results.
+Works on frames of ``sloctl.backends.spans.COLUMNS``; must not know where spans come from, nor who reads the results.
 """
 
 from sloctl.retries.calls import METHODS, CallTable, calls

@@ -56,7 +56,7 @@ class CallTable:
 
 
 def calls(frame: pd.DataFrame) -> CallTable:
-    """Group spans (``sloctl.spans.COLUMNS``) into logical calls; raises ``ValueError`` for another frame.
+    """Group spans (``sloctl.backends.spans.COLUMNS``) into logical calls; raises ``ValueError`` for another frame.
 
     A call is failed if its span says error, has no response (code ``0``) or a status of 500 and above.
     """

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sloctl.backends.spans import trace_id
 from sloctl.retries.calls import CallTable
 from sloctl.retries.edges import edges as edge_table
 from sloctl.retries.paths import DEEPEST
-from sloctl.spans import trace_id
 
 NO_BACK_OFF_SECONDS = 0.005
 """A median pause below this is no back-off: Envoy's own, 25 ms with full jitter, has a median of 12.5 ms at first."""

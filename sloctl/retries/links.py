@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sloctl.backends.spans import COLUMNS, KINDS
 from sloctl.retries.keys import Array, Servers, direct, distinct, first_of, member, pairs, text_codes
-from sloctl.spans import COLUMNS, KINDS
 
 OTHER, CLIENT, SERVER, ROUTER = range(4)
 """Roles: within a service; a client's half of a call; a server's; one attempt, spawned by the caller's router."""
@@ -55,7 +55,7 @@ class Links:
 
 
 def link(frame: pd.DataFrame) -> Links:
-    """Tie the spans of a frame (``sloctl.spans.COLUMNS``) to their parents.
+    """Tie the spans of a frame (``sloctl.backends.spans.COLUMNS``) to their parents.
 
     Raises ``ValueError`` where a column is missing. Spans that came twice (same trace, id, parent, kind, reporter,
     name and start) are here once, with the longest duration.

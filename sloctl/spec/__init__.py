@@ -3,11 +3,11 @@
 Must not know what is generated from the model, nor talk to any server.
 """
 
-from sloctl.spec.files import Source
 from sloctl.spec.load import check, load, load_sources, read
 from sloctl.spec.problems import as_objects, render_json, render_text, source_lines
-from sloctl.spec.schema import json_schema
-from sloctl.spec.starter import starter
+from sloctl.spec.reference.schema import json_schema
+from sloctl.spec.reference.starter import starter
+from sloctl.spec.yaml.files import Source
 
 __all__ = [
     "Source",

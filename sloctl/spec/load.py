@@ -7,15 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from sloctl.errors import InvalidFile
-from sloctl.model import Problem, SloSet
-from sloctl.spec import files, tree
-from sloctl.spec.build import build, is_empty
-from sloctl.spec.files import Source
-from sloctl.spec.reader import Reader
-from sloctl.spec.shapes import Block
-from sloctl.spec.syntax import problem_at
-from sloctl.spec.tables import FILE
+from sloctl.errors import InvalidFile, Problem
+from sloctl.model import SloSet
+from sloctl.spec.fields.reader import Reader
+from sloctl.spec.fields.shapes import Block
+from sloctl.spec.sections.file import FILE, build, is_empty
+from sloctl.spec.yaml import files, tree
+from sloctl.spec.yaml.files import Source
+from sloctl.spec.yaml.syntax import problem_at
 
 
 def load(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> SloSet:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sloctl.spec.reader import Reader
-from sloctl.spec.shapes import Block
-from sloctl.spec.tree import Node
+from sloctl.spec.fields.reader import Reader
+from sloctl.spec.fields.shapes import Block
+from sloctl.spec.yaml.tree import Node
 
 SINGLE = (
     "metadata",

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sloctl.model import Position, Problem
-from sloctl.spec.files import MAX_BYTES
+from sloctl.errors import Position, Problem
+from sloctl.spec.yaml.files import MAX_BYTES
 
 _SECRET_LINE = re.compile(
     r"passw|token|secret|authorization|bearer|api_?-?key|credential|header|webhook|xox[a-z]-|hooks\.|"

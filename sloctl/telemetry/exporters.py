@@ -25,7 +25,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from sloctl import own_metrics
+from sloctl.telemetry import own_metrics
 from sloctl.telemetry.numbers import Numbers
 
 SCOPE = InstrumentationScope("sloctl")

@@ -9,8 +9,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import IO, Literal
 
-from sloctl.observe import LOG_FIELDS
 from sloctl.telemetry.observer import trace_ids
+from sloctl.telemetry.protocol import LOG_FIELDS
 
 Form = Literal["text", "json"]
 _USERINFO = re.compile(r"//[^/@\s'\"]+@")

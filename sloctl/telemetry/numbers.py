@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from sloctl import own_metrics
-from sloctl.observe import Number
+from sloctl.telemetry import own_metrics
+from sloctl.telemetry.protocol import Number
 
 LIMIT = 20_000
 """Series of one metric that results may have."""

@@ -19,12 +19,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from sloctl import __version__, own_metrics
+from sloctl import __version__
 from sloctl.errors import SloctlError
-from sloctl.observe import Attribute, Attributes, Number, Span, cause
-from sloctl.settings_telemetry import TelemetrySettings
+from sloctl.settings.telemetry import TelemetrySettings
+from sloctl.telemetry import own_metrics
 from sloctl.telemetry.exporters import Endpoint, WithNumbers
 from sloctl.telemetry.numbers import Numbers
+from sloctl.telemetry.protocol import Attribute, Attributes, Number, Span, cause
 
 LOG = logging.getLogger(__name__)
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -32,7 +33,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 
 
 
 class Telemetry:
-    """A ``sloctl.observe.Observer``; a context manager that sends what is left at its end.
+    """A ``sloctl.telemetry.protocol.Observer``; a context manager that sends what is left at its end.
 
     ``endpoint``: whether there is to be a ``/metrics``. ``now`` is the time (aware). The exporters are for tests.
     """
@@ -112,7 +113,7 @@ class Telemetry:
     def span(
         self, name: str, attributes: Attributes | None = None, *, client: bool = False
     ) -> Iterator[Span]:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         kind = SpanKind.CLIENT if client else SpanKind.INTERNAL
         # The SDK's own record of an exception has the texts of what caused it, which may repeat credentials.
         with self._tracer.start_as_current_span(
@@ -127,23 +128,23 @@ class Telemetry:
                 raise
 
     def count(self, name: str, **labels: str) -> None:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         self._counters[name].add(1, labels)
 
     def time(self, name: str, seconds: float, **labels: str) -> None:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         self._histograms[name].record(seconds, labels)
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         self.numbers.set(name, labels, value)
 
     def age(self, name: str, since: datetime | None, **labels: str) -> None:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         self.numbers.age(name, labels, since)
 
     def publish(self, owner: str, numbers: Iterable[Number], until: datetime) -> None:
-        """See :class:`sloctl.observe.Observer`."""
+        """See :class:`sloctl.telemetry.protocol.Observer`."""
         self.numbers.publish(owner, numbers, until)
 
 
@@ -153,11 +154,11 @@ class _Span:
         self.failed = False
 
     def set(self, name: str, value: Attribute) -> None:
-        """See :class:`sloctl.observe.Span`."""
+        """See :class:`sloctl.telemetry.protocol.Span`."""
         self._span.set_attribute(name, value)
 
     def fail(self, kind: str, message: str = "") -> None:
-        """See :class:`sloctl.observe.Span`."""
+        """See :class:`sloctl.telemetry.protocol.Span`."""
         self.failed = True
         self._span.set_attribute("error.type", kind)
         self._span.set_status(Status(StatusCode.ERROR, message or kind))

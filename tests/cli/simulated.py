@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from jobs import guardrails
+from jobs.reports import guardrails
 from sloctl import naming, promql
+from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
 from sloctl.model import GRID, TILE, CounterSli, Slo, SloSet
-from sloctl.sources import Series
-from sloctl.windows import parse_duration
+from sloctl.model.durations import parse_duration
 from tests.support.faulty_server import Behaviour, Handler, answer, error
 
 _OF_SET = re.compile(

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from sloctl import spec
-from sloctl.report import json_schema
+from sloctl.report.data import json_schema
 from tests.cli.harness import Outcome, in_process, sloctl
 from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.faulty_server import (

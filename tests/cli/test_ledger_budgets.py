@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.books import MICRO, Batch, Cause, Event
+from sloctl.ledger.protocol import MICRO, Batch, Cause, Event
 from sloctl.ledger.store import open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.cli.harness import in_process
 
 FILE = """

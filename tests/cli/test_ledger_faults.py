@@ -14,7 +14,7 @@ import pytest
 
 from sloctl import spec
 from sloctl.ledger.store import open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.cli.harness import Outcome, in_process, shell
 from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.faulty_server import FaultyServer, refused_url

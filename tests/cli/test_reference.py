@@ -19,9 +19,9 @@ import click
 import jsonschema
 import pytest
 
-from sloctl import settings
 from sloctl.cli.main import COMMANDS, cli
-from sloctl.report import json_schema
+from sloctl.report.data import json_schema
+from sloctl.settings import backends
 
 ROOT = Path(__file__).parents[2]
 CLI_PAGE = ROOT / "docs" / "cli.md"
@@ -89,7 +89,7 @@ def described(command: click.Command, name: str, level: str) -> Iterator[str]:
 
 def variables() -> Iterator[str]:
     """The list in the docstring of ``sloctl.settings``."""
-    items = re.findall(r"^- .*(?:\n  .*)*", inspect.cleandoc(settings.__doc__ or ""), re.MULTILINE)
+    items = re.findall(r"^- .*(?:\n  .*)*", inspect.cleandoc(backends.__doc__ or ""), re.MULTILINE)
     assert len(items) > 5
     for item in items:
         yield item.replace("``", "`") + "\n"

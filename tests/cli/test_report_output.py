@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sloctl import naming, promql, spec
+from sloctl.artefacts.atomic import write
 from sloctl.errors import UsageError
-from sloctl.whole_file import write
 from tests.cli.harness import Outcome, in_process, sloctl
 from tests.cli.simulated import Flow, Simulated, serve
 from tests.cli.test_faults import AT, SLO_FILE

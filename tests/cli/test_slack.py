@@ -18,8 +18,8 @@ import jsonschema
 import pytest
 
 from sloctl import spec
-from sloctl.report import json_schema
-from sloctl.sources import Series
+from sloctl.backends.protocols import Series
+from sloctl.report.data import json_schema
 from tests.cli.harness import TIMEOUT, Outcome, environment, in_process, sloctl
 from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.block_kit import problems

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alert_rules import alertmanager
+from alert_rules.alertmanager import configuration
 from sloctl import spec
-from sloctl.objects import Format
+from sloctl.artefacts.objects import Format
 from tests.support.alertmanager import translated
 
 ROOT = Path(__file__).parent / "alertmanager"
@@ -27,7 +27,7 @@ case_names = pytest.mark.parametrize("case", CASES)
 @case_names
 @pytest.mark.parametrize("form", ["prometheus", "operator"])
 def test_files(case: str, form: Format) -> None:
-    ((path, text),) = alertmanager.generate(spec.load([ROOT / case / "slo.yaml"]), form)
+    ((path, text),) = configuration.generate(spec.load([ROOT / case / "slo.yaml"]), form)
     assert path == ("alertmanager/alertmanager.yaml" if form == "prometheus" else "alertmanager/shop.yaml")
     file = ROOT / case / f"{form}.yaml"
     if UPDATE:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.boards import BUILDERS, Json, boards
-from dashboards.manifest import encode
+from dashboards.manifest import BUILDERS, Json, boards, encode
 from sloctl import spec
-from sloctl.dashboard_settings import KINDS
+from sloctl.model.dashboards import KINDS
 
 HERE = Path(__file__).parent
 ROOT = HERE / "dashboards"

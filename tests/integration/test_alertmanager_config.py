@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from sloctl.notifications import Notifications, Receiver, Routing
-from sloctl.objects import Format
+from sloctl.artefacts.objects import Format
+from sloctl.model.alerting import Notifications, Receiver, Routing
 from tests.support.alertmanager import (
     CART,
     CHECKOUT,

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sloctl.alertmanager import Alertmanager
+from sloctl.backends.alertmanager.client import Alertmanager
+from sloctl.backends.silences import ensure, wanted
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -24,8 +25,7 @@ from sloctl.errors import (
     QueryRejected,
 )
 from sloctl.model import Matcher
-from sloctl.settings import AlertmanagerSettings, Secret
-from sloctl.silences import ensure, wanted
+from sloctl.settings.backends import AlertmanagerSettings, Secret
 from tests.cli.harness import in_process, interrupted, sloctl
 from tests.support.faulty_server import (
     Behaviour,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sloctl.notifications import Notifications, Receiver, Routing, SecretKey
+from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
 from tests.support.alertmanager import (
     CART,
     CHECKOUT,

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboards.boards import boards
-from jobs import slo_report
+from dashboards.manifest import boards
+from jobs.reports import slo_report
 from sloctl import spec
 from sloctl.demo import pipeline
 from sloctl.demo.server import PrometheusServer
@@ -21,8 +21,8 @@ from sloctl.demo.shop import shop
 from sloctl.demo.truth import Truth
 from sloctl.demo.world import Deploy
 from sloctl.model import SloSet
-from sloctl.report import Report, SloStatus
-from sloctl.settings import environment
+from sloctl.report.data import Report, SloStatus
+from sloctl.settings.backends import environment
 from tests.support.dashboards_judged import complaints, kinds, refused, single
 from tests.support.grafana import Answer, Grafana, Json, Load, View, queries
 from tests.support.recorded import record

@@ -17,12 +17,12 @@ import pytest
 
 from benchmarks.history import SCRAPE, times
 from benchmarks.mesh import Mesh, edge, target_of
-from dashboards.boards import BUILDERS, boards
+from dashboards.manifest import BUILDERS, boards
 from sloctl import spec
 from sloctl.demo.openmetrics import Series, backfill
 from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer
-from sloctl.guardrails.limits import KINDS as GUARDRAILS
+from sloctl.guardrails.shared.limits import KINDS as GUARDRAILS
 from sloctl.model import GRID, SloSet
 from tests.support.dashboards_judged import complaints, crowded, kinds, refused, single
 from tests.support.grafana import Grafana, Load, View

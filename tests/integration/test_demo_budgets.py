@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from jobs import slo_report
-from jobs.events import grid_events
+from jobs.budgets.slis import grid_events
+from jobs.reports import slo_report
 from sloctl import naming, promql
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
 from sloctl.demo.truth import Kind, Side
 from sloctl.model import GRID, CounterSli, Slo
-from sloctl.prometheus import Prometheus
-from sloctl.report import Report, SloStatus
-from sloctl.settings import environment
+from sloctl.report.data import Report, SloStatus
+from sloctl.settings.backends import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -15,11 +15,11 @@ import pytest
 from alert_rules import manifest
 from sloctl import naming
 from sloctl.guardrails import own
-from sloctl.guardrails.cron import longest_pause
-from sloctl.guardrails.limits import KINDS
 from sloctl.guardrails.plans import BUILDERS
-from sloctl.guardrails.queries import cluster_service, outbound
+from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.queries import cluster_service, outbound
 from sloctl.model import Guardrail, Job, Matcher, Mesh, SloSet, Sources
+from sloctl.model.cron import longest_pause
 from sloctl.promql import selector
 from tests.support.promtool import Inputs, Samples, evaluate, run, series
 

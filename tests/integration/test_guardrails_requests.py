@@ -15,7 +15,7 @@ import pytest
 from alert_rules import manifest
 from sloctl import promql
 from sloctl.guardrails.plans import plans
-from sloctl.guardrails.queries import Recorded
+from sloctl.guardrails.shared.queries import Recorded
 from sloctl.model import Guardrail, Matcher, Mesh, MeshMode, SloSet
 from tests.support.promtool import Inputs, Samples, evaluate, run, series
 

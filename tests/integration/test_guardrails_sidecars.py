@@ -18,12 +18,12 @@ import pytest
 
 from alert_rules import manifest
 from jobs import sidecar_restarts
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.guardrails import restarts
-from sloctl.guardrails.kinds import Signal
 from sloctl.guardrails.plans import plans
+from sloctl.guardrails.shared.kinds import Signal
 from sloctl.model import Guardrail, Matcher, Mesh, MeshMode, SloSet
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.settings.backends import PrometheusSettings
 from tests.support.prometheus_fixture import MISSING, running_prometheus
 from tests.support.promtool import Inputs, Samples, evaluate, run, series
 

@@ -18,14 +18,16 @@ from pathlib import Path
 
 import pytest
 
-from alert_rules import alertmanager, manifest, simulate
-from alert_rules.simulate import Traffic
+from alert_rules import manifest
+from alert_rules.alertmanager import configuration
+from alert_rules.proofs import simulate
+from alert_rules.proofs.simulate import Traffic
 from sloctl import spec
 from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer, prometheus_config
 from sloctl.errors import UsageError
 from sloctl.model import SloSet
-from sloctl.windows import POLICIES
+from sloctl.model.policies import POLICIES
 from tests.support.alertmanager import await_true, running_alertmanager
 from tests.support.incident import SCALE, Play, Received, cascade, hastened
 
@@ -116,7 +118,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     world = cascade()
     with Play(world) as play:
         slo_set = spec.load([Path("-")], stdin=io.BytesIO(FILE.replace("HERE", play.address).encode()))
-        [(_, config)] = alertmanager.generate(slo_set, "prometheus")
+        [(_, config)] = configuration.generate(slo_set, "prometheus")
         rules = write_rules(slo_set, folder)
 
         def prometheus(*files: Path) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.books import Span
+from sloctl.ledger.protocol import Span
 from sloctl.ledger.store import open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.cli.harness import NOISE, environment, sloctl
 from tests.support import forked, month
 from tests.support.crashing import CrashingCluster, broken_proxy, running_crashing_cluster

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs import from_ledger, recording
+from jobs.budgets import from_ledger
+from jobs.recording import record as recording
 from sloctl import naming, promql
-from sloctl.books import MICRO, Key
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
+from sloctl.ledger.protocol import MICRO, Key
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, CounterSli, RollingWindow, SloSet
-from sloctl.prometheus import Prometheus
-from sloctl.secret import Secret
-from sloctl.settings import environment
+from sloctl.settings.backends import environment
+from sloctl.settings.secret import Secret
 from tests.integration.test_demo_budgets import BOUND, what
 from tests.support.ledger_rows import rows
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from sloctl.books import Batch, Event
 from sloctl.errors import BackendRefused, BackendTimeout, BackendUnavailable
 from sloctl.ledger import entries
 from sloctl.ledger.check import verify
 from sloctl.ledger.database import Database
+from sloctl.ledger.protocol import Batch, Event
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.support.ledgers import STEP, T0
 from tests.support.postgres import PASSWORD, Cluster, running_cluster
 

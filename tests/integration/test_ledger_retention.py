@@ -23,7 +23,7 @@ from sloctl.demo.server import PrometheusServer
 from sloctl.demo.world import Batch, Crash, Deploy, Edge, Outage, ScrapeGap, Service, World, ago
 from sloctl.ledger.store import open_ledger
 from sloctl.model import Slo
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.cli.harness import in_process
 from tests.support.month import truth_of
 
@@ -243,9 +243,9 @@ def test_pruned_ledgers_say_the_same(
 
 
 def prune(path: Path, slos: tuple[Slo, ...], keep: dict[str, str]) -> None:
-    from jobs.recording import day_edges
-    from sloctl.books import Keep
-    from sloctl.windows import parse_duration
+    from jobs.recording.record import day_edges
+    from sloctl.ledger.protocol import Keep
+    from sloctl.model.durations import parse_duration
 
     lengths = {"buckets": 37 * DAY, "hours": 400 * DAY, "days": 2000 * DAY}
     lengths |= {name: parse_duration(text) or 0 for name, text in keep.items()}

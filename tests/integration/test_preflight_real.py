@@ -20,11 +20,11 @@ from jobs.preflight.cost import _results
 from jobs.preflight.needs import needs
 from jobs.preflight.survey import Asker
 from sloctl import spec
-from sloctl.catalogue import METRICS
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, SloctlError
 from sloctl.model import SloSet
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.promql.catalogue import METRICS
+from sloctl.settings.backends import PrometheusSettings
 from tests.cli.harness import in_process
 from tests.support.faulty_server import (
     Behaviour,

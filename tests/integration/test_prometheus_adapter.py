@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pytest
 
+from sloctl.backends.frames import matrix_frame, vector_frame
+from sloctl.backends.prometheus.client import Prometheus
+from sloctl.backends.protocols import MetricSource
 from sloctl.errors import BackendLimit, QueryRejected
-from sloctl.frames import matrix_frame, vector_frame
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
-from sloctl.sources import MetricSource
+from sloctl.settings.backends import PrometheusSettings
 from tests.support.prometheus_fixture import MISSING, running_prometheus
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")

@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 import requests.exceptions
 
-from sloctl.backends import PROMETHEUS
+from sloctl.backends.frames import vector_frame
+from sloctl.backends.http.answers import FOREIGN, Failure, convert
+from sloctl.backends.prometheus.client import MAX_HALVINGS, Prometheus
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -30,11 +32,8 @@ from sloctl.errors import (
     BadAnswer,
     QueryRejected,
 )
-from sloctl.frames import vector_frame
-from sloctl.http.answers import Failure
-from sloctl.http.errors import FOREIGN, convert
-from sloctl.prometheus import MAX_HALVINGS, Prometheus
-from sloctl.settings import PrometheusSettings, Secret
+from sloctl.settings.backends import PrometheusSettings, Secret
+from sloctl.settings.kinds import PROMETHEUS
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -649,7 +648,10 @@ def test_a_proxy_is_used_and_its_password_not_shown(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_adapter_imports_no_frames() -> None:
-    code = "import sys, sloctl.prometheus; print([m for m in ('pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    code = (
+        "import sys, sloctl.backends.prometheus.client; "
+        "print([m for m in ('pandas', 'numpy', 'matplotlib') if m in sys.modules])"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         == "[]\n"

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
-from sloctl.prometheus import Prometheus
-from sloctl.settings import PrometheusSettings
+from sloctl.settings.backends import PrometheusSettings
 from tests.support.faulty_server import FaultyServer, answer, dripping, vector
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

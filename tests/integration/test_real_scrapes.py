@@ -21,7 +21,7 @@ from sloctl import promql
 from sloctl.demo import pipeline
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import CounterSli, Mesh, RollingWindow, Slo
-from sloctl.presets import PRESETS
+from sloctl.promql.presets import PRESETS
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="no real telemetry in ../shared/data")

@@ -17,15 +17,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from jobs import slo_report
-from sloctl import report_text
+from jobs.reports import slo_report
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
 from sloctl.model import RollingWindow
-from sloctl.report import Report, SloStatus
-from sloctl.report_html import page as html
-from sloctl.settings import environment
+from sloctl.report import markdown
+from sloctl.report.data import Report, SloStatus
+from sloctl.report.html import page as html
+from sloctl.report.numbers import budget_share
+from sloctl.settings.backends import environment
 from tests.support.browser import Watched, running, watched
 from tests.unit.test_report_html import ATTACKS, attacked
 
@@ -130,9 +131,7 @@ def test_outages_are_where_the_scenario_has_them(report: Report) -> None:
 def test_it_asks_nobody_and_complains_of_nothing(opened: Opened, report: Report) -> None:
     with opened() as found:
         assert found.page.title() == f"{report.set_name}: error budgets, {report.at:%Y-%m-%d %H:%M} UTC"
-        assert rows(found.page) == [
-            report_text.budget_share(item.remaining) for item in report_text.ordered(report)
-        ]
+        assert rows(found.page) == [budget_share(item.remaining) for item in markdown.ordered(report)]
         found.page.locator("#open-all").click()
         found.quiet()
         # A page without a policy would run this.

@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 import jsonschema
 import pytest
 
-from jobs import routines
+from jobs.reports import routines
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
 from sloctl.demo.truth import Kind as Counted
 from sloctl.demo.truth import Side
-from sloctl.prometheus import Prometheus
-from sloctl.report import Report, json_schema, to_json
-from sloctl.routine import Kind, Period, last_period
-from sloctl.settings import environment
+from sloctl.report.data import Report, json_schema, to_json
+from sloctl.report.routine import Kind, Period, last_period
+from sloctl.settings.backends import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 ZONE = "Asia/Kolkata"

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from sloctl.alertmanager import Alertmanager
+from sloctl.backends.alertmanager.client import Alertmanager
+from sloctl.backends.silences import Silence, ensure, wanted
 from sloctl.model import Matcher
-from sloctl.settings import AlertmanagerSettings
-from sloctl.silences import Silence, ensure, wanted
+from sloctl.settings.backends import AlertmanagerSettings
 from tests.cli.harness import Outcome, environment, in_process, sloctl
 from tests.support.alertmanager_fixture import AlertmanagerServer, start_alertmanager
 

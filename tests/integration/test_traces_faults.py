@@ -17,6 +17,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from sloctl.backends.traces.client import READERS, open_traces
+from sloctl.backends.traces.jaeger import MAX_SERVICES
+from sloctl.backends.traces.reader import TraceReader
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -29,10 +32,7 @@ from sloctl.errors import (
     QueryRejected,
     UsageError,
 )
-from sloctl.settings import Secret, TracesSettings
-from sloctl.traces.client import READERS, open_traces
-from sloctl.traces.jaeger import MAX_SERVICES
-from sloctl.traces.reader import TraceReader
+from sloctl.settings.backends import Secret, TracesSettings
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

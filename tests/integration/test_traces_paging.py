@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from sloctl.settings import TracesSettings
-from sloctl.spans import problems
-from sloctl.traces.client import READERS, open_traces
+from sloctl.backends.spans import problems
+from sloctl.backends.traces.client import READERS, open_traces
+from sloctl.settings.backends import TracesSettings
 from tests.support.faulty_server import FaultyServer
 from tests.support.trace_backends import (
     FakeBackend,

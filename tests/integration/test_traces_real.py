@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from sloctl.backends.traces.client import open_traces
 from sloctl.errors import UsageError
-from sloctl.settings import TracesSettings
-from sloctl.traces.client import open_traces
+from sloctl.settings.backends import TracesSettings
 from tests.support.faulty_server import Behaviour, FaultyServer, Handler, status
 from tests.support.trace_backends import Span, Trace, otlp, post, rows_of, write
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from alert_rules import alertmanager
+from alert_rules.alertmanager import configuration
 from sloctl.demo.programs import find_program
 from sloctl.model import SloSet
-from sloctl.notifications import Notifications
+from sloctl.model.alerting import Notifications
 from tests.support.alertmanager_fixture import start_alertmanager
 
 Labels = Mapping[str, str]
@@ -51,7 +51,7 @@ WATCHDOG = health("Watchdog", "none", "watchdog", "none")
 def generated(notifications: Notifications) -> str:
     """The plain configuration of the set ``shop``."""
     slo_set = SloSet("shop", (), notifications=notifications)
-    ((_, text),) = alertmanager.generate(slo_set, "prometheus")
+    ((_, text),) = configuration.generate(slo_set, "prometheus")
     return text
 
 

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 from alert_rules import manifest
 from alert_rules.groups import RecordingRule
-from dashboards.boards import boards
-from dashboards.lint_queries import read
+from dashboards.lint.queries import read
+from dashboards.manifest import boards
 from sloctl import naming, promql, spec
-from sloctl.catalogue import METRICS
 from sloctl.model import ExprSli, SloSet
 from sloctl.promql import parsing
+from sloctl.promql.catalogue import METRICS
 from sloctl.promql.parsing import Aggregate, Binary, Call, Literal, Node, Select, Subquery
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from dashboards.boards import boards
+from dashboards.manifest import boards
 from sloctl.model import SloSet
 from tests.support.grafana import Answer, Json, Load, Query, panels
 

@@ -18,14 +18,14 @@ import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite
 
 # What `sloctl run slis` imports by and by.
-import jobs.recording
-import jobs.runner
-import sloctl.alertmanager
+import jobs.recording.record
+import jobs.schedule.runner
+import sloctl.backends.alertmanager.client
+import sloctl.backends.prometheus.client
 import sloctl.cli.run
-import sloctl.ledger.migrate
+import sloctl.ledger.database
 import sloctl.ledger.store
-import sloctl.prometheus
-import sloctl.settings
+import sloctl.settings.backends
 import sloctl.spec
 from sloctl.cli.main import cli, run
 

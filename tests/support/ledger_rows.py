@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from sloctl.ledger import schema
 from sloctl.ledger.store import open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 
 _SERIES = ("set_name", "slo_id", "namespace", "service")
 _BIG = ("total", "bad", "gap", "excluded", "excluded_total", "excluded_bad", "carry", "peak")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.books import Batch, Key, Labels, Span, Sums
+from sloctl.ledger.protocol import Batch, Key, Labels, Span, Sums
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.support.postgres import Cluster, running_cluster
 
 DAY = 86400

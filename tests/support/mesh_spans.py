@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sloctl import spans
+from sloctl.backends import spans
 
 BEGIN = 1_700_000_000_000_000_000
 US = 1000

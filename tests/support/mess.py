@@ -1,6 +1,7 @@
 """A messy mesh: everything of the catalogue, exposed as badly as it happens in real life.
 
-Every page has all metrics of :data:`sloctl.catalogue.METRICS`. What is wrong with it is systematic rather than drawn:
+Every page has all metrics of :data:`sloctl.promql.catalogue.METRICS`. What is wrong with it is systematic rather
+than drawn:
 
 - *twins*: for each label that some rule reads, joins by or sets itself, two series that differ in that label alone;
 - *names*: for each label of each metric, a series for every value of :data:`NAMES` and of what Envoy calls clusters;
@@ -18,7 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from zlib import crc32
 
-from sloctl.catalogue import METRICS, Metric
+from sloctl.promql.catalogue import METRICS, Metric
 from tests.support.local_server import LocalServer
 
 STEP = 0.5

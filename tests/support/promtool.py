@@ -19,10 +19,10 @@ from pathlib import Path
 from alert_rules import manifest
 from sloctl.demo.programs import find_program
 from sloctl.model import AlertPolicy, Matcher, Mesh, RollingWindow, Slo, SloSet, Window
-from sloctl.naming import duration
-from sloctl.presets import PRESETS, Params
+from sloctl.model.durations import duration
+from sloctl.model.policies import POLICIES
 from sloctl.promql import selector
-from sloctl.windows import POLICIES
+from sloctl.promql.presets import PRESETS, Params
 
 Samples = list[tuple[dict[str, str], float]]
 """Labels (with ``__name__`` where there is one) and value of every series of an answer."""

@@ -17,11 +17,11 @@ import numpy as np
 
 from alert_rules.groups import AlertRule, RecordingRule
 from alert_rules.manifest import rule_files
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.openmetrics import Series, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import SloSet
-from sloctl.prometheus import Prometheus
 
 _NAME = re.compile(r"[a-zA-Z_]\w*(?::\w+)+")
 Rule = tuple[int, RecordingRule | AlertRule]

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from sloctl import naming, promql
+from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable
 from sloctl.model import GRID, CounterSli, Slo, SloSet
-from sloctl.sources import Series
-from sloctl.windows import parse_duration
+from sloctl.model.durations import parse_duration
 
 Answer: TypeAlias = list[tuple[dict[str, str], float]]
 """Labels and value of each series at one instant."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sloctl.dashboard_settings import DashboardSettings
 from sloctl.model import SloSet, Sources
-from sloctl.report import Finding, Report, SloStatus
-from sloctl.report_history import history
-from sloctl.routine import Column, Kind, Routine, Section, last_period
+from sloctl.model.dashboards import DashboardSettings
+from sloctl.report.data import Finding, Report, SloStatus
+from sloctl.report.history import history
+from sloctl.report.routine import Column, Kind, Routine, Section, last_period
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SLO_SET = SloSet(

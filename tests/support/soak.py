@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from jobs.attempt import Done
-from jobs.scheduler import Scheduler, tasks_of
-from jobs.triggers import Trigger, trigger
+from jobs.schedule.attempt import Done
+from jobs.schedule.scheduler import Scheduler, tasks_of
+from jobs.schedule.triggers import Trigger, trigger
 from sloctl import spec
 from sloctl.cli.scheduling import Service
 from sloctl.model import Job

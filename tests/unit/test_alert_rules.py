@@ -12,10 +12,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alert_rules import alerts, manifest, simulate
+from alert_rules import manifest
+from alert_rules.proofs import simulate
+from alert_rules.slo import alerts
 from sloctl import naming
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, Slo, SloSet, Sources
-from sloctl.windows import POLICIES
+from sloctl.model.policies import POLICIES
 from tests.support.promtool import days, slo
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from alert_rules import alertmanager
-from sloctl.guardrails import names
-from sloctl.guardrails.limits import KINDS
+from alert_rules.alertmanager import configuration
+from sloctl import naming
+from sloctl.artefacts.objects import Format
+from sloctl.guardrails.shared.limits import KINDS
 from sloctl.model import SloSet
-from sloctl.notifications import Notifications, Receiver, Routing, SecretKey
-from sloctl.objects import Format
+from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
 
 PAGER = Receiver("pager", "pagerduty", secret=SecretKey("alerting", "pagerduty"))
 CHAT = Receiver("chat", "slack", channel="#alerts", secret=SecretKey("alerting", "slack"))
@@ -24,7 +24,7 @@ BASE = Notifications((PAGER, CHAT, HOOK, OPEN), Routing("pager", "chat"))
 
 
 def text(notifications: Notifications | None = BASE, form: Format = "prometheus", name: str = "shop") -> str:
-    ((_, content),) = alertmanager.generate(SloSet(name, (), notifications=notifications), form)
+    ((_, content),) = configuration.generate(SloSet(name, (), notifications=notifications), form)
     return content
 
 
@@ -56,7 +56,7 @@ def leaves(node: object) -> Iterator[str]:
 
 def test_no_notifications_no_file() -> None:
     for form in ("operator", "prometheus"):
-        assert list(alertmanager.generate(SloSet("shop", ()), form)) == []  # type: ignore[arg-type]
+        assert list(configuration.generate(SloSet("shop", ()), form)) == []  # type: ignore[arg-type]
 
 
 def test_paths() -> None:
@@ -64,7 +64,7 @@ def test_paths() -> None:
         ("operator", "alertmanager/shop.yaml"),
         ("prometheus", "alertmanager/alertmanager.yaml"),
     ):
-        files = list(alertmanager.generate(SloSet("shop", (), notifications=BASE), form))  # type: ignore[arg-type]
+        files = list(configuration.generate(SloSet("shop", (), notifications=BASE), form))  # type: ignore[arg-type]
         assert [name for name, _ in files] == [path]
 
 
@@ -85,7 +85,7 @@ def test_only_receivers_that_are_used_are_written() -> None:
 
 def test_watchdog_comes_first_and_reaches_only_its_receiver() -> None:
     route = ours(replace(BASE, watchdog="chat", repeat_watchdog=300))["routes"][0]
-    assert route["matchers"] == [f'alertname="{names.WATCHDOG}"']
+    assert route["matchers"] == [f'alertname="{naming.WATCHDOG}"']
     assert (route["receiver"], route["group_wait"]) == ("chat/watchdog", "0s")
 
 

@@ -19,7 +19,7 @@ from benchmarks import (
     synthetic_spans,
 )
 from benchmarks.synthetic import slo_file
-from dashboards.boards import BUILDERS as DASHBOARDS
+from dashboards.manifest import BUILDERS as DASHBOARDS
 from sloctl import spec
 from sloctl.guardrails.plans import BUILDERS
 

@@ -18,16 +18,16 @@ import pytest
 
 from alert_rules import manifest
 from alert_rules.groups import RecordingRule
-from dashboards.boards import boards
+from dashboards.manifest import boards
 from sloctl import naming, promql, spec
-from sloctl.catalogue import METRICS, ORIGINS, remedies, remedy
-from sloctl.guardrails.limits import KINDS, Kind
 from sloctl.guardrails.plans import BUILDERS, plans
+from sloctl.guardrails.shared.limits import KINDS, Kind
 from sloctl.model import ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
-from sloctl.presets import PRESETS, PresetProblem
+from sloctl.model.policies import POLICIES
 from sloctl.promql import parsing
+from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
 from sloctl.promql.parsing import Call, Literal, Node, Select, children, labels_named, reads
-from sloctl.windows import POLICIES
+from sloctl.promql.presets import PRESETS, PresetProblem
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from dashboards.lint import links, panels
-from dashboards.lint_queries import asks_prometheus, variable_expression
-from dashboards.lint_variables import declared, filled, strings
+from dashboards.lint.checks import links, panels
+from dashboards.lint.queries import asks_prometheus, variable_expression
+from dashboards.lint.variables import declared, filled, strings
 from tests.support.boards import CASES, Json, Labels, boards_of, label_problems, labels, parse, series, union
 
 KNOWN: dict[str, Labels] = {

@@ -13,12 +13,12 @@ import pytest
 
 from alert_rules import health, manifest
 from alert_rules.groups import AlertRule
-from dashboards.boards import BUILDERS, boards
-from dashboards.lint import links, panels
-from dashboards.lint_variables import Reference, references
+from dashboards.lint.checks import links, panels
+from dashboards.lint.variables import Reference, references
+from dashboards.manifest import BUILDERS, boards
 from sloctl import naming
-from sloctl.dashboard_settings import KINDS
 from sloctl.model import SloSet
+from sloctl.model.dashboards import KINDS
 from tests.support.boards import CASES, ROOT, Json, boards_of, loaded
 
 REFERENCE = re.compile(r"\$\{[^}]*\}")

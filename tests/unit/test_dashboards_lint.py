@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.lint import TYPES, links, lint, panels
+from dashboards.lint.checks import TYPES, links, lint, panels
 from tests.support.boards import CASES, Json, boards_of, series
 
 Change = Callable[[Json], object]

@@ -18,10 +18,10 @@ import yaml
 
 from dashboards import manifest
 from sloctl import naming, spec
-from sloctl.dashboard_settings import KINDS, Costs, DashboardSettings
+from sloctl.artefacts.objects import Format
 from sloctl.errors import UsageError
 from sloctl.model import Objects, SloSet
-from sloctl.objects import Format
+from sloctl.model.dashboards import KINDS, Costs, DashboardSettings
 from tests.cli.harness import in_process
 
 FORMS: tuple[Format, ...] = get_args(Format)
@@ -248,7 +248,7 @@ def test_no_dashboards_no_file(form: Format, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_kind_is_known() -> None:
-    from dashboards.boards import boards as real
+    from dashboards.manifest import boards as real
 
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(SLO_FILE.encode()))
     found = [kind for kind, _ in real(slo_set)]

@@ -21,7 +21,7 @@ from grafana_foundation_sdk.cog import encoder, plugins, runtime
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
-from dashboards.lint import panels
+from dashboards.lint.checks import panels
 from tests.support.boards import CASES, Json, boards_of
 
 GAPS = {

@@ -17,14 +17,17 @@ import click
 import pytest
 import yaml
 
-from alert_rules import manifest, simulate
+from alert_rules import manifest
 from alert_rules.groups import AlertRule, BurnAlert, RecordingRule
-from alert_rules.simulate import Traffic
-from sloctl import naming, promql, settings, spec
+from alert_rules.proofs import simulate
+from alert_rules.proofs.simulate import Traffic
+from sloctl import naming, promql, spec
 from sloctl.cli.main import cli
 from sloctl.model import FINE_LIMIT, AlertPolicy, CounterSli, Mesh, RollingWindow, Slo, SloSet
-from sloctl.presets import ENVOY_BUCKETS, GRPC_CODES, GRPC_SERVER_ERRORS, PRESETS
-from sloctl.windows import POLICIES, number
+from sloctl.model.durations import duration, number
+from sloctl.model.policies import POLICIES
+from sloctl.promql.presets import ENVOY_BUCKETS, GRPC_CODES, GRPC_SERVER_ERRORS, PRESETS
+from sloctl.settings import backends
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -235,7 +238,7 @@ def test_series_have_the_step_and_the_labels_of_the_table(service: str) -> None:
             continue
         row = rows[re.sub(r"^slo:burn_rate:.*", "slo:burn_rate:<window>", rule.record)]
         every = "5m" if rule.record == "slo:burn_rate:3d" else row["every"]
-        assert every.startswith(naming.duration(step)), rule.record
+        assert every.startswith(duration(step)), rule.record
         by = {label for text in re.findall(r"by \(([^)]*)\)", rule.expr)[:1] for label in text.split(", ")}
         told = set(re.findall(r"`([a-z_]+)`", row["labels"]))
         assert set(rule.labels) <= told, rule.record
@@ -278,9 +281,9 @@ def test_policies_are_in_the_table() -> None:
                     f"`{name}`",
                     line.severity,
                     number(line.factor),
-                    naming.duration(line.long),
-                    naming.duration(line.short),
-                    naming.duration(line.for_) if line.for_ else "–",
+                    duration(line.long),
+                    duration(line.short),
+                    duration(line.for_) if line.for_ else "–",
                     f"{share} %",
                 ]
             )
@@ -342,7 +345,7 @@ def test_labels_and_annotations_of_an_alert_are_listed() -> None:
     labels = {name for row in table(page, "label") for name in re.findall(r"`(\w+)`", row["label"])}
     annotations = {row["annotation"].strip("`") for row in table(page, "annotation")}
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(readme_file().encode()))
-    from alert_rules.alerts import fired_labels
+    from alert_rules.slo.alerts import fired_labels
 
     for file in manifest.rule_files(slo_set):
         for group in file.groups:
@@ -397,13 +400,13 @@ def test_lists_of_the_presets_page() -> None:
 
 
 def test_every_variable_is_listed_with_its_default() -> None:
-    source = Path(settings.__file__).read_text(encoding="utf-8")
+    source = Path(backends.__file__).read_text(encoding="utf-8")
     names = set(re.findall(r'env\.(?:get|number|flag)\("(\w+)"', source))
     for secret in re.findall(r'env\.secret\("(\w+)"', source):
         names |= {secret, f"{secret}_FILE"}
     rows = {row["variable"].strip("`"): row["default"] for row in table(DOCS / "operations.md", "variable")}
     assert set(rows) == {f"SLOCTL_PROMETHEUS_{name}" for name in names}
-    defaults = settings.PrometheusSettings("http://p")
+    defaults = backends.PrometheusSettings("http://p")
     for name in ("timeout", "retries", "concurrency"):
         assert rows[f"SLOCTL_PROMETHEUS_{name.upper()}"] == number(getattr(defaults, name))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sloctl.backends.frames import matrix_frame, vector_frame
 from sloctl.errors import BadAnswer
-from sloctl.frames import matrix_frame, vector_frame
 
 
 def test_a_vector_becomes_one_row_per_series() -> None:

@@ -16,10 +16,11 @@ import pytest
 from alert_rules import manifest
 from alert_rules.groups import AlertRule
 from sloctl import naming
-from sloctl.guardrails.kinds import HealthAlert
-from sloctl.guardrails.limits import KINDS
 from sloctl.guardrails.plans import BUILDERS, plans
+from sloctl.guardrails.shared.kinds import HealthAlert
+from sloctl.guardrails.shared.limits import KINDS
 from sloctl.model import Guardrail, Job, Mesh, MeshMode, SloSet, Sources
+from sloctl.model.durations import duration
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -118,7 +119,7 @@ def table() -> str:
         alerts().items(), key=lambda item: (order.index(item[1][0]), item[0])
     ):
         link = f"[`{name}`](runbooks/{naming.runbook_page(name)})"
-        times = [naming.duration(t) if t else "–" for t in (alert.for_, alert.keep_firing_for)]
+        times = [duration(t) if t else "–" for t in (alert.for_, alert.keep_firing_for)]
         says = re.sub(r"\{label:([a-z_]+)\}", r"`\1`", alert.summary)
         says = says.replace("{percent}", "… %").replace("{value}", "…").replace("|", "\\|")
         rows.append(

@@ -11,14 +11,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs import attainment, maintenance, period_events
-from jobs.collected import Unit
-from sloctl.books import MICRO, Batch, Cause, Event
+from jobs.budgets import attainment, maintenance, periods
+from jobs.budgets.collected import Unit
+from sloctl.ledger.protocol import MICRO, Batch, Cause, Event
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.ledger_settings import Maintenance
 from sloctl.model import CounterSli, RollingWindow, Selector, Slo, SloSet
-from sloctl.routine import last_period
-from sloctl.secret import Secret
+from sloctl.model.ledger import Maintenance
+from sloctl.report.routine import last_period
+from sloctl.settings.secret import Secret
 from tests.cli.simulated import Simulated
 
 SLI = CounterSli("availability", (Selector("istio_requests_total"),))
@@ -99,7 +99,7 @@ def test_a_gap_of_a_definition_is_one_of_each_of_its_services(ledger: LedgerStor
     )
     slo_set, day = SloSet("shop", (SLO,)), last_period("daily", AT)
     (found,) = attainment.read(ledger, slo_set, [attainment.Period("x", day.start, day.end)])
-    routine = period_events.read(Simulated(slo_set), slo_set, day, ledger, [])
+    routine = periods.read(Simulated(slo_set), slo_set, day, ledger, [])
 
     assert found.gaps == 360
     assert (routine.found_in, routine.gaps) == ("ledger", {KEY: 360})

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from jobs import attainment, from_ledger, slo_report
-from sloctl.books import MICRO, Batch, Cause, Event, Key
+from jobs.budgets import attainment, from_ledger
+from jobs.reports import slo_report
 from sloctl.errors import BackendUnavailable
+from sloctl.ledger.protocol import MICRO, Batch, Cause, Event, Key
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, SloSet
-from sloctl.report import Report
-from sloctl.secret import Secret
+from sloctl.report.data import Report
+from sloctl.settings.secret import Secret
 from tests.cli.simulated import Flow, Simulated
 from tests.support.scripted import Scripted, unreachable
 from tests.unit.test_jobs_recording import CHECKOUT, DAY, EVERY, MAINTENANCE, NOON, slos
@@ -122,7 +123,7 @@ def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: LedgerStore) -> 
 def test_maintenance_is_left_out_and_told(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT, more=MAINTENANCE)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON, bad=1)
-    from jobs import maintenance
+    from jobs.budgets import maintenance
 
     maintenance.apply(ledger, slo_set, NOON)
     data = from_ledger.collect(ledger, None, slo_set, AT)

@@ -10,11 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from jobs import guardrails, slo_report
-from sloctl import naming, report_text, spec
+from jobs.reports import guardrails, slo_report
+from sloctl import naming, spec
+from sloctl.backends.protocols import Series
 from sloctl.model import SloSet
-from sloctl.report import json_schema, to_json
-from sloctl.sources import Series
+from sloctl.report import markdown
+from sloctl.report.data import json_schema, to_json
 from tests.cli.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -101,11 +102,11 @@ def test_the_report_has_them_as_json_and_as_text() -> None:
         "unit": "ratio",
         "status": "violated",
     }
-    shown = report_text.shown_guardrails(report)
+    shown = markdown.shown_guardrails(report)
     assert [item.scope["service"] for item in shown] == [hostile], (
         "what is fine is not shown beside violations"
     )
-    text = report_text.markdown(report)
+    text = markdown.markdown(report)
     assert "\x1b" not in text
     assert "<" not in text.partition("## Guardrails")[2].partition("## Findings")[0].replace("\\<", "")
     assert "20.00 %" in text
@@ -115,7 +116,7 @@ def test_the_report_has_them_as_json_and_as_text() -> None:
 
 def test_of_what_is_fine_the_one_nearest_its_limit_is_shown() -> None:
     report = slo_report.build(source(("cart", 1.0), ("web", 0.991)), slo_set(), AT)
-    assert [item.scope["service"] for item in report_text.shown_guardrails(report)] == ["web"]
+    assert [item.scope["service"] for item in markdown.shown_guardrails(report)] == ["web"]
 
 
 def test_an_answer_that_is_no_vector_does_not_pass_silently() -> None:
@@ -162,7 +163,7 @@ def test_retries_by_edge_and_by_envoy_where_servers_do_not_count() -> None:
     ]
     assert report.retry_amplification[0].amplification == pytest.approx(3.926, abs=1e-3)
     jsonschema.Draft202012Validator(json_schema()).validate(to_json(report))
-    assert "3.93" in report_text.markdown(report)
+    assert "3.93" in markdown.markdown(report)
 
 
 def test_restarts_are_in_the_report() -> None:
@@ -190,7 +191,7 @@ def test_restarts_are_in_the_report() -> None:
         }
     ]
     assert data["guardrails"][0]["status"] == "violated"
-    assert "OOMKilled 3" in report_text.markdown(report)
+    assert "OOMKilled 3" in markdown.markdown(report)
 
 
 def test_of_two_ways_to_measure_the_same_one_will_do() -> None:

@@ -20,13 +20,14 @@ import yaml
 
 from jobs import manifests
 from jobs.manifests import crontab, schedules
-from sloctl import __version__, naming, settings, settings_slack, spec
+from sloctl import __version__, naming, spec
 from sloctl.cli.main import cli
 from sloctl.cli.run import JOBS as JOBS_OF_RUN
 from sloctl.cli.schedule import command as schedule
 from sloctl.errors import UsageError
-from sloctl.guardrails.cron import longest_pause, shortest_pause
 from sloctl.model import Job, SloSet
+from sloctl.model.cron import longest_pause, shortest_pause
+from sloctl.settings import backends, slack
 from sloctl.spec import Source
 from tests.golden.test_jobs_golden import CASES, generated
 from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
@@ -377,7 +378,7 @@ def test_only_what_posts_gets_slacks_secret() -> None:
 
 
 def test_every_variable_is_one_that_sloctl_knows() -> None:
-    documented = settings.__doc__ or ""
+    documented = backends.__doc__ or ""
     known = set(re.findall(r"``([A-Z_]+)``", documented))
     assert "TOKEN_FILE" in known
     for pod in pods(stored("everything")):
@@ -385,7 +386,7 @@ def test_every_variable_is_one_that_sloctl_knows() -> None:
             match = re.fullmatch("SLOCTL_(PROMETHEUS|TRACES|ALERTMANAGER)_(.*)", name)
             assert match is None or match[2] in known, name
             if name.startswith(("SLOCTL_LEDGER_", "SLOCTL_SLACK_")):
-                assert f"``{name}``" in documented + (settings_slack.__doc__ or ""), name
+                assert f"``{name}``" in documented + (slack.__doc__ or ""), name
 
 
 def test_secrets_are_references_to_what_the_file_names() -> None:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jobs import recording
+from jobs.recording import record
 from sloctl import spec
-from sloctl.books import MICRO, MutedSpan, Span
 from sloctl.errors import BackendUnavailable, BadAnswer
+from sloctl.ledger.protocol import MICRO, MutedSpan, Span
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, Slo, SloSet
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.support.ledger_rows import rows
 from tests.support.scripted import Answer, Scripted, between, scrape_times, steady, unreachable
 
@@ -89,7 +89,7 @@ def gaps(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> dict[int
     return {at: gap for at, gap in found.items() if gap}
 
 
-def codes(done: recording.Recorded) -> list[str]:
+def codes(done: record.Recorded) -> list[str]:
     return [item.code for item in done.findings]
 
 
@@ -99,12 +99,12 @@ def codes(done: recording.Recorded) -> list[str]:
 def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
-    done = recording.run(source, slo_set, ledger, time(NOON + 59))
+    done = record.run(source, slo_set, ledger, time(NOON + 59))
     assert done.end == NOON - GRID
     assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - GRID, NOON)]
-    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    done = record.run(source, slo_set, ledger, time(NOON + 60))
     assert (done.buckets, done.spans) == (1, [(NOON - GRID, NOON)])
-    assert recording.run(source, slo_set, ledger, time(NOON + 61)).buckets == 0
+    assert record.run(source, slo_set, ledger, time(NOON + 61)).buckets == 0
     (sums,) = ledger.sums("shop", [(NOON - 3600, NOON)])
     key = (slo_set.slos[0].id, "shop", "checkout")
     assert (sums[key].total, sums[key].bad) == (1200 * MICRO, 12 * MICRO)
@@ -115,26 +115,26 @@ def test_a_backend_that_lags_behind_is_waited_for(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     times = scrape_times(NOON - DAY, NOON, 30)
     late = Scripted(slo_set, times)
-    recording.run(late, slo_set, ledger, time(NOON + 120))
+    record.run(late, slo_set, ledger, time(NOON + 120))
     assert missing(ledger, slo_set, NOON - 3600, NOON) == [(NOON - GRID, NOON)], "nothing came after its end"
     late.scrapes = [*times, NOON + 30]
-    recording.run(late, slo_set, ledger, time(NOON + 180))
+    record.run(late, slo_set, ledger, time(NOON + 180))
     assert missing(ledger, slo_set, NOON - 3600, NOON) == []
 
 
 def test_a_hole_before_a_downtime_that_goes_on_waits_too(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON - 3600, 30))
-    recording.run(source, slo_set, ledger, time(NOON))
+    record.run(source, slo_set, ledger, time(NOON))
     assert missing(ledger, slo_set, NOON - 7200, NOON) == [(NOON - 3600 - GRID, NOON)]
-    assert codes(recording.run(source, slo_set, ledger, time(NOON))) == []
+    assert codes(record.run(source, slo_set, ledger, time(NOON))) == []
 
 
 def test_buckets_before_the_history_stay_open(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     begun = NOON - 5000
     source = Scripted(slo_set, scrape_times(begun, NOON + 60, 30))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     first = -(-begun // GRID) * GRID
     assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - DAY, first)]
     assert gaps(ledger, slo_set, first, NOON) == {}
@@ -142,9 +142,9 @@ def test_buckets_before_the_history_stay_open(ledger: LedgerStore) -> None:
 
 def test_without_any_data_nothing_is_recorded(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
-    done = recording.run(Scripted(slo_set, []), slo_set, ledger, time(NOON))
+    done = record.run(Scripted(slo_set, []), slo_set, ledger, time(NOON))
     assert codes(done) == ["nothing-to-record"]
-    assert (done.buckets, recording.said(done)) == (0, "nothing new")
+    assert (done.buckets, record.said(done)) == (0, "nothing new")
     assert ledger.newest("shop") == {}
 
 
@@ -155,7 +155,7 @@ def test_a_mesh_whose_targets_nobody_knows_is_recorded_with_a_finding(ledger: Le
     slo_set = slos(CHECKOUT, more=MESH)
     down = [(NOON - 7200, NOON - 3600)]
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30, down), matched=[])
-    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    done = record.run(source, slo_set, ledger, time(NOON + 60))
     assert codes(done) == ["gaps-not-known"]
     assert missing(ledger, slo_set, NOON - DAY, NOON) == []
     assert sum(gaps(ledger, slo_set, NOON - DAY, NOON).values()) == 3630, "all of Prometheus was down"
@@ -168,11 +168,11 @@ def test_a_mesh_that_is_down_while_others_are_up_is_waited_for(ledger: LedgerSto
     down = (NOON - 7200, NOON + 7200)
     source = Scripted(slo_set, everything, matched=scrape_times(NOON - DAY, NOON + DAY, 30, [down]))
     source.matched = between(source.matched or [], 0, NOON)
-    recording.run(source, slo_set, ledger, time(NOON - 7200 + 60))
-    recording.run(source, slo_set, ledger, time(NOON))
+    record.run(source, slo_set, ledger, time(NOON - 7200 + 60))
+    record.run(source, slo_set, ledger, time(NOON))
     assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == [(NOON - 7200 - GRID, NOON)]
     source.matched = scrape_times(NOON - DAY, NOON + DAY, 30, [down])
-    recording.run(source, slo_set, ledger, time(NOON + 10_000))
+    record.run(source, slo_set, ledger, time(NOON + 10_000))
     assert sum(gaps(ledger, slo_set, NOON - DAY, NOON + 9900).values()) == 4 * 3600 + 30
 
 
@@ -194,7 +194,7 @@ def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: LedgerStor
     source = Scripted(
         slo_set, scrape_times(NOON - DAY, NOON + 60, 30, [(NOON - 7200 + 40, NOON - 3600 + 100)])
     )
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     found = gaps(ledger, slo_set, NOON - DAY, NOON)
     assert found[NOON - 7200 + GRID] == GRID - 30
     assert found[NOON - 3600 + GRID] == 120
@@ -232,7 +232,7 @@ def test_runs_at_any_times_record_what_one_run_does(
         with open_ledger(Secret(url)) as ledger:
             for at in moments:
                 source.scrapes = times[: bisect_right(times, at)]  # a server knows nothing of what is to come
-                recording.run(source, slo_set, ledger, time(at))
+                record.run(source, slo_set, ledger, time(at))
     assert rows(urls[0]) == rows(urls[1])
     with open_ledger(Secret(urls[0])) as ledger:
         last = ledger.newest("shop")[slo_set.slos[0].id]
@@ -257,7 +257,7 @@ def test_a_partial_answer_is_not_recorded_but_what_came_before_it_is(ledger: Led
     source.warnings.append("PromQL info: metric might not be a counter")
     source.before = warn
     with pytest.raises(BadAnswer, match=r"partial answer.*store gateway timed out"):
-        recording.run(source, slo_set, ledger, time(NOON + 60))
+        record.run(source, slo_set, ledger, time(NOON + 60))
     assert missing(ledger, slo_set, midnight, NOON) == [], "the newest piece was read before"
     assert missing(ledger, slo_set, midnight - 3600, NOON) == [(midnight - 3600, midnight)]
 
@@ -273,10 +273,10 @@ def test_prometheus_that_fails_in_the_middle_leaves_what_was_recorded(ledger: Le
 
     source.before = fail
     with pytest.raises(BackendUnavailable):
-        recording.run(source, slo_set, ledger, time(NOON + 60))
+        record.run(source, slo_set, ledger, time(NOON + 60))
     assert missing(ledger, slo_set, midnight - 60 * GRID, NOON) == [(midnight - 60 * GRID, midnight)]
     source.before = lambda expr: None
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     assert missing(ledger, slo_set, NOON - 3 * DAY, NOON) == []
 
 
@@ -308,7 +308,7 @@ def test_what_cannot_be_is_no_data_or_within_bounds(
     source = Scripted(
         slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, total)], bad=[({}, bad)])
     )
-    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    done = record.run(source, slo_set, ledger, time(NOON + 60))
     (sums,) = ledger.sums("shop", [(NOON - GRID, NOON)])
     found = sums.get((slo_set.slos[0].id, "", "billing"))
     good, worse, implausible = wanted or (0.0, 0.0, False)
@@ -320,11 +320,11 @@ def test_what_cannot_be_is_no_data_or_within_bounds(
 def test_a_histogram_without_the_bound_says_nothing(ledger: LedgerStore) -> None:
     slo_set = slos(LATENCY)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     assert ledger.sums("shop", [(NOON - 1800, NOON)]) == [{}]
     source.events = answering(total=[({}, 100.0)], good=[({}, 90.0)])
     source.scrapes = scrape_times(NOON - 3600, NOON + 360, 30)
-    recording.run(source, slo_set, ledger, time(NOON + 360))
+    record.run(source, slo_set, ledger, time(NOON + 360))
     (sums,) = ledger.sums("shop", [(NOON, NOON + GRID)])
     assert [(item.total, item.bad) for item in sums.values()] == [(100 * MICRO, 10 * MICRO)]
 
@@ -334,14 +334,14 @@ def test_requests_that_no_service_can_be_named_for_count_nowhere(ledger: LedgerS
     named, nameless = {"namespace": "shop", "service": "cart"}, {"namespace": "shop"}
     both = [(named, 100.0), (nameless, 50.0)]
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=both, cause=both))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     assert ledger.keys("shop") == [(slo_set.slos[0].id, "shop", "cart")]
 
 
 def test_no_bad_series_is_no_bad_event(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     (sums,) = ledger.sums("shop", [(NOON - 600, NOON)])
     assert [(item.total, item.bad) for item in sums.values()] == [(200 * MICRO, 0)]
 
@@ -355,7 +355,7 @@ def test_causes_add_up_to_the_bad_events(ledger: LedgerStore) -> None:
     source = Scripted(
         slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)], cause=causes)
     )
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     (sums,) = ledger.sums("shop", [(NOON - GRID, NOON)])
     (found,) = ledger.causes("shop", NOON - GRID, NOON).values()
     assert [item.bad for item in sums.values()] == [5 * MICRO] == [sum(found.values())]
@@ -371,9 +371,9 @@ def test_causes_add_up_to_the_bad_events(ledger: LedgerStore) -> None:
 def test_a_definition_that_comes_later_is_read_from_the_history(ledger: LedgerStore) -> None:
     before, after = slos(CHECKOUT), slos(CHECKOUT, JOBS)
     times = scrape_times(NOON - DAY, NOON + 600, 60, [(NOON - 7200, NOON - 3600)])
-    recording.run(Scripted(before, times), before, ledger, time(NOON + 60))
+    record.run(Scripted(before, times), before, ledger, time(NOON + 60))
     source = Scripted(after, times)
-    done = recording.run(source, after, ledger, time(NOON + 60))
+    done = record.run(source, after, ledger, time(NOON + 60))
     ids = [slo.id for slo in after.slos]
     spans = ledger.missing("shop", ids, NOON - DAY + GRID, NOON)
     assert not any(spans.values())
@@ -387,7 +387,7 @@ def test_a_definition_that_comes_later_is_read_from_the_history(ledger: LedgerSt
 def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
     slo_set = slos(EVERY, CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 60))
     wildcard, named = (slo.id for slo in slo_set.slos)
     if not slo_set.slos[0].wildcard:
         wildcard, named = named, wildcard
@@ -404,14 +404,14 @@ MAINTENANCE = """maintenance:
 def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT, more=MAINTENANCE)
     source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
-    done = recording.run(source, slo_set, ledger, time(NOON + 60))
+    done = record.run(source, slo_set, ledger, time(NOON + 60))
     assert done.excluded == 12
     (sums,) = ledger.sums("shop", [(NOON - 3 * 3600, NOON)])
     (item,) = sums.values()
     assert (item.total, item.excluded, item.excluded_total) == (2400 * MICRO, 3600, 1200 * MICRO)
-    assert recording.run(source, slo_set, ledger, time(NOON + 60)).excluded == 0
+    assert record.run(source, slo_set, ledger, time(NOON + 60)).excluded == 0
     plain = slos(CHECKOUT)
-    assert recording.run(Scripted(plain, source.scrapes), plain, ledger, time(NOON + 60)).excluded == 12
+    assert record.run(Scripted(plain, source.scrapes), plain, ledger, time(NOON + 60)).excluded == 12
     (sums,) = ledger.sums("shop", [(NOON - 3 * 3600, NOON)])
     assert [item.total for item in sums.values()] == [3600 * MICRO], "taken back: it counts again"
 
@@ -421,14 +421,14 @@ def test_a_silence_is_left_out_only_where_the_file_says_so(ledger: LedgerStore) 
     for setting, wanted in (("none", 0), ("all", 6)):
         slo_set = slos(CHECKOUT, more=f"ledger: {{silences: {setting}}}\n")
         source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
-        assert recording.run(source, slo_set, ledger, time(NOON + 60), muted=[quiet]).excluded == wanted
+        assert record.run(source, slo_set, ledger, time(NOON + 60), muted=[quiet]).excluded == wanted
 
 
 def test_a_clock_that_is_years_ahead_removes_nothing(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30))
-    recording.run(source, slo_set, ledger, time(NOON + 60))
-    recording.run(source, slo_set, ledger, time(NOON + 400 * DAY))
+    record.run(source, slo_set, ledger, time(NOON + 60))
+    record.run(source, slo_set, ledger, time(NOON + 400 * DAY))
     assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == []
     (sums,) = ledger.sums("shop", [(NOON - 3600, NOON - 900)])
     assert [item.total for item in sums.values()] == [900 * MICRO]
@@ -440,8 +440,8 @@ def test_a_clock_that_is_years_ahead_removes_nothing(ledger: LedgerStore) -> Non
 def test_rows_are_those_of_the_last_hour(ledger: LedgerStore) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30), steady(200, 3))
-    done = recording.run(source, slo_set, ledger, time(NOON + 60), keep_batches=3600)
-    shown = recording.rows_of(done.batches, time(NOON - 1800))
+    done = record.run(source, slo_set, ledger, time(NOON + 60), keep_batches=3600)
+    shown = record.rows_of(done.batches, time(NOON - 1800))
     assert [row["time"] for row in shown] == [
         f"2026-03-01T11:{minute}:00Z" for minute in range(35, 60, 5)
     ] + ["2026-03-01T12:00:00Z"]
@@ -452,7 +452,7 @@ def test_rows_are_those_of_the_last_hour(ledger: LedgerStore) -> None:
 
 def test_pieces_are_days_newest_first() -> None:
     midnight = NOON - NOON % DAY
-    found = recording.pieces({"a": [(midnight - DAY - 600, NOON)], "b": [(NOON - 600, NOON)]}, 0, NOON)
+    found = record.pieces({"a": [(midnight - DAY - 600, NOON)], "b": [(NOON - 600, NOON)]}, 0, NOON)
     assert found == [
         ((NOON - 600, NOON), ("a", "b")),
         ((midnight, NOON - 600), ("a",)),
@@ -464,4 +464,4 @@ def test_pieces_are_days_newest_first() -> None:
 def test_edges_of_days_are_those_of_all_seasons() -> None:
     window = "{calendar: month, timezone: America/New_York}"
     slo_set = slos(CHECKOUT.replace("objective: 99.9", f"objective: 99.9, window: {window}"))
-    assert recording.day_edges(slo_set, time(NOON)) == [4 * 3600, 5 * 3600]
+    assert record.day_edges(slo_set, time(NOON)) == [4 * 3600, 5 * 3600]

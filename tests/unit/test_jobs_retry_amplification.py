@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from jobs import retry_amplification, slo_report
+from jobs import retry_amplification
+from jobs.reports import slo_report
 from jobs.retry_amplification import Found, of_spans, place, rows, run
-from sloctl import spec, textfile
+from sloctl import spec
+from sloctl.backends.spans import Spans
+from sloctl.backends.traces import decode_zipkin
 from sloctl.demo.programs import find_program
 from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
-from sloctl.report_health import EdgeAmplification
-from sloctl.spans import Spans
-from sloctl.traces import decode_zipkin
+from sloctl.report.health import EdgeAmplification
+from sloctl.telemetry import textfile
 from tests.cli.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from jobs import fired, routine_mesh, routines, slo_report
+from jobs.reports import routine_budgets, routine_mesh, routines, slo_report
 from sloctl import naming
-from sloctl.books import MICRO, Sums
+from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendLimit, BackendUnavailable
 from sloctl.guardrails.plans import plans
+from sloctl.ledger.protocol import MICRO, Sums
 from sloctl.model import Guardrail, SloSet
-from sloctl.report import Report
-from sloctl.routine import Kind, Routine, Value, last_period
-from sloctl.sources import Series
+from sloctl.report.data import Report
+from sloctl.report.routine import Kind, Routine, Value, last_period
 from tests.cli.simulated import Flow, Simulated
 from tests.unit.test_jobs_slo_report import CHECKOUT, EVERY, slos
 
@@ -216,7 +216,7 @@ def test_alerts_are_read_in_parts_where_the_server_has_a_limit() -> None:
             return [{"metric": {"alertname": "Always"}, "values": times}]
 
     period = last_period("weekly", AT, "Europe/Paris")
-    (found,) = fired.read(Limited(), whole.slo_set, period)  # type: ignore[arg-type]
+    (found,) = routine_budgets.read(Limited(), whole.slo_set, period)  # type: ignore[arg-type]
     assert (found.times, found.longest, found.firing) == (1, period.seconds, True)
     assert all(later[0] - sooner[1] == timedelta(seconds=120) for sooner, later in pairwise(asked))
 

@@ -18,12 +18,12 @@ import pytest
 
 from jobs import sidecar_restarts
 from jobs.sidecar_restarts import DAY, Found
-from sloctl import report
+from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable
 from sloctl.guardrails import restarts
 from sloctl.model import Guardrail, Mesh, SloSet
-from sloctl.report_restarts import HEADERS, SidecarRestarts, json_schema, text_rows, to_json
-from sloctl.sources import Series
+from sloctl.report import data
+from sloctl.report.health import HEADERS, SidecarRestarts, json_schema, text_rows, to_json
 from tests.cli.harness import Outcome, in_process
 from tests.support.faulty_server import FaultyServer, Handler, answer, status
 
@@ -213,7 +213,7 @@ class TestReport:
         rows = to_json(sidecar_restarts.rows_for_report(known(), SET, AT))
         assert rows[0]["reasons"] == {"Error": 4, "OOMKilled": 3}
         jsonschema.validate(rows, {"type": "array", "items": json_schema()})
-        jsonschema.validate(rows, report.json_schema()["properties"]["sidecar_restarts"])
+        jsonschema.validate(rows, data.json_schema()["properties"]["sidecar_restarts"])
 
     def test_lines_of_text(self) -> None:
         rows = text_rows(sidecar_restarts.rows_for_report(known(), SET, AT))

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs import burn_rate, slis, slo_report
+from jobs.budgets import slis
+from jobs.reports import slo_report
+from jobs.reports import slo_report as burn_rate
 from sloctl import naming, promql, spec
+from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit
 from sloctl.model import SloSet
-from sloctl.report import Finding, Report, SloStatus
-from sloctl.sources import Series
+from sloctl.report.data import Finding, Report, SloStatus
 from tests.cli.simulated import Flow, Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -526,7 +528,7 @@ def test_job_slis_without_rules_or_traffic() -> None:
 def test_job_burn_rate_has_a_row_for_each_window() -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05, end=NOW - 7200)])
-    rows = burn_rate.rows(burn_rate.run(source, slo_set, AT))
+    rows = burn_rate.burn_rate_rows(burn_rate.run(source, slo_set, AT))
     assert [(row["window"], row["burn_rate"]) for row in rows] == [
         ("5m", None), ("30m", None), ("1h", None), ("6h", 0.5), ("3d", 0.5),
     ]  # fmt: skip

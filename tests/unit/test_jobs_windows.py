@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.collected import burn_windows, period_end, period_seconds, period_start
+from jobs.budgets.collected import burn_windows, period_end, period_seconds, period_start
 from sloctl.model import CalendarWindow, ExprSli, RollingWindow, Slo
-from sloctl.windows import POLICIES
+from sloctl.model.policies import POLICIES
 
 # Changes of the clocks at midnight (Havana, Beirut, Asunción), by half an hour (Lord Howe), odd offsets.
 ZONES = (

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from sloctl.books import JobRun
 from sloctl.cli.main import cli, run
+from sloctl.ledger.protocol import JobRun
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.support.ledgers import DAY, T0
 from tests.unit.test_ledger_transfer import fill
 

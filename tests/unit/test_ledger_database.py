@@ -20,13 +20,14 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from sloctl.books import Batch, Event
 from sloctl.errors import BackendError, BackendTimeout, UsageError
-from sloctl.ledger import migrate, schema
+from sloctl.ledger import database as migrate
+from sloctl.ledger import schema
 from sloctl.ledger.check import verify
 from sloctl.ledger.database import HEAD, Database
+from sloctl.ledger.protocol import Batch, Event
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 from tests.support.ledgers import STEP, T0
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +40,10 @@ def batch(n: int = 1) -> list[Batch]:
 def python(*code: str) -> Sequence[str]:
     head = """
 import resource, signal, sys, threading, time
-from sloctl.books import Batch, Event
+from sloctl.ledger.protocol import Batch, Event
 from sloctl.errors import BackendError
 from sloctl.ledger.store import open_ledger
-from sloctl.secret import Secret
+from sloctl.settings.secret import Secret
 T0 = 20_000 * 86400
 def batch(n=1):
     return [Batch("a", "a", (T0, T0 + 300), [Event("s", f"x{i}", T0 + 300, 5, 1) for i in range(n)])]

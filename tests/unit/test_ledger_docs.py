@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sloctl.ledger import lines, parquet, schema
+from sloctl.ledger import schema
+from sloctl.ledger.transfer import lines, parquet
 from tests.unit.test_docs import table
 
 PAGE = Path(__file__).parents[2] / "docs/ledger.md"

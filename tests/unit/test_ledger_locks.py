@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from sloctl.books import JobRun, MutedSpan
 from sloctl.ledger import locks
+from sloctl.ledger.protocol import JobRun, MutedSpan
 from sloctl.ledger.schema import locks as table
 from sloctl.ledger.store import LedgerStore
 
@@ -79,7 +79,7 @@ def test_a_lease_is_renewed(ledger: LedgerStore) -> None:
 
 def test_a_process_that_was_killed_holds_nothing(ledger: LedgerStore, url: str) -> None:
     code = (
-        "import sys; from sloctl.ledger.store import open_ledger; from sloctl.secret import Secret\n"
+        "import sys; from sloctl.ledger.store import open_ledger; from sloctl.settings.secret import Secret\n"
         f"with open_ledger(Secret({url!r})).lock('x', 1000) as held: print(held, flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sloctl.books import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, Span
 from sloctl.ledger.check import verify
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, Span
 from sloctl.ledger.store import LedgerStore
 from tests.support.ledgers import DAY, STEP, T0, Naive
 

@@ -15,8 +15,8 @@ from jobs import posting
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
-from sloctl.letters import Delivered, Entry, LeaseLost, Letter, Outcome, Postponed
-from sloctl.secret import Secret
+from sloctl.posting.protocol import Delivered, Entry, LeaseLost, Letter, Outcome, Postponed
+from sloctl.settings.secret import Secret
 
 LETTER = Letter("shop", "shop/weekly/2026-W09/UTC/slack:#x", "slack", "#x", '{"a": "ü"}', b"\x89PNG\x00\xff")
 LONG = 300.0

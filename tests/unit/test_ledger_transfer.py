@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from sloctl.books import Batch, Cause, Event, Keep, MutedSpan
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
-from sloctl.ledger.lines import COLUMNS
+from sloctl.ledger.protocol import Batch, Cause, Event, Keep, MutedSpan
 from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.ledger.transfer import Format, export, import_file
-from sloctl.secret import Secret
+from sloctl.ledger.transfer.files import Format, export, import_file
+from sloctl.ledger.transfer.lines import COLUMNS
+from sloctl.settings.secret import Secret
 from tests.support.ledgers import DAY, STEP, T0
 from tests.unit.test_ledger_model import DAYS, Exclude, Prune, operations
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jobs import maintenance
-from jobs.collected import period_end, period_start
-from jobs.from_ledger import period_span
-from sloctl.books import MICRO, Batch, Event, Span, Sums
+from jobs.budgets import maintenance
+from jobs.budgets.collected import period_end, period_start
+from jobs.budgets.from_ledger import period_span
+from sloctl.ledger.protocol import MICRO, Batch, Event, Span, Sums
 from sloctl.ledger.store import open_ledger
-from sloctl.ledger_settings import Maintenance
 from sloctl.model import GRID, CalendarWindow, Slo
-from sloctl.secret import Secret
+from sloctl.model.ledger import Maintenance
+from sloctl.settings.secret import Secret
 from tests.unit.test_jobs_recording import CHECKOUT, slos
 
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from sloctl.artefacts.folder import Result, check, write
 from sloctl.errors import UsageError
-from sloctl.output import Result, check, write
 
 MANIFEST = ".sloctl-manifest.json"
 ALL = frozenset({"alert_rules", "dashboards", "jobs"})
@@ -391,7 +391,7 @@ def test_a_file_that_appeared_where_an_interrupted_run_meant_to_write_is_foreign
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from sloctl.output import write\n"
+        "import sys; from pathlib import Path; from sloctl.artefacts.folder import write\n"
         "print(flush=True)\n"
         "for turn in range(10**6):\n"
         "    files = [(f'jobs/{turn % 3}/{i}', str(turn) * 9000) for i in range(300)]\n"

@@ -18,11 +18,11 @@ from jobs.preflight import CODES, render, run
 from jobs.preflight.labelsets import Labels, evaluate, labels, matches
 from jobs.preflight.survey import seconds_of
 from sloctl import spec
+from sloctl.backends.protocols import Series
 from sloctl.errors import BadAnswer
 from sloctl.model import SloSet
 from sloctl.promql import parsing
 from sloctl.promql.parsing import Aggregate, Binary, Call, Literal, Node, Select, parse
-from sloctl.sources import Series
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE = """

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sloctl import naming, promql
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Matcher, Mesh, Slo
-from sloctl.presets import PRESETS, bucket_pattern
+from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
 MESHES = {

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from sloctl import render
+from sloctl.artefacts import yaml as render
 
 
 def _read_1_1(text: str) -> Any:

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import slo_report
-from sloctl import report_text, spec
-from sloctl.report import (
+from jobs.reports import slo_report
+from sloctl import spec
+from sloctl.report import markdown
+from sloctl.report.data import (
     Finding,
     Quality,
     Report,
@@ -28,6 +29,7 @@ from sloctl.report import (
     timestamp,
     to_json,
 )
+from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
 from tests.cli.simulated import Flow, Simulated
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +102,7 @@ def test_a_built_report_is_valid() -> None:
     made = built()
     assert {entry.status for entry in made.slos} == {"no_data", "exhausted", "at_risk", "ok"}
     assert made.findings
-    VALIDATOR.validate(json.loads(report_text.json_text(to_json(made))))
+    VALIDATOR.validate(json.loads(markdown.json_text(to_json(made))))
 
 
 def states() -> Iterator[SloStatus]:
@@ -116,7 +118,7 @@ def states() -> Iterator[SloStatus]:
 @pytest.mark.parametrize("entry", list(states()))
 def test_every_state_is_valid(entry: SloStatus) -> None:
     finding = Finding("info", "x", HOSTILE, {"slo": HOSTILE})
-    text = report_text.json_text(to_json(report(entry, findings=(finding,))))
+    text = markdown.json_text(to_json(report(entry, findings=(finding,))))
     data = json.loads(text)
     VALIDATOR.validate(data)
     assert data["findings"][0]["message"] == HOSTILE, "programs get what there is"
@@ -150,7 +152,7 @@ def test_the_schema_refuses_what_is_no_slo(change: dict[str, Any]) -> None:
 
 def test_numbers_that_json_does_not_know_are_null() -> None:
     nan, inf = float("nan"), float("inf")
-    assert json.loads(report_text.json_text({"a": [nan, -inf, (inf, 1)], "b": {"c": nan}})) == {
+    assert json.loads(markdown.json_text({"a": [nan, -inf, (inf, 1)], "b": {"c": nan}})) == {
         "a": [None, None, [None, 1]],
         "b": {"c": None},
     }
@@ -165,14 +167,14 @@ def test_timestamps_are_rfc_3339_in_utc() -> None:
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(0, 9))
 def test_a_share_below_one_is_never_shown_as_100_percent(share: float, digits: int) -> None:
-    shown = float(report_text.percent(share, digits).removesuffix(" %"))
+    shown = float(percent(share, digits).removesuffix(" %"))
     assert shown < 100
     assert shown == pytest.approx(share * 100, abs=10.0**-digits + 1e-9)
 
 
 @given(st.floats(-1000, 1, exclude_max=True))
 def test_what_is_left_is_rounded_down_and_keeps_its_sign(share: float) -> None:
-    shown = float(report_text.budget_share(share).removesuffix(" %").replace(",", ""))
+    shown = float(budget_share(share).removesuffix(" %").replace(",", ""))
     if share < 1 - 1e-9:
         assert shown < 100
     if share < -1e-9:
@@ -183,24 +185,24 @@ def test_what_is_left_is_rounded_down_and_keeps_its_sign(share: float) -> None:
 @pytest.mark.parametrize(
     ("function", "value", "shown"),
     [
-        (report_text.percent, None, "–"),
-        (report_text.percent, 1.0, "100.000 %"),
-        (report_text.percent, 0.9999999, "99.999 %"),
-        (report_text.percent, float("nan"), "–"),
-        (report_text.budget_share, 1.0, "100.0 %"),
-        (report_text.budget_share, 1 - 0.9, "10.0 %"),
-        (report_text.budget_share, 0.99999, "99.9 %"),
-        (report_text.budget_share, -0.0001, "-0.1 %"),
-        (report_text.budget_share, -12.5, "-1,250 %"),
-        (report_text.budget_share, None, "–"),
-        (report_text.rate, None, "–"),
-        (report_text.rate, 0.0, "0"),
-        (report_text.rate, 0.0001, "<0.01"),
-        (report_text.rate, 1.234, "1.23"),
-        (report_text.rate, 1000.0, "1,000"),
-        (report_text.count, 0.0, "0"),
-        (report_text.count, 0.3, "<1"),
-        (report_text.count, 1234567.0, "1,234,567"),
+        (percent, None, "–"),
+        (percent, 1.0, "100.000 %"),
+        (percent, 0.9999999, "99.999 %"),
+        (percent, float("nan"), "–"),
+        (budget_share, 1.0, "100.0 %"),
+        (budget_share, 1 - 0.9, "10.0 %"),
+        (budget_share, 0.99999, "99.9 %"),
+        (budget_share, -0.0001, "-0.1 %"),
+        (budget_share, -12.5, "-1,250 %"),
+        (budget_share, None, "–"),
+        (rate, None, "–"),
+        (rate, 0.0, "0"),
+        (rate, 0.0001, "<0.01"),
+        (rate, 1.234, "1.23"),
+        (rate, 1000.0, "1,000"),
+        (count, 0.0, "0"),
+        (count, 0.3, "<1"),
+        (count, 1234567.0, "1,234,567"),
     ],
 )
 def test_numbers(function: Any, value: float | None, shown: str) -> None:
@@ -210,15 +212,15 @@ def test_numbers(function: Any, value: float | None, shown: str) -> None:
 @pytest.mark.parametrize("objective", [90, 99, 99.5, 99.9, 99.99, 99.999, 99.9999])
 def test_an_sli_just_below_its_objective_reads_below_it(objective: float) -> None:
     budget = (100 - objective) / 100
-    digits = report_text.digits_for(objective)
-    below = report_text.percent(1 - budget * 1.05, digits)
-    above = report_text.percent(1 - budget * 0.95, digits)
+    digits = digits_for(objective)
+    below = percent(1 - budget * 1.05, digits)
+    above = percent(1 - budget * 0.95, digits)
     assert float(below.removesuffix(" %")) < objective < float(above.removesuffix(" %"))
 
 
 def test_burn_windows_are_in_order_of_their_length() -> None:
     rates = dict.fromkeys(("3d", "1h30m", "5m", "1h", "1d12h", "30s"), 1.0)
-    assert report_text.columns(report(item(burn_rates=rates))) == [
+    assert markdown.columns(report(item(burn_rates=rates))) == [
         "30s", "5m", "1h", "1h30m", "1d12h", "3d",
     ]  # fmt: skip
 
@@ -236,9 +238,9 @@ def test_the_worst_comes_first() -> None:
         item(service="e", status="ok", remaining=0.2),
         item(service="f", status="ok", remaining=0.9),
     ]
-    found = [entry.service for entry in report_text.ordered(report(*sorted(order, key=lambda i: i.service)))]
+    found = [entry.service for entry in markdown.ordered(report(*sorted(order, key=lambda i: i.service)))]
     assert found == ["b", "a", "z", "c", "d", "e", "f"]
-    summary = report_text.summary(report(*order))
+    summary = markdown.summary(report(*order))
     assert summary == "shop at 2026-03-01T12:00:00Z: 2 exhausted, 2 at risk, 1 no data, 2 ok"
 
 
@@ -248,7 +250,7 @@ def hostile() -> Report:
 
 
 def test_markdown_shows_hostile_names_as_they_are() -> None:
-    text = report_text.markdown(hostile())
+    text = markdown.markdown(hostile())
     lines = text.splitlines()
     header, rule, row = lines[2:5]
     cells = re.split(r"(?<!\\)\|", row)

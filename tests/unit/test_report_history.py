@@ -9,18 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs import slo_report
+from jobs.reports import slo_report
 from sloctl import naming, promql
+from sloctl.backends.protocols import Series
 from sloctl.model import GRID
-from sloctl.report import Report, SloStatus, to_json
-from sloctl.report_history import (
-    MOST_BUCKETS,
-    BudgetHistory,
-    bucket_count,
-    history,
-    width_for,
-)
-from sloctl.sources import Series
+from sloctl.report.data import Report, SloStatus, to_json
+from sloctl.report.history import MOST_BUCKETS, BudgetHistory, bucket_count, history, width_for
 from tests.cli.simulated import Simulated
 from tests.unit.test_jobs_slo_report import AT, CHECKOUT, DAY, EVERY, JOBS, LATENCY, NOW, flow, only, slos
 

@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl import report_text
-from sloctl.report import Finding, Quality, Report, SideComparison, SloStatus
-from sloctl.report_health import EdgeAmplification, GuardrailStatus
-from sloctl.report_history import BudgetHistory, bucket_count, history
-from sloctl.report_html import FOLDER, asset, charts, page
-from sloctl.report_restarts import SidecarRestarts
+from sloctl.report import markdown
+from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
+from sloctl.report.history import BudgetHistory, bucket_count, history
+from sloctl.report.html import FOLDER, asset, charts, page
+from sloctl.report.numbers import budget_share, plain
 from tests.unit.test_report import AT, HOSTILE, item, report
 from tests.unit.test_report_history import kept
 
@@ -130,15 +130,15 @@ def everything() -> Report:
 def test_every_cell_of_the_table_form_is_there_as_it_is() -> None:
     made = everything()
     document = Document(page(made))
-    windows = report_text.columns(made)
+    windows = markdown.columns(made)
     for entry in made.slos:
-        for cell in report_text.row(entry, windows):
+        for cell in markdown.row(entry, windows):
             assert cell in document.text, (entry.name, cell)
-    for table in report_text.tables(made):
+    for table in markdown.tables(made):
         for row in table[2]:
             for cell in row:
                 assert cell in document.text
-    for title in report_text.header(windows):
+    for title in markdown.header(windows):
         assert title in document.text
     assert "2026-03-01 12:00 UTC" in document.text
     assert "2 of 4 error budgets need attention. Of 1 nothing is known." in document.text
@@ -150,7 +150,7 @@ def test_the_plots_end_at_the_budget_of_the_table() -> None:
     for entry in (drawn(), drawn(5.0), drawn(0.0)):
         assert entry.history
         text = page(report(entry))
-        shown = report_text.budget_share(entry.remaining)
+        shown = budget_share(entry.remaining)
         assert f"to {shown} at 1 Mar 12:00 UTC." in text
         assert re.search(rf"<title>[^<]*, {re.escape(shown)} left</title></path></g>", text)
 
@@ -236,7 +236,7 @@ def test_hostile_names_are_text(attack: str) -> None:
         return [(tag, sorted(attributes)) for tag, attributes in found.tags if tag != "wbr"]
 
     assert bare(document) == bare(harmless), "no tag and no attribute more"
-    assert report_text.plain(attack) in document.text
+    assert plain(attack) in document.text
     assert len(document.all("script")) == len(document.all("style")) == 1
     assert all(char.isprintable() or char == "\n" for char in page(attacked(attack)))
     for _, attributes in document.tags:

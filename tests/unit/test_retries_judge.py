@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from sloctl import retries
-from sloctl.spans import trace_id
+from sloctl.backends.spans import trace_id
 from tests.support.mesh_spans import BEGIN, TRACERS, chain, frame
 
 MS = 1_000_000

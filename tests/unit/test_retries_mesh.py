@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import bench_retries
-from sloctl import retries, spans
+from sloctl import retries
+from sloctl.backends import spans
 from tests.support.mesh_spans import METHOD, TRACERS, Mesh, anywhere, chain, frame
 
 QUIET = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sloctl import retries, spans
-from sloctl.traces import decode_otlp, decode_zipkin
+from sloctl import retries
+from sloctl.backends import spans
+from sloctl.backends.traces import decode_otlp, decode_zipkin
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 ZIPKIN = ("ascend", "envoy", "messaging", "messaging-kafka", "messaging2", "simple-db-p6", "skew", "yelp")

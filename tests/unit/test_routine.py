@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl import routine_text
 from sloctl.model import Job
-from sloctl.routine import (
+from sloctl.report import routine_tables
+from sloctl.report.routine import (
     KINDS,
     Column,
     Kind,
@@ -238,13 +238,13 @@ def test_what_a_schedule_suggests(cron: str, kind: Kind) -> None:
 )
 def test_periods_in_words(kind: Kind, now: str, text: str) -> None:
     period = last_period(kind, at(now), "Europe/Paris")
-    assert routine_text.period_text(period) == text
-    assert routine_text.title(Routine(period)) == f"{kind.title()} report, {text}"
+    assert routine_tables.period_text(period) == text
+    assert routine_tables.title(Routine(period)) == f"{kind.title()} report, {text}"
 
 
 def test_cells() -> None:
     shown = [
-        routine_text.cell(value, Column("x", "x", unit), "EUR")
+        routine_tables.cell(value, Column("x", "x", unit), "EUR")
         for value, unit in (
             (None, "count"),
             (1234.0, "count"),
@@ -290,7 +290,7 @@ def test_what_is_said_without_rows_is_a_row_of_the_tables() -> None:
             Section("y", "Y", columns, (("one", 1.0),), "Nothing.", "All of it."),
         ),
     )
-    assert routine_text.tables(made) == [
+    assert routine_tables.tables(made) == [
         ("X, 1 Mar 2026 (UTC)", ["A", "B"], [["Nothing.", ""]]),
         ("Y, 1 Mar 2026 (UTC)", ["A", "B"], [["one", "1"], ["All of it.", ""]]),
     ]

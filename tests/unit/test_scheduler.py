@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from jobs.attempt import Attempts, Done, Task
-from jobs.loop import Loop
-from jobs.scheduler import Scheduler, first_run, tasks_of
-from jobs.triggers import Cron, Every, Trigger
-from sloctl import naming, own_metrics
-from sloctl.books import JobRun
+from jobs.schedule.attempt import Attempts, Done, Task
+from jobs.schedule.scheduler import Loop, Scheduler, first_run, tasks_of
+from jobs.schedule.triggers import Cron, Every, Trigger
+from sloctl import naming
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
+from sloctl.ledger.protocol import JobRun
 from sloctl.model import Job, SloSet
-from sloctl.observe import Nobody
-from sloctl.textfile import Gauge
+from sloctl.telemetry import own_metrics
+from sloctl.telemetry.own_metrics import Gauge
+from sloctl.telemetry.protocol import Nobody
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 PATIENCE = 20

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sloctl.errors import UsageError
-from sloctl.settings import PrometheusSettings, Secret, redact
+from sloctl.settings.backends import PrometheusSettings, Secret, redact
 
 TOKEN = "s3cr3t-t0ken"
 URL = {"SLOCTL_PROMETHEUS_URL": "https://prom.example.org"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sloctl.errors import UsageError
-from sloctl.settings_slack import API, SlackSettings
+from sloctl.settings.slack import API, SlackSettings
 
 SECRET = "xoxb-secret-of-the-test"
 HOOK = "https://hooks.slack.com/services/T0/B0/secretofthetest"

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl import silence_request, spec
+from sloctl import spec
+from sloctl.backends.alertmanager import request
+from sloctl.backends.alertmanager.request import Scope
+from sloctl.backends.silences import Silence, ensure, expire, valid_id, wanted
 from sloctl.errors import UsageError
 from sloctl.model import Matcher, SloSet
-from sloctl.settings import AlertmanagerSettings
-from sloctl.silence_request import Scope
-from sloctl.silences import Silence, ensure, expire, valid_id, wanted
+from sloctl.settings.backends import AlertmanagerSettings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHECKOUT = [Matcher("service", "=", "checkout"), Matcher("slo_set", "=", "shop")]
@@ -48,20 +49,20 @@ def hint(error: pytest.ExceptionInfo[UsageError]) -> str:
 
 def test_matchers_are_exact_and_within_the_set() -> None:
     scope = Scope(service="checkout", namespace="shop", slo="availability", alert="SomeAlert")
-    assert silence_request.matchers(scope, load(FILE)) == [
+    assert request.matchers(scope, load(FILE)) == [
         Matcher("slo_set", "=", "shop"),
         Matcher("service", "=", "checkout"),
         Matcher("namespace", "=", "shop"),
         Matcher("alertname", "=", "SomeAlert"),
         Matcher("slo", "=", "availability"),
     ]
-    assert silence_request.matchers(Scope(service="x"), None) == [Matcher("service", "=", "x")]
+    assert request.matchers(Scope(service="x"), None) == [Matcher("service", "=", "x")]
 
 
 @pytest.mark.parametrize("slo_set", [None, SloSet("shop", ())])
 def test_a_silence_of_everything_is_refused(slo_set: SloSet | None) -> None:
     with pytest.raises(UsageError, match="would mute everything"):
-        silence_request.matchers(Scope(), slo_set)
+        request.matchers(Scope(), slo_set)
 
 
 @pytest.mark.parametrize("name", ["service", "namespace", "alert", "slo"])
@@ -88,7 +89,7 @@ def test_a_silence_of_everything_is_refused(slo_set: SloSet | None) -> None:
 )
 def test_patterns_and_blanks_are_refused(name: str, value: str) -> None:
     with pytest.raises(UsageError) as error:
-        silence_request.matchers(Scope(**{name: value}), None)
+        request.matchers(Scope(**{name: value}), None)
     assert f"--{name}: " in str(error.value)
     assert str(error.value).isprintable()
 
@@ -96,7 +97,7 @@ def test_patterns_and_blanks_are_refused(name: str, value: str) -> None:
 @pytest.mark.parametrize("name", ["Watchdog", "watchdog", "WATCHDOG"])
 def test_the_watchdog_is_not_silenced(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be silenced"):
-        silence_request.matchers(Scope(alert=name), None)
+        request.matchers(Scope(alert=name), None)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_the_watchdog_is_not_silenced(name: str) -> None:
 )
 def test_names_that_the_file_does_not_know(scope: Scope, part: str) -> None:
     with pytest.raises(UsageError) as error:
-        silence_request.matchers(scope, load(NAMED_ONLY))
+        request.matchers(scope, load(NAMED_ONLY))
     assert part in hint(error)
 
 
@@ -128,17 +129,17 @@ def test_names_that_the_file_does_not_know(scope: Scope, part: str) -> None:
     ],
 )
 def test_a_wildcard_knows_every_service_of_its_namespace(scope: Scope) -> None:
-    assert silence_request.matchers(scope, load(FILE))
+    assert request.matchers(scope, load(FILE))
 
 
 def test_a_wildcard_of_another_namespace_knows_nothing() -> None:
     with pytest.raises(UsageError, match="no service 'new-service' in shop"):
-        silence_request.matchers(Scope(service="new-service", namespace="shop"), load(FILE))
+        request.matchers(Scope(service="new-service", namespace="shop"), load(FILE))
 
 
 def test_a_service_of_several_namespaces_is_noticed() -> None:
-    assert silence_request.places(Scope(service="checkout"), load(FILE)) == ["eu", "shop"]
-    assert silence_request.places(Scope(service="checkout", namespace="eu"), load(FILE)) == []
+    assert request.places(Scope(service="checkout"), load(FILE)) == ["eu", "shop"]
+    assert request.places(Scope(service="checkout", namespace="eu"), load(FILE)) == []
 
 
 @pytest.mark.parametrize(
@@ -158,13 +159,13 @@ def test_a_service_of_several_namespaces_is_noticed() -> None:
 )
 def test_lengths_that_are_refused(text: str, part: str) -> None:
     with pytest.raises(UsageError, match="--for") as error:
-        silence_request.length(text, silence_request.LONGEST)
+        request.length(text, request.LONGEST)
     assert part in str(error.value)
 
 
 def test_lengths() -> None:
-    assert silence_request.length("4h", silence_request.LONGEST) == 14400
-    assert silence_request.length("1h30m", 5400) == 5400
+    assert request.length("4h", request.LONGEST) == 14400
+    assert request.length("1h30m", 5400) == 5400
 
 
 def test_the_file_states_the_longest_silence() -> None:
@@ -176,26 +177,26 @@ notifications:
   longest_silence: 20m
 """
     assert load(FILE + block).longest_silence == 1200
-    assert load(FILE).longest_silence == silence_request.LONGEST == 4 * 3600
+    assert load(FILE).longest_silence == request.LONGEST == 4 * 3600
 
 
 def test_a_comment_is_one_short_line() -> None:
-    assert silence_request.line("--comment", " a\n\tb\x1b[2J ") == "a b [2J"
-    assert len(silence_request.line("--comment", "x" * 9000)) == 500
+    assert request.line("--comment", " a\n\tb\x1b[2J ") == "a b [2J"
+    assert len(request.line("--comment", "x" * 9000)) == 500
     for text in ("", " \n", "\x00\u202e"):
         with pytest.raises(UsageError, match="--comment is empty"):
-            silence_request.line("--comment", text)
+            request.line("--comment", text)
 
 
 @pytest.mark.parametrize("text", ["42", "shop/checkout#42", "a1b2c3", "feature/x-1.2:3@eu+b=c~d", "x" * 128])
 def test_deploy_ids(text: str) -> None:
-    assert silence_request.deploy_id(text) == text
+    assert request.deploy_id(text) == text
 
 
 @pytest.mark.parametrize("text", ["", " ", "a b", "a]", "[a", "-x", "\n42", "42\n", "é", "x" * 129, "a\x1bb"])
 def test_what_is_no_deploy_id(text: str) -> None:
     with pytest.raises(UsageError, match="--deploy-id"):
-        silence_request.deploy_id(text)
+        request.deploy_id(text)
 
 
 # --- whose a silence is

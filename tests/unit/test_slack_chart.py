@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sloctl.report import Report
-from sloctl.slack import chart
+from sloctl.posting.slack import chart
+from sloctl.report.data import Report
 from tests.support.slack_reports import AT, report, slo
 
 

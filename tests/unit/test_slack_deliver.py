@@ -15,12 +15,12 @@ from sqlalchemy import event
 from jobs import posting
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
-from sloctl.letters import Entry, Letter, Outcome, Progress
-from sloctl.secret import Secret
-from sloctl.settings_slack import SlackSettings
-from sloctl.slack.api import Slack, Webhook
-from sloctl.slack.deliver import SlackNotifier
-from sloctl.slack.steps import REPEAT, SETTLE, compose
+from sloctl.posting.protocol import Entry, Letter, Outcome, Progress
+from sloctl.posting.slack.api import Slack, Webhook
+from sloctl.posting.slack.deliver import SlackNotifier
+from sloctl.posting.slack.steps import REPEAT, SETTLE, compose
+from sloctl.settings.secret import Secret
+from sloctl.settings.slack import SlackSettings
 from tests.support import slack_server
 from tests.support.faulty_server import FaultyServer, dripping, page, refused_url, status
 from tests.support.slack_reports import SLO_SET, report

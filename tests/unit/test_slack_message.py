@@ -11,12 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.model import SloSet
-from sloctl.report import Finding, Report
-from sloctl.report_health import EdgeAmplification, GuardrailStatus
-from sloctl.report_restarts import SidecarRestarts
-from sloctl.routine import Column, Kind, Routine, Section, last_period
-from sloctl.slack import mrkdwn
-from sloctl.slack.message import REPLIES, messages
+from sloctl.posting.slack import mrkdwn
+from sloctl.posting.slack.message import REPLIES, messages
+from sloctl.report.data import Finding, Report
+from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
+from sloctl.report.routine import Column, Kind, Routine, Section, last_period
 from tests.support.block_kit import problems
 from tests.support.slack_reports import AT, SLO_SET, report, slo
 

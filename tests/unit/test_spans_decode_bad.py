@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sloctl.backends.spans import Spans, problems
+from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from sloctl.spans import Spans, problems
-from sloctl.traces import decode_jaeger, decode_otlp, decode_zipkin
 from tests.unit.spans_documents import TRACE, Span, jaeger, otlp, zipkin
 
 Decode = Callable[[bytes], Spans]

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from sloctl.backends.spans import Spans, problems
+from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from sloctl.spans import Spans, problems
-from sloctl.traces import decode_jaeger, decode_otlp, decode_zipkin
 from tests.unit.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
 
 DECODERS = {"zipkin": decode_zipkin.decode, "jaeger": decode_jaeger.decode, "otlp": decode_otlp.decode}

@@ -8,10 +8,10 @@ import io
 import pandas as pd
 import pytest
 
-from sloctl.spans import COLUMNS, problems
-from sloctl.traces import decode_jaeger, decode_otlp, decode_zipkin, files
-from sloctl.traces.columns import Columns, Said
-from sloctl.traces.frame import concat, deduplicate
+from sloctl.backends.spans import COLUMNS, problems
+from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, files
+from sloctl.backends.traces.columns import Columns, Said
+from sloctl.backends.traces.frame import concat, deduplicate
 from tests.unit.spans_documents import real
 
 

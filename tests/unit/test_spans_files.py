@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sloctl.backends.spans import problems
+from sloctl.backends.traces import files
 from sloctl.errors import UsageError
-from sloctl.spans import problems
-from sloctl.traces import files
 from tests.unit.spans_documents import TRACE, jaeger, otlp, zipkin
 
 DOCUMENTS: dict[str, Any] = {

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl.spans import Spans, empty, problems
-from sloctl.traces import decode_zipkin, ids
-from sloctl.traces.frame import concat, deduplicate, merge
+from sloctl.backends.spans import Spans, empty, problems
+from sloctl.backends.traces import columns, decode_zipkin
+from sloctl.backends.traces.frame import concat, deduplicate, merge
 from tests.unit.spans_documents import TRACE, Span, zipkin
 
 
@@ -87,19 +87,21 @@ def test_as_many_go_as_were_repeated(numbers: list[int]) -> None:
 )
 def test_ids_one_by_one_and_in_bulk_are_the_same(values: list[int | str | None], size: int) -> None:
     texts = [f"{value:x}" if isinstance(value, int) else value for value in values]
-    found, bad = ids.numbers(texts, size)
+    found, bad = columns.numbers(texts, size)
 
     assert found.shape == (len(texts), size // 8)
     for text, row, wrong in zip(texts, found.tolist(), bad.tolist(), strict=True):
-        number = ids.number(text, size) if text else 0
+        number = columns.number(text, size) if text else 0
         assert wrong is (number is None)
         if number is not None:
             assert row == ([number] if size == 8 else [number >> 64, number & (2**64 - 1)])
 
 
 def test_ids_in_base64() -> None:
-    found, bad = ids.numbers(["O6VWCcPN5JZJzXfR+dzZNg==", "AAAAAAAAAAAAAAAAAAAAAQ=="], 16)
-    mixed, worse = ids.numbers(["Sc130fnc2TY=", "49cd77d1f9dcd936", "Sc130fnc2TY", "=c130fnc2TY=", None], 8)
+    found, bad = columns.numbers(["O6VWCcPN5JZJzXfR+dzZNg==", "AAAAAAAAAAAAAAAAAAAAAQ=="], 16)
+    mixed, worse = columns.numbers(
+        ["Sc130fnc2TY=", "49cd77d1f9dcd936", "Sc130fnc2TY", "=c130fnc2TY=", None], 8
+    )
 
     assert found.tolist() == [[0x3BA55609C3CDE496, 0x49CD77D1F9DCD936], [0, 1]]
     assert not bad.any()

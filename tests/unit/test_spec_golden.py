@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from sloctl import spec
-from sloctl.errors import InvalidFile
-from sloctl.model import Problem
+from sloctl.errors import InvalidFile, Problem
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INVALID = sorted((GOLDEN / "invalid").glob("*.yaml"))

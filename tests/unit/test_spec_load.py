@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sloctl import spec
-from sloctl.errors import InvalidFile, UsageError
+from sloctl.errors import InvalidFile, Problem, UsageError
 from sloctl.model import (
     AlertPolicy,
     BurnWindow,
@@ -23,13 +23,12 @@ from sloctl.model import (
     ExprSli,
     Job,
     Matcher,
-    Problem,
     RollingWindow,
     Slo,
     SloSet,
     Sources,
 )
-from sloctl.windows import POLICIES
+from sloctl.model.policies import POLICIES
 
 VALID = Path(__file__).parent.parent / "golden" / "valid"
 HEAD = "apiVersion: sloctl/v1\nkind: MeshSLOs\n"

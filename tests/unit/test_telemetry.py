@@ -30,7 +30,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as classic
 
 from jobs import retry_amplification
-from sloctl import naming, observe, own_metrics, textfile
+from sloctl import naming
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.errors import (
     BackendError,
     BackendLimit,
@@ -40,16 +41,15 @@ from sloctl.errors import (
     QueryRejected,
     UsageError,
 )
-from sloctl.observe import NOTHING, cause, here
-from sloctl.prometheus import Prometheus
-from sloctl.secret import Secret
-from sloctl.settings import PrometheusSettings
-from sloctl.settings_telemetry import TelemetrySettings
-from sloctl.telemetry import logs
+from sloctl.settings.backends import PrometheusSettings
+from sloctl.settings.secret import Secret
+from sloctl.settings.telemetry import TelemetrySettings
+from sloctl.telemetry import logs, own_metrics, protocol, textfile
 from sloctl.telemetry.numbers import Numbers
 from sloctl.telemetry.observer import Telemetry, trace_ids
+from sloctl.telemetry.own_metrics import Gauge
+from sloctl.telemetry.protocol import NOTHING, cause, here
 from sloctl.telemetry.web import Web, health, parse, readiness
-from sloctl.textfile import Gauge
 from tests.support.faulty_server import FaultyServer, answer, status, vector
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -362,7 +362,7 @@ def test_log_lines_are_whole_whatever_they_say(telemetry: Telemetry) -> None:
     nasty = "a\nb\x1b[31m \x9b red http://user:hunter2@host/ \u2028 é"
 
     def say() -> None:
-        observe.LOG_FIELDS.set({naming.JOB: "slis", "run": "1"})
+        protocol.LOG_FIELDS.set({naming.JOB: "slis", "run": "1"})
         with telemetry.span("job"):
             logging.getLogger("jobs.x").info("%s", nasty)
             logging.getLogger("urllib3").info("chatter")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sloctl import textfile
 from sloctl.errors import UsageError
-from sloctl.textfile import JobRun
+from sloctl.telemetry import textfile
+from sloctl.telemetry.textfile import JobRun
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

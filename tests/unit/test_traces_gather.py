@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from sloctl.spans import ATTEMPT_TAGS, Spans, problems
-from sloctl.spec.tables import TRACES
-from sloctl.traces.decode_zipkin import decode
-from sloctl.traces.gather import Collector, Outcome, run
+from sloctl.backends.spans import ATTEMPT_TAGS, Spans, problems
+from sloctl.backends.traces.decode_zipkin import decode
+from sloctl.backends.traces.gather import Collector, Outcome, run
+from sloctl.spec.sections.file import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write
 
 HOUR = 3600 * 10**6

@@ -11,9 +11,9 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.triggers import SETTLED, SPREAD, Cron, Every, grace, trigger
+from jobs.schedule.triggers import SETTLED, SPREAD, Cron, Every, grace, trigger
 from sloctl.model import GRID, Job
-from sloctl.spec import checks
+from sloctl.spec.fields import checks
 
 MINUTE = timedelta(minutes=1)
 CHANGES = {

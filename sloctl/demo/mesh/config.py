@@ -1,10 +1,12 @@
-"""What a mesh is to be like, and what truly happened in it: data only."""
+"""What a mesh is to be like, how Prometheus scrapes it, and what truly happened in it: data only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from sloctl.demo.pods import MESH_JOB, pod_name
 
 Tracer = Literal["zipkin", "zipkin-unshared", "opentelemetry", "none"]
 """``zipkin``: a client's and its server's spans share one id. ``zipkin-unshared``: each has its own."""
@@ -136,3 +138,31 @@ class Load:
 
 def _less(counts: Mapping[int, int], earlier: Mapping[int, int]) -> dict[int, int]:
     return {code: n for code, count in sorted(counts.items()) if (n := count - earlier.get(code, 0))}
+
+
+def scrape_configs(proxies: Sequence[tuple[Workload, int]], interval: str) -> list[Mapping[str, Any]]:
+    """The scrape_configs of a prometheus.yml for proxies, each with the port of its admin server."""
+    targets = [
+        {
+            "targets": [f"127.0.0.1:{port}"],
+            "labels": {
+                "instance": f"10.4.{position}.1:15020",
+                "namespace": workload.namespace,
+                "pod": pod_name(workload.name, 0, 0),
+                "app": workload.name,
+            },
+        }
+        for position, (workload, port) in enumerate(proxies)
+    ]
+    return [
+        {
+            "job_name": MESH_JOB,
+            "metrics_path": "/stats/prometheus",
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "static_configs": targets,
+            "metric_relabel_configs": [
+                {"source_labels": ["__name__"], "regex": "envoy_(istio_.+)", "target_label": "__name__"}
+            ],
+        }
+    ]

@@ -14,10 +14,9 @@ from urllib.parse import quote
 
 from sloctl.demo.mesh.applications import Application, Caller, EventLoop, load
 from sloctl.demo.mesh.collectors import Jaeger, SpanServer, Zipkin
-from sloctl.demo.mesh.config import Edge, Load, MeshConfig, Truth
+from sloctl.demo.mesh.config import Edge, Load, MeshConfig, Truth, scrape_configs
 from sloctl.demo.mesh.envoy import Envoy
 from sloctl.demo.mesh.proxy import INBOUND, INBOUND_CLUSTER, OUTBOUND, SPANS_CLUSTER, Proxy, bootstrap
-from sloctl.demo.mesh.scraping import scrape_configs
 from sloctl.demo.mesh.web import ask, await_true
 from sloctl.demo.pods import MESH_JOB
 from sloctl.demo.server import PrometheusServer

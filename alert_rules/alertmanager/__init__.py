@@ -1,0 +1,1 @@
+"""Alertmanager's configuration: who is told of which alert, and what a bigger failure makes moot."""

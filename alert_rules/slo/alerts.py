@@ -1,0 +1,117 @@
+"""Multi-window multi-burn-rate alerts of one SLO (SRE workbook, chapter 5), with what a person needs at 3 a.m.
+
+Texts of the SLO file go into annotations, which Prometheus runs as Go templates: :func:`literal` keeps them
+from being read as template code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from alert_rules.groups import BurnAlert
+from alert_rules.slo.recording import slo_labels
+from sloctl import naming, promql
+from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
+from sloctl.model.durations import duration, number
+
+SERVICE_TEMPLATE = "{{ $labels.service }}"
+VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
+
+
+def literal(text: str) -> str:
+    """A text that a Go template writes as it is."""
+    return text.replace("{{", '{{ "{{" }}')
+
+
+def _link(template: str, slo: Slo, alert: str) -> str:
+    service = SERVICE_TEMPLATE if slo.wildcard else slo.service
+    return link(
+        template, slo=slo.name, service=service, namespace=slo.namespace, alert=alert, set=slo.set_name
+    )
+
+
+def link(template: str, **values: str) -> str:
+    """A link of the SLO file with its placeholders filled in."""
+    text = literal(template)
+    for key, value in values.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text
+
+
+def runbook(slo_set: SloSet, alert: str) -> str:
+    """The page of sloctl's own runbooks for an alert."""
+    return f"{slo_set.sources.runbooks or naming.RUNBOOKS}/{naming.runbook_page(alert)}"
+
+
+def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
+    """Where the SLO's budget is drawn: its own link, else the budget dashboard in the file's Grafana."""
+    if slo.dashboard:
+        return slo.dashboard
+    if not slo_set.sources.grafana or "budget" not in slo_set.dashboards.kinds:
+        return ""
+    uid = naming.dashboard_uid(slo_set.name, "budget")
+    query = "var-slo={slo}&var-namespace={namespace}&var-service={service}"
+    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}"
+
+
+def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dict[str, str]:
+    """Summary, description and links of one alert."""
+    alert = naming.alert_name(slo, window)
+    service = SERVICE_TEMPLATE if slo.wildcard else slo.service
+    place = f"{service} in {slo.namespace}" if slo.namespace else service
+    lasts = duration(max(60, int(slo.window.seconds / factor) // 60 * 60))
+    spent = number((100 * factor * window.long / slo.window.seconds).quantize(Decimal("0.1")))
+    out = {
+        "summary": f"{service}: the error budget of SLO {slo.name} burns {VALUE_TEMPLATE} times too fast",
+        "description": (
+            f"SLO {slo.name} of {place}: objective {number(slo.objective)} % over {slo.window.text}. "
+            f"The burn rate is above {number(factor)} over both {duration(window.long)} and "
+            f"{duration(window.short)}; {duration(window.long)} at that rate costs {spent} % of the budget, "
+            f"and a whole budget lasts {lasts}." + (f" {literal(slo.description)}" if slo.description else "")
+        ),
+    }
+    out["runbook_url"] = _link(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
+    if link := dashboard_link(slo_set, slo):
+        out["dashboard_url"] = _link(link, slo, alert)
+    return out
+
+
+def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str]:
+    """Labels that the alert adds to those of its series."""
+    labels = dict(slo_set.labels) | dict(slo.labels)
+    labels |= {
+        "severity": window.severity,
+        "long_window": duration(window.long),
+        "short_window": duration(window.short),
+    }
+    if isinstance(slo.sli, CounterSli):
+        labels[naming.TELEMETRY] = "proxies"
+    return labels | {"owner": slo.owner} if slo.owner else labels
+
+
+def fired_labels(slo_set: SloSet, slo: Slo, window: BurnWindow, service: str) -> Mapping[str, str]:
+    """All labels of the alert once it fires for ``service``, but for its name."""
+    labels = slo_labels(slo_set, slo) | {naming.SERVICE: service}
+    if slo.namespace:
+        labels[naming.NAMESPACE] = slo.namespace
+    return labels | alert_labels(slo_set, slo, window)
+
+
+def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[BurnAlert]:
+    """The alerts whose long window is summed from the grid of ``step``; they belong in that grid's group."""
+    if slo.policy is None:
+        return
+    for window in slo.policy.windows:
+        if promql.step_of(window.long) != step:
+            continue
+        factor = slo.policy.scaled(window, slo.window.seconds)
+        yield BurnAlert(
+            alert=naming.alert_name(slo, window),
+            expr=promql.alert_rule(slo, window, factor, slo.policy.min_events, slo.policy.min_bad_events),
+            for_=window.for_,
+            labels=alert_labels(slo_set, slo, window),
+            annotations=texts(slo_set, slo, window, factor),
+            slo=slo,
+            window=window,
+        )

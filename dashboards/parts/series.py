@@ -1,0 +1,170 @@
+"""What dashboards are about: the recorded series of a set, and what its file watches.
+
+A panel can only read what some rule records: :meth:`Subject.series` knows all of it, with its labels' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from sloctl import naming, promql
+from sloctl.guardrails.plans import base_labels, plans
+from sloctl.guardrails.shared.kinds import Plan
+from sloctl.guardrails.shared.queries import in_set, selected
+from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, RollingWindow, Slo, SloSet
+from sloctl.model.durations import duration
+
+ANY_NAMESPACE = Matcher(naming.NAMESPACE, "=~", "$namespace")
+"""The namespaces that the variable chooses: a variable of several values is a regular expression."""
+ANY_SERVICE = Matcher(naming.SERVICE, "=~", "$service")
+ONE_NAMESPACE = Matcher(naming.NAMESPACE, "=", "$namespace")
+"""The one namespace that the variable chooses: of one value, it must not be a regular expression."""
+ONE_SERVICE = Matcher(naming.SERVICE, "=", "$service")
+RECENT = duration(2 * GRID + TILE)
+"""How far back the last sample of a series of the budget grid may lie."""
+STEP = "$__interval"
+SHOWN = "$__range"
+"""All of the time that is shown."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A set, with what its rules record."""
+
+    slo_set: SloSet
+
+    @cached_property
+    def guardrails(self) -> dict[str, Guardrail]:
+        """The guardrails of the file, by preset."""
+        return {guardrail.preset: guardrail for guardrail in self.slo_set.guardrails}
+
+    @cached_property
+    def on_mesh(self) -> tuple[Slo, ...]:
+        """The SLOs that count the mesh's own requests."""
+        return tuple(slo for slo in self.slo_set.slos if isinstance(slo.sli, CounterSli))
+
+    @cached_property
+    def burn_windows(self) -> tuple[int, ...]:
+        """Every window (seconds) of which a burn rate is recorded, the shortest first."""
+        policies = (slo.policy.windows for slo in self.slo_set.slos if slo.policy)
+        return tuple(sorted({w for lines in policies for line in lines for w in (line.long, line.short)}))
+
+    @cached_property
+    def families(self) -> frozenset[str]:
+        """The families of counters whose base events are recorded."""
+        return frozenset(naming.family(slo.sli) for slo in self.on_mesh if isinstance(slo.sli, CounterSli))
+
+    @cached_property
+    def mesh_labels(self) -> frozenset[str]:
+        """The labels by which the mesh's requests are recorded; none if no guardrail reads them."""
+        return frozenset(base_labels(self._plans))
+
+    @cached_property
+    def _plans(self) -> tuple[Plan, ...]:
+        return plans(self.slo_set)
+
+    @cached_property
+    def recorded(self) -> frozenset[str]:
+        """The names of all series that the set's rules record."""
+        names = {naming.TOTAL_GRID, naming.BAD_GRID, naming.TOTAL_TILE, naming.BAD_TILE, naming.GAP_GRID}
+        names |= {naming.OBJECTIVE, naming.BUDGET}
+        names |= {naming.burn_rate(window) for window in self.burn_windows}
+        names |= {naming.base_metric(family, step) for family in self.families for step in (GRID, TILE)}
+        if any(slo.sli.bad for slo in self.on_mesh):
+            names.add(naming.BAD_CAUSES)
+        if any(isinstance(slo.window, RollingWindow) for slo in self.slo_set.slos):
+            names |= {naming.PERIOD_TOTAL, naming.PERIOD_BAD, naming.REMAINING}
+        if self.mesh_labels:
+            names.add(naming.MESH_REQUESTS)
+        return frozenset(names | {signal.record for plan in self._plans for signal in plan.signals})
+
+    def records(self, *metrics: str) -> bool:
+        """Whether the set's rules record all of these."""
+        return self.recorded.issuperset(metrics)
+
+    def series(self, metric: str, *matchers: Matcher) -> str:
+        """The selector of a recorded series of the set. Raises KeyError for one that no rule records."""
+        if metric not in self.recorded:
+            raise KeyError(f"no rule of {self.slo_set.name} records {metric}")
+        return promql.selector(metric, (*in_set(self.slo_set), *matchers))
+
+    def raw(self, metric: str, *matchers: Matcher) -> str:
+        """The selector of a raw series, with the mesh's own matchers."""
+        return selected(self.slo_set, metric, *matchers)
+
+    def firing(self, *matchers: Matcher) -> str:
+        """The set's alerts that fire."""
+        return promql.firing(self.slo_set.name, *matchers)
+
+    def latest(self, metric: str, *matchers: Matcher) -> str:
+        """The last value of a series of the budget grid; an instant selector may miss it."""
+        return f"last_over_time({self.series(metric, *matchers)}[{RECENT}])"
+
+    def summed(
+        self,
+        metric: str,
+        matchers: Iterable[Matcher],
+        by: Sequence[str],
+        window: str = STEP,
+        offset: str = "",
+    ) -> str:
+        """Recorded events of a window, by labels; ``offset`` moves the window into the past."""
+        past = f"[{window}] offset {offset}" if offset else f"[{window}]"
+        return f"{summing(by)} (sum_over_time({self.series(metric, *matchers)}{past}))"
+
+    def per_second(self, metric: str, matchers: Iterable[Matcher], by: Sequence[str]) -> str:
+        """Recorded events of a minute as a rate, by labels.
+
+        A mean of counts per minute: the number of samples in a window differs by one where the window begins on one.
+        """
+        return f"{summing(by)} (avg_over_time({self.series(metric, *matchers)}[{STEP}])) / {TILE}"
+
+    def bad_share(
+        self,
+        matchers: Sequence[Matcher],
+        by: Sequence[str],
+        window: str = STEP,
+        *,
+        fine: bool = False,
+        offset: str = "",
+    ) -> str:
+        """The share of bad events of a window: nothing without events. ``fine`` sums minutes, not five of them."""
+        names = (naming.BAD_TILE, naming.TOTAL_TILE) if fine else (naming.BAD_GRID, naming.TOTAL_GRID)
+        bad, total = (self.summed(name, matchers, by, window, offset) for name in names)
+        return f"{bad}\n/ ({total} > 0)"
+
+    def good_share(self, matchers: Sequence[Matcher], by: Sequence[str], window: str = STEP) -> str:
+        """The share of good events of a window: nothing without events."""
+        return f"1 - {self.bad_share(matchers, by, window)}"
+
+    def limit(self, preset: str) -> float:
+        """A guardrail's limit in its own unit."""
+        limit = self.guardrails[preset].limit
+        assert limit is not None
+        return float(limit)
+
+
+def summing(by: Sequence[str]) -> str:
+    """The operator that sums by some labels, or everything."""
+    return f"sum by ({', '.join(by)})" if by else "sum"
+
+
+def zero_if(expr: str, there: str) -> str:
+    """``expr``, which is one number, or 0 where it is nothing although ``there`` has data."""
+    return f"{expr}\nor\n0 * count({there})"
+
+
+def top(count: int, expr: str) -> str:
+    """The largest values of ``expr`` now that are above 0: for tables and bars."""
+    return f"topk({count},\n{promql.indent(expr)}\n  > 0\n)"
+
+
+def foremost(count: int, series: str, *, least: bool = False) -> str:
+    """Of some series (a selector), those that were largest at any moment of the time shown: the same ones throughout.
+
+    With ``least``, those that were smallest. ``topk`` alone would choose anew for each point of a graph.
+    """
+    choose, extreme = ("bottomk", "min_over_time") if least else ("topk", "max_over_time")
+    return f"{series}\nand {choose}({count}, {extreme}({series}[{SHOWN}:{STEP}] @ end()))"

@@ -1,0 +1,193 @@
+"""Budgets of past periods, and what they were spent on, from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobs.budgets.collected import Key, Unit, calendar_start
+from jobs.budgets.from_ledger import counts, period_span
+from jobs.budgets.maintenance import Excused, seconds_within
+from sloctl import budget
+from sloctl.ledger.protocol import MICRO, Labels, Ledger, Span, Sums, by_service
+from sloctl.model import GRID, Slo, SloSet
+from sloctl.report.data import timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A length of time, named as people name it."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+    @property
+    def span(self) -> Span:
+        """All buckets that it touches."""
+        first, last = (edge.timestamp() for edge in (self.start, self.end))
+        return int(first // GRID) * GRID, int(-(-last // GRID)) * GRID
+
+
+@dataclass(frozen=True, slots=True)
+class Attained:
+    """What an SLO of a service was in a period.
+
+    Events are counts; ``spent`` is the share of the period's own budget, None without events. ``gaps`` are seconds that
+    nobody observed or that are not recorded, ``excluded`` seconds that count in no budget.
+    """
+
+    slo: Slo
+    key: Key
+    period: Period
+    bad: float
+    total: float
+    spent: float | None
+    gaps: int
+    excluded: int
+
+    @property
+    def sli(self) -> float | None:
+        """Good events over all events, 0…1."""
+        return budget.ratio(self.total - self.bad, self.total)
+
+
+def periods(unit: Unit, timezone: str, at: datetime, count: int) -> list[Period]:
+    """The period that ``at`` lies in, as far as it has come, and those before it: ``count`` in all, oldest first."""
+    found: list[Period] = []
+    end, start = at, calendar_start(unit, timezone, at)
+    while len(found) < count:
+        found.append(Period(_name(unit, timezone, start), start, end))
+        end, start = start, calendar_start(unit, timezone, start - timedelta(seconds=1))
+    return found[::-1]
+
+
+def _name(unit: Unit, timezone: str, start: datetime) -> str:
+    from zoneinfo import ZoneInfo
+
+    day = start.astimezone(ZoneInfo(timezone)).date()
+    if unit == "week":
+        year, week, _ = day.isocalendar()
+        return f"{year}-W{week:02}"
+    if unit == "quarter":
+        return f"{day.year}-Q{(day.month + 2) // 3}"
+    return str(day)[: {"day": 10, "month": 7, "year": 4}[unit]]
+
+
+def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Period]) -> list[Attained]:
+    """Every SLO and service in every period, by service, SLO and period. Raises ``BackendError``."""
+    slos = {slo.id: slo for slo in slo_set.slos}
+    spans = [period.span for period in wanted]
+    if not spans:
+        return []
+    low, high = min(a for a, _ in spans), max(b for _, b in spans)
+    excused = Excused(slo_set, ledger.muted(slo_set.name), low, high)
+    missing = ledger.missing(slo_set.name, sorted(slos), low, high)
+    oldest, newest = ledger.oldest(slo_set.name), ledger.newest(slo_set.name)
+    keys = [key for key in ledger.keys(slo_set.name) if key[0] in slos and key[2]]
+    found = []
+    for period, sums in zip(wanted, ledger.sums(slo_set.name, spans), strict=True):
+        known = by_service(sums, keys)
+        for key in keys:
+            slo, item = slos[key[0]], known[key]
+            first, last = period.span
+            if oldest.get(key[0], high) >= last:
+                continue  # the ledger began later
+            unknown = seconds_within(missing.get(key[0], ()), first, min(last, newest.get(key[0], last)))
+            bad, total = counts(item)
+            found.append(
+                Attained(
+                    slo,
+                    key,
+                    period,
+                    bad,
+                    total,
+                    budget.spent(bad, total, float(slo.budget)),
+                    item.gap + unknown,
+                    seconds_within(excused.spans(key), first, last),
+                )
+            )
+    return sorted(found, key=lambda item: (item.key[1], item.key[2], item.slo.name, item.period.start))
+
+
+def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
+    """Plain rows; numbers as they are, times in UTC."""
+    return [
+        {
+            "namespace": item.key[1],
+            "service": item.key[2],
+            "slo": item.slo.name,
+            "period": item.period.name,
+            "from": timestamp(item.period.start.astimezone(UTC)),
+            "to": timestamp(item.period.end.astimezone(UTC)),
+            "objective": float(item.slo.objective),
+            "sli": item.sli,
+            "met": None if item.spent is None else item.spent <= 1,
+            "good": item.total - item.bad,
+            "bad": item.bad,
+            "total": item.total,
+            "budget_spent": item.spent,
+            "gap_seconds": item.gaps,
+            "excluded_seconds": item.excluded,
+        }
+        for item in items
+    ]
+
+
+def costs(ledger: Ledger, slo_set: SloSet, incident: Period) -> list[dict[str, Any]]:
+    """What an incident cost: its events, and the share of the budget of each SLO's window that they used.
+
+    The window is the one that the incident's end lies in; ``budget_spent`` is of the budget that all its events up to
+    that end allow. Only SLOs with events in that time have a row, the dearest first. Raises ``BackendError``.
+    """
+    newest = ledger.newest(slo_set.name)
+    items = [item for item in read(ledger, slo_set, [incident]) if item.total]
+    windows = {
+        slo.id: period_span(slo, incident.end, newest.get(slo.id, incident.span[1])) for slo in slo_set.slos
+    }
+    distinct = sorted(set(windows.values()))
+    sums = dict(zip(distinct, ledger.sums(slo_set.name, distinct), strict=True))
+    found = []
+    for item in items:
+        whole = sums[windows[item.slo.id]].get(item.key, Sums()).total / MICRO
+        (row,) = rows([item])
+        row |= {"window": item.slo.window.text, "window_total": whole}
+        row["budget_spent"] = budget.spent(item.bad, whole, float(item.slo.budget))
+        del row["period"], row["met"]
+        found.append(row)
+    return sorted(found, key=lambda row: -(row["budget_spent"] or 0.0))
+
+
+def causes(ledger: Ledger, slo_set: SloSet, period: Period) -> list[dict[str, Any]]:
+    """What the budgets of a period were spent on: bad events by cause, of each SLO and service the worst first.
+
+    ``share`` is of the bad events, ``budget_spent`` of the budget that the period's events allow. Bad events whose
+    cause is not known (of latency SLOs, for example) are a row with no cause. Raises ``BackendError``.
+    """
+    slos = {slo.id: slo for slo in slo_set.slos}
+    (sums,) = ledger.sums(slo_set.name, [period.span])
+    by_cause = ledger.causes(slo_set.name, *period.span)
+    found = []
+    for key, item in sorted(sums.items(), key=lambda pair: (pair[0][1], pair[0][2], pair[0][0])):
+        slo = slos.get(key[0])
+        if slo is None or not item.bad or not item.total:
+            continue
+        known = sorted(by_cause.get(key, {}).items(), key=lambda pair: (-pair[1], pair[0]))
+        rest = item.bad - sum(bad for _, bad in known)
+        nothing: Labels = ()
+        for labels, bad in [*known, (nothing, rest)]:
+            if bad > 0:
+                found.append(
+                    {
+                        "namespace": key[1],
+                        "service": key[2],
+                        "slo": slo.name,
+                        "cause": dict(labels),
+                        "bad": bad / MICRO,
+                        "share": bad / item.bad,
+                        "budget_spent": bad / item.total / float(slo.budget),
+                    }
+                )
+    return found

@@ -1,0 +1,103 @@
+"""Events of each SLO's window in buckets: what the history of a budget is drawn from.
+
+From recorded series it takes two requests for each distinct window of the set (four where a calendar window is no
+multiple of its buckets), whatever the number of SLOs and services. Buckets are numbered from the newest (0), which
+ends at the report's time: they then hold exactly the period's events, whenever the grid's rules are evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from jobs.budgets.collected import Counts, Key, key_of, numbers, period_seconds
+from sloctl import naming, promql
+from sloctl.backends.protocols import MetricSource, Series
+from sloctl.errors import BackendLimit
+from sloctl.model import GRID, Slo, SloSet
+from sloctl.report.history import BudgetHistory, history, width_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Buckets = dict[Key, dict[int, Counts]]
+"""(bad, total) events by SLO and service, and by the number of the bucket, of those that are known."""
+
+_Values = dict[Key, dict[int, float]]
+
+
+def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
+    """The buckets of every SLO's window, from what the rules recorded. Raises ``BackendError``."""
+    windows = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
+    found: Buckets = {}
+    for seconds in sorted(set(windows.values())):
+        bad, total = (
+            _read(source, slo_set, metric, seconds, at) for metric in (naming.BAD_GRID, naming.TOTAL_GRID)
+        )
+        for key, values in total.items():
+            if windows.get(key[0]) == seconds:
+                known = bad.get(key, {})
+                found[key] = {
+                    number: (known[number], value) for number, value in values.items() if number in known
+                }
+    return found
+
+
+def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime) -> _Values:
+    width = width_for(seconds)
+    whole, rest = divmod(seconds, width)
+    found: _Values = {}
+    if whole:
+        query = promql.of_set(metric, slo_set.name, width)
+        for item in _range(source, query, at, 0, whole, width):
+            values = found.setdefault(key_of(item["metric"]), {})
+            for time, text in item["values"]:
+                if isfinite(value := float(text)):
+                    values[round((at.timestamp() - float(time)) / width)] = value
+    if rest:
+        oldest = at - timedelta(seconds=whole * width)
+        for key, value in numbers(source.query(promql.of_set(metric, slo_set.name, rest), oldest)).items():
+            found.setdefault(key, {})[whole] = value
+    return found
+
+
+def _range(
+    source: MetricSource, query: str, at: datetime, newest: int, count: int, width: int
+) -> list[Series]:
+    """``count`` buckets from the one numbered ``newest`` back, in halves where the server has a limit."""
+    end = at - timedelta(seconds=newest * width)
+    try:
+        step = timedelta(seconds=width)
+        return list(source.query_range(query, end - (count - 1) * step, end, step))
+    except BackendLimit:
+        if count == 1:
+            raise
+    half = count // 2
+    return [
+        *_range(source, query, at, newest + half, count - half, width),
+        *_range(source, query, at, newest, half, width),
+    ]
+
+
+def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:
+    """The buckets of one SLO's window, from a frame as :func:`jobs.events.grid_events` gives it."""
+    import pandas as pd
+
+    seconds = period_seconds(slo, at)
+    age = (pd.Timestamp(at) - frame["time"]).dt.total_seconds()
+    recent = frame.assign(number=(age // width_for(seconds)).astype("int64"))[age < seconds // GRID * GRID]
+    sums = recent.groupby(["namespace", "service", "number"], sort=False)[["bad", "total"]].sum()
+    found: Buckets = {}
+    for (namespace, service, number), bad, total in zip(sums.index, sums["bad"], sums["total"], strict=True):
+        found.setdefault((slo.id, str(namespace), str(service)), {})[int(number)] = (float(bad), float(total))
+    return found
+
+
+def of_budget(
+    buckets: Mapping[Key, Mapping[int, Counts]], slo: Slo, key: Key, window: Counts, at: datetime
+) -> BudgetHistory | None:
+    """The history of one budget whose window has the events ``window`` (bad, total); None if it cannot be drawn."""
+    known = buckets.get(key)
+    return None if known is None else history(known, window, at, period_seconds(slo, at), float(slo.budget))

@@ -1,0 +1,72 @@
+"""Computes budgets from raw counters, for a Prometheus in which the rules are not loaded (yet).
+
+Slower than reading what the rules recorded, for it evaluates their expressions over the whole period; the
+numbers are the same, because one place builds the expressions of both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from jobs.budgets import budget_history
+from jobs.budgets.collected import Collected, Key, burn_windows, period_seconds, would_fire_all
+from jobs.budgets.slis import grid_events
+from sloctl import naming, promql
+from sloctl.backends.frames import matrix_frame
+from sloctl.backends.protocols import MetricSource
+from sloctl.model import GRID, CounterSli, Slo, SloSet
+
+
+def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:
+    recent = frame[frame["time"] > pd.Timestamp(since)]
+    sums = recent.groupby(["namespace", "service"], sort=False)[["bad", "total"]].sum()
+    return {
+        (str(ns), str(svc)): (float(b), float(t))
+        for (ns, svc), b, t in zip(sums.index, sums["bad"], sums["total"], strict=True)
+    }
+
+
+def _collect_one(
+    source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected, *, history: bool
+) -> None:
+    seconds = period_seconds(slo, at) // GRID * GRID
+    first = at - timedelta(seconds=max(seconds, *burn_windows(slo)) - GRID)
+    frame = grid_events(source, slo, slo_set.mesh, first, at)
+    for (namespace, service), value in _sums(frame, at - timedelta(seconds=seconds)).items():
+        out.period[slo.id, namespace, service] = value
+    for window in burn_windows(slo):
+        target = out.burn.setdefault(window, {})
+        for (namespace, service), value in _sums(frame, at - timedelta(seconds=window)).items():
+            target[slo.id, namespace, service] = value
+    if history:
+        out.buckets |= budget_history.of_events(frame, slo, at)
+    peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()
+    for (namespace, service), peak in peaks.items():  # type: ignore[misc]
+        out.peak[slo.id, str(namespace), str(service)] = float(peak)
+    series = source.query_range(promql.gap_rule(slo, slo_set.mesh), first, at, timedelta(seconds=GRID))
+    gaps = matrix_frame(series, naming.IDENTITY).dropna(subset=["value"])
+    if not slo.wildcard:
+        gaps = gaps.assign(namespace=slo.namespace, service=slo.service)
+    for (namespace, service), gap in gaps.groupby(["namespace", "service"])["value"].sum().items():  # type: ignore[misc]
+        out.gaps[slo.id, str(namespace), str(service)] = float(gap)
+    if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
+        other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
+        for (namespace, service), theirs in _sums(other, at - timedelta(seconds=seconds)).items():
+            key: Key = (slo.id, namespace, service)
+            if key in out.period:
+                own = out.period[key]
+                out.sides[key] = (own, theirs) if slo.sli.side == "client" else (theirs, own)
+
+
+def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False) -> Collected:
+    """Everything a report needs, from raw counters on a grid that ends at ``at``; with ``history``, in buckets too.
+
+    Raises ``BackendError``.
+    """
+    out = Collected()
+    for slo in slo_set.slos:
+        _collect_one(source, slo_set, slo, at, out, history=history)
+    would_fire_all(slo_set.slos, out)
+    return out

@@ -1,0 +1,50 @@
+"""The events since the last instant of the budget grid, from raw counters.
+
+Apart from :mod:`jobs.events` because a report on recorded series needs no frames: importing pandas takes longer than
+such a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sloctl import naming, promql
+from sloctl.backends.protocols import MetricSource
+from sloctl.model import Mesh, Slo
+
+
+def open_bucket(
+    source: MetricSource, slos: Mapping[str, Slo], mesh: Mesh, since: Mapping[str, float], at: datetime
+) -> dict[tuple[str, str, str], tuple[float, float]]:
+    """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
+
+    Many definitions share one query, so that requests do not grow with services and little with definitions.
+    """
+    texts: dict[str, list[str]] = {}
+    for slo_id, slo in slos.items():
+        width = round(at.timestamp() - since[slo_id], 3)
+        for kind, expr in promql.events(slo, mesh, width).items() if width > 0 else ():
+            texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo_id))
+    queries = {
+        f"{kind} {number}": query
+        for kind, exprs in texts.items()
+        for number, query in enumerate(promql.union(exprs))
+    }
+    counts: dict[str, dict[tuple[str, str, str], float]] = {"total": {}, "bad": {}, "good": {}}
+    for name, series in source.query_many(queries, at).items():
+        for item in series:
+            metric = item["metric"]
+            slo = slos[metric[naming.SLO_ID]]
+            named = (slo.namespace, slo.service)
+            service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))
+            counts[name.split()[0]][slo.id, *service] = float(item["value"][1])
+    out = {}
+    for key, total in counts["total"].items():
+        bad = (
+            total - counts["good"].get(key, total)
+            if slos[key[0]].counts_good
+            else counts["bad"].get(key, 0.0)
+        )
+        out[key] = (max(bad, 0.0), total)
+    return out

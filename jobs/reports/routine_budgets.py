@@ -1,0 +1,355 @@
+"""What a routine says of budgets (at risk, burning, spent, met or missed, spent on what), and of alerts that fired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jobs.budgets import periods
+from jobs.budgets.collected import Key
+from jobs.budgets.periods import PeriodEvents
+from sloctl import budget, naming, promql
+from sloctl.backends.protocols import MetricSource
+from sloctl.errors import BackendError, BackendLimit
+from sloctl.ledger.protocol import Ledger
+from sloctl.model import Slo, SloSet
+from sloctl.report.data import Finding, Report, SloStatus, timestamp
+from sloctl.report.routine import Column, Period, Section, Value, before
+
+MOST = 200
+"""Rows of a section in the report's data."""
+_IDENTITY = (Column("service", "service"), Column("slo", "SLO"))
+
+
+class Reader:
+    """Reads the sections of one routine; what fails becomes a finding."""
+
+    def __init__(
+        self, source: MetricSource, slo_set: SloSet, report: Report, period: Period, ledger: Ledger | None
+    ) -> None:
+        self.source, self.slo_set, self.report, self.period, self.ledger = (
+            source,
+            slo_set,
+            report,
+            period,
+            ledger,
+        )
+        self.findings: list[Finding] = []
+        self._events: dict[str, PeriodEvents] = {}
+
+    def events(self, period: Period) -> PeriodEvents:
+        """The events of a period, read once. Raises BackendError."""
+        if period.label not in self._events:
+            self._events[period.label] = periods.read(
+                self.source, self.slo_set, period, self.ledger, self.findings
+            )
+        return self._events[period.label]
+
+    def earlier(self) -> PeriodEvents:
+        """The events of the period before; none if they cannot be read."""
+        try:
+            return self.events(before(self.period))
+        except BackendError as error:
+            text = f"the period before could not be read, so nothing is compared with it: {error}"
+            self.findings.append(Finding("warning", "routine-not-compared", text))
+            self._events[before(self.period).label] = PeriodEvents()
+            return PeriodEvents()
+
+    def section(self, name: str, make: Callable[[], Section]) -> Section | None:
+        """A section, or a finding that says why it is missing."""
+        try:
+            return make()
+        except BackendError as error:
+            text = f"{name.replace('_', ' ')}: could not be read: {error}"
+            self.findings.append(Finding("warning", "routine-not-read", text, {"section": name}))
+            return None
+
+
+def _place(namespace: str, service: str) -> str:
+    return f"{namespace}/{service}" if namespace else service
+
+
+def _statuses(reader: Reader) -> dict[Key, tuple[Slo, SloStatus]]:
+    """The budgets now, by definition and service."""
+    by_name: dict[tuple[str, str], list[Slo]] = {}
+    for slo in reader.slo_set.slos:
+        by_name.setdefault((slo.namespace, slo.name), []).append(slo)
+    found = {}
+    for item in reader.report.slos:
+        named = by_name.get((item.namespace, item.slo), [])
+        exact = [slo for slo in named if slo.service == item.service]
+        for slo in exact or [slo for slo in named if slo.wildcard]:
+            found[slo.id, item.namespace, item.service] = (slo, item)
+    return found
+
+
+def _ordered(report: Report) -> list[SloStatus]:
+    left = [item for item in report.slos if item.remaining is not None]
+    return sorted(left, key=lambda item: (item.remaining or 0.0, item.name))
+
+
+def _share(bad: float, slo: Slo, item: SloStatus | None) -> float | None:
+    """The share of the window's budget that some bad events are."""
+    return None if item is None else budget.spent(bad, item.total, float(slo.budget))
+
+
+def at_risk(reader: Reader) -> Section:
+    """Budgets that need attention, the least left first."""
+    columns = (
+        *_IDENTITY,
+        Column("left", "budget left", "budget"),
+        Column("spent", "spent in the day", "budget"),
+        Column("burn", "burn 1h", "rate"),
+        Column("runs_out", "runs out (UTC)", "time"),
+        Column("alerts", "alerts"),
+    )
+    try:
+        day = reader.events(reader.period).counts
+    except BackendError:
+        day = {}  # the section of spenders says so
+    known = {id(item): (key, slo) for key, (slo, item) in _statuses(reader).items()}
+    rows: list[tuple[Value, ...]] = []
+    for item in _ordered(reader.report):
+        if item.status in ("exhausted", "at_risk"):
+            key, slo = known.get(id(item), (None, None))
+            spent = _share(day[key][0], slo, item) if key in day and slo else None
+            ends = timestamp(item.exhausted_at) if item.exhausted_at else None
+            place = _place(item.namespace, item.service)
+            burn = item.burn_rates.get("1h")
+            rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))
+    return Section("budgets_at_risk", "Budgets at risk", columns, tuple(rows[:MOST]), "No budget is at risk.")
+
+
+def burning(report: Report) -> Section:
+    """What burns faster than its budget allows, now or over the last hours."""
+    columns = (
+        *_IDENTITY,
+        Column("burn_1h", "burn 1h", "rate"),
+        Column("burn_6h", "burn 6h", "rate"),
+        Column("left", "budget left", "budget"),
+    )
+    found = []
+    for item in report.slos:
+        hour, hours = item.burn_rates.get("1h"), item.burn_rates.get("6h")
+        if max(hour or 0.0, hours or 0.0) > 1:
+            found.append((_place(item.namespace, item.service), item.slo, hour, hours, item.remaining))
+    found.sort(key=lambda row: (-(row[2] or 0.0), -(row[3] or 0.0), row[:2]))
+    return Section(
+        "burning", "Burning now", columns, tuple(found[:MOST]), "Nothing burns faster than it may."
+    )
+
+
+def spenders(reader: Reader, *, compared: bool = False) -> Section:
+    """Who spent most of a budget in the period; with ``compared``, beside the period before, and what is left."""
+    word = {"daily": "day", "weekly": "week", "monthly": "month"}[reader.period.kind]
+    columns = (
+        *_IDENTITY,
+        Column("left", "budget left", "budget"),
+        Column("spent", f"spent in the {word}", "budget"),
+        *((Column("before", f"the {word} before", "budget"),) if compared else ()),
+        Column("bad", "bad", "count"),
+        Column("events", "events", "count"),
+    )
+    now, statuses = reader.events(reader.period), _statuses(reader)
+    then = reader.earlier().counts if compared else {}
+    found: list[tuple[float, tuple[Value, ...]]] = []
+    for key, (bad, total) in now.counts.items():
+        slo, item = statuses.get(key, (None, None))
+        if slo is None or item is None or (bad <= 0 and not compared):
+            continue
+        spent = _share(bad, slo, item)
+        earlier = _share(then[key][0], slo, item) if key in then else None
+        cells = (
+            _place(key[1], key[2]),
+            slo.name,
+            item.remaining,
+            spent,
+            *((earlier,) if compared else ()),
+            bad,
+            total,
+        )
+        found.append((spent or 0.0, cells))
+    found.sort(key=lambda row: (-row[0], [str(cell) for cell in row[1][:2]]))
+    rows = tuple(cells for _, cells in found[:MOST])
+    empty = "No budget was spent." if now.counts else "No events were recorded in this time."
+    name, title = ("budgets", "Budgets") if compared else ("spenders", "Biggest spenders")
+    return Section(name, title, columns, rows, empty)
+
+
+def alerts(reader: Reader) -> Section:
+    """Alerts that fired in the period, those first that did so longest."""
+    columns = (
+        Column("alert", "alert"),
+        Column("what", "of"),
+        Column("severity", "severity"),
+        Column("times", "times", "count"),
+        Column("longest", "longest", "seconds"),
+        Column("total", "in all", "seconds"),
+        Column("firing", "still firing"),
+    )
+    rows: list[tuple[Value, ...]] = []
+    for item in read(reader.source, reader.slo_set, reader.period):
+        labels = item.labels
+        place = _place(labels.get(naming.NAMESPACE, ""), labels.get(naming.SERVICE, ""))
+        what = f"{place} {labels.get(naming.SLO) or labels.get(naming.GUARDRAIL, '')}".strip()
+        numbers = (float(item.times), item.longest, item.total)
+        rows.append(
+            (
+                labels.get("alertname", ""),
+                what,
+                labels.get("severity", ""),
+                *numbers,
+                "yes" if item.firing else "",
+            )
+        )
+    return Section("alerts", "Alerts fired", columns, tuple(rows[:MOST]), "No alert fired.")
+
+
+def attainment(reader: Reader) -> Section:
+    """Whether each objective was met in the month, and in the month before."""
+    columns = (
+        *_IDENTITY,
+        Column("met", "objective"),
+        Column("sli", "SLI", "ratio"),
+        Column("objective", "target", "ratio"),
+        Column("spent", "budget spent", "budget"),
+        Column("before_met", "the month before"),
+        Column("before_sli", "SLI before", "ratio"),
+        Column("bad", "bad", "count"),
+        Column("events", "events", "count"),
+    )
+    now, then = reader.events(reader.period).counts, reader.earlier().counts
+    by_id = {slo.id: slo for slo in reader.slo_set.slos}
+    found: list[tuple[float, tuple[Value, ...]]] = []
+    for key in {*now, *then}:
+        slo = by_id[key[0]]
+        sli, spent, met = _kept(now, key, slo)
+        before_sli, _, before_met = _kept(then, key, slo)
+        bad, total = now.get(key, (0.0, 0.0))
+        named = (_place(key[1], key[2]), slo.name)
+        cells = (*named, met, sli, float(slo.objective) / 100, spent, before_met, before_sli, bad, total)
+        found.append((-1.0 if spent is None else spent, cells))
+    found.sort(key=lambda row: (-row[0], [str(cell) for cell in row[1][:2]]))
+    known = [cells[2] for _, cells in found if cells[2]]
+    note = f"{known.count('met')} of {len(known)} objectives were met." if known else ""
+    rows = tuple(cells for _, cells in found[:MOST])
+    return Section("attainment", "Objectives of the month", columns, rows, "No events were recorded.", note)
+
+
+def _kept(
+    counts: Mapping[Key, tuple[float, float]], key: Key, slo: Slo
+) -> tuple[float | None, float | None, str]:
+    """SLI, share of the month's own budget spent, and in a word whether the objective was met."""
+    bad, total = counts.get(key, (0.0, 0.0))
+    sli, spent = budget.ratio(total - bad, total), budget.spent(bad, total, float(slo.budget))
+    return sli, spent, "" if spent is None else "met" if spent <= 1 else "missed"
+
+
+def causes(reader: Reader) -> Section:
+    """What the budgets were spent on: outcome, caller and version, the costliest first."""
+    columns = (
+        *_IDENTITY,
+        Column("cause", "cause"),
+        Column("caller", "caller, or called"),
+        Column("version", "version"),
+        Column("bad", "bad", "count"),
+        Column("share", "of the SLO's bad events", "ratio"),
+        Column("spent", "of the budget", "budget"),
+    )
+    events = reader.events(reader.period)
+    found = periods.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.found_in)
+    statuses = _statuses(reader)
+    lines: list[tuple[float, tuple[Value, ...]]] = []
+    for key, causes in found.items():
+        slo, item = statuses.get(key, (None, None))
+        if slo is None:
+            continue
+        whole = max(events.counts.get(key, (0.0, 0.0))[0], sum(causes.values()))
+        for labels, bad in causes.items():
+            spent = _share(bad, slo, item)
+            of = budget.ratio(bad, whole)
+            cells = (_place(key[1], key[2]), slo.name, *_cause(dict(labels)), bad, of, spent)
+            lines.append((spent or 0.0, cells))
+    lines.sort(key=lambda line: (-line[0], [str(cell) for cell in line[1][:5]]))
+    rows = tuple(cells for _, cells in lines[:MOST])
+    empty = "No budget was spent." if events.counts else "No events were recorded."
+    return Section("causes", "What burned the budget", columns, rows, empty)
+
+
+def _cause(labels: Mapping[str, str]) -> tuple[str, str, str]:
+    words = []
+    if code := labels.get("response_code"):
+        words.append("no response" if code == "0" else code)
+    if (grpc := labels.get("grpc_response_status")) and grpc != "0":
+        words.append(f"grpc {grpc}")
+    if (flags := labels.get("response_flags")) and flags != "-":
+        words.append(flags)
+    ends = [[labels.get(label, "") for label in pair] for pair in (naming.CALLERS, naming.CALLED)]
+    other = next((_place(*pair) for pair in ends if any(pair)), "")
+    return " ".join(words) or "latency, or not told apart", other, labels.get("destination_version", "")
+
+
+STEPS = {"daily": 60, "weekly": 120, "monthly": 300}
+"""Seconds between two looks: a server gives 11,000 of a series. What fires for less than that may be missed."""
+BY = ("alertname", "severity", naming.SLO, naming.NAMESPACE, naming.SERVICE, naming.GUARDRAIL)
+_SMALLEST = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """An alert in a period: ``times`` it began, ``longest`` and ``total`` seconds, ``firing`` at the end."""
+
+    labels: dict[str, str]
+    times: int
+    longest: float
+    total: float
+    firing: bool
+
+
+def read(source: MetricSource, slo_set: SloSet, period: Period) -> list[Fired]:
+    """The alerts of a set that fired, those first that did so longest. Raises BackendError."""
+    step = timedelta(seconds=STEPS[period.kind])
+    query = f"max by ({', '.join(BY)}) ({promql.firing(slo_set.name)})"
+    seen: dict[tuple[tuple[str, str], ...], set[float]] = {}
+    _look(source, query, period.start + step, period.end, step, seen)
+    found = []
+    for labels, times in seen.items():
+        spells = _spells(sorted(times), step.total_seconds())
+        lengths = [end - start for start, end in spells]
+        still = bool(spells) and spells[-1][1] >= period.end.timestamp() - step.total_seconds() / 2
+        found.append(Fired(dict(labels), len(spells), max(lengths), sum(lengths), still))
+    return sorted(found, key=lambda item: (-item.total, sorted(item.labels.items())))
+
+
+def _look(
+    source: MetricSource,
+    query: str,
+    start: datetime,
+    end: datetime,
+    step: timedelta,
+    seen: dict[tuple[tuple[str, str], ...], set[float]],
+) -> None:
+    try:
+        series = source.query_range(query, start, end, step)
+    except BackendLimit:
+        if end - start <= _SMALLEST:
+            raise
+        middle = start + (end - start) // 2 // step * step
+        _look(source, query, start, middle, step, seen)
+        _look(source, query, middle + step, end, step, seen)
+        return
+    for item in series:
+        labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
+        seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
+
+
+def _spells(times: list[float], step: float) -> list[tuple[float, float]]:
+    """Unbroken runs of looks, each standing for the step before it."""
+    found: list[tuple[float, float]] = []
+    for time in times:
+        if found and time - found[-1][1] <= step * 1.5:
+            found[-1] = (found[-1][0], time)
+        else:
+            found.append((time - step, time))
+    return found

@@ -1,0 +1,309 @@
+"""The jobs ``report`` and ``burn_rate``: budgets and burn rates now, of every SLO and service."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal
+
+from jobs import sidecar_restarts
+from jobs.budgets import budget_history, from_rules
+from jobs.budgets.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
+from jobs.reports import guardrails
+from sloctl import budget
+from sloctl.backends.protocols import MetricSource
+from sloctl.errors import BackendError
+from sloctl.ledger.protocol import Ledger
+from sloctl.model import GRID, Slo, SloSet
+from sloctl.model.durations import duration
+from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report.health import EdgeAmplification
+
+if TYPE_CHECKING:
+    from sloctl.backends.spans import TraceSource
+
+
+Origin = Literal["auto", "rules", "raw", "ledger"]
+ORIGINS: dict[str, Origin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
+MOST_EVENTS = 1e18
+"""More than any counter has counted."""
+SIDE_DIFFERENCE = 0.001
+"""Client and server success that differ by more than this share are worth a finding."""
+
+
+def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
+    bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
+    share = float(slo.budget)
+    spent = budget.spent(bad, total, share)
+    remaining = None if spent is None else 1 - spent
+    rates: dict[str, float | None] = {}
+    for window in burn_windows(slo):
+        events = _plausible(*data.burn.get(window, {}).get(key, (0.0, 0.0)))
+        rates[duration(window)] = budget.burn_rate(*events, share)
+    # Replicas of Prometheus that nobody deduplicates give each alert more than once.
+    alerts = tuple(sorted(set(data.alerts.get(key, ()))))
+    ends = None
+    if remaining is not None:
+        ends = budget.exhausted_at(at, remaining, rates.get("1h") or 0.0, slo.window.seconds)
+    if ends and (renewed := period_end(slo, at)) and ends >= renewed:
+        ends = None
+    sides = data.sides.get(key)
+    success = budget.ratio(total - bad, total)
+    return SloStatus(
+        slo=slo.name,
+        service=key[2],
+        namespace=key[1],
+        objective=float(slo.objective),
+        window=slo.window.text,
+        status=budget.status(remaining, alerting=bool(alerts)),
+        sli=success,
+        sli_interval=budget.wilson_interval(total - bad, total),
+        good=total - bad,
+        bad=bad,
+        total=total,
+        spent=spent,
+        remaining=remaining,
+        burn_rates=rates,
+        exhausted_at=ends,
+        alerts=alerts,
+        quality=Quality(gaps=_gaps(slo, key, data, at), excluded=data.excluded.get(key, 0.0)),
+        sides=SideComparison(*(budget.ratio(whole - wrong, whole) for wrong, whole in sides))
+        if sides
+        else None,
+        owner=slo.owner,
+    )
+
+
+def _plausible(bad: float, total: float) -> Counts:
+    """Events within their bounds, which a user's own expressions may not heed; none if they are no numbers."""
+    if not (abs(bad) < MOST_EVENTS and 0 < total < MOST_EVENTS):
+        return 0.0, 0.0
+    return min(max(bad, 0.0), total), total
+
+
+def _gaps(slo: Slo, key: Key, data: Collected, at: datetime) -> float:
+    seconds = data.gaps.get(key, 0.0)
+    return min(max(seconds, 0.0), float(period_seconds(slo, at))) if isfinite(seconds) else 0.0
+
+
+def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Finding]:
+    scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
+    found = []
+    if item.spent is None:
+        text = f"{item.name}: no events in the window; the objective is neither met nor missed"
+        found.append(Finding("warning", "no-data", text, scope))
+    bad, total = data.period.get(key, (0.0, 0.0))
+    if not 0 <= bad <= total * (1 + 1e-9) < MOST_EVENTS:
+        counted = f"{bad:,.6g} bad of {total:,.6g}" if isfinite(bad + total) else "this number of"
+        text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
+        found.append(Finding("error", "implausible-events", text, scope))
+    if item.quality.gaps >= 60 and item.spent is not None:
+        found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
+    if item.sides and item.sides.client is not None and item.sides.server is not None:
+        difference = item.sides.client - item.sides.server
+        if difference > SIDE_DIFFERENCE:
+            text = (
+                f"{item.name}: clients saw {item.sides.client:.3%} succeed but servers only {item.sides.server:.3%}: "
+                "retries hide failures"
+            )
+            found.append(Finding("info", "retries-hide-failures", text, scope))
+    return found
+
+
+def _gap_text(slo: Slo, key: Key, item: SloStatus, data: Collected) -> str:
+    """What may be missing: from no bad event to bad events only, in the time that is not known."""
+    gaps = item.quality.gaps
+    text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
+    unseen = gaps / GRID * data.peak.get(key, 0.0)
+    if not 0 < unseen < MOST_EVENTS:
+        return text
+    best = budget.spent(item.bad, item.total + unseen, float(slo.budget)) or 0.0
+    worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0
+    return (
+        f"{text}; if traffic stayed below its peak, at most {unseen:,.0f} events are unseen, and between {best:.1%} "
+        f"and {worst:.1%} of the budget is spent"
+    )
+
+
+def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, Key]]:
+    """Every SLO and service to report: those with data, and the named ones without.
+
+    A service that a named SLO overrides since some time still has events of the ``*`` SLO from before.
+    """
+    by_id = {slo.id: slo for slo in slo_set.slos}
+    seen = {
+        key
+        for counts in (data.period, *data.burn.values())
+        for key in counts
+        if key[0] in by_id and key[2] not in by_id[key[0]].overridden
+    }
+    named = {(slo.id, slo.namespace, slo.service) for slo in slo_set.slos if not slo.wildcard}
+    rows = [(by_id[key[0]], key) for key in seen | named]
+    return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
+
+
+def _read_history(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    """Read the buckets that plots are drawn from; without them the report still says what it has to say."""
+    try:
+        out.buckets = budget_history.read(source, slo_set, at)
+    except BackendError as error:
+        text = f"the history of the budgets could not be read, so it is not drawn: {error}"
+        out.findings.append(Finding("warning", "history-not-read", text))
+
+
+def _read_traces(
+    traces: TraceSource, slo_set: SloSet, at: datetime, counted: list[EdgeAmplification], out: list[Finding]
+) -> list[EdgeAmplification]:
+    """Edges as traces have them; without them the report still says what it has to say."""
+    from jobs import retry_amplification
+
+    try:
+        found = retry_amplification.recent(traces, slo_set, at, lambda: counted or None)
+    except BackendError as error:
+        out.append(Finding("warning", "traces-not-read", f"the traces could not be read: {error}"))
+        return []
+    out += found.findings
+    return found.amplification
+
+
+def build(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    origin: Origin = "auto",
+    *,
+    history: bool = False,
+    traces: TraceSource | None = None,
+    ledger: Ledger | None = None,
+) -> Report:
+    """The report at ``at`` (aware).
+
+    ``origin``: ``ledger`` reads the ledger, ``rules`` recorded series, ``raw`` evaluates the counters; ``auto`` takes
+    the ledger if one is given that is up to date, else recorded series where there are any. With ``history``, each SLO
+    has what its plots are drawn from; with ``traces``, retries are also counted from those of the last half hour.
+    Raises ``BackendError``.
+    """
+    findings: list[Finding] = []
+    data, found_in = _collect(source, slo_set, at, origin, ledger, history, findings)
+    findings += data.findings
+    items = []
+    for slo, key in _keys(slo_set, data):
+        item = _status(slo, key, data, at)
+        drawn = budget_history.of_budget(data.buckets, slo, key, (item.bad, item.total), at)
+        items.append(replace(item, history=drawn) if drawn else item)
+        findings += _findings(slo, key, item, data)
+    for slo in slo_set.slos:
+        if slo.wildcard and not any(key[0] == slo.id for key in data.period):
+            text = f"{slo.namespace}/* {slo.name}: no service of the namespace has any requests"
+            findings.append(
+                Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
+            )
+    report = Report(
+        slo_set.name, at, "ledger" if found_in == "ledger" else "prometheus", tuple(items), tuple(findings)
+    )
+    try:
+        return _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
+    except BackendError as error:
+        if found_in != "ledger":
+            raise
+        text = f"Prometheus could not be asked for the mesh's health: {error}"
+        return replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
+
+
+def _collect(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    origin: Origin,
+    ledger: Ledger | None,
+    history: bool,
+    findings: list[Finding],
+) -> tuple[Collected, Origin]:
+    """What the budgets are made of, and where it was found."""
+    if ledger is not None and (
+        origin == "ledger" or (origin == "auto" and _fresh(ledger, slo_set, at, findings))
+    ):
+        from jobs.budgets import from_ledger
+
+        return from_ledger.collect(ledger, source, slo_set, at, history=history), "ledger"
+    instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
+    if instants or origin == "rules":
+        data = from_rules.collect(source, slo_set, at, instants)
+        if history:
+            _read_history(source, slo_set, at, data)
+        findings += _rule_findings(slo_set, instants)
+        return data, "rules"
+    from jobs.budgets import from_counters  # pandas, which reading recorded series does not need
+
+    if origin == "auto":
+        text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
+        findings.append(Finding("warning", "rules-not-loaded", text))
+    return from_counters.collect(source, slo_set, at, history=history), "raw"
+
+
+def _fresh(ledger: Ledger, slo_set: SloSet, at: datetime, findings: list[Finding]) -> bool:
+    """Whether the ledger is up to date; a finding says why not, if it has something."""
+    from jobs.budgets import from_ledger
+
+    try:
+        late = from_ledger.lag(ledger, slo_set, at)
+    except BackendError as error:
+        findings.append(Finding("warning", "ledger-not-read", f"budgets are Prometheus's: {error}"))
+        return False
+    if late is not None and late > from_ledger.BEHIND:
+        ago = duration(round(late / 60) * 60)
+        text = f"the ledger ends {ago} ago: budgets are Prometheus's; does the job slis run?"
+        findings.append(Finding("warning", "ledger-behind", text))
+    return late is not None and late <= from_ledger.BEHIND
+
+
+def _with_health(
+    report: Report, source: MetricSource, slo_set: SloSet, *, recorded: bool, traces: TraceSource | None
+) -> Report:
+    """The report with what it says of the mesh besides budgets."""
+    findings = list(report.findings)
+    verdicts, more = guardrails.run(source, slo_set, report.at, recorded=recorded)
+    edges = guardrails.amplification(source, slo_set, report.at, recorded=recorded)
+    restarts = sidecar_restarts.rows_for_report(source, slo_set, report.at)
+    findings += more
+    if traces is not None:
+        edges = [*edges, *_read_traces(traces, slo_set, report.at, edges, findings)]
+    findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
+    return replace(
+        report,
+        findings=tuple(findings),
+        guardrails=tuple(verdicts),
+        retry_amplification=tuple(edges),
+        sidecar_restarts=restarts,
+    )
+
+
+def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]:
+    stale = sorted(slo.id for slo in slo_set.slos if slo.id not in instants and not slo.wildcard)
+    if not stale:
+        return []
+    shown = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+    late = duration(from_rules.STALE)
+    text = f"nothing was recorded in the last {late} for {len(stale)} of {len(slo_set.slos)} SLOs: {shown}"
+    return [Finding("warning", "not-recorded", text)]
+
+
+def run(source: MetricSource, slo_set: SloSet, at: datetime) -> Report:
+    """The report at ``at``, from which :func:`rows` takes the burn rates. Raises ``BackendError``."""
+    return build(source, slo_set, at)
+
+
+def burn_rate_rows(report: Report) -> list[dict[str, Any]]:
+    """One row per SLO, service and window; the burn rate is None without events."""
+    return [
+        {
+            "slo": item.slo,
+            "namespace": item.namespace,
+            "service": item.service,
+            "window": window,
+            "burn_rate": None if rate is None else round(rate, 4),
+        }
+        for item in report.slos
+        for window, rate in item.burn_rates.items()
+    ]

@@ -1,0 +1,196 @@
+"""One run of a scheduled job: alone among all processes, observed, and entered into the ledger, whatever it does."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from jobs.schedule.triggers import Trigger
+from sloctl import naming
+from sloctl.errors import SloctlError
+from sloctl.ledger.protocol import JobRun, Ledger
+from sloctl.telemetry import own_metrics
+from sloctl.telemetry.own_metrics import Gauge
+from sloctl.telemetry.protocol import LOG_FIELDS, Observer, Span, cause
+
+LOG = logging.getLogger(__name__)
+SLACK = 300
+"""Seconds for which a result holds beyond two intervals: as long as the alert JobNotRun waits."""
+AHEAD = timedelta(seconds=60)
+"""A run that is known from so far in the future was noted by a clock that has been set back since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a run gave: numbers, and lines for the log."""
+
+    numbers: Sequence[Gauge] = ()
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One job of a file: ``id`` is its own, ``name`` may be that of several; ``interval`` and ``grace`` in seconds.
+
+    ``run`` is called with the time as of which to run; it raises ``SloctlError``.
+    """
+
+    id: str
+    name: str
+    trigger: Trigger
+    interval: int
+    grace: int
+    run: Callable[[datetime], Done] = field(compare=False)
+
+
+class Attempts:
+    """Runs tasks of one set. ``ledger`` gives the ledger or raises ``SloctlError``; None: there is none."""
+
+    def __init__(
+        self,
+        set_name: str,
+        ledger: Callable[[], Ledger] | None,
+        observer: Observer,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._set, self._ledger, self._observer, self._now = set_name, ledger, observer, now
+        self._names: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._changed = threading.Condition()
+        self._running: dict[str, datetime] = {}
+        self._last: dict[str, JobRun] = {}
+
+    @property
+    def running(self) -> Mapping[str, datetime]:
+        """The ids of tasks that run now, and since when."""
+        with self._changed:
+            return dict(self._running)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing runs; whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running, seconds)
+
+    def known(self) -> Mapping[str, JobRun]:
+        """The last runs by id, of the ledger and of this process: of failed ones under ``id!``."""
+        if self._ledger is not None:
+            try:
+                self._last.update(self._ledger().runs(self._set))
+            except SloctlError as error:
+                LOG.warning("the last runs are not known: %s", error)
+        return dict(self._last)
+
+    def count(self, task: Task, outcome: str) -> None:
+        """Count a run, or one that was not."""
+        self._observer.count(own_metrics.RUNS, **self._labels(task), outcome=outcome)
+
+    def run(self, task: Task) -> None:
+        """Run a task now. Never raises."""
+        number = uuid.uuid4().hex[:12]
+        fields = {naming.JOB: task.name, naming.SLO_SET: self._set, "run": number}
+        token = LOG_FIELDS.set(fields)
+        about = {"sloctl.job": task.name, "sloctl.slo_set": self._set, "sloctl.run": number}
+        with self._changed:
+            self._running[task.id] = self._now()
+        try:
+            with self._observer.span(f"job {task.name}", about) as span:
+                self._alone(task, span)
+        except Exception:  # nothing of one job may reach the others
+            LOG.exception("%s: the run could not be carried out", task.name)
+        finally:
+            LOG_FIELDS.reset(token)
+            with self._changed:
+                self._running.pop(task.id, None)
+                self._changed.notify_all()
+
+    def _alone(self, task: Task, span: Span) -> None:
+        due = task.trigger.latest(self._now())
+        # Jobs of one name in this process wait for each other, for each has a schedule of its own.
+        with self._names[task.name], self._lock(task) as held:
+            why = "" if held else "it runs elsewhere"
+            if held and self._has_run(task, due):
+                why = "it has run since it was due"
+            if not why:
+                self._observed(task, span)
+                return
+        LOG.info("skipped: %s", why)
+        span.set("sloctl.outcome", "skipped")
+        self.count(task, "skipped")
+        self.show(task)
+
+    @contextmanager
+    def _lock(self, task: Task) -> Iterator[bool]:
+        """Whether no other process runs the job; without a ledger that answers, nobody can know."""
+        with ExitStack() as stack:
+            held = True
+            if self._ledger is not None:
+                try:
+                    held = stack.enter_context(self._ledger().lock(f"{self._set}/{task.name}"))
+                except SloctlError as error:
+                    LOG.warning("the job runs without its lock: %s", error)
+            yield held
+
+    def _has_run(self, task: Task, due: datetime) -> bool:
+        """Whether some process has run it since it was due."""
+        found = self.known().get(task.id)
+        return found is not None and due <= found.started <= self._now() + AHEAD
+
+    def _observed(self, task: Task, span: Span) -> None:
+        started = self._now()
+        labels, message = self._labels(task), ""
+        try:
+            done = task.run(started.replace(microsecond=0))
+        except Exception as error:
+            kind = cause(error)
+            message = (
+                str(error) if isinstance(error, SloctlError) else f"internal error: {type(error).__name__}"
+            )
+            hint = f" ({error.hint})" if isinstance(error, SloctlError) and error.hint else ""
+            LOG.error(
+                "failed: %s%s", message, hint, exc_info=None if isinstance(error, SloctlError) else error
+            )
+            span.fail(kind, message)
+            self._observer.count(own_metrics.ERRORS, **labels, cause=kind)
+        ended = self._now()
+        took = max(0.0, (ended - started).total_seconds())
+        outcome = "failed" if message else "succeeded"
+        if not message:
+            for line in done.lines:
+                LOG.info("%s", line)
+            LOG.info("succeeded in %.2f s", took)
+            until = ended + timedelta(seconds=2 * task.interval + SLACK)
+            self._observer.publish(f"{self._set}/{task.id}", done.numbers, until)
+        span.set("sloctl.outcome", outcome)
+        self._observer.time(own_metrics.RUN_DURATION, took, **labels)
+        self.count(task, outcome)
+        self._note(JobRun(task.id, started, ended, "failed" if message else "succeeded", message))
+        self.show(task)
+
+    def _note(self, run: JobRun) -> None:
+        self._last[run.job if run.outcome == "succeeded" else f"{run.job}!"] = run
+        if self._ledger is not None:
+            try:
+                self._ledger().note(self._set, run)
+            except SloctlError as error:
+                LOG.warning("the run is not noted: %s", error)
+
+    def show(self, task: Task) -> None:
+        """Tell the observer of the last runs of a task, wherever they were."""
+        labels = self._labels(task)
+        good, bad = self._last.get(task.id), self._last.get(f"{task.id}!")
+        if good is not None:
+            self._observer.gauge(naming.JOB_LAST_SUCCESS, good.ended.timestamp(), **labels)
+        last = max((run for run in (good, bad) if run), key=lambda run: run.ended, default=None)
+        if last is not None:
+            took = max(0.0, (last.ended - last.started).total_seconds())
+            self._observer.gauge(naming.JOB_LAST_RUN, last.ended.timestamp(), **labels)
+            self._observer.gauge(naming.JOB_DURATION, took, **labels)
+            self._observer.gauge(naming.JOB_FAILED, float(last is bad), **labels)
+
+    def _labels(self, task: Task) -> dict[str, str]:
+        return {naming.SLO_SET: self._set, naming.JOB: task.name}

@@ -1,0 +1,288 @@
+"""Runs the jobs of an SLO file on their schedules: APScheduler, with what one process of many needs around it.
+
+What a job does is a callable. No failure of a job, of the ledger or of a server ends the scheduler: what did not
+succeed is counted, and done the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import STATE_STOPPED
+
+from jobs.schedule.attempt import Attempts, Done, Task
+from jobs.schedule.triggers import Every, Trigger, grace, trigger
+from sloctl import naming
+from sloctl.errors import SloctlError
+from sloctl.guardrails.own import interval
+from sloctl.ledger.protocol import JobRun, Ledger
+from sloctl.model import Job, SloSet
+from sloctl.model.durations import duration
+from sloctl.telemetry import own_metrics
+from sloctl.telemetry.protocol import NOTHING, Observer, cause
+
+LOG = logging.getLogger(__name__)
+TICK = 1.0
+"""Seconds between two looks at the clock."""
+JUMP = 10.0
+"""Seconds by which the clock must be off what has really passed, to have been set."""
+CHECK = 15
+"""Seconds between two looks at the ledger."""
+DELIVER = 60
+"""Seconds between two looks at the outbox."""
+FROZEN = 30.0
+"""Seconds without a sign of the loop after which it counts as dead."""
+_SOON = 3600
+"""Jobs with an interval up to this one run at the start if it is not known when they last did."""
+
+
+class Loop(BackgroundScheduler):  # type: ignore[misc]
+    """A ``BackgroundScheduler`` in UTC, for clocks that jump: each job once at a time, of many missed runs the last.
+
+    APScheduler sleeps until the next run by a clock that stands still while the machine is suspended, and never looks
+    again at a time that the clock has been set back from. This one looks once a second.
+
+    ``now`` is the time (aware), ``monotonic`` counts seconds that really passed.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        tick: float = TICK,
+    ) -> None:
+        super().__init__(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(workers, {"thread_name_prefix": "sloctl-job"})},
+            job_defaults={"coalesce": True, "max_instances": 1},
+        )
+        self._now, self._monotonic, self._tick = now, monotonic, tick
+        self.beat = monotonic()
+        """When the loop was last seen alive."""
+        self._looked = (now(), monotonic())
+
+    def _main_loop(self) -> None:
+        while self.state != STATE_STOPPED:
+            wait: float | None = None
+            try:
+                self.look()
+                wait = self._process_jobs()
+            except Exception:  # the loop must go on, whatever a trigger or a listener did
+                LOG.exception("the loop of the scheduler failed, and goes on")
+            self.beat = self._monotonic()
+            self._event.wait(self._tick if wait is None else min(wait, self._tick))
+            self._event.clear()
+
+    def look(self) -> None:
+        """Look at the clock; if it was set back, see to it that no run waits for a time that has been before."""
+        now, passed = self._now(), self._monotonic()
+        expected = passed - self._looked[1]
+        off = (now - self._looked[0]).total_seconds() - expected
+        self._looked = (now, passed)
+        if abs(off) < JUMP:
+            return
+        LOG.warning("the clock jumped %.0f s %s", abs(off), "forward" if off > 0 else "back")
+        if off < 0:
+            for job in self.get_jobs():
+                job.modify(next_run_time=job.trigger.get_next_fire_time(None, now))
+
+
+def tasks_of(
+    slo_set: SloSet,
+    run: Callable[[Job, datetime], Done],
+    when: Callable[[str, Job], Trigger] = trigger,
+) -> list[Task]:
+    """The tasks of a file; ``when`` is for tests."""
+
+    def call(job: Job) -> Callable[[datetime], Done]:
+        return lambda at: run(job, at)
+
+    return [
+        Task(id_, job.name, when(slo_set.name, job), interval(job), grace(job), call(job))
+        for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True)
+    ]
+
+
+def first_run(task: Task, known: Mapping[str, JobRun], now: datetime) -> datetime:
+    """When a task runs first: at once if no process was there when it was due, and it is not too late.
+
+    ``known`` has the last runs, as :meth:`sloctl.ledger.protocol.Ledger.runs` gives them.
+    """
+    due = task.trigger.latest(now)
+    runs = [known[key].started for key in (task.id, f"{task.id}!") if key in known]
+    if runs:
+        missed = max(runs) < due and now - due <= timedelta(seconds=task.grace)
+    else:
+        missed = task.interval <= _SOON and isinstance(task.trigger, Every)
+    return now if missed else task.trigger.get_next_fire_time(None, now)
+
+
+class Scheduler:
+    """The tasks of one set, on threads of their own.
+
+    ``ledger`` gives the ledger, or raises ``SloctlError`` while it cannot be reached. ``deliver`` posts what waits
+    in the outbox, and says how many letters became what; it raises ``SloctlError``.
+    """
+
+    def __init__(
+        self,
+        set_name: str,
+        tasks: Sequence[Task],
+        *,
+        ledger: Callable[[], Ledger] | None = None,
+        slo_ids: Sequence[str] = (),
+        deliver: Callable[[], Mapping[str, int]] | None = None,
+        observer: Observer = NOTHING,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+        tick: float = TICK,
+    ) -> None:
+        self._set, self._tasks, self._slo_ids = set_name, {task.id: task for task in tasks}, tuple(slo_ids)
+        self._ledger, self._deliver, self._observer = ledger, deliver, observer
+        self._now, self._monotonic = now, monotonic
+        self._attempts = Attempts(set_name, ledger, observer, now)
+        # A thread for each job, so that none waits for another; a file that is loaded anew may have more of them.
+        self._loop = Loop(max(16, len(tasks) + 4), now=now, monotonic=monotonic, tick=tick)
+        self._loop.add_listener(self._left_out, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._lock = threading.Lock()
+        self._state = "starting"
+        self._ledger_trouble = self._delivery_trouble = ""
+
+    def start(self) -> None:
+        """Begin. Returns at once."""
+        self.check()
+        self._loop.start(paused=True)
+        self._add()
+        self._loop.add_job(self.check, Every(CHECK), id="!check", misfire_grace_time=CHECK)
+        if self._deliver is not None:
+            self._loop.add_job(self.deliver, Every(DELIVER, 20), id="!deliver", misfire_grace_time=DELIVER)
+        self._loop.resume()
+        self._state = "running"
+
+    def replace(self, tasks: Sequence[Task], slo_ids: Sequence[str] = ()) -> None:
+        """Go on with other tasks; runs that have begun end as they would have."""
+        with self._lock:
+            for id_ in self._tasks:
+                self._loop.remove_job(id_)
+            self._tasks, self._slo_ids = {task.id: task for task in tasks}, tuple(slo_ids)
+        self._add()
+        self.check()
+
+    def stop(self) -> None:
+        """Begin no further run. Returns at once; see :meth:`wait`."""
+        self._state = "draining"
+        self._loop.shutdown(wait=False)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for running jobs; whether all have ended."""
+        return self._attempts.wait(seconds)
+
+    @property
+    def running(self) -> Sequence[str]:
+        """The ids of the tasks that run now."""
+        return sorted(self._attempts.running)
+
+    def alive(self) -> bool:
+        """Whether the loop goes round; it says nothing of servers."""
+        return self._state != "running" or self._monotonic() - self._loop.beat < FROZEN
+
+    def problems(self) -> list[str]:
+        """Why it is not ready; nothing if it is."""
+        found = [] if self._state == "running" else [f"the scheduler is {self._state}"]
+        if self._ledger_trouble:
+            found.append(self._ledger_trouble)
+        return found
+
+    def next_runs(self) -> Mapping[str, datetime]:
+        """When each task is to run next."""
+        times = {job.id: job.next_run_time for job in self._loop.get_jobs()}
+        return {id_: times[id_] for id_ in self._tasks if times.get(id_)}
+
+    def _add(self) -> None:
+        known, now = self._attempts.known(), self._now()
+        for id_, task in self._tasks.items():
+            first = first_run(task, known, now)
+            self._loop.add_job(
+                self._run,
+                task.trigger,
+                (id_, task),
+                id=id_,
+                name=task.name,
+                misfire_grace_time=max(1, task.grace),
+                next_run_time=first,
+            )
+            self._attempts.show(task)
+            self._show_next(task, first)
+            LOG.info("%s: %s, next at %s", task.id, task.trigger, f"{first:%Y-%m-%dT%H:%M:%SZ}")
+
+    def _run(self, id_: str, task: Task) -> None:
+        self._attempts.run(task)
+        times = self.next_runs()
+        if id_ in times:
+            self._show_next(task, times[id_])
+
+    def _show_next(self, task: Task, at: datetime) -> None:
+        labels = {naming.SLO_SET: self._set, naming.JOB: task.name}
+        self._observer.gauge(own_metrics.NEXT_RUN, at.timestamp(), **labels)
+
+    def _left_out(self, event: JobEvent) -> None:
+        task = self._tasks.get(event.job_id)
+        if task is None:
+            return
+        if event.code == EVENT_JOB_MISSED:
+            LOG.warning("%s: missed, more than %s too late", task.id, duration(task.grace))
+            self._attempts.count(task, "missed")
+            return
+        since = self._attempts.running.get(task.id)
+        took = f" for {(self._now() - since).total_seconds():.0f} s" if since else ""
+        LOG.warning("%s: skipped, for the last run has been going on%s", task.id, took)
+        self._attempts.count(task, "skipped")
+
+    def check(self) -> None:
+        """Ask the ledger whether it is there, and how far it goes."""
+        if self._ledger is None:
+            return
+        try:
+            newest = self._ledger().newest(self._set)
+        except SloctlError as error:
+            if not self._ledger_trouble:
+                LOG.warning("%s", error)
+            self._ledger_trouble = str(error)
+        else:
+            if self._ledger_trouble:
+                LOG.info("the ledger answers again")
+            self._ledger_trouble = ""
+            ends = [newest[slo_id] for slo_id in self._slo_ids if slo_id in newest]
+            last = datetime.fromtimestamp(min(ends), UTC) if ends else None
+            self._observer.age(own_metrics.LEDGER_LAG, last, **{naming.SLO_SET: self._set})
+        up = float(not self._ledger_trouble)
+        self._observer.gauge(own_metrics.LEDGER_UP, up, **{naming.SLO_SET: self._set})
+
+    def deliver(self) -> None:
+        """Deliver what waits."""
+        assert self._deliver is not None
+        with self._observer.span("deliver") as span:
+            try:
+                for outcome, count in self._deliver().items():
+                    for _ in range(count):
+                        self._observer.count(
+                            own_metrics.DELIVERIES, outcome=outcome, **{naming.SLO_SET: self._set}
+                        )
+                self._delivery_trouble = ""
+            except SloctlError as error:
+                if str(error) != self._delivery_trouble:
+                    LOG.warning("nothing is delivered: %s", error)
+                self._delivery_trouble = str(error)
+                span.fail(cause(error), str(error))
+            except Exception:
+                LOG.exception("nothing was delivered")
+                span.fail("internal")

@@ -1,0 +1,174 @@
+"""When jobs run: intervals aligned to Unix time, and cron lines in time zones whose clocks change.
+
+APScheduler's own triggers are not used for two reasons that tests show. Its ``CronTrigger`` runs a job an hour late (or
+not at the first instant) when its time is skipped by a change of the clocks, and twice when it is repeated; and an
+``IntervalTrigger`` begins anew whenever the process does. This module must not know what a job does.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.base import BaseTrigger
+
+from sloctl import naming
+from sloctl.guardrails.own import interval
+from sloctl.model import Job, cron
+from sloctl.model.durations import duration
+
+SETTLED = 60
+"""Seconds after an instant of the budget grid from which its bucket can be written."""
+SPREAD = 30
+"""Seconds over which jobs of different sets are spread, so that a fleet of schedulers does not ask all at once."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+_FARTHEST = 9 * 366
+"""Days in which every valid cron line has a date: 29 February, around a year 2100."""
+
+
+class Trigger(BaseTrigger):  # type: ignore[misc]
+    """Instants at which a job runs. All times are aware; results are in UTC."""
+
+    @abstractmethod
+    def after(self, time: datetime) -> datetime:
+        """The first instant after ``time``."""
+
+    @abstractmethod
+    def latest(self, time: datetime) -> datetime:
+        """The last instant that is not after ``time``."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """The next instant, as APScheduler asks for it: of many that were missed, the last one.
+
+        A process that was suspended for a day would otherwise count through all instants of that day.
+        """
+        if previous_fire_time is None:
+            return self.after(now - timedelta(microseconds=1))
+        return max(self.after(previous_fire_time), self.latest(now))
+
+
+class Every(Trigger):
+    """Each ``seconds`` seconds of Unix time, ``offset`` seconds later: the same instants in every process."""
+
+    def __init__(self, seconds: int, offset: int = 0) -> None:
+        self.seconds, self.offset = seconds, offset % seconds
+
+    def after(self, time: datetime) -> datetime:
+        """See the base class."""
+        return self.latest(time) + timedelta(seconds=self.seconds)
+
+    def latest(self, time: datetime) -> datetime:
+        """See the base class."""
+        passed = (time - _EPOCH - timedelta(seconds=self.offset)) // timedelta(seconds=self.seconds)
+        return _EPOCH + timedelta(seconds=passed * self.seconds + self.offset)
+
+    def __str__(self) -> str:
+        return f"every {duration(self.seconds)}"
+
+
+class Cron(Trigger):
+    """A valid cron line in a time zone.
+
+    When clocks change, a line that names hours runs once for each of its local times: at the first instant after the
+    change if the time is skipped, at the first of the two if it is repeated. A line that runs in every hour of the
+    day runs at each instant at which clocks show one of its times. Both are what cron does.
+    """
+
+    def __init__(self, line: str, timezone: str) -> None:
+        self.line, self.zone = line, ZoneInfo(timezone)
+        self._times = tuple(cron.times_of_day(line))
+        self._hourly = len({hour for hour, _ in self._times}) == 24
+        self._instants = lru_cache(maxsize=8)(self._instants_of)
+        self._due = lru_cache(maxsize=8)(partial(cron.due_on, line))
+
+    def after(self, time: datetime) -> datetime:
+        """See the base class."""
+        time = time.astimezone(UTC)
+        first = time.astimezone(self.zone).date() - _DAY
+        for day in self._days(first, 1):
+            # Where clocks go back over midnight, the next day begins before this one has ended.
+            found, more = (_first(self._instants(near), time) for near in (day, day + _DAY))
+            if found:
+                return min(found, more or found)
+        raise AssertionError(f"{self.line} has no date")
+
+    def latest(self, time: datetime) -> datetime:
+        """See the base class."""
+        time = time.astimezone(UTC)
+        first = time.astimezone(self.zone).date() + _DAY
+        for day in self._days(first, -1):
+            found, more = (_last(self._instants(near), time) for near in (day, day - _DAY))
+            if found:
+                return max(found, more or found)
+        raise AssertionError(f"{self.line} has no date")
+
+    def _days(self, first: date, step: int) -> Iterator[date]:
+        for number in range(_FARTHEST):
+            day = first + timedelta(days=step * number)
+            if self._due(day):
+                yield day
+
+    def _instants_of(self, day: date) -> tuple[datetime, ...]:
+        """When the line runs because of a day, which clocks may repeat or skip in part."""
+        if not self._due(day):
+            return ()
+        local = [datetime(day.year, day.month, day.day, *time, tzinfo=self.zone) for time in self._times]
+        if not self._hourly:
+            return tuple(sorted({self._once(time) for time in local}))
+        both = [time.replace(fold=fold) for time in local for fold in (0, 1)]
+        return tuple(sorted({time.astimezone(UTC) for time in both if self._shown(time)}))
+
+    def _shown(self, time: datetime) -> bool:
+        """Whether clocks show this time at all."""
+        back = time.astimezone(UTC).astimezone(self.zone)
+        return back.replace(tzinfo=None, fold=0) == time.replace(tzinfo=None, fold=0)
+
+    def _once(self, time: datetime) -> datetime:
+        """The first instant at which clocks show this time, or the end of the change that skips it."""
+        if self._shown(time):
+            return time.astimezone(UTC)
+        # Of a time that is skipped, fold 1 lies before the change and fold 0 after it (PEP 495).
+        before, end = time.replace(fold=1).astimezone(UTC), time.astimezone(UTC)
+        old = before.astimezone(self.zone).utcoffset()
+        while end - before > timedelta(seconds=1):
+            middle = before + (end - before) // 2
+            if middle.astimezone(self.zone).utcoffset() == old:
+                before = middle
+            else:
+                end = middle
+        return end.replace(microsecond=0)
+
+    def __str__(self) -> str:
+        return f"cron {self.line} ({self.zone.key})"
+
+
+def _first(instants: Sequence[datetime], time: datetime) -> datetime | None:
+    place = bisect_right(instants, time)
+    return instants[place] if place < len(instants) else None
+
+
+def _last(instants: Sequence[datetime], time: datetime) -> datetime | None:
+    place = bisect_right(instants, time)
+    return instants[place - 1] if place else None
+
+
+def trigger(set_name: str, job: Job) -> Trigger:
+    """When a job of a set runs.
+
+    Those with an interval are spread over :data:`SPREAD` seconds by a digest of their names. The grid's jobs begin
+    once the last bucket can be written, the others after them.
+    """
+    if job.cron:
+        return Cron(job.cron, job.timezone)
+    spread = int(naming.digest(set_name, job.name)[:8], 16) % SPREAD
+    return Every(job.every, SETTLED + spread + (0 if job.name == "slis" else SPREAD))
+
+
+def grace(job: Job) -> int:
+    """Seconds after which a run that could not begin is left out: an interval, at most six hours."""
+    return min(interval(job), 6 * 3600)

@@ -1,0 +1,1 @@
+"""Alertmanager: its API, and what a silence may be asked for."""

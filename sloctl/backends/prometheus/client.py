@@ -1,0 +1,213 @@
+"""The metric source behind ``prometheus-api-client``: Prometheus, Thanos, Mimir, VictoriaMetrics.
+
+This module owns that package; nobody else imports it. It gives raw JSON series (``sloctl.model.Series``);
+frames are built elsewhere. It must not know what an SLO is.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+from prometheus_api_client.prometheus_connect import PrometheusConnect
+
+from sloctl.backends.http.answers import TooLarge, say
+from sloctl.backends.http.client import HttpClient
+from sloctl.backends.prometheus.ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.session import MAX_BYTES, Transport
+from sloctl.backends.protocols import Series
+from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
+from sloctl.settings.backends import PrometheusSettings
+from sloctl.settings.kinds import PROMETHEUS
+from sloctl.telemetry.protocol import NOTHING, Observer, here
+
+T = TypeVar("T")
+
+MAX_HALVINGS = 6
+"""A part of a range that asks for too many samples is halved at most so often: into 64 pieces."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+class Prometheus(HttpClient[PrometheusSettings, Transport]):
+    """One Prometheus, as a ``sloctl.backends.protocols.MetricSource``; a context manager that closes its connections.
+
+    Nothing is sent before the first question. Safe to use from several threads. Every question raises
+    ``BackendError`` (see ``sloctl.errors``) or ``ValueError`` for times without a zone. ``observer`` is told
+    of each query. The other keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds),
+    ``jitter`` (0..1), the largest answer in bytes, and the points per series after which a range is divided.
+    """
+
+    def __init__(
+        self,
+        settings: PrometheusSettings,
+        *,
+        sleep: Callable[[float], object] | None = None,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+        max_bytes: int = MAX_BYTES,
+        max_points: int = MAX_POINTS,
+        observer: Observer = NOTHING,
+    ) -> None:
+        transport = Transport(
+            settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes, observer=observer
+        )
+        super().__init__(settings, transport)
+        self._max_points = max_points
+        self._client = PrometheusConnect(url=settings.url, session=transport, method="POST")
+        # The server should give up, and say why, a little before this side stops listening.
+        self._limits = {"timeout": f"{max(1, round(settings.timeout * 900))}ms"}
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What answers said beside their data (warnings, infos, that one is partial), each once."""
+        return tuple(self._session.notices)
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        """Evaluate ``expr`` at an instant: one item with ``value`` per series (``values`` for ``x[5m]``)."""
+        params = {"time": seconds_text(milliseconds(at)), **self._limits}
+        with _naming(expr):
+            result: list[Series] = self._client.custom_query(expr, params=params)
+        return result
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        """Evaluate named expressions at one instant, in parallel; the first error ends all of them."""
+        milliseconds(at)
+        answers = self._parallel([partial(self.query, expr, at) for expr in queries.values()])
+        return dict(zip(queries, answers, strict=True))
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        """Evaluate ``expr`` at ``start``, ``start + step``, … up to ``end``, both included.
+
+        Ranges that are longer than the server's limit of points are divided, and those that load too many
+        samples halved; the parts run in parallel. One item with ``values`` per series, sorted by labels.
+        """
+        grid = Grid.of(start, end, step)
+        parts = grid.parts(self._max_points)
+        answers = self._parallel([partial(self._part, expr, part, MAX_HALVINGS) for part in parts])
+        return merge(piece for pieces in answers for piece in pieces)
+
+    def samples_read(self, expr: str, at: datetime) -> int:
+        """How many samples the server reads to evaluate ``expr`` at an instant (its cost, not its result).
+
+        Raises ``BadAnswer`` where the server keeps no such count (Thanos and VictoriaMetrics do not).
+        """
+        params = {"query": expr, "time": seconds_text(milliseconds(at)), "stats": "all", **self._limits}
+        with _naming(expr):
+            data = self._ask("POST", "/api/v1/query", params)
+        try:
+            return int(data["stats"]["samples"]["totalQueryableSamples"])
+        except (KeyError, TypeError, ValueError):
+            message = f"Prometheus at {self.url}: it does not count the samples that a query reads"
+            raise BadAnswer(message, backend=PROMETHEUS.name, url=self.url) from None
+
+    def build_info(self) -> Mapping[str, str]:
+        """Version, revision and so on, as the server states them."""
+        return {str(key): str(value) for key, value in self._ask("GET", "/api/v1/status/buildinfo").items()}
+
+    def runtime_info(self) -> Mapping[str, str]:
+        """Retention, start time and so on, as the server states them."""
+        return {str(key): str(value) for key, value in self._ask("GET", "/api/v1/status/runtimeinfo").items()}
+
+    def rules(self) -> Sequence[dict[str, Any]]:
+        """The rule groups that the server has loaded, each with its ``rules`` and their health."""
+        groups: list[dict[str, Any]] = self._ask("GET", "/api/v1/rules")["groups"]
+        return groups
+
+    def metric_names(
+        self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[str]:
+        """The names of all metrics, or of those with a series that a selector in ``match`` selects."""
+        return self.label_values("__name__", match, start, end)
+
+    def label_values(
+        self,
+        label: str,
+        match: str | Sequence[str] = (),
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Sequence[str]:
+        """The values of a label, of all series or of those that a selector in ``match`` selects."""
+        if not _LABEL.fullmatch(label):
+            raise ValueError(f"{label!r} is not the name of a label")
+        params = _selection(match, start, end)
+        values: list[str] = self._client.get_label_values(label, params=params)
+        return values
+
+    def series(
+        self, match: str | Sequence[str], start: datetime | None = None, end: datetime | None = None
+    ) -> Sequence[Mapping[str, str]]:
+        """The label sets of the series that a selector in ``match`` selects."""
+        found: list[dict[str, str]] = self._ask("POST", "/api/v1/series", _selection(match, start, end))
+        return found
+
+    def ready(self) -> bool:
+        """Whether the server answers a query now, asked once; credentials that it refuses raise an error."""
+        try:
+            # Not /-/ready, which hosted and clustered backends do not have, or have elsewhere.
+            self._ask("POST", "/api/v1/query", {"query": "vector(1)"}, retries=0)
+        except (BackendUnavailable, BackendTimeout):
+            return False
+        return True
+
+    def _ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """The data of an endpoint, or of a form, that the client package has no method for."""
+        answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
+        return answer.payload["data"]
+
+    def _part(self, expr: str, part: Grid, halvings: int) -> list[list[Series]]:
+        """The answers to one part of a range, in the order of time."""
+        start, end = (seconds_text(instant) for instant in (part.start, part.end))
+        # The client rounds times to seconds; the parameters take the place of what it made of them.
+        params = {"start": start, "end": end, **self._limits}
+        try:
+            with _naming(expr):
+                return [
+                    self._client.custom_query_range(expr, _EPOCH, _EPOCH, seconds_text(part.step), params)
+                ]
+        except TooLarge:
+            if halvings == 0 or part.points == 1:
+                raise
+        halves = part.parts((part.points + 1) // 2)
+        return [piece for half in halves for piece in self._part(expr, half, halvings - 1)]
+
+    def _parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """The results of all tasks, in order; the first error, or an interruption, cancels the others."""
+        if len(tasks) < 2 or self._settings.concurrency == 1:
+            return [task() for task in tasks]
+        pool = self._threads()
+        futures = [pool.submit(here(task)) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+            return [future.result() for future in futures]
+        except BaseException as error:
+            for future in futures:
+                future.cancel()
+            if not isinstance(error, Exception):
+                self._session.cancel()
+            raise
+
+
+@contextmanager
+def _naming(expr: str) -> Iterator[None]:
+    """Says in the hint of a rejected query which one it was."""
+    try:
+        yield
+    except QueryRejected as error:
+        error.hint = f"the query was: {say(expr)}"
+        raise
+
+
+def _selection(match: str | Sequence[str], start: datetime | None, end: datetime | None) -> dict[str, Any]:
+    params: dict[str, Any] = {"match[]": [match] if isinstance(match, str) else list(match)}
+    bounds = {"start": start, "end": end}
+    params |= {name: seconds_text(milliseconds(at)) for name, at in bounds.items() if at is not None}
+    return {name: value for name, value in params.items() if value}

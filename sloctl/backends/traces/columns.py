@@ -1,0 +1,321 @@
+"""Collects spans as decoders read them and makes the frame: the one place where fields become columns.
+
+What becomes of which field:
+
+| column | Zipkin | Jaeger | OTLP |
+|---|---|---|---|
+| trace_high, trace_low | traceId | traceID | traceId |
+| span | id | spanID | spanId |
+| parent | parentId | first CHILD_OF, else FOLLOWS_FROM, of the same trace; else parentSpanID | parentSpanId |
+| kind | kind | span.kind | kind, by name or number |
+| service | localEndpoint.serviceName | process.serviceName | service.name of the resource |
+| operation | name | operationName | name |
+| remote, the first there is | remoteEndpoint.serviceName, P | P | P |
+| code, the first there is | C | C | C |
+| flags | response_flags, "-" as "" | the same | the same |
+| error | a tag error but "false", or otel.status_code ERROR, or S | the same | the same, or status.code 2 |
+| overflow | response_code_details with "overflow" | the same | the same |
+| shared | shared | never | never |
+| router | client and the operation starts with "router " | the same | the same |
+| retry | retry.count | the same | the same |
+| attempts | the first there is of the tags that are asked for | the same | the same |
+| start | timestamp, µs | startTime, µs | startTimeUnixNano |
+| duration | duration, µs | duration, µs | endTimeUnixNano less the start |
+
+P is peer.service, upstream_cluster.name, upstream_cluster. C is http.status_code, http.response.status_code,
+grpc.status_code, rpc.grpc.status_code. S is a code from 500 to 599 on a client or server span. Jaeger has no flag for
+shared: its query service gives each server span an id of its own, under the client's; where that did not happen, both
+rows have the same id and neither is ``shared``. A number that a tag cannot hold (retry, attempts) is -1. A span whose
+end lies before its start (the clock was set back) is kept with a duration of -1, for it happened. A span without a
+start, or with ids or times that cannot be, is rejected. This module must not know how formats are written.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from sloctl.backends.spans import COLUMNS, KINDS, Spans
+from sloctl.backends.traces.frame import Array, categorical
+
+Value: TypeAlias = str | int | float | bool | None
+
+
+class Said(NamedTuple):
+    """What a span says besides its ids and times: few different ones among many spans, so each is looked at once."""
+
+    kind: str
+    service: Value
+    operation: Value
+    remote: Value
+    code: Value
+    flags: Value
+    error: Value
+    details: Value
+    shared: bool | None
+    retry: Value
+    attempts: Value
+
+
+_LAST = np.iinfo(np.int64).max
+BATCH = 8192
+"""So many rows are turned into columns at once."""
+REMEMBERED = 100_000
+"""How many numbers are kept by what decoders know them by."""
+
+
+class Columns:
+    """Rows of spans as decoders find them, turned into columns every :data:`BATCH` rows.
+
+    ``unit`` is the nanoseconds in a unit of the rows' times; ``ends`` says that rows have an end, not a duration.
+    Decoders extend the lists, all by the same length: ids as text, the numbers of what spans say (:meth:`number`), and
+    times. (Lists of texts and numbers cost Python's garbage collector nothing; a tuple for each row would.) They
+    look into ``known`` before they work out what a span says, and :meth:`remember` it.
+    """
+
+    def __init__(self, *, unit: int, ends: bool = False) -> None:
+        self._clear()
+        self.rejected: dict[str, int] = {}
+        self._unit = unit
+        self._ends = ends
+        self._said: dict[Said, int] = {}
+        self.known: dict[object, int] = {}
+        self._parts: list[tuple[Array, ...]] = []
+
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Count spans that cannot be used."""
+        if count:
+            self.rejected[reason] = self.rejected.get(reason, 0) + count
+
+    def number(self, said: Said) -> int:
+        """The number by which rows refer to what spans say."""
+        return self._said.setdefault(said, len(self._said))
+
+    def remember(self, key: object, said: Said) -> int:
+        """The number of what spans say; ``known`` has it by ``key`` until there are too many."""
+        if len(self.known) >= REMEMBERED:
+            self.known.clear()
+        number = self.known[key] = self.number(said)
+        return number
+
+    def added(self) -> None:
+        """To be called after rows were added: turns them into columns when there are enough."""
+        if len(self.said) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Turn the rows that have been added into columns; rows that cannot be used are counted."""
+        if not self.said:
+            return
+        trace, bad_trace = numbers(self.trace, 16)
+        span, bad_span = numbers(self.span, 8)
+        parent, bad_parent = numbers(self.parent, 8)
+        start, bad_start = _times(self.start, self._unit)
+        length, bad_length = _times(self.length, self._unit)
+        said = np.array(self.said, np.int32)
+        self._clear()
+        if self._ends:
+            length = np.where((length > 0) & (length >= start), length - start, -1)
+        keep = np.ones(len(start), bool)
+        for reason, bad in (
+            ("trace id is not valid", bad_trace),
+            ("no trace id", ~trace.any(axis=1)),
+            ("span id is not valid", bad_span),
+            ("no span id", span[:, 0] == 0),
+            ("parent id is not valid", bad_parent),
+            ("no start time", (start <= 0) & ~bad_start & (start > -2)),
+            ("time out of range", bad_start | (start <= 0)),
+            ("duration out of range", bad_length | (length > _LAST - np.maximum(start, 0))),
+        ):
+            self.reject(reason, int((bad & keep).sum()))
+            keep &= ~bad
+        arrays = (trace[:, 0], trace[:, 1], span[:, 0], parent[:, 0], start, np.maximum(length, -1), said)
+        self._parts.append(arrays if keep.all() else tuple(array[keep] for array in arrays))
+
+    def _clear(self) -> None:
+        self.trace: list[str | None] = []
+        self.span: list[str | None] = []
+        self.parent: list[str | None] = []
+        self.said: list[int] = []
+        self.start: list[Value] = []
+        self.length: list[Value] = []
+
+    def spans(self) -> Spans:
+        """All rows that can be used, and the count of those that cannot."""
+        self.flush()
+        if self._parts:
+            arrays = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
+        else:
+            arrays = [np.zeros(0, np.int64)] * 7
+        self._parts = [tuple(arrays)]
+        high, low, span, parent, start, duration, said = arrays
+        data: dict[str, Any] = {
+            "trace_high": high.astype(np.uint64),
+            "trace_low": low.astype(np.uint64),
+            "span": span.astype(np.uint64),
+            "parent": parent.astype(np.uint64),
+            "start": pd.DatetimeIndex(start.view("datetime64[ns]")).tz_localize("UTC"),
+            "duration": duration.astype(np.int64),
+            **_expanded([_meant(one) for one in self._said], said),
+        }
+        return Spans(pd.DataFrame({name: data[name] for name in COLUMNS}), dict(self.rejected))
+
+
+def text(value: Value) -> str:
+    """A tag's value as text: whole numbers without a fraction, truth as JSON writes it."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def small(value: str) -> int:
+    """A count that fits into the columns ``retry`` and ``attempts``, or -1."""
+    return (
+        int(value) if value.isascii() and value.isdigit() and len(value) <= 5 and int(value) < 32768 else -1
+    )
+
+
+_MEANT = (
+    "kind", "service", "operation", "remote", "code", "flags",
+    "error", "overflow", "shared", "router", "retry", "attempts",
+)  # fmt: skip
+
+
+def _meant(said: Said) -> tuple[str | bool | int, ...]:
+    """What a span says, as the columns of :data:`_MEANT` have it."""
+    kind = said.kind if said.kind in KINDS else ""
+    operation, code, flags, error = map(text, (said.operation, said.code, said.flags, said.error))
+    failed = len(code) == 3 and code.isdecimal() and code[0] == "5"
+    return (
+        kind,
+        text(said.service),
+        operation,
+        text(said.remote),
+        code,
+        "" if flags == "-" else flags,
+        error not in ("", "false") or (failed and kind in ("client", "server")),
+        "overflow" in text(said.details),
+        bool(said.shared),
+        kind == "client" and operation.startswith("router "),
+        small(text(said.retry)),
+        small(text(said.attempts)),
+    )
+
+
+def _expanded(meant: Sequence[tuple[Any, ...]], said: Array) -> dict[str, Any]:
+    """The columns of :data:`_MEANT`, a row for each number in ``said``."""
+    columns = zip(*meant, strict=True) if meant else [()] * len(_MEANT)
+    found: dict[str, Any] = {}
+    for name, values in zip(_MEANT, columns, strict=True):
+        if COLUMNS[name] == "category":
+            names = {kind: number for number, kind in enumerate(KINDS)} if name == "kind" else {}
+            table = np.array([names.setdefault(value, len(names)) for value in values], np.int32)
+            found[name] = categorical(table[said], names)
+        else:
+            found[name] = np.array(values, COLUMNS[name])[said]
+    return found
+
+
+def _times(values: Sequence[Value], unit: int) -> tuple[Array, Array]:
+    """Nanoseconds, -1 where there is none; and which of the values are no times, or beyond the year 2262."""
+    try:
+        found = np.array([-1 if value is None else int(value) for value in values], np.int64)
+        bad = (found > _LAST // unit) | (found < -_LAST // unit)
+    except (TypeError, ValueError, OverflowError):
+        parsed = [_time(value, unit) for value in values]
+        bad = np.array([one is None for one in parsed])
+        found = np.array([one if one is not None else 0 for one in parsed], np.int64)
+    found = np.where(bad, 0, found)
+    return np.where(found > 0, found * unit, np.maximum(found, -2)), bad
+
+
+def _time(value: Value, unit: int) -> int | None:
+    try:
+        if isinstance(value, str) and not value.isascii():
+            return None
+        if value is None or value == "":
+            return -1
+        whole = value if isinstance(value, int) else int(value) if str(value).isdigit() else int(float(value))
+    except (ValueError, OverflowError):
+        return None
+    return whole if abs(whole) <= _LAST // unit else None
+
+
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_NO_PARENT = {12: "AAAAAAAAAAA=", 24: "A" * 22 + "=="}
+
+
+def numbers(texts: Sequence[str | None], size: int) -> tuple[Array, Array]:
+    """Ids of ``size`` bytes (8 or 16) as unsigned integers, and which of them are no ids.
+
+    The first array is of shape (ids, size / 8), ``uint64``, the high half first; ``None`` and ``""`` become 0, which is
+    an id for none. The second is of shape (ids), ``bool``. Whatever the texts are, nothing is raised.
+    """
+    count, words = len(texts), size // 8
+    filler = _NO_PARENT.get(len(next(filter(None, texts), "")), "0")
+    given = [text or filler for text in texts]
+    raw = _base64(given, size) if filler in _NO_PARENT.values() else _hexadecimal(given, size)
+    if raw is not None:
+        return np.frombuffer(raw, dtype=">u8").astype(np.uint64).reshape(count, words), np.zeros(count, bool)
+    values = np.zeros((count, words), np.uint64)
+    bad = np.zeros(count, bool)
+    for row, text in enumerate(texts):
+        value = number(text, size) if text else 0
+        if value is None:
+            bad[row] = True
+        else:
+            values[row] = [(value >> 64 * word) & 0xFFFF_FFFF_FFFF_FFFF for word in reversed(range(words))]
+    return values, bad
+
+
+def number(text: str, size: int) -> int | None:
+    """One id of at most ``size`` bytes as a number, or None if the text is no such id."""
+    if _HEX.fullmatch(text):
+        return int(text, 16) if len(text) <= 2 * size else None
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(bare) not in (11, 22) or not bare.isascii():
+        return None
+    try:
+        raw = binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+    except binascii.Error:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) <= size else None
+
+
+def _hexadecimal(texts: list[str], size: int) -> bytes | None:
+    digits = 2 * size
+    lengths = set(map(len, texts))
+    if lengths and max(lengths) > digits:
+        return None
+    if lengths != {digits}:
+        texts = [text.rjust(digits, "0") for text in texts]
+    try:
+        raw = bytes.fromhex("".join(texts))
+    except ValueError:
+        return None
+    # fromhex skips white space: then bytes are missing.
+    return raw if len(raw) == size * len(texts) else None
+
+
+def _base64(texts: list[str], size: int) -> bytes | None:
+    length, padding = (12, 1) if size == 8 else (24, 2)
+    joined = "".join(texts)
+    if set(map(len, texts)) != {length} or not joined.isascii():
+        return None
+    letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(-1, length) == ord("=")
+    if letters[:, :-padding].any() or not letters[:, -padding:].all():
+        return None
+    try:
+        raw = binascii.a2b_base64(joined.replace("=", "A"), strict_mode=True)
+    except binascii.Error:
+        return None
+    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, size + padding)[:, :size].tobytes()

@@ -1,0 +1,184 @@
+"""Spans in files: folders, JSON documents and JSON lines, gzipped or not, of any format that decoders know.
+
+The format is told from the content, document by document. A file of JSON lines is read line by line, so it may be
+larger than memory. This module must not know how formats are written.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import msgspec
+
+from sloctl.backends.spans import ATTEMPT_TAGS, Spans
+from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
+from sloctl.backends.traces.frame import merge
+from sloctl.errors import UsageError
+
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+"""What files in a folder are called that are read; a file that is named itself may have any name."""
+LIMIT = 1 << 30
+"""The largest document, in bytes; of JSON lines, each line is a document."""
+_Decoder: TypeAlias = decode_zipkin.Decoder | decode_jaeger.Decoder | decode_otlp.Decoder
+_GZIP = b"\x1f\x8b"
+_BUFFER = 1 << 20
+_CUT = (EOFError, zlib.error, gzip.BadGzipFile)
+_OTLP_KEYS = (b"resourceSpans", b"batches", b"result")
+_FIRST_KEY = re.compile(rb'\s*\{\s*"(\w{1,20})"')
+
+
+class _Peek(msgspec.Struct, gc=False):
+    """Keys by which a document is known."""
+
+    resource_spans: msgspec.Raw = msgspec.field(name="resourceSpans", default=documents.NOTHING)
+    batches: msgspec.Raw = documents.NOTHING
+    result: msgspec.Raw = documents.NOTHING
+    trace: msgspec.Raw = documents.NOTHING
+    data: msgspec.Raw = documents.NOTHING
+    spans: msgspec.Raw = documents.NOTHING
+    jaeger_id: msgspec.Raw = msgspec.field(name="spanID", default=documents.NOTHING)
+    model_id: msgspec.Raw = msgspec.field(name="spanId", default=documents.NOTHING)
+    zipkin_id: msgspec.Raw = msgspec.field(name="id", default=documents.NOTHING)
+    trace_id: msgspec.Raw = msgspec.field(name="traceId", default=documents.NOTHING)
+
+
+_peek = msgspec.json.Decoder(_Peek)
+
+
+class _Unknown(Exception):
+    pass
+
+
+def read(paths: Sequence[Path], attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, limit: int = LIMIT) -> Spans:
+    """All spans of files and folders; folders are searched to the bottom for :data:`SUFFIXES`.
+
+    ``attempt_tags`` are as in the decoders; ``limit`` is the largest document in bytes. Lines that are no JSON, as a
+    cut last one, count as rejected. A file in a folder that cannot be used is named in ``incomplete``; one that was
+    named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
+    """
+    reader = _Reader(attempt_tags, limit)
+    for path in paths:
+        if path.is_dir():
+            for inner in sorted(
+                one for one in path.rglob("*") if one.name.endswith(SUFFIXES) and one.is_file()
+            ):
+                try:
+                    reader.file(inner)
+                except (UsageError, OSError) as error:
+                    reader.incomplete.append(str(error))
+        else:
+            try:
+                reader.file(path)
+            except OSError as error:
+                raise UsageError(f"{path}: {error.strerror or error}") from error
+    return reader.spans()
+
+
+class _Reader:
+    def __init__(self, attempt_tags: Sequence[str], limit: int) -> None:
+        self.incomplete: list[str] = []
+        self._zipkin = decode_zipkin.Decoder(attempt_tags)
+        self._jaeger = decode_jaeger.Decoder(attempt_tags)
+        self._otlp = decode_otlp.Decoder(attempt_tags)
+        self._lines = 0
+        self._limit = limit
+
+    def spans(self) -> Spans:
+        parts = [one.spans() for one in (self._zipkin, self._jaeger, self._otlp)]
+        rejected = {"a line is not JSON": self._lines} if self._lines else {}
+        return merge([*parts, Spans(parts[0].frame[:0], rejected, incomplete=tuple(self.incomplete))])
+
+    def file(self, path: Path) -> None:
+        try:
+            self._documents(path)
+        except _Unknown as error:
+            raise UsageError(f"{path}: holds no spans in a format that is known") from error
+        except RecursionError as error:
+            raise UsageError(f"{path}: is nested too deeply") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: is not what it should be: {error}") from error
+
+    def _documents(self, path: Path) -> None:
+        with path.open("rb", buffering=_BUFFER) as plain:
+            packed = plain.read(2) == _GZIP
+            plain.seek(0)
+            file: IO[bytes] = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]
+            lines = self._read_lines(file, path)
+            head = next(lines, b"")
+            if not head:
+                return
+            try:
+                documents.RAW.decode(head)
+            except msgspec.DecodeError:
+                self._document(self._whole(head, file, path))
+                return
+            self._document(head)
+            for line in lines:
+                try:
+                    self._document(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _Unknown):
+                    self._lines += 1
+
+    def _whole(self, head: bytes, file: IO[bytes], path: Path) -> bytes:
+        try:
+            body = head + file.read(self._limit - len(head) + 1)
+        except _CUT as error:
+            raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
+        if len(body) > self._limit:
+            raise UsageError(_too_large(path, self._limit))
+        return documents.sound(body)
+
+    def _read_lines(self, file: IO[bytes], path: Path) -> Iterator[bytes]:
+        """Lines that are not blank; what can be read of a file that was cut while it was packed."""
+        while True:
+            try:
+                line = file.readline(self._limit + 1)
+            except _CUT as error:
+                self.incomplete.append(f"{path}: cannot be unpacked to its end: {error}")
+                return
+            if len(line) > self._limit:
+                raise UsageError(_too_large(path, self._limit))
+            if not line:
+                return
+            if not line.isspace():
+                yield documents.sound(line)
+
+    def _document(self, body: bytes | msgspec.Raw) -> None:
+        if documents.first(body) != b"[":
+            self._decoder(body).feed(body)
+            return
+        items = documents.RAW_LIST.decode(body)
+        inner = next((item for item in items if documents.first(item) in (b"{", b"[")), None)
+        if inner is None:
+            if items:
+                raise _Unknown
+            return
+        if documents.first(inner) == b"[" or self._decoder(inner) is self._zipkin:
+            self._zipkin.feed(body)
+            return
+        for item in items:
+            self._document(item)
+
+    def _decoder(self, body: bytes | msgspec.Raw) -> _Decoder:
+        known = _FIRST_KEY.match(body)
+        if known and known[1] in _OTLP_KEYS:
+            return self._otlp
+        if known and known[1] == b"data":
+            return self._jaeger
+        found = _peek.decode(body)
+        if any(map(bytes, (found.resource_spans, found.batches, found.result, found.trace))):
+            return self._otlp
+        if any(map(bytes, (found.data, found.spans, found.jaeger_id, found.model_id))):
+            return self._jaeger
+        if bytes(found.zipkin_id) or bytes(found.trace_id):
+            return self._zipkin
+        raise _Unknown
+
+
+def _too_large(path: Path, limit: int) -> str:
+    return f"{path}: a document of more than {limit >> 20} MiB; write one document a line"

@@ -1,0 +1,139 @@
+"""Gathers the answers of many requests into one frame of spans, in parallel and within bounds.
+
+A trace may come with several answers: because it crosses windows, because several services took part in it, because
+an answer was asked for again. Each answer holds all that the backend has of a trace by then, so the first one is kept;
+a later one only if it holds more, and then spans that are in both count once.
+This module must not know what is asked, nor how answers travel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from sloctl.backends.spans import Spans
+from sloctl.backends.traces.frame import concat, deduplicate
+from sloctl.telemetry.protocol import here
+
+_LAST = np.iinfo(np.int64).max
+_Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a task found, and the tasks that it leads to.
+
+    ``lost`` counts, by sentence, what could not be had; ``{n}`` in a sentence is the count, ``{s}`` a plural's s.
+    """
+
+    spans: Spans | None = None
+    more: Sequence[Task] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+Task: TypeAlias = Callable[[], Outcome]
+
+
+class Collector:
+    """Keeps the traces that began in [``start``, ``end``), both in nanoseconds since 1970, each once.
+
+    A trace began when its root began (the span without a parent; the earliest, if there are more), and when its
+    earliest span began if it has no root. At most ``max_spans`` spans are kept, of whole traces.
+    """
+
+    def __init__(self, start: int, end: int, max_spans: int) -> None:
+        self.full = False
+        self._start, self._end, self._max_spans = start, end, max_spans
+        self._frames: list[pd.DataFrame] = []
+        self._held = 0
+        self._duplicates = 0
+        self._sizes: dict[int, int] = {}
+        self._rejected: Counter[str] = Counter()
+        self._lost: Counter[str] = Counter()
+        self._incomplete: dict[str, None] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep what is new of an answer."""
+        self._lost.update(outcome.lost)
+        if outcome.spans is None:
+            return
+        self._rejected.update(outcome.spans.rejected)
+        self._duplicates += outcome.spans.duplicates
+        self._incomplete.update(dict.fromkeys(outcome.spans.incomplete))
+        if len(frame := outcome.spans.frame):
+            chosen = self._choose(frame)
+            self._held += int(chosen.sum())
+            self._frames.append(frame if chosen.all() else frame[chosen].reset_index(drop=True))
+
+    def result(self) -> Spans:
+        """All that was kept."""
+        frame, duplicates = deduplicate(concat(self._frames))
+        lost = [
+            sentence.format(n=f"{count:,}", s="" if count == 1 else "s")
+            for sentence, count in sorted(self._lost.items())
+        ]
+        if self.full:
+            lost.append(
+                f"reading stopped at {self._max_spans:,} spans: ask for a shorter time or fewer services"
+            )
+        return Spans(frame, dict(self._rejected), self._duplicates + duplicates, (*self._incomplete, *lost))
+
+    def _choose(self, frame: pd.DataFrame) -> _Array:
+        """Which rows belong to traces that are to be kept."""
+        group = frame.groupby(["trace_high", "trace_low"], sort=False).ngroup().to_numpy()
+        first_rows = np.unique(group, return_index=True)[1]
+        sizes = np.bincount(group)
+        wanted = self._within(frame, group, len(sizes))
+        highs = frame["trace_high"].to_numpy()[first_rows]
+        lows = frame["trace_low"].to_numpy()[first_rows]
+        room = self._max_spans - self._held
+        for number in np.flatnonzero(wanted):
+            key, size = int(highs[number]) << 64 | int(lows[number]), int(sizes[number])
+            if size <= self._sizes.get(key, 0):
+                wanted[number] = False
+                self._duplicates += size
+            elif size > room:
+                self.full = True
+                wanted[number:] = False
+                break
+            else:
+                self._sizes[key] = size
+                room -= size
+        return wanted[group]
+
+    def _within(self, frame: pd.DataFrame, group: _Array, groups: int) -> _Array:
+        start = pd.DatetimeIndex(frame["start"]).asi8
+        root = frame["parent"].to_numpy() == 0
+        began, earliest = np.full(groups, _LAST), np.full(groups, _LAST)
+        np.minimum.at(began, group[root], start[root])
+        np.minimum.at(earliest, group, start)
+        began = np.where(began < _LAST, began, earliest)
+        return (began >= self._start) & (began < self._end)
+
+
+def run(tasks: Sequence[Task], pool: Executor, width: int, collector: Collector) -> None:
+    """Do tasks, and those that they lead to, ``width`` at once, until none is left or the collector is full.
+
+    Only answers that are being decoded are held beside what is collected: tasks that came last are done first, and
+    what they found is collected before further ones begin. The first error ends all of it and is raised.
+    """
+    waiting = list(reversed(tasks))
+    running: set[Future[Outcome]] = set()
+    try:
+        while (waiting or running) and not collector.full:
+            while waiting and len(running) < width:
+                running.add(pool.submit(here(waiting.pop())))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                outcome = future.result()
+                collector.add(outcome)
+                waiting.extend(reversed(outcome.more))
+    finally:
+        for future in running:
+            future.cancel()

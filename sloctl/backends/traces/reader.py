@@ -1,0 +1,170 @@
+"""What readers of all trace backends share: windows of time, their division, threads, connections.
+
+The backends give at most so many traces of a window of time, newest first or in no order, and no cursor. So a window
+whose answer is full, or too large to be read, is halved until it is not; one that cannot be halved any more and is
+still full is cut, and said to be. An answer with fewer traces than were asked for is taken for whole: a server that
+silently gives less than that hides the rest. This module must not know how a backend is asked.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import ClassVar, Generic, TypeVar
+
+from sloctl.backends.http.answers import TooLarge
+from sloctl.backends.http.client import HttpClient
+from sloctl.backends.http.session import HttpSession
+from sloctl.backends.spans import ATTEMPT_TAGS, Spans, empty
+from sloctl.backends.traces.gather import Collector, Outcome, Task, run
+from sloctl.settings.backends import TracesSettings
+from sloctl.telemetry.protocol import NOTHING, Observer
+
+MAX_SPANS = 2_000_000
+"""So many spans are held at most: about 200 MB of columns. What is beyond is left out, and said to be."""
+MAX_BYTES = 64 * 2**20
+"""The largest answer that is read, decompressed."""
+SECOND = 10**9
+_SKEW = SECOND
+_AFTER = 60 * SECOND
+_FIRST_WINDOW = 3600 * SECOND
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+What = TypeVar("What")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer about a window: how many traces it told of, and their spans, or the tasks that get them."""
+
+    traces: int
+    spans: Spans | None = None
+    more: Sequence[Task] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
+
+
+class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
+    """One trace backend, as a ``sloctl.backends.spans.TraceSource``; a context manager that closes its connections.
+
+    Nothing is sent before the first question. Safe to use from several threads. Questions raise
+    ``BackendError`` (see ``sloctl.errors``), or ``ValueError`` for times without a zone. ``attempt_tags`` may
+    hold x-envoy-attempt-count, most trusted first; ``ui`` is where people look at traces. ``limit`` is how
+    many traces are asked for at once, ``max_spans`` how many spans are held; ``observer`` is told of each
+    question. The other keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds),
+    ``jitter`` (0..1), and the largest answer in bytes.
+
+    ``What`` is what is asked for in each window: a service, a query.
+    """
+
+    UNIT: ClassVar[int]
+    """Nanoseconds: the shortest window."""
+    LIMIT: ClassVar[int]
+
+    def __init__(
+        self,
+        settings: TracesSettings,
+        *,
+        attempt_tags: Sequence[str] = ATTEMPT_TAGS,
+        ui: str = "",
+        limit: int | None = None,
+        max_spans: int = MAX_SPANS,
+        sleep: Callable[[float], object] | None = None,
+        now: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+        max_bytes: int = MAX_BYTES,
+        observer: Observer = NOTHING,
+    ) -> None:
+        session = HttpSession(
+            settings, sleep=sleep, now=now, jitter=jitter, max_bytes=max_bytes, observer=observer
+        )
+        super().__init__(settings, session)
+        self._attempt_tags = tuple(attempt_tags)
+        self._ui = ui.rstrip("/")
+        self._limit = limit or self.LIMIT
+        self._max_spans = max_spans
+
+    def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
+        """All spans of the traces that began in [``start``, ``end``), in no order.
+
+        With ``services``, of the traces that one of them reported a span of, within a minute after ``end``: whole
+        traces, the spans of other services included. When a trace began, ``sloctl.backends.traces.gather.Collector``
+        says. ``incomplete`` says what is missing; a window that cannot be had at all raises its error.
+        """
+        first, last = nanoseconds(start), nanoseconds(end)
+        if first >= last:
+            return Spans(empty())
+        collector = Collector(first, last, self._max_spans)
+        whats, lost = self._whats(tuple(dict.fromkeys(services)), start, end)
+        collector.add(Outcome(lost=lost))
+        # Clocks differ, and a service may join a trace late: what was found too much is left out by the collector.
+        after = _AFTER if services else _SKEW
+        windows = list(self._windows(first - _SKEW, last + after))
+        tasks = [partial(self._window, what, *window) for window in windows for what in whats]
+        try:
+            run(tasks, self._threads(), self._settings.concurrency, collector)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._session.cancel()
+            raise
+        return collector.result()
+
+    @abstractmethod
+    def services(self, start: datetime, end: datetime) -> Sequence[str]:
+        """The services that the backend knows of, sorted; of that time, where the backend can tell."""
+
+    @abstractmethod
+    def link(self, trace_id: str) -> str:
+        """Where people look at a trace; "" if that is not known."""
+
+    @abstractmethod
+    def _whats(
+        self, services: tuple[str, ...], start: datetime, end: datetime
+    ) -> tuple[Sequence[What], Mapping[str, int]]:
+        """What to ask for in each window, and what is lost by that; all there is if no services are named."""
+
+    @abstractmethod
+    def _page(self, what: What, start: int, end: int) -> Page:
+        """The answer about a window, in units since 1970, both ends included."""
+
+    def _window(self, what: What, start: int, end: int) -> Outcome:
+        """A window, or its halves if it is too much for one answer."""
+        divisible = end - start > 1
+        halves = _halves(partial(self._window, what), start, end)
+        try:
+            page = self._page(what, start, end)
+        except TooLarge:
+            if not divisible:
+                raise
+            return Outcome(more=halves)
+        if page.traces < self._limit:
+            return Outcome(page.spans, page.more, page.lost)
+        if divisible:
+            return Outcome(more=halves)
+        length = f"{self.UNIT // 10**6} ms" if self.UNIT < SECOND else "1 s"
+        cut = f"in {{n}} window{{s}} of {length} are {self._limit:,} traces or more: the others are missing"
+        return Outcome(page.spans, page.more, {**page.lost, cut: 1})
+
+    def _windows(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Windows of an hour that together cover a time in nanoseconds, in units, the newest first."""
+        begin, end = max(1, first // self.UNIT), -(-last // self.UNIT)
+        width = _FIRST_WINDOW // self.UNIT
+        while end > begin:
+            yield max(begin, end - width), end
+            end -= width
+
+
+def nanoseconds(at: datetime) -> int:
+    """Nanoseconds since 1970 of a time with a zone. Raises ``ValueError`` for one without."""
+    if at.tzinfo is None:
+        raise ValueError(f"{at} is a time without a zone")
+    return (at - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _halves(ask: Callable[[int, int], Outcome], start: int, end: int) -> list[Task]:
+    middle = (start + end) // 2
+    return [partial(ask, start, middle), partial(ask, middle, end)]

@@ -1,0 +1,1 @@
+"""What guardrails share: kinds of plans, limits, the queries that they read together, workloads, samples of proofs."""

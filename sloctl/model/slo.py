@@ -1,0 +1,253 @@
+"""What the SLO file means: plain immutable data.
+
+This module must not know how a file is read, how PromQL looks, or where data comes from.
+Units: windows and durations are whole seconds; objectives and budgets are exact ``Decimal`` numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from sloctl.errors import Position, Problem
+from sloctl.model.alerting import Notifications
+from sloctl.model.dashboards import DashboardSettings
+from sloctl.model.kubernetes import KubernetesSettings
+from sloctl.model.ledger import LedgerSettings, Maintenance
+from sloctl.model.policies import AlertPolicy
+
+GRID = 300
+"""Seconds between two instants of the budget grid."""
+TILE = 60
+"""Seconds between two instants of the finer grid that short alert windows are summed from."""
+LOOKBACK = 300
+"""How far back a counter's last sample may lie and still be its value (Prometheus's own look-back)."""
+FINE_LIMIT = 6 * 3600
+"""Alert windows up to this long are summed from the fine grid, longer ones from the budget grid."""
+
+MeshMode = Literal["sidecar", "ambient"]
+
+NOWHERE = Position("", 0, 0)
+"""The position of what no file says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One label matcher of a PromQL selector; ``op`` is ``=``, ``!=``, ``=~`` or ``!~``."""
+
+    label: str
+    op: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A metric and its matchers."""
+
+    metric: str
+    matchers: tuple[Matcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSli:
+    """An SLI over monotone counters, each event counted in exactly one series.
+
+    ``total`` and either ``bad`` or ``good`` are unions of disjoint selectors. ``service_label`` and
+    ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
+    series that counts a good event, ``example_bad`` what differs in one that counts a bad event.
+    """
+
+    preset: str
+    total: tuple[Selector, ...]
+    bad: tuple[Selector, ...] = ()
+    good: tuple[Selector, ...] = ()
+    service_label: str = "destination_service_name"
+    namespace_label: str = "destination_service_namespace"
+    side: Literal["client", "server", "waypoint"] = "client"
+    example: tuple[tuple[str, str], ...] = ()
+    example_bad: tuple[tuple[str, str], ...] = ()
+    other_side: CounterSli | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExprSli:
+    """An SLI of the user's own PromQL; every range is ``[$window]`` inside ``rate()`` or ``increase()``."""
+
+    total: str
+    bad: str = ""
+    good: str = ""
+
+
+Sli = CounterSli | ExprSli
+
+
+@dataclass(frozen=True, slots=True)
+class RollingWindow:
+    """The last ``seconds`` seconds."""
+
+    seconds: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarWindow:
+    """From the start of the current week (Monday), month, quarter or year in a time zone."""
+
+    unit: Literal["week", "month", "quarter", "year"]
+    timezone: str
+
+    @property
+    def text(self) -> str:
+        """The window as reports show it."""
+        return f"{self.unit} ({self.timezone})"
+
+    @property
+    def seconds(self) -> int:
+        """Nominal length, to which alert policies are scaled."""
+        return {"week": 7, "month": 30, "quarter": 90, "year": 365}[self.unit] * 86400
+
+
+Window = RollingWindow | CalendarWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """One SLO: of one service, or of every service of a namespace (``service == "*"``)."""
+
+    set_name: str
+    name: str
+    service: str
+    namespace: str
+    objective: Decimal
+    window: Window
+    sli: Sli
+    policy: AlertPolicy | None
+    owner: str = ""
+    description: str = ""
+    runbook: str = ""
+    dashboard: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    overridden: tuple[str, ...] = ()
+    position: Position = NOWHERE
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether this SLO stands for every service of its namespace."""
+        return self.service == "*"
+
+    @property
+    def counts_good(self) -> bool:
+        """Whether the SLI counts good events, and bad ones are the rest."""
+        return bool(self.sli.good)
+
+    @property
+    def id(self) -> str:
+        """Identifies the definition in every recorded series (label ``slo_id``)."""
+        return f"{self.set_name}:{self.namespace}/{self.service}/{self.name}"
+
+    @property
+    def scope(self) -> str:
+        """Set, namespace and service: SLOs of one scope share their recorded base events."""
+        return f"{self.set_name}:{self.namespace}/{self.service}"
+
+    @property
+    def budget(self) -> Decimal:
+        """The share of events that may be bad, exactly: 0.001 for an objective of 99.9."""
+        return ((100 - self.objective) / 100).normalize()
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """How the mesh exposes its metrics."""
+
+    mode: MeshMode = "sidecar"
+    matchers: tuple[Matcher, ...] = ()
+    latency_buckets: tuple[Decimal, ...] = ()
+    target_labels: tuple[str, ...] = ("job", "instance", "pod")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Addresses, and what is to be known of traces; credentials come from the environment.
+
+    ``traces_ui`` is where people look at traces ("" is the backend's own address, for Tempo Grafana's),
+    ``attempt_tag`` the spans' tag with x-envoy-attempt-count, ``sampling`` the percentage of requests that are traced
+    (None is not known).
+    """
+
+    prometheus: str = ""
+    traces_backend: str = ""
+    traces: str = ""
+    alertmanager: str = ""
+    grafana: str = ""
+    runbooks: str = ""
+    traces_ui: str = ""
+    attempt_tag: str = ""
+    sampling: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """A threshold rather than a budget.
+
+    ``limit`` is in the preset's unit: percent, seconds, or a number; None where the preset has no limit.
+    ``versions`` has the versions that may get traffic, by service.
+    """
+
+    preset: str
+    limit: Decimal | None = None
+    critical: Decimal | None = None
+    owner: str = ""
+    runbook: str = ""
+    dashboard: str = ""
+    namespaces: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ("istio-ingressgateway",)
+    versions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    min_events: int = 20
+    position: Position = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What generated Kubernetes objects carry besides sloctl's own labels."""
+
+    namespace: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A scheduled job: ``every`` seconds, or ``cron`` in ``timezone``.
+
+    ``routine`` is the period that a report is of: daily, weekly or monthly; "" is what its schedule suggests.
+    """
+
+    name: str
+    every: int = 0
+    cron: str = ""
+    timezone: str = "UTC"
+    post: str = ""
+    routine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SloSet:
+    """Everything that one SLO file (or a folder of them) says."""
+
+    name: str
+    slos: tuple[Slo, ...]
+    labels: tuple[tuple[str, str], ...] = ()
+    objects: Objects = Objects()
+    mesh: Mesh = Mesh()
+    sources: Sources = Sources()
+    guardrails: tuple[Guardrail, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    notifications: Notifications | None = None
+    dashboards: DashboardSettings = field(default=DashboardSettings())
+    kubernetes: KubernetesSettings = field(default=KubernetesSettings())
+    ledger: LedgerSettings = field(default=LedgerSettings())
+    maintenance: tuple[Maintenance, ...] = ()
+    longest_silence: int = 4 * 3600
+    slack_channel: str = ""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -1,0 +1,262 @@
+"""SLI presets for Istio's metrics: what counts as an event and what counts as bad.
+
+Metric and label names are Istio's (``istio_requests_total``, ``istio_request_duration_milliseconds``). The
+client side (``reporter="source"``) sees final outcomes after retries, the server side
+(``reporter="destination"``) every attempt; in ambient mode waypoints report both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
+
+from sloctl.model import CounterSli, Matcher, Mesh, Selector
+from sloctl.model.durations import number, parse_milliseconds
+
+REQUESTS = "istio_requests_total"
+DURATION_BUCKET = "istio_request_duration_milliseconds_bucket"
+
+ENVOY_BUCKETS = tuple(
+    Decimal(bound)
+    for bound in (
+        "0.5 1 5 10 25 50 100 250 500 1000 2500 5000 10000 30000 60000 300000 600000 1800000 3600000".split()
+    )
+)
+"""Envoy's default histogram bounds in milliseconds (Envoy, ``StatsImpl``; Istio does not change them)."""
+
+NO_RESPONSE = "0"
+SERVER_ERRORS = "5..|0"
+"""HTTP 5xx, and 0: the proxy never saw a response (reset, time-out, connection failure)."""
+
+GRPC_SERVER_ERRORS = ("2", "4", "12", "13", "14", "15")
+"""gRPC codes that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE,
+DATA_LOSS (the ones OpenTelemetry's RPC conventions count as server errors)."""
+
+GRPC_CODES = {
+    name: str(code)
+    for code, name in enumerate(
+        (
+            "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED "
+            "RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE "
+            "DATA_LOSS UNAUTHENTICATED"
+        ).split()
+    )
+}
+
+Params = Mapping[str, object]
+Side = Literal["client", "server", "waypoint"]
+REPORTERS = {"client": "source", "server": "destination", "waypoint": "waypoint"}
+
+
+class PresetProblem(Exception):
+    """A parameter that a preset cannot use; the loader adds the place."""
+
+    def __init__(self, param: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.param = param
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named SLI: its parameters, its default objective (percent), and how it is built."""
+
+    name: str
+    summary: str
+    params: tuple[str, ...]
+    objective: Decimal
+    build: Callable[[Params, Mesh], CounterSli]
+
+
+def _side(params: Params, mesh: Mesh) -> Side:
+    wanted = params.get("side")
+    if mesh.mode == "ambient":
+        if wanted is not None:
+            raise PresetProblem(
+                "side",
+                "an ambient mesh has no client or server side: its waypoints report each request once",
+                "remove 'side', or set mesh.mode to sidecar",
+            )
+        return "waypoint"
+    return "server" if wanted == "server" else "client"
+
+
+def _requests(side: Side, *matchers: Matcher) -> Selector:
+    return Selector(REQUESTS, (Matcher("reporter", "=", REPORTERS[side]), *matchers))
+
+
+def _grpc_bad(codes: tuple[str, ...]) -> tuple[Matcher, ...]:
+    return (
+        Matcher("request_protocol", "=", "grpc"),
+        Matcher("grpc_response_status", "=~", "|".join(codes)),
+    )
+
+
+_OK = (("request_protocol", "http"), ("response_code", "200"), ("response_flags", "-"))
+_FAILED = (("response_code", "503"), ("response_flags", "UF"))
+
+
+def _availability_of(side: Side) -> CounterSli:
+    return CounterSli(
+        preset="availability",
+        side=side,
+        total=(_requests(side),),
+        bad=(
+            _requests(side, Matcher("response_code", "=~", SERVER_ERRORS)),
+            # A gRPC failure travels in a response with code 200: it is not in the selector above.
+            _requests(
+                side,
+                Matcher("response_code", "!~", SERVER_ERRORS),
+                *_grpc_bad(GRPC_SERVER_ERRORS),
+            ),
+        ),
+        example=_OK,
+        example_bad=_FAILED,
+    )
+
+
+def _with_other_side(build: Callable[[Side], CounterSli], side: Side) -> CounterSli:
+    if side == "waypoint":
+        return build(side)
+    return replace(build(side), other_side=build("server" if side == "client" else "client"))
+
+
+def _availability(params: Params, mesh: Mesh) -> CounterSli:
+    return _with_other_side(_availability_of, _side(params, mesh))
+
+
+def _code_pattern(code: str) -> str:
+    return code.lower().replace("x", ".")
+
+
+def _errors(params: Params, mesh: Mesh) -> CounterSli:
+    raw = params.get("codes", ("5xx", NO_RESPONSE))
+    codes = tuple(str(code) for code in raw) if isinstance(raw, tuple | list) else (str(raw),)
+    pattern = "|".join(_code_pattern(code) for code in codes)
+    first = _code_pattern(codes[0]).replace(".", "0")
+
+    def of(side: Side) -> CounterSli:
+        return CounterSli(
+            preset="errors",
+            side=side,
+            total=(_requests(side),),
+            bad=(_requests(side, Matcher("response_code", "=~", pattern)),),
+            example=(("request_protocol", "http"), ("response_code", "201"), ("response_flags", "-")),
+            example_bad=(("response_code", first), ("response_flags", "-")),
+        )
+
+    return _with_other_side(of, _side(params, mesh))
+
+
+def _grpc(params: Params, mesh: Mesh) -> CounterSli:
+    raw = params.get("codes", ())
+    names = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
+    codes = tuple(GRPC_CODES[str(name)] for name in names) or GRPC_SERVER_ERRORS
+    grpc = Matcher("request_protocol", "=", "grpc")
+
+    def of(side: Side) -> CounterSli:
+        return CounterSli(
+            preset="grpc",
+            side=side,
+            total=(_requests(side, grpc),),
+            bad=(
+                _requests(side, *_grpc_bad(codes)),
+                # No gRPC status at all: the proxy answered, or nobody did.
+                _requests(
+                    side,
+                    grpc,
+                    Matcher("grpc_response_status", "=", ""),
+                    Matcher("response_code", "!=", "200"),
+                ),
+            ),
+            example=(("request_protocol", "grpc"), ("response_code", "200"), ("grpc_response_status", "0")),
+            example_bad=(("grpc_response_status", codes[0]),),
+        )
+
+    return _with_other_side(of, _side(params, mesh))
+
+
+def bucket_pattern(bound: Decimal) -> str:
+    """A regular expression for ``le`` as Prometheus 2 (``250``) and 3 (``250.0``) write it."""
+    text = number(bound)
+    return text.replace(".", "\\.") if "." in text else f"{text}|{text}\\.0"
+
+
+def _latency(params: Params, mesh: Mesh) -> CounterSli:
+    text = str(params.get("threshold", "100ms"))
+    threshold = parse_milliseconds(text)
+    if threshold is None:
+        raise PresetProblem("threshold", f"{text!r} is not a latency", "write it like 250ms or 2.5s")
+    bounds = mesh.latency_buckets or ENVOY_BUCKETS
+    if threshold not in bounds:
+        near = sorted(sorted(bounds, key=lambda b: abs(b - threshold))[:2])
+        choice = " or ".join(f"{number(bound)}ms" for bound in near)
+        origin = "mesh.latency_buckets" if mesh.latency_buckets else "Envoy's default bounds"
+        raise PresetProblem(
+            "threshold",
+            f"{text} is not a bound of the latency histogram ({origin}), so requests under it cannot be counted",
+            f"use {choice}, or change the histogram and set mesh.latency_buckets",
+        )
+    side = _side(params, mesh)
+    reporter = Matcher("reporter", "=", REPORTERS[side])
+    le = Matcher("le", "=~", bucket_pattern(threshold))
+    return CounterSli(
+        preset="latency",
+        side=side,
+        # The +Inf bucket is the count: one family of series holds both.
+        total=(Selector(DURATION_BUCKET, (reporter, Matcher("le", "=", "+Inf"))),),
+        good=(Selector(DURATION_BUCKET, (reporter, le)),),
+        example=(*_OK, ("le", number(threshold))),
+        example_bad=(),
+    )
+
+
+def _gateway(params: Params, mesh: Mesh) -> CounterSli:
+    # A gateway is a client of the mesh in both modes: it reports with reporter="source".
+    sli = _availability_of("client")
+    return replace(
+        sli,
+        preset="gateway",
+        service_label="source_workload",
+        namespace_label="source_workload_namespace",
+    )
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "availability",
+            "requests that did not fail on the server's side: no 5xx, no missing response, no gRPC server error",
+            ("side",),
+            Decimal("99.5"),
+            _availability,
+        ),
+        Preset(
+            "errors",
+            "requests without the response codes given in 'codes'",
+            ("side", "codes"),
+            Decimal(99),
+            _errors,
+        ),
+        Preset(
+            "grpc",
+            "gRPC calls without the status codes given in 'codes'",
+            ("side", "codes"),
+            Decimal("99.5"),
+            _grpc,
+        ),
+        Preset(
+            "latency", "requests answered within 'threshold'", ("side", "threshold"), Decimal(95), _latency
+        ),
+        Preset(
+            "gateway",
+            "requests that a gateway workload (the 'service') passed on without failure",
+            (),
+            Decimal("99.5"),
+            _gateway,
+        ),
+    )
+}

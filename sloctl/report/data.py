@@ -1,0 +1,246 @@
+"""The budget report as data, and its JSON form (version 1), which is an interface.
+
+This module must not know where the numbers come from, nor how a report is printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from sloctl.budget import Status
+from sloctl.errors import Severity
+from sloctl.report import health, routine
+from sloctl.report.health import (
+    EdgeAmplification,
+    GuardrailStatus,
+    SidecarRestarts,
+    amplification_json,
+    amplification_properties,
+    guardrail_json,
+    guardrail_properties,
+)
+from sloctl.report.history import BudgetHistory
+from sloctl.report.routine import Routine
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Seconds of the period whose events are not known, or not counted by agreement."""
+
+    gaps: float = 0.0
+    excluded: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SideComparison:
+    """Success as clients saw it (after retries) and as servers saw it (every attempt); 0…1 or None."""
+
+    client: float | None
+    server: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SloStatus:
+    """One SLO of one service now. Ratios are 0…1, ``objective`` is percent, windows are durations as text.
+
+    ``history`` is for what draws it; the JSON form has none.
+    """
+
+    slo: str
+    service: str
+    namespace: str
+    objective: float
+    window: str
+    status: Status
+    sli: float | None
+    sli_interval: tuple[float, float] | None
+    good: float
+    bad: float
+    total: float
+    spent: float | None
+    remaining: float | None
+    burn_rates: dict[str, float | None]
+    exhausted_at: datetime | None
+    alerts: tuple[str, ...] = ()
+    quality: Quality = Quality()
+    sides: SideComparison | None = None
+    owner: str = ""
+    history: BudgetHistory | None = None
+
+    @property
+    def name(self) -> str:
+        """``namespace/service slo``, as texts show it."""
+        place = f"{self.namespace}/{self.service}" if self.namespace else self.service
+        return f"{place} {self.slo}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a reader should know besides the numbers."""
+
+    severity: Severity | Literal["info"]
+    code: str
+    message: str
+    scope: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All budgets of one set of SLOs at one time."""
+
+    set_name: str
+    at: datetime
+    source: Literal["prometheus", "ledger"]
+    slos: tuple[SloStatus, ...]
+    findings: tuple[Finding, ...] = ()
+    guardrails: tuple[GuardrailStatus, ...] = ()
+    retry_amplification: tuple[EdgeAmplification, ...] = ()
+    sidecar_restarts: tuple[SidecarRestarts, ...] = ()
+    routine: Routine | None = None
+
+
+def timestamp(time: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _slo(item: SloStatus) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "slo": item.slo,
+        "service": item.service,
+        "namespace": item.namespace,
+        "objective": item.objective,
+        "window": item.window,
+        "status": item.status,
+        "sli": item.sli,
+        "sli_interval": list(item.sli_interval) if item.sli_interval else None,
+        "events": {
+            "good": health.count(item.good),
+            "bad": health.count(item.bad),
+            "total": health.count(item.total),
+        },
+        "budget": {"spent": item.spent, "remaining": item.remaining},
+        "burn_rates": item.burn_rates,
+        "exhausted_at": timestamp(item.exhausted_at) if item.exhausted_at else None,
+        "alerts": list(item.alerts),
+        "quality": {
+            "gaps": health.count(item.quality.gaps),
+            "excluded": health.count(item.quality.excluded),
+        },
+    }
+    if item.sides is not None:
+        out["sides"] = {"client": item.sides.client, "server": item.sides.server}
+    if item.owner:
+        out["owner"] = item.owner
+    return out
+
+
+def finding_json(item: Finding) -> dict[str, Any]:
+    """A finding as the JSON interface has it."""
+    return {"severity": item.severity, "code": item.code, "message": item.message, "scope": item.scope}
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as the JSON interface has it; see ``docs/report.schema.json``."""
+    data = {
+        "version": VERSION,
+        "name": report.set_name,
+        "at": timestamp(report.at),
+        "source": report.source,
+        "slos": [_slo(item) for item in report.slos],
+        "guardrails": [guardrail_json(item) for item in report.guardrails],
+        "retry_amplification": [amplification_json(item) for item in report.retry_amplification],
+        "sidecar_restarts": health.to_json(report.sidecar_restarts),
+        "findings": [finding_json(item) for item in report.findings],
+    }
+    return data if report.routine is None else data | {"routine": routine.to_json(report.routine)}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name not in optional],
+        "additionalProperties": False,
+    }
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the report."""
+    text = {"type": "string"}
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    count = {"type": "number", "minimum": 0}
+    number = {"type": "number"}
+    time = {"type": "string", "format": "date-time", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+    slo = _object(
+        {
+            "slo": text,
+            "service": text,
+            "namespace": text,
+            "objective": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "exclusiveMaximum": 100,
+                "description": "percent",
+            },
+            "window": text,
+            "status": {"enum": ["ok", "at_risk", "exhausted", "no_data"]},
+            "sli": {**_nullable(share), "description": "good events over all events of the window"},
+            "sli_interval": _nullable(
+                {"type": "array", "prefixItems": [share, share], "minItems": 2, "maxItems": 2}
+            )
+            | {"description": "Wilson interval of the SLI, 95 %"},
+            "events": _object({"good": count, "bad": count, "total": count}),
+            "budget": _object(
+                {
+                    "spent": {
+                        **_nullable(count),
+                        "description": "share of the budget that is used: 1 is all of it",
+                    },
+                    "remaining": {**_nullable(number), "description": "1 - spent; negative when overspent"},
+                }
+            ),
+            "burn_rates": {"type": "object", "additionalProperties": _nullable(count)},
+            "exhausted_at": {**_nullable(time), "description": "at the burn rate of the last hour"},
+            "alerts": {"type": "array", "items": text},
+            "quality": _object({"gaps": count, "excluded": count}) | {"description": "seconds"},
+            "sides": _object({"client": _nullable(share), "server": _nullable(share)})
+            | {"description": "success ratio after retries (client) and of every attempt (server)"},
+            "owner": text,
+        },
+        optional=("sides", "owner"),
+    )
+    labels = {"type": "object", "additionalProperties": text}
+    guardrail = _object(guardrail_properties())
+    amplification = _object(amplification_properties())
+    restarts = health.json_schema()
+    finding = _object(
+        {"severity": {"enum": ["error", "warning", "info"]}, "code": text, "message": text, "scope": labels}
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "sloctl report",
+        **_object(
+            {
+                "version": {"const": VERSION},
+                "name": text,
+                "at": time,
+                "source": {"enum": ["prometheus", "ledger"]},
+                "slos": {"type": "array", "items": slo},
+                "guardrails": {"type": "array", "items": guardrail},
+                "retry_amplification": {"type": "array", "items": amplification},
+                "sidecar_restarts": {"type": "array", "items": restarts},
+                "findings": {"type": "array", "items": finding},
+                "routine": routine.json_schema(),
+            },
+            optional=("routine",),
+        ),
+    }

@@ -1,0 +1,296 @@
+"""What the page says, as plain texts and plots; the template arranges them.
+
+Every number is written by :mod:`sloctl.report.markdown`, so that no form of the report says it otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sloctl.model.durations import duration
+from sloctl.report import health, markdown, routine_tables
+from sloctl.report.data import Report, SloStatus
+from sloctl.report.html import charts
+from sloctl.report.html.charts import Chart
+from sloctl.report.markdown import STATUS_WORDS
+from sloctl.report.numbers import NOTHING, count, digits_for, percent, plain
+
+SIGNS = {"exhausted": "✕", "at_risk": "!", "no_data": "?", "ok": "✓"}
+"""What tells states apart besides words and colours."""
+SOURCES = {"prometheus": "Prometheus", "ledger": "the ledger"}
+_RARE = {"window", "bad", "95 % interval"}
+_TEXTS = {"status", "service", "SLO", "alerts", "guardrail", "where", "source", "destination"} | {
+    "namespace",
+    "workload",
+    "reasons",
+}
+_MOST_AREAS = 1000
+"""Areas of all plots together: they are most of the page's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. ``kind`` is ``text`` or ``number``; a rare one is for wide windows only."""
+
+    title: str
+    kind: str
+    rare: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One SLO: its row of the table, its numbers, its plots; ``missing`` says why there are none."""
+
+    ident: str
+    status: str
+    name: str
+    place: str
+    slo: str
+    cells: tuple[str, ...]
+    bar: float | None
+    facts: tuple[tuple[str, str], ...]
+    burns: tuple[tuple[str, str], ...]
+    plots: tuple[Chart, ...]
+    drawn: str
+    missing: str
+
+    @property
+    def word(self) -> str:
+        """Its state in words."""
+        return STATUS_WORDS[self.status]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table about the mesh's health; without rows ``empty`` says why, ``note`` what it leaves out."""
+
+    ident: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    empty: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that the page says."""
+
+    name: str
+    at: str
+    source: str
+    headline: str
+    worst: str
+    counts: tuple[tuple[str, str, str, int], ...]
+    """Of each state: its code, sign, word and number of SLOs."""
+    columns: tuple[Column, ...]
+    sections: tuple[Section, ...]
+    tables: tuple[Table, ...]
+    findings: tuple[tuple[str, str, str], ...]
+
+
+def page_view(report: Report) -> Page:
+    """The page of a report."""
+    windows = markdown.columns(report)
+    titles = markdown.header(windows)
+    ordered = markdown.ordered(report)
+    taken: set[str] = set()
+    areas = min(charts.AREAS, max(8, _MOST_AREAS // max(1, len(ordered))))
+    failed = any(finding.code == "history-not-read" for finding in report.findings)
+    sections = tuple(_section(item, titles, windows, _ident(item, taken), areas, failed) for item in ordered)
+    numbers = {status: sum(1 for item in ordered if item.status == status) for status in STATUS_WORDS}
+    return Page(
+        name=plain(report.set_name),
+        at=f"{report.at:%Y-%m-%d %H:%M} UTC",
+        source=SOURCES[report.source],
+        headline=_headline(numbers),
+        worst=next((status for status in STATUS_WORDS if numbers[status]), "no_data"),
+        counts=tuple((status, SIGNS[status], word, numbers[status]) for status, word in STATUS_WORDS.items()),
+        columns=tuple(
+            Column(title, _kind(title), title in _RARE or title in _rare_burns(windows)) for title in titles
+        ),
+        sections=sections,
+        tables=(*_routine(report), _guardrails(report), _retries(report), _restarts(report)),
+        findings=tuple(
+            (finding.severity, plain(finding.message), finding.code) for finding in markdown.findings(report)
+        ),
+    )
+
+
+def _routine(report: Report) -> list[Table]:
+    """The sections of the report's routine."""
+    if report.routine is None:
+        return []
+    found = []
+    for section in report.routine.sections:
+        titles, rows = routine_tables.table(section)
+        columns = tuple(
+            Column(title, "text" if column.unit in ("text", "time") else "number")
+            for title, column in zip(titles, section.columns, strict=True)
+        )
+        title = f"{section.title}, {routine_tables.period_text(report.routine.period)}"
+        cells = tuple(tuple(row) for row in rows)
+        found.append(Table(f"routine-{section.name}", title, columns, cells, section.empty, section.note))
+    return found
+
+
+def _kind(title: str) -> str:
+    return "text" if title in _TEXTS else "number"
+
+
+def _rare_burns(windows: Sequence[str]) -> set[str]:
+    """Of many burn windows, all but the one hour."""
+    return {f"burn {window}" for window in windows if window != "1h"} if len(windows) > 2 else set()
+
+
+def _headline(numbers: dict[str, int]) -> str:
+    total = sum(numbers.values())
+    if not total:
+        return "The SLO file has no SLO, or none of a service that was seen."
+    wrong = numbers["exhausted"] + numbers["at_risk"]
+    unknown = f" Of {numbers['no_data']} nothing is known." if numbers["no_data"] else ""
+    if not wrong:
+        known = total - numbers["no_data"]
+        return (
+            f"No error budget needs attention: {known} of {total} are fine.{unknown}"
+            if known
+            else unknown.strip()
+        )
+    need = "needs" if wrong == 1 else "need"
+    return f"{wrong} of {total} error budgets {need} attention.{unknown}"
+
+
+def _ident(item: SloStatus, taken: set[str]) -> str:
+    """An anchor that stays the same from report to report, as long as no two names look alike."""
+    words = re.sub(r"[^a-z0-9]+", "-", item.name.lower()).strip("-")[:80]
+    base = ident = f"slo-{words}"
+    number = 1
+    while ident in taken:
+        number += 1
+        ident = f"{base}-{number}"
+    taken.add(ident)
+    return ident
+
+
+def _section(
+    item: SloStatus, titles: Sequence[str], windows: Sequence[str], ident: str, areas: int, failed: bool
+) -> Section:
+    cells = markdown.row(item, windows)
+    by_title = dict(zip(titles, cells, strict=True))
+    history = item.history
+    plots: tuple[Chart, ...] = ()
+    drawn = ""
+    if history:
+        plots = (charts.burn_down(history, areas), charts.success(history, item.objective, areas))
+        drawn = f"Buckets of {charts.width_text(history)}, times in UTC."
+    return Section(
+        ident=ident,
+        status=item.status,
+        name=plain(item.name),
+        place=by_title["service"],
+        slo=by_title["SLO"],
+        cells=tuple(cells),
+        bar=None if item.remaining is None else round(min(max(item.remaining, 0.0), 1.0) * 60, 1),
+        facts=tuple(_facts(item, by_title)),
+        burns=tuple((window, by_title[f"burn {window}"]) for window in windows if window in item.burn_rates),
+        plots=plots,
+        drawn=drawn,
+        missing="" if plots else _missing(item, failed),
+    )
+
+
+def _missing(item: SloStatus, failed: bool) -> str:
+    if item.remaining is None:
+        return "No events in the window: there is nothing to draw."
+    if failed:
+        return "The history could not be read, so it is not drawn; see the findings."
+    return "There is no history that adds up to these events, so none is drawn."
+
+
+def _facts(item: SloStatus, by_title: dict[str, str]) -> list[tuple[str, str]]:
+    digits = digits_for(item.objective)
+    allowed = item.total * (100 - item.objective) / 100
+    facts = [
+        (title, by_title[title]) for title in ("budget left", "SLI", "95 % interval", "objective", "window")
+    ]
+    facts += [("events", by_title["events"]), ("bad", by_title["bad"])]
+    facts.append(("may be bad", count(allowed) if item.total else NOTHING))
+    facts += [("runs out (UTC)", by_title["runs out (UTC)"]), ("alerts", by_title["alerts"])]
+    if item.sides:
+        facts.append(("clients saw succeed", percent(item.sides.client, digits)))
+        facts.append(("servers saw succeed", percent(item.sides.server, digits)))
+    facts.append(("gaps", _length(item.quality.gaps)))
+    if item.quality.excluded:
+        facts.append(("excluded", _length(item.quality.excluded)))
+    facts.append(("owner", plain(item.owner) or NOTHING))
+    return facts
+
+
+def _length(seconds: float) -> str:
+    return duration(round(seconds)) if seconds >= 1 else "none" if seconds <= 0 else "<1s"
+
+
+def _columns(titles: Sequence[str]) -> tuple[Column, ...]:
+    return tuple(Column(title, _kind(title)) for title in titles)
+
+
+def _guardrails(report: Report) -> Table:
+    shown = markdown.shown_guardrails(report)
+    note = ""
+    if len(shown) < len(report.guardrails):
+        note = (
+            f"{len(shown)} of {len(report.guardrails)} verdicts: those that are violated or without data, and of each "
+            "other guardrail the one nearest its limit."
+        )
+    return Table(
+        "guardrails",
+        "Guardrails",
+        _columns(markdown.GUARDRAIL_HEADER),
+        tuple(tuple(markdown.guardrail_row(item)) for item in shown),
+        "No guardrail in the SLO file gives a verdict.",
+        note,
+    )
+
+
+def _measured(report: Report, guardrail: str) -> bool | None:
+    """Whether a guardrail measured anything; None where the SLO file has no such guardrail."""
+    values = [item.value for item in report.guardrails if item.name == guardrail]
+    return any(value is not None for value in values) if values else None
+
+
+def _retries(report: Report) -> Table:
+    shown = markdown.shown_edges(report)
+    limit = f"{markdown.RETRIED:g} attempts per request"
+    edges = len(report.retry_amplification)
+    if edges:
+        empty = f"No edge has {limit} or more: {edges} were measured over the last 30 minutes."
+    elif _measured(report, "retry-amplification") is None:
+        empty = "The SLO file has no guardrail retry-amplification, so attempts are not counted."
+    else:
+        empty = "No data: no edge had requests that both sides count."
+    return Table(
+        "retries",
+        "Retries by edge",
+        _columns(markdown.EDGE_HEADER),
+        tuple(tuple(markdown.edge_row(edge)) for edge in shown),
+        empty,
+        f"Edges with {limit} or more, of {edges} that were measured.",
+    )
+
+
+def _restarts(report: Report) -> Table:
+    empty = {
+        None: "The SLO file has no guardrail sidecar-restarts, so restarts are not counted.",
+        False: "No data: no restarts of proxies could be measured.",
+        True: "No proxy restarted in the last day.",
+    }[_measured(report, "sidecar-restarts")]
+    return Table(
+        "restarts",
+        "Restarts of proxies by workload",
+        _columns(health.HEADERS),
+        tuple(tuple(cells) for cells in markdown.restart_rows(report.sidecar_restarts)),
+        empty,
+        "In the last day.",
+    )

@@ -1,0 +1,214 @@
+"""Writes a report as Markdown, and its numbers as people read them.
+
+Names come from servers and files: :func:`plain` takes control characters out of them, :func:`markdown_cell`
+keeps them from being read as markup. What people read is sorted with the worst first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sloctl.model.durations import duration
+from sloctl.report import health, routine_tables
+from sloctl.report.data import Finding, Report, SloStatus, timestamp
+from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
+from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, percent, plain, rate
+
+STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
+"""States as people read them, the worst first."""
+SEVERITIES = ("error", "warning", "info")
+RETRIED = 1.05
+"""Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
+SHOWN = 10
+"""Rows of the tables of retries and restarts."""
+GUARDRAIL_HEADER = ("status", "guardrail", "where", "value", "limit")
+EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request", "counted by")
+
+
+def json_text(data: Any) -> str:
+    """JSON in ASCII, so that no terminal obeys what it holds; numbers that JSON does not know are null."""
+    return json.dumps(_finite(data), indent=2, allow_nan=False)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def columns(report: Report) -> list[str]:
+    """The windows of burn rates that any SLO has, shortest first."""
+    sizes = {"m": 60, "h": 3600, "d": 86400}
+    found = {window for item in report.slos for window in item.burn_rates}
+
+    def seconds(text: str) -> int:
+        return sum(int(number) * sizes.get(unit, 1) for number, unit in re.findall(r"(\d+)([a-z])", text))
+
+    return sorted(found, key=seconds)
+
+
+def ordered(report: Report) -> list[SloStatus]:
+    """The SLOs, those first that need attention: by state, then by what is left of the budget."""
+    states = list(STATUS_WORDS)
+
+    def key(item: SloStatus) -> tuple[int, int, float]:
+        left = item.remaining
+        return states.index(item.status), -len(item.alerts), math.inf if left is None else left
+
+    return sorted(report.slos, key=key)
+
+
+def header(windows: Sequence[str]) -> list[str]:
+    """The titles of :func:`row`'s cells."""
+    burn = (f"burn {window}" for window in windows)
+    return [
+        *("status", "service", "SLO", "budget left", "SLI", "objective", *burn, "alerts", "runs out (UTC)"),
+        *("window", "events", "bad", "95 % interval"),
+    ]
+
+
+def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
+    """One SLO's cells, as :func:`header` names them."""
+    place = f"{item.namespace}/{item.service}" if item.namespace else item.service
+    digits = digits_for(item.objective)
+    interval = NOTHING
+    if item.sli_interval:
+        low, high = (percent(bound, digits) for bound in item.sli_interval)
+        interval = f"{low.removesuffix(' %')} … {high}"
+    return [
+        STATUS_WORDS[item.status],
+        plain(place),
+        plain(item.slo),
+        budget_share(item.remaining),
+        percent(item.sli, digits),
+        f"{item.objective:.10g} %",
+        *(rate(item.burn_rates.get(window)) for window in windows),
+        ", ".join(plain(alert) for alert in item.alerts) or NOTHING,
+        item.exhausted_at.strftime("%Y-%m-%d %H:%M") if item.exhausted_at else NOTHING,
+        plain(item.window),
+        count(item.total),
+        count(item.bad),
+        interval,
+    ]
+
+
+def measured(value: float | None, unit: str) -> str:
+    """A guardrail's value as people read it."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if unit == "ratio":
+        return percent(value, 2)
+    if unit == "seconds":
+        return f"{value:,.3g} s" if value < 120 else duration(round(value))
+    return f"{value:,.4g}"
+
+
+def guardrail_row(item: GuardrailStatus) -> list[str]:
+    """One verdict's cells: state, guardrail, where, value, limit."""
+    sign = "≤" if item.side == "max" else "≥"
+    return [
+        item.status.replace("_", " "),
+        item.name,
+        plain(" ".join(f"{name}={value}" for name, value in item.scope.items())) or NOTHING,
+        measured(item.value, item.unit),
+        f"{sign} {measured(item.limit, item.unit)}",
+    ]
+
+
+def shown_guardrails(report: Report) -> list[GuardrailStatus]:
+    """Those that people need to see: violations, missing data, and of what is fine the one nearest its limit."""
+    shown = [item for item in report.guardrails if item.status != "ok"]
+    bad = {item.name for item in shown}
+    best: dict[str, GuardrailStatus] = {}
+    for item in report.guardrails:
+        if item.status == "ok" and item.name not in bad and item.value is not None:
+            other = best.get(item.name)
+            nearer = (
+                other is None or other.value is None or (item.value > other.value) == (item.side == "max")
+            )
+            best[item.name] = item if nearer else other or item
+    return [*shown, *best.values()]
+
+
+def shown_edges(report: Report) -> list[EdgeAmplification]:
+    """The edges on which requests are retried, the worst first."""
+    return [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+
+
+def edge_row(edge: EdgeAmplification) -> list[str]:
+    """One edge's cells, as :data:`EDGE_HEADER` names them."""
+    numbers = (count(edge.requests), count(edge.attempts), rate(edge.amplification))
+    return [plain(edge.source), plain(edge.destination), *numbers, edge.origin]
+
+
+def restart_rows(rows: Sequence[SidecarRestarts]) -> list[list[str]]:
+    """The cells of workloads whose proxies restarted."""
+    return [[plain(cell) for cell in row] for row in health.text_rows(rows)]
+
+
+def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
+    """What is said besides budgets, of a routine's period first: title, titles of the columns, rows."""
+    found: list[tuple[str, list[str], list[list[str]]]] = []
+    if report.routine:
+        found += routine_tables.tables(report.routine)
+    if report.guardrails:
+        rows = [guardrail_row(item) for item in shown_guardrails(report)]
+        found.append(("Guardrails", list(GUARDRAIL_HEADER), rows))
+    retried = shown_edges(report)
+    if retried:
+        found.append(("Retries", list(EDGE_HEADER), [edge_row(edge) for edge in retried[:SHOWN]]))
+    if report.sidecar_restarts:
+        rows = restart_rows(report.sidecar_restarts[:SHOWN])
+        found.append(("Restarts of proxies (1d)", list(health.HEADERS), rows))
+    return found
+
+
+def summary(report: Report) -> str:
+    """One line that counts the states, the worst first."""
+    words = []
+    for status, word in STATUS_WORDS.items():
+        if number := sum(1 for item in report.slos if item.status == status):
+            words.append(f"{number} {word}")
+    return f"{plain(report.set_name)} at {timestamp(report.at)}: {', '.join(words) or 'no SLOs'}"
+
+
+def findings(report: Report) -> list[Finding]:
+    """The findings, the gravest first."""
+    return sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def markdown_cell(text: str) -> str:
+    """A text that Markdown shows as it is, in a table's cell."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~@])", r"\\\1", plain(text))
+    # "://" and "www." would become links.
+    return escaped.replace("&", "&amp;").replace("://", "\\://").replace("www.", "www\\.")
+
+
+def finding_line(finding: Finding) -> str:
+    """A finding on one line."""
+    return f"{finding.severity}: {plain(finding.message)} [{finding.code}]"
+
+
+def _markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; titles are our own words, cells may hold anything."""
+    head = ["| " + " | ".join(titles) + " |", "|" + "|".join(" --- " for _ in titles) + "|"]
+    return head + ["| " + " | ".join(markdown_cell(cell) for cell in cells) + " |" for cells in rows]
+
+
+def markdown(report: Report) -> str:
+    """The report as GitHub-flavoured Markdown."""
+    windows = columns(report)
+    lines = [f"# Error budgets: {markdown_cell(summary(report))}", ""]
+    lines += _markdown_table(header(windows), [row(item, windows) for item in ordered(report)])
+    for title, titles, rows in tables(report):
+        lines += ["", f"## {title}", "", *_markdown_table(titles, rows)]
+    if report.findings:
+        lines += ["", "## Findings", ""]
+        lines += [f"- {markdown_cell(finding_line(finding))}" for finding in findings(report)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,252 @@
+"""What a pattern cannot say about a single text: addresses, templates, time zones, cron lines, labels.
+
+Each check returns a ``Complaint`` or None. None of them quotes an address: it may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from sloctl import naming
+from sloctl.spec.fields.reader import SECRET_WORDS, Complaint, closest
+
+PLACEHOLDERS = ("slo", "service", "namespace", "alert", "set")
+_NO_ZONES = frozenset({"posix", "right", "posixrules", "localtime", "Factory"})
+
+
+def no_template(text: str) -> Complaint | None:
+    """Prometheus would evaluate ``{{ … }}`` in the labels and annotations of an alert."""
+    if "{{" not in text:
+        return None
+    return Complaint(
+        "template", "'{{' starts a Prometheus template, which is not allowed here", "write plain text"
+    )
+
+
+def webhook(text: str) -> Complaint | None:
+    """The http(s) address of a webhook, without credentials, query or fragment."""
+    return address(text, "remove them, and name a Secret with a bearer token: 'secret: name/key'")
+
+
+def address(
+    text: str,
+    instead: str = "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
+) -> Complaint | None:
+    """An http(s) address without credentials, query or fragment; ``instead`` is said of credentials."""
+    complaint = _address(text, "write it like http://prometheus:9090", instead)
+    if complaint is None and re.search(r"[?#]", text):
+        return Complaint("bad-url", "an address here has no query ('?') and no fragment ('#')", "remove it")
+    return complaint
+
+
+def _address(text: str, hint: str, instead: str) -> Complaint | None:
+    if re.search(r"\s", text):
+        return Complaint("bad-url", "an address has no blanks", "write blanks as %20")
+    try:
+        parts = urlsplit(text)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        return Complaint("bad-url", "this is not an address: its host or port is malformed", hint)
+    if "@" in parts.netloc or _secret_in_query(parts):
+        return Complaint(
+            "inline-secret",
+            "this address holds credentials, which do not belong in an SLO file",
+            instead,
+        )
+    if parts.scheme.lower() not in ("http", "https"):
+        return Complaint("bad-url", "an address starts with http:// or https://", hint)
+    if not parts.hostname or not port_is_fine or not re.fullmatch(r"[A-Za-z0-9.:%_\[\]-]+", parts.netloc):
+        return Complaint("bad-url", "this address has no usable host", hint)
+    return None
+
+
+def _secret_in_query(parts: SplitResult) -> bool:
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        return False
+    return any(SECRET_WORDS.fullmatch(name) for name, _ in pairs)
+
+
+def link(text: str) -> Complaint | None:
+    """An http(s) address with placeholders in braces, as runbooks and dashboards are written."""
+    if (complaint := no_template(text)) is not None:
+        return complaint
+    for name in re.findall(r"\{([^{}]*)\}", text):
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS)
+            close = closest(name, PLACEHOLDERS)
+            hint = f"did you mean {{{close}}}?" if close else f"known placeholders: {known}"
+            return Complaint("placeholder", f"unknown placeholder '{{{name[:40]}}}'", hint)
+    filled = re.sub(r"\{[a-z]+\}", "x", text)
+    if "{" in filled or "}" in filled:
+        return Complaint(
+            "placeholder", "a brace is not closed or not opened", "write placeholders like {slo}"
+        )
+    return _address(
+        filled,
+        "write it like https://runbooks.example.org/{slo}",
+        "remove them: everyone who gets the alert would see them",
+    )
+
+
+def object_label(name: str) -> Complaint | None:
+    """A label of Kubernetes objects that sloctl does not set itself."""
+    if name in naming.OBJECT_LABELS:
+        return Complaint("reserved-label", f"sloctl sets the label '{name}' itself", "choose another name")
+    return None
+
+
+def pod_label(name: str) -> Complaint | None:
+    """A label of pods that nothing of ours selects by."""
+    if name in (*naming.OBJECT_LABELS, *naming.SELECTOR_LABELS, naming.COMPONENT_LABEL):
+        return Complaint("reserved-label", f"sloctl sets the label '{name}' itself", "choose another name")
+    return None
+
+
+def variable_name(name: str) -> Complaint | None:
+    """An environment variable that holds no secret, and that sloctl's manifests do not set themselves."""
+    if re.fullmatch(
+        r".*(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY|HEADERS|WEBHOOK|LEDGER_URL).*", name
+    ):
+        hint = "keep it in a Kubernetes Secret; the other keys of 'kubernetes' say which ones pods read"
+        return Complaint("inline-secret", f"'{name}' would hold a secret, or name one", hint)
+    if name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
+        "SLOCTL_.*_FILE|SLOCTL_.*_USERNAME", name
+    ):
+        return Complaint(
+            "kubernetes-parameter", f"'{name}' is set by other keys, or by sloctl itself", "remove it"
+        )
+    return None
+
+
+def variable(text: str) -> Complaint | None:
+    """A value without credentials, such as a proxy's address may have."""
+    if re.search(r"://[^/\s]*@", text):
+        message = "this address holds credentials, which do not belong in an SLO file"
+        return Complaint("inline-secret", message, "use a proxy or server that needs none here")
+    return None
+
+
+def folder(text: str) -> Complaint | None:
+    """A folder that Grafana can make, also where its sidecar makes a folder on a disk of it."""
+    if text.casefold() == "general":
+        return Complaint(
+            "bad-value",
+            "'General' is what Grafana calls the place outside of all folders",
+            "choose another name",
+        )
+    if len(text.encode()) > 255:
+        return Complaint("bad-value", "the folder's name has more than 255 bytes", "shorten it")
+    return None
+
+
+def timezone(text: str) -> Complaint | None:
+    """A name of the IANA time zone database."""
+    try:
+        if text.split("/")[0] in _NO_ZONES:
+            raise KeyError(text)
+        zoneinfo.ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        close = closest(text, zoneinfo.available_timezones())
+        hint = f"did you mean '{close}'?" if close else "write an IANA name such as Europe/Paris, or UTC"
+        return Complaint("unknown-timezone", f"no time zone is called '{text[:60]}'", hint)
+    return None
+
+
+def label_name(text: str) -> Complaint | None:
+    """A label that sloctl does not set itself."""
+    if text not in naming.RESERVED_LABELS:
+        return None
+    hint = "use the key of the same name" if text == "owner" else "choose another name"
+    return Complaint("reserved-label", f"the label '{text}' is set by sloctl itself", hint)
+
+
+def matcher_name(text: str) -> Complaint | None:
+    """A label that is on every series of a target, ``up`` included."""
+    known = re.fullmatch(
+        r"(source|destination)_.*|reporter|response_.*|request_protocol|grpc_response_status|"
+        r"connection_security_policy|le|__name__",
+        text,
+    )
+    if known is None:
+        return None
+    return Complaint(
+        "matcher-label",
+        f"'{text}' cannot be a mesh matcher: the matchers go to every selector, also to 'up', which lacks it",
+        "use labels that all series of a target have, such as cluster",
+    )
+
+
+_MONTHS = tuple("jan feb mar apr may jun jul aug sep oct nov dec".split())
+_DAYS = tuple("sun mon tue wed thu fri sat".split())
+_CRON = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of the month", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("day of the week", 0, 6, _DAYS),
+)
+_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def cron(text: str) -> Complaint | None:
+    """A cron line that cron, Kubernetes and sloctl's scheduler all understand in the same way."""
+    fields = text.split()
+    if len(fields) != 5:
+        hint = "minute, hour, day of the month, month, day of the week: 0 9 * * 1"
+        return Complaint("bad-cron", f"a cron line has 5 fields, not {len(fields)}", hint)
+    values: list[frozenset[int]] = []
+    for field, (name, low, high, names) in zip(fields, _CRON, strict=True):
+        found = _cron_field(field, low, high, names)
+        if isinstance(found, str):
+            words = f", or {names[0]} to {names[-1]}" if names else ""
+            return Complaint(
+                "bad-cron", f"{name} '{field[:40]}': {found}", f"values go from {low} to {high}{words}"
+            )
+        values.append(found)
+    if fields[2] != "*" and fields[4] != "*":
+        return Complaint(
+            "bad-cron",
+            "a day of the month together with a day of the week means either of them to cron, both to others",
+            "use one of the two, and '*' for the other",
+        )
+    if not any(day <= _MONTH_DAYS[month - 1] for day in values[2] for month in values[3]):
+        return Complaint(
+            "bad-cron", "no such date exists, so the job would never run", "change the day or month"
+        )
+    return None
+
+
+def _cron_field(field: str, low: int, high: int, names: tuple[str, ...]) -> frozenset[int] | str:
+    """The values of a field, or what is wrong with it."""
+    found: set[int] = set()
+    for part in field.lower().split(","):
+        match = re.fullmatch(r"(\*|[a-z0-9]{1,9})(?:-([a-z0-9]{1,9}))?(?:/([0-9]{1,4}))?", part)
+        if match is None or (match[1] == "*" and match[2]):
+            return "not a number, range, list or step"
+        if match[1] == "*":
+            first, last = low, high
+        else:
+            ends = [_cron_value(end, low, names) for end in (match[1], match[2] or match[1])]
+            if ends[0] is None or ends[1] is None:
+                return "unknown name"
+            first, last = ends[0], ends[1]
+            if match[3] and not match[2]:
+                return "a step goes with '*' or a range (a-b/n)"
+        if match[3] is not None and int(match[3]) == 0:
+            return "a step of 0"
+        if not low <= first <= high or not low <= last <= high:
+            return "out of range" + (" (Sunday is 0)" if 7 in (first, last) and high == 6 else "")
+        if first > last:
+            return "a range goes from the smaller to the larger"
+        found.update(range(first, last + 1, int(match[3] or 1)))
+    return frozenset(found)
+
+
+def _cron_value(text: str, low: int, names: tuple[str, ...]) -> int | None:
+    if text.isdigit():
+        return int(text)
+    return names.index(text) + low if text in names else None

@@ -1,0 +1,367 @@
+"""What the reference page says around its tables. Every example is loaded by a test."""
+
+from __future__ import annotations
+
+JOBS: dict[str, tuple[str, str]] = {
+    "jobs": (
+        """
+What is to run when: by `sloctl schedule`, or as CronJobs. An interval must divide an hour or a day evenly, so that
+every scheduler has the same times. Cron lines have five fields; 0 is Sunday, and a day of the month together with a day
+of the week is an error, because schedulers disagree on what it means.
+""",
+        """
+jobs:
+  - {name: slis, every: 5m}
+  - {name: report, cron: "0 9 * * 1", timezone: Europe/Paris, post: slack}
+""",
+    ),
+    "ledger": (
+        """
+The ledger keeps the events that Prometheus forgets (see [The ledger](ledger.md)). All of it has a default. Windows need
+the sums of hours for their whole length; their edges are exact to five minutes as long as buckets are kept.
+""",
+        """
+ledger:
+  keep: {buckets: 60d, hours: 400d, days: 1830d}
+  catch_up: 15d
+  silences: deploys
+""",
+    ),
+    "maintenance": (
+        """
+Time that counts in no budget, by agreement: once, or again and again. A bucket of five minutes that such a time
+touches is left out, its good and its bad events alike; reports say how much time that was. It counts for what is
+recorded in the ledger, also for times that have passed; alerts do not know of it (silence them). With neither
+`namespace`, `services` nor `slos` it is for all SLOs of the set.
+""",
+        """
+maintenance:
+  - name: database upgrade
+    start: "2026-03-01T02:00:00Z"
+    end: "2026-03-01T04:00:00Z"
+    namespace: shop
+    services: [checkout, payments]
+  - name: weekly restart
+    cron: "0 3 * * 0"
+    for: 1h
+    timezone: Europe/Paris
+""",
+    ),
+    "reports": (
+        """
+Where reports are posted. The channel only: the webhook or token comes from the environment. Put the channel in quotes:
+`#` starts a comment.
+""",
+        """
+reports:
+  slack: {channel: "#slo-reviews"}
+""",
+    ),
+    "kubernetes": (
+        """
+How the jobs run on Kubernetes: `sloctl generate --only jobs` writes the objects (see [Kubernetes](kubernetes.md)). All
+of it has a default. Secrets never stand in the file: it names a key of a Secret as `name/key`.
+""",
+        """
+kubernetes:
+  mode: cronjobs                    # or scheduler: one Deployment for all jobs
+  ledger: {secret: sloctl-ledger/url}
+  prometheus: {token: prometheus/token, ca: {config_map: trusted/ca.crt}}
+  slack: {token: sloctl-slack/token}
+  resources: {memory: 512Mi, memory_limit: 2Gi}
+""",
+    ),
+}
+
+INTRODUCTION = """
+# The SLO file
+
+One YAML file says what a mesh promises: which services have which objectives, how failures are counted, and when
+somebody is woken. `sloctl init` writes a first one, `sloctl validate -f slo.yaml` reports everything that is wrong
+with it at once, each problem with its line and column. Keys that sloctl does not know are errors, so a typing mistake
+never goes unnoticed.
+
+Editors can check the file as you type: [slo-file.schema.json](slo-file.schema.json) is its JSON Schema. With the YAML
+language server, put this in the first line:
+
+    # yaml-language-server: $schema=slo-file.schema.json
+
+This page is made from the same tables as the checks themselves.
+"""
+
+SECTIONS: dict[str, tuple[str, str]] = {
+    "The document": (
+        """
+Every document starts with `apiVersion` and `kind`. The rest may be spread over several documents and files (see
+[Several files](#several-files)); together they need `metadata` and at least one SLO.
+""",
+        """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+  - name: availability
+    service: checkout
+    namespace: shop
+    objective: 99.9
+    sli: {preset: availability}
+""",
+    ),
+    "metadata": (
+        """
+The name of the set is part of every name that sloctl gives, so changing it later starts new series. Its labels go on
+every rule and alert, where Alertmanager's routes can use them. `objects` is for the Kubernetes objects that `generate`
+writes: many operators take only objects of a namespace, or with a label such as `release`.
+""",
+        """
+metadata:
+  name: shop
+  labels: {team: platform}
+  objects: {namespace: monitoring, labels: {release: monitoring}}
+""",
+    ),
+    "mesh": (
+        """
+The defaults fit an Istio mesh with sidecars and Envoy's own histogram bounds. The matchers are added to every selector,
+the one of `up` included: use labels that all series of a scrape target have, such as `cluster`, and not labels of
+Istio's metrics such as `reporter`.
+""",
+        """
+mesh:
+  mode: sidecar
+  matchers:
+    cluster: eu1                 # equal
+    tenant: {regex: "shop|pay"}  # or {not: …}, {not_regex: …}
+  latency_buckets: [5, 25, 100, 250, 1000]
+  target_labels: [job, instance, pod]
+""",
+    ),
+    "sources": (
+        """
+Addresses and nothing else. Passwords, tokens and headers in the file are errors; they come from the environment:
+`SLOCTL_PROMETHEUS_TOKEN`, or better `SLOCTL_PROMETHEUS_TOKEN_FILE`, and `SLOCTL_PROMETHEUS_HEADERS` for tenants;
+`SLOCTL_TRACES_TOKEN` and so on for traces.
+""",
+        """
+sources:
+  prometheus: {url: "http://prometheus:9090"}
+  traces:
+    backend: zipkin
+    url: "http://zipkin:9411"
+    ui: "https://zipkin.example.org"
+    attempt_tag: x-envoy-attempt-count
+    sampling: 1
+  alertmanager: {url: "http://alertmanager:9093"}
+  grafana: {url: "http://grafana:3000"}
+""",
+    ),
+    "defaults": (
+        """
+What an SLO does not say itself, it takes from here. Labels add up; an SLO's own label wins over a default of the same
+name.
+""",
+        """
+defaults:
+  window: 30d
+  alerting: mesh
+  owner: team-shop
+  runbook: "https://runbooks.example.org/{namespace}/{slo}"
+  labels: {tier: backend}
+""",
+    ),
+    "slos": (
+        """
+An SLO is of one service, or with `service: "*"` (in quotes: a bare star is YAML syntax) of every service of its
+namespace, also those that are deployed tomorrow. A named service overrides the `"*"` SLO of the same name, so that no
+service counts in both. Name, service and namespace together must be unique.
+
+The objective is read exactly as it is written: 99.9 leaves a budget of 0.001, not of 0.0009999999999998899.
+""",
+        """
+slos:
+  - name: availability
+    service: "*"
+    namespace: shop
+    objective: 99.5
+    sli: {preset: availability}
+  - name: availability             # checkout has a stricter one
+    service: checkout
+    namespace: shop
+    objective: 99.95
+    owner: team-payments
+    description: Customers can pay.
+    runbook: "https://runbooks.example.org/checkout/{alert}"
+    dashboard: "https://grafana.example.org/d/checkout?var-service={service}"
+    labels: {tier: critical}
+    alerting: sre-workbook
+    sli: {preset: availability}
+""",
+    ),
+    "Windows": (
+        """
+A rolling window is a duration: `30d`, `28d`, `90d`, `12h`. A calendar window is the current week, month or quarter in a
+time zone; its budget is whole again when the next one begins. Burn-rate alerts of calendar windows look at rolling
+windows, scaled to the length of the period.
+""",
+        """
+slos:
+  - name: availability
+    service: checkout
+    namespace: shop
+    objective: 99.9
+    window: {calendar: quarter, timezone: Europe/Paris}
+    sli: {preset: availability}
+""",
+    ),
+    "Presets": (
+        """
+A preset knows Istio's metrics. It counts at the client's proxy unless `side` says otherwise: there a request counts
+once, whatever its retries; at the server's proxy every attempt counts. In an ambient mesh the waypoints count, and
+there is no `side`.
+
+A latency threshold must be a bound of the histogram, because only requests under a bound can be counted; anything else
+is an error that names the nearest bounds.
+""",
+        """
+slos:
+  - {name: availability, service: cart, namespace: shop, sli: {preset: availability, side: server}}
+  - {name: not-rejected, service: cart, namespace: shop, sli: {preset: errors, codes: [5xx, 0, 429]}}
+  - {name: calls, service: stock, namespace: shop, sli: {preset: grpc, codes: [UNAVAILABLE, DEADLINE_EXCEEDED]}}
+  - {name: latency, service: cart, namespace: shop, objective: 99, sli: {preset: latency, threshold: 250ms}}
+  - {name: entry, service: istio-ingressgateway, namespace: istio-system, sli: {preset: gateway}}
+""",
+    ),
+    "Events of your own": (
+        """
+Where no preset fits, give two PromQL expressions over counters. Each range is written `[$window]`, directly behind a
+selector, inside `rate()` or `increase()` (which of the two makes no difference: sloctl replaces both by an exact count
+of the events in the window). The results are summed up. Comments, subqueries, `offset`, `irate()` and fixed ranges such
+as `[5m]` are errors.
+""",
+        """
+slos:
+  - name: queue-age
+    service: billing
+    objective: 99
+    sli:
+      events:
+        bad: rate(jobs_late_total{queue="mail"}[$window])
+        total: rate(jobs_total{queue="mail"}[$window])
+""",
+    ),
+    "Alerting": (
+        """
+`mesh` pages when the budget burns 14 times too fast over 1h and 5m, or 4 times over 6h and 30m, and opens a ticket at
+once the allowed speed over 3d and 6h. `sre-workbook` has the lines of the SRE workbook's table 5-8. `none` is silent.
+With a mapping you choose other gates for one of these, or write lines of your own.
+
+An alert needs a number of events, and of bad ones, in its long window: one failed request at night pages nobody. An
+alert that could not fire even if every event were bad (factor × budget ≥ 1) is an error.
+""",
+        """
+slos:
+  - name: availability
+    service: checkout
+    namespace: shop
+    objective: 99.9
+    sli: {preset: availability}
+    alerting:
+      windows:
+        - {severity: page, factor: 14.4, long: 1h, short: 5m, for: 2m}
+        - {severity: ticket, factor: 1, long: 3d, short: 6h}
+      min_events: 200
+  - name: latency
+    service: checkout
+    namespace: shop
+    sli: {preset: latency}
+    alerting: {policy: mesh, min_events: 1000, min_bad_events: 10}
+""",
+    ),
+    "guardrails": (
+        """
+Thresholds that have no budget: something is wrong as soon as they are crossed. Each makes recorded series, alerts with
+a runbook, and verdicts in the report. Limits are numbers or durations. [The guardrails' page](guardrails.md) tells what
+each looks at and which alerts it makes.
+""",
+        """
+guardrails:
+  - {preset: sidecar-restarts, max: 0.01}      # restarts per pod per day
+  - {preset: retry-amplification, max: 1.1}    # attempts per request
+  - {preset: telemetry-gap, max: 5m}
+  - {preset: mtls, min: 100, namespaces: [shop], owner: team-platform}   # percent
+  - {preset: service-errors, max: 5, critical: 20}
+  - {preset: misroutes, versions: {checkout: [v1, v2]}}
+  - {preset: watchdog}
+""",
+    ),
+    "notifications": (
+        """
+Who is told of which alerts: `sloctl generate --only alertmanager` makes an Alertmanager configuration of it (see
+[Alertmanager](alertmanager.md)). Pages and tickets of an owner go to that owner's receivers, or else to those of
+`default`. Secrets never stand in the file: it names where Alertmanager finds them.
+""",
+        """
+notifications:
+  receivers:
+    platform-pager: {pagerduty: {secret: alerting/pagerduty}}
+    platform-slack: {slack: {channel: "#platform-alerts", secret: alerting/slack-webhook}}
+    shop-slack: {slack: {channel: "#shop-alerts", secret: alerting/slack-webhook}}
+    heartbeat: {webhook: {url: "https://heartbeat.example.org/ping"}}
+  default: {page: platform-pager, ticket: platform-slack, watchdog: heartbeat}
+  owners:
+    team-shop: {ticket: shop-slack}
+  repeat_page: 4h
+""",
+    ),
+    "dashboards": (
+        """
+Where Grafana's dashboards go: `sloctl generate --only dashboards` writes them (see [Dashboards](dashboards.md)). All
+of it has a default. `labels` goes with `objects: configmap` only, `instances` with `objects: grafana-operator`. The
+default prices are about what a cloud asks for machines on demand: replace them by what you pay.
+""",
+        """
+dashboards:
+  folder: SLOs
+  objects: configmap                # or grafana-operator, with instances: {dashboards: grafana}
+  labels: {grafana_dashboard: "1"}
+  leave_out: [debug]
+  costs: {core_hour: 0.028, gib_hour: 0.0038, currency: EUR}
+""",
+    ),
+    **JOBS,
+    "Several files": (
+        """
+`-f` may be given several times and takes files, folders (every `*.yaml` and `*.yml` below, hidden ones left out) and
+`-` for standard input; a file may hold several documents. `slos`, `guardrails`, `jobs` and `maintenance` of all
+documents add up. Every other section belongs in one document, or must say the same in each.
+""",
+        "",
+    ),
+    "YAML": (
+        """
+Files are UTF-8, of up to 10 MiB. Anchors, aliases and merge keys (`<<`) work; tags (`!…`) do not, and a key that stands
+twice in a mapping is an error. YAML takes some plain words for something else: `no` and `off` for false, `1.10` for a
+number, `1:30` for ninety. Where text is needed, sloctl says so instead of guessing: put it in quotes.
+""",
+        """
+slos:
+  - &common
+    name: availability
+    service: checkout
+    namespace: shop
+    sli: {preset: availability}
+  - <<: *common
+    service: cart
+""",
+    ),
+}
+
+END = """
+## Problems
+
+`sloctl validate` prints a problem as `file:line:column: severity: message [code]`, with the line itself and a hint
+below. Lines and columns count from 1. A line that may hold a secret is not shown. With `--format json` it prints a list
+of objects with the keys `file`, `line`, `column`, `severity` (`error` or `warning`), `code`, `field` (the path of the
+key, such as `slos[2].objective`), `message` and `hint` (which may be empty). Codes do not change between versions.
+"""

@@ -1,0 +1,288 @@
+"""YAML text as a tree of nodes that know where they stand.
+
+Built from YAML events rather than from PyYAML's own objects: nothing is converted (``99.9`` stays text, never
+a float), nothing recurses, and aliases are counted before they are expanded. Knows nothing of SLOs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    DocumentStartEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceStartEvent,
+)
+
+from sloctl.errors import Problem
+from sloctl.spec.yaml.syntax import problem_at, syntax_problem
+from sloctl.spec.yaml.wording import shown
+
+MAX_NODES: Final = 500_000
+MAX_EXPANDED: Final = 100_000
+MAX_DEPTH: Final = 50
+
+MAPPING: Final = "mapping"
+LIST: Final = "list"
+SCALAR: Final = "scalar"
+Kind = Literal["mapping", "list", "scalar"]
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAGS = {
+    "mapping": ("tag:yaml.org,2002:map",),
+    "list": ("tag:yaml.org,2002:seq",),
+    "scalar": ("tag:yaml.org,2002:str", "!"),
+}
+_RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
+_ANY_RESOLVERS = _RESOLVERS.get(None, [])
+
+
+class Node:
+    """One value of a file; ``file``, ``line`` and ``column`` (from 1) say where it starts.
+
+    A scalar holds its ``text``, and ``plain`` tells that it was written without quotes. A mapping holds
+    ``entries`` by key and the ``keys``' own nodes. A list holds ``items``. ``size`` counts the nodes in it,
+    ``height`` its levels.
+    """
+
+    __slots__ = (
+        "column",
+        "entries",
+        "file",
+        "height",
+        "items",
+        "keys",
+        "kind",
+        "line",
+        "plain",
+        "size",
+        "text",
+    )
+
+    def __init__(self, kind: Kind, file: str, line: int, column: int) -> None:
+        self.kind = kind
+        self.file = file
+        self.line = line
+        self.column = column
+        self.text = ""
+        self.plain = False
+        self.size = 1
+        self.height = 1
+        self.entries: dict[str, Node] = {} if kind == MAPPING else _NOTHING
+        self.keys: dict[str, Node] = {} if kind == MAPPING else _NOTHING
+        self.items: list[Node] = [] if kind == LIST else _NO_ITEMS
+
+    def same(self, other: Node) -> bool:
+        """Whether both say the same, wherever they stand and in whatever order their keys are."""
+        if self.kind != other.kind:
+            return False
+        if self.kind == SCALAR:
+            return self.text == other.text and self.implicit == other.implicit
+        if self.kind == LIST:
+            return len(self.items) == len(other.items) and all(
+                mine.same(theirs) for mine, theirs in zip(self.items, other.items, strict=True)
+            )
+        return self.entries.keys() == other.entries.keys() and all(
+            value.same(other.entries[key]) for key, value in self.entries.items()
+        )
+
+    @property
+    def implicit(self) -> str:
+        """What YAML 1.1 makes of a plain scalar: bool, int, float, null, timestamp, …; empty for text."""
+        if not self.plain:
+            return ""
+        for tag, pattern in (*_RESOLVERS.get(self.text[:1], ()), *_ANY_RESOLVERS):
+            if pattern.match(self.text):
+                return str(tag).rpartition(":")[2]
+        return ""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no value at all (``key:``, ``~``, ``null``)."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+# Shared by all nodes that have none, and never changed: most nodes are scalars.
+_NOTHING: dict[str, Node] = {}
+_NO_ITEMS: list[Node] = []
+
+
+class _Stop(Exception):
+    """Parsing this file cannot go on."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+class _Builder:
+    """Turns the events of one file into documents; collects what is wrong in ``problems``."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
+        self.count = 0
+        self.expanded = 0
+        self.stack: list[_Open] = []
+
+    def documents(self, text: str) -> Iterator[Node]:
+        """Yield each document's root; raises ``_Stop`` where the text is not YAML that sloctl reads."""
+        stack = self.stack = []
+        anchors: dict[str, Node | None] = {}
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, NodeEvent):
+                if type(event) is AliasEvent:
+                    node = self._alias(event, anchors, len(stack))
+                else:
+                    node = self._node(event)
+                    if not isinstance(event, ScalarEvent):
+                        if len(stack) >= MAX_DEPTH:
+                            raise self._stop(node, "depth", f"nested deeper than {MAX_DEPTH} levels")
+                        if event.anchor is not None:
+                            anchors[event.anchor] = None
+                        stack.append(_Open(node, event))
+                        continue
+                    if event.anchor is not None:
+                        anchors[event.anchor] = node
+            elif isinstance(event, CollectionEndEvent):
+                done = stack.pop()
+                node = done.node
+                if node.kind == MAPPING:
+                    self._merge(done)
+                if done.anchor is not None:
+                    anchors[done.anchor] = node
+            elif isinstance(event, DocumentStartEvent):
+                anchors = {}
+                continue
+            else:
+                continue
+            if stack:
+                self._add(stack[-1], node)
+            else:
+                yield node
+
+    def _stop(self, node: Node, code: str, message: str, hint: str = "") -> _Stop:
+        return _Stop(problem_at(self.file, node.line, node.column, code, message, hint))
+
+    def _error(self, node: Node, code: str, message: str, hint: str = "") -> None:
+        self.problems.append(problem_at(self.file, node.line, node.column, code, message, hint))
+
+    def _start(self, kind: Kind, event: NodeEvent) -> Node:
+        mark = event.start_mark
+        if mark is None:  # PyYAML's parsers always set it; its types do not say so
+            return Node(kind, self.file, 1, 1)
+        return Node(kind, self.file, mark.line + 1, mark.column + 1)
+
+    def _node(self, event: NodeEvent) -> Node:
+        kind: Kind = SCALAR
+        if isinstance(event, MappingStartEvent):
+            kind = MAPPING
+        elif isinstance(event, SequenceStartEvent):
+            kind = LIST
+        node = self._start(kind, event)
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise self._stop(node, "too-large", f"more than {MAX_NODES} values in one file", "split the file")
+        tag = getattr(event, "tag", None)
+        if isinstance(event, ScalarEvent):
+            node.text = event.value
+            node.plain = event.implicit[0] and tag is None
+        if tag is not None and tag not in _TAGS[kind]:
+            message = "YAML tags are not allowed here"
+            self._error(node, "yaml-tag", message, "remove the word that starts with '!'")
+        return node
+
+    def _alias(self, event: AliasEvent, anchors: dict[str, Node | None], level: int) -> Node:
+        here = self._start(SCALAR, event)
+        if event.anchor not in anchors:
+            raise self._stop(
+                here,
+                "yaml-alias",
+                "this alias names no anchor above it",
+                "a plain value cannot start with '*': put it in quotes",
+            )
+        target = anchors[event.anchor]
+        if target is None:
+            raise self._stop(here, "yaml-alias", "this alias contains itself", "write the value out")
+        if level + target.height > MAX_DEPTH:
+            raise self._stop(here, "depth", f"nested deeper than {MAX_DEPTH} levels")
+        self.expanded += target.size
+        if self.expanded > MAX_EXPANDED:
+            raise self._stop(
+                here,
+                "yaml-alias",
+                f"aliases expand to more than {MAX_EXPANDED} values",
+                "write the values out",
+            )
+        return target
+
+    def _add(self, parent: _Open, node: Node) -> None:
+        parent.node.size += node.size
+        parent.node.height = max(parent.node.height, node.height + 1)
+        if parent.node.kind == LIST:
+            parent.node.items.append(node)
+        elif parent.key is None:
+            parent.key = node
+        else:
+            key, parent.key = parent.key, None
+            if key.kind != SCALAR:
+                self._error(key, "yaml-key", "a key must be plain text", "put braces that are text in quotes")
+            elif key.plain and key.text == "<<":
+                parent.merges.append((key, node))
+            elif key.text in parent.node.keys:
+                first = parent.node.keys[key.text].line
+                self._error(
+                    key,
+                    "duplicate-key",
+                    f"key {shown(key.text)} appears twice",
+                    f"it is also in line {first}",
+                )
+            else:
+                parent.node.keys[key.text] = key
+                parent.node.entries[key.text] = node
+
+    def _merge(self, done: _Open) -> None:
+        """Apply ``<<`` keys: what is written in the mapping itself wins, then the first source."""
+        for key, value in done.merges:
+            for source in value.items if value.kind == LIST else [value]:
+                if source.kind != MAPPING:
+                    self._error(
+                        key, "yaml-merge", "'<<' merges mappings only", "write '<<: *name-of-a-mapping'"
+                    )
+                    continue
+                for name, entry in source.entries.items():
+                    done.node.entries.setdefault(name, entry)
+                    done.node.keys.setdefault(name, source.keys[name])
+
+
+class _Open:
+    """A mapping or list that is being read."""
+
+    __slots__ = ("anchor", "flow", "key", "merges", "node")
+
+    def __init__(self, node: Node, event: NodeEvent) -> None:
+        self.node = node
+        self.anchor = event.anchor
+        self.flow = bool(getattr(event, "flow_style", False))
+        self.key: Node | None = None
+        self.merges: list[tuple[Node, Node]] = []
+
+
+def parse(text: str, file: str, problems: list[Problem]) -> list[Node] | None:
+    """The documents of a YAML text; None if it cannot be read to its end (then ``problems`` says why)."""
+    builder = _Builder(file, problems)
+    try:
+        return list(builder.documents(text))
+    except _Stop as stop:
+        problems.append(stop.problem)
+    except (yaml.YAMLError, RecursionError) as error:
+        bracket = next((level.node for level in reversed(builder.stack) if level.flow), None)
+        opened = (bracket.line, bracket.column) if bracket is not None else None
+        problems.append(syntax_problem(error, file, text, opened))
+    return None

@@ -1,1 +1,0 @@
-"""Trace backends and span formats: everything that turns their answers into frames of ``sloctl.spans``."""
