@@ -12,20 +12,21 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from jobs.budgets.collected import Counts, Key, key_of, numbers, period_seconds
+from jobs.budgets.collected import key_of, numbers, period_seconds
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
-from sloctl.model import GRID, Slo, SloSet
+from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.report.history import BudgetHistory, history, width_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Buckets = dict[Key, dict[int, Counts]]
+Buckets = dict[SeriesKey, dict[int, EventCounts]]
 """(bad, total) events by SLO and service, and by the number of the bucket, of those that are known."""
 
-_Values = dict[Key, dict[int, float]]
+_Values = dict[SeriesKey, dict[int, float]]
 
 
 def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
@@ -82,7 +83,7 @@ def _range(
 
 
 def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:
-    """The buckets of one SLO's window, from a frame as :func:`jobs.events.grid_events` gives it."""
+    """The buckets of one SLO's window, from a frame as :func:`jobs.budgets.slis.grid_events` gives it."""
     import pandas as pd
 
     seconds = period_seconds(slo, at)
@@ -96,7 +97,11 @@ def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:
 
 
 def of_budget(
-    buckets: Mapping[Key, Mapping[int, Counts]], slo: Slo, key: Key, window: Counts, at: datetime
+    buckets: Mapping[SeriesKey, Mapping[int, EventCounts]],
+    slo: Slo,
+    key: SeriesKey,
+    window: EventCounts,
+    at: datetime,
 ) -> BudgetHistory | None:
     """The history of one budget whose window has the events ``window`` (bad, total); None if it cannot be drawn."""
     known = buckets.get(key)

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from jobs.budgets import budget_history
-from jobs.budgets.collected import Collected, Key, burn_windows, period_seconds, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
 from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource
-from sloctl.model import GRID, CounterSli, Slo, SloSet
+from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 
 
 def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:
@@ -49,12 +49,13 @@ def _collect_one(
     gaps = matrix_frame(series, naming.IDENTITY).dropna(subset=["value"])
     if not slo.wildcard:
         gaps = gaps.assign(namespace=slo.namespace, service=slo.service)
-    for (namespace, service), gap in gaps.groupby(["namespace", "service"])["value"].sum().items():  # type: ignore[misc]
+    sums = gaps.groupby(["namespace", "service"])["value"].sum()
+    for (namespace, service), gap in zip(sums.index, sums, strict=True):
         out.gaps[slo.id, str(namespace), str(service)] = float(gap)
     if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
         other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
         for (namespace, service), theirs in _sums(other, at - timedelta(seconds=seconds)).items():
-            key: Key = (slo.id, namespace, service)
+            key: SeriesKey = (slo.id, namespace, service)
             if key in out.period:
                 own = out.period[key]
                 out.sides[key] = (own, theirs) if slo.sli.side == "client" else (theirs, own)

@@ -14,8 +14,6 @@ from math import isfinite
 
 from jobs.budgets.collected import (
     Collected,
-    Counts,
-    Key,
     burn_windows,
     counts,
     key_of,
@@ -27,8 +25,9 @@ from jobs.budgets.collected import (
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
-from sloctl.model import GRID, CounterSli, Selector, Slo, SloSet
+from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 
@@ -52,7 +51,9 @@ class _Reader:
         self._set = slo_set
         self._at = at
 
-    def sums(self, metric: str, window: int, offset: int = 0, operator: str = "sum") -> dict[Key, float]:
+    def sums(
+        self, metric: str, window: int, offset: int = 0, operator: str = "sum"
+    ) -> dict[SeriesKey, float]:
         query = promql.of_set(metric, self._set.name, window, offset=offset, operator=operator)
         try:
             return numbers(self._source.query(query, self._at))
@@ -69,7 +70,7 @@ class _Reader:
             merged[key] = max(there, value) if operator == "max" else there + value
         return merged
 
-    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[Key, float]]:
+    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[SeriesKey, float]]:
         """Several sums at once: name → (metric, window, operator)."""
         queries = {
             name: promql.of_set(metric, self._set.name, window, operator=operator)
@@ -88,7 +89,7 @@ class _Reader:
 
 def sums_of(
     source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime
-) -> dict[Key, float]:
+) -> dict[SeriesKey, float]:
     """A recorded metric over the ``seconds`` before ``at``, in halves where the server has a limit.
 
     Raises ``BackendError``.
@@ -109,7 +110,7 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
             name = names.setdefault(identity, f"side {len(names)}")
             queries[name] = promql.base_of_set(slo_set.name, *identity)
             users.setdefault(name, []).append((slo, kind))
-    other: dict[tuple[str, Key], float] = {}
+    other: dict[tuple[str, SeriesKey], float] = {}
     try:
         answers = source.query_many(queries, at)
     except BackendLimit:
@@ -126,7 +127,7 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
     for key, own in collected.period.items():
         total = other.get(("total", key))
         if key[0] in sides and total is not None:
-            theirs: Counts = (other.get(("bad", key), 0.0), total)
+            theirs: EventCounts = (other.get(("bad", key), 0.0), total)
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
@@ -212,7 +213,7 @@ def _burn_queries(windows: Sequence[int]) -> dict[str, tuple[str, int, str]]:
     return wanted
 
 
-def _take_burn(found: dict[str, dict[Key, float]], windows: Sequence[int], out: Collected) -> None:
+def _take_burn(found: dict[str, dict[SeriesKey, float]], windows: Sequence[int], out: Collected) -> None:
     for window in windows:
         out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jobs.manifests import files, network, schedules
-from jobs.manifests import schedules as commands
 from jobs.manifests.crontab import crontab
-from jobs.manifests.pods import SLO_FOLDER, Nodes, Run, claim_name, labels_of, template
+from jobs.manifests.pods import SLO_FOLDER, Run, claim_name, labels_of, template
 from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
@@ -34,7 +33,7 @@ def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterat
     if not slo_set.jobs:
         return
     if form == "prometheus" or slo_set.kubernetes.mode == "cronjobs":
-        commands.require_distinct(slo_set)
+        schedules.require_distinct(slo_set)
     if form == "prometheus":
         yield "jobs/crontab", crontab(slo_set)
         return
@@ -62,7 +61,7 @@ def _require(slo_set: SloSet) -> None:
         )
 
 
-def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[Nodes]:
+def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMapping]:
     settings = slo_set.kubernetes
     checksum = files.checksum(sources)
     yield files.config_map(slo_set, sources)
@@ -82,7 +81,7 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[Nodes]:
         yield network.policy(slo_set)
 
 
-def _service_account(slo_set: SloSet) -> Nodes:
+def _service_account(slo_set: SloSet) -> yaml.YamlMapping:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -91,7 +90,7 @@ def _service_account(slo_set: SloSet) -> Nodes:
     }
 
 
-def _claim(slo_set: SloSet) -> Nodes:
+def _claim(slo_set: SloSet) -> yaml.YamlMapping:
     """The claim of the ledger's volume.
 
     It holds what cannot be made again: it has no label of the set that ``kubectl apply --prune`` would find it by, and
@@ -107,14 +106,17 @@ def _claim(slo_set: SloSet) -> Nodes:
         "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
         "kustomize.toolkit.fluxcd.io/prune": "disabled",
     }
-    spec: Nodes = {"accessModes": [store.access_mode], "resources": {"requests": {"storage": store.storage}}}
+    spec: yaml.YamlMapping = {
+        "accessModes": [store.access_mode],
+        "resources": {"requests": {"storage": store.storage}},
+    }
     if store.storage_class:
         spec["storageClassName"] = store.storage_class
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
 
 
-def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
-    run = Run(id_, commands.arguments(slo_set, job, SLO_FOLDER), posts=job.post == "slack")
+def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> yaml.YamlMapping:
+    run = Run(id_, schedules.arguments(slo_set, job, SLO_FOLDER), posts=job.post == "slack")
     pod = template(slo_set, run, checksum)
     spec = pod["spec"]
     assert isinstance(spec, dict)
@@ -146,7 +148,7 @@ def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
     }
 
 
-def _failures() -> Nodes:
+def _failures() -> yaml.YamlMapping:
     """A wrong file fails at once; a pod that had to leave its node is no failure of the job."""
     return {
         "rules": [
@@ -160,7 +162,7 @@ def _failures() -> Nodes:
     }
 
 
-def _deployment(slo_set: SloSet, checksum: str) -> Nodes:
+def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
     arguments = ("schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}")
     run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=True)
     pod = template(slo_set, run, checksum)

@@ -5,7 +5,7 @@ The parts: :mod:`~jobs.preflight.needs` says what the rules read, :mod:`~jobs.pr
 :mod:`~jobs.preflight.cost` predicts, :mod:`~jobs.preflight.render` prints. Nothing is written anywhere.
 """
 
-from jobs.preflight.findings import CODES, Found
+from jobs.preflight.findings import CODES, PreflightFinding
 from jobs.preflight.run import Preflight, run
 
-__all__ = ["CODES", "Found", "Preflight", "run"]
+__all__ = ["CODES", "Preflight", "PreflightFinding", "run"]

@@ -17,12 +17,12 @@ from sloctl.model import SloSet
 from sloctl.telemetry.own_metrics import Gauge
 
 if TYPE_CHECKING:
-    from jobs.retry_amplification import Found
+    from jobs.retry_amplification import RetryFrames
     from sloctl.backends.silences import SilenceStore
     from sloctl.backends.spans import TraceSource
     from sloctl.ledger.protocol import Ledger
+    from sloctl.model.calendar import CalendarPeriod
     from sloctl.report.data import Finding, Report
-    from sloctl.report.routine import Period
 
 JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
 """In the order in which several are run at once."""
@@ -42,7 +42,7 @@ class Sources:
     ledger: Ledger | None = None
     silences: SilenceStore | None = None
     progress: Callable[[str], object] = lambda text: None
-    period: Period | None = None
+    period: CalendarPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Result:
     numbers: tuple[Gauge, ...] = ()
     findings: Sequence[Finding] = ()
     report: Report | None = None
-    retries: Found | None = None
+    retries: RetryFrames | None = None
     said: str = ""
 
 

@@ -130,7 +130,7 @@ class Scheduler:
     """The tasks of one set, on threads of their own.
 
     ``ledger`` gives the ledger, or raises ``SloctlError`` while it cannot be reached. ``deliver`` posts what waits
-    in the outbox, and says how many letters became what; it raises ``SloctlError``.
+    in the outbox, and says how many posts became what; it raises ``SloctlError``.
     """
 
     def __init__(

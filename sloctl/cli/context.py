@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.backends.prometheus.client import Prometheus
     from sloctl.backends.traces.reader import TraceReader
-    from sloctl.ledger.store import LedgerStore
+    from sloctl.ledger.store import DatabaseLedger
     from sloctl.model import SloSet
     from sloctl.spec import Source
 
@@ -224,7 +224,7 @@ def alertmanager(
     return Alertmanager(settings, observer=observer)
 
 
-def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
+def ledger(option: str | None, *, existing: bool = False) -> DatabaseLedger | None:
     """The ledger that an option, the environment or the default names; None where that is ``none``.
 
     With ``existing``, one that nobody named is only opened if it is there. Raises UsageError, BackendError.
@@ -268,7 +268,7 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
             context.say("sloctl: warning: telemetry could not be sent to the collector")
 
 
-def ledger_that_is(option: str | None, *, make: bool = False) -> LedgerStore:
+def ledger_that_is(option: str | None, *, make: bool = False) -> DatabaseLedger:
     """The ledger; it is made only if ``make``. Raises UsageError if there is none, BackendError."""
     from sloctl.settings.backends import LedgerSettings
 
@@ -297,7 +297,7 @@ def stamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def ledger_or_none(context: Context, option: str | None) -> LedgerStore | None:
+def ledger_or_none(context: Context, option: str | None) -> DatabaseLedger | None:
     """The ledger for those who can do without: one that cannot be reached is said, and left. Raises UsageError."""
     try:
         return ledger(option, existing=True)

@@ -46,7 +46,7 @@ def list_(context: Context, ledger: str | None, everything: bool, form: str) -> 
         found = box.entries("", () if everything else tuple(state for state in STATES if state != "sent"))
     rows = [
         {
-            "report": entry.letter.key,
+            "report": entry.post.key,
             "state": entry.state,
             "created": stamp(entry.created),
             "due": stamp(entry.due) if entry.state == "pending" else None,
@@ -85,7 +85,7 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
             if not box.revive(key, time.time()):
                 raise UsageError(f"no report {key!r} waits or was given up", hint="see 'sloctl outbox list'")
         done = posting.deliver(box, notifier(), time.time, forced=True)
-        say(context, done, [entry.letter.key for entry in box.entries("", ("dead",))])
+        say(context, done, [entry.post.key for entry in box.entries("", ("dead",))])
     return EXIT_PROBLEMS if done.dead else EXIT_OK
 
 

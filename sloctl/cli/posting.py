@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.ledger.outbox import DatabaseOutbox
     from sloctl.model import Job, SloSet
-    from sloctl.posting.protocol import Letter, Notifier
+    from sloctl.model.calendar import CalendarPeriod
+    from sloctl.posting.protocol import Notifier, Post
     from sloctl.report.data import Report
-    from sloctl.report.routine import Kind, Period
+    from sloctl.report.routine import RoutineKind
 
 
 def report_job(slo_set: SloSet, routine: str | None = None) -> Job | None:
@@ -38,7 +39,7 @@ def report_job(slo_set: SloSet, routine: str | None = None) -> Job | None:
     return found[0] if found else None
 
 
-def period_of(at: datetime, routine: Kind, timezone: str) -> Period:
+def period_of(at: datetime, routine: RoutineKind, timezone: str) -> CalendarPeriod:
     """The last complete period at a time. Raises UsageError for a time zone that does not exist."""
     from zoneinfo import ZoneInfoNotFoundError
 
@@ -52,21 +53,21 @@ def period_of(at: datetime, routine: Kind, timezone: str) -> Period:
         ) from None
 
 
-def scheduled(slo_set: SloSet, at: datetime, routine: str | None) -> tuple[Job | None, Period | None]:
+def scheduled(slo_set: SloSet, at: datetime, routine: str | None) -> tuple[Job | None, CalendarPeriod | None]:
     """The file's job of reports that is meant, and the period that it is about, if it is about one.
 
     Raises UsageError where it is not clear which is meant.
     """
-    from sloctl.report.routine import KINDS, of_job
+    from sloctl.report.routine import ROUTINE_KINDS, of_job
 
     job = report_job(slo_set, routine)
     if routine is None:
         return job, None if job is None else period_of_job(job, at)
     ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
-    return job, period_of(at, KINDS[routine], ours)
+    return job, period_of(at, ROUTINE_KINDS[routine], ours)
 
 
-def period_of_job(job: Job, at: datetime) -> Period | None:
+def period_of_job(job: Job, at: datetime) -> CalendarPeriod | None:
     """The period that a job's report is about; none of a job that is no report, or that neither posts nor names one."""
     from sloctl.report.routine import of_job
 
@@ -77,7 +78,7 @@ def period_of_job(job: Job, at: datetime) -> Period | None:
 
 def reported(
     slo_set: SloSet, at: datetime, wanted: bool, routine: str | None
-) -> tuple[Job | None, Period | None]:
+) -> tuple[Job | None, CalendarPeriod | None]:
     """As :func:`scheduled`, if a report is wanted; fails early if its job posts and cannot. Raises UsageError."""
     if not wanted:
         if routine is not None:
@@ -110,7 +111,7 @@ def post_of_job(
     return exit_code(post_report(context, report, slo_set, ledger=ledger, step=job.every))
 
 
-def letter_of(report: Report, slo_set: SloSet, *, chart: bool = True, step: int = 0) -> Letter:
+def post_of(report: Report, slo_set: SloSet, *, chart: bool = True, step: int = 0) -> Post:
     """What is posted of a report."""
     from jobs.posting import key_of
     from sloctl.posting.slack.steps import compose
@@ -120,7 +121,7 @@ def letter_of(report: Report, slo_set: SloSet, *, chart: bool = True, step: int 
 
 def slack_json(report: Report, slo_set: SloSet) -> str:
     """A report as Block Kit, as it would be posted: ASCII, for a terminal obeys what a name may hold."""
-    return json.dumps(json.loads(letter_of(report, slo_set, chart=False).payload), indent=2)
+    return json.dumps(json.loads(post_of(report, slo_set, chart=False).payload), indent=2)
 
 
 def check_slack(slo_set: SloSet) -> None:
@@ -170,10 +171,10 @@ def post_report(
     with outbox(ledger) as box:
         key, new, done = posting.post_report(report, slo_set, box, notifier(), time.time, step=step)
         if not new and key not in (*done.sent, *done.waiting, *done.dead):
-            states = {entry.letter.key: entry.state for entry in box.entries(slo_set.name)}
+            states = {entry.post.key: entry.state for entry in box.entries(slo_set.name)}
             said = {"pending": "is in the outbox already", "dead": "was given up before"}
             context.say(f"sloctl: {key} {said.get(states.get(key, 'sent'), 'was posted before')}")
-        say(context, done, [entry.letter.key for entry in box.entries(slo_set.name, ("dead",))])
+        say(context, done, [entry.post.key for entry in box.entries(slo_set.name, ("dead",))])
     return done
 
 
@@ -183,7 +184,7 @@ def deliver_due(context: Context, slo_set: SloSet, *, ledger: str | None = None)
 
     with outbox(ledger) as box:
         done = posting.deliver(box, notifier(), time.time, set_name=slo_set.name)
-        say(context, done, [entry.letter.key for entry in box.entries(slo_set.name, ("dead",))])
+        say(context, done, [entry.post.key for entry in box.entries(slo_set.name, ("dead",))])
     return done
 
 
@@ -193,7 +194,7 @@ def exit_code(done: Posted) -> int:
 
 
 def say(context: Context, done: Posted, dead: list[str]) -> None:
-    """What became of letters; what did not arrive is said even if quiet."""
+    """What became of posts; what did not arrive is said even if quiet."""
     for key in done.sent:
         context.say(f"posted {key}")
         for note in done.notes.get(key, ()):

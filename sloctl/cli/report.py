@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sloctl.model import SloSet
+    from sloctl.model.calendar import CalendarPeriod
     from sloctl.report.data import Report
-    from sloctl.report.routine import Period
 
 FAIL_ON = {
     "never": (),
@@ -141,9 +141,9 @@ def command(
     )
 
     with contextlib.ExitStack() as stack:
-        books = ledger(ledger_url) if origin == "ledger" else ledger_or_none(context, ledger_url)
-        if books is not None:
-            stack.enter_context(books)
+        store = ledger(ledger_url) if origin == "ledger" else ledger_or_none(context, ledger_url)
+        if store is not None:
+            stack.enter_context(store)
         elif origin == "ledger":
             raise UsageError("--source ledger: there is no ledger", hint="name one with --ledger")
         observer = stack.enter_context(telemetry(context, slo_set))
@@ -159,12 +159,12 @@ def command(
             slo_report.ORIGINS[origin],
             history=form == "html" or post or period is not None,
             traces=found,
-            ledger=books,
+            ledger=store,
         )
         if period is not None:
             from jobs.reports import routines
 
-            report = routines.add(report, source, slo_set, period, books)
+            report = routines.add(report, source, slo_set, period, store)
         observer.publish("report", gauges.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
     show(context, report, "slack" if dry_run else form, output, slo_set)
@@ -175,18 +175,20 @@ def command(
     return code or (EXIT_PROBLEMS if failed else EXIT_OK)
 
 
-def _period(slo_set: SloSet, time: datetime, routine: str | None, timezone: str | None) -> Period | None:
+def _period(
+    slo_set: SloSet, time: datetime, routine: str | None, timezone: str | None
+) -> CalendarPeriod | None:
     """The period that is asked for. Raises UsageError."""
     if routine is None:
         if timezone is not None:
             raise UsageError("--timezone is for --routine")
         return None
     from sloctl.cli import posting
-    from sloctl.report.routine import KINDS, of_job
+    from sloctl.report.routine import ROUTINE_KINDS, of_job
 
     job = posting.report_job(slo_set, routine)
     ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
-    return posting.period_of(time, KINDS[routine], timezone or ours)
+    return posting.period_of(time, ROUTINE_KINDS[routine], timezone or ours)
 
 
 def _post(context: Context, report: Report, slo_set: SloSet, ledger_url: str | None, *, dry_run: bool) -> int:
@@ -194,9 +196,9 @@ def _post(context: Context, report: Report, slo_set: SloSet, ledger_url: str | N
     from sloctl.cli import posting
 
     if dry_run:
-        letter = posting.letter_of(report, slo_set)
-        chart = "with a chart" if letter.image else "without a chart"
-        context.say(f"would post {letter.key}, {chart}")
+        post = posting.post_of(report, slo_set)
+        chart = "with a chart" if post.image else "without a chart"
+        context.say(f"would post {post.key}, {chart}")
         return EXIT_OK
     job = posting.report_job(slo_set, "") if report.routine is None else None
     return posting.exit_code(

@@ -32,7 +32,7 @@ from sloctl.cli.noting import noted
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.retry_amplification import Found
+    from jobs.retry_amplification import RetryFrames
     from jobs.schedule.runner import Result, Sources
     from sloctl.model import SloSet
 
@@ -129,11 +129,11 @@ def command(
         source = None
         if not spans or set(jobs) != {"retry_amplification"}:
             source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
-        books = None
+        store = None
         if {"slis", "report"} & set(jobs):  # only recording makes a new one
-            books = ledger(ledger_url) if "slis" in jobs else ledger_or_none(context, ledger_url)
-        if books is not None:
-            stack.enter_context(books)
+            store = ledger(ledger_url) if "slis" in jobs else ledger_or_none(context, ledger_url)
+        if store is not None:
+            stack.enter_context(store)
         for name in JOBS:
             if name in jobs:
                 with noted(textfile, slo_set.name, name, observer):
@@ -144,8 +144,8 @@ def command(
                     sources = Sources(
                         source,
                         partial(traces, context, slo_set, traces_url, timeout, observer),
-                        books,
-                        silences_that_excuse(context, slo_set) if name == "slis" and books else None,
+                        store,
+                        silences_that_excuse(context, slo_set) if name == "slis" and store else None,
                         lambda text, name=name: context.detail(f"{name}: {text}"),  # type: ignore[misc]
                         period if name == "report" else None,
                     )
@@ -186,7 +186,7 @@ def _run(
     return done
 
 
-def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
+def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> RetryFrames:
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
     from sloctl.backends.spans import attempt_tags
@@ -198,7 +198,7 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Fou
     return result
 
 
-def _told(found: Found, slo_set: SloSet, path: Path | None) -> dict[str, list[dict[str, Any]]]:
+def _told(found: RetryFrames, slo_set: SloSet, path: Path | None) -> dict[str, list[dict[str, Any]]]:
     """The rows of a result, which is also written as metrics if a file is named."""
     from jobs import retry_amplification
     from sloctl.telemetry import textfile

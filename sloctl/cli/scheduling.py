@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.ledger.outbox import DatabaseOutbox
-    from sloctl.ledger.store import LedgerStore
+    from sloctl.ledger.store import DatabaseLedger
     from sloctl.report.data import Report
     from sloctl.spec import Source
 
@@ -40,7 +40,7 @@ PAUSE = 10.0
 C = TypeVar("C", bound="HttpClient[Any, Any]")
 
 
-class Books:
+class LazyLedger:
     """The ledger, opened when it is first needed: its database may be down when the scheduler starts."""
 
     def __init__(self, option: str | None) -> None:
@@ -48,7 +48,7 @@ class Books:
 
         self._url = LedgerSettings.load(option=option).url
         self._lock = threading.Lock()
-        self._store: LedgerStore | None = None
+        self._store: DatabaseLedger | None = None
         self._failed: tuple[float, BackendError] | None = None
 
     @property
@@ -56,7 +56,7 @@ class Books:
         """Whether there is to be one."""
         return self._url is not None
 
-    def get(self) -> LedgerStore:
+    def get(self) -> DatabaseLedger:
         """The ledger. Raises BackendError, and UsageError for an address that cannot be one."""
         assert self._url is not None
         with self._lock:
@@ -97,10 +97,10 @@ class Service:
         self._context = Context(quiet=True)  # adapters' warnings were said, or are logged
         settings = TelemetrySettings.load()
         self._check_sources(slo_set)
-        self.books = Books(ledger_url)
-        if self.books.wanted:
+        self.ledger = LazyLedger(ledger_url)
+        if self.ledger.wanted:
             try:
-                self.books.get()
+                self.ledger.get()
             except BackendError as error:
                 LOG.warning("%s", error)
         self.telemetry = Telemetry(slo_set.name, settings, now=now, endpoint=True)
@@ -112,7 +112,7 @@ class Service:
         self.scheduler = Scheduler(
             slo_set.name,
             tasks_of(slo_set, self.runs(slo_set)),
-            ledger=self.books.get if self.books.wanted else None,
+            ledger=self.ledger.get if self.ledger.wanted else None,
             slo_ids=[slo.id for slo in slo_set.slos],
             deliver=self._deliverer(),
             observer=self.telemetry,
@@ -126,7 +126,7 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.telemetry.close()
-        self.books.close()
+        self.ledger.close()
 
     def say(self, text: str) -> None:
         """A line of the log."""
@@ -221,12 +221,12 @@ class Service:
 
         return run
 
-    def _ledger(self, job: Job) -> LedgerStore | None:
+    def _ledger(self, job: Job) -> DatabaseLedger | None:
         """The ledger; while it cannot be reached, only the job that writes to it must fail. Raises BackendError."""
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return None
         try:
-            return self.books.get()
+            return self.ledger.get()
         except BackendError as error:
             if job.name == "slis":
                 raise
@@ -258,17 +258,17 @@ class Service:
     def _outbox(self) -> DatabaseOutbox:
         from sloctl.ledger.outbox import DatabaseOutbox
 
-        return DatabaseOutbox(self.books.get().database)
+        return DatabaseOutbox(self.ledger.get().database)
 
     def _post(self, report: Report, slo_set: SloSet, job: Job) -> list[str]:
         """Post a report; the lines that say what became of it. What is not posted now waits in the outbox."""
         from jobs import posting
-        from sloctl.cli.posting import letter_of, notifier
+        from sloctl.cli.posting import notifier, post_of
 
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return ["warning: not posted: that needs the ledger"]
-        letter = letter_of(report, slo_set, step=job.every)
-        _, done = posting.post(letter, self._outbox(), notifier(), time.time)
+        post = post_of(report, slo_set, step=job.every)
+        _, done = posting.send(post, self._outbox(), notifier(), time.time)
         for outcome, count in _counts(done).items():
             for _ in range(count):
                 self.telemetry.count(
@@ -278,7 +278,7 @@ class Service:
 
     def _deliverer(self) -> Callable[[], Mapping[str, int]] | None:
         """What looks after the outbox, whenever the file has a job that posts."""
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return None
 
         def deliver() -> Mapping[str, int]:

@@ -28,6 +28,9 @@ FINE_LIMIT = 6 * 3600
 
 MeshMode = Literal["sidecar", "ambient"]
 
+SeriesKey = tuple[str, str, str]
+"""(slo_id, namespace, service): what a series of events is of. With an empty service: all services of the SLO."""
+
 NOWHERE = Position("", 0, 0)
 """The position of what no file says."""
 

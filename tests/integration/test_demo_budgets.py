@@ -20,7 +20,7 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
-from sloctl.demo.truth import Kind, Side
+from sloctl.demo.truth import CountKind, Side
 from sloctl.model import GRID, CounterSli, Slo
 from sloctl.report.data import Report, SloStatus
 from sloctl.settings.backends import environment
@@ -50,7 +50,7 @@ def report(demo: Demo, source: Prometheus) -> Report:
     return slo_report.build(source, demo.slo_set, demo.end, "rules")
 
 
-def what(item: SloStatus | Slo) -> tuple[str, Side, Kind]:
+def what(item: SloStatus | Slo) -> tuple[str, Side, CountKind]:
     """Which of the simulation's true events an SLO counts."""
     name = item.slo if isinstance(item, SloStatus) else item.name
     if name == "jobs-on-time":

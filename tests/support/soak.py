@@ -126,7 +126,7 @@ def soak(
     scheduler = Scheduler(
         slo_set.name,
         tasks_of(slo_set, run, faster),
-        ledger=service.books.get,
+        ledger=service.ledger.get,
         slo_ids=[slo.id for slo in slo_set.slos],
         observer=service.telemetry,
     )

@@ -18,7 +18,7 @@ from alert_rules.groups import AlertRule
 from sloctl import naming
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.kinds import HealthAlert
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model import Guardrail, Job, Mesh, MeshMode, SloSet, Sources
 from sloctl.model.durations import duration
 
@@ -45,7 +45,7 @@ def everything(mode: MeshMode, backend: str = "zipkin") -> SloSet:
                 owner="team-platform",
                 versions=(("checkout", ("v1",)),) if "versions" in kind.params else (),
             )
-            for kind in KINDS.values()
+            for kind in GUARDRAIL_PRESETS.values()
         ),
     )
 
@@ -62,7 +62,7 @@ def alerts() -> dict[str, tuple[str, HealthAlert]]:
 
 
 def test_every_guardrail_of_the_file_is_built() -> None:
-    assert set(BUILDERS) == set(KINDS)
+    assert set(BUILDERS) == set(GUARDRAIL_PRESETS)
 
 
 def generated() -> Iterator[AlertRule]:
@@ -100,7 +100,7 @@ def test_what_every_alert_carries() -> None:
         labels, notes = rule.labels, rule.annotations
         assert labels["severity"] in ("page", "ticket", "none"), rule.alert
         assert labels["owner"] == "team-platform", rule.alert
-        assert labels[naming.GUARDRAIL] in KINDS
+        assert labels[naming.GUARDRAIL] in GUARDRAIL_PRESETS
         assert labels[naming.SLO_SET] == "shop"
         assert notes["summary"], rule.alert
         assert notes["description"], rule.alert
@@ -114,7 +114,7 @@ def table() -> str:
         "| alert | guardrail | severity | for | stays for | failure mode | says |",
         "|---|---|---|---|---|---|---|",
     ]
-    order = list(KINDS)
+    order = list(GUARDRAIL_PRESETS)
     for name, (preset, alert) in sorted(
         alerts().items(), key=lambda item: (order.index(item[1][0]), item[0])
     ):
@@ -139,7 +139,7 @@ def signals() -> str:
                     verdict = verdicts.get(signal.record)
                     what = f"`{verdict.name}`" if verdict else "–"
                     found.setdefault(signal.record, (plan.preset, what))
-    order = list(KINDS)
+    order = list(GUARDRAIL_PRESETS)
     rows = ["| recorded series | guardrail | verdict in the report |", "|---|---|---|"]
     rows += [
         f"| `{record}` | `{preset}` | {what} |"

@@ -18,7 +18,7 @@ from sloctl.guardrails.plans import plans
 from sloctl.ledger.protocol import MICRO, Sums
 from sloctl.model import Guardrail, SloSet
 from sloctl.report.data import Report
-from sloctl.report.routine import Kind, Routine, Value, last_period
+from sloctl.report.routine import CellValue, Routine, RoutineKind, last_period
 from tests.cli.simulated import Flow, Simulated
 from tests.unit.test_jobs_slo_report import CHECKOUT, EVERY, slos
 
@@ -67,11 +67,11 @@ def _limit(name: str) -> Any:
     ]
 
 
-def build(source: Simulated, kind: Kind, zone: str = "UTC", **more: Any) -> Report:
+def build(source: Simulated, kind: RoutineKind, zone: str = "UTC", **more: Any) -> Report:
     return routines.build(source, source.slo_set, AT, last_period(kind, AT, zone), "rules", **more)
 
 
-def rows(report: Report, name: str) -> list[dict[str, Value]]:
+def rows(report: Report, name: str) -> list[dict[str, CellValue]]:
     section = report.routine.section(name) if report.routine else None
     assert section is not None, name
     names = [column.name for column in section.columns]
@@ -288,7 +288,7 @@ def test_signals_that_are_read_are_recorded() -> None:
 
 
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
-def test_what_cannot_be_read_is_a_finding(kind: Kind) -> None:
+def test_what_cannot_be_read_is_a_finding(kind: RoutineKind) -> None:
     down = False
 
     class Failing(Simulated):
@@ -313,7 +313,7 @@ def test_what_cannot_be_read_is_a_finding(kind: Kind) -> None:
         routines.build(source, source.slo_set, AT, last_period(kind, AT))
 
 
-class Books:
+class FakeLedger:
     """A ledger of one SLO's events, as far as routines read it."""
 
     def __init__(self, slo_set: SloSet, oldest: int, newest: int) -> None:
@@ -337,15 +337,15 @@ class Books:
         }
 
 
-def add(source: Simulated, kind: Kind, books: Any) -> Report:
+def add(source: Simulated, kind: RoutineKind, ledger: Any) -> Report:
     report = slo_report.build(source, source.slo_set, AT, "rules")
-    return routines.add(report, source, source.slo_set, last_period(kind, AT), books)
+    return routines.add(report, source, source.slo_set, last_period(kind, AT), ledger)
 
 
 def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
     source = world()
-    books = Books(source.slo_set, 0, int(NOW))
-    report = add(source, "monthly", books)
+    ledger = FakeLedger(source.slo_set, 0, int(NOW))
+    report = add(source, "monthly", ledger)
     (row,) = rows(report, "attainment")
     assert row["bad"] == pytest.approx(28 * 1440 * 7) and row["met"] == "missed"
     (cause,) = rows(report, "causes")
@@ -355,7 +355,7 @@ def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
 @pytest.mark.parametrize(("oldest", "newest"), [(NOW - 10 * DAY, NOW), (0, NOW - 5 * DAY)])
 def test_a_ledger_without_the_whole_period_is_not_asked(oldest: float, newest: float) -> None:
     source = world()
-    report = add(source, "monthly", Books(source.slo_set, int(oldest), int(newest)))
+    report = add(source, "monthly", FakeLedger(source.slo_set, int(oldest), int(newest)))
     assert {row["service"] for row in rows(report, "attainment")} == {
         "shop/checkout",
         "shop/cart",
@@ -364,7 +364,7 @@ def test_a_ledger_without_the_whole_period_is_not_asked(oldest: float, newest: f
 
 
 def test_a_ledger_that_fails_is_a_finding() -> None:
-    class Broken(Books):
+    class Broken(FakeLedger):
         def newest(self, _name: str) -> Mapping[str, int]:
             raise BackendUnavailable("locked", backend="ledger", url="")
 

@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, Span
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval, Keep
+from sloctl.ledger.store import DatabaseLedger
+from sloctl.model import SeriesKey
 from tests.support.ledgers import DAY, STEP, T0, Naive
 
 DAYS = 3
 SLOS = ("a", "b")
 SERVICES = ("", "cart", "checkout")
-LABELS: tuple[Labels, ...] = (
+LABELS: tuple[CauseLabels, ...] = (
     (("code", "503"), ("source", "web")),
     (("code", "500"), ("source", 'we"b\\')),
     (),
@@ -31,13 +32,13 @@ amounts = st.one_of(
 
 
 @st.composite
-def spans(draw: st.DrawFn) -> Span:
+def intervals(draw: st.DrawFn) -> Interval:
     start, end = sorted((draw(times), draw(times)))
     return start, end
 
 
 @st.composite
-def short_spans(draw: st.DrawFn) -> Span:
+def short_intervals(draw: st.DrawFn) -> Interval:
     start = draw(times)
     return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
 
@@ -45,23 +46,27 @@ def short_spans(draw: st.DrawFn) -> Span:
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
     slo_id = draw(st.sampled_from(SLOS))
-    span = draw(st.one_of(short_spans(), spans()))
-    ends = st.integers(span[0] // STEP + 1, max(span[0] // STEP + 1, span[1] // STEP)).map(lambda n: n * STEP)
-    events: dict[tuple[str, int], Event] = {}
-    causes: dict[tuple[str, int, Labels], Cause] = {}
-    for _ in range(draw(st.integers(0, 6)) if span[0] < span[1] else 0):
+    interval = draw(st.one_of(short_intervals(), intervals()))
+    ends = st.integers(interval[0] // STEP + 1, max(interval[0] // STEP + 1, interval[1] // STEP)).map(
+        lambda n: n * STEP
+    )
+    events: dict[tuple[str, int], Bucket] = {}
+    causes: dict[tuple[str, int, CauseLabels], Cause] = {}
+    for _ in range(draw(st.integers(0, 6)) if interval[0] < interval[1] else 0):
         service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
         bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
-        events[service, end] = Event("shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300))))
+        events[service, end] = Bucket(
+            "shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300)))
+        )
         for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
             causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
-    return Batch(slo_id, "availability", span, tuple(events.values()), tuple(causes.values()))
+    return Batch(slo_id, "availability", interval, tuple(events.values()), tuple(causes.values()))
 
 
 @dataclass(frozen=True)
 class Exclude:
-    excluded: dict[Key, list[Span]]
-    span: Span
+    excluded: dict[SeriesKey, list[Interval]]
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class Prune:
 
 
 keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
-excludes = st.builds(Exclude, st.dictionaries(keys, st.lists(spans(), max_size=3), max_size=4), spans())
+excludes = st.builds(
+    Exclude, st.dictionaries(keys, st.lists(intervals(), max_size=3), max_size=4), intervals()
+)
 prunes = st.builds(
     Prune,
     st.integers(0, DAYS),
@@ -90,16 +97,16 @@ operations = st.lists(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(operations, st.lists(spans(), min_size=1, max_size=4))
+@given(operations, st.lists(intervals(), min_size=1, max_size=4))
 def test_as_a_dictionary_of_buckets(
-    ledger: LedgerStore, steps: list[list[Batch] | Exclude | Prune], asked: list[Span]
+    ledger: DatabaseLedger, steps: list[list[Batch] | Exclude | Prune], asked: list[Interval]
 ) -> None:
     name = f"set {next(NUMBERS)}"  # the other sets in the same database must not matter
     naive = Naive()
     for step in steps:
         if isinstance(step, Exclude):
-            changed = ledger.exclude(name, step.excluded, *step.span)
-            assert changed == naive.exclude(step.excluded, *step.span)
+            changed = ledger.exclude(name, step.excluded, *step.interval)
+            assert changed == naive.exclude(step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
             now = T0 + 100 * DAY + 1234
@@ -109,14 +116,14 @@ def test_as_a_dictionary_of_buckets(
             assert ledger.record(name, step) == naive.record(step)
             assert ledger.record(name, step) == 0
     whole = (T0, T0 + DAYS * DAY)
-    spans = [whole, *((T0 + day * DAY, T0 + (day + 1) * DAY) for day in range(DAYS)), *asked]
-    for span, found in zip(spans, ledger.sums(name, spans), strict=True):
-        assert found == naive.sums(span), span
-        assert ledger.peaks(name, *span) == naive.peaks(span), span
+    intervals = [whole, *((T0 + day * DAY, T0 + (day + 1) * DAY) for day in range(DAYS)), *asked]
+    for interval, found in zip(intervals, ledger.sums(name, intervals), strict=True):
+        assert found == naive.sums(interval), interval
+        assert ledger.peaks(name, *interval) == naive.peaks(interval), interval
     assert ledger.causes(name, *whole) == naive.causes(whole)
     if not any(isinstance(step, Prune) for step in steps):
-        for span in asked:
-            assert ledger.causes(name, *span) == naive.causes(span), span
+        for interval in asked:
+            assert ledger.causes(name, *interval) == naive.causes(interval), interval
     assert ledger.keys(name) == sorted({key for key, _ in naive.rows})
     assert ledger.missing(name, SLOS, *whole) == {slo: naive.missing(slo, *whole) for slo in SLOS}
     known = {slo: [end for of, end in naive.covered if of == slo] for slo in SLOS}
@@ -126,8 +133,8 @@ def test_as_a_dictionary_of_buckets(
 
 
 @pytest.mark.parametrize("count", [1, 2, 290])
-def test_sums_beyond_64_bits(ledger: LedgerStore, count: int) -> None:
-    events = [Event("s", "x", T0 + (n + 1) * STEP, MOST_MICRO, MOST_MICRO - n) for n in range(count)]
+def test_sums_beyond_64_bits(ledger: DatabaseLedger, count: int) -> None:
+    events = [Bucket("s", "x", T0 + (n + 1) * STEP, MOST_MICRO, MOST_MICRO - n) for n in range(count)]
     ledger.record("shop", [Batch("a", "a", (T0, T0 + 2 * DAY), events)])
     [found] = ledger.sums("shop", [(T0, T0 + 2 * DAY)])
     assert found["a", "s", "x"].total == count * MOST_MICRO

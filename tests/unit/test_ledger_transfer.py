@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import Batch, Cause, Event, Keep, MutedSpan
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import Batch, Bucket, Cause, Keep, MutedInterval
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
 from sloctl.ledger.transfer.lines import COLUMNS
 from sloctl.settings.secret import Secret
@@ -24,26 +24,26 @@ NUMBERS = itertools.count()
 WHY = (("code", "503"), ("source", "we,b\n"))
 
 
-def fill(ledger: LedgerStore) -> None:
+def fill(ledger: DatabaseLedger) -> None:
     """Four days: of sums of days alone, of hours, of hours with some buckets, and of everything."""
     for day in range(4):
         begun = T0 + day * DAY
         events = [
-            Event("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
+            Bucket("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
             for service in ("", 'che"ck,out', "cart")
             for n in (1, 2, 40, 222, 223, 288)
         ]
         causes = [Cause("shop", e.service, e.end, WHY, 200_000) for e in events if e.bad]
-        span = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
+        interval = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
         ledger.record("a set", [Batch("a:1", "availability", (begun, begun + DAY), events, causes)])
-        ledger.record("a set", [Batch("a:2", "latency", span)])
+        ledger.record("a set", [Batch("a:2", "latency", interval)])
         ledger.record("b", [Batch("b:1", "availability", (begun, begun + DAY), events[:4])])
     for name, slo_id in (("a set", "a:1"), ("b", "b:1")):
         key = (slo_id, "shop", "cart" if name == "a set" else "")
         ledger.exclude(
             name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
         )
-    ledger.remember("a set", [MutedSpan("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
+    ledger.remember("a set", [MutedInterval("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
     now = T0 + 5 * DAY
     ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])
 
@@ -80,7 +80,7 @@ def test_a_round_trip_through_both_databases_gives_the_same_bytes(
                 "a:1": [],
                 "a:2": [(T0 + 4 * DAY - STEP * 10, T0 + 4 * DAY)],
             }
-            assert [span.comment for span in ledger.muted("a set")] == ["why\n"]
+            assert [interval.comment for interval in ledger.muted("a set")] == ["why\n"]
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
     assert files[3].read_bytes() == files[4].read_bytes() == files[5].read_bytes()
 
@@ -118,10 +118,10 @@ def test_any_ledger_comes_back(
         assert import_file(ledger, first, "csv").buckets == 0
 
 
-def act(ledger: LedgerStore, name: str, steps: list[list[Batch] | Exclude | Prune]) -> None:
+def act(ledger: DatabaseLedger, name: str, steps: list[list[Batch] | Exclude | Prune]) -> None:
     for step in steps:
         if isinstance(step, Exclude):
-            ledger.exclude(name, step.excluded, *step.span)
+            ledger.exclude(name, step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
             now = T0 + 100 * DAY
@@ -130,7 +130,7 @@ def act(ledger: LedgerStore, name: str, steps: list[list[Batch] | Exclude | Prun
             ledger.record(name, step)
 
 
-def test_a_part_is_of_whole_days(ledger: LedgerStore, tmp_path: Path) -> None:
+def test_a_part_is_of_whole_days(ledger: DatabaseLedger, tmp_path: Path) -> None:
     fill(ledger)
     count = export(
         ledger, tmp_path / "x.csv", "csv", sets=["a set"], since=T0 + DAY + 5, until=T0 + 2 * DAY - 5
@@ -156,7 +156,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerStore]:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseLedger]:
     """A ledger for what must not get into it."""
     with open_ledger(Secret(f"sqlite:///{tmp_path_factory.mktemp('empty') / 'ledger.db'}")) as ledger:
         yield ledger
@@ -230,7 +230,7 @@ def grown(rows: list[dict[str, str]]) -> None:
 )
 def test_an_edited_file_is_refused_as_a_whole(
     exported: dict[Format, Path],
-    empty: LedgerStore,
+    empty: DatabaseLedger,
     tmp_path: Path,
     edit: Callable[[list[dict[str, str]]], None],
     message: str,
@@ -251,7 +251,7 @@ def test_an_edited_file_is_refused_as_a_whole(
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_any_cut_of_a_file_is_refused(
-    exported: dict[Format, Path], empty: LedgerStore, tmp_path: Path, form: Format
+    exported: dict[Format, Path], empty: DatabaseLedger, tmp_path: Path, form: Format
 ) -> None:
     path = tmp_path / "x"
     data = exported[form].read_bytes()
@@ -265,7 +265,7 @@ def test_any_cut_of_a_file_is_refused(
     "text", ["", "a,b\n1,2\n", "\0", "\udcff", '"', ",".join(COLUMNS) + '\n"bucket', "PAR1"]
 )
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_what_is_no_export_is_refused(empty: LedgerStore, tmp_path: Path, text: str, form: Format) -> None:
+def test_what_is_no_export_is_refused(empty: DatabaseLedger, tmp_path: Path, text: str, form: Format) -> None:
     path = tmp_path / "x"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError):

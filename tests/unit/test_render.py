@@ -240,7 +240,7 @@ def test_what_cannot_be_seen_is_escaped() -> None:
 
 
 def test_the_style_is_one_that_people_write() -> None:
-    document: dict[str, render.Node] = {
+    document: dict[str, render.YamlValue] = {
         "groups": [
             {
                 "name": "shop:shop/checkout:grid",

@@ -1,6 +1,6 @@
 """The metric source behind ``prometheus-api-client``: Prometheus, Thanos, Mimir, VictoriaMetrics.
 
-This module owns that package; nobody else imports it. It gives raw JSON series (``sloctl.model.Series``);
+This module owns that package; nobody else imports it. It gives raw JSON series (``sloctl.backends.protocols.Series``);
 frames are built elsewhere. It must not know what an SLO is.
 """
 
@@ -20,7 +20,7 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.client import HttpClient
-from sloctl.backends.prometheus.ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.ranges import MAX_POINTS, RangePoints, merge, milliseconds, seconds_text
 from sloctl.backends.prometheus.session import MAX_BYTES, Transport
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
@@ -89,7 +89,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         Ranges that are longer than the server's limit of points are divided, and those that load too many
         samples halved; the parts run in parallel. One item with ``values`` per series, sorted by labels.
         """
-        grid = Grid.of(start, end, step)
+        grid = RangePoints.of(start, end, step)
         parts = grid.parts(self._max_points)
         answers = self._parallel([partial(self._part, expr, part, MAX_HALVINGS) for part in parts])
         return merge(piece for pieces in answers for piece in pieces)
@@ -162,7 +162,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
         return answer.payload["data"]
 
-    def _part(self, expr: str, part: Grid, halvings: int) -> list[list[Series]]:
+    def _part(self, expr: str, part: RangePoints, halvings: int) -> list[list[Series]]:
         """The answers to one part of a range, in the order of time."""
         start, end = (seconds_text(instant) for instant in (part.start, part.end))
         # The client rounds times to seconds; the parameters take the place of what it made of them.

@@ -21,7 +21,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class RangePoints:
     """The instants ``start``, ``start + step``, …, ``points`` of them; all in milliseconds."""
 
     start: int
@@ -29,7 +29,7 @@ class Grid:
     points: int
 
     @classmethod
-    def of(cls, start: datetime, end: datetime, step: timedelta) -> Grid:
+    def of(cls, start: datetime, end: datetime, step: timedelta) -> RangePoints:
         """The instants from ``start`` to ``end``, both included; raises ``ValueError`` if there are none."""
         first, last = milliseconds(start), milliseconds(end)
         if step <= timedelta(0) or step % _MILLISECOND:
@@ -44,10 +44,10 @@ class Grid:
         """The last instant."""
         return self.start + (self.points - 1) * self.step
 
-    def parts(self, size: int = MAX_POINTS) -> list[Grid]:
+    def parts(self, size: int = MAX_POINTS) -> list[RangePoints]:
         """The same instants in grids of at most ``size`` points."""
         return [
-            Grid(self.start + done * self.step, self.step, min(size, self.points - done))
+            RangePoints(self.start + done * self.step, self.step, min(size, self.points - done))
             for done in range(0, self.points, size)
         ]
 

@@ -26,7 +26,7 @@ _EXCERPT = 200
 """Characters of a query that telemetry has."""
 
 
-class Answer(requests.Response):
+class JudgedAnswer(requests.Response):
     """A judged answer: status 200, and a payload that has been checked."""
 
     def __init__(self, payload: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ class Transport(HttpSession):
         self.notices: list[str] = []
         self._get_only = False
 
-    def request(self, method: str | bytes, url: str | bytes, *_args: Any, **kwargs: Any) -> Answer:
+    def request(self, method: str | bytes, url: str | bytes, *_args: Any, **kwargs: Any) -> JudgedAnswer:
         """The judged answer to a request for ``url`` with ``params``, after retries where they may help.
 
         Of the other keyword arguments of ``requests`` none is heeded but ``retries``, which takes the place
@@ -62,11 +62,11 @@ class Transport(HttpSession):
         if method == "POST" and not self._get_only:
             judge = self._judge(path, "POST")
             try:
-                return Answer(self.ask("POST", path, judge, form=params, retries=retries, about=about))
+                return JudgedAnswer(self.ask("POST", path, judge, form=params, retries=retries, about=about))
             except _OnlyGet:
                 self._get_only = True  # Some proxies in front of Prometheus let nothing but GET pass.
         judge = self._judge(path, "GET")
-        return Answer(self.ask("GET", path, judge, params=params, retries=retries, about=about))
+        return JudgedAnswer(self.ask("GET", path, judge, params=params, retries=retries, about=about))
 
     def _judge(self, path: str, method: str) -> Callable[[Reply], dict[str, Any]]:
         def judged(reply: Reply) -> dict[str, Any]:

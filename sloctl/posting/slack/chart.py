@@ -45,7 +45,7 @@ def worst(report: Report, most: int) -> list[SloStatus]:
 
 def drawn_as_lines(report: Report) -> bool:
     """Whether lines are drawn: for weeks and months, where the history of the budgets is known."""
-    kind = report.routine.period.kind if report.routine else "daily"
+    kind = report.routine.kind if report.routine else "daily"
     return kind != "daily" and any(item.history for item in worst(report, LINES))
 
 

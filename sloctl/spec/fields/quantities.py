@@ -118,7 +118,7 @@ class Whole:
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
 
 
-class Span(NamedTuple):
+class WrittenDuration(NamedTuple):
     """A duration: its length and how it was written."""
 
     seconds: int
@@ -139,7 +139,7 @@ class Duration:
         """The duration as messages and the reference show it."""
         return f"a duration such as {self.example}"
 
-    def read(self, node: Node, path: str, reader: Reader) -> Span | None:
+    def read(self, node: Node, path: str, reader: Reader) -> WrittenDuration | None:
         """Seconds and text; None, with the problem noted, if it is no duration or not an allowed one."""
         if not is_scalar(node, path, reader, self.words):
             return None
@@ -156,7 +156,7 @@ class Duration:
             message = f"{name} must be a multiple of {duration(self.step)}, and {text} is not"
             reader.add(node, path, "duration-step", message, f"use {' or '.join(near)}")
         else:
-            return Span(seconds, text)
+            return WrittenDuration(seconds, text)
         return None
 
     def _not_a_duration(self, node: Node, name: str) -> tuple[str, str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from sloctl.guardrails.shared.limits import COMMON, KINDS, Kind, Limit
+from sloctl.guardrails.shared.limits import COMMON, GUARDRAIL_PRESETS, GuardrailPreset, Limit
 from sloctl.model import Guardrail, Slo
 from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
 from sloctl.model.durations import duration, number, parse_duration, parse_milliseconds
 from sloctl.spec.fields import checks
 from sloctl.spec.fields.containers import Items, Named
-from sloctl.spec.fields.quantities import Duration, Span, Whole
+from sloctl.spec.fields.quantities import Duration, Whole, WrittenDuration
 from sloctl.spec.fields.reader import Complaint, Reader, position
 from sloctl.spec.fields.scalars import Choice, Loose, Text
 from sloctl.spec.fields.shapes import Block, Field, Object
@@ -32,7 +32,7 @@ VERSIONS = Items(Text("a version", _NAME_LIST, 'like "v1", in quotes if it is a 
 GUARDRAIL = Object(
     "guardrail",
     (
-        Field("preset", Choice(tuple(KINDS)), "What is watched.", required=True),
+        Field("preset", Choice(tuple(GUARDRAIL_PRESETS)), "What is watched.", required=True),
         Field("max", _LIMIT, "The highest value that is fine.", examples=(0.01, "5m")),
         Field("min", _LIMIT, "The lowest value that is fine.", examples=(100,)),
         Field(
@@ -257,11 +257,11 @@ def guardrails(merged: Merged, reader: Reader, owner: str) -> list[Guardrail]:
         if preset == "jobs" and not merged.items("jobs"):
             message = "the guardrail 'jobs' watches the jobs of this file, and it has none"
             reader.add(node, block.path, "guardrail-parameter", message, "add 'jobs', or remove it")
-        found.append(_guardrail(block, KINDS[preset], reader, owner))
+        found.append(_guardrail(block, GUARDRAIL_PRESETS[preset], reader, owner))
     return found
 
 
-def _guardrail(block: Block, kind: Kind, reader: Reader, owner: str) -> Guardrail:
+def _guardrail(block: Block, kind: GuardrailPreset, reader: Reader, owner: str) -> Guardrail:
     allowed = {*COMMON, *kind.params} | ({kind.limit.side} if kind.limit else set())
     for key in ("max", "min", "critical", "namespaces", "gateways", "versions", "min_events"):
         if block.has(key) and key not in allowed:
@@ -364,7 +364,7 @@ def notifications(block: Block | None, reader: Reader) -> Notifications | None:
         return None
 
     def seconds(key: str, otherwise: int) -> int:
-        span: Span | None = block.get(key)
+        span: WrittenDuration | None = block.get(key)
         return otherwise if span is None else span.seconds
 
     basis = Notifications((), Routing())

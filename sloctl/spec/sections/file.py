@@ -14,7 +14,7 @@ from sloctl.model import Job, Matcher, Mesh, Objects, Slo, SloSet, Sources
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields import checks, expressions
 from sloctl.spec.fields.containers import Either, Items, Named
-from sloctl.spec.fields.quantities import Duration, Exact, Span
+from sloctl.spec.fields.quantities import Duration, Exact, WrittenDuration
 from sloctl.spec.fields.reader import Complaint, Reader, position
 from sloctl.spec.fields.scalars import Choice, Text
 from sloctl.spec.fields.shapes import PLACES, Block, Field, Object
@@ -439,7 +439,7 @@ SAME_JOB = {"slo_report": "report"}
 def _jobs(merged: Merged, reader: Reader) -> list[Job]:
     first: dict[Job, Node] = {}
     for node, block in merged.items("jobs"):
-        every: Span | None = block.get("every")
+        every: WrittenDuration | None = block.get("every")
         if every is not None and (complaint := _evenly(every)) is not None:
             reader.complain(block.at("every"), block.child("every"), complaint)
         job = Job(
@@ -462,7 +462,7 @@ def _jobs(merged: Merged, reader: Reader) -> list[Job]:
     return list(first)
 
 
-def _evenly(every: Span) -> Complaint | None:
+def _evenly(every: WrittenDuration) -> Complaint | None:
     """An interval must divide an hour or a day, or else no cron line has the same times."""
     if 3600 % every.seconds == 0 or (every.seconds % 3600 == 0 and 86400 % every.seconds == 0):
         return None
@@ -474,7 +474,7 @@ def _evenly(every: Span) -> Complaint | None:
 
 
 def _longest_silence(block: Block | None) -> int:
-    span: Span | None = block.get("longest_silence") if block is not None else None
+    span: WrittenDuration | None = block.get("longest_silence") if block is not None else None
     return SloSet("", ()).longest_silence if span is None else span.seconds
 
 

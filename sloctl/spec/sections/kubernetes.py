@@ -10,7 +10,7 @@ from sloctl.model.kubernetes import (
     PARTS,
     SLACK,
     KubernetesSettings,
-    LedgerStore,
+    LedgerStorage,
     Login,
     Otlp,
     Resources,
@@ -344,8 +344,8 @@ def _key(block: Block, key: str) -> SecretKey | None:
     return SecretKey(name, entry)
 
 
-def _ledger(block: Block | None, reader: Reader) -> LedgerStore:
-    basis = LedgerStore()
+def _ledger(block: Block | None, reader: Reader) -> LedgerStorage:
+    basis = LedgerStorage()
     if block is None:
         return basis
     access: Any = block.get("access_mode") or basis.access_mode
@@ -356,7 +356,7 @@ def _ledger(block: Block | None, reader: Reader) -> LedgerStore:
         hint = "use ReadWriteOnce (pods are then put on one node), or a database: 'secret: name/key'"
         at = block.at("access_mode")
         reader.add(at, block.child("access_mode"), "shared-volume", message, hint, severity="warning")
-    return LedgerStore(
+    return LedgerStorage(
         secret=_key(block, "secret"),
         port=block.get("port") or basis.port,
         storage=block.get("storage") or basis.storage,

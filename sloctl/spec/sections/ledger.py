@@ -10,7 +10,7 @@ from sloctl.model.durations import duration
 from sloctl.model.ledger import LedgerSettings, Maintenance
 from sloctl.spec.fields import checks
 from sloctl.spec.fields.containers import Items
-from sloctl.spec.fields.quantities import Duration, Moment, Span
+from sloctl.spec.fields.quantities import Duration, Moment, WrittenDuration
 from sloctl.spec.fields.reader import Reader
 from sloctl.spec.fields.scalars import Choice, Text
 from sloctl.spec.fields.shapes import Block, Field, Object
@@ -85,7 +85,7 @@ def settings(block: Block | None, slos: list[Slo], reader: Reader) -> LedgerSett
     keep: Block | None = block.get("keep") if block is not None else None
 
     def seconds(part: Block | None, key: str, otherwise: int) -> int:
-        span: Span | None = part.get(key) if part is not None else None
+        span: WrittenDuration | None = part.get(key) if part is not None else None
         return otherwise if span is None else span.seconds
 
     longest = max((slo.window.seconds for slo in slos), default=30 * DAY)

@@ -31,7 +31,7 @@ from sloctl.model.policies import POLICIES
 from sloctl.promql.presets import ENVOY_BUCKETS, GRPC_CODES, PRESETS, PresetProblem
 from sloctl.spec.fields import expressions
 from sloctl.spec.fields.containers import Either, Items, Variants
-from sloctl.spec.fields.quantities import Duration, Exact, Span, Whole
+from sloctl.spec.fields.quantities import Duration, Exact, Whole, WrittenDuration
 from sloctl.spec.fields.reader import Complaint, Reader, position
 from sloctl.spec.fields.scalars import Choice, Loose, Text
 from sloctl.spec.fields.shapes import Block, Field, Object, Type
@@ -463,9 +463,9 @@ MONTH = 30 * 86400
 DEFAULT_WINDOW = RollingWindow(MONTH, "30d")
 
 
-def slo_window(value: Span | Block) -> Window | None:
+def slo_window(value: WrittenDuration | Block) -> Window | None:
     """The window that a file says; None if a part of it was unusable."""
-    if isinstance(value, Span):
+    if isinstance(value, WrittenDuration):
         return RollingWindow(value.seconds, value.text)
     if value.get("calendar") is None or value.broken("timezone"):
         return None

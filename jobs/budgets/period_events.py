@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
-from jobs.budgets.collected import Counts, Key, key_of
+from jobs.budgets.collected import key_of
 from jobs.budgets.from_ledger import counts
 from jobs.budgets.from_rules import sums_of
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendError, BackendLimit
-from sloctl.ledger.protocol import MICRO, Labels, Ledger, by_service
-from sloctl.model import GRID, Matcher, SloSet
+from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, by_service, touching
+from sloctl.model import GRID, Matcher, SeriesKey, SloSet
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Finding
-from sloctl.report.routine import Period
 
 _SMALLEST = 6 * 3600
 
@@ -25,13 +26,17 @@ _SMALLEST = 6 * 3600
 class PeriodEvents:
     """(bad, total) events and seconds of gaps by SLO and service; ``found_in`` says where they were read."""
 
-    counts: dict[Key, Counts] = field(default_factory=dict)
-    gaps: dict[Key, float] = field(default_factory=dict)
+    counts: dict[SeriesKey, EventCounts] = field(default_factory=dict)
+    gaps: dict[SeriesKey, float] = field(default_factory=dict)
     found_in: str = "prometheus"
 
 
 def read(
-    source: MetricSource, slo_set: SloSet, period: Period, ledger: Ledger | None, findings: list[Finding]
+    source: MetricSource,
+    slo_set: SloSet,
+    period: CalendarPeriod,
+    ledger: Ledger | None,
+    findings: list[Finding],
 ) -> PeriodEvents:
     """The events of a period. Raises BackendError."""
     if ledger is not None:
@@ -46,15 +51,9 @@ def read(
     return _of_rules(source, slo_set, period)
 
 
-def _span(period: Period) -> tuple[int, int]:
-    """The buckets of a period; time zones are off by multiples of the grid."""
-    start, end = (int(moment.timestamp()) // GRID * GRID for moment in (period.start, period.end))
-    return start, end
-
-
-def _of_ledger(ledger: Ledger, slo_set: SloSet, period: Period) -> PeriodEvents | None:
+def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents | None:
     """What the ledger has; None if it does not cover the period: it began later, or has not caught up."""
-    start, end = _span(period)
+    start, end = touching(period.start, period.end)
     newest, oldest = ledger.newest(slo_set.name), ledger.oldest(slo_set.name)
     ids = {slo.id for slo in slo_set.slos}
     if not any(oldest.get(slo_id, end) <= start + GRID and newest.get(slo_id, 0) >= end for slo_id in ids):
@@ -69,7 +68,7 @@ def _of_ledger(ledger: Ledger, slo_set: SloSet, period: Period) -> PeriodEvents 
     return found
 
 
-def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEvents:
+def _of_rules(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents:
     bad, total, gap = (
         sums_of(source, slo_set, metric, period.seconds, period.end)
         for metric in (naming.BAD_GRID, naming.TOTAL_GRID, naming.GAP_GRID)
@@ -84,15 +83,15 @@ def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEv
     return PeriodEvents(events, {key: value for key, value in gap.items() if key in known})
 
 
-Causes = dict[Key, dict[Labels, float]]
+Causes = dict[SeriesKey, dict[CauseLabels, float]]
 
 
 def causes(
-    source: MetricSource, slo_set: SloSet, period: Period, ledger: Ledger | None, found_in: str
+    source: MetricSource, slo_set: SloSet, period: CalendarPeriod, ledger: Ledger | None, found_in: str
 ) -> Causes:
     """Bad events of a period by SLO, service and cause, from where its events were read. Raises BackendError."""
     if ledger is not None and found_in == "ledger":
-        known = ledger.causes(slo_set.name, *_span(period))
+        known = ledger.causes(slo_set.name, *touching(period.start, period.end))
         return {
             key: {labels: micro / MICRO for labels, micro in found.items()} for key, found in known.items()
         }
