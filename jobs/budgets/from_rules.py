@@ -24,6 +24,7 @@ from jobs.budgets.collected import (
 )
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
@@ -32,7 +33,8 @@ from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 
 STALE = 2 * GRID + 60
-_SMALLEST_PART = 6 * 3600
+SMALLEST_PART = 6 * 3600
+"""Seconds: sums over no more than this are not asked for in halves."""
 
 
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
@@ -51,24 +53,23 @@ class _Reader:
         self._set = slo_set
         self._at = at
 
-    def sums(
-        self, metric: str, window: int, offset: int = 0, operator: str = "sum"
-    ) -> dict[SeriesKey, float]:
-        query = promql.of_set(metric, self._set.name, window, offset=offset, operator=operator)
-        try:
+    def sums(self, metric: str, window: int, operator: str = "sum") -> dict[SeriesKey, float]:
+        """Sums over the grid are additive, and so are largest values."""
+
+        def ask(first: int, last: int) -> dict[SeriesKey, float]:
+            query = promql.of_set(
+                metric, self._set.name, last - first, offset=window - last, operator=operator
+            )
             return numbers(self._source.query(query, self._at))
-        except BackendLimit:
-            if window <= _SMALLEST_PART:
-                raise
-        # Sums over the grid are additive: ask for the newer and the older half.
-        half = window // 2 // GRID * GRID
-        newer = self.sums(metric, half, offset, operator)
-        older = self.sums(metric, window - half, offset + half, operator)
-        merged = dict(newer)
-        for key, value in older.items():
-            there = merged.get(key, 0.0)
-            merged[key] = max(there, value) if operator == "max" else there + value
-        return merged
+
+        def join(older: dict[SeriesKey, float], newer: dict[SeriesKey, float]) -> dict[SeriesKey, float]:
+            merged = dict(newer)
+            for key, value in older.items():
+                there = merged.get(key, 0.0)
+                merged[key] = max(there, value) if operator == "max" else there + value
+            return merged
+
+        return in_halves(ask, join, 0, window, unit=GRID, smallest=SMALLEST_PART)
 
     def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[SeriesKey, float]]:
         """Several sums at once: name → (metric, window, operator)."""

@@ -9,17 +9,16 @@ from math import isfinite
 
 from jobs.budgets.collected import key_of
 from jobs.budgets.from_ledger import counts
-from jobs.budgets.from_rules import sums_of
+from jobs.budgets.from_rules import SMALLEST_PART, sums_of
 from sloctl import naming, promql
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
-from sloctl.errors import BackendError, BackendLimit
+from sloctl.errors import BackendError
 from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, by_service, touching
 from sloctl.model import GRID, Matcher, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Finding
-
-_SMALLEST = 6 * 3600
 
 
 @dataclass(slots=True)
@@ -102,22 +101,21 @@ def _recorded_causes(source: MetricSource, name: str, seconds: int, end: datetim
     identity = (naming.SLO_ID, *naming.IDENTITY)
     labels = (*naming.CAUSE_LABELS, *naming.CALLERS, *naming.CALLED)
     series = promql.selector(naming.BAD_CAUSES, (Matcher(naming.SLO_SET, "=", name),))
-    expr = f"sum by ({', '.join((*identity, *labels))}) (sum_over_time({series}[{promql.milliseconds(seconds)}])) > 0"
-    try:
-        answer = source.query(expr, end)
-    except BackendLimit:
-        if seconds <= _SMALLEST:
-            raise
-        half = seconds // 2 // GRID * GRID
-        found = _recorded_causes(source, name, half, end)
-        for key, older in _recorded_causes(
-            source, name, seconds - half, end - timedelta(seconds=half)
-        ).items():
-            there = found.setdefault(key, {})
-            for cause, value in older.items():
-                there[cause] = there.get(cause, 0.0) + value
-        return found
-    return _by_cause(answer, labels)
+    by = ", ".join((*identity, *labels))
+
+    def ask(first: int, last: int) -> Causes:
+        expr = f"sum by ({by}) (sum_over_time({series}[{promql.milliseconds(last - first)}])) > 0"
+        return _by_cause(source.query(expr, end - timedelta(seconds=seconds - last)), labels)
+
+    return in_halves(ask, _added, 0, seconds, unit=GRID, smallest=SMALLEST_PART)
+
+
+def _added(older: Causes, newer: Causes) -> Causes:
+    for key, more in older.items():
+        there = newer.setdefault(key, {})
+        for cause, value in more.items():
+            there[cause] = there.get(cause, 0.0) + value
+    return newer
 
 
 def _by_cause(answer: Sequence[Series], labels: Sequence[str]) -> Causes:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from jobs.budgets import period_events
 from jobs.budgets.period_events import PeriodEvents
 from sloctl import budget, naming, promql
-from sloctl.backends.protocols import MetricSource
-from sloctl.errors import BackendError, BackendLimit
+from sloctl.backends.halving import in_halves
+from sloctl.backends.protocols import MetricSource, Series
+from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.model.calendar import CalendarPeriod, CalendarUnit
@@ -320,8 +322,17 @@ def read(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> list[
     """The alerts of a set that fired, those first that did so longest. Raises BackendError."""
     step = timedelta(seconds=STEPS[period.unit])
     query = f"max by ({', '.join(BY)}) ({promql.firing(slo_set.name)})"
+    looks = (period.end - period.start) // step
+
+    def look(first: int, last: int) -> list[Series]:
+        return list(
+            source.query_range(query, period.start + (first + 1) * step, period.start + last * step, step)
+        )
+
     seen: dict[tuple[tuple[str, str], ...], set[float]] = {}
-    _look(source, query, period.start + step, period.end, step, seen)
+    for item in in_halves(look, operator.add, 0, looks, smallest=_SMALLEST // step + 1):
+        labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
+        seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
     found = []
     for labels, times in seen.items():
         spells = _spells(sorted(times), step.total_seconds())
@@ -329,28 +340,6 @@ def read(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> list[
         still = bool(spells) and spells[-1][1] >= period.end.timestamp() - step.total_seconds() / 2
         found.append(Fired(dict(labels), len(spells), max(lengths), sum(lengths), still))
     return sorted(found, key=lambda item: (-item.total, sorted(item.labels.items())))
-
-
-def _look(
-    source: MetricSource,
-    query: str,
-    start: datetime,
-    end: datetime,
-    step: timedelta,
-    seen: dict[tuple[tuple[str, str], ...], set[float]],
-) -> None:
-    try:
-        series = source.query_range(query, start, end, step)
-    except BackendLimit:
-        if end - start <= _SMALLEST:
-            raise
-        middle = start + (end - start) // 2 // step * step
-        _look(source, query, start, middle, step, seen)
-        _look(source, query, middle + step, end, step, seen)
-        return
-    for item in series:
-        labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
-        seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
 
 
 def _spells(times: list[float], step: float) -> list[tuple[float, float]]:

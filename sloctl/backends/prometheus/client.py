@@ -6,6 +6,7 @@ frames are built elsewhere. It must not know what an SLO is.
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 import time
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
+from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.client import HttpClient
 from sloctl.backends.prometheus.ranges import MAX_POINTS, RangePoints, merge, milliseconds, seconds_text
@@ -91,7 +93,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         """
         grid = RangePoints.of(start, end, step)
         parts = grid.parts(self._max_points)
-        answers = self._parallel([partial(self._part, expr, part, MAX_HALVINGS) for part in parts])
+        answers = self._parallel([partial(self._part, expr, part) for part in parts])
         return merge(piece for pieces in answers for piece in pieces)
 
     def samples_read(self, expr: str, at: datetime) -> int:
@@ -162,21 +164,20 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
         return answer.payload["data"]
 
-    def _part(self, expr: str, part: RangePoints, halvings: int) -> list[list[Series]]:
+    def _part(self, expr: str, part: RangePoints) -> list[list[Series]]:
         """The answers to one part of a range, in the order of time."""
-        start, end = (seconds_text(instant) for instant in (part.start, part.end))
-        # The client rounds times to seconds; the parameters take the place of what it made of them.
-        params = {"start": start, "end": end, **self._limits}
-        try:
+
+        def ask(first: int, last: int) -> list[list[Series]]:
+            points = part.part(first, last)
+            start, end = (seconds_text(instant) for instant in (points.start, points.end))
+            # The client rounds times to seconds; the parameters take the place of what it made of them.
+            params = {"start": start, "end": end, **self._limits}
             with _naming(expr):
                 return [
                     self._client.custom_query_range(expr, _EPOCH, _EPOCH, seconds_text(part.step), params)
                 ]
-        except TooLarge:
-            if halvings == 0 or part.points == 1:
-                raise
-        halves = part.parts((part.points + 1) // 2)
-        return [piece for half in halves for piece in self._part(expr, half, halvings - 1)]
+
+        return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
 
     def _parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
         """The results of all tasks, in order; the first error, or an interruption, cancels the others."""

@@ -46,10 +46,11 @@ class RangePoints:
 
     def parts(self, size: int = MAX_POINTS) -> list[RangePoints]:
         """The same instants in grids of at most ``size`` points."""
-        return [
-            RangePoints(self.start + done * self.step, self.step, min(size, self.points - done))
-            for done in range(0, self.points, size)
-        ]
+        return [self.part(done, min(done + size, self.points)) for done in range(0, self.points, size)]
+
+    def part(self, first: int, last: int) -> RangePoints:
+        """The instants after the first ``first`` ones, up to the one numbered ``last`` (from 1)."""
+        return RangePoints(self.start + first * self.step, self.step, last - first)
 
 
 def milliseconds(at: datetime) -> int:

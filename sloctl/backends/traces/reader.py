@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
+from sloctl.backends.halving import halfway
 from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.http.client import HttpClient
 from sloctl.backends.http.session import HttpSession
@@ -166,5 +167,5 @@ def nanoseconds(at: datetime) -> int:
 
 
 def _halves(ask: Callable[[int, int], Answer], start: int, end: int) -> list[Question]:
-    middle = (start + end) // 2
+    middle = halfway(start, end)
     return [partial(ask, start, middle), partial(ask, middle, end)]
