@@ -80,20 +80,25 @@ def _is_block(text: str) -> bool:
     )
 
 
+def _write_text(out: list[str], value: str, pad: str, lead: str) -> None:
+    """Append a text, of several lines as a literal block."""
+    if not _is_block(value):
+        out.append(f"{lead} {scalar(value)}")
+        return
+    # "-" strips the line feed that would end the block, which "|" alone keeps.
+    out.append(f"{lead} |" if value.endswith("\n") else f"{lead} |-")
+    text = value.removesuffix("\n")
+    if "\n\n" in text:
+        out.extend(f"{pad}{line}" if line else "" for line in text.split("\n"))
+    else:
+        indented = text.replace("\n", f"\n{pad}")
+        out.append(f"{pad}{indented}")
+
+
 def _write(out: list[str], value: YamlValue, pad: str, lead: str) -> None:
     """Append ``value``; ``lead`` is what its first line starts with (a key and colon, or a dash)."""
     if isinstance(value, str):
-        if not _is_block(value):
-            out.append(f"{lead} {scalar(value)}")
-        else:
-            # "-" strips the line feed that would end the block, which "|" alone keeps.
-            out.append(f"{lead} |" if value.endswith("\n") else f"{lead} |-")
-            text = value.removesuffix("\n")
-            if "\n\n" in text:
-                out.extend(f"{pad}{line}" if line else "" for line in text.split("\n"))
-            else:
-                indented = text.replace("\n", f"\n{pad}")
-                out.append(f"{pad}{indented}")
+        _write_text(out, value, pad, lead)
     elif isinstance(value, int):
         out.append(f"{lead} {scalar(value)}")
     elif isinstance(value, (dict, Mapping)):  # dict first: asking an abstract class takes five times as long

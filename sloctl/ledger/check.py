@@ -177,6 +177,11 @@ class _DayChecks:
     def sums(self) -> Iterator[Wrong]:
         """Of the sums: an hour's equal its buckets, a day's its hours, as far as those are kept."""
         hours: dict[rollup.RowKey, list[int]] = {}
+        yield from self._hour_sums(hours)
+        yield from self._day_sums(rollup.up_to(DAY, hours))
+
+    def _hour_sums(self, hours: dict[rollup.RowKey, list[int]]) -> Iterator[Wrong]:
+        """Of the sums of hours, which are put into ``hours``."""
         for row in self._select(schema.hours):
             hours[row[0], row[1]] = values = _amounts(row)
             if not self._state[row[1]].kept.hourly:
@@ -186,7 +191,9 @@ class _DayChecks:
         for (time, number), values in self._hours.items():
             if self._state[number].kept.hourly and (time, number) not in hours:
                 yield self._wrong("hours", (time, number), _shown(values), "no row")
-        days = rollup.up_to(DAY, hours)
+
+    def _day_sums(self, days: dict[rollup.RowKey, list[int]]) -> Iterator[Wrong]:
+        """Of the sums of days, held against ``days``."""
         for row in self._select(schema.days):
             if self._state[row[1]].kept.hourly:
                 yield from self._compare("days", row, days.pop((row[0], row[1]), None), _amounts(row))

@@ -102,6 +102,12 @@ class _Set:
             key = (definition, line.namespace, line.service)
             self._intervals.setdefault(key, []).append((number(line.start), number(line.end)))
             return
+        self._add_row(line, definition)
+        if len(self._buckets) + len(self._sums) + len(self._causes) >= _AT_ONCE:
+            self._flush()
+
+    def _add_row(self, line: Line, definition: int) -> None:
+        """Hold a bucket, a sum or a cause, once the day that it lies in is loaded."""
         if self._excluded is None:
             self._begin_rows()
         end = number(line.end)
@@ -116,8 +122,6 @@ class _Set:
             self._add_sums(line, definition)
         else:
             self._add_cause(line, definition)
-        if len(self._buckets) + len(self._sums) + len(self._causes) >= _AT_ONCE:
-            self._flush()
 
     def _add_coverage(self, line: Line) -> None:
         if self._slos.setdefault(line.slo_id, line.slo) != line.slo:
