@@ -571,6 +571,23 @@ def test_several_files_keep_their_order_and_mean_the_same_in_the_pod(tmp_path: P
     assert _plain(spec.load_sources(read)) == _plain(spec.load_sources(sources))
 
 
+@pytest.mark.parametrize("count", [2, 9, 10, 100])
+def test_files_of_one_name_have_keys_of_their_own_that_sort_as_they_were_given(count: int) -> None:
+    names = ["shop/slo.yaml", "pay/slo.yml", "<stdin>", "ü.yaml", "slo.yaml"]
+    sources = [Source(names[n % len(names)], f"# {n}\n".encode()) for n in range(count - 1)]
+    sources.insert(1, Source("/etc/slo.yaml", BASE.encode()))
+    items = [
+        yaml.safe_load(text)
+        for _, text in manifests.generate(
+            spec.load_sources([Source("x", JOBS.encode())]), "operator", sources
+        )
+    ]
+    data = one(items, "ConfigMap")["data"]
+    assert [data[key].encode() for key in sorted(data)] == [source.content for source in sources]
+    assert {key.partition("-")[2] for key in data} == {"slo.yaml"}
+    assert problems(items) == []
+
+
 def _plain(slo_set: SloSet) -> str:
     return re.sub(r"Position\([^)]*\)", "", str(slo_set))
 

@@ -323,9 +323,20 @@ def test_slack_looks_at_a_file_before_a_message_may_show_it(world: World) -> Non
     assert any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
 
 
+def test_a_file_that_slack_accepts_at_the_last_attempt_is_shown(world: World) -> None:
+    world.slack.file_delay = 3
+    done = world.post()
+    assert (done.sent, done.notes, world.slept) == ([KEY], {}, [2, 4, 6])
+    world.arrived_once()
+    assert any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
+
+
 def test_a_file_that_slack_never_accepts_is_left_out(world: World) -> None:
     world.slack.file_delay = 99
-    assert world.post().sent == [KEY]
+    done = world.post()
+    assert done.sent == [KEY]
+    assert done.notes == {KEY: ("the chart was left out: Slack did not accept it in a message",)}
+    assert world.slept == [2, 4, 6], "asked again three times"
     world.arrived_once()
     assert not any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
 

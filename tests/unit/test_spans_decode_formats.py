@@ -108,6 +108,23 @@ def test_values_of_otlp(attribute: dict[str, Any], code: str) -> None:
     assert list(frame["error"]) == [code == "503"]
 
 
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"grpc.status_code": "0"}, "200"),
+        ({"rpc.grpc.status_code": "0"}, "200"),
+        ({"grpc.status_code": "14"}, "14"),
+        ({"http.status_code": "0"}, "0"),
+        ({"http.status_code": "0", "grpc.status_code": "0"}, "0"),
+        ({"http.response.status_code": "200", "grpc.status_code": "13"}, "200"),
+    ],
+)
+@pytest.mark.parametrize("format_", DECODERS)
+def test_a_code_of_0_is_no_response_and_grpcs_0_is_ok(format_: str, tags: dict[str, str], code: str) -> None:
+    document = {"zipkin": zipkin, "jaeger": jaeger, "otlp": otlp}[format_]([Span(tags=tags)])
+    assert list(decoded(format_, document).frame["code"]) == [code]
+
+
 @pytest.mark.parametrize("status", [{"code": 2}, {"code": "2"}, {"code": "STATUS_CODE_ERROR"}])
 def test_the_status_of_otlp_is_an_error(status: dict[str, Any]) -> None:
     document = otlp([Span()])
