@@ -12,6 +12,7 @@ import pytest
 
 from sloctl.demo.server import PrometheusServer, find_program, prometheus_config
 from sloctl.errors import BackendUnavailable, QueryRejected, UsageError
+from tests.support.interrupts import interruptible
 
 
 def _alive(pid: int) -> bool:
@@ -71,13 +72,15 @@ def test_no_orphan_stays(tmp_path: Path, number: signal.Signals) -> None:
             time.sleep(60)
         """
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as parent:
+    with interruptible():
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    with parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert _alive(pid)
