@@ -149,7 +149,8 @@ class _Builder:
     def _complete(self, event: Event) -> Node | None:
         """The node that an event completes: a scalar, an alias, or a collection that ends."""
         if isinstance(event, ScalarEvent):
-            return self._anchored(event.anchor, self._node(event))
+            node = self._node(event)
+            return node if event.anchor is None else self._anchored(event.anchor, node)
         if isinstance(event, AliasEvent):
             return self._alias(event)
         if isinstance(event, CollectionStartEvent):
