@@ -18,7 +18,7 @@ from sloctl.backends.traces.decode_zipkin import decode
 from sloctl.backends.traces.gather import Collector, Outcome, run
 from sloctl.backends.traces.reader import Page, TraceReader
 from sloctl.settings.backends import TracesSettings
-from sloctl.spec.sections.file import TRACES
+from sloctl.spec.sections.sources import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write
 
 HOUR = 3600 * 10**6
@@ -151,7 +151,7 @@ def test_the_slo_file_says_what_is_to_be_known_of_traces() -> None:
 
 def test_the_reference_names_the_tags_that_are_looked_at() -> None:
     (field,) = (item for item in TRACES.fields if item.key == "attempt_tag")
-    assert [tag for tag in ATTEMPT_TAGS if f"`{tag}`" not in field.default] == []
+    assert [tag for tag in ATTEMPT_TAGS if f"`{tag}`" not in field.without] == []
 
 
 class InMemory(TraceReader[str]):
