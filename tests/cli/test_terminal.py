@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from tests.cli.harness import Outcome, environment, interrupted, plain, shell, sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import Outcome, environment, interrupted, plain, shell, sloctl
 from tests.support.faulty_server import FaultyServer, answer, slow, vector
+from tests.support.simulated import Flow, Simulated, serve
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW = AT.timestamp()

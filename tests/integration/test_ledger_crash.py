@@ -22,8 +22,8 @@ import pytest
 from sloctl.ledger.protocol import Span
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
-from tests.cli.harness import NOISE, environment, sloctl
 from tests.support import forked, month
+from tests.support.command_line import NOISE, environment, sloctl
 from tests.support.crashing import CrashingCluster, broken_proxy, running_crashing_cluster
 from tests.support.faulty_server import FaultyServer, refused_url, status
 from tests.support.forked import Run

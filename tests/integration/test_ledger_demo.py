@@ -21,7 +21,7 @@ from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, CounterSli, RollingWindow, SloSet
 from sloctl.settings.backends import environment
 from sloctl.settings.secret import Secret
-from tests.integration.test_demo_budgets import BOUND, what
+from tests.support.demo_truth import BOUND, what
 from tests.support.ledger_rows import rows
 
 pytestmark = pytest.mark.xdist_group("demo")

@@ -28,7 +28,7 @@ from sloctl.report.html import page as html
 from sloctl.report.numbers import budget_share
 from sloctl.settings.backends import environment
 from tests.support.browser import Watched, running, watched
-from tests.unit.test_report_html import ATTACKS, attacked
+from tests.support.reports import ATTACKS, attacked
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from tests.cli.harness import sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import sloctl
 from tests.support.faulty_server import Behaviour, FaultyServer, Handler, refused_url
 from tests.support.scheduled import Collector, attributes, eventually, scheduled, slo_file
+from tests.support.simulated import Flow, Simulated, serve
 
 pytestmark = pytest.mark.slow
 LABELS = 'slo_set="shop",sloctl_job="burn_rate"'

@@ -18,9 +18,9 @@ from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, SloSet
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
-from tests.cli.simulated import Flow, Simulated
 from tests.support.scripted import Scripted, unreachable
-from tests.unit.test_jobs_recording import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.simulated import Flow, Simulated
 
 AT = datetime.fromtimestamp(NOON, UTC)
 

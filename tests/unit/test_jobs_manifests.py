@@ -29,7 +29,7 @@ from sloctl.model import Job, SloSet
 from sloctl.model.cron import longest_pause, shortest_pause
 from sloctl.settings import backends, slack
 from sloctl.spec import Source
-from tests.golden.test_jobs_golden import CASES, generated
+from tests.support.job_files import CASES, generated
 from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
 
 HEADER = """\

@@ -20,8 +20,8 @@ from sloctl.ledger.protocol import MICRO, Sums
 from sloctl.model import Guardrail, SloSet
 from sloctl.report.data import Report
 from sloctl.report.routine import Kind, Period, Routine, Value, last_period
-from tests.cli.simulated import Flow, Simulated
-from tests.unit.test_jobs_slo_report import CHECKOUT, EVERY, slos
+from tests.support.shop_slos import CHECKOUT, EVERY, slos
+from tests.support.simulated import Flow, Simulated
 
 AT = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
 NOW = AT.timestamp()

@@ -24,7 +24,7 @@ from sloctl.guardrails import restarts
 from sloctl.model import Guardrail, Mesh, SloSet
 from sloctl.report import data
 from sloctl.report.health import HEADERS, SidecarRestarts, json_schema, text_rows, to_json
-from tests.cli.harness import Outcome, in_process
+from tests.support.command_line import Outcome, in_process
 from tests.support.faulty_server import FaultyServer, Handler, answer, status
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,59 +12,18 @@ from jobs.budgets import slis
 from jobs.recording import backfill
 from jobs.reports import slo_report
 from jobs.reports import slo_report as burn_rate
-from sloctl import naming, promql, spec
+from sloctl import naming, promql
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit
-from sloctl.model import SloSet
 from sloctl.report.data import Finding, Report, SloStatus
-from tests.cli.simulated import Flow, Simulated
-
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOW = AT.timestamp()
-LONG_AGO = NOW - 100 * 86400
-FOR_EVER = NOW + 100 * 86400
-DAY = 86400
-PREAMBLE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-slos:
-"""
-CHECKOUT = (
-    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
-)
-EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
-LATENCY = (
-    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
-    "sli: {preset: latency, threshold: 250ms}}"
-)
-JOBS = (
-    "- {name: late, service: billing, objective: 99, "
-    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
-)
-
-
-def slos(*lines: str) -> SloSet:
-    text = PREAMBLE + "".join(f"  {line}\n" for line in lines)
-    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
-
-
-def flow(slo_set: SloSet, index: int, service: str, total: float, bad: float = 0.0, **times: float) -> Flow:
-    slo = slo_set.slos[index]
-    start, end = times.get("start", LONG_AGO), times.get("end", FOR_EVER)
-    return Flow(slo.id, slo.namespace, service, start, end, total, bad)
+from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, FOR_EVER, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.simulated import Flow, Simulated
 
 
 def by_name(report: Report) -> dict[str, SloStatus]:
     items = {item.name: item for item in report.slos}
     assert len(items) == len(report.slos), "one row for each SLO and service"
     return items
-
-
-def only(report: Report) -> SloStatus:
-    (item,) = report.slos
-    return item
 
 
 def found(report: Report, code: str) -> list[Finding]:

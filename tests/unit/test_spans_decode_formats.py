@@ -11,7 +11,7 @@ import pytest
 from sloctl.backends.spans import Spans, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from tests.unit.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
+from tests.support.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
 
 DECODERS = {"zipkin": decode_zipkin.decode, "jaeger": decode_jaeger.decode, "otlp": decode_otlp.decode}
 DOCUMENTS: dict[str, tuple[str, Any]] = {

@@ -12,7 +12,7 @@ from sloctl.backends.spans import COLUMNS, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, files
 from sloctl.backends.traces.columns import Columns, Said
 from sloctl.backends.traces.frame import concat, deduplicate
-from tests.unit.spans_documents import real
+from tests.support.spans_documents import real
 
 
 def zipkin(name: str) -> pd.DataFrame:
