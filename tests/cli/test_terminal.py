@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -182,6 +183,10 @@ def test_all_jobs_as_tables(folder: Path, backend: Simulated) -> None:
     assert_expected("jobs.txt", outcome)
 
 
+def asked(server: FaultyServer) -> Callable[[], object]:
+    return lambda: server.requests
+
+
 def test_ctrl_c_ends_a_run_at_once_without_a_traceback(folder: Path) -> None:
     for command in (("report",), ("run", "slis")):
         with FaultyServer(slow(60, answer(vector(1)))) as server:
@@ -192,7 +197,7 @@ def test_ctrl_c_ends_a_run_at_once_without_a_traceback(folder: Path) -> None:
                 "--prometheus",
                 server.url,
                 folder=folder,
-                when=lambda s=server: s.requests,
+                when=asked(server),
             )
         assert (outcome.code, outcome.stdout) == (130, "")
         assert outcome.stderr.strip() == "sloctl: interrupted"

@@ -27,8 +27,8 @@ KEY = (SLO.id, "shop", "checkout")
 AT = datetime(2026, 4, 3, 12, tzinfo=UTC)
 
 
-def stamp(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp())
+def stamp(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp())
 
 
 @pytest.fixture

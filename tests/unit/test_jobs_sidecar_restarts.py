@@ -191,7 +191,7 @@ class TestReport:
         source = known()
         assert sidecar_restarts.rows_for_report(source, SET, AT) == (
             SidecarRestarts("shop", "checkout", 4, 7, 1.75, {"Error": 4, "OOMKilled": 3}),
-            SidecarRestarts("infra", "ztunnel", 3, 1, pytest.approx(1 / 3), {"Error": 1}),
+            SidecarRestarts("infra", "ztunnel", 3, 1, 1 / 3, {"Error": 1}),
         )
         assert source.queries == 2
 

@@ -42,7 +42,8 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_what_several_tests_need_is_in_their_support() -> None:
     """Nothing is imported from a file of tests or from elsewhere beside them; nor in a script that a test runs."""
     imported = re.compile(
-        r"^ *(?:from|import) +(\.|(?:[\w.]+\.)?test_\w+|tests(?!\.support\b)\b[\w.]*)", re.MULTILINE
+        r"^ *(?:from|import) +(\.|(?:[\w.]+\.)?(?:test_\w+|conftest)|tests(?!\.support\b)\b[\w.]*)",
+        re.MULTILINE,
     )
     files = [path for folder in ("tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
     found = {str(path.relative_to(ROOT)): imported.findall(path.read_text()) for path in files}

@@ -36,7 +36,8 @@ def decoded(format_: str, document: Any) -> Spans:
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     plain = frame.astype({name: "object" for name in frame if frame[name].dtype == "category"})
-    return plain.sort_values(["trace_low", "span"]).to_dict("records")
+    found = plain.sort_values(["trace_low", "span"]).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in found]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -126,14 +126,16 @@ def test_online_boutique_has_no_retries_and_no_duplicates() -> None:
     for path in sorted(folder.glob("*.csv.gz")):
         table = pd.read_csv(io.BytesIO(gzip.decompress(path.read_bytes())), dtype=str)
         columns = Columns(unit=1, ends=True)
-        for row in table.itertuples():
-            columns.trace.append(row.TraceID)
-            columns.span.append(row.SpanID)
-            columns.parent.append(None if row.ParentID == "root" else row.ParentID)
-            service = row.PodName.rsplit("-", 2)[0]
-            columns.said.append(columns.number(Said("", service, row.OperationName, *[None] * 6, None, None)))
-            columns.start.append(row.StartTimeUnixNano)
-            columns.length.append(row.EndTimeUnixNano)
+        for row in table.to_dict("records"):
+            columns.trace.append(row["TraceID"])
+            columns.span.append(row["SpanID"])
+            columns.parent.append(None if row["ParentID"] == "root" else row["ParentID"])
+            names = row["PodName"].rsplit("-", 2)[0], row["OperationName"]
+            columns.said.append(
+                columns.number(Said("", *names, None, None, None, None, None, None, None, None))
+            )
+            columns.start.append(row["StartTimeUnixNano"])
+            columns.length.append(row["EndTimeUnixNano"])
             columns.added()
         found = columns.spans()
         assert (len(found.frame), found.rejected) == (len(table), {})
