@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sloctl.demo import retry_phases
-from tests.cli.harness import Outcome, environment, in_process, sloctl
+from tests.support.command_line import Outcome, environment, in_process, sloctl
 from tests.support.interrupts import interruptible
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mesh")]

@@ -21,7 +21,7 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.cli.harness import environment
+from tests.support.command_line import environment
 from tests.support.interrupts import interruptible
 
 PATIENCE = 40

@@ -16,12 +16,13 @@ from alert_rules import health, manifest
 from alert_rules.proofs import simulate
 from alert_rules.slo import alerts
 from sloctl import naming
+from sloctl.artefacts.objects import Format
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
 from sloctl.model.policies import POLICIES
 from tests.support.promtool import days, slo
 
 
-def documents(slo_set: SloSet, form: manifest.Format = "prometheus") -> dict[str, Any]:
+def documents(slo_set: SloSet, form: Format = "prometheus") -> dict[str, Any]:
     return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, form)}
 
 

@@ -18,9 +18,9 @@ from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, SloSet
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
-from tests.cli.simulated import Flow, Simulated
 from tests.support.scripted import Scripted, unreachable
-from tests.unit.test_jobs_recording import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.simulated import Flow, Simulated
 
 AT = datetime.fromtimestamp(NOON, UTC)
 
@@ -216,7 +216,7 @@ def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: LedgerSt
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)
     late = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
-    lost = slo_report.build(simulated(slo_set), slo_set, AT, ledger=Broken())  # type: ignore[arg-type]
+    lost = slo_report.build(simulated(slo_set), slo_set, AT, ledger=Broken())
     assert (late.source, lost.source) == ("prometheus", "prometheus")
     assert late.slos[0].total == lost.slos[0].total == pytest.approx(20 * 1440 * 30)
     assert "ledger-behind" in codes(late)
@@ -273,7 +273,7 @@ def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: LedgerStor
 def test_a_lost_ledger_that_was_asked_for_is_an_error() -> None:
     slo_set = slos(CHECKOUT)
     with pytest.raises(BackendUnavailable, match="server closed"):
-        slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())  # type: ignore[arg-type]
+        slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())
 
 
 def test_lag_is_that_of_the_definition_that_lags_most(ledger: LedgerStore) -> None:

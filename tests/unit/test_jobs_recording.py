@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.recording import record
-from sloctl import spec
 from sloctl.errors import BackendUnavailable, BadAnswer
 from sloctl.ledger.protocol import MICRO, MutedSpan, Span
 from sloctl.ledger.store import LedgerStore, open_ledger
@@ -22,32 +20,7 @@ from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
 from tests.support.ledger_rows import rows
 from tests.support.scripted import Answer, Scripted, between, scrape_times, steady, unreachable
-
-DAY = 86400
-NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
-PREAMBLE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-"""
-CHECKOUT = (
-    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
-)
-EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
-LATENCY = (
-    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
-    "sli: {preset: latency, threshold: 250ms}}"
-)
-JOBS = (
-    "- {name: late, service: billing, objective: 99, "
-    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
-)
-
-
-def slos(*lines: str, more: str = "") -> SloSet:
-    text = PREAMBLE + more + "slos:\n" + "".join(f"  {line}\n" for line in lines)
-    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, LATENCY, MAINTENANCE, NOON, slos
 
 
 def time(seconds: float) -> datetime:
@@ -400,11 +373,6 @@ def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
     assert sorted(ledger.keys("shop")) == sorted(
         [(wildcard, "shop", "cart"), (wildcard, "shop", "orders"), (named, "shop", "checkout")]
     )
-
-
-MAINTENANCE = """maintenance:
-  - {name: upgrade, start: "2026-03-01T10:02:00Z", end: "2026-03-01T10:58:00Z", services: [checkout]}
-"""
 
 
 def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,59 +12,18 @@ from jobs.budgets import slis
 from jobs.recording import backfill
 from jobs.reports import slo_report
 from jobs.reports import slo_report as burn_rate
-from sloctl import naming, promql, spec
+from sloctl import naming, promql
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit
-from sloctl.model import SloSet
 from sloctl.report.data import Finding, Report, SloStatus
-from tests.cli.simulated import Flow, Simulated
-
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOW = AT.timestamp()
-LONG_AGO = NOW - 100 * 86400
-FOR_EVER = NOW + 100 * 86400
-DAY = 86400
-PREAMBLE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-slos:
-"""
-CHECKOUT = (
-    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
-)
-EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
-LATENCY = (
-    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
-    "sli: {preset: latency, threshold: 250ms}}"
-)
-JOBS = (
-    "- {name: late, service: billing, objective: 99, "
-    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
-)
-
-
-def slos(*lines: str) -> SloSet:
-    text = PREAMBLE + "".join(f"  {line}\n" for line in lines)
-    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
-
-
-def flow(slo_set: SloSet, index: int, service: str, total: float, bad: float = 0.0, **times: float) -> Flow:
-    slo = slo_set.slos[index]
-    start, end = times.get("start", LONG_AGO), times.get("end", FOR_EVER)
-    return Flow(slo.id, slo.namespace, service, start, end, total, bad)
+from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, FOR_EVER, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.simulated import Flow, Simulated
 
 
 def by_name(report: Report) -> dict[str, SloStatus]:
     items = {item.name: item for item in report.slos}
     assert len(items) == len(report.slos), "one row for each SLO and service"
     return items
-
-
-def only(report: Report) -> SloStatus:
-    (item,) = report.slos
-    return item
 
 
 def found(report: Report, code: str) -> list[Finding]:
@@ -82,10 +39,10 @@ def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.Origin) -> 
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], alert_rules=False)
     steady = only(slo_report.build(source, slo_set, AT, origin))
     total = 100 * 60 * 24 * 30
-    assert (steady.total, steady.bad) == (pytest.approx(total), pytest.approx(total * 0.0005))
+    assert (steady.total, steady.bad) == pytest.approx((total, total * 0.0005))
     assert steady.good == pytest.approx(steady.total - steady.bad)
     assert steady.sli == pytest.approx(0.9995)
-    assert (steady.spent, steady.remaining) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert (steady.spent, steady.remaining) == pytest.approx((0.5, 0.5))
     assert steady.burn_rates == {name: pytest.approx(0.5) for name in ("5m", "30m", "1h", "6h", "3d")}
     assert (steady.status, steady.alerts, steady.exhausted_at) == ("ok", (), None)
     assert steady.sli_interval is not None
@@ -270,7 +227,7 @@ def test_the_first_events_of_a_service_are_in_the_open_bucket() -> None:
     slo_set = slos(CHECKOUT)
     first = Simulated(slo_set, [flow(slo_set, 0, "checkout", 60, 30, start=NOW)])
     item = only(slo_report.build(first, slo_set, AT + timedelta(seconds=132)))
-    assert (item.total, item.bad) == (pytest.approx(132), pytest.approx(66))
+    assert (item.total, item.bad) == pytest.approx((132, 66))
 
 
 def test_a_histogram_without_the_bound_says_nothing_in_the_open_bucket_either() -> None:
@@ -283,7 +240,7 @@ def test_a_histogram_without_the_bound_says_nothing_in_the_open_bucket_either() 
     source.override = lambda query: [] if query == good else None
     item = only(slo_report.build(source, slo_set, at))
     assert good in source.asked
-    assert (item.total, item.bad) == (pytest.approx(30 * DAY), pytest.approx(3 * DAY))
+    assert (item.total, item.bad) == pytest.approx((30 * DAY, 3 * DAY))
 
 
 @pytest.mark.parametrize(("line", "service"), [(JOBS, "billing"), (LATENCY, "checkout")])
@@ -293,7 +250,7 @@ def test_less_than_no_bad_event_of_the_open_bucket_gives_no_budget_back(line: st
     before, odd = flow(slo_set, 0, service, 60, 6, end=NOW), flow(slo_set, 0, service, 60, -30, start=NOW)
     source = Simulated(slo_set, [before, odd])
     item = only(slo_report.build(source, slo_set, AT + timedelta(seconds=132)))
-    assert (item.total, item.bad) == (pytest.approx(30 * DAY + 132), pytest.approx(3 * DAY))
+    assert (item.total, item.bad) == pytest.approx((30 * DAY + 132, 3 * DAY))
 
 
 @pytest.mark.parametrize(
@@ -489,7 +446,7 @@ def test_what_clients_and_servers_saw_is_compared(origin: slo_report.Origin) -> 
     items = by_name(report)
     sides = items["shop/cart availability"].sides
     assert sides is not None
-    assert (sides.client, sides.server) == (1, pytest.approx(100 / 105))
+    assert (sides.client, sides.server) == pytest.approx((1, 100 / 105))
     assert items["shop/ads availability"].sides is None, "its servers are not seen"
     (finding,) = found(report, "retries-hide-failures")
     assert finding.scope["service"] == "cart", "a difference of 0.05 % is not worth a word"
@@ -506,8 +463,8 @@ def test_whichever_side_an_slo_counts_clients_are_clients_and_servers_servers(
     items = by_name(slo_report.build(source, slo_set, AT, origin))
     seen = {name: item.sides and (item.sides.client, item.sides.server) for name, item in items.items()}
     assert seen == {
-        "shop/cart availability": (pytest.approx(0.99), pytest.approx(0.96)),
-        "shop/checkout availability": (pytest.approx(0.96), pytest.approx(0.90)),
+        "shop/cart availability": pytest.approx((0.99, 0.96)),
+        "shop/checkout availability": pytest.approx((0.96, 0.90)),
     }
 
 

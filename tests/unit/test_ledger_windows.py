@@ -21,7 +21,7 @@ from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, CalendarWindow, Slo
 from sloctl.model.ledger import Maintenance
 from sloctl.settings.secret import Secret
-from tests.unit.test_jobs_recording import CHECKOUT, slos
+from tests.support.shop_slos import CHECKOUT, slos
 
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")
 """Lord Howe Island changes its clocks by half an hour; in Cairo a day began at one o'clock."""

@@ -115,7 +115,7 @@ class TestEveryExpression:
                     seen.add(selector.name)
                     assert wanted <= matchers(selector)
                 else:
-                    assert selector.name.startswith(("slo:", "service:"))
+                    assert selector.name is not None and selector.name.startswith(("slo:", "service:"))
         assert "up" in seen
         assert len(seen) == 2
 
@@ -133,7 +133,9 @@ class TestEveryExpression:
         one = make("availability", Mesh())
         for step in (TILE, GRID):
             for text in (promql.total_rule(one, Mesh(), step), promql.bad_rule(one, Mesh(), step)):
-                assert all(selector.name.startswith(("service:", "slo:")) for selector in selectors(text))
+                assert all(
+                    (selector.name or "").startswith(("service:", "slo:")) for selector in selectors(text)
+                )
 
     def test_what_rules_record_is_read_at_its_own_instant(self) -> None:
         """An instant selector would look back past a restart of Prometheus."""

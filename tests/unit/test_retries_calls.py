@@ -353,12 +353,12 @@ def test_calls_that_share_one_id_are_told_apart_by_their_first_attempts() -> Non
     rows = [span("b", "server", 2, 1, took=900, shared=True, operation="b:80/*")]
     for call, callee in enumerate(["c", "c", "d"]):
         cluster = f"outbound|80||{callee}.shop.svc.cluster.local"
-        name = {"operation": f"{callee}:80/*", "remote": cluster}
+        name: dict[str, Any] = {"operation": f"{callee}:80/*", "remote": cluster}
         rows.append(span("b", "server", 9, 2, at=1 + call * 100, took=90, shared=True, **name))
         for attempt in range(call + 1):
             own = 100 + call * 10 + attempt
             at = 2 + call * 100 + attempt * 10
-            routed = {
+            routed: dict[str, Any] = {
                 "router": True,
                 "retry": attempt or -1,
                 "remote": cluster,
@@ -374,7 +374,7 @@ def test_calls_that_share_one_id_are_told_apart_by_their_first_attempts() -> Non
 
 
 def test_a_router_under_its_managers_own_id_is_said_to_be_ambiguous() -> None:
-    routed = {"router": True, "operation": "router shop egress"}
+    routed: dict[str, Any] = {"router": True, "operation": "router shop egress"}
     spans = frame(
         [
             span("front", "server", 5, shared=True, took=90),

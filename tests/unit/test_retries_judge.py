@@ -39,7 +39,7 @@ def attempts_apart(pause: float, calls: int, tries: int = 2) -> pd.DataFrame:
 
 def only(found: pd.DataFrame) -> dict[str, Any]:
     [row] = found.to_dict("records")
-    return row
+    return {str(name): value for name, value in row.items()}
 
 
 def test_rates_of_an_edge() -> None:

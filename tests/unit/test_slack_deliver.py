@@ -15,10 +15,12 @@ from sqlalchemy import event
 from jobs import posting
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
-from sloctl.posting.protocol import Entry, Letter, Outcome, Progress
+from sloctl.model import SloSet
+from sloctl.posting.protocol import Entry, LeaseLost, Letter, Outcome, Progress
 from sloctl.posting.slack.api import Slack, Webhook
 from sloctl.posting.slack.deliver import SlackNotifier
 from sloctl.posting.slack.steps import REPEAT, SETTLE, compose
+from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from sloctl.settings.slack import SlackSettings
 from tests.support import slack_server
@@ -198,6 +200,9 @@ def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when
         return save
 
     class Mortal:
+        def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
+            return notifier.compose(report, slo_set, key)
+
         def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
             return notifier.deliver(entry, save_or_die(save))
 
@@ -228,7 +233,7 @@ def test_two_at_once(world: World) -> None:
         assert done.sent or world.state() == "sent"
         world.outbox.save(first.id, "first", progress, world.time, 300)
 
-    with pytest.raises(posting.LeaseLost):
+    with pytest.raises(LeaseLost):
         notifier.deliver(first, overtaken)
     world.arrived_once()
 

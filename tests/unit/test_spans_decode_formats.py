@@ -11,7 +11,7 @@ import pytest
 from sloctl.backends.spans import Spans, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from tests.unit.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
+from tests.support.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
 
 DECODERS = {"zipkin": decode_zipkin.decode, "jaeger": decode_jaeger.decode, "otlp": decode_otlp.decode}
 DOCUMENTS: dict[str, tuple[str, Any]] = {
@@ -36,7 +36,8 @@ def decoded(format_: str, document: Any) -> Spans:
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     plain = frame.astype({name: "object" for name in frame if frame[name].dtype == "category"})
-    return plain.sort_values(["trace_low", "span"]).to_dict("records")
+    found = plain.sort_values(["trace_low", "span"]).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in found]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
