@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sloctl.model.calendar import (
@@ -34,6 +34,7 @@ def day_of(at: datetime, zone: str) -> date:
     return at.astimezone(zoneinfo.ZoneInfo(zone)).date()
 
 
+@settings(deadline=None)  # a zone is read from its file when it is first asked about
 @given(st.sampled_from(UNITS), st.sampled_from(ZONES), INSTANTS)
 # A day that Samoa skipped, a midnight that St. John's repeated with an hour of the day before, and half an hour.
 @example("day", "Pacific/Apia", utc("2011-12-30T10:00Z"))
@@ -54,6 +55,7 @@ def test_periods_tile_time_and_their_labels_sort(unit: CalendarUnit, zone: str, 
     assert day_of(now.start - MOMENT, zone) < now.first_day <= now.last_day
 
 
+@settings(deadline=None)
 @given(st.sampled_from(UNITS), st.sampled_from(ZONES), INSTANTS, st.integers(1, 40))
 def test_periods_up_to_now_adjoin(unit: CalendarUnit, zone: str, at: datetime, count: int) -> None:
     found = periods_to(unit, zone, at, count)
@@ -63,6 +65,7 @@ def test_periods_up_to_now_adjoin(unit: CalendarUnit, zone: str, at: datetime, c
     assert labels == sorted(set(labels))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.dates(date(1970, 1, 2), date(2099, 1, 1)))
 def test_a_day_begins_with_its_first_instant(zone: str, day: date) -> None:
     start = midnight(day, zone)

@@ -3,92 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval, Keep
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Bucket, Interval, Keep
 from sloctl.ledger.store import DatabaseLedger
-from sloctl.model import SeriesKey
+from tests.support.ledger_steps import DAYS, SLOS, Exclude, Prune, intervals, operations
 from tests.support.ledgers import DAY, STEP, T0, Naive
 
-DAYS = 3
-SLOS = ("a", "b")
-SERVICES = ("", "cart", "checkout")
-LABELS: tuple[CauseLabels, ...] = (
-    (("code", "503"), ("source", "web")),
-    (("code", "500"), ("source", 'we"b\\')),
-    (),
-)
 NUMBERS = itertools.count()
-
-times = st.integers(0, DAYS * 288).map(lambda number: T0 + number * STEP)
-amounts = st.one_of(
-    st.integers(0, 5_000_000), st.just(0), st.integers(MOST_MICRO - 3, MOST_MICRO), st.integers(2**60, 2**62)
-)
-
-
-@st.composite
-def intervals(draw: st.DrawFn) -> Interval:
-    start, end = sorted((draw(times), draw(times)))
-    return start, end
-
-
-@st.composite
-def short_intervals(draw: st.DrawFn) -> Interval:
-    start = draw(times)
-    return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    slo_id = draw(st.sampled_from(SLOS))
-    interval = draw(st.one_of(short_intervals(), intervals()))
-    ends = st.integers(interval[0] // STEP + 1, max(interval[0] // STEP + 1, interval[1] // STEP)).map(
-        lambda n: n * STEP
-    )
-    events: dict[tuple[str, int], Bucket] = {}
-    causes: dict[tuple[str, int, CauseLabels], Cause] = {}
-    for _ in range(draw(st.integers(0, 6)) if interval[0] < interval[1] else 0):
-        service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
-        bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
-        events[service, end] = Bucket(
-            "shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300)))
-        )
-        for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
-            causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
-    return Batch(slo_id, "availability", interval, tuple(events.values()), tuple(causes.values()))
-
-
-@dataclass(frozen=True)
-class Exclude:
-    excluded: dict[SeriesKey, list[Interval]]
-    interval: Interval
-
-
-@dataclass(frozen=True)
-class Prune:
-    buckets: int
-    hours: int
-    edges: tuple[int, ...]
-
-
-keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
-excludes = st.builds(
-    Exclude, st.dictionaries(keys, st.lists(intervals(), max_size=3), max_size=4), intervals()
-)
-prunes = st.builds(
-    Prune,
-    st.integers(0, DAYS),
-    st.integers(0, DAYS),
-    st.lists(st.sampled_from((0, 1800, 66600, 79200)), max_size=2).map(tuple),
-)
-operations = st.lists(
-    st.one_of(st.lists(batches(), max_size=3), st.lists(batches(), max_size=3), excludes, prunes), max_size=7
-)
 
 
 @settings(

@@ -14,6 +14,8 @@ from sloctl.model.calendar import CalendarPeriod
 from sloctl.report import routine_tables
 from sloctl.report.routine import (
     ROUTINE_KINDS,
+    CellValue,
+    ColumnUnit,
     Routine,
     RoutineColumn,
     RoutineKind,
@@ -242,25 +244,23 @@ def test_periods_in_words(kind: RoutineKind, now: str, text: str) -> None:
 
 
 def test_cells() -> None:
-    shown = [
-        routine_tables.cell(value, RoutineColumn("x", "x", unit), "EUR")
-        for value, unit in (
-            (None, "count"),
-            (1234.0, "count"),
-            (-0.5, "budget"),
-            (0.9999999, "ratio"),
-            (0.004, "rate"),
-            (90.0, "seconds"),
-            (5400.0, "seconds"),
-            (12.5, "money"),
-            (0.0, "bytes"),
-            (3.5 * 2**30, "bytes"),
-            (0.123456, "cores"),
-            ("2026-03-01T12:00:00Z", "time"),
-            ("a\x1bb", "text"),
-            (float("nan"), "count"),
-        )
-    ]
+    given: tuple[tuple[CellValue, ColumnUnit], ...] = (
+        (None, "count"),
+        (1234.0, "count"),
+        (-0.5, "budget"),
+        (0.9999999, "ratio"),
+        (0.004, "rate"),
+        (90.0, "seconds"),
+        (5400.0, "seconds"),
+        (12.5, "money"),
+        (0.0, "bytes"),
+        (3.5 * 2**30, "bytes"),
+        (0.123456, "cores"),
+        ("2026-03-01T12:00:00Z", "time"),
+        ("a\x1bb", "text"),
+        (float("nan"), "count"),
+    )
+    shown = [routine_tables.cell(value, RoutineColumn("x", "x", unit), "EUR") for value, unit in given]
     assert shown == [
         *(
             "–",
