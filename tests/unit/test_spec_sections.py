@@ -71,7 +71,9 @@ def test_every_attribute_has_a_key_and_every_key_an_attribute_or_a_reason(name: 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_what_a_dataclass_must_have_is_required_or_computed(name: str) -> None:
     section = SECTIONS[name]
-    needed = {item.name for item in dataclasses.fields(section.model)} - defaults(cast(Any, section.model)).keys()
+    needed = {item.name for item in dataclasses.fields(section.model)} - defaults(
+        cast(Any, section.model)
+    ).keys()
     given = {attribute for item, attribute in filled(section) if item.required}
     assert needed <= given | section.apart.keys()
 
