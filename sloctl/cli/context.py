@@ -229,9 +229,9 @@ def ledger(option: str | None, *, existing: bool = False) -> LedgerStore | None:
 
     With ``existing``, one that nobody named is only opened if it is there. Raises UsageError, BackendError.
     """
-    from sloctl.settings.backends import LedgerSettings
+    from sloctl.settings.ledger import LedgerAddress
 
-    settings = LedgerSettings.load(option=option)
+    settings = LedgerAddress.load(option=option)
     if settings.url is None or (existing and not settings.given and not settings.exists):
         return None
     from sloctl.ledger.store import open_ledger  # slow to import
@@ -270,9 +270,9 @@ def telemetry(context: Context, slo_set: SloSet) -> Iterator[Observer]:
 
 def ledger_that_is(option: str | None, *, make: bool = False) -> LedgerStore:
     """The ledger; it is made only if ``make``. Raises UsageError if there is none, BackendError."""
-    from sloctl.settings.backends import LedgerSettings
+    from sloctl.settings.ledger import LedgerAddress
 
-    settings = LedgerSettings.load(option=option)
+    settings = LedgerAddress.load(option=option)
     file = settings.url is not None and settings.url.reveal().startswith("sqlite:")
     found = ledger(option) if make or not file or settings.exists else None
     if found is None:

@@ -95,7 +95,7 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
     from sloctl.cli.report import show
     from sloctl.demo import pipeline
     from sloctl.demo.shop import shop
-    from sloctl.settings.backends import environment
+    from sloctl.settings.variables import environment
 
     if html:
         atomic.target(html)  # before anything is started

@@ -149,9 +149,9 @@ def outbox(ledger: str | None = None) -> Iterator[DatabaseOutbox]:
     """The outbox in the ledger's database. Raises UsageError where there is to be no ledger; BackendError."""
     from sloctl.ledger.database import opened
     from sloctl.ledger.outbox import DatabaseOutbox
-    from sloctl.settings.backends import LedgerSettings
+    from sloctl.settings.ledger import LedgerAddress
 
-    url = LedgerSettings.load(option=ledger).url
+    url = LedgerAddress.load(option=ledger).url
     if url is None:
         raise UsageError(
             "posting needs the ledger, which remembers what was posted",

@@ -44,9 +44,9 @@ class Books:
     """The ledger, opened when it is first needed: its database may be down when the scheduler starts."""
 
     def __init__(self, option: str | None) -> None:
-        from sloctl.settings.backends import LedgerSettings
+        from sloctl.settings.ledger import LedgerAddress
 
-        self._url = LedgerSettings.load(option=option).url
+        self._url = LedgerAddress.load(option=option).url
         self._lock = threading.Lock()
         self._store: LedgerStore | None = None
         self._failed: tuple[float, BackendError] | None = None

@@ -23,7 +23,7 @@ from sloctl.demo.shop import shop
 from sloctl.demo.truth import Kind, Side
 from sloctl.model import GRID, CounterSli, Slo
 from sloctl.report.data import Report, SloStatus
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 

@@ -19,8 +19,8 @@ from sloctl.demo.shop import shop
 from sloctl.ledger.protocol import MICRO, Key
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, CounterSli, RollingWindow, SloSet
-from sloctl.settings.backends import environment
 from sloctl.settings.secret import Secret
+from sloctl.settings.variables import environment
 from tests.integration.test_demo_budgets import BOUND, what
 from tests.support.ledger_rows import rows
 

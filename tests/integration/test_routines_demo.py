@@ -17,7 +17,7 @@ from sloctl.demo.truth import Kind as Counted
 from sloctl.demo.truth import Side
 from sloctl.report.data import Report, json_schema, to_json
 from sloctl.report.routine import Kind, Period, last_period
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 ZONE = "Asia/Kolkata"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -37,6 +38,23 @@ def _modules() -> list[Path]:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert [str(path) for path in _modules() if not path.read_text().startswith('"""')] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    names = {"environ", "environb", "getenv", "getenvb"}
+
+    def reads(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return node.module == "os" and not names.isdisjoint(alias.name for alias in node.names)
+        return (
+            isinstance(node, ast.Attribute)
+            and node.attr in names
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+        )
+
+    found = [path for path in _modules() if any(map(reads, ast.walk(ast.parse(path.read_text()))))]
+    assert found == [ROOT / "sloctl" / "settings" / "variables.py"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sloctl.cli") is None, reason="there is no command line")
