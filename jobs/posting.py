@@ -10,7 +10,7 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sloctl.model import SloSet
 from sloctl.model.durations import duration
@@ -34,6 +34,31 @@ class Posted:
     waiting: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many letters became what."""
+        return {"sent": len(self.sent), "waiting": len(self.waiting), "dead": len(self.dead)}
+
+
+class Line(NamedTuple):
+    """What became of a letter. ``level`` is "", "warning" or "error"; ``arrived``: all the same it is there."""
+
+    level: str
+    text: str
+    arrived: bool
+
+
+def lines(posted: Posted) -> list[Line]:
+    """What became of each letter."""
+    found = []
+    for key in posted.sent:
+        found.append(Line("", f"posted {key}", True))
+        found += [Line("warning", f"{key}: {note}", True) for note in posted.notes.get(key, ())]
+    found += [Line("warning", f"{key} waits: {reason}", False) for key, reason in posted.waiting.items()]
+    return found + [
+        Line("error", f"{key} was given up: {reason}", False) for key, reason in posted.dead.items()
+    ]
 
 
 def key_of(report: Report, channel: str, step: int = 0) -> str:

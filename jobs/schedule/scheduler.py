@@ -150,6 +150,7 @@ class Scheduler:
         self._ledger, self._deliver, self._observer = ledger, deliver, observer
         self._now, self._monotonic = now, monotonic
         self._attempts = Attempts(set_name, ledger, observer, now)
+        self._told = self._attempts.told
         # A thread for each job, so that none waits for another; a file that is loaded anew may have more of them.
         self._loop = Loop(max(16, len(tasks) + 4), now=now, monotonic=monotonic, tick=tick)
         self._loop.add_listener(self._left_out, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
@@ -220,19 +221,15 @@ class Scheduler:
                 misfire_grace_time=max(1, task.grace),
                 next_run_time=first,
             )
-            self._attempts.show(task)
-            self._show_next(task, first)
+            self._told.show(task.name, id_)
+            self._told.due(task.name, first)
             LOG.info("%s: %s, next at %s", task.id, task.trigger, f"{first:%Y-%m-%dT%H:%M:%SZ}")
 
     def _run(self, id_: str, task: Task) -> None:
         self._attempts.run(task)
         times = self.next_runs()
         if id_ in times:
-            self._show_next(task, times[id_])
-
-    def _show_next(self, task: Task, at: datetime) -> None:
-        labels = {naming.SLO_SET: self._set, naming.JOB: task.name}
-        self._observer.gauge(own_metrics.NEXT_RUN, at.timestamp(), **labels)
+            self._told.due(task.name, times[id_])
 
     def _left_out(self, event: JobEvent) -> None:
         task = self._tasks.get(event.job_id)
@@ -240,12 +237,12 @@ class Scheduler:
             return
         if event.code == EVENT_JOB_MISSED:
             LOG.warning("%s: missed, more than %s too late", task.id, duration(task.grace))
-            self._attempts.count(task, "missed")
+            self._told.count(task.name, "missed")
             return
         since = self._attempts.running.get(task.id)
         took = f" for {(self._now() - since).total_seconds():.0f} s" if since else ""
         LOG.warning("%s: skipped, for the last run has been going on%s", task.id, took)
-        self._attempts.count(task, "skipped")
+        self._told.count(task.name, "skipped")
 
     def check(self) -> None:
         """Ask the ledger whether it is there, and how far it goes."""
@@ -272,11 +269,7 @@ class Scheduler:
         assert self._deliver is not None
         with self._observer.span("deliver") as span:
             try:
-                for outcome, count in self._deliver().items():
-                    for _ in range(count):
-                        self._observer.count(
-                            own_metrics.DELIVERIES, outcome=outcome, **{naming.SLO_SET: self._set}
-                        )
+                self._told.delivered(self._deliver())
                 self._delivery_trouble = ""
             except SloctlError as error:
                 if str(error) != self._delivery_trouble:

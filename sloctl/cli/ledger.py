@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
     format_option,
     ledger_option,
-    ledger_that_is,
     load,
     now,
     parse_time,
@@ -61,7 +61,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
     """Show what is recorded of each SLO and service, the last runs of jobs, locks, and reports that wait."""
     from sloctl.ledger import contents
 
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         found = contents.contents(store, _set_name(context, files))
         data = _shown(store.name, found)
     if form == "json":
@@ -84,7 +84,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
     from sloctl.ledger import check
 
     name = _set_name(context, files)
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         found = check.verify(store, name, int(now().timestamp()))
         context.detail(f"sloctl: {store.name}")
     if form == "json":
@@ -140,7 +140,10 @@ def export(
     if output == "-" and kind == "parquet" and sys.stdout.isatty():
         raise UsageError("a terminal cannot show Parquet", hint="name a file with -o")
     name = _set_name(context, files)
-    with ledger_that_is(ledger_url) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+    with (
+        LedgerAccess(ledger_url).get_existing() as store,
+        tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
+    ):
         path = Path(folder) / "ledger" if output == "-" else Path(output)
         sets = None if name is None else [name]
         count = transfer.export(store, path, kind, sets=sets, since=since, until=until)
@@ -169,7 +172,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
 
     kind: files.Format = "parquet" if (form or files.form_of(file)) == "parquet" else "csv"
     with (
-        ledger_that_is(ledger_url, make=True) as store,
+        LedgerAccess(ledger_url).get_or_make() as store,
         tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
     ):
         path = Path(file)
@@ -183,8 +186,8 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
         f"sloctl: {done.buckets} buckets of SLOs are new, of {_plain(', '.join(done.sets)) or 'no set'}"
     )
     if done.left:
-        context.say(
-            f"sloctl: warning: {done.left} buckets were left out: the file has them only in sums with others that "
+        context.warn(
+            f"{done.left} buckets were left out: the file has them only in sums with others that "
             "the ledger knows"
         )
     return EXIT_OK
@@ -213,7 +216,7 @@ def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> i
     slo_set: SloSet = load(context, files)
     at = now()
     keep = Keep(slo_set.ledger.keep_buckets, slo_set.ledger.keep_hours, slo_set.ledger.keep_days)
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         done = store.prune(slo_set.name, keep, int(at.timestamp()), day_edges(slo_set, at))
     context.say(f"sloctl: removed {done.buckets} buckets, {done.hours} hours and {done.days} days")
     return EXIT_OK

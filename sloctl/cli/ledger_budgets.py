@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
     files_option,
     format_option,
     ledger_option,
-    ledger_that_is,
     load,
     now,
     parse_time,
@@ -122,7 +122,7 @@ def budgets(
     from jobs.budgets import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now()
-    with ledger_that_is(ledger_url) as books:
+    with LedgerAccess(ledger_url).get_existing() as books:
         incident = _span(start, end, at)
         if incident is None:
             wanted = attainment.periods(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def causes(
     from jobs.budgets import attainment
 
     slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
-    with ledger_that_is(ledger_url) as books:
+    with LedgerAccess(ledger_url).get_existing() as books:
         period = _span(start, end, at) or attainment.periods("month", _zone(timezone), at, 1)[0]
         rows = attainment.causes(books, slo_set, period)
     _show(context, [row for row in rows if service in (None, row["service"])], form)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess, notifier
 from sloctl.cli.context import Context, format_option, pass_context, stamp
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
@@ -39,11 +40,12 @@ def command() -> None:
 @pass_context
 def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
     """List reports that wait or were given up. Exits 1 if any was given up."""
-    from sloctl.cli.posting import outbox
     from sloctl.posting.protocol import STATES
 
-    with outbox(ledger) as box:
-        found = box.entries("", () if everything else tuple(state for state in STATES if state != "sent"))
+    with LedgerAccess(ledger) as access:
+        found = access.outbox().entries(
+            "", () if everything else tuple(state for state in STATES if state != "sent")
+        )
     rows = [
         {
             "report": entry.letter.key,
@@ -78,14 +80,15 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
     Exits 1 if anything was given up.
     """
     from jobs import posting
-    from sloctl.cli.posting import notifier, outbox, say
+    from sloctl.cli.posting import say
 
-    with outbox(ledger) as box:
+    with LedgerAccess(ledger) as access:
+        box = access.outbox()
         for key in report:
             if not box.revive(key, time.time()):
                 raise UsageError(f"no report {key!r} waits or was given up", hint="see 'sloctl outbox list'")
         done = posting.deliver(box, notifier(), time.time, forced=True)
-        say(context, done, [entry.letter.key for entry in box.entries("", ("dead",))])
+        say(context, done, box)
     return EXIT_PROBLEMS if done.dead else EXIT_OK
 
 
@@ -95,9 +98,8 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
 @pass_context
 def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
     """Remove REPORTs from the outbox, whatever their state. One that is asked for again is then posted again."""
-    from sloctl.cli.posting import outbox
-
-    with outbox(ledger) as box:
+    with LedgerAccess(ledger) as access:
+        box = access.outbox()
         for key in report:
             if not box.drop(key, time.time()):
                 raise UsageError(

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, alertmanager, format_option, load, now, pass_context
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import Context, format_option, load, now, pass_context
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 
 if TYPE_CHECKING:
+    from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.backends.silences import Silence
     from sloctl.model import Matcher, SloSet
 
@@ -116,8 +118,8 @@ def command(
     author = request.line("--author", "sloctl" if given["author"] is None else given["author"])
     deploy = request.deploy_id(deploy_id)
     if slo_set and len(places := request.places(scope, slo_set)) > 1:
-        context.say(f"sloctl: warning: {scope.service} is in {', '.join(places)}: its alerts in all of them")
-    with alertmanager(context, slo_set, url, timeout) as server:
+        context.warn(f"{scope.service} is in {', '.join(places)}: its alerts in all of them")
+    with _server(context, slo_set, url, timeout) as server:
         silence = silences.wanted(matchers, now(), seconds, author, comment, deploy)
         done = silences.ensure(server, silence, longest)
         context.detail(f"{server.queries} requests to Alertmanager")
@@ -127,7 +129,7 @@ def command(
         click.echo(_plain(done.silence.id))
     context.say(f"sloctl: {done.change}, until {_stamp(done.silence.ends)}: {_match_text(matchers)}")
     if done.limited:
-        context.say("sloctl: warning: it ends earlier than asked, for it may not last longer as a whole")
+        context.warn("it ends earlier than asked, for it may not last longer as a whole")
     return EXIT_OK
 
 
@@ -148,7 +150,7 @@ def list_command(
     Of the set is what has a matcher for exactly its slo_set label, whoever made it.
     """
     slo_set = load(context, files) if files else None
-    with alertmanager(context, slo_set, url, timeout) as server:
+    with _server(context, slo_set, url, timeout) as server:
         found = [silence for silence in server.silences() if silence.live]
     if slo_set is not None and not everything:
         found = [silence for silence in found if _of_set(silence, slo_set)]
@@ -190,7 +192,7 @@ def expire_command(
         raise UsageError("an id is empty", hint="a variable of the job may be empty")
     slo_set = load(context, files) if files else None
     results = []
-    with alertmanager(context, slo_set, url, timeout) as server:
+    with _server(context, slo_set, url, timeout) as server:
         if deploy:
             ids = tuple(
                 silence.id
@@ -216,6 +218,13 @@ def expire_command(
             hint="sloctl silence list shows those that are active",
         )
     return EXIT_OK
+
+
+def _server(context: Context, slo_set: SloSet | None, url: str | None, timeout: float | None) -> Alertmanager:
+    from sloctl.model import Sources
+
+    sources = slo_set.sources if slo_set else Sources()
+    return Servers(sources, Overrides(alertmanager=url, timeout=timeout), context.warn).alertmanager()
 
 
 def _of_set(silence: Silence, slo_set: SloSet) -> bool:

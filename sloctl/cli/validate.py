@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli.context import Context, files_option, now, parse_time, pass_context, prometheus
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import Context, files_option, now, parse_time, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def command(
     else:
         from jobs.preflight import run
 
-        with prometheus(context, slo_set, url, timeout) as source:
+        servers = Servers(slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn)
+        with servers.prometheus() as source:
             preflight = run(source, slo_set, time)
             context.detail(f"{source.queries} requests to Prometheus")
     if form == "json":

@@ -22,10 +22,9 @@ from jobs import manifests
 from jobs.manifests import crontab, schedules
 from sloctl import __version__, naming, spec
 from sloctl.cli.main import cli
-from sloctl.cli.run import JOBS as JOBS_OF_RUN
 from sloctl.cli.schedule import command as schedule
 from sloctl.errors import UsageError
-from sloctl.model import Job, SloSet
+from sloctl.model import Job, SloSet, job_names
 from sloctl.model.cron import longest_pause, shortest_pause
 from sloctl.settings import backends, ledger, slack
 from sloctl.spec import Source
@@ -339,7 +338,7 @@ def command_line(words: list[str]) -> None:
     name, command, arguments = cli.resolve_command(context, [*context._protected_args, *context.args])
     assert command is not None
     values = command.make_context(str(name), arguments, parent=context).params
-    assert set(values.get("jobs", ())) <= set(JOBS_OF_RUN)
+    assert set(values.get("jobs", ())) <= set(job_names.NAMES)
 
 
 def test_the_alert_on_late_jobs_reads_these_cron_jobs() -> None:

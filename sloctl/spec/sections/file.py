@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sloctl.errors import Position
-from sloctl.model import Job, Matcher, Mesh, Objects, Slo, SloSet, Sources
+from sloctl.model import Job, Matcher, Mesh, Objects, Slo, SloSet, Sources, job_names
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields import checks, expressions
 from sloctl.spec.fields.containers import Either, Items, Named
@@ -176,11 +176,10 @@ SOURCES = Object(
     doc="Addresses of the servers. Credentials come from the environment, never from the file.",
 )
 
-JOBS = ("slis", "burn_rate", "retry_amplification", "sidecar_restarts", "report", "slo_report")
 JOB = Object(
     "job",
     (
-        Field("name", Choice(JOBS), "Which job.", required=True),
+        Field("name", Choice(job_names.IN_FILES), "Which job.", required=True),
         Field("every", Duration(60, DAY, 60, "5m"), "Its interval; divides an hour or a day evenly."),
         Field(
             "cron",
@@ -432,10 +431,6 @@ def _override(slos: list[Slo]) -> list[Slo]:
     ]
 
 
-SAME_JOB = {"slo_report": "report"}
-"""Two names of one job; all the rest of sloctl knows the second one."""
-
-
 def _jobs(merged: Merged, reader: Reader) -> list[Job]:
     first: dict[Job, Node] = {}
     for node, block in merged.items("jobs"):
@@ -443,14 +438,14 @@ def _jobs(merged: Merged, reader: Reader) -> list[Job]:
         if every is not None and (complaint := _evenly(every)) is not None:
             reader.complain(block.at("every"), block.child("every"), complaint)
         job = Job(
-            name=SAME_JOB.get(block.get("name") or "", block.get("name") or ""),
+            name=job_names.ALIASES.get(block.get("name") or "", block.get("name") or ""),
             every=every.seconds if every is not None else 0,
             cron=" ".join((block.get("cron") or "").split()),
             timezone=block.get("timezone") or "UTC",
             post=block.get("post") or "",
             routine=block.get("routine") or "",
         )
-        if job.routine and job.name != "report":
+        if job.routine and job.name != job_names.REPORT:
             message = f"the job '{job.name}' has no routine: only reports have one"
             reader.add(
                 block.at("routine"), block.child("routine"), "job-without-routine", message, "remove it"
