@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.schedule.attempt import Attempts, Done, Task
-from jobs.schedule.scheduler import Loop, Scheduler, first_run, tasks_of
+from jobs.schedule.scheduler import ClockedJobs, Scheduler, background, first_run, tasks_of
 from jobs.schedule.triggers import Cron, Every, Trigger
 from sloctl import naming
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
@@ -302,21 +302,22 @@ def test_a_clock_that_is_set_back_keeps_no_job_waiting(caplog: pytest.LogCapture
     def at(seconds: float, passed: float) -> None:
         clock.update(now=START + timedelta(seconds=seconds), passed=passed)
 
-    loop = Loop(2, now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    jobs = ClockedJobs(now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    loop = background(jobs, 2)
     loop.start(paused=True)
     try:
         job = loop.add_job(print, Every(3600), next_run_time=START + timedelta(hours=30))
         at(10, 10)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START + timedelta(hours=30)
         at(10 - 86400, 11)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(10 - 86400 - 3, 12)  # what a clock is corrected by now and then
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(5 * 86400, 13)
-        loop.look()
+        jobs.look()
     finally:
         loop.shutdown()
     assert [message for message in caplog.messages if "jumped" in message] == [
