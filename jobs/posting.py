@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sloctl.model import SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.posting.protocol import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
 from sloctl.report.data import Report
 
@@ -71,7 +71,7 @@ def key_of(report: Report, channel: str, step: int = 0) -> str:
         what = f"{period.kind}/{period.label}/{period.timezone}"
     else:
         seconds = int(report.at.timestamp())
-        what = f"now/{report.at.fromtimestamp(seconds - seconds % max(1, step), report.at.tzinfo):%Y-%m-%dT%H:%M:%SZ}"
+        what = f"now/{rfc3339(seconds - seconds % max(1, step))}"
     return f"{report.set_name}/{what}/slack:{channel}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from jobs.budgets.collected import Key, Unit, calendar_start
@@ -13,7 +13,7 @@ from jobs.budgets.maintenance import Excused, seconds_within
 from sloctl import budget
 from sloctl.ledger.protocol import MICRO, Labels, Ledger, Span, Sums, by_service
 from sloctl.model import GRID, Slo, SloSet
-from sloctl.report.data import timestamp
+from sloctl.model.durations import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
             "service": item.key[2],
             "slo": item.slo.name,
             "period": item.period.name,
-            "from": timestamp(item.period.start.astimezone(UTC)),
-            "to": timestamp(item.period.end.astimezone(UTC)),
+            "from": rfc3339(item.period.start),
+            "to": rfc3339(item.period.end),
             "objective": float(item.slo.objective),
             "sli": item.sli,
             "met": None if item.spent is None else item.spent <= 1,

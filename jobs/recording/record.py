@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,8 @@ from sloctl.budget import ratio
 from sloctl.errors import BackendError, BadAnswer
 from sloctl.ledger.protocol import MICRO, Batch, Keep, Ledger, MutedSpan, Span
 from sloctl.model import GRID, SloSet
-from sloctl.report.data import Finding, timestamp
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Finding
 
 SETTLE = 60
 PIECE = 86400
@@ -111,7 +112,7 @@ def silences(
 
 def shown(span: Span) -> str:
     """A span as people read it."""
-    return " to ".join(timestamp(datetime.fromtimestamp(at, UTC)) for at in span)
+    return " to ".join(rfc3339(at) for at in span)
 
 
 def said(done: Recorded) -> str:
@@ -199,7 +200,7 @@ def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:
                         "slo": batch.slo,
                         "namespace": event.namespace,
                         "service": event.service,
-                        "time": timestamp(datetime.fromtimestamp(event.end, UTC)),
+                        "time": rfc3339(event.end),
                         "good": good,
                         "bad": event.bad / MICRO,
                         "total": total,

@@ -14,7 +14,8 @@ from sloctl.backends.protocols import MetricSource
 from sloctl.errors import BackendError, BackendLimit
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import Slo, SloSet
-from sloctl.report.data import Finding, Report, SloStatus, timestamp
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Finding, Report, SloStatus
 from sloctl.report.routine import Column, Period, Section, Value, before
 
 MOST = 200
@@ -114,7 +115,7 @@ def at_risk(reader: Reader) -> Section:
         if item.status in ("exhausted", "at_risk"):
             key, slo = known.get(id(item), (None, None))
             spent = _share(day[key][0], slo, item) if key in day and slo else None
-            ends = timestamp(item.exhausted_at) if item.exhausted_at else None
+            ends = rfc3339(item.exhausted_at) if item.exhausted_at else None
             place = _place(item.namespace, item.service)
             burn = item.burn_rates.get("1h")
             rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))

@@ -25,7 +25,7 @@ from sloctl.errors import SloctlError
 from sloctl.guardrails.own import interval
 from sloctl.ledger.protocol import JobRun, Ledger
 from sloctl.model import Job, SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.protocol import NOTHING, Observer, cause
 
@@ -229,7 +229,7 @@ class Scheduler:
             )
             self._told.show(task.name, id_)
             self._told.due(task.name, first)
-            LOG.info("%s: %s, next at %s", task.id, task.trigger, f"{first:%Y-%m-%dT%H:%M:%SZ}")
+            LOG.info("%s: %s, next at %s", task.id, task.trigger, rfc3339(first))
 
     def _run(self, id_: str, task: Task) -> None:
         self._attempts.run(task)

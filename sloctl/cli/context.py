@@ -154,8 +154,3 @@ def parse_time(text: str | None, now: datetime) -> datetime:
 def now() -> datetime:
     """The time, in UTC: read here, and passed down from here."""
     return datetime.now(UTC)
-
-
-def stamp(seconds: float) -> str:
-    """Unix seconds as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -20,10 +20,10 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
-    stamp,
 )
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.model.durations import rfc3339
 
 if TYPE_CHECKING:
     from sloctl.ledger.contents import Contents
@@ -236,8 +236,8 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": held.set_name,
                 "slo_id": held.slo_id,
                 "slo": held.slo,
-                "first": stamp(held.first),
-                "last": stamp(held.last),
+                "first": rfc3339(held.first),
+                "last": rfc3339(held.last),
                 "buckets": held.known,
                 "missing": held.unknown,
                 "services": [
@@ -252,15 +252,15 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": set_name,
                 "job": run.job,
                 "outcome": run.outcome,
-                "started": stamp(run.started.timestamp()),
-                "ended": stamp(run.ended.timestamp()),
+                "started": rfc3339(run.started),
+                "ended": rfc3339(run.ended),
                 "message": run.message,
             }
             for set_name, runs in found.runs.items()
             for run in runs.values()
         ],
         "locks": [
-            {"name": lock, "holder": holder, "since": stamp(since)} for lock, holder, since in found.locks
+            {"name": lock, "holder": holder, "since": rfc3339(since)} for lock, holder, since in found.locks
         ],
         "outbox": [{"set": set_name, **states} for set_name, states in found.outbox.items()],
     }
@@ -298,17 +298,11 @@ def _print(data: dict[str, Any]) -> None:
 
 
 def _table(rows: list[list[str]]) -> None:
-    """Columns as wide as their cells; nothing for a header alone."""
-    from rich.cells import cell_len
+    """A blank line and the rows, if there are any below the titles."""
+    from sloctl.cli.tables import columns
 
-    if len(rows) < 2:
-        return
-    plain = [[_plain(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
-    click.echo()
-    for row in plain:
-        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    if len(rows) > 1:
+        click.echo("\n".join(["", *columns([[_plain(cell) for cell in row] for row in rows])]))
 
 
 def _plain(text: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from sloctl.cli.composition import LedgerAccess, notifier
-from sloctl.cli.context import Context, format_option, pass_context, stamp
+from sloctl.cli.context import Context, format_option, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.model.durations import rfc3339
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,8 +51,8 @@ def list_(context: Context, ledger: str | None, everything: bool, form: str) -> 
         {
             "report": entry.letter.key,
             "state": entry.state,
-            "created": stamp(entry.created),
-            "due": stamp(entry.due) if entry.state == "pending" else None,
+            "created": rfc3339(entry.created),
+            "due": rfc3339(entry.due) if entry.state == "pending" else None,
             "attempts": entry.attempts,
             "error": entry.error,
         }

@@ -23,6 +23,7 @@ from sloctl.cli.context import Context
 from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
+from sloctl.model.durations import rfc3339
 from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.web import Web, health, readiness
@@ -96,7 +97,7 @@ class Service:
             return (200, *self.telemetry.render(accept))
 
         def more() -> Mapping[str, Any]:
-            times = {id_: at.strftime("%Y-%m-%dT%H:%M:%SZ") for id_, at in self.scheduler.next_runs().items()}
+            times = {id_: rfc3339(at) for id_, at in self.scheduler.next_runs().items()}
             return {"slo_set": self._set.name, "running": self.scheduler.running, "next_runs": times}
 
         pages = {

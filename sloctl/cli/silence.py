@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +10,7 @@ import click
 from sloctl.cli.composition import Overrides, Servers
 from sloctl.cli.context import Context, format_option, load, now, pass_context
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
+from sloctl.model.durations import rfc3339
 
 if TYPE_CHECKING:
     from sloctl.backends.alertmanager.client import Alertmanager
@@ -127,7 +127,7 @@ def command(
         _print_json(_as_json(done.silence) | {"change": done.change})
     else:
         click.echo(_plain(done.silence.id))
-    context.say(f"sloctl: {done.change}, until {_stamp(done.silence.ends)}: {_match_text(matchers)}")
+    context.say(f"sloctl: {done.change}, until {rfc3339(done.silence.ends)}: {_match_text(matchers)}")
     if done.limited:
         context.warn("it ends earlier than asked, for it may not last longer as a whole")
     return EXIT_OK
@@ -239,7 +239,7 @@ def _as_json(silence: Silence) -> dict[str, Any]:
         "id": silence.id,
         "state": silence.state,
         "matchers": [{"label": m.label, "op": m.op, "value": m.value} for m in silence.matchers],
-        "ends": _stamp(silence.ends),
+        "ends": rfc3339(silence.ends),
         "author": silence.author,
         "comment": silence.said,
         "deploy_id": silence.deploy_id or None,
@@ -254,18 +254,15 @@ def _print_json(data: Any) -> None:
 
 
 def _print_table(found: Sequence[Silence]) -> None:
-    """Columns as wide as their cells; what may be long stands last."""
-    from rich.cells import cell_len
+    """What may be long stands last."""
+    from sloctl.cli.tables import columns
 
     rows = [["id", "state", "ends (UTC)", "deploy", "author", "matches", "comment"]]
     for silence in found:
         ends = silence.ends.strftime("%Y-%m-%d %H:%M:%S")
         cells = [silence.id, silence.state, ends, silence.deploy_id or "–", silence.author]
         rows.append([_plain(cell) for cell in (*cells, _match_text(silence.matchers), silence.said)])
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+    click.echo("\n".join(columns(rows)))
 
 
 def _match_text(matchers: Sequence[Matcher]) -> str:
@@ -276,7 +273,3 @@ def _plain(text: str) -> str:
     from sloctl.report.numbers import plain
 
     return plain(text)
-
-
-def _stamp(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

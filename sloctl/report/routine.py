@@ -12,6 +12,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from sloctl.model import Job
+from sloctl.model.durations import rfc3339
 
 Kind = Literal["daily", "weekly", "monthly"]
 KINDS: dict[str, Kind] = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}
@@ -127,18 +128,14 @@ class Routine:
         return next((section for section in self.sections if section.name == name), None)
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def to_json(routine: Routine) -> dict[str, Any]:
     """The object ``routine`` of the report's JSON form."""
     period = routine.period
     return {
         "kind": period.kind,
         "period": period.label,
-        "start": _stamp(period.start),
-        "end": _stamp(period.end),
+        "start": rfc3339(period.start),
+        "end": rfc3339(period.end),
         "timezone": period.timezone,
         "sections": [
             {
