@@ -4,7 +4,7 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz crash soak image demo
+.PHONY: help setup tools test check golden bench fuzz crash soak image demo demo-setup demo-tools bare
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -16,8 +16,8 @@ tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where th
 	@scripts/install-tools
 
 # Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once.
-test: setup tools ## run all tests; sets everything up first
-	$(PYTEST) -n $(PROCESSES) --dist loadgroup
+test: setup tools ## run all tests, or those of TESTS="tests/unit …"; sets everything up first
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(TESTS)
 
 check: setup ## lint, formatting, types, layers
 	.venv/bin/ruff check .
@@ -43,5 +43,16 @@ crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
 
-demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
+# No more than the demo needs, and both at a time.
+demo: ## a real Prometheus with 30 days of history, and the whole pipeline on it
+	@$(MAKE) --no-print-directory -j2 demo-setup demo-tools
 	.venv/bin/sloctl demo
+
+demo-setup:
+	@scripts/setup demo
+
+demo-tools:
+	@scripts/install-tools demo
+
+bare: ## make demo and make test, each in a minimal Debian of its own (ONLY=demo TESTS="tests/unit …"); as root
+	@scripts/bare $(ONLY)

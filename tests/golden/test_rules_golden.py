@@ -20,6 +20,7 @@ import yaml
 
 from alert_rules import manifest
 from sloctl import spec
+from sloctl.artefacts.objects import Format
 from tests.support.promtool import run
 
 ROOT = Path(__file__).parent / "rules"
@@ -29,7 +30,7 @@ UPDATE = os.environ.get("SLOCTL_UPDATE_GOLDEN") == "1"
 case_names = pytest.mark.parametrize("case", CASES)
 
 
-def generated(case: str, form: manifest.Format) -> dict[str, str]:
+def generated(case: str, form: Format) -> dict[str, str]:
     source = ROOT / case / "slo.yaml"
     slo_set = spec.load([source if source.exists() else ROOT / case / "slo"])
     files = list(manifest.generate(slo_set, form))

@@ -53,6 +53,7 @@ from tests.support.faulty_server import (
     status,
     vector,
 )
+from tests.support.interrupts import interruptible
 
 AT = datetime(2024, 3, 1, 12, tzinfo=UTC)
 TOKEN = "s3cr3t-t0ken"
@@ -452,7 +453,7 @@ def test_an_interruption_ends_parallel_queries_at_once() -> None:
         arrived.set()
         slow(60, OK)(handler)
 
-    with FaultyServer(stall) as server:
+    with FaultyServer(stall) as server, interruptible():
         interrupting = threading.Thread(target=_interrupt_main, args=(arrived,))
         with pytest.raises(KeyboardInterrupt), source(server.url, timeout=60) as prometheus:
             interrupting.start()

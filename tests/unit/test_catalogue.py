@@ -90,29 +90,33 @@ def sets() -> tuple[SloSet, ...]:
     for mode in MODES:
         for matchers in ((), (Matcher("cluster", "=", "eu1"),)):
             mesh = Mesh(mode=mode, matchers=matchers)
-            for preset, variants in PARAMS.items():
-                for params in variants:
-                    try:
-                        slos = [slo_of(preset, mesh, params, service) for service in ("checkout", "*")]
-                    except PresetProblem:
-                        assert mode == "ambient" and "side" in params
-                        continue
-                    found += [SloSet("shop", (slo,), mesh=mesh) for slo in slos]
-            slo = slo_of("availability", mesh, {}, "checkout")
-            jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"))
-            for name in BUILDERS:
-                for guardrail in guardrails_of(KINDS[name]):
-                    for backend in ("zipkin", "jaeger", "tempo") if name == "telemetry-gap" else ("",):
-                        sources = Sources(traces_backend=backend)
-                        given = SloSet(
-                            "shop", (slo,), mesh=mesh, guardrails=(guardrail,), jobs=jobs, sources=sources
-                        )
-                        found.append(given)
+            found += [*of_presets(mesh), *of_guardrails(mesh)]
     for case in sorted((ROOT / "tests" / "golden" / "rules").iterdir()):
         file = case / "slo.yaml"
         if file.is_file():
             found.append(spec.load([file]))
     return tuple(found)
+
+
+def of_presets(mesh: Mesh) -> Iterator[SloSet]:
+    for preset, variants in PARAMS.items():
+        for params in variants:
+            try:
+                slos = [slo_of(preset, mesh, params, service) for service in ("checkout", "*")]
+            except PresetProblem:
+                assert mesh.mode == "ambient" and "side" in params
+                continue
+            yield from (SloSet("shop", (slo,), mesh=mesh) for slo in slos)
+
+
+def of_guardrails(mesh: Mesh) -> Iterator[SloSet]:
+    slo = slo_of("availability", mesh, {}, "checkout")
+    jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"))
+    for name in BUILDERS:
+        for guardrail in guardrails_of(KINDS[name]):
+            for backend in ("zipkin", "jaeger", "tempo") if name == "telemetry-gap" else ("",):
+                sources = Sources(traces_backend=backend)
+                yield SloSet("shop", (slo,), mesh=mesh, guardrails=(guardrail,), jobs=jobs, sources=sources)
 
 
 def expressions(slo_set: SloSet) -> Iterator[tuple[str, str]]:
@@ -127,6 +131,10 @@ def expressions(slo_set: SloSet) -> Iterator[tuple[str, str]]:
         for ranged in (False, True):
             for kind, expr in promql.events(slo, slo_set.mesh, 300, ranged=ranged).items():
                 yield f"{slo.id} {kind} (raw)", expr
+    yield from of_dashboards(slo_set)
+
+
+def of_dashboards(slo_set: SloSet) -> Iterator[tuple[str, str]]:
     for kind, board in boards(slo_set):
         panels = [panel for panel in board["panels"] for panel in (panel, *panel.get("panels", ()))]
         for panel in panels:

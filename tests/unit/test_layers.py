@@ -101,6 +101,17 @@ def test_no_private_part_of_a_library_is_touched() -> None:
     assert found == PRIVATE
 
 
+def test_what_several_tests_need_is_in_their_support() -> None:
+    """Nothing is imported from a file of tests or from elsewhere beside them; nor in a script that a test runs."""
+    imported = re.compile(
+        r"^ *(?:from|import) +(\.|(?:[\w.]+\.)?(?:test_\w+|conftest)|tests(?!\.support\b)\b[\w.]*)",
+        re.MULTILINE,
+    )
+    files = [path for folder in ("tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): imported.findall(path.read_text()) for path in files}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
 @pytest.mark.skipif(importlib.util.find_spec("sloctl.cli") is None, reason="there is no command line")
 def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     script = "import sys, sloctl.cli; print(*{name.partition('.')[0] for name in sys.modules})"

@@ -109,8 +109,9 @@ def test_the_interval_covers_the_truth_under_head_sampling(name: str, told: floa
         tried = table.attempts[table.attempts["call"].isin(calls.index)]
         renumbered = tried.assign(call=np.searchsorted(calls.index, tried["call"])).reset_index(drop=True)
         part = retries.CallTable(calls.reset_index(drop=True), renumbered, table.entries, table.counts)
-        for row in retries.edges(part, sampled=told).itertuples(index=False):
-            covered[row.client, row.server] += row.low <= truth[row.client, row.server] <= row.high
+        for row in retries.edges(part, sampled=told).to_dict("records"):
+            edge = row["client"], row["server"]
+            covered[edge] += row["low"] <= truth[edge] <= row["high"]
     assert set(covered) == set(truth)
     assert {edge: count for edge, count in covered.items() if count < 0.9 * runs} == {}
 

@@ -232,7 +232,8 @@ def test_nothing_ends_it_while_the_ledger_is_down_and_it_says_so(caplog: pytest.
     books.ends = {"a": 1000, "b": 700, "gone": 5}
     with running(task("burn_rate", nothing), observer=heard, ledger=books, slo_ids=["a", "b"]) as scheduler:
         eventually(lambda: len(heard.outcomes("burn_rate")) > 3)
-        assert set(heard.outcomes("burn_rate")) == {"succeeded"}
+        # On a busy machine a run may begin only when the next one is due.
+        assert set(heard.outcomes("burn_rate")) - {"skipped"} == {"succeeded"}
         assert scheduler.problems() == ["the ledger is down"]
         assert scheduler.alive()
         assert heard.gauges[own_metrics.LEDGER_UP, ""] == 0

@@ -53,7 +53,7 @@ def test_no_picture_of_nothing() -> None:
 def test_any_name_without_a_warning(name: str) -> None:
     """Warnings are errors in these tests; a missing glyph would be one."""
     for kind in ("daily", "weekly"):
-        made = replace(report(0, kind), slos=(slo(name, name, 0.05), slo(name, "other", 0.5)))  # type: ignore[arg-type]
+        made = replace(report(0, kind), slos=(slo(name, name, 0.05), slo(name, "other", 0.5)))
         assert size_of(chart.png(made)) == (1200, 600)
         assert chart.alt_text(made)
 
@@ -63,7 +63,7 @@ def test_any_budget(left: float) -> None:
     for kind in ("daily", "monthly"):
         assert chart.png(
             Report("shop", AT, "prometheus", (slo(remaining=left),), routine=report(0, kind).routine)
-        )  # type: ignore[arg-type]
+        )
 
 
 def test_the_text_says_the_numbers() -> None:

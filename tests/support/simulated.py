@@ -116,10 +116,7 @@ class Simulated:
         if match := _OF_SET.fullmatch(expr):
             yield from self._sums(match, now)
         elif expr == promql.last_instant(name):
-            last = now // GRID * GRID
-            if self._evaluated(last):
-                for slo_id in {flow.slo_id for flow in self.flows}:
-                    yield {naming.SLO_ID: slo_id}, last
+            yield from self._last_instant(now)
         elif expr == promql.firing(name):
             for flow, alert in self.alerts:
                 yield flow.labels | {"alertname": alert, "alertstate": "firing"}, 1.0
@@ -132,6 +129,12 @@ class Simulated:
             yield from self.health.get(record, ())
         else:
             yield from self._raw(expr, now, "label_replace")
+
+    def _last_instant(self, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        last = now // GRID * GRID
+        if self._evaluated(last):
+            for slo_id in {flow.slo_id for flow in self.flows}:
+                yield {naming.SLO_ID: slo_id}, last
 
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""
