@@ -4,7 +4,7 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz crash soak image demo demo-setup demo-tools bare
+.PHONY: help setup tools test check golden bench fuzz crash soak image demo demo-setup demo-tools bare docs floors matrix package sizes
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -42,6 +42,21 @@ crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
+
+docs: setup ## build the site of docs/ with search; a broken link is an error
+	@scripts/docs
+
+floors: setup ## run tests with the lowest versions of all dependencies that pyproject.toml allows
+	@scripts/floors
+
+matrix: setup ## run the unit tests with every Python that is supported and here
+	@scripts/matrix
+
+package: setup ## build wheel and sdist, and try the wheel in an empty environment
+	@scripts/package
+
+sizes: setup ## measure what sloctl and each extra take on disk
+	@scripts/sizes
 
 # No more than the demo needs, and both at a time.
 demo: ## a real Prometheus with 30 days of history, and the whole pipeline on it

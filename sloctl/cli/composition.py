@@ -16,6 +16,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from sloctl import extras
 from sloctl.cli.context import now
 from sloctl.errors import BackendError, UsageError
 from sloctl.settings.ledger import LedgerAddress
@@ -67,8 +68,10 @@ class Servers:
 
     def traces(self) -> TraceReader[Any]:
         """The trace source. Raises UsageError where no backend is named, too."""
-        from sloctl.backends.traces.client import open_traces
         from sloctl.settings.backends import TracesSettings
+
+        with extras.needed("traces", "reading traces"):
+            from sloctl.backends.traces.client import open_traces
 
         sources = self.sources
         if not sources.traces_backend:
@@ -214,14 +217,22 @@ def check_slack(slo_set: SloSet) -> None:
     """Fail before anything is asked, if a report cannot be posted. Raises UsageError."""
     from sloctl.settings.slack import SlackSettings
 
+    check_packages()
     if SlackSettings.load().token and not slo_set.slack_channel:
         raise UsageError(
             "the SLO file names no Slack channel", hint='write  reports: {slack: {channel: "#slo-reviews"}}'
         )
 
 
+def check_packages() -> None:
+    """Fail if what posts to Slack, or draws for it, is not installed. Raises UsageError."""
+    with extras.needed("slack", "posting to Slack"):
+        from sloctl.posting.slack import api, chart  # noqa: F401
+
+
 def notifier() -> Notifier:
     """What delivers to Slack, by the environment's token or webhook. Raises UsageError."""
+    check_packages()
     from sloctl.posting.slack.api import Slack, Webhook
     from sloctl.posting.slack.deliver import SlackNotifier
     from sloctl.settings.slack import SlackSettings

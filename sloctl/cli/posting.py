@@ -122,6 +122,8 @@ def letter_of(report: Report, slo_set: SloSet, *, chart: bool = True) -> Letter:
     from jobs.posting import key_of
     from sloctl.posting.slack.steps import compose
 
+    if chart:
+        composition.check_packages()
     return compose(report, slo_set, key_of(report, slo_set.slack_channel), chart=chart)
 
 

@@ -125,7 +125,9 @@ def command(
     slo_set = load(context, files)
     time = parse_time(at, now())
     period = _period(slo_set, time, routine, timezone)
-    if post and not dry_run:
+    if dry_run:
+        composition.check_packages()
+    elif post:
         composition.check_slack(slo_set)
     if output is not None and str(output) != "-":
         from sloctl.artefacts import atomic

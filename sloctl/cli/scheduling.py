@@ -18,7 +18,15 @@ from jobs.schedule.scheduler import Scheduler, tasks_of
 from jobs.schedule.told import RunsTold
 from sloctl import naming, spec
 from sloctl.backends.http.client import HttpClient
-from sloctl.cli.composition import LedgerAccess, Overrides, Servers, notifier, silences, telemetry
+from sloctl.cli.composition import (
+    LedgerAccess,
+    Overrides,
+    Servers,
+    check_packages,
+    notifier,
+    silences,
+    telemetry,
+)
 from sloctl.cli.context import Context
 from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
@@ -151,6 +159,8 @@ class Service:
         servers.prometheus().close()
         if any(job.name == RETRY_AMPLIFICATION for job in slo_set.jobs):
             servers.traces().close()
+        if any(job.post for job in slo_set.jobs):
+            check_packages()
 
     def runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
         """The body of each job; every run has connections of its own, which end with it."""

@@ -21,7 +21,7 @@ HEAVY = {
         "apscheduler",
         "grafanalib",
         "jinja2",
-        "matplotlib",
+        "msgspec",
         "numpy",
         "opentelemetry",
         "pandas",
@@ -29,7 +29,7 @@ HEAVY = {
         "prometheus_client",
         "promql_parser",
     ),
-    *("requests", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
+    *("requests", "resvg_py", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
 }
 
 

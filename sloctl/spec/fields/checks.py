@@ -114,7 +114,7 @@ def variable_name(name: str) -> Complaint | None:
     ):
         hint = "keep it in a Kubernetes Secret; the other keys of 'kubernetes' say which ones pods read"
         return Complaint("inline-secret", f"'{name}' would hold a secret, or name one", hint)
-    if name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
+    if name in ("HOME", "TMPDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
         "SLOCTL_.*_FILE|SLOCTL_.*_USERNAME", name
     ):
         return Complaint(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import get_args
 
+from sloctl import project
 from sloctl.model.kubernetes import (
     PARTS,
     SLACK_TOKEN,
@@ -234,7 +235,7 @@ KUBERNETES = Section(
             "image",
             _IMAGE,
             "The image, with a tag or a digest.",
-            without="`ghcr.io/sloctl/sloctl` of the version that generates",
+            without=f"`{project.IMAGE}` of the version that generates",
             examples=("registry.example.org/sloctl:1.0.0",),
         ),
         Field(
