@@ -26,9 +26,10 @@ _IDENTITY = "trace_high trace_low span parent kind service operation start route
 class OrderedSpans:
     """Spans in the order of trace, start and id. A row is a span, and later steps mean spans by the numbers of rows.
 
-    ``frame`` has the columns of ``sloctl.backends.spans.COLUMNS``. By row: ``trace`` (int64, 0, 1, …), ``start``, ``duration``
-    (int64, ns since 1970; ns or -1), ``service`` (int64, a number into ``services``, which are sorted and have ``""``),
-    ``own_id`` and ``parent_id`` (int64, numbers below ``ids`` for pairs of a trace and a span's id, -1 for none).
+    ``frame`` has the columns of ``sloctl.backends.spans.COLUMNS``. By row: ``trace`` (int64, 0, 1, …), ``start``,
+    ``duration`` (int64, ns since 1970; ns or -1), ``service`` (int64, a number into ``services``, which are sorted
+    and have ``""``), ``own_id`` and ``parent_id`` (int64, numbers below ``ids`` for pairs of a trace and a span's
+    id, -1 for none).
 
     What the reporter says that it is, by row (bool, at most one holds): ``client`` and ``server``, a client's and a
     server's half of a call, and ``router``, a span of Envoy's router; ``messages`` and ``kindless`` for producers and

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from jobs.reports import guardrails
 from sloctl import naming, promql
-from sloctl.backends.protocols import Series
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
@@ -275,7 +275,7 @@ class Simulated:
         return {"namespace": flow.namespace, "service": flow.service} if slo.wildcard else {}
 
 
-def serve(source: Simulated, other: Callable[[str], Behaviour | None] = lambda _query: None) -> Behaviour:
+def serve(source: MetricSource, other: Callable[[str], Behaviour | None] = lambda _query: None) -> Behaviour:
     """The simulation behind HTTP; ``other`` may answer some queries otherwise."""
 
     def behave(handler: Handler) -> None:
