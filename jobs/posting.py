@@ -10,10 +10,10 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sloctl.model import SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.posting.protocol import (
     Delivered,
     LeaseLost,
@@ -44,6 +44,31 @@ class Posted:
     dead: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many posts became what."""
+        return {"sent": len(self.sent), "waiting": len(self.waiting), "dead": len(self.dead)}
+
+
+class Line(NamedTuple):
+    """What became of a post. ``level`` is "", "warning" or "error"; ``arrived``: all the same it is there."""
+
+    level: str
+    text: str
+    arrived: bool
+
+
+def lines(posted: Posted) -> list[Line]:
+    """What became of each post."""
+    found = []
+    for key in posted.sent:
+        found.append(Line("", f"posted {key}", True))
+        found += [Line("warning", f"{key}: {note}", True) for note in posted.notes.get(key, ())]
+    found += [Line("warning", f"{key} waits: {reason}", False) for key, reason in posted.waiting.items()]
+    return found + [
+        Line("error", f"{key} was given up: {reason}", False) for key, reason in posted.dead.items()
+    ]
+
 
 def key_of(report: Report, channel: str, step: int = 0) -> str:
     """What a report's post is called: one for each set, routine, period and channel.
@@ -55,7 +80,7 @@ def key_of(report: Report, channel: str, step: int = 0) -> str:
         what = f"{report.routine.kind}/{period.label}/{period.timezone}"
     else:
         seconds = int(report.at.timestamp())
-        what = f"now/{report.at.fromtimestamp(seconds - seconds % max(1, step), report.at.tzinfo):%Y-%m-%dT%H:%M:%SZ}"
+        what = f"now/{rfc3339(seconds - seconds % max(1, step))}"
     return f"{report.set_name}/{what}/slack:{channel}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from jobs.budgets.from_ledger import counts, period_interval
@@ -13,7 +13,7 @@ from sloctl import budget
 from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, Sums, by_service, touching
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.model.calendar import CalendarPeriod
-from sloctl.report.data import timestamp
+from sloctl.model.durations import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,8 @@ def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
             "service": item.key[2],
             "slo": item.slo.name,
             "period": item.time.label,
-            "from": timestamp(item.time.start.astimezone(UTC)),
-            "to": timestamp(item.time.end.astimezone(UTC)),
+            "from": rfc3339(item.time.start),
+            "to": rfc3339(item.time.end),
             "objective": float(item.slo.objective),
             "sli": item.sli,
             "met": None if item.spent is None else item.spent <= 1,

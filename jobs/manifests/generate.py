@@ -11,7 +11,7 @@ from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
-from sloctl.model import Job, SloSet
+from sloctl.model import Job, SloSet, job_names
 from sloctl.spec import Source
 
 DRAIN = 60
@@ -54,7 +54,7 @@ def _require(slo_set: SloSet) -> None:
             "the jobs would not know where Prometheus is: the SLO file has no 'sources.prometheus'",
             hint=f'write  sources: {{prometheus: {{url: "http://…:9090"}}}}  ({rest})',
         )
-    if "retry_amplification" in names and not slo_set.sources.traces_backend:
+    if job_names.RETRY_AMPLIFICATION in names and not slo_set.sources.traces_backend:
         raise UsageError(
             "the job 'retry_amplification' would not know where traces are: the SLO file has no 'sources.traces'",
             hint=f'write  sources: {{traces: {{backend: zipkin, url: "http://…:9411"}}}}  ({rest})',

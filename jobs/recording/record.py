@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,8 @@ from sloctl.errors import BackendError, BadAnswer
 from sloctl.ledger.protocol import MICRO, Batch, Interval, Keep, Ledger, MutedInterval
 from sloctl.model import GRID, CalendarWindow, SloSet
 from sloctl.model.calendar import days_begin
-from sloctl.report.data import Finding, timestamp
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Finding
 
 SETTLE = 60
 PIECE = 86400
@@ -111,7 +112,7 @@ def silences(
 
 def shown(interval: Interval) -> str:
     """An interval as people read it."""
-    return " to ".join(timestamp(datetime.fromtimestamp(at, UTC)) for at in interval)
+    return " to ".join(rfc3339(at) for at in interval)
 
 
 def said(done: RecordingResult) -> str:
@@ -202,7 +203,7 @@ def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:
                         "slo": batch.slo,
                         "namespace": bucket.namespace,
                         "service": bucket.service,
-                        "time": timestamp(datetime.fromtimestamp(bucket.end, UTC)),
+                        "time": rfc3339(bucket.end),
                         "good": good,
                         "bad": bucket.bad / MICRO,
                         "total": total,

@@ -16,7 +16,8 @@ from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.model.calendar import CalendarPeriod, CalendarUnit
-from sloctl.report.data import Finding, Report, SloStatus, timestamp
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Finding, Report, SloStatus
 from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
 MOST = 200
@@ -121,7 +122,7 @@ def at_risk(reader: RoutineReader) -> RoutineSection:
         if item.status in ("exhausted", "at_risk"):
             key, slo = known.get(id(item), (None, None))
             spent = _share(day[key][0], slo, item) if key in day and slo else None
-            ends = timestamp(item.exhausted_at) if item.exhausted_at else None
+            ends = rfc3339(item.exhausted_at) if item.exhausted_at else None
             place = _place(item.namespace, item.service)
             burn = item.burn_rates.get("1h")
             rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))

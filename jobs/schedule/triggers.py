@@ -18,7 +18,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from sloctl import naming
 from sloctl.guardrails.own import interval
-from sloctl.model import Job, cron
+from sloctl.model import Job, cron, job_names
 from sloctl.model.durations import duration
 
 SETTLED = 60
@@ -167,7 +167,7 @@ def trigger(set_name: str, job: Job) -> Trigger:
     if job.cron:
         return Cron(job.cron, job.timezone)
     spread = int(naming.digest(set_name, job.name)[:8], 16) % SPREAD
-    return Every(job.every, SETTLED + spread + (0 if job.name == "slis" else SPREAD))
+    return Every(job.every, SETTLED + spread + (0 if job.name == job_names.SLIS else SPREAD))
 
 
 def grace(job: Job) -> int:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
     files_option,
     format_option,
     ledger_option,
-    ledger_that_is,
     load,
     now,
     parse_time,
@@ -123,7 +123,7 @@ def budgets(
     from sloctl.model.calendar import periods_to
 
     slo_set, at = _only(load(context, files), slo, service), now()
-    with ledger_that_is(ledger_url) as ledger:
+    with LedgerAccess(ledger_url).get_existing() as ledger:
         incident = _incident(start, end, at)
         if incident is None:
             wanted = periods_to(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def causes(
     from sloctl.model.calendar import periods_to
 
     slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
-    with ledger_that_is(ledger_url) as ledger:
+    with LedgerAccess(ledger_url).get_existing() as ledger:
         time = _incident(start, end, at) or periods_to("month", _zone(timezone), at, 1)[0]
         rows = attainment.causes(ledger, slo_set, time)
     _show(context, [row for row in rows if service in (None, row["service"])], form)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from sloctl.demo.programs import find_program
 from sloctl.errors import SloctlError
+from sloctl.settings.variables import environment
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a short text."""
@@ -142,7 +143,7 @@ def _create_blocks(promtool: Path, text: Path, blocks: Path) -> None:
             str(blocks),
         ],
         # Its heap is small and its garbage large: collect seldom.
-        env={**os.environ, "GOGC": "400"},
+        env={**environment(), "GOGC": "400"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +18,7 @@ from sloctl.ledger.database import Database
 from sloctl.ledger.grid import DAY, HOUR, STEP
 from sloctl.ledger.store import DatabaseLedger
 from sloctl.model import SeriesKey
+from sloctl.model.durations import rfc3339
 
 _EVENTS = ("buckets", "hours", "days", "cause_buckets", "cause_days")
 _MOST = 1000
@@ -263,6 +263,6 @@ def _time(time: int | None) -> str:
     if time is None:
         return "none"
     try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return rfc3339(time)
     except (OverflowError, OSError, ValueError):
         return str(time)

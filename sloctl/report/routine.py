@@ -7,11 +7,12 @@ nor how they are shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from sloctl.model import Job, calendar
 from sloctl.model.calendar import CalendarPeriod, CalendarUnit
+from sloctl.model.durations import rfc3339
 
 RoutineKind = Literal["daily", "weekly", "monthly"]
 ROUTINE_KINDS: dict[str, RoutineKind] = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}
@@ -86,18 +87,14 @@ class Routine:
         return next((section for section in self.sections if section.name == name), None)
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def to_json(routine: Routine) -> dict[str, Any]:
     """The object ``routine`` of the report's JSON form."""
     period = routine.period
     return {
         "kind": routine.kind,
         "period": period.label,
-        "start": _stamp(period.start),
-        "end": _stamp(period.end),
+        "start": rfc3339(period.start),
+        "end": rfc3339(period.end),
         "timezone": period.timezone,
         "sections": [
             {

@@ -19,8 +19,8 @@ from sloctl.demo.shop import shop
 from sloctl.ledger.protocol import MICRO
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, CounterSli, RollingWindow, SeriesKey, SloSet
-from sloctl.settings.backends import environment
 from sloctl.settings.secret import Secret
+from sloctl.settings.variables import environment
 from tests.support.demo_truth import BOUND, what
 from tests.support.ledger_rows import rows
 

@@ -18,7 +18,7 @@ from sloctl.demo.truth import Side
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report, json_schema, to_json
 from sloctl.report.routine import RoutineKind, last_period
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 ZONE = "Asia/Kolkata"

@@ -19,6 +19,7 @@ from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
 from jobs.preflight.survey import seconds_of
 from sloctl import spec
 from sloctl.backends.protocols import Series
+from sloctl.cli.validate import preflight_text
 from sloctl.errors import BadAnswer
 from sloctl.model import SloSet
 from sloctl.promql import parsing
@@ -280,7 +281,7 @@ def test_slips_of_a_mesh(slip: str) -> None:
     preflight = run(Memory(change(good())), loaded(), NOW)
     found = {(item.severity, item.code) for item in preflight.found if item.severity != "info"}
     assert found == expected
-    assert told in render.text(preflight)
+    assert told in preflight_text(preflight)
     assert preflight.fails == any(severity == "error" for severity, _ in expected)
 
 
@@ -360,7 +361,7 @@ def test_json_has_what_the_text_says() -> None:
     objects = json.loads(json.dumps(render.as_objects(preflight)))
     assert [item["code"] for item in objects["findings"]] == [item.code for item in preflight.found]
     assert objects["cost"]["groups"][0]["rules"] > 1
-    text = render.text(preflight)
+    text = preflight_text(preflight)
     assert all(item["message"] in text and item["hint"] in text for item in objects["findings"])
 
 

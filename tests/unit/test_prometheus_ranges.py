@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl.backends.prometheus.ranges import RangePoints, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.ranges import RangePoints, instant, merge, milliseconds, seconds_text
 
 
 @given(st.integers(-(10**12), 2 * 10**12), st.integers(1, 10**7), st.integers(1, 500), st.integers(1, 600))
@@ -20,6 +20,11 @@ def test_the_parts_are_the_whole(start: int, step: int, points: int, size: int) 
     assert all(1 <= part.points <= size for part in parts)
     assert [part.end + step for part in parts[:-1]] == [part.start for part in parts[1:]]
     assert grid.end == instants[-1]
+
+
+@given(st.integers(-(10**12), 4 * 10**12))
+def test_an_instant_and_its_milliseconds_are_the_same_time(value: int) -> None:
+    assert milliseconds(instant(value)) == value
 
 
 def test_a_grid_ends_at_the_last_step_that_is_not_after_its_end() -> None:

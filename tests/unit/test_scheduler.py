@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.schedule.attempt import Attempts, Done, Task
-from jobs.schedule.scheduler import Loop, Scheduler, first_run, tasks_of
+from jobs.schedule.scheduler import ClockedJobs, Scheduler, background, first_run, tasks_of
 from jobs.schedule.triggers import Cron, Every, Trigger
 from sloctl import naming
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
@@ -232,7 +232,8 @@ def test_nothing_ends_it_while_the_ledger_is_down_and_it_says_so(caplog: pytest.
     ledger.ends = {"a": 1000, "b": 700, "gone": 5}
     with running(task("burn_rate", nothing), observer=heard, ledger=ledger, slo_ids=["a", "b"]) as scheduler:
         eventually(lambda: len(heard.outcomes("burn_rate")) > 3)
-        assert set(heard.outcomes("burn_rate")) == {"succeeded"}
+        # On a busy machine a run may begin only when the next one is due.
+        assert set(heard.outcomes("burn_rate")) - {"skipped"} == {"succeeded"}
         assert scheduler.problems() == ["the ledger is down"]
         assert scheduler.alive()
         assert heard.gauges[own_metrics.LEDGER_UP, ""] == 0
@@ -302,21 +303,22 @@ def test_a_clock_that_is_set_back_keeps_no_job_waiting(caplog: pytest.LogCapture
     def at(seconds: float, passed: float) -> None:
         clock.update(now=START + timedelta(seconds=seconds), passed=passed)
 
-    loop = Loop(2, now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    jobs = ClockedJobs(now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    loop = background(jobs, 2)
     loop.start(paused=True)
     try:
         job = loop.add_job(print, Every(3600), next_run_time=START + timedelta(hours=30))
         at(10, 10)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START + timedelta(hours=30)
         at(10 - 86400, 11)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(10 - 86400 - 3, 12)  # what a clock is corrected by now and then
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(5 * 86400, 13)
-        loop.look()
+        jobs.look()
     finally:
         loop.shutdown()
     assert [message for message in caplog.messages if "jumped" in message] == [

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +22,14 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.client import HttpClient
-from sloctl.backends.prometheus.ranges import MAX_POINTS, RangePoints, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.ranges import (
+    MAX_POINTS,
+    RangePoints,
+    instant,
+    merge,
+    milliseconds,
+    seconds_text,
+)
 from sloctl.backends.prometheus.session import MAX_BYTES, Transport
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
@@ -34,7 +41,6 @@ T = TypeVar("T")
 
 MAX_HALVINGS = 6
 """A part of a range that asks for too many samples is halved at most so often: into 64 pieces."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -127,7 +133,8 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
     ) -> Sequence[str]:
         """The names of all metrics, or of those with a series that a selector in ``match`` selects."""
-        return self.label_values("__name__", match, start, end)
+        names: list[str] = self._client.all_metrics(params=_selection(match, start, end))
+        return names
 
     def label_values(
         self,
@@ -159,23 +166,24 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
             return False
         return True
 
-    def _ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """The data of an endpoint, or of a form, that the client package has no method for."""
-        answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
-        return answer.payload["data"]
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, *, retries: int | None = None
+    ) -> Any:
+        """The data of an endpoint that the client package has no method for, or of which it drops a part."""
+        return self._session.payload(method, path, params or {}, retries=retries)["data"]
 
     def _part(self, expr: str, part: RangePoints) -> list[list[Series]]:
         """The answers to one part of a range, in the order of time."""
+        step = seconds_text(part.step)
 
         def ask(first: int, last: int) -> list[list[Series]]:
             points = part.part(first, last)
-            start, end = (seconds_text(instant) for instant in (points.start, points.end))
-            # The client rounds times to seconds; the parameters take the place of what it made of them.
-            params = {"start": start, "end": end, **self._limits}
+            start, end = points.start, points.end
+            params = dict(self._limits)
+            if start % 1000 or end % 1000:  # the package rounds times to whole seconds; parameters go before
+                params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):
-                return [
-                    self._client.custom_query_range(expr, _EPOCH, _EPOCH, seconds_text(part.step), params)
-                ]
+                return [self._client.custom_query_range(expr, instant(start), instant(end), step, params)]
 
         return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
 

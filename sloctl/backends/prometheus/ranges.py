@@ -60,6 +60,11 @@ def milliseconds(at: datetime) -> int:
     return ((at - _EPOCH) // _MICROSECOND + 500) // 1000
 
 
+def instant(value: int) -> datetime:
+    """The time that is so many milliseconds of Unix time."""
+    return _EPOCH + value * _MILLISECOND
+
+
 def seconds_text(value: int) -> str:
     """Milliseconds as the API takes them: decimal seconds, exactly."""
     return f"{'-' if value < 0 else ''}{abs(value) // 1000}.{abs(value) % 1000:03d}"

@@ -22,6 +22,7 @@ from sloctl.backends.traces.decode_otlp import decode as decode_otlp
 from sloctl.backends.traces.judge import Gone, judge, names
 from sloctl.backends.traces.reader import TracePage, TraceReader
 from sloctl.errors import BadAnswer
+from sloctl.model.durations import rfc3339
 
 MAX_SERVICES = 500
 """So many services are asked for if none are named: Jaeger finds the traces of one service at a time."""
@@ -115,5 +116,4 @@ def _services_of(key: str) -> Callable[[bytes], list[str]]:
 
 
 def _text(milliseconds: int) -> str:
-    time = _EPOCH + timedelta(milliseconds=milliseconds)
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(_EPOCH + timedelta(milliseconds=milliseconds), milliseconds=True)

@@ -43,7 +43,12 @@ _LOG.propagate = False
 
 
 class _Client(WebClient):
-    """slack_sdk's client, whose requests travel by ours."""
+    """slack_sdk's client, whose requests travel by ours.
+
+    slack_sdk has no public way to say how a request travels. The two methods that open one, here and in :class:`_Hook`,
+    are all that sloctl has to do with the private parts of any library; tests of deadlines and redirects fail with a
+    version of slack_sdk that goes around them.
+    """
 
     transport: UrlOpener
 

@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from sloctl.model import SloSet
+from sloctl.model.durations import rfc3339
 from sloctl.naming import dashboard_uid
 from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.mrkdwn import SlackBlock, code, escape
 from sloctl.report import markdown, routine_tables
-from sloctl.report.data import Report, SloStatus, timestamp
+from sloctl.report.data import Report, SloStatus
 from sloctl.report.numbers import budget_share, digits_for, percent, rate
 
 SHOWN = 8
@@ -97,7 +98,7 @@ def _title(report: Report) -> str:
 
 
 def _about(report: Report) -> str:
-    stated = f"Budgets as of {timestamp(report.at)}"
+    stated = f"Budgets as of {rfc3339(report.at)}"
     if report.routine is None:
         return stated
     return f"{routine_tables.period_text(report.routine.period)}. {stated}"
