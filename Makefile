@@ -4,10 +4,10 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz crash soak image demo
+.PHONY: help setup tools test check golden bench bench-smoke kubernetes fuzz crash soak image demo
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: ## make .venv (again, if pyproject.toml changed)
 	@scripts/setup
@@ -30,6 +30,12 @@ golden: setup tools ## rewrite the golden files; look at the difference before y
 
 bench: setup ## run the benchmarks
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
+
+bench-smoke: setup tools ## run the benchmarks at their smallest size: whether they run, not what they measure
+	$(PYTEST) benchmarks/test_smoke.py -n $(PROCESSES)
+
+kubernetes: setup ## validate the generated objects with the schemas of every supported version, not the oldest and newest only
+	SLOCTL_KUBERNETES=all $(PYTEST) tests/unit/test_jobs_manifests.py -n $(PROCESSES)
 
 fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=2000)
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
