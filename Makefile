@@ -1,7 +1,7 @@
 # What a person needs, one target each. Everything runs in .venv, which scripts/setup makes.
 PYTEST = .venv/bin/python -m pytest
-# One more than there are processors: many tests wait for a server.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Two more than there are processors: many tests wait for a server.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools test check golden bench bench-smoke kubernetes fuzz crash soak image demo
@@ -15,9 +15,10 @@ setup: ## make .venv (again, if pyproject.toml changed)
 tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where that is possible
 	@scripts/install-tools
 
-# Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once.
+# Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once. Those that take longest
+# come first (tests/support/order.py), where pytest-xdist would put the largest number of tests.
 test: setup tools ## run all tests; sets everything up first
-	$(PYTEST) -n $(PROCESSES) --dist loadgroup
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 check: setup ## lint, formatting, types, layers
 	.venv/bin/ruff check .

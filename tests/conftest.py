@@ -8,7 +8,7 @@ import pytest
 
 from sloctl.errors import UsageError
 
-pytest_plugins = ["tests.support.ledgers"]
+pytest_plugins = ["tests.support.ledgers", "tests.support.order"]
 
 
 def _skip_without_program(error: UsageError) -> None:
