@@ -11,6 +11,7 @@ from benchmarks import (
     bench_generate,
     bench_guardrails,
     bench_ledger,
+    bench_retries,
     bench_spans,
     synthetic_spans,
 )
@@ -66,3 +67,14 @@ def test_the_ledger_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         line for line in capsys.readouterr().out.splitlines() if line.startswith(("| SQLite", "| PostgreSQL"))
     ]
     assert rows and all(line.count("|") == 10 for line in rows)
+
+
+def test_the_benchmark_of_retries_agrees_with_a_loop_and_prints_its_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench_retries.main([1000], runs=1)
+
+    printed = capsys.readouterr().out
+    assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
+    for setting in bench_retries.SETTINGS:
+        assert f"| {setting} |" in printed

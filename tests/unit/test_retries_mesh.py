@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from itertools import pairwise
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import bench_retries
 from sloctl import retries
 from sloctl.backends import spans
 from tests.support.mesh_spans import METHOD, TRACERS, Mesh, anywhere, chain, frame
@@ -184,7 +182,7 @@ rows = st.fixed_dictionaries(
 )
 
 
-@settings(QUIET, max_examples=300)
+@settings(QUIET, max_examples=settings.default.max_examples)  # as many as make fuzz asks for
 @given(st.lists(rows, max_size=25), st.integers(0, 100))
 def test_broken_spans_are_never_an_error_and_their_order_means_nothing(
     broken: list[dict[str, object]], seed: int
@@ -246,12 +244,3 @@ def test_a_hundred_thousand_spans() -> None:
     assert (many["attempts"] == one["attempts"] * copies).all()
     np.testing.assert_allclose(many["amplification"], one["amplification"])
     assert retries.findings(retries.calls(whole)) != []
-
-
-def test_the_benchmark_agrees_with_a_loop_and_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    bench_retries.main([1000], runs=1)
-
-    printed = capsys.readouterr().out
-    assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
-    for setting in bench_retries.SETTINGS:
-        assert f"| {setting} |" in printed
