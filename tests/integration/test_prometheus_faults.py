@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests.exceptions
+import urllib3
 
 from sloctl.backends.frames import vector_frame
 from sloctl.backends.http.answers import FOREIGN, Failure, convert
@@ -623,6 +624,12 @@ def test_every_exception_of_requests_has_a_meaning() -> None:
         failure = convert(raised, PROMETHEUS)
         assert isinstance(failure, Failure)
         assert issubclass(failure.kind, BackendError)
+
+
+def test_silence_within_an_answer_is_no_broken_connection() -> None:
+    below = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("a"), "/", "Read timed out.")
+    failure = convert(requests.exceptions.ConnectionError(below), PROMETHEUS)
+    assert (failure.kind, failure.again) == (BackendTimeout, "once")
 
 
 def test_a_proxy_is_used_and_its_password_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
