@@ -4,7 +4,7 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench bench-smoke kubernetes fuzz crash soak image demo
+.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image demo
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -19,6 +19,10 @@ tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where th
 # come first (tests/support/order.py), where pytest-xdist would put the largest number of tests.
 test: setup tools ## run all tests; sets everything up first
 	$(PYTEST) -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+
+# Processor time is all that these take, so one process for each processor.
+test-fast: setup ## run what needs seconds, not servers: with make check, less than two minutes
+	$(PYTEST) -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup --no-loadscope-reorder -m "not slow" tests/unit tests/cli tests/golden
 
 check: setup ## lint, formatting, types, layers
 	.venv/bin/ruff check .
@@ -44,7 +48,7 @@ fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=20
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
-crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the tests do a hundred times
+crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), as the tests do forty times
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it

@@ -155,11 +155,13 @@ def assert_promtool_agrees(folder: Path, tests: list[str]) -> None:
 
 
 @case_names
+@pytest.mark.slow
 def test_promtool(case: str, tmp_path: Path) -> None:
     write(tmp_path, generated(case))
     assert_promtool_agrees(tmp_path, proved(case))
 
 
+@pytest.mark.slow
 def test_promtool_beside_operator_objects(tmp_path: Path) -> None:
     """One case will do: rules and tests are the same bytes as above, but for the place of the rules."""
     files = generated("minimal", "operator")

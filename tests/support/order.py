@@ -14,7 +14,6 @@ LONGEST_FIRST = (
     "mesh",
     "retention",
     "ledger-month",
-    "live",
     "hostile",
     "dashboards",
     "trace servers",

@@ -194,6 +194,7 @@ def read() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_metric_and_label_is_in_the_catalogue() -> None:
     unknown: set[str] = set()
     seen: set[tuple[str, tuple[str, ...]]] = set()
@@ -258,11 +259,13 @@ def test_the_check_notices_what_is_not_there() -> None:
         assert list(_problems(item.select, recorded, set(), OWN_LABELS)) == [problem]
 
 
+@pytest.mark.slow
 def test_no_entry_is_dead() -> None:
     assert set(KINDS) == set(BUILDERS)
     assert set(METRICS) - set(read()) == set()
 
 
+@pytest.mark.slow
 def test_no_label_is_dead() -> None:
     unused = {name: set(metric.labels) - read().get(name, set()) for name, metric in METRICS.items()}
     assert {name: labels for name, labels in unused.items() if labels} == {}

@@ -91,6 +91,7 @@ operations = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(operations, st.lists(spans(), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_as_a_dictionary_of_buckets(
     ledger: LedgerStore, steps: list[list[Batch] | Exclude | Prune], asked: list[Span]
 ) -> None:

@@ -90,6 +90,7 @@ def test_paths_account_for_every_attempt() -> None:
 
 
 @pytest.mark.parametrize(("name", "told"), [("zipkin", 0.2), ("spawn", 0.0)])
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_under_head_sampling(name: str, told: float) -> None:
     """A fifth of all traces, 200 draws: 95 % should cover; 90 % must."""
     edges = {"gate": [("a", 3, 1)], "a": [("b", 3, 2), ("c", 3, 1)], "b": [("d", 3, 1)]}
@@ -132,6 +133,7 @@ meshes = st.builds(
 
 @QUIET
 @given(meshes, st.integers(0, 2**16))
+@pytest.mark.slow
 def test_the_order_of_spans_means_nothing(whole: pd.DataFrame, seed: int) -> None:
     mixed = whole.sample(frac=1, random_state=seed)
     same(outcome(retries.calls(whole)), outcome(retries.calls(mixed)))
@@ -139,6 +141,7 @@ def test_the_order_of_spans_means_nothing(whole: pd.DataFrame, seed: int) -> Non
 
 @QUIET
 @given(meshes, st.integers(0, 2**16))
+@pytest.mark.slow
 def test_spans_delivered_twice_change_nothing(whole: pd.DataFrame, seed: int) -> None:
     twice = pd.concat([whole, whole.sample(frac=0.7, random_state=seed)], ignore_index=True)
     same(outcome(retries.calls(whole)), outcome(retries.calls(twice)))
@@ -146,6 +149,7 @@ def test_spans_delivered_twice_change_nothing(whole: pd.DataFrame, seed: int) ->
 
 @QUIET
 @given(meshes)
+@pytest.mark.slow
 def test_other_names_give_the_same_numbers_under_those_names(whole: pd.DataFrame) -> None:
     before = retries.edges(retries.calls(whole))
     reverse = {
@@ -184,6 +188,7 @@ rows = st.fixed_dictionaries(
 
 @settings(QUIET, max_examples=settings.default.max_examples)  # as many as make fuzz asks for
 @given(st.lists(rows, max_size=25), st.integers(0, 100))
+@pytest.mark.slow
 def test_broken_spans_are_never_an_error_and_their_order_means_nothing(
     broken: list[dict[str, object]], seed: int
 ) -> None:
