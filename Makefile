@@ -48,8 +48,9 @@ fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=20
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
-crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), as the tests do forty times
+crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
+	SLOCTL_SLACK_SEEDS=20 $(PYTEST) -n $(PROCESSES) tests/cli/test_slack.py
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
