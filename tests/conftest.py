@@ -6,10 +6,16 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sloctl.errors import UsageError
 
 pytest_plugins = ["tests.support.ledgers", "tests.support.order"]
+# No test may fail because a machine is slow: not by a deadline either, nor for inputs that took long to draw.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:

@@ -257,7 +257,7 @@ def test_a_slow_answer_is_cut_off_and_asked_for_once_more(behaviour: Behaviour) 
             prometheus.query("up", AT)
         assert len(server.requests) == 2
     assert "0.2 s" in str(caught.value) or "in time" in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # the servers are silent for longer
 
 
 def test_one_slow_answer_is_survived() -> None:
@@ -459,7 +459,7 @@ def test_an_interruption_ends_parallel_queries_at_once() -> None:
             prometheus.query_many(queries, AT)
         interrupting.join()
         assert len(server.requests) <= 4
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50  # the server stalls for longer
 
 
 def _interrupt_main(arrived: threading.Event) -> None:

@@ -222,11 +222,11 @@ def test_parents_in_a_circle_are_cut(size: int) -> None:
         }
         for n in range(size)
     ]
-    began = time.monotonic()
+    began = time.process_time()
     table = retries.calls(frame(ring))
     retries.paths(table)
     assert table.counts["cycles"] == size
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert retries.edges(table)["attempts"].sum() == retries.edges(table)["requests"].sum() == size // 2
     assert "span-parents-circular" in {found.code for found in retries.findings(table)}
 
