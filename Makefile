@@ -4,7 +4,8 @@ PYTEST = .venv/bin/python -m pytest
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image demo
+.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image
+.PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -17,8 +18,8 @@ tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where th
 
 # Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once. Those that take longest
 # come first (tests/support/order.py), where pytest-xdist would put the largest number of tests.
-test: setup tools ## run all tests; sets everything up first
-	$(PYTEST) -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+test: setup tools ## run all tests, or those of TESTS="tests/unit …"; sets everything up first
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 # Processor time is all that these take, so one process for each processor.
 test-fast: setup ## run what needs seconds, not servers: with make check, less than two minutes
@@ -55,5 +56,31 @@ crash: setup tools ## kill sloctl run slis a thousand times on each database (KI
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
 
-demo: setup tools ## a real Prometheus with 30 days of history, and the whole pipeline on it
+docs: setup ## build the site of docs/ with search; a broken link is an error
+	@scripts/docs
+
+floors: setup ## run tests with the lowest versions of all dependencies that pyproject.toml allows
+	@scripts/floors
+
+matrix: setup ## run the unit tests with every Python that is supported and here
+	@scripts/matrix
+
+package: setup ## build wheel and sdist, and try the wheel in an empty environment
+	@scripts/package
+
+sizes: setup ## measure what sloctl and each extra take on disk
+	@scripts/sizes
+
+# No more than the demo needs, and both at a time.
+demo: ## a real Prometheus with 30 days of history, and the whole pipeline on it
+	@$(MAKE) --no-print-directory -j2 demo-setup demo-tools
 	.venv/bin/sloctl demo
+
+demo-setup:
+	@scripts/setup demo
+
+demo-tools:
+	@scripts/install-tools demo
+
+bare: ## make demo and make test, each in a minimal Debian of its own (ONLY=demo TESTS="tests/unit …"); as root
+	@scripts/bare $(ONLY)

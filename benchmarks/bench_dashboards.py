@@ -18,9 +18,9 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import measure
-from benchmarks.bench_guardrails import GUARDRAILS, NAMESPACE_SIZE, SLO_FILE, Reader, labels, loaded, scopes
+from benchmarks.bench_guardrails import GUARDRAILS, SLO_FILE, Reader, labels, loaded, scopes
 from benchmarks.dashboards_history import HOUR, Past, needed
-from benchmarks.mesh import Mesh
+from benchmarks.mesh import NAMESPACE_SIZE, Mesh
 from dashboards.manifest import boards, encode
 from sloctl.demo.openmetrics import backfill
 from sloctl.demo.server import PrometheusServer
@@ -160,11 +160,11 @@ def generating(sizes: Sequence[int], runs: int) -> None:
     }
     costs = {text: measure.run([measure.PYTHON, "-c", code], runs=runs) for text, code in commands.items()}
     print()
-    rows = [
+    imports = [
         (f"`{text}`", measure.seconds(c.wall), measure.seconds(c.cpu), measure.megabytes(c.peak))
         for text, c in costs.items()
     ]
-    measure.table(("", "time", "CPU", "peak memory"), rows)
+    measure.table(("", "time", "CPU", "peak memory"), imports)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ SIZES = (10, 100, 1000, 5000)
 _DUMP = """
 import sys, time, yaml
 from pathlib import Path
-from sloctl import render
+from sloctl.artefacts import yaml as render
 texts = [path.read_text() for path in sorted(Path(sys.argv[1]).rglob("*.yaml"))]
 documents = [yaml.load(text, Loader=yaml.CSafeLoader) for text in texts]
 for dump in (render.yaml, lambda document: yaml.dump(document, Dumper=yaml.CSafeDumper, sort_keys=False)):

@@ -155,7 +155,7 @@ class NoPrometheus:
     def _fail(self, *_: object, **__: object) -> list[dict[str, object]]:
         raise BackendUnavailable("not there", backend="prometheus", url="")
 
-    query = query_many = query_range = _fail  # type: ignore[assignment]
+    query = query_many = query_range = _fail
 
 
 def _naive(ledger: LedgerStore, start: int) -> None:

@@ -11,8 +11,9 @@ import time
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from statistics import quantiles
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,14 @@ EDGES = {
     "stock": [("store", 2, 1)],
 }
 FAILING = {"front": 0.02, "cart": 0.1, "stock": 0.05, "store": 0.2}
+Row = dict[str, Any]
+Edge = tuple[str, str]
+Trace = tuple[int, int]
+Id = tuple[Trace, int]
+Numbers = tuple[dict[Edge, list[float]], dict[Edge, list[float]], dict[Edge, list[float]]]
+"""Durations of calls with one attempt and of those with more, and pauses between attempts, by edge."""
+Servers = dict[tuple[Trace, int, Any], Row]
+Order = dict[int, tuple[int, Row]]
 
 
 def mesh(spans: int, setting: str) -> pd.DataFrame:
@@ -53,12 +62,26 @@ def analysis(frame: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
     return {(client, server): (int(requests), int(attempts)) for client, server, requests, attempts in counts}
 
 
-def loop(rows: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
+def loop(rows: list[Row]) -> dict[Edge, tuple[int, int]]:
     """The same by hand, for ids that are shared or parents, and nothing that is damaged.
 
     Calls with attempts by edge, their durations and pauses, attempts by path, and what is left without retries.
     """
-    clients, servers, tried = {}, {}, defaultdict(list)
+    clients, servers, tried = told_apart(rows)
+    counts, numbers, order = counted(clients, tried)
+    add_paths(servers, order)
+    for many in numbers:
+        for values in many.values():
+            if len(values) > 1:
+                quantiles(values, n=20)
+    return {edge: (requests, attempts) for edge, (requests, attempts) in counts.items()}
+
+
+def told_apart(rows: list[Row]) -> tuple[dict[Id, Row], Servers, dict[Id, list[Row]]]:
+    """Clients' spans by their ids, servers' by ids and beginning, and attempts by the id of their call."""
+    clients: dict[Id, Row] = {}
+    servers: Servers = {}
+    tried: dict[Id, list[Row]] = defaultdict(list)
     for row in rows:
         trace = (row["trace_high"], row["trace_low"])
         if row["kind"] == "client":
@@ -66,12 +89,18 @@ def loop(rows: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
         elif row["kind"] == "server":
             servers[trace, row["span"], row["start"]] = row
             tried[trace, row["span"] if row["shared"] else row["parent"]].append(row)
-    by_id = defaultdict(list)
-    for (trace, own, _), row in servers.items():
-        by_id[trace, own].append(row)
-    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    once, again, pauses = defaultdict(list), defaultdict(list), defaultdict(list)
-    order: dict[int, tuple[int, dict[str, Any]]] = {}
+    return clients, servers, tried
+
+
+def counted(
+    clients: dict[Id, Row], tried: dict[Id, list[Row]]
+) -> tuple[dict[Edge, list[int]], Numbers, Order]:
+    """Calls and attempts by edge, their durations and pauses, and which attempt of which call each attempt is."""
+    counts: dict[Edge, list[int]] = defaultdict(lambda: [0, 0])
+    once: dict[Edge, list[float]] = defaultdict(list)
+    again: dict[Edge, list[float]] = defaultdict(list)
+    pauses: dict[Edge, list[float]] = defaultdict(list)
+    order: Order = {}
     for key, attempts in tried.items():
         client = clients.get(key)
         if client is None:
@@ -86,6 +115,14 @@ def loop(rows: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
             if index:
                 before = attempts[index - 1]
                 pauses[edge].append((row["start"] - before["start"]).value - before["duration"])
+    return counts, (once, again, pauses), order
+
+
+def add_paths(servers: Servers, order: Order) -> None:
+    """Attempts by the path on which they came, and what each service would have had without retries."""
+    by_id: dict[Id, list[Row]] = defaultdict(list)
+    for (trace, own, _), row in servers.items():
+        by_id[trace, own].append(row)
     paths: dict[tuple[str, ...], int] = defaultdict(int)
     needed: dict[str, int] = defaultdict(int)
     for row in servers.values():
@@ -100,11 +137,6 @@ def loop(rows: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
             at = max((one for one in above if one["start"] <= client["start"]), key=lambda one: one["start"])
         paths[tuple(path)] += 1
         needed[row["service"]] += first
-    for many in (once, again, pauses):
-        for values in many.values():
-            if len(values) > 1:
-                quantiles(values, n=20)
-    return {edge: (requests, attempts) for edge, (requests, attempts) in counts.items()}
 
 
 def timed(work: Callable[[], Any], runs: int) -> tuple[float, Any]:
@@ -131,13 +163,13 @@ def main(sizes: list[int] | None = None, runs: int = 3) -> None:
     rows = []
     for size in sizes:
         frame = mesh(size, "zipkin")
-        ours, found = timed(lambda frame=frame: analysis(frame), runs)
-        memory = peak(lambda frame=frame: analysis(frame))
+        ours, found = timed(partial(analysis, frame), runs)
+        memory = peak(partial(analysis, frame))
         looped, ratio = "", ""
         if size <= LOOPED:
-            dictionaries = frame.to_dict("records")
+            dictionaries = cast("list[Row]", frame.to_dict("records"))
             gc.freeze()  # a million dictionaries that live on are no reason to look at them again and again
-            theirs, other = timed(lambda rows=dictionaries: loop(rows), 1)
+            theirs, other = timed(partial(loop, dictionaries), 1)
             assert found == other
             looped, ratio = measure.seconds(theirs), f"{theirs / ours:.1f} ×"
             del dictionaries
@@ -150,17 +182,14 @@ def main(sizes: list[int] | None = None, runs: int = 3) -> None:
         ("spans", "analysis", "a span", "peak memory", "loop over dictionaries", "analysis is faster"), rows
     )
     print(f"\nThe tracer's settings, {max(sizes):,} spans:\n")
-    rows = []
+    settings: list[tuple[str, ...]] = []
     for setting in SETTINGS:
         frame = mesh(max(sizes), setting)
-        steps = [timed(lambda frame=frame: retries.calls(frame), runs)]
+        steps = [timed(partial(retries.calls, frame), runs)]
         table = steps[0][1]
-        steps += [
-            timed(lambda work=work, table=table: work(table), runs)
-            for work in (retries.edges, retries.paths, retries.loads)
-        ]
-        rows.append((setting, f"{len(table.calls):,}", *(measure.seconds(took) for took, _ in steps)))
-    measure.table(("tracer", "calls", "calls()", "edges()", "paths()", "loads()"), rows)
+        steps += [timed(partial(work, table), runs) for work in (retries.edges, retries.paths, retries.loads)]
+        settings.append((setting, f"{len(table.calls):,}", *(measure.seconds(took) for took, _ in steps)))
+    measure.table(("tracer", "calls", "calls()", "edges()", "paths()", "loads()"), settings)
 
 
 if __name__ == "__main__":

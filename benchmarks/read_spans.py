@@ -22,7 +22,7 @@ _KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 
 def plain(format_: str, lines: Iterable[bytes]) -> pd.DataFrame:
     """All spans, without checks, as rows and then as a frame with the dtypes of ``COLUMNS``."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for line in lines:
         rows += _PLAIN[format_](json.loads(line))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -107,7 +107,11 @@ _PLAIN: dict[str, Callable[[Any], Iterator[tuple[Any, ...]]]] = {
 }
 
 
-_DECODERS = {"zipkin": decode_zipkin.Decoder, "jaeger": decode_jaeger.Decoder, "otlp": decode_otlp.Decoder}
+_DECODERS: dict[str, type[decode_zipkin.Decoder | decode_jaeger.Decoder | decode_otlp.Decoder]] = {
+    "zipkin": decode_zipkin.Decoder,
+    "jaeger": decode_jaeger.Decoder,
+    "otlp": decode_otlp.Decoder,
+}
 
 
 class _Timed:

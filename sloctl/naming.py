@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from sloctl import project
 from sloctl.model import TILE, BurnWindow, CounterSli, Job, Slo
 from sloctl.model.durations import duration
 
@@ -34,7 +35,7 @@ EDGE_ATTEMPTS = "edge:attempts:increase30m"
 ENVOY_REQUESTS = "service:envoy_requests:increase30m"
 ENVOY_ATTEMPTS = "service:envoy_attempts:increase30m"
 
-RUNBOOKS = "https://github.com/sloctl/sloctl/blob/main/docs/runbooks"
+RUNBOOKS = f"{project.DOCUMENTATION}/runbooks"
 """Where the runbook pages of sloctl's own alerts are, unless the SLO file says otherwise."""
 
 JOB = "sloctl_job"

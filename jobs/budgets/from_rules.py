@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from math import isfinite
 
 from jobs.budgets.collected import (
     Collected,
@@ -243,7 +242,5 @@ def _add_open_buckets(
 ) -> None:
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():
-        if not isfinite(bad + total):
-            continue
         before = out.period.get(key, (0.0, 0.0))
         out.period[key] = (before[0] + bad, before[1] + total)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import isfinite
 
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
@@ -19,7 +20,8 @@ def open_bucket(
 ) -> dict[tuple[str, str, str], tuple[float, float]]:
     """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
 
-    Many definitions share one query, so that requests do not grow with services and little with definitions.
+    As on the grid, a histogram without the bound says nothing, nor does what is no number. Many definitions share one
+    query, so that requests do not grow with services and little with definitions.
     """
     texts: dict[str, list[str]] = {}
     for slo_id, slo in slos.items():
@@ -41,10 +43,12 @@ def open_bucket(
             counts[name.split()[0]][slo.id, *service] = float(item["value"][1])
     out = {}
     for key, total in counts["total"].items():
-        bad = (
-            total - counts["good"].get(key, total)
-            if slos[key[0]].counts_good
-            else counts["bad"].get(key, 0.0)
-        )
-        out[key] = (max(bad, 0.0), total)
+        if slos[key[0]].counts_good:
+            if key not in counts["good"]:
+                continue  # the histogram lacks the bound: nothing is known
+            bad = total - counts["good"][key]
+        else:
+            bad = counts["bad"].get(key, 0.0)
+        if isfinite(bad + total):  # what is no number is no data
+            out[key] = (max(bad, 0.0), total)
     return out

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from jobs.manifests import files, secrets
 from jobs.manifests.network import METRICS_PORT, selector
-from sloctl import __version__, naming
+from sloctl import __version__, naming, project
 from sloctl.artefacts import yaml
 from sloctl.model import SloSet
 from sloctl.model.kubernetes import Toleration
 
-IMAGE = "ghcr.io/sloctl/sloctl"
 USER = 65532
 """The user and group of the image, known by number only."""
 SLO_FOLDER = "/etc/sloctl/slo"
@@ -79,7 +78,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
     settings = slo_set.kubernetes
     node: Nodes = {
         "name": "sloctl",
-        "image": settings.image or f"{IMAGE}:{__version__}",
+        "image": settings.image or f"{project.IMAGE}:{__version__}",
         "args": list(run.arguments),
         "env": _environment(slo_set, mounted),
         "resources": _resources(slo_set),
@@ -116,9 +115,9 @@ def _probe(path: str, period: int, failures: int) -> Nodes:
 
 
 def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.Node]:
-    """In the order of names; ``HOME`` and matplotlib's folder are the only ones that can be written to."""
+    """In the order of names; ``HOME`` is the only folder that can be written to."""
     settings = slo_set.kubernetes
-    plain = {"HOME": TMP, "MPLCONFIGDIR": TMP} | dict(settings.env)
+    plain = {"HOME": TMP} | dict(settings.env)
     plain |= {item.variable: item.path for item in mounted}
     if not settings.ledger.secret:
         plain["SLOCTL_LEDGER_URL"] = f"sqlite:///{LEDGER_FOLDER}/ledger.db"

@@ -19,7 +19,7 @@ from sloctl.telemetry import own_metrics
 from sloctl.telemetry.own_metrics import Gauge
 from sloctl.telemetry.protocol import LOG_FIELDS, Observer, Span, cause
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("jobs.attempt")  # shown in logs: it stays, wherever the module is
 SLACK = 300
 """Seconds for which a result holds beyond two intervals: as long as the alert JobNotRun waits."""
 AHEAD = timedelta(seconds=60)

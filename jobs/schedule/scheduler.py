@@ -28,7 +28,7 @@ from sloctl.model.durations import duration
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.protocol import NOTHING, Observer, cause
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("jobs.scheduler")  # shown in logs: it stays, wherever the module is
 TICK = 1.0
 """Seconds between two looks at the clock."""
 JUMP = 10.0

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache, partial
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -81,10 +81,11 @@ class Cron(Trigger):
 
     def __init__(self, line: str, timezone: str) -> None:
         self.line, self.zone = line, ZoneInfo(timezone)
-        self._times = tuple(cron.times_of_day(line))
-        self._hourly = len({hour for hour, _ in self._times}) == 24
+        parsed = cron.parse(line)
+        self._times = tuple(parsed.times)
+        self._hourly = len(parsed.hours) == 24
         self._instants = lru_cache(maxsize=8)(self._instants_of)
-        self._due = lru_cache(maxsize=8)(partial(cron.due_on, line))
+        self._due = lru_cache(maxsize=8)(parsed.due)
 
     def after(self, time: datetime) -> datetime:
         """See the base class."""

@@ -28,7 +28,8 @@ COLUMNS: Mapping[str, str] = {
     "operation": "category",
     "remote": "category",  # the other end as the reporter calls it: remote service, peer, or Envoy's upstream cluster
     # What became of it.
-    "code": "category",  # HTTP status (or gRPC's, if that is all) as text; "0" is no response, "" is not told
+    # HTTP status as text, or gRPC's if that is all (its OK is "200"); "0" is no response, "" is not told.
+    "code": "category",
     "flags": "category",  # Envoy's response flags; "" is not told
     "error": "bool",
     "overflow": "bool",  # Envoy never sent it: response_code_details names an overflow

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl import extras
 from sloctl.errors import BackendError, InvalidFile, UsageError
 from sloctl.telemetry.protocol import NOTHING, Observer
 
@@ -184,8 +185,10 @@ def traces(
     observer: Observer = NOTHING,
 ) -> TraceReader[Any]:
     """The trace source of an SLO file. Raises UsageError where no backend or no address is known."""
-    from sloctl.backends.traces.client import open_traces
     from sloctl.settings.backends import TracesSettings
+
+    with extras.needed("traces", "reading traces"):
+        from sloctl.backends.traces.client import open_traces
 
     sources = slo_set.sources
     if not sources.traces_backend:

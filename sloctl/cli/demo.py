@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from sloctl import extras
 from sloctl.cli.context import Context, now
 from sloctl.errors import UsageError
 
@@ -213,7 +214,9 @@ def run(context: Context, directory: Path, keep: bool) -> None:
     from jobs import retry_amplification
     from sloctl.cli.run import print_tables
     from sloctl.cli.tables import print_table
-    from sloctl.demo import retry_phases
+
+    with extras.needed("traces", "--mesh"):
+        from sloctl.demo import retry_phases
 
     began = time.monotonic()
     retry_phases.require_programs()

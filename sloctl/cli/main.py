@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from sloctl import __version__
+from sloctl.cli import shadowing
 from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, SloctlError
 
 COMMANDS = {
@@ -165,5 +166,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows ASCII only
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
-    code = run(lambda: cli.main(prog_name="sloctl", standalone_mode=False), verbose=verbose)
-    sys.exit(_flush(code))
+    sys.exit(_flush(run(_command, verbose=verbose)))
+
+
+def _command() -> Any:
+    shadowing.check()
+    return cli.main(prog_name="sloctl", standalone_mode=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sloctl import extras
 from sloctl.cli.context import Context
 from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, BackendError, UsageError
 
@@ -115,6 +116,9 @@ def letter_of(report: Report, slo_set: SloSet, *, chart: bool = True, step: int 
     from jobs.posting import key_of
     from sloctl.posting.slack.steps import compose
 
+    if chart:
+        check_packages()
+
     return compose(report, slo_set, key_of(report, slo_set.slack_channel, step), chart=chart)
 
 
@@ -127,6 +131,7 @@ def check_slack(slo_set: SloSet) -> None:
     """Fail before anything is asked, if a report cannot be posted. Raises UsageError."""
     from sloctl.settings.slack import SlackSettings
 
+    check_packages()
     settings = SlackSettings.load()
     if settings.token and not slo_set.slack_channel:
         raise UsageError(
@@ -134,11 +139,19 @@ def check_slack(slo_set: SloSet) -> None:
         )
 
 
+def check_packages() -> None:
+    """Fail if what posts to Slack, or draws for it, is not installed. Raises UsageError."""
+    with extras.needed("slack", "posting to Slack"):
+        from sloctl.posting.slack import chart  # noqa: F401
+
+
 def notifier() -> Notifier:
     """What delivers to Slack, by the environment's token or webhook. Raises UsageError."""
+    from sloctl.settings.slack import SlackSettings
+
+    check_packages()
     from sloctl.posting.slack.api import Slack, Webhook
     from sloctl.posting.slack.deliver import SlackNotifier
-    from sloctl.settings.slack import SlackSettings
 
     settings = SlackSettings.load()
     return SlackNotifier(Slack(settings) if settings.token else Webhook(settings))

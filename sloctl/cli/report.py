@@ -127,10 +127,13 @@ def command(
     slo_set = load(context, files)
     time = parse_time(at, now())
     period = _period(slo_set, time, routine, timezone)
-    if post and not dry_run:
+    if post or dry_run:
         from sloctl.cli import posting
 
-        posting.check_slack(slo_set)
+        if dry_run:
+            posting.check_packages()
+        else:
+            posting.check_slack(slo_set)
     if output is not None and str(output) != "-":
         from sloctl.artefacts import atomic
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sloctl import extras
 from sloctl.cli.context import (
     Context,
     files_option,
@@ -190,7 +191,9 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Fou
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
     from sloctl.backends.spans import attempt_tags
-    from sloctl.backends.traces import files
+
+    with extras.needed("traces", "reading traces"):
+        from sloctl.backends.traces import files
 
     tags = attempt_tags(slo_set.sources.attempt_tag)
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)

@@ -18,7 +18,7 @@ from jobs.schedule.scheduler import Scheduler, tasks_of
 from sloctl import naming, spec
 from sloctl.backends.http.client import HttpClient
 from sloctl.cli.context import Context, alertmanager, now, prometheus, traces
-from sloctl.cli.posting import period_of_job
+from sloctl.cli.posting import check_packages, period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
 from sloctl.settings.telemetry import TelemetrySettings
@@ -192,6 +192,8 @@ class Service:
         prometheus(Context(), slo_set, self._url, self._timeout).close()
         if any(job.name == "retry_amplification" for job in slo_set.jobs):
             traces(Context(), slo_set, self._traces_url, self._timeout).close()
+        if any(job.post for job in slo_set.jobs):
+            check_packages()
 
     def runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
         """The body of each job; every run has connections of its own, which end with it."""

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,26 @@ def _services_stay_down() -> Iterator[None]:
             _NO_SERVICES.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """What a Ctrl-C or a termination raises is raised at the end: a child cannot be started and not be known of."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread handles signals
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for arrived in came:
+            signal.raise_signal(arrived)
+
+
 class ChildProcess:
     """A process in a session of its own that ends with us, however we end.
 
@@ -92,25 +113,33 @@ class ChildProcess:
 
     def __init__(self, command: list[str], *, log: Path, directory: Path | None = None) -> None:
         """Start ``command``; both its output streams are appended to the file ``log``."""
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                start_new_session=True,
-            )
+        self._guard: subprocess.Popen[bytes] | None = None
         try:
-            self._guard = subprocess.Popen(
-                ["/bin/sh", "-c", 'read -r line || kill -s TERM -- "-$1"', "guard", str(self._process.pid)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with _signals_later(), log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd=directory,
+                    start_new_session=True,
+                )
+                self._guard = subprocess.Popen(
+                    [
+                        "/bin/sh",
+                        "-c",
+                        'read -r line || kill -s TERM -- "-$1"',
+                        "guard",
+                        str(self._process.pid),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         except BaseException:
-            self._end(grace=0.0)
+            if hasattr(self, "_process"):
+                self.stop(grace=0.0)
             raise
 
     @property
@@ -132,8 +161,9 @@ class ChildProcess:
         try:
             self._end(grace)
         finally:
-            with contextlib.suppress(BrokenPipeError):
-                self._guard.communicate(b"done\n")
+            if self._guard is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._guard.communicate(b"done\n")
 
     def _end(self, grace: float) -> None:
         if self._process.poll() is not None:

@@ -24,6 +24,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import exc, text
 from sqlalchemy.engine import URL, Connection, make_url
 
+from sloctl import extras
 from sloctl.errors import BackendError, BackendRefused, BackendTimeout, BackendUnavailable, UsageError
 from sloctl.settings.secret import Secret
 
@@ -72,7 +73,8 @@ class Database:
             raise UsageError("a ledger in memory would be lost", hint=f"give an address such as {_FORMS}")
         else:
             options["connect_args"] = {"timeout": busy, "check_same_thread": False}
-        self._engine = sa.create_engine(parsed, **options)
+        with extras.needed("postgres", "a ledger in PostgreSQL"):
+            self._engine = sa.create_engine(parsed, **options)  # imports the driver
         if self.sqlite:
             sa.event.listen(self._engine, "connect", _on_connect)
             sa.event.listen(self._engine, "begin", _on_begin)

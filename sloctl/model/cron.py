@@ -1,14 +1,124 @@
-"""How far apart the runs of a cron line are, at most."""
+"""Cron lines: what they say, how far apart their runs are, and on which days and at what times they are due.
+
+The one parser of the five fields. It takes what cron, Kubernetes and sloctl's scheduler understand in the same way; it
+must not know how a file words what is wrong. Time zones and changing clocks are the callers'.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from itertools import pairwise
+from typing import Literal
 
-_MONTHS = tuple("jan feb mar apr may jun jul aug sep oct nov dec".split())
-_DAYS = tuple("sun mon tue wed thu fri sat".split())
 _FIRST, _LAST = date(2095, 1, 1), date(2108, 12, 31)
 """Years around 2100, which has no 29 February: the longest pause that a yearly line can have."""
+_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_PART = re.compile(r"(\*|[a-z0-9]{1,9})(?:-([a-z0-9]{1,9}))?(?:/([0-9]{1,4}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class CronField:
+    """One of the five fields: its name, its bounds, and the words that stand for its numbers from the lowest on."""
+
+    name: str
+    low: int
+    high: int
+    words: tuple[str, ...] = ()
+
+
+FIELDS = (
+    CronField("minute", 0, 59),
+    CronField("hour", 0, 23),
+    CronField("day of the month", 1, 31),
+    CronField("month", 1, 12, tuple("jan feb mar apr may jun jul aug sep oct nov dec".split())),
+    CronField("day of the week", 0, 6, tuple("sun mon tue wed thu fri sat".split())),
+)
+
+Fault = Literal["count", "form", "word", "step", "zero", "range", "sunday", "order", "both days", "no date"]
+
+
+class BadCron(ValueError):
+    """Not a cron line: ``fault`` says why, ``field`` where (None: the line as a whole), ``text`` what stands there.
+
+    ``count``: not five fields. ``form``: not a number, range, list or step. ``word``: an unknown one. ``step``: one
+    without a range. ``zero``: a step of 0. ``range``: a number outside the field's bounds. ``sunday``: the 7 that other
+    crons take for it. ``order``: a range that goes down. ``both days``: a day of the month and one of the week.
+    ``no date``: a day that none of the months has.
+    """
+
+    def __init__(self, fault: Fault, text: str, field: CronField | None = None) -> None:
+        super().__init__(f"{fault}: {text}")
+        self.fault, self.text, self.field = fault, text, field
+
+
+@dataclass(frozen=True, slots=True)
+class CronLine:
+    """The numbers that each field stands for; 0 is Sunday."""
+
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+
+    @property
+    def times(self) -> list[tuple[int, int]]:
+        """Hours and minutes, ascending."""
+        return sorted((hour, minute) for hour in self.hours for minute in self.minutes)
+
+    def due(self, day: date) -> bool:
+        """Whether there are times on a day."""
+        return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
+
+
+@lru_cache(maxsize=64)
+def parse(text: str) -> CronLine:
+    """The line that a text says. Raises ``BadCron``."""
+    texts = text.split()
+    if len(texts) != len(FIELDS):
+        raise BadCron("count", text)
+    line = CronLine(*(_numbers(part, field) for part, field in zip(texts, FIELDS, strict=True)))
+    if texts[2] != "*" and texts[4] != "*":
+        raise BadCron("both days", text)
+    if not any(day <= _MONTH_DAYS[month - 1] for day in line.days for month in line.months):
+        raise BadCron("no date", text)
+    return line
+
+
+def _numbers(text: str, field: CronField) -> frozenset[int]:
+    return frozenset(number for part in text.lower().split(",") for number in _span(part, text, field))
+
+
+def _span(part: str, text: str, field: CronField) -> range:
+    """The numbers of one item of a field's list."""
+    match = _PART.fullmatch(part)
+    if match is None or (match[1] == "*" and match[2]):
+        raise BadCron("form", text, field)
+    if match[1] == "*":
+        first, last = field.low, field.high
+    else:
+        first, last = (_number(end, text, field) for end in (match[1], match[2] or match[1]))
+        if match[3] and not match[2]:
+            raise BadCron("step", text, field)
+    if match[3] is not None and int(match[3]) == 0:
+        raise BadCron("zero", text, field)
+    if not field.low <= first <= field.high or not field.low <= last <= field.high:
+        raise BadCron("sunday" if field.high == 6 and 7 in (first, last) else "range", text, field)
+    if first > last:
+        raise BadCron("order", text, field)
+    return range(first, last + 1, int(match[3] or 1))
+
+
+def _number(end: str, text: str, field: CronField) -> int:
+    if end.isdigit():
+        return int(end)
+    if end not in field.words:
+        raise BadCron("word", text, field)
+    return field.words.index(end) + field.low
 
 
 def longest_pause(line: str) -> int:
@@ -16,66 +126,28 @@ def longest_pause(line: str) -> int:
 
     The hour by which clocks change in some time zones is not in it.
     """
-    return max(_pauses(line))
+    return max(_pauses(parse(line)))
 
 
 def shortest_pause(line: str) -> int:
     """Seconds between two runs of a valid cron line that lie closest together (weekly: 604800), by the wall clock."""
-    return min(_pauses(line))
+    return min(_pauses(parse(line)))
 
 
-def _pauses(line: str) -> list[int]:
-    fields = line.split()
-    times = sorted(
-        60 * hour + minute
-        for minute in _values(fields[0], 0, 59, ())
-        for hour in _values(fields[1], 0, 23, ())
-    )
-    days = _days(fields)
-    pauses = [60 * (later - sooner) for sooner, later in pairwise(times)]
-    return pauses + [
-        60 * (1440 * (later - sooner) - times[-1] + times[0]) for sooner, later in pairwise(days)
-    ]
-
-
-def _days(fields: list[str]) -> list[int]:
-    months = _values(fields[3], 1, 12, _MONTHS)
-    of_month, of_week = _values(fields[2], 1, 31, ()), _values(fields[4], 0, 6, _DAYS)
-    found = []
-    day = _FIRST
-    while day <= _LAST:
-        if day.month in months and day.day in of_month and day.isoweekday() % 7 in of_week:
-            found.append(day.toordinal())
-        day += timedelta(days=1)
-    return found
-
-
-def _values(field: str, low: int, high: int, words: tuple[str, ...]) -> frozenset[int]:
-    found: set[int] = set()
-    for part in field.lower().split(","):
-        span, _, step = part.partition("/")
-        if span == "*":
-            first, last = low, high
-        else:
-            ends = [words.index(end) + low if end in words else int(end) for end in span.split("-")]
-            first, last = ends[0], ends[-1]
-        found.update(range(first, last + 1, int(step or 1)))
-    return frozenset(found)
+def _pauses(line: CronLine) -> Iterator[int]:
+    times = [60 * hour + minute for hour, minute in line.times]
+    for sooner, later in pairwise(times):
+        yield 60 * (later - sooner)
+    every = (_FIRST + timedelta(days=number) for number in range((_LAST - _FIRST).days + 1))
+    for before, after in pairwise(day for day in every if line.due(day)):
+        yield 60 * (1440 * (after - before).days - times[-1] + times[0])
 
 
 def times_of_day(line: str) -> list[tuple[int, int]]:
     """The hours and minutes of a valid cron line, ascending."""
-    fields = line.split()
-    return sorted(
-        (hour, minute) for minute in _values(fields[0], 0, 59, ()) for hour in _values(fields[1], 0, 23, ())
-    )
+    return parse(line).times
 
 
 def due_on(line: str, day: date) -> bool:
     """Whether a valid cron line has times on a day."""
-    fields = line.split()
-    return (
-        day.day in _values(fields[2], 1, 31, ())
-        and day.month in _values(fields[3], 1, 12, _MONTHS)
-        and day.isoweekday() % 7 in _values(fields[4], 0, 6, _DAYS)
-    )
+    return parse(line).due(day)

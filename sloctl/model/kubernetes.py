@@ -12,6 +12,7 @@ from sloctl.model.alerting import SecretKey
 
 Mode = Literal["cronjobs", "scheduler"]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]
+Operator = Literal["Equal", "Exists"]
 
 PARTS = ("network-policy", "service-monitor")
 """Objects that a file may leave out."""
@@ -53,7 +54,7 @@ class SlackLogin:
     webhook: SecretKey | None = None
 
 
-SLACK = SlackLogin(token=SecretKey("sloctl-slack", "token"))
+SLACK_TOKEN = SecretKey("sloctl-slack", "token")
 """What posts in Slack, unless the file says otherwise."""
 
 
@@ -80,7 +81,7 @@ class Toleration:
     """A taint that pods may be put on a node with; an empty ``effect`` means every effect."""
 
     key: str
-    operator: Literal["Equal", "Exists"] = "Equal"
+    operator: Operator = "Equal"
     value: str = ""
     effect: str = ""
 
@@ -97,7 +98,7 @@ class KubernetesSettings:
     prometheus: Login = Login()
     traces: Login = Login()
     alertmanager: Login = Login()
-    slack: SlackLogin = SLACK
+    slack: SlackLogin = SlackLogin(token=SLACK_TOKEN)
     otlp: Otlp = Otlp()
     env: tuple[tuple[str, str], ...] = ()
     resources: Resources = Resources()

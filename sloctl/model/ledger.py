@@ -8,6 +8,8 @@ from typing import Literal
 
 DAY = 86400
 
+Silences = Literal["none", "deploys", "all"]
+
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
@@ -22,7 +24,7 @@ class LedgerSettings:
     keep_hours: int = 400 * DAY
     keep_days: int = 5 * 366 * DAY
     catch_up: int = 31 * DAY
-    silences: Literal["none", "deploys", "all"] = "none"
+    silences: Silences = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,11 @@ LOOKBACK = 300
 FINE_LIMIT = 6 * 3600
 """Alert windows up to this long are summed from the fine grid, longer ones from the budget grid."""
 
+LONGEST_SILENCE = 4 * 3600
+"""Seconds that a silence may last, unless the file says otherwise."""
+
 MeshMode = Literal["sidecar", "ambient"]
+CalendarUnit = Literal["week", "month", "quarter", "year"]
 
 NOWHERE = Position("", 0, 0)
 """The position of what no file says."""
@@ -94,8 +98,8 @@ class RollingWindow:
 class CalendarWindow:
     """From the start of the current week (Monday), month, quarter or year in a time zone."""
 
-    unit: Literal["week", "month", "quarter", "year"]
-    timezone: str
+    unit: CalendarUnit
+    timezone: str = "UTC"
 
     @property
     def text(self) -> str:
@@ -248,6 +252,6 @@ class SloSet:
     kubernetes: KubernetesSettings = field(default=KubernetesSettings())
     ledger: LedgerSettings = field(default=LedgerSettings())
     maintenance: tuple[Maintenance, ...] = ()
-    longest_silence: int = 4 * 3600
+    longest_silence: int = LONGEST_SILENCE
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

@@ -27,6 +27,10 @@ ENVOY_BUCKETS = tuple(
 """Envoy's default histogram bounds in milliseconds (Envoy, ``StatsImpl``; Istio does not change them)."""
 
 NO_RESPONSE = "0"
+FAILED = ("5xx", NO_RESPONSE)
+"""The response codes that count as bad, unless the file says otherwise."""
+THRESHOLD = "100ms"
+"""The latency to stay within, unless the file says otherwise."""
 SERVER_ERRORS = "5..|0"
 """HTTP 5xx, and 0: the proxy never saw a response (reset, time-out, connection failure)."""
 
@@ -132,7 +136,7 @@ def _code_pattern(code: str) -> str:
 
 
 def _errors(params: Params, mesh: Mesh) -> CounterSli:
-    raw = params.get("codes", ("5xx", NO_RESPONSE))
+    raw = params.get("codes", FAILED)
     codes = tuple(str(code) for code in raw) if isinstance(raw, tuple | list) else (str(raw),)
     pattern = "|".join(_code_pattern(code) for code in codes)
     first = _code_pattern(codes[0]).replace(".", "0")
@@ -185,7 +189,7 @@ def bucket_pattern(bound: Decimal) -> str:
 
 
 def _latency(params: Params, mesh: Mesh) -> CounterSli:
-    text = str(params.get("threshold", "100ms"))
+    text = str(params.get("threshold", THRESHOLD))
     threshold = parse_milliseconds(text)
     if threshold is None:
         raise PresetProblem("threshold", f"{text!r} is not a latency", "write it like 250ms or 2.5s")

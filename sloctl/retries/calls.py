@@ -1,7 +1,8 @@
-"""Logical calls and their attempts, from spans as any setting of the tracer leaves them.
+"""Calls between services as frames: who called whom, how it ended, and what caused it.
 
-Owns what counts as one call, and what as one more attempt at it; must not know of rates, paths or verdicts.
-``docs/retries.md`` says for each setting what is counted, and what cannot be known.
+Owns the columns of :class:`CallTable`, and the names of clients and servers, also where no attempt arrived. Must not
+know what counts as one call, nor of rates, paths or verdicts. ``docs/retries.md`` says for each setting of the tracer
+what is counted, and what cannot be known.
 """
 
 from __future__ import annotations
@@ -13,17 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sloctl.retries.keys import Array, pairs, text_codes
-from sloctl.retries.links import CLIENT, ROUTER, SERVER, Links, anchors, column, link
-from sloctl.retries.servers import name_servers
-
-METHODS = ("attempt-count", "router-spans", "shared-id", "child-of-client", "server-spans")
-"""How the attempts of a call were counted, the most reliable first."""
-
-_BY_ROUTER, _UNDER_CLIENT, _UNDER_ID, _LONE, _SAME_ID, _ORPHAN, _DIRECT, _ROOT = range(8)
-_TAG, _ROUTER, _SHARED, _CHILD, _SERVER = range(len(METHODS))
-_NEVER_SENT = frozenset({"NR", "UH", "NC"})
-"""Envoy's flags for no route, no healthy host and no cluster: nothing left the proxy."""
+from sloctl.retries.attempts import METHODS, SeenAttempts, seen_attempts, sent_attempts
+from sloctl.retries.links import Links, anchors, link
+from sloctl.retries.logical import BY_ROUTER, DIRECT, ORPHAN, ROOT, SAME_ID, LogicalCalls, logical_calls
+from sloctl.retries.numbering import Array, marked, pairs
+from sloctl.retries.routers import cluster_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,274 +50,281 @@ class CallTable:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """How calls ended, by call: the row of the span that says so (``span``), ``start`` and ``duration`` (int64, ns)."""
+
+    span: Array
+    start: Array
+    duration: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """What made calls, by call (int64): the row of the attempt (``attempt``), else -1, and that of the span (``span``).
+
+    ``span`` is the arrival of that attempt; without one the root above the call, the call's own span if it is a root
+    itself, or -1 where nothing is known.
+    """
+
+    attempt: Array
+    span: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """Both ends of calls, by call: ``client`` and ``server`` (int64), numbers into ``names``."""
+
+    client: Array
+    server: Array
+    names: Sequence[str]
+
+
 def calls(frame: pd.DataFrame) -> CallTable:
     """Group spans (``sloctl.backends.spans.COLUMNS``) into logical calls; raises ``ValueError`` for another frame.
 
     A call is failed if its span says error, has no response (code ``0``) or a status of 500 and above.
     """
     links = link(frame)
-    rows, server_rows, item_kind, base, service, item_logical = _items(links)
-    number, first = _numbered(item_kind, base, service)
-    size, total = len(first), len(links.key)
-    kind, logical = item_kind[first], item_logical[first]
-    observed = np.flatnonzero(item_kind != _LONE)
+    logical = logical_calls(links)
+    attempts = seen_attempts(links, logical)
+    seen = np.bincount(attempts.call, minlength=len(logical))
+    sent = sent_attempts(links, logical, seen)
+    outcomes, origins = _outcomes(links, logical, attempts), _origins(links, logical, attempts)
+    ends = _ends(links, logical)
+    root = logical.way == ROOT
+    entry, entries = _entries(links, origins, root, ends)
     failed = _failed(links)
-    tried = _attempts_table(links, number[observed], rows[observed])
-    seen = np.bincount(tried["call"], minlength=size)
-    attempts, tagged = _attempt_counts(links, kind, logical, number, rows, seen, size)
-    method = np.select(
-        [
-            tagged,
-            kind == _BY_ROUTER,
-            np.isin(kind, (_UNDER_ID, _SAME_ID)),
-            np.isin(kind, (_UNDER_CLIENT, _LONE)),
-        ],
-        [_TAG, _ROUTER, _SHARED, _CHILD],
-        _SERVER,
-    )
-    last = np.full(size, -1, dtype=np.int64)
-    last[tried["call"]] = tried["row"]
-    own = (logical >= 0) & (kind != _DIRECT)
-    final = np.where(own, logical, np.where(last >= 0, last, rows[first]))
-    start, duration = _spent(final, links, own, tried, size)
-
-    attempt_of = _attempt_of(links, tried)
-    top = np.where(logical >= 0, anchors(links.up, attempt_of >= 0)[logical], -1)
-    parent = np.where(top >= 0, attempt_of[top], -1)
-    unknown = links.services.index("")
-    client = np.where(logical >= 0, links.service[logical], unknown)
-    client = np.where(kind == _BY_ROUTER, links.service[rows[first]], client)
-    server, names = name_servers(links, number, rows, server_rows, first, logical, client)
-    root = kind == _ROOT
-    top = np.where(root, rows[first], top)
-    entry, entries = _entries(links, parent, top, root, server, names)
     table = pd.DataFrame(
         {
-            "trace_high": column(links, "trace_high")[final],
-            "trace_low": column(links, "trace_low")[final],
-            "client": _category(client, names),
-            "server": _category(server, names),
-            "operation": _operation(links, number, server_rows, logical, size),
-            "method": _category(method, METHODS),
-            "attempts": attempts,
+            "trace_high": links.spans.column("trace_high")[outcomes.span],
+            "trace_low": links.spans.column("trace_low")[outcomes.span],
+            "client": _category(ends.client, ends.names),
+            "server": _category(ends.server, ends.names),
+            "operation": _operations(links, logical),
+            "method": _category(sent.method, METHODS),
+            "attempts": sent.count,
             "seen": seen,
-            "failed": failed[final],
-            "code": _category(*_taken(links, "code", final)),
-            "start": _times(start),
-            "duration": duration,
-            "orphan": np.isin(kind, (_ORPHAN, _SAME_ID)) & (client == unknown),
+            "failed": failed[outcomes.span],
+            "code": _codes(links, outcomes.span),
+            "start": _times(outcomes.start),
+            "duration": outcomes.duration,
+            "orphan": np.isin(logical.way, (ORPHAN, SAME_ID)) & (ends.client == ends.names.index("")),
             "root": root,
-            "parent": parent,
+            "parent": origins.attempt,
             "entry": entry,
         }
     )
-    row = tried["row"]
-    by_call = pd.DataFrame(
+    tried = pd.DataFrame(
         {
-            "call": tried["call"],
-            "index": tried["index"],
-            "start": _times(links.start[row]),
-            "duration": links.duration[row],
-            "failed": failed[row],
-            "code": _category(*_taken(links, "code", row)),
-            "gap": tried["gap"],
+            "call": attempts.call,
+            "index": attempts.index,
+            "start": _times(links.spans.start[attempts.span]),
+            "duration": links.spans.duration[attempts.span],
+            "failed": failed[attempts.span],
+            "code": _codes(links, attempts.span),
+            "gap": attempts.gap,
         }
     )
-    by_router = links.by_id & (links.role[links.caller] == ROUTER)
-    counts = {
-        "spans": total,
-        "traces": int((np.diff(links.trace, prepend=-1) != 0).sum()),
+    return CallTable(table, tried, entries, _counts(links, table))
+
+
+def _counts(links: Links, table: pd.DataFrame) -> dict[str, int]:
+    return {
+        "spans": len(links.spans),
+        "traces": int((np.diff(links.spans.trace, prepend=-1) != 0).sum()),
         **links.counts,
         "orphans": int(table["orphan"].sum()),
-        "unsent": int((attempts == 0).sum()),
-        "mixed": int(by_router.sum()),
+        "unsent": int((table["attempts"] == 0).sum()),
+        "mixed": int((links.by_id & links.routers.outbound[links.caller]).sum()),
     }
-    return CallTable(table, by_call, entries, counts)
-
-
-def _attempt_of(links: Links, tried: Mapping[str, Array]) -> Array:
-    """For each span that is an attempt's arrival its row among attempts, else -1."""
-    of_row = np.full(len(links.key) + 1, -1, dtype=np.int64)
-    of_row[tried["row"]] = np.arange(len(tried["row"]))
-    reached = np.where(links.arrives, of_row[:-1], -1)
-    routed = np.flatnonzero(links.arrives & (links.caller >= 0))
-    routed = routed[links.role[links.caller[routed]] == ROUTER]
-    reached[routed] = of_row[links.caller[routed]]
-    return reached
-
-
-def _taken(links: Links, name: str, rows: Array) -> tuple[Array, list[str]]:
-    codes, names = text_codes(links.spans[name])
-    return codes[rows], names
-
-
-def _times(nanoseconds: Array) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(nanoseconds.view("datetime64[ns]")).tz_localize("UTC")
-
-
-def _items(links: Links) -> tuple[Array, ...]:
-    """What calls are made of: row, server's row or -1, kind, what groups them (two columns), and the caller's row."""
-    role, caller, key = links.role, links.caller, links.key
-    has_routers = np.zeros(
-        int(max(links.key.max(initial=-1), links.parent_key.max(initial=-1))) + 2, dtype=bool
-    )
-    has_routers[links.group[links.group >= 0]] = True
-    routes = has_routers[key] & (key >= 0) & np.isin(role, (CLIENT, SERVER))
-    router = np.flatnonzero(role == ROUTER)
-    reached = np.full(len(key), -1, dtype=np.int64)
-    arrivals = np.flatnonzero(links.arrives)
-    known = arrivals[caller[arrivals] >= 0]
-    reached[caller[known[::-1]]] = known[::-1]
-
-    by_client = known[(role[caller[known]] == CLIENT) & ~routes[caller[known]]]
-    answered = reached >= 0
-    lone = np.flatnonzero((role == CLIENT) & ~answered & ~routes & ~links.wrapper)
-    rest = arrivals[caller[arrivals] < 0]
-    shares = _shares_id(links, rest)
-    above = links.up[rest]
-    kind = np.select([shares, above >= 0, links.parent_key[rest] >= 0], [_SAME_ID, _DIRECT, _ORPHAN], _ROOT)
-    base = np.select([shares, kind == _ORPHAN], [key[rest], links.parent_key[rest]], rest)
-    groups = pairs(np.where(links.group[router] >= 0, links.group[router], -2 - router), links.turn[router])
-    parts = [
-        (router, reached[router], np.full(len(router), _BY_ROUTER), groups, links.service[router], links.up[router]),
-        (
-            by_client, by_client, np.where(links.by_id[by_client], _UNDER_ID, _UNDER_CLIENT),
-            caller[by_client], links.service[by_client], caller[by_client],
-        ),
-        (lone, np.full(len(lone), -1), np.full(len(lone), _LONE), lone, np.full(len(lone), -1), lone),
-        (rest, rest, kind, base, links.service[rest], above),
-    ]  # fmt: skip
-    return tuple(np.concatenate(arrays).astype(np.int64) for arrays in zip(*parts, strict=True))
-
-
-def _shares_id(links: Links, rows: Array) -> Array:
-    """Servers' spans whose client's half is missing, under an id that they share with it, or with one another."""
-    server = links.role[rows] == SERVER
-    name = pairs(links.key[rows], links.service[rows])
-    several = np.bincount(name[server], minlength=int(name.max(initial=-1)) + 1) > 1
-    shared = column(links, "shared")[rows] & (links.parent_key[rows] >= 0)
-    return np.asarray(server & (links.key[rows] >= 0) & (several[name] | shared))
-
-
-def _numbered(kind: Array, base: Array, service: Array) -> tuple[Array, Array]:
-    """Each item's call, and each call's first item."""
-    same = np.where(kind == _UNDER_ID, _UNDER_CLIENT, kind)
-    number = pairs(pairs(same, base), service)
-    first = np.full(int(number.max(initial=-1)) + 1, -1, dtype=np.int64)
-    first[number[::-1]] = np.arange(len(number))[::-1]
-    return number, first
 
 
 def _failed(links: Links) -> Array:
-    codes, names = text_codes(links.spans["code"])
-    bad = np.array([name == "0" or (len(name) == 3 and name[0] == "5") for name in names], dtype=bool)
-    return np.asarray(column(links, "error") | bad[codes])
+    """Spans that say error, no response, or a status of 500 and above."""
+    code, codes = links.spans.coded("code")
+    bad = np.array([text == "0" or (len(text) == 3 and text[0] == "5") for text in codes], dtype=bool)
+    return np.asarray(links.spans.column("error") | bad[code])
 
 
-def _attempts_table(links: Links, call: Array, row: Array) -> dict[str, Array]:
-    """Attempts by call, in the order of time (by the client's clock where it reported them)."""
-    order = np.lexsort((row, call))
-    call, row = call[order], row[order]
-    size = len(call)
-    begins = np.ones(size, dtype=bool)
-    begins[1:] = call[1:] != call[:-1]
-    index = np.arange(size) - np.flatnonzero(begins)[np.cumsum(begins) - 1] if size else np.arange(0)
-    start, duration = links.start[row], links.duration[row]
-    gap = np.full(size, np.nan)
-    gap[1:] = np.where(begins[1:] | (duration[:-1] < 0), np.nan, start[1:] - start[:-1] - duration[:-1])
-    return {"call": call, "row": row, "index": index, "gap": gap}
+def _outcomes(links: Links, logical: LogicalCalls, attempts: SeenAttempts) -> _Outcomes:
+    """How calls ended, by the caller's span of the call, else by the attempts.
 
-
-def _attempt_counts(
-    links: Links, kind: Array, logical: Array, number: Array, rows: Array, seen: Array, size: int
-) -> tuple[Array, Array]:
-    """How many attempts were sent for each call, and whether a tag says so."""
-    overflow, tag = column(links, "overflow"), column(links, "attempts").astype(np.int64)
-    router = kind[number] == _BY_ROUTER
-    over = np.bincount(number[router], overflow[rows[router]], minlength=size).astype(np.int64)
-    has = logical >= 0
-    merged = np.bincount(number[router], links.turn[rows[router]], minlength=size) > 0
-    over = np.where(has & ~merged, np.maximum(over, overflow[logical]), over)
-    said = np.where(has, tag[logical], -1)
-    if router.any():
-        highest = np.full(size, -1, dtype=np.int64)
-        np.maximum.at(highest, number[router], tag[rows[router]])
-        said = np.where(merged, -1, np.maximum(said, highest))
-    # A client's span that split over two services has one tag for both.
-    shares = np.bincount(logical[has & (kind != _BY_ROUTER)], minlength=len(tag) + 1)[logical]
-    tagged = (said >= 1) & ((kind == _BY_ROUTER) | (has & (shares == 1) & (kind != _DIRECT)))
-    flags, texts = text_codes(links.spans["flags"])
-    unsent = np.array([not _NEVER_SENT.isdisjoint(text.split(",")) for text in texts], dtype=bool)[flags]
-    lone = (kind == _LONE) & ~unsent[logical] & (over == 0)
-    counted = np.where(kind == _BY_ROUTER, seen - over, seen + lone)
-    # Without a healthy host the tag says 1 both for a call that never left and for one whose retry did not.
-    said = np.where((said == 1) & has & unsent[logical], np.minimum(seen, 1), said)
-    return np.maximum(np.where(tagged, said - over, counted), 0), tagged
-
-
-def _spent(
-    final: Array, links: Links, own: Array, tried: Mapping[str, Array], size: int
-) -> tuple[Array, Array]:
-    """Start and duration of calls: the caller's, else from the first attempt's start to the last one's end."""
-    begin, duration = links.start[final].copy(), links.duration[final].copy()
-    call, row = tried["call"], tried["row"]
-    ends = np.full(size, np.iinfo(np.int64).min)
-    starts = np.full(size, np.iinfo(np.int64).max)
-    np.maximum.at(ends, call, links.start[row] + np.maximum(links.duration[row], 0))
-    np.minimum.at(starts, call, links.start[row])
-    derived = ~own & (ends >= starts)
-    begin[derived] = starts[derived]
-    duration[derived] = (ends - starts)[derived]
-    return begin, duration
-
-
-def _entries(
-    links: Links, parent: Array, top: Array, root: Array, server: Array, names: Sequence[str]
-) -> tuple[Array, pd.DataFrame]:
-    """Where calls without a calling attempt began, and how many requests began at each such place.
-
-    A trace begins at a server's span that nobody called, at another span without a parent, or unknown, where the
-    parent is missing.
+    Without a span of the call the last attempt's outcome is the call's, which took from the first attempt's start to
+    the end of the one that ended last.
     """
-    operation, operations = text_codes(links.spans["operation"])
-    unknown = (names.index(""), operations.index(""))
-    below = parent >= 0
-    known = top >= 0
-    begins = np.where(root, server, np.where(known, links.service[top], unknown[0]))
-    named = np.where(known, operation[top], unknown[1])
-    base = np.where(~below & ~root & known, top, -1)
-    roots = np.flatnonzero((links.up < 0) & ~links.arrives & (links.role != ROUTER))
-    begun = np.zeros(len(links.key), dtype=bool)
-    begun[base[base >= 0]] = True
-    lonely = roots[~begun[roots]]
-    started = np.flatnonzero(begun)
-    own = ~below & ((base < 0) | root)
-    service = np.concatenate([begins[own], links.service[started], links.service[lonely]])
-    called = np.concatenate([named[own], operation[started], operation[lonely]])
+    size, spans = len(logical), links.spans
+    last = np.full(size, -1, dtype=np.int64)
+    last[attempts.call] = attempts.span
+    own = (logical.caller >= 0) & (logical.way != DIRECT)
+    span = np.where(own, logical.caller, np.where(last >= 0, last, logical.span))
+    begins, ends = np.full(size, np.iinfo(np.int64).max), np.full(size, np.iinfo(np.int64).min)
+    start = spans.start[attempts.span]
+    np.minimum.at(begins, attempts.call, start)
+    np.maximum.at(ends, attempts.call, start + np.maximum(spans.duration[attempts.span], 0))
+    derived = ~own & (ends >= begins)
+    return _Outcomes(
+        span,
+        start=np.where(derived, begins, spans.start[span]),
+        duration=np.where(derived, ends - begins, spans.duration[span]),
+    )
+
+
+def _origins(links: Links, logical: LogicalCalls, attempts: SeenAttempts) -> _Origins:
+    """What made calls: the nearest attempt's arrival above the caller's span, else where that began."""
+    arrived = _attempt_of_arrival(links, attempts)
+    above = anchors(links.up, arrived >= 0)
+    span = np.where(logical.caller >= 0, above[logical.caller], -1)
+    attempt = np.where(span >= 0, arrived[span], -1)
+    return _Origins(attempt, np.where(logical.way == ROOT, logical.span, span))
+
+
+def _attempt_of_arrival(links: Links, attempts: SeenAttempts) -> Array:
+    """For each span that is an attempt's arrival the row of the attempt, that of its router span if it has one."""
+    attempt_of = np.full(len(links.spans) + 1, -1, dtype=np.int64)
+    attempt_of[attempts.span] = np.arange(len(attempts))
+    arrived = np.where(links.arrives, attempt_of[:-1], -1)
+    routed = np.flatnonzero((links.caller >= 0) & links.routers.outbound[links.caller])
+    arrived[routed] = attempt_of[links.caller[routed]]
+    return arrived
+
+
+def _entries(links: Links, origins: _Origins, root: Array, ends: _Ends) -> tuple[Array, pd.DataFrame]:
+    """Where calls that no attempt made began (by call), and how many requests began at each such place.
+
+    A trace begins at a server's span that nobody called (``root``), at another span without a parent, or unknown, where
+    the parent is missing. Of several calls below one beginning, that is one request; a beginning without any is one.
+    """
+    spans = links.spans
+    operation, operations = spans.coded("operation")
+    known, made = origins.span >= 0, origins.attempt >= 0
+    service_of = np.where(known, spans.service[origins.span], ends.names.index(""))
+    service_of = np.where(root, ends.server, service_of)
+    operation_of = np.where(known, operation[origins.span], operations.index(""))
+
+    below = origins.span[known & ~made & ~root]
+    begins = marked(below, len(spans))[:-1]
+    begins |= (links.up < 0) & ~links.arrives & ~links.routers.outbound
+    alone = ~made & (~known | root)
+    service = np.concatenate([service_of[alone], spans.service[begins]])
+    called = np.concatenate([operation_of[alone], operation[begins]])
     wide = len(operations)
-    place, count = np.unique(service * wide + called, return_counts=True)
-    entry = np.where(below, -1, np.searchsorted(place, begins * wide + named))
+    numbers, requests = np.unique(service * wide + called, return_counts=True)
+    entry = np.where(made, -1, np.searchsorted(numbers, service_of * wide + operation_of))
     table = pd.DataFrame(
         {
-            "service": _category(place // wide, names),
-            "operation": _category(place % wide, operations),
-            "requests": count.astype(np.int64),
+            "service": _category(numbers // wide, ends.names),
+            "operation": _category(numbers % wide, operations),
+            "requests": requests.astype(np.int64),
         }
     )
     return entry, table
 
 
-def _operation(
-    links: Links, number: Array, server_rows: Array, logical: Array, size: int
-) -> pd.Categorical[Any]:
+def _operations(links: Links, logical: LogicalCalls) -> pd.Categorical[Any]:
     """What the server calls it, else what the client does."""
-    codes, names = text_codes(links.spans["operation"])
-    found = np.where(logical >= 0, codes[logical], names.index(""))
-    known = server_rows >= 0
-    found[number[known][::-1]] = codes[server_rows[known][::-1]]
-    return _category(found, names)
+    operation, operations = links.spans.coded("operation")
+    asked = np.where(logical.caller >= 0, operation[logical.caller], operations.index(""))
+    answer = _first_answers(logical)
+    return _category(np.where(answer >= 0, operation[answer], asked), operations)
 
 
-def _category(codes: Array, names: Sequence[str]) -> pd.Categorical[Any]:
+def _first_answers(logical: LogicalCalls) -> Array:
+    """The span of the first arrival of each call, or -1."""
+    first = np.full(len(logical), -1, dtype=np.int64)
+    answer = logical.evidence.answer
+    known = np.flatnonzero(answer >= 0)[::-1]
+    first[logical.call[known]] = answer[known]
+    return first
+
+
+def _ends(links: Links, logical: LogicalCalls) -> _Ends:
+    """Which service called, and which service it called.
+
+    The server is the service whose span answered. Where none did, it is the one that answers under the same name. Where
+    that never happened, the name is read.
+    """
+    service, names = links.spans.service, list(links.spans.services)
+    client = np.where(logical.caller >= 0, service[logical.caller], names.index(""))
+    client = np.where(logical.way == BY_ROUTER, service[logical.span], client)
+    answer = _first_answers(logical)
+    server = np.where(answer >= 0, service[answer], -1)
+    if (server >= 0).all():
+        return _Ends(client, server, names)
+    asking = _asking_spans(links, logical)
+    peer, peers = _peers(links, asking)
+    operation, _ = links.spans.coded("operation")
+    # Who has no name for the other end may still have one for what it asks.
+    unnamed = peer == peers.index("")
+    name = np.where(unnamed, len(peers) + pairs(client, operation[asking]), peer)
+    server = np.where(server >= 0, server, _most_often(name, server)[name])
+    names, meant = _meant(peers, names)
+    return _Ends(client, np.where(server >= 0, server, meant[peer]), names)
+
+
+def _asking_spans(links: Links, logical: LogicalCalls) -> Array:
+    """The span that names the other end: the first router span of the call, else the caller's, else what there is."""
+    own = links.routers.outbound[logical.span] | (logical.caller < 0)
+    return np.where(own, logical.span, logical.caller)
+
+
+def _peers(links: Links, asking: Array) -> tuple[Array, list[str]]:
+    """What spans call the other end (Envoy's cluster), as numbers and their texts; ``""`` if they do not say."""
+    spans = links.spans
+    remote, remotes = spans.coded("remote")
+    operation, operations = spans.coded("operation")
+    clusters = [cluster_of(text) for text in operations]
+    peers = sorted({*remotes, *clusters})
+    number = {text: index for index, text in enumerate(peers)}
+    of_remote = np.array([number[text] for text in remotes], dtype=np.int64)
+    of_cluster = np.array([number[text] for text in clusters], dtype=np.int64)
+    peer = of_remote[remote[asking]]
+    silent = links.routers.outbound[asking] & (peer == number[""])
+    return np.where(silent, of_cluster[operation[asking]], peer), peers
+
+
+def _most_often(name: Array, server: Array) -> Array:
+    """For each name the server that most often answers under it, the first of equals; -1 for none."""
+    most = np.full(int(name.max(initial=-1)) + 1, -1, dtype=np.int64)
+    name, server = name[server >= 0], server[server >= 0]
+    if len(name):
+        wide = int(server.max()) + 1
+        answered, count = np.unique(name * wide + server, return_counts=True)
+        order = np.lexsort((-answered, count))
+        most[answered[order] // wide] = answered[order] % wide
+    return most
+
+
+def _meant(peers: Sequence[str], services: Sequence[str]) -> tuple[list[str], Array]:
+    """The services, more of them where clients' names for the other end mean others; and which each name means."""
+    number = {text: index for index, text in enumerate(services)}
+    read = [_read(text, number) for text in peers]
+    for text in read:
+        number.setdefault(text, len(number))
+    return list(number), np.array([number[text] for text in read], dtype=np.int64)
+
+
+def _read(peer: str, services: Mapping[str, int]) -> str:
+    """``outbound|8080||cart.shop.svc.cluster.local`` is ``cart.shop``, or ``cart`` if the mesh has such a service."""
+    parts = peer.split("|")
+    if len(parts) != 4:
+        return peer
+    labels = parts[3].split(".")
+    if len(labels) >= 3 and labels[2] != "svc":
+        return parts[3]
+    full = ".".join(labels[:2])
+    return labels[0] if full not in services and labels[0] in services else full
+
+
+def _category(numbers: Array, names: Sequence[str]) -> pd.Categorical[Any]:
     dtype: pd.CategoricalDtype[Any] = pd.CategoricalDtype(list(names))
-    return pd.Categorical.from_codes(codes, dtype=dtype)
+    return pd.Categorical.from_codes(numbers, dtype=dtype)
+
+
+def _codes(links: Links, rows: Array) -> pd.Categorical[Any]:
+    code, codes = links.spans.coded("code")
+    return _category(code[rows], codes)
+
+
+def _times(nanoseconds: Array) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(nanoseconds.view("datetime64[ns]")).tz_localize("UTC")

@@ -5,13 +5,14 @@ Owns the rates and their interval; must not know of traces' shapes nor of what i
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sloctl.retries.calls import METHODS, CallTable
-from sloctl.retries.keys import Array, pairs
+from sloctl.retries.attempts import METHODS
+from sloctl.retries.calls import CallTable
+from sloctl.retries.numbering import Array, first_of, pairs
 
 _NS = 1e9
 _Z95 = 1.959963984540054
@@ -55,74 +56,79 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
     """
     if not 0 <= sampled <= 1:
         raise ValueError("the share of traces that is kept is between 0 and 1")
-    calls = table.calls
-    edge_call = ~calls["root"].to_numpy()
-    names = ["client", "server", *(["operation"] if by_operation else [])]
-    number = np.full(len(calls), -1, dtype=np.int64)
-    part = calls.loc[edge_call, names]
-    grouped = part.groupby(names, observed=True, sort=False)
-    number[edge_call] = grouped.ngroup().to_numpy()
-    size = grouped.ngroups
-    first = np.zeros(size, dtype=np.int64)
-    first[number[edge_call][::-1]] = np.flatnonzero(edge_call)[::-1]
-
-    attempts = calls["attempts"].to_numpy()
-    sent = edge_call & (attempts > 0)
-    again = sent & (attempts > 1)
-    failed = calls["failed"].to_numpy()
-
-    def total(where: Array, weight: Array | None = None) -> Array:
-        found = np.bincount(number[where], None if weight is None else weight[where], minlength=size)
-        return found if weight is None else np.rint(found).astype(np.int64)
-
-    requests, tries = total(sent), total(sent, attempts)
-    trace = pairs(calls["trace_high"].to_numpy()[sent], calls["trace_low"].to_numpy()[sent])
-    low, high, traces = _clustered(number[sent], trace, attempts[sent], size, sampled)
-    methods = np.zeros((len(METHODS), size), dtype=np.int64)
-    np.add.at(methods, (calls["method"].cat.codes.to_numpy()[sent], number[sent]), 1)
-    pauses = _pauses(table, number, size)
+    calls, numbered = table.calls, _numbered(table.calls, by_operation)
+    attempts, failed = calls["attempts"].to_numpy(), calls["failed"].to_numpy()
+    called = numbered.edge >= 0
+    sent = called & (attempts > 0)
+    once, again = sent & (attempts == 1), sent & (attempts > 1)
+    requests, tries = numbered.count(sent), numbered.total(sent, attempts)
     with np.errstate(invalid="ignore", divide="ignore"):
         result = pd.DataFrame(
             {
-                **{name: calls[name].astype("str").to_numpy()[first] for name in names},
+                **numbered.names,
                 "requests": requests,
-                "unsent": total(edge_call & (attempts == 0)),
+                "unsent": numbered.count(called & (attempts == 0)),
                 "attempts": tries,
                 "amplification": tries / requests,
-                "low": low,
-                "high": high,
-                "traces": traces,
-                "retried": total(again) / requests,
-                "recovered": total(again & ~failed) / total(again),
-                "attempt_errors": _attempt_errors(table, number, sent, size) / tries,
-                "call_errors": total(sent & failed) / requests,
-                **_durations(calls, number, sent & ~again, size, ""),
-                **_durations(calls, number, again, size, "retried_"),
-                **pauses,
-                "max_attempts": _highest(number[sent], attempts[sent], size),
-                "method": np.array(METHODS, dtype=object)[methods.argmax(axis=0)],
-                "methods": (methods > 0).sum(axis=0),
-                "orphans": total(sent & calls["orphan"].to_numpy()),
+                **_by_traces(calls, numbered, sent, sampled),
+                "retried": numbered.count(again) / requests,
+                "recovered": numbered.count(again & ~failed) / numbered.count(again),
+                "attempt_errors": numbered.total(sent, _failed_attempts(table)) / tries,
+                "call_errors": numbered.count(sent & failed) / requests,
+                **_durations(calls, numbered, once, ""),
+                **_durations(calls, numbered, again, "retried_"),
+                **_pauses(table.attempts, numbered),
+                "max_attempts": _highest(numbered, sent, attempts),
+                **_methods(calls, numbered, sent),
+                "orphans": numbered.count(sent & calls["orphan"].to_numpy()),
             }
         )
-    return result.sort_values(names, ignore_index=True)
+    return result.sort_values([*numbered.names], ignore_index=True)
 
 
-def _clustered(
-    edge: Array, trace: Array, attempts: Array, size: int, sampled: float
-) -> tuple[Array, Array, Array]:
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """Calls by edge: ``edge`` (int64, by call) is a number below ``size``, -1 for a ``root``, which is on no edge.
+
+    ``names`` has by edge the texts of what tells edges apart: ``client``, ``server``, and ``operation`` if asked for.
+    """
+
+    edge: Array
+    size: int
+    names: dict[str, Array]
+
+    def count(self, calls: Array) -> Array:
+        """How many of these calls (bool) each edge has; int64."""
+        return np.bincount(self.edge[calls], minlength=self.size)
+
+    def total(self, calls: Array, values: Array) -> Array:
+        """The sum of integers over these calls (bool), by edge; int64."""
+        return np.rint(np.bincount(self.edge[calls], values[calls], self.size)).astype(np.int64)
+
+
+def _numbered(calls: pd.DataFrame, by_operation: bool) -> _Numbered:
+    rows = np.flatnonzero(~calls["root"].to_numpy())
+    names = ["client", "server", *(["operation"] if by_operation else [])]
+    grouped = calls.loc[rows, names].groupby(names, observed=True, sort=False)
+    edge = np.full(len(calls), -1, dtype=np.int64)
+    edge[rows] = grouped.ngroup().to_numpy()
+    first = first_of(rows, edge, grouped.ngroups)[:-1]
+    return _Numbered(
+        edge, grouped.ngroups, {name: calls[name].astype("str").to_numpy()[first] for name in names}
+    )
+
+
+def _by_traces(calls: pd.DataFrame, numbered: _Numbered, sent: Array, sampled: float) -> dict[str, Array]:
+    """The interval of amplification, and the traces with requests, by edge."""
+    edge, attempts = numbered.edge[sent], calls["attempts"].to_numpy()[sent]
+    trace = pairs(calls["trace_high"].to_numpy()[sent], calls["trace_low"].to_numpy()[sent])
     cluster = pairs(edge, trace)
     clusters = int(cluster.max(initial=-1)) + 1
     owner = np.zeros(clusters, dtype=np.int64)
     owner[cluster] = edge
-    low, high = _intervals(
-        owner,
-        np.bincount(cluster, attempts, clusters),
-        np.bincount(cluster, minlength=clusters),
-        size,
-        sampled,
-    )
-    return low, high, np.bincount(owner, minlength=size)
+    tries, requests = np.bincount(cluster, attempts, clusters), np.bincount(cluster, minlength=clusters)
+    low, high = _intervals(owner, tries, requests, numbered.size, sampled)
+    return {"low": low, "high": high, "traces": np.bincount(owner, minlength=numbered.size)}
 
 
 def _intervals(owner: Array, y: Array, x: Array, size: int, sampled: float) -> tuple[Array, Array]:
@@ -159,48 +165,56 @@ def _student(freedom: Array) -> Array:
     return np.select([freedom == 1, freedom == 2, freedom == 3], [12.7062, 4.30265, 3.18245], series)
 
 
-def _attempt_errors(table: CallTable, number: Array, sent: Array, size: int) -> Array:
-    """Attempts that failed: as their spans say, and of those without spans all but the last of a call."""
+def _failed_attempts(table: CallTable) -> Array:
+    """Of each call the attempts that failed: as their spans say, and of those without spans all but the last."""
     calls, tried = table.calls, table.attempts
     attempts, seen = calls["attempts"].to_numpy(), calls["seen"].to_numpy()
     of_call = np.bincount(tried["call"].to_numpy(), tried["failed"].to_numpy(), minlength=len(calls))
     last_unseen = calls["failed"].to_numpy() & (seen == 0)
-    bad = np.minimum(of_call + np.maximum(attempts - np.maximum(seen, 1), 0) + last_unseen, attempts)
-    return np.bincount(number[sent], bad[sent], minlength=size)
+    unseen = np.maximum(attempts - np.maximum(seen, 1), 0)
+    return np.asarray(np.minimum(of_call + unseen + last_unseen, attempts))
 
 
-def _durations(calls: pd.DataFrame, number: Array, where: Array, size: int, prefix: str) -> dict[str, Array]:
+def _durations(calls: pd.DataFrame, numbered: _Numbered, part: Array, prefix: str) -> dict[str, Array]:
+    """Median and 95th percentile by edge, of calls of a part (bool) whose durations are known."""
     duration = calls["duration"].to_numpy()
-    where = where & (duration >= 0)
-    grouped = pd.Series(duration[where] / _NS).groupby(number[where])
-    order = np.arange(size)
+    known = part & (duration >= 0)
+    grouped = pd.Series(duration[known] / _NS).groupby(numbered.edge[known])
+    every = np.arange(numbered.size)
     return {
-        f"{prefix}p{share}": grouped.quantile(share / 100).reindex(order).to_numpy() for share in (50, 95)
+        f"{prefix}p{share}": grouped.quantile(share / 100).reindex(every).to_numpy() for share in (50, 95)
     }
 
 
-def _pauses(table: CallTable, number: Array, size: int) -> dict[str, Any]:
-    tried = table.attempts
-    edge = number[tried["call"].to_numpy()]
+def _pauses(tried: pd.DataFrame, numbered: _Numbered) -> dict[str, Array]:
+    """Time lost in attempts that were not the last, and pauses before attempts, by edge."""
+    edge = numbered.edge[tried["call"].to_numpy()]
     last = np.ones(len(tried), dtype=bool)
     last[:-1] = tried["index"].to_numpy()[1:] == 0
     lost = ~last & (edge >= 0)
+    spent = np.maximum(tried["duration"].to_numpy()[lost], 0) / _NS
     gap = tried["gap"].to_numpy() / _NS
     known = (edge >= 0) & (gap >= 0)
     grouped = pd.Series(gap[known]).groupby(edge[known])
-    order = np.arange(size)
+    every = np.arange(numbered.size)
     return {
-        "lost": np.bincount(
-            edge[lost], np.maximum(tried["duration"].to_numpy()[lost], 0) / _NS, minlength=size
-        ),
-        "gaps": np.bincount(edge[known], minlength=size),
-        "gap_p50": grouped.median().reindex(order).to_numpy(),
-        "gap_min": grouped.min().reindex(order).to_numpy(),
-        "overlaps": np.bincount(edge[(edge >= 0) & (gap < 0)], minlength=size),
+        "lost": np.bincount(edge[lost], spent, minlength=numbered.size),
+        "gaps": np.bincount(edge[known], minlength=numbered.size),
+        "gap_p50": grouped.median().reindex(every).to_numpy(),
+        "gap_min": grouped.min().reindex(every).to_numpy(),
+        "overlaps": np.bincount(edge[(edge >= 0) & (gap < 0)], minlength=numbered.size),
     }
 
 
-def _highest(number: Array, values: Array, size: int) -> Array:
-    found = np.zeros(size, dtype=np.int64)
-    np.maximum.at(found, number, values)
-    return found
+def _highest(numbered: _Numbered, part: Array, values: Array) -> Array:
+    highest = np.zeros(numbered.size, dtype=np.int64)
+    np.maximum.at(highest, numbered.edge[part], values[part])
+    return highest
+
+
+def _methods(calls: pd.DataFrame, numbered: _Numbered, sent: Array) -> dict[str, Array]:
+    """How most requests of each edge were counted, and in how many ways."""
+    requests = np.zeros((len(METHODS), numbered.size), dtype=np.int64)
+    np.add.at(requests, (calls["method"].cat.codes.to_numpy()[sent], numbered.edge[sent]), 1)
+    method = np.array(METHODS, dtype=object)[requests.argmax(axis=0)]
+    return {"method": method, "methods": (requests > 0).sum(axis=0)}

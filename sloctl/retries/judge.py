@@ -43,21 +43,21 @@ class Finding:
 def findings(table: CallTable, edges: pd.DataFrame | None = None) -> list[Finding]:
     """What spans say of retries and of themselves; ``edges`` as :func:`sloctl.retries.edges` gives them."""
     edges = edge_table(table) if edges is None else edges
-    found = []
+    of_edges = []
     quick = (edges["gaps"] >= NO_BACK_OFF_RETRIES) & (edges["gap_p50"] < NO_BACK_OFF_SECONDS)
     for client, server, gaps, pause in _rows(edges[quick], "gaps", "gap_p50"):
         text = (
             f"half of {gaps} retries began within {pause * 1000:.1f} ms of the attempt before: "
             "without back-off, retries hit a callee that had no time to recover"
         )
-        found.append(Finding("warning", "retry-without-back-off", text, _scope(client, server)))
+        of_edges.append(Finding("warning", "retry-without-back-off", text, _scope(client, server)))
     for client, server, ways, method in _rows(edges[edges["methods"] > 1], "methods", "method"):
         text = f"attempts were counted in {ways} ways, mostly by {method}: proxies are set up differently"
-        found.append(Finding("info", "retry-methods-mixed", text, _scope(client, server)))
+        of_edges.append(Finding("info", "retry-methods-mixed", text, _scope(client, server)))
     for client, server in _rows(edges[edges["method"] == "server-spans"]):
         text = "the client reports no spans of its own: its retries cannot be told from further requests"
-        found.append(Finding("info", "retry-attempts-unknown", text, _scope(client, server)))
-    return found + _of_data(table)
+        of_edges.append(Finding("info", "retry-attempts-unknown", text, _scope(client, server)))
+    return of_edges + _of_data(table)
 
 
 def _rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -114,27 +114,11 @@ def worst_case(
     configured = configured or {}
     if any(tries < 1 for tries in configured.values()):
         raise ValueError("a call has at least one attempt")
-    seen: dict[tuple[str, str], int] = {}
-    for client, server, most in zip(edges["client"], edges["server"], edges["max_attempts"], strict=True):
-        seen[client, server] = max(int(most), seen.get((client, server), 1))
-    tries = dict(sorted({**seen, **configured}.items()))
-    callees = {server for client, server in tries if client != server}
-    best: dict[str, tuple[float, tuple[str, ...]]] = {client: (1.0, (client,)) for client, _ in tries}
-    entries = {client for client, _ in tries} - callees
-    reach = {name: value for name, value in best.items() if name in entries} or best
-    for _ in range(DEEPEST):
-        further = dict(reach)
-        for (client, server), most in tries.items():
-            if client in reach and server not in reach[client][1]:
-                product, path = reach[client]
-                if product * most > further.get(server, (0.0, ()))[0]:
-                    further[server] = (product * most, (*path, server))
-        if further == reach:
-            break
-        reach = further
+    tries = _tries(edges, configured)
+    worst_path = _worst_paths(tries)
     rows = []
     for (client, server), most in tries.items():
-        product, path = reach.get(client, best[client])
+        product, path = worst_path.get(client, (1.0, (client,)))
         rows.append(
             {
                 "client": client,
@@ -149,6 +133,36 @@ def worst_case(
     frame = pd.DataFrame(rows, columns=["client", "server", "tries", "source", "worst", "path", "meltdown"])
     frame = frame.astype({"tries": "int64", "worst": "float64", "meltdown": "bool"})
     return frame.sort_values(["worst", "client", "server"], ascending=[False, True, True], ignore_index=True)
+
+
+def _tries(edges: pd.DataFrame, configured: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """The tries of one call by (client, server), in the order of names."""
+    seen: dict[tuple[str, str], int] = {}
+    for client, server, most in zip(edges["client"], edges["server"], edges["max_attempts"], strict=True):
+        seen[client, server] = max(int(most), seen.get((client, server), 1))
+    return dict(sorted({**seen, **configured}.items()))
+
+
+def _worst_paths(tries: Mapping[tuple[str, str], int]) -> dict[str, tuple[float, tuple[str, ...]]]:
+    """For each service the largest product of tries on a path to it, and that path.
+
+    Paths begin at clients that nobody else calls; where there are none, at every client.
+    """
+    clients = {client for client, _ in tries}
+    called = {server for client, server in tries if client != server}
+    worst: dict[str, tuple[float, tuple[str, ...]]]
+    worst = {client: (1.0, (client,)) for client, _ in tries if client in (clients - called or clients)}
+    for _ in range(DEEPEST):
+        further = dict(worst)
+        for (client, server), most in tries.items():
+            if client in worst and server not in worst[client][1]:
+                product, path = worst[client]
+                if product * most > further.get(server, (0.0, ()))[0]:
+                    further[server] = (product * most, (*path, server))
+        if further == worst:
+            break
+        worst = further
+    return worst
 
 
 def compare(
@@ -191,22 +205,26 @@ def compare(
             "verdict": pd.Series(verdict, dtype="str"),
         }
     ).sort_values(["client", "server"], ignore_index=True)
-    found = []
+    return frame, _of_comparison(frame)
+
+
+def _of_comparison(compared: pd.DataFrame) -> list[Finding]:
+    of_edges = []
     told = ("traces", "low", "high", "metrics", "verdict")
-    for client, server, ours, least, most, theirs, said in _rows(frame, *told):
-        if said == "disagree":
+    for client, server, ours, least, most, theirs, verdict in _rows(compared, *told):
+        if verdict == "disagree":
             text = (
                 f"traces say {ours:.3f} attempts per request ({least:.3f} to {most:.3f} with sampling and "
                 f"scrapes allowed for), metrics say {theirs:.3f}"
             )
-            found.append(Finding("warning", "retry-sources-disagree", text, _scope(client, server)))
-        elif said == "only traces":
+            of_edges.append(Finding("warning", "retry-sources-disagree", text, _scope(client, server)))
+        elif verdict == "only traces":
             text = f"traces say {ours:.3f} attempts per request, metrics do not have this edge"
-            found.append(Finding("info", "retry-edge-without-metrics", text, _scope(client, server)))
-        elif said == "only metrics":
+            of_edges.append(Finding("info", "retry-edge-without-metrics", text, _scope(client, server)))
+        elif verdict == "only metrics":
             text = f"metrics say {theirs:.3f} attempts per request, no trace has this edge"
-            found.append(Finding("info", "retry-edge-without-traces", text, _scope(client, server)))
-    return frame, found
+            of_edges.append(Finding("info", "retry-edge-without-traces", text, _scope(client, server)))
+    return of_edges
 
 
 def worst_traces(table: CallTable, most: int = 5) -> pd.DataFrame:
@@ -216,42 +234,45 @@ def worst_traces(table: CallTable, most: int = 5) -> pd.DataFrame:
     attempts but the last), ``duration`` (seconds of the longest call, NaN if unknown), ``codes`` (str, of its
     attempts in order, or of its calls where attempts have no spans). Only traces with retries.
     """
-    calls, tried = table.calls, table.attempts
-    last = np.append(tried["index"].to_numpy()[1:] == 0, True) if len(tried) else np.zeros(0, dtype=bool)
-    spent = np.where(last, 0, np.maximum(tried["duration"].to_numpy(), 0))
-    lost = np.bincount(tried["call"].to_numpy(), spent, minlength=len(calls)) / 1e9
-    keys = ["client", "server", "trace_high", "trace_low"]
-    part = calls.loc[~calls["root"] & (calls["attempts"] > 0), [*keys, "attempts", "duration"]]
-    part = part.assign(lost=lost[part.index], duration=part["duration"].where(part["duration"] >= 0) / 1e9)
-    grouped = part.groupby(keys, observed=True, sort=False)
-    sums = grouped.agg(
+    edge, trace = ["client", "server"], ["trace_high", "trace_low"]
+    part = _with_time_lost(table)
+    sums = part.groupby([*edge, *trace], observed=True, sort=False).agg(
         requests=("attempts", "size"),
         attempts=("attempts", "sum"),
         lost=("lost", "sum"),
         duration=("duration", "max"),
-    ).reset_index()
-    sums = sums[sums["attempts"] > sums["requests"]]
-    order = ["client", "server", "attempts", "lost", "trace_high", "trace_low"]
-    sums = sums.astype({"client": "str", "server": "str"})
-    sums = sums.sort_values(order, ascending=[True, True, False, False, True, True], ignore_index=True)
-    sums = sums.groupby(["client", "server"], sort=False).head(most).reset_index(drop=True)
-    ids = [
-        trace_id(high, low)
-        for high, low in zip(sums["trace_high"].tolist(), sums["trace_low"].tolist(), strict=True)
-    ]
-    sums["trace"] = pd.Series(ids, dtype="str")
+    )
+    sums = sums[sums["attempts"] > sums["requests"]].reset_index().astype(dict.fromkeys(edge, "str"))
+    order = [*edge, "attempts", "lost", *trace]
+    sums = sums.sort_values(order, ascending=[True, True, False, False, True, True])
+    sums = sums.groupby(edge, sort=False).head(most).reset_index(drop=True)
+    halves = zip(sums["trace_high"].tolist(), sums["trace_low"].tolist(), strict=True)
+    sums["trace"] = pd.Series([trace_id(high, low) for high, low in halves], dtype="str")
     sums["codes"] = pd.Series(_codes(table, sums), dtype="str")
-    return sums[["client", "server", "trace", "requests", "attempts", "lost", "duration", "codes"]]
+    return sums[[*edge, "trace", "requests", "attempts", "lost", "duration", "codes"]]
+
+
+def _with_time_lost(table: CallTable) -> pd.DataFrame:
+    """Calls that were sent, with what they ``lost`` in attempts but the last, and their ``duration``; in seconds."""
+    calls, tried = table.calls, table.attempts
+    last = np.append(tried["index"].to_numpy()[1:] == 0, True) if len(tried) else np.zeros(0, dtype=bool)
+    spent = np.where(last, 0, np.maximum(tried["duration"].to_numpy(), 0))
+    lost = np.bincount(tried["call"].to_numpy(), spent, minlength=len(calls)) / 1e9
+    columns = ["client", "server", "trace_high", "trace_low", "attempts", "duration"]
+    sent = calls.loc[~calls["root"] & (calls["attempts"] > 0), columns]
+    duration = sent["duration"].where(sent["duration"] >= 0) / 1e9
+    return sent.assign(lost=lost[sent.index], duration=duration)
 
 
 def _codes(table: CallTable, chosen: pd.DataFrame) -> list[str]:
-    keys = ["client", "server", "trace_high", "trace_low"]
+    """For each edge and trace that is chosen the codes of its attempts, or of its calls where these have no spans."""
+    identity = ["client", "server", "trace_high", "trace_low"]
     calls = table.calls[table.calls["trace_low"].isin(chosen["trace_low"])]
     calls = calls.astype({"client": "str", "server": "str"})
-    wanted = chosen[keys].assign(place=range(len(chosen)))
-    mine = calls.reset_index(names="call").merge(wanted, on=keys)
+    numbered = chosen[identity].assign(row=range(len(chosen)))
+    mine = calls.reset_index(names="call").merge(numbered, on=identity)
     seen = mine[mine["seen"] > 0].merge(table.attempts, on="call", suffixes=("_call", ""))
     rows = pd.concat([seen, mine[mine["seen"] == 0].assign(index=0)])
-    rows = rows.astype({"code": "str"}).sort_values(["place", "start", "code"])
-    joined = rows.groupby("place")["code"].agg(" ".join)
-    return [str(joined.get(place, "")) for place in range(len(chosen))]
+    rows = rows.astype({"code": "str"}).sort_values(["row", "start", "code"])
+    codes = rows.groupby("row")["code"].agg(" ".join)
+    return [str(codes.get(row, "")) for row in range(len(chosen))]

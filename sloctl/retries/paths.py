@@ -5,11 +5,16 @@ Owns the walk down the calls, level by level; must not know how calls were found
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from sloctl.retries.calls import CallTable
-from sloctl.retries.keys import Array
+from sloctl.retries.numbering import Array
+
+_Hop = tuple[str, float, float]
 
 DEEPEST = 64
 """Calls further below their entry than this many hops are left out of paths, and counted (``too_deep``)."""
@@ -28,74 +33,31 @@ def paths(table: CallTable) -> pd.DataFrame:
     ``attempts / entry_requests = fan_out · retries``: three tries at each of three hops are 27, three deliberate calls
     are a fan-out of 3. Calls that were not sent are left out.
     """
-    calls = table.calls
-    level, above = _levels(table)
-    server, root = calls["server"].cat.codes.to_numpy(), calls["root"].to_numpy()
-    names = [str(name) for name in calls["server"].cat.categories]
-    entry, attempts = calls["entry"].to_numpy(), calls["attempts"].to_numpy()
-    requests = table.entries["requests"].to_numpy()
-    node = np.full(len(calls), -1, dtype=np.int64)
-    wide = len(names) + 1
-    parents: list[int] = []
-    entries: list[int] = []
-    services: list[int] = []
-    counts: list[tuple[int, int]] = []
-    for depth in range(int(level.max(initial=-1)) + 1):
-        rows = np.flatnonzero((level == depth) & (attempts > 0))
-        before = entry[rows] if depth == 0 else node[above[rows]] + len(requests)
-        own = np.where(root[rows], wide - 1, server[rows])
-        found, place = np.unique(before * wide + own, return_inverse=True)
-        node[rows] = place + len(parents)
-        sums = zip(np.bincount(place), np.bincount(place, attempts[rows]).astype(np.int64), strict=True)
-        counts += [(int(x), int(y)) for x, y in sums]
-        services += (found % wide).tolist()
-        head = (found // wide).tolist()
-        parents += [-1 if depth == 0 else code - len(requests) for code in head]
-        entries += [code if depth == 0 else entries[code - len(requests)] for code in head]
-    return _table(table, parents, entries, services, counts, [*names, ""])
-
-
-def _table(
-    table: CallTable, parents: list[int], entries: list[int], services: list[int],
-    counts: list[tuple[int, int]], names: list[str],
-) -> pd.DataFrame:  # fmt: skip
-    starts = table.entries
-    begin = [(str(a), str(b)) for a, b in zip(starts["service"], starts["operation"], strict=True)]
-    total = starts["requests"].tolist()
-    hops: list[tuple[tuple[str, float, float], ...]] = []
-    offered: list[int] = []
-    further = set(parents)
+    nodes, entries = _nodes(table), table.entries
+    begins = [(str(a), str(b)) for a, b in zip(entries["service"], entries["operation"], strict=True)]
+    entry_requests = entries["requests"].tolist()
+    further = {node.before for node in nodes}
     rows = []
-    for index, (parent, entry, service, (requests, attempts)) in enumerate(
-        zip(parents, entries, services, counts, strict=True)
-    ):
-        base = total[entry] if parent < 0 else offered[parent]
-        before = () if parent < 0 else hops[parent]
-        itself = service == len(names) - 1
-        here = before if itself else (*before, (names[service], requests / base, attempts / requests))
-        hops.append(here)
-        offered.append(total[entry] if itself else attempts)
-        if itself:
+    for index, (node, hops) in enumerate(zip(nodes, _hops(table, nodes), strict=True)):
+        if node.service is None:
             continue
         rows.append(
             {
-                "entry": begin[entry][0],
-                "operation": begin[entry][1],
-                "service": names[service],
-                "path": tuple(hop[0] for hop in here),
-                "depth": len(here),
-                "entry_requests": total[entry],
-                "requests": requests,
-                "attempts": attempts,
-                "fan_out": float(np.prod([hop[1] for hop in here])),
-                "retries": float(np.prod([hop[2] for hop in here])),
-                "hops": here,
+                "entry": begins[node.entry][0],
+                "operation": begins[node.entry][1],
+                "service": node.service,
+                "path": tuple(service for service, _, _ in hops),
+                "depth": len(hops),
+                "entry_requests": entry_requests[node.entry],
+                "requests": node.requests,
+                "attempts": node.attempts,
+                "fan_out": float(np.prod([fan_out for _, fan_out, _ in hops])),
+                "retries": float(np.prod([amplification for _, _, amplification in hops])),
+                "hops": hops,
                 "leaf": index not in further,
             }
         )
-    frame = pd.DataFrame(rows, columns=_COLUMNS)
-    frame = frame.astype(dict.fromkeys(("depth", "entry_requests", "requests", "attempts"), "int64"))
-    frame = frame.astype({"fan_out": "float64", "retries": "float64", "leaf": "bool"})
+    frame = pd.DataFrame(rows, columns=_COLUMNS).astype(_NUMBERS)
     return frame.sort_values(["entry", "operation", "path"], ignore_index=True)
 
 
@@ -103,6 +65,71 @@ _COLUMNS = (
     *("entry", "operation", "service", "path", "depth", "entry_requests"),
     *("requests", "attempts", "fan_out", "retries", "hops", "leaf"),
 )
+_NUMBERS = {
+    **dict.fromkeys(("depth", "entry_requests", "requests", "attempts"), "int64"),
+    **dict.fromkeys(("fan_out", "retries"), "float64"),
+    "leaf": "bool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """The calls at the end of one path from one entry, and what was sent there.
+
+    ``before`` is the node of the path without its last hop, -1 for none, ``entry`` the row of the entry, ``service``
+    the last service, or ``None`` for requests at the entry itself, which are no hop.
+    """
+
+    before: int
+    entry: int
+    service: str | None
+    requests: int
+    attempts: int
+
+
+def _nodes(table: CallTable) -> list[_Node]:
+    """All paths that calls took, from the entries down: a node comes after the one before it."""
+    calls = table.calls
+    level, above = _levels(table)
+    attempts, entry = calls["attempts"].to_numpy(), calls["entry"].to_numpy()
+    services = [*(str(name) for name in calls["server"].cat.categories), None]
+    wide = len(services)
+    service = np.where(calls["root"], wide - 1, calls["server"].cat.codes.to_numpy().astype(np.int64))
+    node = np.full(len(calls), -1, dtype=np.int64)
+    nodes: list[_Node] = []
+    for depth in range(int(level.max(initial=-1)) + 1):
+        rows = np.flatnonzero((level == depth) & (attempts > 0))
+        before = entry[rows] if depth == 0 else node[above[rows]]
+        steps, step = np.unique(before * wide + service[rows], return_inverse=True)
+        node[rows] = step + len(nodes)
+        requests, tried = np.bincount(step), np.bincount(step, attempts[rows]).astype(np.int64)
+        columns = zip(
+            (steps // wide).tolist(), (steps % wide).tolist(), requests.tolist(), tried.tolist(), strict=True
+        )
+        if depth == 0:
+            nodes += [_Node(-1, origin, services[last], *sent) for origin, last, *sent in columns]
+        else:
+            nodes += [
+                _Node(origin, nodes[origin].entry, services[last], *sent) for origin, last, *sent in columns
+            ]
+    return nodes
+
+
+def _hops(table: CallTable, nodes: Sequence[_Node]) -> list[tuple[_Hop, ...]]:
+    """For each node its hops from the entry: service, fan-out and amplification of each."""
+    entry_requests = table.entries["requests"].tolist()
+    hops: list[tuple[_Hop, ...]] = []
+    passed_on: list[int] = []  # how many requests or attempts the next hop's fan-out is relative to
+    for node in nodes:
+        base = entry_requests[node.entry] if node.before < 0 else passed_on[node.before]
+        before = () if node.before < 0 else hops[node.before]
+        if node.service is None:
+            hops.append(before)
+            passed_on.append(entry_requests[node.entry])
+        else:
+            hops.append((*before, (node.service, node.requests / base, node.attempts / node.requests)))
+            passed_on.append(node.attempts)
+    return hops
 
 
 def loads(table: CallTable) -> pd.DataFrame:
@@ -115,13 +142,7 @@ def loads(table: CallTable) -> pd.DataFrame:
     calls = table.calls
     level, above = _levels(table)
     attempts = calls["attempts"].to_numpy()
-    parent = calls["parent"].to_numpy()
-    index = table.attempts["index"].to_numpy()
-    first = np.zeros(len(calls), dtype=bool)
-    for depth in range(int(level.max(initial=-1)) + 1):
-        rows = np.flatnonzero(level == depth)
-        first[rows] = True if depth == 0 else first[above[rows]] & (index[parent[rows]] == 0)
-    known = level >= 0
+    first, known = _caused_by_first_attempts(table, level, above), level >= 0
     server = calls["server"].cat.codes.to_numpy()
     names = np.array([str(name) for name in calls["server"].cat.categories], dtype=object)
     sent = np.bincount(server[known], attempts[known], len(names)).astype(np.int64)
@@ -141,17 +162,28 @@ def loads(table: CallTable) -> pd.DataFrame:
     return frame.sort_values("service", ignore_index=True)
 
 
+def _caused_by_first_attempts(table: CallTable, level: Array, above: Array) -> Array:
+    """Calls that there would be without any retry: no attempt on the way to them is another but the first."""
+    parent = table.calls["parent"].to_numpy()
+    index = table.attempts["index"].to_numpy()
+    first = np.asarray(level == 0)
+    for depth in range(1, int(level.max(initial=-1)) + 1):
+        rows = np.flatnonzero(level == depth)
+        first[rows] = first[above[rows]] & (index[parent[rows]] == 0)
+    return first
+
+
 def _levels(table: CallTable) -> tuple[Array, Array]:
     """Each call's hops below its entry, -1 if more than :data:`DEEPEST`; and the call that caused it, or -1."""
     parent = table.calls["parent"].to_numpy()
     of_attempt = table.attempts["call"].to_numpy()
     above = np.where(parent >= 0, np.append(of_attempt, -1)[parent], -1)
     level = np.where(above < 0, 0, -1)
-    open_ = np.flatnonzero(level < 0)
+    deeper = np.flatnonzero(level < 0)
     for depth in range(1, DEEPEST + 1):
-        if not len(open_):
+        if not len(deeper):
             break
-        found = level[above[open_]] == depth - 1
-        level[open_[found]] = depth
-        open_ = open_[~found]
+        here = level[above[deeper]] == depth - 1
+        level[deeper[here]] = depth
+        deeper = deeper[~here]
     return level, above

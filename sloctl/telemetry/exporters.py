@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics.export import (
     Gauge,
@@ -25,6 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from sloctl import extras
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.numbers import Numbers
 
@@ -68,7 +68,7 @@ class WithNumbers(MetricExporter):
     """An exporter that also gets the numbers; for OTLP, or another one in tests."""
 
     def __init__(self, numbers: Numbers, inner: MetricExporter | None = None) -> None:
-        self._inner = inner or OTLPMetricExporter()
+        self._inner = inner or _otlp()
         super().__init__(
             preferred_temporality=self._inner._preferred_temporality,
             preferred_aggregation=self._inner._preferred_aggregation,
@@ -91,6 +91,12 @@ class WithNumbers(MetricExporter):
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """See the base class."""
         self._inner.shutdown(timeout_millis, **kwargs)
+
+
+def _otlp() -> MetricExporter:
+    with extras.needed("otel", "sending metrics by OTLP"):
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    return OTLPMetricExporter()
 
 
 def _metrics(numbers: Numbers) -> list[Metric]:

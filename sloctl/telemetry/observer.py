@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from sloctl import __version__
+from sloctl import __version__, extras
 from sloctl.errors import SloctlError
 from sloctl.settings.telemetry import TelemetrySettings
 from sloctl.telemetry import own_metrics
@@ -57,7 +57,8 @@ class Telemetry:
         if span_exporter is not None:
             self._tracers.add_span_processor(SimpleSpanProcessor(span_exporter))
         elif settings.traces:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+            with extras.needed("otel", "sending spans by OTLP"):
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         readers: list[MetricReader] = [self._endpoint.reader] if self._endpoint else []

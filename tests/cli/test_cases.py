@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from sloctl import __version__
-from tests.cli.harness import shell
+from tests.support.command_line import shell
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.txt"))
 FILE = re.compile(r"^<<< (\S+)\n(.*?)^>>>$\n?", re.MULTILINE | re.DOTALL)

@@ -13,8 +13,8 @@ import pytest
 
 from sloctl import spec
 from sloctl.report.data import json_schema
-from tests.cli.harness import Outcome, in_process, sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support import shop_slos
+from tests.support.command_line import Outcome, in_process, sloctl
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,
@@ -31,18 +31,11 @@ from tests.support.faulty_server import (
     status,
     vector,
 )
+from tests.support.simulated import Flow, Simulated, serve
 
 AT = datetime(2026, 3, 1, 12, 2, 12, tzinfo=UTC)
 TOKEN = "s3cr3t-t0ken-of-the-test"
-SLO_FILE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-slos:
-  - {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}
-  - {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}
-"""
+SLO_FILE = shop_slos.text(shop_slos.CHECKOUT, shop_slos.EVERY)
 COMMANDS = {"report": ("report",), "run": ("run", "slis", "burn_rate")}
 HINT_ADDRESS = "is it running, and is the address right? --prometheus URL"
 HINT_LOGIN = (

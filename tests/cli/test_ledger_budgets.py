@@ -11,7 +11,7 @@ import pytest
 from sloctl.ledger.protocol import MICRO, Batch, Cause, Event
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
-from tests.cli.harness import in_process
+from tests.support.command_line import in_process
 
 FILE = """
 apiVersion: sloctl/v1

@@ -15,10 +15,10 @@ import pytest
 from sloctl import spec
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
-from tests.cli.harness import Outcome, in_process, shell
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import Outcome, in_process, shell
 from tests.support.faulty_server import FaultyServer, refused_url
 from tests.support.scripted import Scripted, scrape_times
+from tests.support.simulated import Flow, Simulated, serve
 
 AT = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) + 60
 SLO_FILE = """

@@ -134,6 +134,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "posting",
         "problems",
         "scheduling",
+        "shadowing",
         "tables",
     }
     modules = {path.stem for path in (ROOT / "sloctl" / "cli").glob("*.py")}

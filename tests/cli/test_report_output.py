@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ import pytest
 from sloctl import naming, promql, spec
 from sloctl.artefacts.atomic import write
 from sloctl.errors import UsageError
-from tests.cli.harness import Outcome, in_process, sloctl
-from tests.cli.simulated import Flow, Simulated, serve
-from tests.cli.test_faults import AT, SLO_FILE
+from tests.support import shop_slos
+from tests.support.command_line import Outcome, in_process, sloctl
 from tests.support.faulty_server import FaultyServer, error
+from tests.support.simulated import Flow, Simulated, serve
+
+AT = datetime(2026, 3, 1, 12, 2, 12, tzinfo=UTC)
+SLO_FILE = shop_slos.text(shop_slos.CHECKOUT, shop_slos.EVERY)
 
 
 @pytest.fixture

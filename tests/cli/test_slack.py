@@ -20,10 +20,10 @@ import pytest
 from sloctl import spec
 from sloctl.backends.protocols import Series
 from sloctl.report.data import json_schema
-from tests.cli.harness import TIMEOUT, Outcome, environment, in_process, sloctl
-from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.block_kit import problems
+from tests.support.command_line import TIMEOUT, Outcome, environment, in_process, sloctl
 from tests.support.faulty_server import FaultyServer, refused_url
+from tests.support.simulated import Flow, Simulated, serve
 from tests.support.slack_server import TOKEN, SlackServer, lose_answer, rate_limit
 
 AT = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)

@@ -10,15 +10,16 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sloctl import spec
-from tests.cli.harness import Outcome, environment, interrupted, plain, shell, sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import Outcome, environment, interrupted, plain, shell, sloctl
 from tests.support.faulty_server import FaultyServer, answer, slow, vector
+from tests.support.simulated import Flow, Simulated, serve
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW = AT.timestamp()
@@ -182,6 +183,10 @@ def test_all_jobs_as_tables(folder: Path, backend: Simulated) -> None:
     assert_expected("jobs.txt", outcome)
 
 
+def asked(server: FaultyServer) -> Callable[[], object]:
+    return lambda: server.requests
+
+
 def test_ctrl_c_ends_a_run_at_once_without_a_traceback(folder: Path) -> None:
     for command in (("report",), ("run", "slis")):
         with FaultyServer(slow(60, answer(vector(1)))) as server:
@@ -192,7 +197,7 @@ def test_ctrl_c_ends_a_run_at_once_without_a_traceback(folder: Path) -> None:
                 "--prometheus",
                 server.url,
                 folder=folder,
-                when=lambda s=server: s.requests,
+                when=asked(server),
             )
         assert (outcome.code, outcome.stdout) == (130, "")
         assert outcome.stderr.strip() == "sloctl: interrupted"

@@ -83,7 +83,7 @@ def test_the_same_bytes_in_another_process() -> None:
     file = RULES / "guardrails" / "slo.yaml"
     program = (
         "import sys; from pathlib import Path; from sloctl import spec\n"
-        "from dashboards.boards import boards; from dashboards.manifest import encode\n"
+        "from dashboards.manifest import boards, encode\n"
         "print(''.join(encode(b) for _, b in boards(spec.load([Path(sys.argv[1])]))), end='')"
     )
     env = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}

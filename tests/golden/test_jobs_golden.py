@@ -9,29 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-from jobs import manifests
-from sloctl import spec
+from tests.support.job_files import CASES, ROOT, generated
 
-ROOT = Path(__file__).parent / "jobs"
-CASES = sorted(path.name for path in ROOT.iterdir() if path.is_dir())
 UPDATE = os.environ.get("SLOCTL_UPDATE_GOLDEN") == "1"
-
-
-def generated(case: str) -> dict[str, str]:
-    """Everything that is made of a case, in both forms."""
-    file = ROOT / case / "slo.yaml"
-    sources = spec.read([file if file.exists() else ROOT / case / "slo"])
-    slo_set = spec.load_sources(sources)
-    files = [
-        *manifests.generate(slo_set, "operator", sources),
-        *manifests.generate(slo_set, "prometheus", sources),
-    ]
-    assert len({path for path, _ in files}) == len(files), "two files of one name"
-    return dict(files)
 
 
 @pytest.mark.parametrize("case", CASES)

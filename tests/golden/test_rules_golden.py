@@ -25,6 +25,7 @@ import yaml
 
 from alert_rules import manifest
 from sloctl import spec
+from sloctl.artefacts.objects import Format
 from tests.support.promtool import run
 
 ROOT = Path(__file__).parent / "rules"
@@ -35,7 +36,7 @@ case_names = pytest.mark.parametrize("case", CASES)
 
 
 @cache
-def generated(case: str, form: manifest.Format = "prometheus") -> dict[str, str]:
+def generated(case: str, form: Format = "prometheus") -> dict[str, str]:
     source = ROOT / case / "slo.yaml"
     slo_set = spec.load([source if source.exists() else ROOT / case / "slo"])
     files = list(manifest.generate(slo_set, form))

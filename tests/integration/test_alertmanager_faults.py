@@ -26,7 +26,7 @@ from sloctl.errors import (
 )
 from sloctl.model import Matcher
 from sloctl.settings.backends import AlertmanagerSettings, Secret
-from tests.cli.harness import in_process, interrupted, sloctl
+from tests.support.command_line import in_process, interrupted, sloctl
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

@@ -18,7 +18,7 @@ from sloctl import spec
 from sloctl.demo import pipeline
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import shop
-from sloctl.demo.truth import Truth
+from sloctl.demo.truth import Side, Truth
 from sloctl.demo.world import Deploy
 from sloctl.model import SloSet
 from sloctl.report.data import Report, SloStatus
@@ -162,7 +162,8 @@ def test_requests_and_failures_are_those_of_the_simulation(opened: Opened) -> No
     """Of a service whose retries hide failures, over what was recorded; a window shares its ends with the next."""
     begin = opened.end - 50 * 60
     load = opened.load("service", service="catalog", namespace="shop")
-    for ref, side in (("A", "source"), ("B", "destination")):
+    sides: dict[str, Side] = {"A": "source", "B": "destination"}
+    for ref, side in sides.items():
         bad, total = (
             opened.truth.events("catalog", side, kind, begin, opened.end) for kind in ("bad", "total")
         )

@@ -20,15 +20,13 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
-from sloctl.demo.truth import Kind, Side
-from sloctl.model import GRID, CounterSli, Slo
+from sloctl.model import GRID, CounterSli
 from sloctl.report.data import Report, SloStatus
 from sloctl.settings.backends import environment
+from tests.support.demo_truth import BOUND, what
 
 pytestmark = pytest.mark.xdist_group("demo")
 
-BOUND = 0.001
-"""Largest error allowed, as a share of the error budget."""
 DOC = Path(__file__).parents[2] / "docs" / "exact-budgets.md"
 
 
@@ -48,18 +46,6 @@ def source(demo: Demo) -> Iterator[Prometheus]:
 @pytest.fixture(scope="module")
 def report(demo: Demo, source: Prometheus) -> Report:
     return slo_report.build(source, demo.slo_set, demo.end, "rules")
-
-
-def what(item: SloStatus | Slo) -> tuple[str, Side, Kind]:
-    """Which of the simulation's true events an SLO counts."""
-    name = item.slo if isinstance(item, SloStatus) else item.name
-    if name == "jobs-on-time":
-        return item.service, "jobs", "bad"
-    if name == "latency":
-        return item.service, "source", "slow"
-    if name == "gateway":
-        return "frontend", "source", "bad"  # the gateway's only destination, and its only client
-    return item.service, "destination" if name == "attempts" else "source", "bad"
 
 
 def truth(demo: Demo, item: SloStatus) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,12 +27,13 @@ class Day:
     history: History
     server: PrometheusServer
 
-    def query(self, expression: str, at: float = END) -> list[dict]:
+    def query(self, expression: str, at: float = END) -> list[dict[str, Any]]:
         text = urllib.parse.urlencode({"query": expression, "time": at})
         with urllib.request.urlopen(
             f"{self.server.url}/api/v1/query", data=text.encode(), timeout=60
         ) as answer:
-            return json.load(answer)["data"]["result"]
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+            return found
 
     def value(self, expression: str, at: float = END) -> float:
         (one,) = self.query(expression, at)
@@ -73,7 +75,7 @@ def test_differences_of_counters_are_the_truth(day: Day, service: str, hours: tu
     for side in ("source", "destination"):
         series = f'istio_requests_total{{destination_service_name="{service}",reporter="{side}"}}'
         found = day.value(f"sum({series})", end) - day.value(f"sum({series})", start)
-        truth = day.history.truth.events(service, side, "total", start, end)  # type: ignore[arg-type]
+        truth = day.history.truth.events(service, side, "total", start, end)
         assert found == truth > 0
 
 

@@ -5,6 +5,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from sloctl.demo.history import build_history
 from sloctl.demo.live import LiveShop
@@ -12,10 +13,11 @@ from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import corner_shop
 
 
-def _query(url: str, expression: str) -> list[dict]:
+def _query(url: str, expression: str) -> list[dict[str, Any]]:
     text = urllib.parse.urlencode({"query": expression})
     with urllib.request.urlopen(f"{url}/api/v1/query", data=text.encode(), timeout=30) as answer:
-        return json.load(answer)["data"]["result"]
+        found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+        return found
 
 
 def test_live_samples_continue_the_history(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from sloctl.demo import retry_phases
-from tests.cli.harness import Outcome, environment, in_process, sloctl
+from tests.support.command_line import Outcome, environment, in_process, sloctl
+from tests.support.interrupts import interruptible
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mesh")]
 
@@ -79,7 +80,7 @@ class Running:
 def demo(*options: str, scratch: Path) -> Iterator[Running]:
     folder = scratch.parent
     env = environment(folder) | {"TMPDIR": str(scratch), "HOME": str(Path.home())}
-    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err, interruptible():
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", "sloctl", "demo", "--mesh", *options],
             cwd=folder,

@@ -1,17 +1,21 @@
 """The demo's Prometheus process: it starts, reloads, says why it fails, and never outlives us."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from sloctl.demo.programs import ChildProcess
 from sloctl.demo.server import PrometheusServer, find_program, prometheus_config
 from sloctl.errors import BackendUnavailable, QueryRejected, UsageError
+from tests.support.interrupts import interruptible
 
 
 def _alive(pid: int) -> bool:
@@ -71,13 +75,15 @@ def test_no_orphan_stays(tmp_path: Path, number: signal.Signals) -> None:
             time.sleep(60)
         """
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as parent:
+    with interruptible():
+        parent = subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    with parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert _alive(pid)
@@ -87,6 +93,31 @@ def test_no_orphan_stays(tmp_path: Path, number: signal.Signals) -> None:
     while _alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(pid)
+
+
+def _running_in(folder: Path) -> list[str]:
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if link.readlink() == folder:
+                found.append(link.parent.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="no /proc to look for processes in")
+def test_an_interrupt_while_a_child_starts_leaves_none(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    main, number = threading.get_ident(), signal.SIGINT
+    with interruptible():
+        for delay in range(60):  # at every quarter of a millisecond of a start
+            timer = threading.Timer(delay / 4000, signal.pthread_kill, (main, number))
+            with pytest.raises(KeyboardInterrupt):
+                timer.start()
+                with ChildProcess(["sleep", "600"], log=tmp_path / "log", directory=folder) as child:
+                    timer.join()
+                    child.wait()
+    assert _running_in(folder) == []
 
 
 def test_config_is_yaml_that_promtool_accepts(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ from sloctl.errors import UsageError
 from sloctl.guardrails.plans import plans
 from sloctl.model import SloSet
 from tests.support.alertmanager import await_true
+from tests.support.guardrail_sets import everything
 from tests.support.incident import SCALE, hastened
 from tests.support.mess import NUMBERS, Exporter, Target, targets
-from tests.unit.test_guardrails_docs import everything
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hostile")]
 PATIENCE = 60.0

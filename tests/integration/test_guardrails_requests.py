@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def up(number: int = 1, name: str = "web") -> str:
     return series("up", **pod(number, name))
 
 
-def requests(code: str = "200", number: int = 1, **labels: str) -> str:
+def requests(code: str = "200", number: int = 1, /, **labels: str) -> str:
     found = {
         **pod(number),
         "reporter": "source",
@@ -437,7 +438,7 @@ class TestRetries:
             up(): "1x240",
             up(2): "1x240",
             requests(): " ".join(client),
-            requests(number=2, **SERVER): " ".join(server),
+            requests("200", 2, **SERVER): " ".join(server),
         }
         slo_set = watched("retry-amplification", "1")
         found = recorded(slo_set, raw, self.RATIO, 45, interval="15s")[CHECKOUT]
@@ -634,7 +635,7 @@ def busy() -> dict[str, str]:
         }
         raw |= {
             name: values.replace("x40", "x60")
-            for name, values in histogram([5, 4, 3, 2, 1, 1], **side).items()
+            for name, values in histogram([5, 4, 3, 2, 1, 1], number=1, **side).items()
         }
     raw |= {requests(**SERVER, destination_service_name="cart"): "0+30x60"}
     gateway = {**pod(1, "istio-ingressgateway-7d9c5b8f4"), "cluster_name": "outbound|80||checkout.shop.svc.x"}
@@ -651,7 +652,7 @@ def busy() -> dict[str, str]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("preset", LIMITS)
 def test_what_reports_compute_is_what_rules_record(preset: str, mode: MeshMode) -> None:
-    fields = {"versions": (("checkout", ("v1",)),)} if preset == "misroutes" else {}
+    fields: dict[str, Any] = {"versions": (("checkout", ("v1",)),)} if preset == "misroutes" else {}
     limit = "2.5" if preset == "service-latency" else ""
     slo_set = watched(preset, limit, mode=mode, **fields)
     [plan] = plans(slo_set)
@@ -695,7 +696,7 @@ is read, not in what it is compared with."""
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "mode"), CASES)
 def test_every_alert_proves_itself_at_every_limit(preset: str, mode: MeshMode, tmp_path: Path) -> None:
-    fields: dict[str, object] = {"namespaces": ("pay",)}
+    fields: dict[str, Any] = {"namespaces": ("pay",)}
     if preset == "gateway-errors":
         fields = {"gateways": ("gateway", "gateway-internal")}
     if preset == "misroutes":

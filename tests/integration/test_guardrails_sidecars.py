@@ -357,7 +357,7 @@ class TestResources:
             ("kube_pod_container_resource_limits_memory_bytes", {"uid": ""}),
         ],
     )
-    def test_memory_over_its_limit(self, metric: str, labels: dict[str, str]) -> None:
+    def test_memory_over_its_limit(self, metric: str, labels: dict[str, Any]) -> None:
         raw = {self.cadvisor(self.BYTES): "500x9", proxy(metric, **labels): "1000x9"}
         assert self.memory(raw) == {("shop", "checkout", POD): 0.5}
         assert self.memory(raw, "workload:sidecar_memory:max_ratio") == {("shop", "checkout", ""): 0.5}

@@ -22,8 +22,8 @@ import pytest
 from sloctl.ledger.protocol import Span
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
-from tests.cli.harness import NOISE, environment, sloctl
 from tests.support import forked, month
+from tests.support.command_line import NOISE, environment, sloctl
 from tests.support.crashing import CrashingCluster, broken_proxy, running_crashing_cluster
 from tests.support.faulty_server import FaultyServer, refused_url, status
 from tests.support.forked import Run
@@ -176,7 +176,18 @@ def happen(played: Replay, chance: random.Random, event: str, at: int, crash: Cr
     elif event == "ahead":
         played.kill(at + chance.randrange(3600, 5 * month.DAY), chance)
         played.seen[event] += 1
-    elif event == "refused":
+    elif event == "full":
+        full_disk(played, at, crash)
+    elif event == "down":
+        if crash is not None:
+            database_crash(played, chance, at, crash)
+    else:
+        no_answers(played, chance, event, at)
+
+
+def no_answers(played: Replay, chance: random.Random, event: str, at: int) -> None:
+    """Prometheus cannot be reached, breaks off, or has too much to do."""
+    if event == "refused":
         played.fails(played.start(at, prometheus=refused_url()), event, UNREACHABLE)
     elif event == "broken":
         with broken_proxy(played.prometheus, lambda: chance.randrange(150, 5000)) as url:
@@ -184,11 +195,6 @@ def happen(played: Replay, chance: random.Random, event: str, at: int, crash: Cr
     elif event == "overloaded":
         with FaultyServer(status(503)) as server:
             played.fails(played.start(at, prometheus=server.url), event, UNREACHABLE)
-    elif event == "full":
-        full_disk(played, at, crash)
-    elif event == "down":
-        if crash is not None:
-            database_crash(played, chance, at, crash)
     else:
         raise AssertionError(event)
 

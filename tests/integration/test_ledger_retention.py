@@ -24,7 +24,7 @@ from sloctl.demo.world import Batch, Crash, Deploy, Edge, Outage, ScrapeGap, Ser
 from sloctl.ledger.store import open_ledger
 from sloctl.model import Slo
 from sloctl.settings.secret import Secret
-from tests.cli.harness import in_process
+from tests.support.command_line import in_process
 from tests.support.month import truth_of
 
 pytestmark = pytest.mark.xdist_group("retention")

@@ -25,7 +25,7 @@ from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, SloctlE
 from sloctl.model import SloSet
 from sloctl.promql.catalogue import METRICS
 from sloctl.settings.backends import PrometheusSettings
-from tests.cli.harness import in_process
+from tests.support.command_line import in_process
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

@@ -14,7 +14,7 @@ from sloctl import spec
 from sloctl.demo.pipeline import SLO_FILE
 from sloctl.demo.programs import find_program
 from sloctl.model import Sli, SloSet
-from tests.cli.harness import Outcome, environment
+from tests.support.command_line import Outcome, environment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

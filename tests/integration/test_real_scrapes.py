@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,7 +70,10 @@ class Exporter:
             with self.changed:
                 self.page = text
                 wanted = self.scrapes + 2
-                assert self.changed.wait_for(lambda wanted=wanted: self.scrapes >= wanted, 30)
+                assert self.changed.wait_for(partial(self._scraped, wanted), 30)
+
+    def _scraped(self, times: int) -> bool:
+        return self.scrapes >= times
 
 
 @pytest.fixture(scope="module", params=[SIDECAR, MERGED])

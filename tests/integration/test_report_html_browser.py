@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, FloatRect, Page
 
 from jobs.reports import slo_report
 from sloctl.demo import pipeline
@@ -28,7 +28,7 @@ from sloctl.report.html import page as html
 from sloctl.report.numbers import budget_share
 from sloctl.settings.backends import environment
 from tests.support.browser import Watched, running, watched
-from tests.unit.test_report_html import ATTACKS, attacked
+from tests.support.reports import ATTACKS, attacked
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -82,9 +82,10 @@ def rows(page: Page, column: str = "budget left") -> list[str]:
 
 
 def sections(page: Page, *, state: str = "[open]") -> list[str]:
-    return page.locator(f"details.slo{state}:not([hidden]) .inside").evaluate_all(
+    found: list[str] = page.locator(f"details.slo{state}:not([hidden]) .inside").evaluate_all(
         "all => all.map(one => one.id)"
     )
+    return found
 
 
 # --- what is drawn
@@ -299,7 +300,7 @@ def test_the_picture_of_the_readme(opened: Opened, tmp_path: Path) -> None:
         end = found.page.locator(f"details:has(#{PAYMENTS})").bounding_box()
         assert end
         file = tmp_path / "report.png"
-        clip = {"x": 0, "y": 0, "width": 1280, "height": end["y"] + end["height"] + 16}
+        clip: FloatRect = {"x": 0, "y": 0, "width": 1280, "height": end["y"] + end["height"] + 16}
         found.page.screenshot(path=file, full_page=True, clip=clip)
         assert file.stat().st_size < 300_000
         if os.environ.get("SLOCTL_UPDATE_GOLDEN"):
@@ -311,13 +312,17 @@ def test_the_picture_of_the_readme(opened: Opened, tmp_path: Path) -> None:
 # --- what is hostile
 
 
+def noted_in(dialogs: list[str]) -> Callable[[Dialog], None]:
+    return lambda dialog: dialogs.append(dialog.message)
+
+
 def test_hostile_names_do_nothing(browser: Browser, tmp_path: Path) -> None:
     for number, attack in enumerate(ATTACKS):
         path = tmp_path / f"{number}.html"
         path.write_text(html(attacked(attack)), encoding="utf-8")
         with watched(browser, path.as_uri(), viewport={"width": 360, "height": 740}) as found:
             dialogs: list[str] = []
-            found.page.on("dialog", lambda dialog, seen=dialogs: seen.append(dialog.message))  # type: ignore[misc]
+            found.page.on("dialog", noted_in(dialogs))
             found.page.locator("#table a").click()
             found.page.locator("#filter").fill(attack)
             assert len(sections(found.page, state="")) <= 1

@@ -17,7 +17,7 @@ import pytest
 
 from sloctl.demo.mesh import Mesh, MeshConfig
 from sloctl.demo.retry_phases import SLO_FILE
-from tests.cli.harness import sloctl
+from tests.support.command_line import sloctl
 
 pytestmark = pytest.mark.xdist_group("mesh")
 

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class Pod:
                 first = first and missed
             now += self.every
 
-    def _sample(self, metric: str, labels: Mapping[str, str], now: float, value: float) -> None:
+    def _sample(self, metric: str, labels: dict[str, str], now: float, value: float) -> None:
         own = {
             "reporter": "source",
             "destination_service_namespace": "shop",

@@ -27,11 +27,11 @@ def target(pod: int = 1) -> dict[str, str]:
     return {"job": "envoy-stats", "instance": f"10.0.0.{pod}:15020", "pod": f"checkout-{pod}"}
 
 
-def up(pod: int = 1, **labels: str) -> str:
+def up(pod: int = 1, /, **labels: str) -> str:
     return series("up", **target(pod), **labels)
 
 
-def requests(code: str = "200", pod: int = 1, **labels: str) -> str:
+def requests(code: str = "200", pod: int = 1, /, **labels: str) -> str:
     base = {
         "reporter": "source",
         "destination_service_name": "checkout",
@@ -43,7 +43,7 @@ def requests(code: str = "200", pod: int = 1, **labels: str) -> str:
     return series("istio_requests_total", **target(pod), **(base | labels))
 
 
-def bucket(le: str, pod: int = 1, **labels: str) -> str:
+def bucket(le: str, pod: int = 1, /, **labels: str) -> str:
     base = {
         "reporter": "source",
         "destination_service_name": "checkout",

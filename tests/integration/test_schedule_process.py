@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from tests.cli.harness import sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import sloctl
 from tests.support.faulty_server import Behaviour, FaultyServer, Handler, refused_url
 from tests.support.scheduled import Collector, attributes, eventually, scheduled, slo_file
+from tests.support.simulated import Flow, Simulated, serve
 
 pytestmark = pytest.mark.slow
 LABELS = 'slo_set="shop",sloctl_job="burn_rate"'
@@ -63,6 +63,7 @@ def test_the_next_process_knows_what_the_last_one_did(tmp_path: Path, prometheus
     began = time.time()
     with scheduled(tmp_path, "--ledger", "ledger.db") as process:
         known = process.value(f"sloctl_job_last_success_timestamp_seconds{{{LABELS}}}")
+        assert known is not None
         # The first process may have run the job once more before it ended.
         assert first - 0.001 <= known < began
         assert process.end() == 0

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from tests.cli.harness import sloctl
-from tests.cli.simulated import Flow, Simulated, serve
+from tests.support.command_line import sloctl
 from tests.support.faulty_server import FaultyServer
 from tests.support.prometheus_fixture import MISSING, running_prometheus
 from tests.support.scheduled import eventually, scheduled, slo_file
+from tests.support.simulated import Flow, Simulated, serve
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
-from tests.cli.simulated import Flow, Simulated, serve
 from tests.support.faulty_server import FaultyServer, Handler, hang_up, status
 from tests.support.scheduled import eventually, scheduled, slo_file
+from tests.support.simulated import Flow, Simulated, serve
 from tests.support.soak import soak
 
 JOBS = ("name: burn_rate, every: 1m", "name: report, every: 5m", "name: report, cron: '*/7 * * * *'")

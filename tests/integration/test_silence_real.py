@@ -20,8 +20,8 @@ from sloctl.backends.alertmanager.client import Alertmanager
 from sloctl.backends.silences import Silence, ensure, wanted
 from sloctl.model import Matcher
 from sloctl.settings.backends import AlertmanagerSettings
-from tests.cli.harness import Outcome, environment, in_process, sloctl
 from tests.support.alertmanager_fixture import AlertmanagerServer, start_alertmanager
+from tests.support.command_line import Outcome, environment, in_process, sloctl
 
 SLO_FILE = """
 apiVersion: sloctl/v1

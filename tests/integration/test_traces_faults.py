@@ -48,6 +48,7 @@ from tests.support.faulty_server import (
     slow,
     status,
 )
+from tests.support.interrupts import interruptible
 from tests.support.trace_backends import FakeTempo, Span, Trace, otlp
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
@@ -452,7 +453,7 @@ def test_an_interruption_ends_parallel_requests_at_once() -> None:
         arrived.wait(10)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    with FaultyServer(stall) as server:
+    with FaultyServer(stall) as server, interruptible():
         interrupting = threading.Thread(target=interrupt)
         with pytest.raises(KeyboardInterrupt), reader(server.url, "zipkin", timeout=60) as source:
             interrupting.start()

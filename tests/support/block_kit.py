@@ -83,8 +83,12 @@ def _text(text: Any, most: int, what: str, *, markup: bool, escaped: bool = True
             unicodedata.category(char) in ("Cc", "Cs") or char in "\u202a\u202b\u202d\u202e\u2066\u2067"
         ):
             yield f"{what}: control character U+{ord(char):04X}"
-    if not escaped:
-        return
+    if escaped:
+        yield from _escaped(text, what, markup=markup)
+
+
+def _escaped(text: str, what: str, *, markup: bool) -> Iterator[str]:
+    """What a text would do where Slack looks for links, mentions and marks."""
     rest = LINK.sub("", text) if markup else text
     if "<" in rest or ">" in rest:
         yield f"{what}: an angle bracket that is not escaped: {rest[:200]!r}"

@@ -204,7 +204,8 @@ def panels(board: Json) -> Iterator[Json]:
 
 
 def _ours(*sources: Any) -> bool:
-    return next((one for one in sources if one), {}).get("type") == "prometheus"
+    source: Json = next((one for one in sources if one), {})
+    return bool(source.get("type") == "prometheus")
 
 
 def queries(board: Json, view: View, choices: Choices) -> tuple[list[Query], int]:

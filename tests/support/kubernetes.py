@@ -170,41 +170,47 @@ def _pod(spec: Objekt, names: dict[str, set[str]]) -> Iterator[str]:
     if len(set(volumes)) < len(volumes):
         yield "a volume twice"
     for volume in spec["volumes"]:
-        if len(volume) != 2:
-            yield f"the volume {volume['name']} has not one source"
-        if "configMap" in volume and volume["configMap"]["name"] not in names.get("ConfigMap", ()):
-            yield f"no ConfigMap {volume['configMap']['name']}"
-        claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-        if claim and claim not in names.get("PersistentVolumeClaim", ()):
-            yield f"no claim {claim}"
-        paths = [
-            entry["path"]
-            for source in volume.get("projected", {}).get("sources", ())
-            for part in source.values()
-            for entry in part["items"]
-        ]
-        if len(set(paths)) < len(paths) or any("/" in path or ".." in path for path in paths):
-            yield f"paths {paths}"
+        yield from _volume(volume, names)
     for container in spec["containers"]:
-        mounts = [mount["name"] for mount in container["volumeMounts"]]
-        places = [mount["mountPath"] for mount in container["volumeMounts"]]
-        if sorted(mounts) != sorted(volumes):
-            yield f"volumes {volumes}, mounts {mounts}"
-        if len(set(places)) < len(places) or any(
-            ":" in place or not place.startswith("/") for place in places
-        ):
-            yield f"mounts at {places}"
-        variables = [variable["name"] for variable in container["env"]]
-        if len(set(variables)) < len(variables):
-            yield f"a variable twice: {variables}"
-        ports = [port["name"] for port in container.get("ports", ())]
-        probed = {
-            probe["httpGet"]["port"]
-            for key, probe in container.items()
-            if key.endswith("Probe") and isinstance(probe["httpGet"]["port"], str)
-        }
-        if not probed <= set(ports) or any(len(port) > 15 for port in ports):
-            yield f"ports {ports}, probed {probed}"
+        yield from _container(container, volumes)
+
+
+def _volume(volume: Objekt, names: dict[str, set[str]]) -> Iterator[str]:
+    if len(volume) != 2:
+        yield f"the volume {volume['name']} has not one source"
+    if "configMap" in volume and volume["configMap"]["name"] not in names.get("ConfigMap", ()):
+        yield f"no ConfigMap {volume['configMap']['name']}"
+    claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+    if claim and claim not in names.get("PersistentVolumeClaim", ()):
+        yield f"no claim {claim}"
+    paths = [
+        entry["path"]
+        for source in volume.get("projected", {}).get("sources", ())
+        for part in source.values()
+        for entry in part["items"]
+    ]
+    if len(set(paths)) < len(paths) or any("/" in path or ".." in path for path in paths):
+        yield f"paths {paths}"
+
+
+def _container(container: Objekt, volumes: list[str]) -> Iterator[str]:
+    mounts = [mount["name"] for mount in container["volumeMounts"]]
+    places = [mount["mountPath"] for mount in container["volumeMounts"]]
+    if sorted(mounts) != sorted(volumes):
+        yield f"volumes {volumes}, mounts {mounts}"
+    if len(set(places)) < len(places) or any(":" in place or not place.startswith("/") for place in places):
+        yield f"mounts at {places}"
+    variables = [variable["name"] for variable in container["env"]]
+    if len(set(variables)) < len(variables):
+        yield f"a variable twice: {variables}"
+    ports = [port["name"] for port in container.get("ports", ())]
+    probed = {
+        probe["httpGet"]["port"]
+        for key, probe in container.items()
+        if key.endswith("Probe") and isinstance(probe["httpGet"]["port"], str)
+    }
+    if not probed <= set(ports) or any(len(port) > 15 for port in ports):
+        yield f"ports {ports}, probed {probed}"
 
 
 def unrestricted(spec: Objekt) -> list[str]:
@@ -223,27 +229,32 @@ def unrestricted(spec: Objekt) -> list[str]:
         *spec.get("initContainers", ()),
         *spec.get("ephemeralContainers", ()),
     ]:
-        own = container.get("securityContext", {})
-        capabilities = own.get("capabilities", {})
-        if own.get("privileged"):
-            found.append("privileged")
-        if own.get("allowPrivilegeEscalation") is not False:
-            found.append("allowPrivilegeEscalation")
-        if "ALL" not in capabilities.get("drop", ()):
-            found.append("capabilities are not dropped")
-        if set(capabilities.get("add", ())) - {"NET_BIND_SERVICE"}:
-            found.append("capabilities are added")
-        if own.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
-            found.append("runAsNonRoot")
-        if own.get("runAsUser") == 0:
-            found.append("runAsUser 0")
-        profile = own.get("seccompProfile", pod.get("seccompProfile", {})).get("type")
-        if profile not in ("RuntimeDefault", "Localhost"):
-            found.append("seccompProfile")
-        if own.get("procMount", "Default") != "Default":
-            found.append("procMount")
-        if any(port.get("hostPort") for port in container.get("ports", ())):
-            found.append("hostPort")
+        found += _unrestricted_container(container, pod)
     if {key for key in ("seLinuxOptions", "sysctls", "windowsOptions") if pod.get(key)}:
         found.append("options of the host")
     return found
+
+
+def _unrestricted_container(container: Objekt, pod: Objekt) -> Iterator[str]:
+    """Of a container, with the security context of its pod."""
+    own = container.get("securityContext", {})
+    capabilities = own.get("capabilities", {})
+    if own.get("privileged"):
+        yield "privileged"
+    if own.get("allowPrivilegeEscalation") is not False:
+        yield "allowPrivilegeEscalation"
+    if "ALL" not in capabilities.get("drop", ()):
+        yield "capabilities are not dropped"
+    if set(capabilities.get("add", ())) - {"NET_BIND_SERVICE"}:
+        yield "capabilities are added"
+    if own.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
+        yield "runAsNonRoot"
+    if own.get("runAsUser") == 0:
+        yield "runAsUser 0"
+    profile = own.get("seccompProfile", pod.get("seccompProfile", {})).get("type")
+    if profile not in ("RuntimeDefault", "Localhost"):
+        yield "seccompProfile"
+    if own.get("procMount", "Default") != "Default":
+        yield "procMount"
+    if any(port.get("hostPort") for port in container.get("ports", ())):
+        yield "hostPort"

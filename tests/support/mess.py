@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from zlib import crc32
@@ -166,6 +167,12 @@ def everyday() -> Iterator[Series]:
         for name in metric.labels:
             for value in SPECIAL.get(name, ()):
                 yield metric, _base(metric, **{name: value}), ""
+    yield from _failures()
+    yield from _denials()
+    yield from _slowness()
+
+
+def _failures() -> Iterator[Series]:
     requests = METRICS["istio_requests_total"]
     for reporter in ("source", "destination", "waypoint"):
         for code, flags in (("503", "UO"), ("404", "NR"), ("403", "-"), ("0", "URX")):
@@ -173,9 +180,15 @@ def everyday() -> Iterator[Series]:
                 labels = {"reporter": reporter, "response_code": code, "response_flags": flags}
                 labels["connection_security_policy"] = "none"
                 yield requests, _base(requests, source_workload=source, **labels), ""
+
+
+def _denials() -> Iterator[Series]:
     for flags in ("DENY", "-"):
         for name in ("istio_tcp_connections_opened_total", "istio_tcp_connections_closed_total"):
             yield METRICS[name], _base(METRICS[name], reporter="destination", response_flags=flags), ""
+
+
+def _slowness() -> Iterator[Series]:
     for name in ("istio_request_duration_milliseconds_bucket", "pilot_proxy_convergence_time_bucket"):
         for reporter in ("source", "waypoint"):
             for le in BOUNDS:
@@ -265,7 +278,7 @@ PAGES: dict[str, Callable[[], Iterator[Series]]] = {
     "twins": twins,
     "numbers": numbers,
     "nothing": lambda: iter(()),
-    **{f"only{number}": (lambda number=number: only(number)) for number in NUMBERS},
+    **{f"only{number}": partial(only, number) for number in NUMBERS},
 }
 
 

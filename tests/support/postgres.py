@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -201,7 +202,7 @@ def _unprivileged() -> tuple[int, int]:
     pytest.skip("there is no user that PostgreSQL could run as")
 
 
-def _user() -> dict[str, object]:
+def _user() -> dict[str, Any]:
     if os.geteuid() != 0:
         return {}
     user, group = _unprivileged()

@@ -21,7 +21,8 @@ from typing import Any
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.cli.harness import environment
+from tests.support.command_line import environment
+from tests.support.interrupts import interruptible
 
 PATIENCE = 40
 FILE = """\
@@ -96,14 +97,16 @@ class Scheduled:
 @contextlib.contextmanager
 def scheduled(folder: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Scheduled]:
     arguments = ["schedule", "-f", "slo.yaml", "--listen", "127.0.0.1:0", "--log-format", "json", *options]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
-        cwd=folder,
-        env=environment(folder) | {"SLOCTL_PROMETHEUS_RETRIES": "0"} | (env or {}),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
+            cwd=folder,
+            env=environment(folder) | {"SLOCTL_PROMETHEUS_RETRIES": "0"} | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with process:
         found = Scheduled(process)
         reader = threading.Thread(target=found.read)
         reader.start()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -60,7 +60,7 @@ class Scripted:
     def queries(self) -> int:
         return len(self.asked)
 
-    def query_many(self, queries: dict[str, str], at: datetime) -> dict[str, Sequence[Series]]:
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
         return {name: self.query(expr, at) for name, expr in queries.items()}
 
     def query(self, expr: str, at: datetime) -> Sequence[Series]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from sloctl.budget import Status
 from sloctl.model import SloSet, Sources
 from sloctl.model.dashboards import DashboardSettings
 from sloctl.report.data import Finding, Report, SloStatus
@@ -21,7 +22,7 @@ SLO_SET = SloSet(
 
 
 def slo(name: str = "availability", service: str = "checkout", remaining: float | None = 0.5) -> SloStatus:
-    status = (
+    status: Status = (
         "no_data"
         if remaining is None
         else "exhausted"

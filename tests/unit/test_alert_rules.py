@@ -12,16 +12,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alert_rules import manifest
+from alert_rules import health, manifest
 from alert_rules.proofs import simulate
 from alert_rules.slo import alerts
 from sloctl import naming
-from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, Slo, SloSet, Sources
+from sloctl.artefacts.objects import Format
+from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
 from sloctl.model.policies import POLICIES
 from tests.support.promtool import days, slo
 
 
-def documents(slo_set: SloSet, form: manifest.Format = "prometheus") -> dict[str, Any]:
+def documents(slo_set: SloSet, form: Format = "prometheus") -> dict[str, Any]:
     return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, form)}
 
 
@@ -55,6 +56,27 @@ class TestFiles:
         names = ("a.b", "a-b", "A-b", "a_b", "all-services", "*", "ü", "x" * 80, "x" * 81)
         paths = list(documents(one(*(slo(service=name) for name in names))))
         assert len({path.lower() for path in paths}) == 2 * len(names)
+
+    def test_scopes_whose_names_run_together_have_files_of_their_own(self) -> None:
+        """Service c-d of namespace b, and service d of namespace b-c."""
+        alike = (slo(namespace="b", service="c-d"), slo(namespace="b-c", service="d"))
+        both, alone = one(*alike, slo(namespace="b", service="e")), one(alike[0])
+        assert list(documents(alone)) == [
+            "alert_rules/shop-b-c-d.yaml",
+            "alert_rules/tests/shop-b-c-d_test.yaml",
+        ]
+        for form in ("prometheus", "operator"):
+            paths = [path for path, _ in manifest.generate(both, form)]
+            assert len(set(paths)) == len(paths)
+        files = {file.stem: {item.scope for item in file.slos} for file in manifest.rule_files(both)}
+        assert list(files.values()) == [{"shop:b/c-d"}, {"shop:b/e"}, {"shop:b-c/d"}]
+        assert "shop-b-e" in files and "shop-b-c-d" not in files
+        names = [
+            document["metadata"]["name"]
+            for document in documents(both, "operator").values()
+            if document.get("kind") == "PrometheusRule"
+        ]
+        assert names == list(files)
 
     def test_groups_run_on_their_grids(self) -> None:
         [document] = (d for p, d in documents(one(slo())).items() if not p.endswith("_test.yaml"))
@@ -105,6 +127,88 @@ class TestLabels:
         }
         assert found[naming.OBJECTIVE] == "vector(0.9995)"
         assert found[naming.BUDGET] == "vector(0.0005)"
+
+
+def read(template: str, namespace: str, service: str) -> str:
+    """What Prometheus makes of the template of an owner, for the labels of an alert."""
+    branches = re.split(r"\{\{ (else if|if|else|end)\b ?(.*?) ?\}\}", template.partition(" }}")[2])
+    if len(branches) == 1:
+        return template
+    says = {"$service": f"{namespace}/{service}", "$labels.namespace": namespace}
+    assert branches[0] == "" and branches[-3:] == ["end", "", ""]
+    assert branches[1::3] == ["if", *["else if"] * (len(branches) // 3 - 3), "else", "end"]
+    for word, condition, text in zip(branches[1:-3:3], branches[2:-3:3], branches[3:-3:3], strict=True):
+        what = re.fullmatch(r'eq (\S+)((?: "[^"]*")+)', condition)
+        if word == "else" or (what and says[what[1]] in re.findall(r'"([^"]*)"', what[2])):
+            return text
+    raise AssertionError(template)
+
+
+class TestOwners:
+    OWNED = one(
+        replace(slo(), owner="team-payments"),
+        replace(slo("latency"), owner="team-speed"),
+        replace(slo(service="*"), owner="team-shop"),
+        slo(service="search"),
+        replace(slo(service="gate"), owner="team-platform"),
+        replace(slo(service="api", namespace="bare"), owner="team-api"),
+        replace(slo(service="billing", namespace=""), owner="team-off-the-mesh"),
+        guardrails=(
+            Guardrail("service-errors", Decimal(5), critical=Decimal(20), owner="team-platform"),
+            Guardrail("control-plane", Decimal(10), owner="team-platform"),
+        ),
+    )
+
+    @pytest.mark.parametrize(
+        ("namespace", "service", "owner"),
+        [
+            pytest.param("shop", "checkout", "team-payments", id="the service's first one"),
+            pytest.param("shop", "cart", "team-shop", id="the namespace's"),
+            pytest.param("shop", "search", "team-shop", id="a service of nobody's: the namespace's"),
+            pytest.param("shop", "gate", "team-platform", id="a service of the guardrail's own"),
+            pytest.param("bare", "api", "team-api", id="a service of a namespace of nobody's"),
+            pytest.param("bare", "checkout", "team-platform", id="the guardrail's"),
+            pytest.param("other", "checkout", "team-platform", id="the guardrail's, elsewhere"),
+            pytest.param("", "billing", "team-platform", id="not of an SLO off the mesh"),
+        ],
+    )
+    def test_a_service_its_namespace_or_the_guardrail(self, namespace: str, service: str, owner: str) -> None:
+        guardrail = self.OWNED.guardrails[0]
+        assert health.owner_of(self.OWNED, guardrail, namespace, service) == owner
+        found = {
+            read(rule["labels"]["owner"], namespace, service)
+            for rule in rules(self.OWNED)
+            if rule.get("labels", {}).get("guardrail") == "service-errors"
+        }
+        assert found == {owner}
+
+    def test_what_is_of_no_service_is_the_guardrails(self) -> None:
+        found = {
+            rule["labels"]["owner"]
+            for rule in rules(self.OWNED)
+            if rule.get("labels", {}).get("guardrail") == "control-plane"
+        }
+        assert found == {"team-platform"}
+
+    def test_where_one_answers_for_all_the_label_is_a_plain_text(self) -> None:
+        slos = (slo(), slo(service="*"), slo(service="api", namespace="bare"), slo(service="a", namespace=""))
+        alone = replace(self.OWNED, slos=tuple(replace(item, owner="team-platform") for item in slos))
+        owners = {rule["labels"]["owner"] for rule in rules(alone) if "alert" in rule}
+        assert owners == {"team-platform"}
+
+    def test_without_an_owner_of_its_own_a_guardrail_has_those_of_services_alone(self) -> None:
+        nobodys = replace(self.OWNED, guardrails=(Guardrail("service-errors", Decimal(5)),))
+        (template,) = {
+            rule["labels"]["owner"]
+            for rule in rules(nobodys)
+            if rule.get("labels", {}).get("guardrail") == "service-errors"
+        }
+        assert read(template, "shop", "gate") == "team-platform"
+        assert (
+            read(template, "other", "checkout")
+            == health.owner_of(nobodys, nobodys.guardrails[0], "other", "a")
+            == ""
+        )
 
 
 class TestPeriods:
@@ -222,3 +326,22 @@ class TestSimulation:
             if "_test" in path
         ]
         assert "Not proved here" in texts[0]
+
+    @pytest.mark.parametrize(
+        ("bad", "total", "proved"),
+        [
+            ("rate(late[$window])", "rate(jobs[$window])", True),
+            ('rate(late{queue="a"}[$window])', 'sum(increase(jobs{queue=~"a|b"}[$window]))', True),
+            # One counter split by a label: a failed job is in both, and what is good would be in neither.
+            ('rate(jobs{status="late"}[$window])', "rate(jobs[$window])", False),
+            ('rate(jobs{status="late"}[$window])', 'rate(jobs{status!=""}[$window])', False),
+        ],
+    )
+    def test_a_counter_against_a_part_of_itself_is_not_proved(
+        self, bad: str, total: str, *, proved: bool
+    ) -> None:
+        late = replace(slo(), sli=ExprSli(bad=bad, total=total))
+        [text] = [text for path, text in manifest.generate(one(late), "prometheus") if "_test" in path]
+        assert ("Not proved here" not in text) is proved
+        inputs = {item["series"] for test in yaml.safe_load(text)["tests"] for item in test["input_series"]}
+        assert len(inputs) == (3 if proved else 0), "up, and each counter"

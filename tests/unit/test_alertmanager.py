@@ -56,7 +56,7 @@ def leaves(node: object) -> Iterator[str]:
 
 def test_no_notifications_no_file() -> None:
     for form in ("operator", "prometheus"):
-        assert list(configuration.generate(SloSet("shop", ()), form)) == []  # type: ignore[arg-type]
+        assert list(configuration.generate(SloSet("shop", ()), form)) == []
 
 
 def test_paths() -> None:
@@ -251,5 +251,5 @@ def test_guardrails_of_inhibitions_exist() -> None:
 
 def test_every_inhibition_is_explained() -> None:
     for form in ("prometheus", "operator"):
-        head = [line for line in text(form=form).splitlines() if line.startswith("# - ")]  # type: ignore[arg-type]
+        head = [line for line in text(form=form).splitlines() if line.startswith("# - ")]
         assert len(head) == len(config()["inhibit_rules"])

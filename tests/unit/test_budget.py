@@ -72,6 +72,32 @@ def test_wilson_interval_as_published(good: int, total: int, low: float, high: f
     assert interval == pytest.approx((low, high), abs=0.00006)
 
 
+@pytest.mark.parametrize(
+    ("good", "total"),
+    [(999.9999999999998, 1000), (6.999999999999999, 7), (5.6e-17, 0.5), (4e-15, 1000)],
+)
+def test_wilson_interval_stays_a_share_where_floats_round_over_its_ends(good: float, total: float) -> None:
+    low, high = budget.wilson_interval(good, total) or (math.nan, math.nan)
+    assert 0 <= low < high <= 1
+
+
+@pytest.mark.parametrize(("good", "like"), [(10.000001, 10), (12, 10), (-0.000001, 0), (-3, 0)])
+def test_wilson_interval_of_more_than_all_or_less_than_none_is_that_of_the_limit(
+    good: float, like: float
+) -> None:
+    assert budget.wilson_interval(good, 10) == budget.wilson_interval(like, 10)
+
+
+@given(st.floats(1e-6, 0.999999), st.floats(0, 1), BUDGETS)
+def test_less_than_one_event_is_data(total: float, part: float, share: float) -> None:
+    """Rates of a user's expression, and the events of a moment, are fractions."""
+    assert budget.ratio(part * total, total) == pytest.approx(part)
+    assert budget.spent(part * total, total, share) == pytest.approx(part / share)
+    low, high = budget.wilson_interval(part * total, total) or (math.nan, math.nan)
+    assert 0 <= low <= part + 1e-9 and part - 1e-9 <= high <= 1
+    assert high - low > 0.79, "less than one event says next to nothing"
+
+
 @given(st.floats(0, 1e9), BUDGETS)
 def test_no_events_are_no_data(part: float, share: float) -> None:
     assert budget.ratio(part, 0) is None

@@ -43,6 +43,7 @@ OWN_LABELS = frozenset(
 parse = cache(parsing.parse)
 TARGET = frozenset(Mesh().target_labels)
 MODES: tuple[MeshMode, ...] = ("sidecar", "ambient")
+CLUSTER = (Matcher("cluster", "=", "eu1"),)
 
 
 def slo_of(preset: str, mesh: Mesh, params: dict[str, object], service: str) -> Slo:
@@ -88,35 +89,39 @@ def guardrails_of(kind: Kind) -> Iterator[Guardrail]:
 def sets() -> tuple[SloSet, ...]:
     """Every preset and every guardrail with all their parameters, in both modes; and all golden cases."""
     assert set(PARAMS) == set(PRESETS)
-    found = []
+    found: list[SloSet] = []
     for mode in MODES:
-        for matchers in ((), (Matcher("cluster", "=", "eu1"),)):
+        for matchers in ((), CLUSTER):
             mesh = Mesh(mode=mode, matchers=matchers)
-            for preset, variants in PARAMS.items():
-                for params in variants:
-                    try:
-                        slos = [slo_of(preset, mesh, params, service) for service in ("checkout", "*")]
-                    except PresetProblem:
-                        assert mode == "ambient" and "side" in params
-                        continue
-                    found += [SloSet("shop", (slo,), mesh=mesh) for slo in slos]
+            found += of_presets(mesh)
         # With matchers in one mode; the golden cases have them in the other one.
-        mesh = Mesh(mode=mode, matchers=(Matcher("cluster", "=", "eu1"),) if mode == "ambient" else ())
-        slo = slo_of("availability", mesh, {}, "checkout")
-        jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"))
-        for name in BUILDERS:
-            for guardrail in guardrails_of(KINDS[name]):
-                for backend in ("zipkin", "jaeger", "tempo") if name == "telemetry-gap" else ("",):
-                    sources = Sources(traces_backend=backend)
-                    given = SloSet(
-                        "shop", (slo,), mesh=mesh, guardrails=(guardrail,), jobs=jobs, sources=sources
-                    )
-                    found.append(given)
+        found += of_guardrails(Mesh(mode=mode, matchers=CLUSTER if mode == "ambient" else ()))
     for case in sorted((ROOT / "tests" / "golden" / "rules").iterdir()):
         file = case / "slo.yaml"
         if file.is_file():
             found.append(spec.load([file]))
     return tuple(found)
+
+
+def of_presets(mesh: Mesh) -> Iterator[SloSet]:
+    for preset, variants in PARAMS.items():
+        for params in variants:
+            try:
+                slos = [slo_of(preset, mesh, params, service) for service in ("checkout", "*")]
+            except PresetProblem:
+                assert mesh.mode == "ambient" and "side" in params
+                continue
+            yield from (SloSet("shop", (slo,), mesh=mesh) for slo in slos)
+
+
+def of_guardrails(mesh: Mesh) -> Iterator[SloSet]:
+    slo = slo_of("availability", mesh, {}, "checkout")
+    jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"))
+    for name in BUILDERS:
+        for guardrail in guardrails_of(KINDS[name]):
+            for backend in ("zipkin", "jaeger", "tempo") if name == "telemetry-gap" else ("",):
+                sources = Sources(traces_backend=backend)
+                yield SloSet("shop", (slo,), mesh=mesh, guardrails=(guardrail,), jobs=jobs, sources=sources)
 
 
 def expressions(slo_set: SloSet) -> Iterator[tuple[str, str]]:
@@ -131,6 +136,10 @@ def expressions(slo_set: SloSet) -> Iterator[tuple[str, str]]:
         for ranged in (False, True):
             for kind, expr in promql.events(slo, slo_set.mesh, 300, ranged=ranged).items():
                 yield f"{slo.id} {kind} (raw)", expr
+    yield from of_dashboards(slo_set)
+
+
+def of_dashboards(slo_set: SloSet) -> Iterator[tuple[str, str]]:
     for kind, board in boards(slo_set):
         panels = [panel for panel in board["panels"] for panel in (panel, *panel.get("panels", ()))]
         for panel in panels:

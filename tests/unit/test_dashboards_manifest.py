@@ -22,7 +22,7 @@ from sloctl.artefacts.objects import Format
 from sloctl.errors import UsageError
 from sloctl.model import Objects, SloSet
 from sloctl.model.dashboards import KINDS, Costs, DashboardSettings
-from tests.cli.harness import in_process
+from tests.support.command_line import in_process
 
 FORMS: tuple[Format, ...] = get_args(Format)
 HOSTILE = (

@@ -111,45 +111,62 @@ def hints(cls: type) -> dict[str, Any]:
 
 def checked(value: Any, hint: Any, path: str) -> Iterator[str]:
     """Where a decoded value is not of its annotated type."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    wrong = f"{path}: {value!r} is not {getattr(hint, '__name__', hint)}"
     if isinstance(value, runtime.UnknownDataquery):
         yield f"{path}: unknown query to {value.data['datasource']['type']!r}"
     elif hasattr(value, "to_json"):
-        if isinstance(hint, type) and hint is not object and not isinstance(value, hint):
-            yield wrong
-        for name, inner in hints(type(value)).items():
-            yield from checked(getattr(value, name), inner, f"{path}.{name}".strip("."))
+        yield from checked_object(value, hint, path)
     elif hint in (Any, object):
         return
-    elif origin in (typing.Union, types.UnionType):
+    elif typing.get_origin(hint) is not None:
+        yield from checked_generic(value, hint, path)
+    elif hasattr(hint, "from_json") and isinstance(value, dict):
+        yield from decoded(hint, value, path, "")
+    elif not is_plain(value, hint):
+        yield wrong(value, hint, path)
+
+
+def checked_object(value: Any, hint: Any, path: str) -> Iterator[str]:
+    """An object of one of the SDK's classes, with all its fields."""
+    if isinstance(hint, type) and hint is not object and not isinstance(value, hint):
+        yield wrong(value, hint, path)
+    cls: type = type(value)
+    for name, inner in hints(cls).items():
+        yield from checked(getattr(value, name), inner, f"{path}.{name}".strip("."))
+
+
+def checked_generic(value: Any, hint: Any, path: str) -> Iterator[str]:
+    """A union, a literal, a list or a dictionary."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
         branches = [list(checked(value, branch, path)) for branch in arguments]
         if all(branches):
             yield from branches[0]
     elif origin is typing.Literal:
         if value not in arguments:
-            yield wrong
+            yield wrong(value, hint, path)
+    elif origin not in (list, dict):
+        raise TypeError(f"{path}: {hint} is not known")
+    elif not isinstance(value, origin):
+        yield wrong(value, hint, path)
     elif origin is list:
-        if not isinstance(value, list):
-            yield wrong
-        else:
-            for one in value:
-                yield from checked(one, arguments[0], f"{path}[]")
-    elif origin is dict:
-        if not isinstance(value, dict):
-            yield wrong
-        else:
-            for key, one in value.items():
-                yield from checked(one, arguments[1], f"{path}.{key}")
-    elif isinstance(hint, type) and issubclass(hint, enum.Enum):
-        if value not in [item.value for item in hint] or isinstance(value, bool):
-            yield wrong
-    elif hasattr(hint, "from_json") and isinstance(value, dict):
-        yield from decoded(hint, value, path, "")
-    elif isinstance(value, bool) != (hint is bool) or not isinstance(
+        for one in value:
+            yield from checked(one, arguments[0], f"{path}[]")
+    else:
+        for key, one in value.items():
+            yield from checked(one, arguments[1], f"{path}.{key}")
+
+
+def is_plain(value: Any, hint: Any) -> bool:
+    """Whether a text, a number, a truth value or one of an enumeration is of its type."""
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return value in [item.value for item in hint] and not isinstance(value, bool)
+    return isinstance(value, bool) == (hint is bool) and isinstance(
         value, (int, float) if hint is float else hint
-    ):
-        yield wrong
+    )
+
+
+def wrong(value: Any, hint: Any, path: str) -> str:
+    return f"{path}: {value!r} is not {getattr(hint, '__name__', hint)}"
 
 
 def beyond_gaps(found: list[str]) -> list[str]:

@@ -9,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from sloctl.demo.cache import cache_root, cached_history
-from sloctl.demo.world import Edge, Outage, Service, World
 from sloctl.errors import UsageError
+from tests.support.tiny_world import TINY
 
 NOW = 1_790_000_123.5
-TINY = World(
-    services=(Service("a"), Service("b", error_rate=0.1)),
-    edges=(Edge("a", "b", 5.0),),
-    events=(Outage("b", -600, -300),),
-    days=0.1,
-)
 
 
 def test_second_time_is_the_same_history_in_a_place_of_its_own(tmp_path: Path) -> None:
@@ -75,12 +69,13 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         from pathlib import Path
-        from test_demo_cache import TINY, NOW, cached_history
+        from sloctl.demo.cache import cached_history
+        from tests.support.tiny_world import TINY
         root = Path(sys.argv[1])
         texts = set()
-        cached_history(TINY, root, Path(sys.argv[2]), NOW, progress=lambda _, text: texts.add(text))
+        cached_history(TINY, root, Path(sys.argv[2]), {NOW}, progress=lambda _, text: texts.add(text))
         print("simulating" in texts)
         """
     )

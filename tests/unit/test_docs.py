@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from decimal import Decimal
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from sloctl.model.durations import duration, number
 from sloctl.model.policies import POLICIES
 from sloctl.promql.presets import ENVOY_BUCKETS, GRPC_CODES, GRPC_SERVER_ERRORS, PRESETS
 from sloctl.settings import backends
+from tests.support.doc_pages import table, text_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -52,11 +52,6 @@ MESH = POLICIES["mesh"]
 CHECKOUT = {"service": "checkout", "namespace": "shop"}
 
 
-@cache
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
 def blocks(page: Path, *languages: str) -> list[str]:
     """The fenced code blocks of some languages, without their own indentation."""
     found = re.findall(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```$", text_of(page), re.DOTALL | re.MULTILINE)
@@ -78,24 +73,6 @@ def anchors(page: Path) -> set[str]:
         if number_of:
             found[f"{slug}-{number_of}"] = 0
     return set(found)
-
-
-def table(page: Path, first_title: str) -> list[dict[str, str]]:
-    """The rows of the table whose first title is this one, by title; code marks are taken off."""
-    lines = text_of(page).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_title} |"))
-    titles = cells(lines[start])
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append(dict(zip(titles, cells(line), strict=True)))
-    assert rows
-    return rows
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -234,7 +211,7 @@ def test_every_recorded_series_is_in_the_table() -> None:
 def test_series_have_the_step_and_the_labels_of_the_table(service: str) -> None:
     rows = series_rows()
     for step, rule in rules_of(*(slo_of(preset, service=service) for preset in PRESETS)):
-        if isinstance(rule, BurnAlert):
+        if not isinstance(rule, RecordingRule):
             continue
         row = rows[re.sub(r"^slo:burn_rate:.*", "slo:burn_rate:<window>", rule.record)]
         every = "5m" if rule.record == "slo:burn_rate:3d" else row["every"]

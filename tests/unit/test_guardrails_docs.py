@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -19,35 +18,15 @@ from sloctl import naming
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.guardrails.shared.limits import KINDS
-from sloctl.model import Guardrail, Job, Mesh, MeshMode, SloSet, Sources
+from sloctl.model import MeshMode
 from sloctl.model.durations import duration
+from tests.support.guardrail_sets import everything
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"
 PAGE = ROOT / "docs" / "guardrails.md"
 SECTIONS = ["Meaning", "Impact", "First five minutes", "Causes", "Fix", "Silence"]
 MODES: tuple[MeshMode, ...] = ("sidecar", "ambient")
-
-
-def everything(mode: MeshMode, backend: str = "zipkin") -> SloSet:
-    """A set with every guardrail and all of their parameters."""
-    return SloSet(
-        "shop",
-        (),
-        mesh=Mesh(mode=mode),
-        sources=Sources(traces_backend=backend),
-        jobs=(Job("slis", every=300), Job("report", cron="0 9 * * 1")),
-        guardrails=tuple(
-            Guardrail(
-                preset=kind.name,
-                limit=kind.limit.default if kind.limit else None,
-                critical=Decimal(20) if "critical" in kind.params else None,
-                owner="team-platform",
-                versions=(("checkout", ("v1",)),) if "versions" in kind.params else (),
-            )
-            for kind in KINDS.values()
-        ),
-    )
 
 
 def alerts() -> dict[str, tuple[str, HealthAlert]]:

@@ -19,7 +19,7 @@ from sloctl.model import CounterSli, RollingWindow, Selector, Slo, SloSet
 from sloctl.model.ledger import Maintenance
 from sloctl.report.routine import last_period
 from sloctl.settings.secret import Secret
-from tests.cli.simulated import Simulated
+from tests.support.simulated import Simulated
 
 SLI = CounterSli("availability", (Selector("istio_requests_total"),))
 SLO = Slo("shop", "availability", "*", "shop", Decimal(99), RollingWindow(30 * 86400, "30d"), SLI, None)
@@ -27,8 +27,8 @@ KEY = (SLO.id, "shop", "checkout")
 AT = datetime(2026, 4, 3, 12, tzinfo=UTC)
 
 
-def stamp(*when: int) -> int:
-    return int(datetime(*when, tzinfo=UTC).timestamp())
+def stamp(year: int, month: int, day: int) -> int:
+    return int(datetime(year, month, day, tzinfo=UTC).timestamp())
 
 
 @pytest.fixture

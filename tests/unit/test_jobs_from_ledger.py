@@ -18,9 +18,9 @@ from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, SloSet
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
-from tests.cli.simulated import Flow, Simulated
 from tests.support.scripted import Scripted, unreachable
-from tests.unit.test_jobs_recording import CHECKOUT, DAY, EVERY, MAINTENANCE, NOON, slos
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.simulated import Flow, Simulated
 
 AT = datetime.fromtimestamp(NOON, UTC)
 
@@ -98,6 +98,39 @@ def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: LedgerStore) -
     assert [item.code for item in data.findings] == ["partial-period"]
     (key,) = data.period
     assert (data.period[key], data.gaps[key]) == ((0.0, 57_600.0), 0)
+
+
+@pytest.mark.parametrize(("lacking", "said"), [(0, False), (2, False), (3, True)])
+def test_a_ledger_that_lacks_more_than_two_buckets_of_the_window_says_so(
+    ledger: LedgerStore, lacking: int, said: bool
+) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 30 * DAY + lacking * GRID, NOON)
+    data = from_ledger.collect(ledger, None, slo_set, AT)
+    assert [item.code for item in data.findings] == ["partial-period"] * said
+
+
+@pytest.mark.parametrize(
+    ("late", "known"),
+    [
+        (3600, {"5m", "30m", "1h", "6h", "3d"}),
+        (3900, {"6h", "3d"}),
+        (3 * 3600, {"6h", "3d"}),
+        (3 * 3600 + GRID, {"3d"}),
+        (36 * 3600, {"3d"}),
+        (36 * 3600 + GRID, set()),
+    ],
+)
+def test_a_burn_rate_is_of_an_hour_ago_at_most_or_of_half_its_window(
+    ledger: LedgerStore, late: int, known: set[str]
+) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - late - 3 * DAY)
+    enter(ledger, slo_set, NOON - late - 3 * DAY, NOON - late, bad=2)
+    (item,) = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger).slos
+    assert item.burn_rates == {
+        window: pytest.approx(20) if window in known else None for window in ("5m", "30m", "1h", "6h", "3d")
+    }
 
 
 def test_a_definition_that_the_ledger_lacks_is_named(ledger: LedgerStore) -> None:
@@ -183,11 +216,52 @@ def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: LedgerSt
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)
     late = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
-    lost = slo_report.build(simulated(slo_set), slo_set, AT, ledger=Broken())  # type: ignore[arg-type]
+    lost = slo_report.build(simulated(slo_set), slo_set, AT, ledger=Broken())
     assert (late.source, lost.source) == ("prometheus", "prometheus")
     assert late.slos[0].total == lost.slos[0].total == pytest.approx(20 * 1440 * 30)
     assert "ledger-behind" in codes(late)
     assert "ledger-not-read" in codes(lost)
+
+
+@pytest.mark.parametrize(("seconds", "source"), [(0, "ledger"), (1, "prometheus")])
+def test_a_ledger_is_late_after_four_buckets(ledger: LedgerStore, seconds: int, source: str) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - 4 * GRID)
+    at = datetime.fromtimestamp(NOON + seconds, UTC)
+    report = slo_report.build(simulated(slo_set), slo_set, at, ledger=ledger)
+    assert report.source == source
+    behind = [finding.message for finding in report.findings if finding.code == "ledger-behind"]
+    assert behind == ["the ledger ends 20m ago: budgets are Prometheus's; does the job slis run?"] * seconds
+
+
+@pytest.mark.parametrize("late", [3600, 3900])
+def test_an_hour_after_the_last_bucket_is_read_from_counters_and_more_is_said_to_be_missing(
+    ledger: LedgerStore, late: int
+) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - late)
+    report = slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    behind = [finding.message for finding in report.findings if finding.code == "ledger-behind"]
+    read = 20 * 60 if late == 3600 else 0
+    assert report.slos[0].total == pytest.approx(864_000 + read)
+    assert behind == ["the ledger of 1 SLOs ends 1h5m ago; what came after is missing"] * (not read)
+
+
+def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(ledger: LedgerStore) -> None:
+    slo_set = slos(JOBS)
+    slo = slo_set.slos[0]
+    events = [Event("", "billing", at, 100 * MICRO, MICRO) for at in range(NOON - DAY + GRID, NOON + 1, GRID)]
+    ledger.record(slo_set.name, [Batch(slo.id, slo.name, (NOON - DAY, NOON), events)])
+    source = simulated(slo_set)
+    source.override = lambda query: (
+        [{"metric": {"slo_id": slo.id}, "value": [NOON + 100, "NaN"]}] if "l[1m40s]" in query else None
+    )
+    at = datetime.fromtimestamp(NOON + 100, UTC)
+    report = slo_report.build(source, slo_set, at, "ledger", ledger=ledger)
+    assert any("l[1m40s]" in query for query in source.asked)
+    (item,) = report.slos
+    assert (item.total, item.bad) == (28_800.0, 288.0)
+    assert "implausible-events" not in codes(report)
 
 
 def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: LedgerStore) -> None:
@@ -199,7 +273,7 @@ def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: LedgerStor
 def test_a_lost_ledger_that_was_asked_for_is_an_error() -> None:
     slo_set = slos(CHECKOUT)
     with pytest.raises(BackendUnavailable, match="server closed"):
-        slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())  # type: ignore[arg-type]
+        slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())
 
 
 def test_lag_is_that_of_the_definition_that_lags_most(ledger: LedgerStore) -> None:

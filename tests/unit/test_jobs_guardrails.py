@@ -16,7 +16,7 @@ from sloctl.backends.protocols import Series
 from sloctl.model import SloSet
 from sloctl.report import markdown
 from sloctl.report.data import json_schema, to_json
-from tests.cli.simulated import Simulated
+from tests.support.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RATIO = "service:mtls:ratio5m"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.recording import record
-from sloctl import spec
 from sloctl.errors import BackendUnavailable, BadAnswer
 from sloctl.ledger.protocol import MICRO, MutedSpan, Span
 from sloctl.ledger.store import LedgerStore, open_ledger
@@ -22,32 +20,7 @@ from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
 from tests.support.ledger_rows import rows
 from tests.support.scripted import Answer, Scripted, between, scrape_times, steady, unreachable
-
-DAY = 86400
-NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
-PREAMBLE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-"""
-CHECKOUT = (
-    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
-)
-EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
-LATENCY = (
-    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
-    "sli: {preset: latency, threshold: 250ms}}"
-)
-JOBS = (
-    "- {name: late, service: billing, objective: 99, "
-    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
-)
-
-
-def slos(*lines: str, more: str = "") -> SloSet:
-    text = PREAMBLE + more + "slos:\n" + "".join(f"  {line}\n" for line in lines)
-    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, LATENCY, MAINTENANCE, NOON, slos
 
 
 def time(seconds: float) -> datetime:
@@ -202,6 +175,7 @@ def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: LedgerStor
 
 
 @example(interval=30, offset=0, down=[(6000, 3690)], runs=[(1, 70)])
+@example(interval=30, offset=0, down=[(0, 1)], runs=[(0, -241)])
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     interval=st.integers(30, 200),
@@ -218,7 +192,10 @@ def test_runs_at_any_times_record_what_one_run_does(
     down: list[tuple[int, int]],
     runs: list[tuple[int, int]],
 ) -> None:
-    """Runs come about when a downtime begins or ends, where it may be cut in two."""
+    """Runs come about when a downtime begins or ends, where it may be cut in two, and as a clock that goes back says.
+
+    What is caught up begins before the earliest run, whichever came first.
+    """
     # The history is longer than what is caught up, so that a run begins to read where the last one ended.
     slo_set = slos(CHECKOUT, more="ledger: {catch_up: 8h}\n")
     start, end = NOON - 21_600, NOON
@@ -229,7 +206,8 @@ def test_runs_at_any_times_record_what_one_run_does(
     edges = [edge for a, b in down for edge in (a, a + b)] or [10_000]
     ats = [min(start + edges[place % len(edges)] + more, end) for place, more in runs]
     urls = [f"sqlite:///{shutil.copy(empty, tmp_path / name)}" for name in ("pieces.db", "once.db")]
-    for url, moments in ((urls[0], [start, *ats, end + 60]), (urls[1], [start, end + 60])):
+    earliest = min([start, *ats])
+    for url, moments in ((urls[0], [start, *ats, end + 60]), (urls[1], [earliest, end + 60])):
         with open_ledger(Secret(url)) as ledger:
             for at in moments:
                 source.scrapes = times[: bisect_right(times, at)]  # a server knows nothing of what is to come
@@ -238,9 +216,10 @@ def test_runs_at_any_times_record_what_one_run_does(
     with open_ledger(Secret(urls[0])) as ledger:
         last = ledger.newest("shop")[slo_set.slos[0].id]
         assert last == min(end, int(-(-times[-1] // GRID) * GRID - GRID))
-        first = start - 8 * 3600
+        first = record.newest(time(earliest)) - 8 * 3600
+        assert ledger.oldest("shop")[slo_set.slos[0].id] == first
         wanted = {at: true_gap(times, at) for at in range(first + GRID, last + 1, GRID)}
-        assert gaps(ledger, slo_set, first - GRID, last) == {at: gap for at, gap in wanted.items() if gap}
+        assert gaps(ledger, slo_set, first, last) == {at: gap for at, gap in wanted.items() if gap}
 
 
 # --- what is refused
@@ -395,11 +374,6 @@ def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
     assert sorted(ledger.keys("shop")) == sorted(
         [(wildcard, "shop", "cart"), (wildcard, "shop", "orders"), (named, "shop", "checkout")]
     )
-
-
-MAINTENANCE = """maintenance:
-  - {name: upgrade, start: "2026-03-01T10:02:00Z", end: "2026-03-01T10:58:00Z", services: [checkout]}
-"""
 
 
 def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> None:

@@ -23,7 +23,7 @@ from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
 from sloctl.report.health import EdgeAmplification
 from sloctl.telemetry import textfile
-from tests.cli.simulated import Simulated
+from tests.support.simulated import Simulated
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE = """

@@ -24,7 +24,7 @@ from sloctl.guardrails import restarts
 from sloctl.model import Guardrail, Mesh, SloSet
 from sloctl.report import data
 from sloctl.report.health import HEADERS, SidecarRestarts, json_schema, text_rows, to_json
-from tests.cli.harness import Outcome, in_process
+from tests.support.command_line import Outcome, in_process
 from tests.support.faulty_server import FaultyServer, Handler, answer, status
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -191,7 +191,7 @@ class TestReport:
         source = known()
         assert sidecar_restarts.rows_for_report(source, SET, AT) == (
             SidecarRestarts("shop", "checkout", 4, 7, 1.75, {"Error": 4, "OOMKilled": 3}),
-            SidecarRestarts("infra", "ztunnel", 3, 1, pytest.approx(1 / 3), {"Error": 1}),
+            SidecarRestarts("infra", "ztunnel", 3, 1, 1 / 3, {"Error": 1}),
         )
         assert source.queries == 2
 

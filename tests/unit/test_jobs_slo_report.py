@@ -2,69 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from jobs.budgets import slis
+from jobs.recording import backfill
 from jobs.reports import slo_report
 from jobs.reports import slo_report as burn_rate
-from sloctl import naming, promql, spec
+from sloctl import naming, promql
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit
-from sloctl.model import SloSet
 from sloctl.report.data import Finding, Report, SloStatus
-from tests.cli.simulated import Flow, Simulated
-
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NOW = AT.timestamp()
-LONG_AGO = NOW - 100 * 86400
-FOR_EVER = NOW + 100 * 86400
-DAY = 86400
-PREAMBLE = """
-apiVersion: sloctl/v1
-kind: MeshSLOs
-metadata: {name: shop}
-defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
-slos:
-"""
-CHECKOUT = (
-    "- {name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {preset: availability}}"
-)
-EVERY = '- {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}'
-LATENCY = (
-    "- {name: latency, service: checkout, namespace: shop, objective: 99, "
-    "sli: {preset: latency, threshold: 250ms}}"
-)
-JOBS = (
-    "- {name: late, service: billing, objective: 99, "
-    "sli: {events: {bad: 'rate(l[$window])', total: 'rate(t[$window])'}}}"
-)
-
-
-def slos(*lines: str) -> SloSet:
-    text = PREAMBLE + "".join(f"  {line}\n" for line in lines)
-    return spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
-
-
-def flow(slo_set: SloSet, index: int, service: str, total: float, bad: float = 0.0, **times: float) -> Flow:
-    slo = slo_set.slos[index]
-    start, end = times.get("start", LONG_AGO), times.get("end", FOR_EVER)
-    return Flow(slo.id, slo.namespace, service, start, end, total, bad)
+from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, FOR_EVER, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.simulated import Flow, Simulated
 
 
 def by_name(report: Report) -> dict[str, SloStatus]:
     items = {item.name: item for item in report.slos}
     assert len(items) == len(report.slos), "one row for each SLO and service"
     return items
-
-
-def only(report: Report) -> SloStatus:
-    (item,) = report.slos
-    return item
 
 
 def found(report: Report, code: str) -> list[Finding]:
@@ -80,10 +39,10 @@ def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.Origin) -> 
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], alert_rules=False)
     steady = only(slo_report.build(source, slo_set, AT, origin))
     total = 100 * 60 * 24 * 30
-    assert (steady.total, steady.bad) == (pytest.approx(total), pytest.approx(total * 0.0005))
+    assert (steady.total, steady.bad) == pytest.approx((total, total * 0.0005))
     assert steady.good == pytest.approx(steady.total - steady.bad)
     assert steady.sli == pytest.approx(0.9995)
-    assert (steady.spent, steady.remaining) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert (steady.spent, steady.remaining) == pytest.approx((0.5, 0.5))
     assert steady.burn_rates == {name: pytest.approx(0.5) for name in ("5m", "30m", "1h", "6h", "3d")}
     assert (steady.status, steady.alerts, steady.exhausted_at) == ("ok", (), None)
     assert steady.sli_interval is not None
@@ -268,7 +227,30 @@ def test_the_first_events_of_a_service_are_in_the_open_bucket() -> None:
     slo_set = slos(CHECKOUT)
     first = Simulated(slo_set, [flow(slo_set, 0, "checkout", 60, 30, start=NOW)])
     item = only(slo_report.build(first, slo_set, AT + timedelta(seconds=132)))
-    assert (item.total, item.bad) == (pytest.approx(132), pytest.approx(66))
+    assert (item.total, item.bad) == pytest.approx((132, 66))
+
+
+def test_a_histogram_without_the_bound_says_nothing_in_the_open_bucket_either() -> None:
+    slo_set = slos(LATENCY)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 60, 6)])
+    at = AT + timedelta(seconds=132)
+    assert only(slo_report.build(source, slo_set, at)).total == pytest.approx(30 * DAY + 132)
+    good = promql.events(slo_set.slos[0], slo_set.mesh, 132)["good"]
+    good = promql.labelled(good, naming.SLO_ID, slo_set.slos[0].id)
+    source.override = lambda query: [] if query == good else None
+    item = only(slo_report.build(source, slo_set, at))
+    assert good in source.asked
+    assert (item.total, item.bad) == pytest.approx((30 * DAY, 3 * DAY))
+
+
+@pytest.mark.parametrize(("line", "service"), [(JOBS, "billing"), (LATENCY, "checkout")])
+def test_less_than_no_bad_event_of_the_open_bucket_gives_no_budget_back(line: str, service: str) -> None:
+    """A user's expression may say so, and a histogram whose buckets were not read at one moment."""
+    slo_set = slos(line)
+    before, odd = flow(slo_set, 0, service, 60, 6, end=NOW), flow(slo_set, 0, service, 60, -30, start=NOW)
+    source = Simulated(slo_set, [before, odd])
+    item = only(slo_report.build(source, slo_set, AT + timedelta(seconds=132)))
+    assert (item.total, item.bad) == pytest.approx((30 * DAY + 132, 3 * DAY))
 
 
 @pytest.mark.parametrize(
@@ -381,6 +363,16 @@ def test_rules_that_are_younger_than_the_window_have_no_gap_but_say_so() -> None
     assert only(report).total == pytest.approx(3 * 1440 * 100)
 
 
+@pytest.mark.parametrize(("lacking", "said"), [(0, False), (2, False), (3, True)])
+def test_rules_that_lack_more_than_two_buckets_of_the_window_say_so(lacking: int, said: bool) -> None:
+    slo_set = slos(CHECKOUT)
+    first = NOW - 30 * DAY + 300 + lacking * 300
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], recorded=(first, FOR_EVER))
+    report = slo_report.build(source, slo_set, AT)
+    assert [finding.code for finding in report.findings] == ["partial-period"] * said
+    assert only(report).total == pytest.approx((30 * 1440 - 5 * lacking) * 100)
+
+
 # --- alerts
 
 
@@ -454,10 +446,54 @@ def test_what_clients_and_servers_saw_is_compared(origin: slo_report.Origin) -> 
     items = by_name(report)
     sides = items["shop/cart availability"].sides
     assert sides is not None
-    assert (sides.client, sides.server) == (1, pytest.approx(100 / 105))
+    assert (sides.client, sides.server) == pytest.approx((1, 100 / 105))
     assert items["shop/ads availability"].sides is None, "its servers are not seen"
     (finding,) = found(report, "retries-hide-failures")
     assert finding.scope["service"] == "cart", "a difference of 0.05 % is not worth a word"
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_whichever_side_an_slo_counts_clients_are_clients_and_servers_servers(
+    origin: slo_report.Origin,
+) -> None:
+    server = CHECKOUT.replace("preset: availability", "preset: availability, side: server")
+    slo_set = slos(server.replace("checkout", "cart"), CHECKOUT)
+    flows = [flow(slo_set, n, slo.service, 100, 4) for n, slo in enumerate(slo_set.slos)]
+    source = Simulated(slo_set, flows, sides={"cart": (1, 100), "checkout": (10, 100)})
+    items = by_name(slo_report.build(source, slo_set, AT, origin))
+    seen = {name: item.sides and (item.sides.client, item.sides.server) for name, item in items.items()}
+    assert seen == {
+        "shop/cart availability": pytest.approx((0.99, 0.96)),
+        "shop/checkout availability": pytest.approx((0.96, 0.90)),
+    }
+
+
+@pytest.mark.parametrize("wildcard_last", [False, True])
+def test_what_the_other_side_saw_is_that_of_the_slos_own_scope(wildcard_last: bool) -> None:
+    """Base events of a namespace hold those of its named services too, and those of before they were named."""
+    slo_set = slos(EVERY, CHECKOUT)
+    every, exact = slo_set.slos
+    bad = {(every.scope, "cart"): 20, (every.scope, "checkout"): 30, (exact.scope, "checkout"): 5}
+    places = [*bad, (exact.scope, "cart"), ("shop:other/*", "checkout")]
+
+    def answer(query: str) -> list[Series] | None:
+        if not query.startswith("sum by (slo_scope"):
+            return None
+        return [
+            {
+                "metric": {naming.SCOPE: scope, "namespace": "shop", "service": service},
+                "value": [NOW, str(bad.get((scope, service), 90) if "response_code" in query else 100)],
+            }
+            for scope, service in (places[::-1] if wildcard_last else places)
+        ]
+
+    flows = [flow(slo_set, 0, "cart", 100), flow(slo_set, 1, "checkout", 100)]
+    items = by_name(slo_report.build(Simulated(slo_set, flows, override=answer), slo_set, AT))
+    servers = {name: item.sides and item.sides.server for name, item in items.items()}
+    assert servers == {
+        "shop/cart availability": pytest.approx(0.80),
+        "shop/checkout availability": pytest.approx(0.95),
+    }
 
 
 def test_warnings_of_the_backend_reach_the_reader() -> None:
@@ -532,3 +568,28 @@ def test_job_burn_rate_has_a_row_for_each_window() -> None:
     assert [(row["window"], row["burn_rate"]) for row in rows] == [
         ("5m", None), ("30m", None), ("1h", None), ("6h", 0.5), ("3d", 0.5),
     ]  # fmt: skip
+
+
+def test_queries_over_a_range_ask_for_no_timestamps() -> None:
+    """Older Prometheus needs ten times as long for them (see ``promql.increments``)."""
+    slo_set = slos(CHECKOUT, LATENCY, JOBS)
+
+    asked: list[str] = []
+
+    class Ranges(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            asked.append(expr)
+            return []
+
+    source = Ranges(slo_set)
+    filled = backfill.Backfill(source, slo_set, AT - timedelta(hours=1), AT)
+    for read in (
+        lambda: slo_report.build(source, slo_set, AT, "raw"),
+        lambda: slis.run(source, slo_set, AT, 900),
+        lambda: list(filled.base()),
+        lambda: list(filled.events()),
+    ):
+        asked.clear()
+        read()
+        assert any("[5m]" in expr for expr in asked)
+        assert not any("timestamp(" in expr for expr in asked)

@@ -19,7 +19,7 @@ HEAVY = {
         "apscheduler",
         "grafanalib",
         "jinja2",
-        "matplotlib",
+        "msgspec",
         "numpy",
         "opentelemetry",
         "pandas",
@@ -27,7 +27,7 @@ HEAVY = {
         "prometheus_client",
         "promql_parser",
     ),
-    *("requests", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
+    *("requests", "resvg_py", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
 }
 
 
@@ -37,6 +37,17 @@ def _modules() -> list[Path]:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert [str(path) for path in _modules() if not path.read_text().startswith('"""')] == []
+
+
+def test_what_several_tests_need_is_in_their_support() -> None:
+    """Nothing is imported from a file of tests or from elsewhere beside them; nor in a script that a test runs."""
+    imported = re.compile(
+        r"^ *(?:from|import) +(\.|(?:[\w.]+\.)?(?:test_\w+|conftest)|tests(?!\.support\b)\b[\w.]*)",
+        re.MULTILINE,
+    )
+    files = [path for folder in ("tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): imported.findall(path.read_text()) for path in files}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("sloctl.cli") is None, reason="there is no command line")

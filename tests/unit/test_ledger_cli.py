@@ -15,8 +15,8 @@ from sloctl.cli.main import cli, run
 from sloctl.ledger.protocol import JobRun
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.settings.secret import Secret
+from tests.support.ledger_steps import fill
 from tests.support.ledgers import DAY, T0
-from tests.unit.test_ledger_transfer import fill
 
 SLO_FILE = """
 apiVersion: sloctl/v1

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sloctl.ledger import schema
 from sloctl.ledger.transfer import lines, parquet
-from tests.unit.test_docs import table
+from tests.support.doc_pages import table
 
 PAGE = Path(__file__).parents[2] / "docs/ledger.md"
 TYPES = {

@@ -3,85 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, Span
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Event, Keep, Span
 from sloctl.ledger.store import LedgerStore
+from tests.support.ledger_steps import DAYS, SLOS, Exclude, Prune, operations, spans
 from tests.support.ledgers import DAY, STEP, T0, Naive
 
-DAYS = 3
-SLOS = ("a", "b")
-SERVICES = ("", "cart", "checkout")
-LABELS: tuple[Labels, ...] = (
-    (("code", "503"), ("source", "web")),
-    (("code", "500"), ("source", 'we"b\\')),
-    (),
-)
 NUMBERS = itertools.count()
-
-times = st.integers(0, DAYS * 288).map(lambda number: T0 + number * STEP)
-amounts = st.one_of(
-    st.integers(0, 5_000_000), st.just(0), st.integers(MOST_MICRO - 3, MOST_MICRO), st.integers(2**60, 2**62)
-)
-
-
-@st.composite
-def spans(draw: st.DrawFn) -> Span:
-    start, end = sorted((draw(times), draw(times)))
-    return start, end
-
-
-@st.composite
-def short_spans(draw: st.DrawFn) -> Span:
-    start = draw(times)
-    return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
-
-
-@st.composite
-def batches(draw: st.DrawFn) -> Batch:
-    slo_id = draw(st.sampled_from(SLOS))
-    span = draw(st.one_of(short_spans(), spans()))
-    ends = st.integers(span[0] // STEP + 1, max(span[0] // STEP + 1, span[1] // STEP)).map(lambda n: n * STEP)
-    events: dict[tuple[str, int], Event] = {}
-    causes: dict[tuple[str, int, Labels], Cause] = {}
-    for _ in range(draw(st.integers(0, 6)) if span[0] < span[1] else 0):
-        service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
-        bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
-        events[service, end] = Event("shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300))))
-        for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
-            causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
-    return Batch(slo_id, "availability", span, tuple(events.values()), tuple(causes.values()))
-
-
-@dataclass(frozen=True)
-class Exclude:
-    excluded: dict[Key, list[Span]]
-    span: Span
-
-
-@dataclass(frozen=True)
-class Prune:
-    buckets: int
-    hours: int
-    edges: tuple[int, ...]
-
-
-keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
-excludes = st.builds(Exclude, st.dictionaries(keys, st.lists(spans(), max_size=3), max_size=4), spans())
-prunes = st.builds(
-    Prune,
-    st.integers(0, DAYS),
-    st.integers(0, DAYS),
-    st.lists(st.sampled_from((0, 1800, 66600, 79200)), max_size=2).map(tuple),
-)
-operations = st.lists(
-    st.one_of(st.lists(batches(), max_size=3), st.lists(batches(), max_size=3), excludes, prunes), max_size=7
-)
 
 
 @settings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -70,12 +70,8 @@ def test_what_was_sent_keeps_its_key_and_loses_its_texts(outbox: DatabaseOutbox,
     outbox.sent(entry.id, "me", now, "fine")
     assert not outbox.enqueue(LETTER, now)
     (left,) = outbox.entries()
-    assert (left.state, left.error, left.letter.payload, left.ended) == (
-        "sent",
-        "fine",
-        "{}",
-        pytest.approx(now),
-    )
+    assert (left.state, left.error, left.letter.payload) == ("sent", "fine", "{}")
+    assert left.ended == pytest.approx(now)
     assert outbox.claim("me", now, LONG, forced=True) is None
     assert outbox.forget(now - 1) == 0 and outbox.forget(now + 1) == 1
     assert outbox.enqueue(LETTER, now)
@@ -103,12 +99,13 @@ def test_who_lost_a_letter_can_do_nothing_to_it(outbox: DatabaseOutbox, now: flo
     assert entry is not None
     other = outbox.claim("quick", now, LONG)
     assert other is not None and other.id == entry.id
-    for act in (
+    acts: tuple[Callable[[], None], ...] = (
         lambda: outbox.save(entry.id, "slow", {}, now, LONG),
         lambda: outbox.sent(entry.id, "slow", now),
         lambda: outbox.postpone(entry.id, "slow", now, "x"),
         lambda: outbox.give_up(entry.id, "slow", now, "x"),
-    ):
+    )
+    for act in acts:
         with pytest.raises(LeaseLost):
             act()
     outbox.sent(entry.id, "quick", now)
@@ -158,7 +155,8 @@ def test_revive_and_drop(outbox: DatabaseOutbox, now: float) -> None:
     assert len(dead.error) == 1000 and dead.ended == pytest.approx(now)
     assert outbox.revive(LETTER.key, now)
     (alive,) = outbox.entries("shop", ("pending",))
-    assert (alive.created, alive.attempts, alive.ended) == (pytest.approx(now), 0, None)
+    assert alive.created == pytest.approx(now)
+    assert (alive.attempts, alive.ended) == (0, None)
     assert outbox.drop(LETTER.key, now) and outbox.entries() == []
 
 

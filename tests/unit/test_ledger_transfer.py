@@ -12,40 +12,15 @@ from hypothesis import HealthCheck, given, settings
 
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import Batch, Cause, Event, Keep, MutedSpan
+from sloctl.ledger.protocol import Batch, Keep
 from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
 from sloctl.ledger.transfer.lines import COLUMNS
 from sloctl.settings.secret import Secret
+from tests.support.ledger_steps import DAYS, Exclude, Prune, fill, operations
 from tests.support.ledgers import DAY, STEP, T0
-from tests.unit.test_ledger_model import DAYS, Exclude, Prune, operations
 
 NUMBERS = itertools.count()
-WHY = (("code", "503"), ("source", "we,b\n"))
-
-
-def fill(ledger: LedgerStore) -> None:
-    """Four days: of sums of days alone, of hours, of hours with some buckets, and of everything."""
-    for day in range(4):
-        begun = T0 + day * DAY
-        events = [
-            Event("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
-            for service in ("", 'che"ck,out', "cart")
-            for n in (1, 2, 40, 222, 223, 288)
-        ]
-        causes = [Cause("shop", e.service, e.end, WHY, 200_000) for e in events if e.bad]
-        span = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
-        ledger.record("a set", [Batch("a:1", "availability", (begun, begun + DAY), events, causes)])
-        ledger.record("a set", [Batch("a:2", "latency", span)])
-        ledger.record("b", [Batch("b:1", "availability", (begun, begun + DAY), events[:4])])
-    for name, slo_id in (("a set", "a:1"), ("b", "b:1")):
-        key = (slo_id, "shop", "cart" if name == "a set" else "")
-        ledger.exclude(
-            name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
-        )
-    ledger.remember("a set", [MutedSpan("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
-    now = T0 + 5 * DAY
-    ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])
 
 
 @pytest.mark.slow

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from jobs.budgets import maintenance
 from jobs.budgets.collected import period_end, period_start
 from jobs.budgets.from_ledger import period_span
-from sloctl.ledger.protocol import MICRO, Batch, Event, Span, Sums
-from sloctl.ledger.store import open_ledger
+from sloctl.ledger.protocol import MICRO, Batch, Event, Keep, Pruned, Span, Sums
+from sloctl.ledger.store import LedgerStore, open_ledger
 from sloctl.model import GRID, CalendarWindow, Slo
 from sloctl.model.ledger import Maintenance
 from sloctl.settings.secret import Secret
-from tests.unit.test_jobs_recording import CHECKOUT, slos
+from tests.support.shop_slos import CHECKOUT, slos
 
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")
 """Lord Howe Island changes its clocks by half an hour; in Cairo a day began at one o'clock."""
@@ -210,6 +210,16 @@ def test_occurrences_do_not_depend_on_how_the_time_is_cut(
     assert maintenance.merged(parts) == whole
 
 
+def test_maintenance_on_29_february_takes_place_in_leap_years() -> None:
+    item = Maintenance("leap", cron="30 23 29 2 *", timezone="Europe/Paris", seconds=7200)
+    found = maintenance.occurrences(
+        item, *(int(datetime(y, 3, 2, tzinfo=UTC).timestamp()) for y in (2023, 2032))
+    )
+    begun = [datetime.fromtimestamp(a, UTC).isoformat() for a, _ in found]
+    assert begun == [f"{year}-02-29T22:30:00+00:00" for year in (2024, 2028, 2032)]
+    assert {b - a for a, b in found} == {7200}
+
+
 LABELS = {"service": "checkout", "namespace": "shop", "slo": "availability", "owner": "team-shop"}
 
 
@@ -295,3 +305,83 @@ def test_simple_expressions_match_as_alertmanagers_do(parts: list[str], text: st
     wanted = any(fits(one, text) for one in alternatives)
     found = maintenance.mutes([("service", "=~", "".join(parts))], {"service": text})
     assert found is wanted
+
+
+# --- what is left out, and what is too old
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+def test_excluded_seconds_are_those_of_buckets_with_events(tmp_path: Path, late: bool) -> None:
+    """Of a day of maintenance: one bucket has events, one a gap and events, one a gap alone, the others nothing."""
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    key = ("a", "shop", "checkout")
+    events = [
+        Event("shop", "checkout", day + GRID, 100 * MICRO, MICRO),
+        Event("shop", "checkout", day + 2 * GRID, 50 * MICRO, 0, 60),
+        Event("shop", "checkout", day + 3 * GRID, 0, 0, 300),
+    ]
+    excluded = {key: [(day, day + 86400)]}
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        # The series is known from the day before; what is left out may be known before its buckets come.
+        known = Event("shop", "checkout", day, MICRO, 0)
+        ledger.record("shop", [Batch("a", "a", (day - GRID, day), [known])])
+        if late:
+            ledger.exclude("shop", excluded, day, day + 86400)
+        ledger.record("shop", [Batch("a", "a", (day, day + 86400), events)])
+        if not late:
+            ledger.exclude("shop", excluded, day, day + 86400)
+        of_day = Sums(excluded=600, excluded_total=150 * MICRO, excluded_bad=MICRO)
+        for end in (86400, 3600, 3 * GRID):  # a row of the day, of the hour, and those of the buckets
+            assert ledger.sums("shop", [(day, day + end)]) == [{key: of_day}]
+        assert ledger.sums("shop", [(day + 2 * GRID, day + 86400)]) == [{}]
+        ledger.exclude("shop", {}, day, day + 86400)
+        counted = Sums(total=150 * MICRO, bad=MICRO, gap=360)
+        for end in (86400, 3600, 3 * GRID):
+            assert ledger.sums("shop", [(day, day + end)]) == [{key: counted}]
+
+
+@pytest.mark.parametrize("early", [0, 1, GRID])
+def test_a_day_is_too_old_from_the_midnight_at_which_its_last_bucket_is(tmp_path: Path, early: int) -> None:
+    """The bucket that ends at midnight is of the day before, and goes with it."""
+    midnight = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    hour = (midnight - 3600, midnight)
+    ends = range(midnight - 2 * 86400 + GRID, midnight + 86400 + 1, GRID)
+    events = [Event("shop", "checkout", end, MICRO, 0) for end in ends]
+    keep = Keep(3 * 86400, 30 * 86400, 300 * 86400)
+    edge = (midnight - GRID, midnight + 3600 - GRID)
+
+    def total(ledger: LedgerStore, span: Span) -> int:
+        return sum(item.total for sums in ledger.sums("shop", [span]) for item in sums.values()) // MICRO
+
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.record("shop", [Batch("a", "a", (ends[0] - GRID, ends[-1]), events)])
+        buckets = ledger.prune("shop", keep, midnight + keep.buckets - early)
+        assert buckets == Pruned(buckets=288 if early else 2 * 288)
+        # The span's first bucket is the day's last one, which is there as long as the day's buckets are.
+        assert total(ledger, edge) == (12 if early else 11)
+        assert total(ledger, hour) == 12
+        hours = ledger.prune("shop", keep, midnight + keep.hours - early)
+        assert hours.hours == (24 if early else 48)
+        assert total(ledger, hour) == (12 if early else 0)
+        assert total(ledger, (midnight - 86400, midnight)) == 288
+        days = ledger.prune("shop", keep, midnight + keep.days - early)
+        assert days.days == (1 if early else 2)
+        assert ledger.oldest("shop") == {"a": midnight - (86400 if early else 0)}
+        assert total(ledger, (midnight, midnight + 86400)) == 288
+
+
+def test_an_edge_within_an_hour_spares_the_hours_buckets_and_one_at_midnight_spares_none(
+    tmp_path: Path,
+) -> None:
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    events = [Event("shop", "checkout", day + at, MICRO, 0) for at in range(GRID, 86400 + 1, GRID)]
+    kolkata = 18 * 3600 + 1800
+    for name, edges, left in (("none", [0, 86400], 0), ("half", [0, kolkata], 12)):
+        with open_ledger(Secret(f"sqlite:///{tmp_path / name}.db")) as ledger:
+            ledger.record("shop", [Batch("a", "a", (day, day + 86400), events)])
+            pruned = ledger.prune(
+                "shop", Keep(86400, 90 * 86400, 900 * 86400), day + 10 * 86400 + 1, [*edges]
+            )
+            assert pruned.buckets == 288 - left
+            (sums,) = ledger.sums("shop", [(day, day + kolkata)])
+            assert [item.total // MICRO for item in sums.values()] == [18 * 12 + left // 2]

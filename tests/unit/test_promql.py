@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sloctl import naming, promql
-from sloctl.model import GRID, TILE, CounterSli, ExprSli, Matcher, Mesh, Slo
+from sloctl.guardrails.plans import plans
+from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Slo, SloSet
+from sloctl.promql.parsing import selectors as selectors_of
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
@@ -111,7 +115,7 @@ class TestEveryExpression:
                     seen.add(selector.name)
                     assert wanted <= matchers(selector)
                 else:
-                    assert selector.name.startswith(("slo:", "service:"))
+                    assert selector.name is not None and selector.name.startswith(("slo:", "service:"))
         assert "up" in seen
         assert len(seen) == 2
 
@@ -129,7 +133,9 @@ class TestEveryExpression:
         one = make("availability", Mesh())
         for step in (TILE, GRID):
             for text in (promql.total_rule(one, Mesh(), step), promql.bad_rule(one, Mesh(), step)):
-                assert all(selector.name.startswith(("service:", "slo:")) for selector in selectors(text))
+                assert all(
+                    (selector.name or "").startswith(("service:", "slo:")) for selector in selectors(text)
+                )
 
     def test_what_rules_record_is_read_at_its_own_instant(self) -> None:
         """An instant selector would look back past a restart of Prometheus."""
@@ -188,6 +194,80 @@ class TestScope:
             assert re.fullmatch(pattern, le)
         for le in ("1000", "50", "10", "5000", "Inf", "100x0"):
             assert not re.fullmatch(pattern, le)
+
+
+def takes(found: Iterable[tuple[str, str, str]], labels: Mapping[str, str]) -> bool:
+    """Whether a series with some labels is selected; a label that it lacks is ""."""
+
+    def one(label: str, op: str, value: str) -> bool:
+        text = labels.get(label, "")
+        same = re.fullmatch(value, text) is not None if "~" in op else text == value
+        return same is (op[0] == "=")
+
+    return all(one(*matcher) for matcher in found)
+
+
+class TestWhatIsBad:
+    """No response is a failure (code 0), and a gRPC failure travels with code 200; each counts once."""
+
+    @pytest.mark.parametrize(
+        ("code", "grpc", "bad"),
+        [
+            ("0", "", {"availability", "errors", "gateway", "grpc"}),
+            ("503", "", {"availability", "errors", "gateway", "grpc"}),
+            ("503", "14", {"availability", "errors", "gateway", "grpc"}),
+            ("200", "14", {"availability", "gateway", "grpc"}),
+            ("200", "2", {"availability", "gateway", "grpc"}),
+            ("200", "5", set()),
+            ("200", "0", set()),
+            ("200", "", set()),
+            ("404", "", {"grpc"}),
+            ("50", "0", set()),
+            ("10", "0", set()),
+        ],
+    )
+    def test_each_bad_event_is_in_one_selector(self, code: str, grpc: str, bad: set[str]) -> None:
+        labels = {"reporter": "source", "request_protocol": "grpc", "response_code": code}
+        labels |= {"grpc_response_status": grpc, "response_flags": "-"}
+        found = {}
+        for name, preset in PRESETS.items():
+            sli = preset.build({}, Mesh())
+            if sli.bad:
+                selected = [
+                    {(m.label, m.op, m.value) for m in part.matchers} for part in (*sli.total, *sli.bad)
+                ]
+                total, *parts = (takes(matchers, labels) for matchers in selected)
+                assert total
+                found[name] = sum(parts)
+        assert found == {name: int(name in bad) for name in found}
+        assert bad <= found.keys()
+
+    @pytest.mark.parametrize(
+        ("service", "flags", "lost"),
+        [
+            ("checkout", "NC", True),
+            ("checkout", "NR", True),
+            ("checkout", "DC,NC", True),
+            ("checkout", "NC,URX", True),
+            ("checkout", "NCX", False),
+            ("checkout", "UH", False),
+            ("checkout", "-", False),
+            ("BlackHoleCluster", "-", True),
+            ("BlackHoleCluster", "NC", True),
+        ],
+    )
+    def test_what_has_no_route_or_no_cluster_is_misrouted_once(
+        self, service: str, flags: str, lost: bool
+    ) -> None:
+        guardrail = Guardrail("misroutes", Decimal(1))
+        [plan] = plans(SloSet("shop", (), guardrails=(guardrail,)))
+        [ratio] = [signal for signal in plan.signals if signal.record.endswith("misroutes:ratio5m")]
+        labels = {"reporter": "source", "destination_service_name": service, "service": service}
+        labels |= {"slo_set": "shop", "response_flags": flags}
+        read = {frozenset(matchers(selector)) for selector in selectors(ratio.expr)}
+        counting = [found for found in read if {"service", "response_flags"} & {label for label, *_ in found}]
+        assert len(counting) == 2
+        assert sum(takes(found, labels) for found in counting) == lost
 
 
 class TestBucketBounds:
@@ -290,6 +370,46 @@ class TestUserExpressions:
                 "\n", ""
             ).replace(" ", "")
         assert {"rate", "increase"}.isdisjoint(re.findall(r"\w+", text))
+
+
+def ranged_forms(one: Slo, mesh: Mesh) -> dict[str, tuple[str, str]]:
+    """Every expression that has a form for queries over a range: as rules have it, and that form."""
+    out: dict[str, tuple[str, str]] = {}
+    for ranged in (False, True):
+        texts = {f"raw {kind}": text for kind, text in promql.events(one, mesh, 300, ranged=ranged).items()}
+        if isinstance(one.sli, CounterSli):
+            texts["base"] = promql.base_rule([one], mesh, 60, ranged=ranged)
+            if one.sli.bad:
+                texts["causes"] = promql.causes_rule(one, mesh, 300, ranged=ranged)
+            if one.sli.other_side:
+                other = promql.events(one, mesh, 300, other_side=True, ranged=ranged)
+                texts |= {f"other {kind}": text for kind, text in other.items()}
+        else:
+            recorded = promql.recorded_events(one, mesh, 300, ranged=ranged)
+            texts |= {f"recorded {kind}": text for kind, text in recorded.items()}
+        for name, text in texts.items():
+            out[name] = (out[name][0], text) if ranged else (text, "")
+    return out
+
+
+class TestOverARange:
+    """``timestamp()`` makes a query over a range ten times slower; what is read is the same without it."""
+
+    @pytest.mark.parametrize("mesh", MESHES)
+    @pytest.mark.parametrize("preset", [*PRESETS, *EXPRS])
+    def test_a_series_that_is_not_stale_stands_for_its_last_time(self, preset: str, mesh: str) -> None:
+        for plain, ranged in ranged_forms(make(preset, MESHES[mesh]), MESHES[mesh]).values():
+            counted = plain.count("timestamp(") // 2  # of a series, and of its target
+            assert counted >= 1
+            assert "timestamp(" not in ranged
+            before, after = (Counter(read.select for read in selectors_of(text)) for text in (plain, ranged))
+            assert after - before == Counter()
+            # The target's last time is not asked for any more, and the rest is the same.
+            gone = before - after
+            assert {(select.metric, select.range) for select in gone} == {("up", 0.0)}
+            assert sum(gone.values()) == counted
+            now = [select for select in after.elements() if not select.range]
+            assert len(now) == counted and "up" not in {select.metric for select in now}
 
 
 class TestWindows:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from sloctl.artefacts import yaml as render
+from sloctl.artefacts.yaml import Node
 
 
 def _read_1_1(text: str) -> Any:
@@ -199,7 +200,9 @@ def kinds(value: Any) -> Any:
 @pytest.mark.parametrize("read", READERS)
 def test_each_tricky_text_in_each_place(read: Callable[[str], Any]) -> None:
     for text in TRICKY:
-        document = {text: {"value": text, "list": [text, [text], {text: text, "b": text}, {"a": [text]}]}}
+        document: dict[str, Node] = {
+            text: {"value": text, "list": [text, [text], {text: text, "b": text}, {"a": [text]}]}
+        }
         assert kinds(read(render.yaml(document))) == kinds(document), repr(text)
 
 
@@ -293,7 +296,7 @@ def test_the_style_is_one_that_people_write() -> None:
 
 @pytest.mark.slow
 def test_forty_megabytes_in_about_a_second() -> None:
-    rule = {
+    rule: dict[str, Node] = {
         "record": "slo:x",
         "expr": 'sum(\n  rate(x{a="b"}[5m])\n)' * 8,
         "labels": {"id": "a:b/c", "d": "5m"},
@@ -308,7 +311,7 @@ def test_forty_megabytes_in_about_a_second() -> None:
 def test_prometheus_reads_the_same(tmp_path: Path) -> None:
     texts = [text for text in TRICKY if "{{" not in text and "\ufffe" not in text]
     annotations = {f"a{i}": text for i, text in enumerate(texts)}
-    rule = {"alert": "A", "expr": "vector(1)", "annotations": annotations}
+    rule: dict[str, Node] = {"alert": "A", "expr": "vector(1)", "annotations": annotations}
     (tmp_path / "rules.yaml").write_text(render.yaml({"groups": [{"name": "g", "rules": [rule]}]}))
     case = {
         "rule_files": ["rules.yaml"],

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,41 +30,14 @@ from sloctl.report.data import (
     to_json,
 )
 from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
-from tests.cli.simulated import Flow, Simulated
+from tests.support.reports import AT, HOSTILE, item, report
+from tests.support.simulated import Flow, Simulated
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VALIDATOR = jsonschema.Draft202012Validator(
     json_schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
 )
-HOSTILE = "a|b`c`<script>alert(1)</script>\n# x\r\x1b[31mred\x9b1m\u202eevil\u2066*_[l](https://e.x)&amp;@all"
-
-
-def item(**values: Any) -> SloStatus:
-    """A healthy SLO, but for ``values``."""
-    plain: dict[str, Any] = {
-        "slo": "availability",
-        "service": "checkout",
-        "namespace": "shop",
-        "objective": 99.9,
-        "window": "30d",
-        "status": "ok",
-        "sli": 0.9995,
-        "sli_interval": (0.999, 0.9998),
-        "good": 9995.0,
-        "bad": 5.0,
-        "total": 10000.0,
-        "spent": 0.5,
-        "remaining": 0.5,
-        "burn_rates": {"5m": 0.0, "1h": 0.5, "3d": None},
-        "exhausted_at": None,
-    }
-    return SloStatus(**plain | values)
-
-
-def report(*items: SloStatus, findings: tuple[Finding, ...] = ()) -> Report:
-    return Report("shop", AT, "prometheus", items, findings)
 
 
 def built() -> Report:

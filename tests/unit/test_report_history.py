@@ -15,8 +15,9 @@ from sloctl.backends.protocols import Series
 from sloctl.model import GRID
 from sloctl.report.data import Report, SloStatus, to_json
 from sloctl.report.history import MOST_BUCKETS, BudgetHistory, bucket_count, history, width_for
-from tests.cli.simulated import Simulated
-from tests.unit.test_jobs_slo_report import AT, CHECKOUT, DAY, EVERY, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.reports import kept
+from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.simulated import Simulated
 
 MONTH = (
     "- {name: monthly, service: checkout, namespace: shop, objective: 99.9, "
@@ -203,24 +204,6 @@ def test_widths_are_of_the_grid_and_buckets_are_few(seconds: int) -> None:
     assert (bucket_count(seconds) - 1) * width < seconds <= bucket_count(seconds) * width
     assert bucket_count(seconds) <= MOST_BUCKETS
     assert bucket_count(seconds) >= 80 or width == GRID
-
-
-@st.composite
-def kept(draw: st.DrawFn) -> tuple[BudgetHistory, float]:
-    """A history of any events, and what is left of its budget."""
-    seconds = draw(st.sampled_from([300, 900, DAY, 7 * DAY + 123, 30 * DAY]))
-    events = st.tuples(st.integers(0, 10**6), st.integers(0, 10**9)).map(
-        lambda two: (float(min(two)), float(two[1]))
-    )
-    counts = draw(st.dictionaries(st.integers(0, bucket_count(seconds) - 1), events, max_size=30))
-    late = draw(events)
-    window = tuple(sum(item[kind] for item in counts.values()) + late[kind] for kind in (0, 1))
-    share = draw(st.sampled_from([0.5, 0.05, 0.001, 0.00001]))
-    made = history(counts, (window[0], window[1]), AT, seconds, share)
-    if made is None:
-        assert window[1] == 0
-        return BudgetHistory(AT - timedelta(seconds=300), AT, 300, ((0.0, 1.0),), share, 1.0), 1.0
-    return made, 1 - window[0] / window[1] / share
 
 
 @given(kept())

@@ -19,34 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sloctl.report import markdown
-from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report.data import Finding, Quality, Report, SideComparison
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.history import BudgetHistory, bucket_count, history
 from sloctl.report.html import FOLDER, asset, charts, page
 from sloctl.report.numbers import budget_share, plain
-from tests.unit.test_report import AT, HOSTILE, item, report
-from tests.unit.test_report_history import kept
+from tests.support.reports import AT, ATTACKS, MONTH, attacked, drawn, item, kept, report
 
 VOID = {"meta", "link", "input", "wbr", "br"}
-ATTACKS = (
-    *(
-        "<script>alert(1)</script>",
-        "</style><script>x</script>",
-        '"><img src=x onerror=alert(1)>',
-        "'><svg onload=x>",
-    ),
-    *(
-        "javascript:alert(1)",
-        "{{ 7 * 7 }}",
-        "{% raw %}",
-        "</title></svg>",
-        "&lt;b&gt;",
-        "<!--",
-        "]]>",
-        HOSTILE,
-    ),
-)
-MONTH = 30 * 86400
 
 
 class Document(HTMLParser):
@@ -82,18 +62,6 @@ class Document(HTMLParser):
     @property
     def text(self) -> str:
         return "".join(text for tag, text in self.texts if tag not in ("style", "script"))
-
-
-def drawn(bad: float = 0.5, total: float = 1000.0, objective: float = 99.9, **values: Any) -> SloStatus:
-    """An SLO with the same events in each of its 180 buckets."""
-    share = (100 - objective) / 100
-    counts = dict.fromkeys(range(180), (bad, total))
-    made = history(counts, (bad * 180, total * 180), AT, MONTH, share)
-    assert made is not None
-    whole = {"bad": bad * 180, "total": total * 180, "good": (total - bad) * 180, "objective": objective}
-    return item(
-        **whole | {"remaining": made.remaining, "spent": 1 - made.remaining, "history": made} | values
-    )
 
 
 def everything() -> Report:
@@ -204,28 +172,6 @@ def test_what_cannot_be_drawn_says_why() -> None:
 
 
 # --- that nothing is obeyed
-
-
-def attacked(attack: str) -> Report:
-    entry = drawn(
-        slo=attack,
-        service=attack,
-        namespace=attack,
-        window=attack,
-        owner=attack,
-        alerts=(attack,),
-        status="at_risk",
-    )
-    return Report(
-        attack,
-        AT,
-        "prometheus",
-        (entry,),
-        (Finding("error", "x", attack, {attack: attack}),),
-        (GuardrailStatus("mtls", {attack: attack}, 0.5, 1.0, "ratio", "min"),),
-        (EdgeAmplification(attack, attack, 100.0, 150.0, 1.5, "metrics"),),
-        (SidecarRestarts(attack, attack, 3.0, 2.0, 0.666, {attack: 2.0}),),
-    )
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -159,6 +159,28 @@ def test_without_a_healthy_host_what_arrived_was_sent(tag: int, arrived: int, se
     assert call["attempts"] == sent
 
 
+@pytest.mark.parametrize("flags", ["NC", "NR", "UH", "DC,NC", "NC,UH"])
+def test_what_found_no_route_no_cluster_or_no_host_never_left(flags: str) -> None:
+    [edge] = retries.edges(
+        retries.calls(
+            frame(
+                [
+                    span("a", "client", 10, flags=flags, remote="b", code="503"),
+                    span("a", "client", 11, at=9, flags="UF", remote="b", code="503"),
+                ]
+            )
+        )
+    ).to_dict("records")
+    assert (edge["requests"], edge["unsent"], edge["attempts"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("flags", ["", "NCX", "UF", "URX", "DC"])
+def test_what_failed_in_another_way_was_sent(flags: str) -> None:
+    assert edge_counts(frame([span("a", "client", 10, flags=flags, remote="b", code="0")])) == {
+        ("a", "b"): (1, 1)
+    }
+
+
 def test_a_call_at_a_service_without_a_proxy_is_one_attempt_and_has_its_name() -> None:
     cluster = "outbound|443||api.example.org"
     spans = frame(
@@ -331,12 +353,12 @@ def test_calls_that_share_one_id_are_told_apart_by_their_first_attempts() -> Non
     rows = [span("b", "server", 2, 1, took=900, shared=True, operation="b:80/*")]
     for call, callee in enumerate(["c", "c", "d"]):
         cluster = f"outbound|80||{callee}.shop.svc.cluster.local"
-        name = {"operation": f"{callee}:80/*", "remote": cluster}
+        name: dict[str, Any] = {"operation": f"{callee}:80/*", "remote": cluster}
         rows.append(span("b", "server", 9, 2, at=1 + call * 100, took=90, shared=True, **name))
         for attempt in range(call + 1):
             own = 100 + call * 10 + attempt
             at = 2 + call * 100 + attempt * 10
-            routed = {
+            routed: dict[str, Any] = {
                 "router": True,
                 "retry": attempt or -1,
                 "remote": cluster,
@@ -352,7 +374,7 @@ def test_calls_that_share_one_id_are_told_apart_by_their_first_attempts() -> Non
 
 
 def test_a_router_under_its_managers_own_id_is_said_to_be_ambiguous() -> None:
-    routed = {"router": True, "operation": "router shop egress"}
+    routed: dict[str, Any] = {"router": True, "operation": "router shop egress"}
     spans = frame(
         [
             span("front", "server", 5, shared=True, took=90),
@@ -382,6 +404,24 @@ def test_attempts_have_their_order_their_pauses_and_their_codes() -> None:
     assert math.isnan(gaps[0])
     assert gaps[1:] == [20 * MS, 20 * MS]
     assert all(before <= after for before, after in pairwise(table.attempts["start"]))
+
+
+@pytest.mark.parametrize(
+    ("code", "failed"),
+    [
+        *((code, True) for code in ("0", "500", "503", "599")),
+        *((code, False) for code in ("", "200", "404", "499", "600", "5", "50", "5000", "14")),
+    ],
+)
+def test_no_response_and_servers_errors_are_failures_whatever_spans_say_of_errors(
+    code: str, failed: bool
+) -> None:
+    table = retries.calls(frame([span("a", "client", 2, code=code), span("b", "server", 3, 2, code=code)]))
+    assert table.attempts["failed"].tolist() == [failed]
+    [edge] = retries.edges(table).to_dict("records")
+    assert (edge["attempt_errors"], edge["call_errors"]) == (failed, failed)
+    said = retries.calls(frame([span("a", "client", 2, code=code, error=True), span("b", "server", 3, 2)]))
+    assert said.calls.query("not root")["failed"].tolist() == [True]
 
 
 def test_what_is_no_frame_of_spans_is_refused() -> None:

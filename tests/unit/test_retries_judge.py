@@ -39,7 +39,7 @@ def attempts_apart(pause: float, calls: int, tries: int = 2) -> pd.DataFrame:
 
 def only(found: pd.DataFrame) -> dict[str, Any]:
     [row] = found.to_dict("records")
-    return row
+    return {str(name): value for name, value in row.items()}
 
 
 def test_rates_of_an_edge() -> None:
@@ -124,6 +124,20 @@ def test_the_worst_case_multiplies_along_the_worst_path() -> None:
     assert by_edge == {("c", "d"): 27, ("a", "c"): 9, ("gate", "a"): 3, ("b", "c"): 2, ("gate", "b"): 1}
 
 
+@pytest.mark.parametrize(
+    ("tries", "meltdown"), [((3, 3), False), ((2, 5), True), ((10,), True), ((9,), False)]
+)
+def test_ten_attempts_for_a_request_are_a_meltdown(tries: tuple[int, ...], meltdown: bool) -> None:
+    chain_ = edges_of(*((f"s{n}", f"s{n + 1}", most) for n, most in enumerate(tries)))
+    worst = retries.worst_case(chain_)
+    assert (worst.iloc[0]["worst"], worst.iloc[0]["meltdown"]) == (math.prod(tries), meltdown)
+    assert worst["meltdown"].tolist().count(True) == meltdown
+    assert worst["meltdown"].dtype == bool
+    limit = float(math.prod(tries))
+    assert retries.worst_case(chain_, limit=limit).iloc[0]["meltdown"]
+    assert not retries.worst_case(chain_, limit=limit + 0.5)["meltdown"].any()
+
+
 def test_the_worst_case_of_services_that_call_each_other_ends() -> None:
     worst = retries.worst_case(edges_of(("a", "b", 3), ("b", "a", 3), ("b", "b", 2)))
     assert worst["worst"].max() <= 9
@@ -172,6 +186,21 @@ def test_scrapes_at_different_moments_are_allowed_for() -> None:
     nothing = metrics.assign(requests=0.0, attempts=0.0)
     assert retries.compare(traces, nothing)[0]["verdict"].tolist() == ["unknown"]
     assert retries.compare(traces.iloc[:0], metrics.iloc[:0])[1] == []
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [(1.044, "disagree"), (1.046, "agree"), (1.364, "agree"), (1.366, "disagree")],
+)
+def test_five_percent_beyond_the_interval_are_scrapes(ratio: float, verdict: str) -> None:
+    traces = edges_of(("a", "b", 1)).assign(amplification=1.2, low=1.1, high=1.3)
+    metrics = pd.DataFrame(
+        {"client": ["a"], "server": ["b"], "requests": [1000.0], "attempts": [ratio * 1000]}
+    )
+    found, findings = retries.compare(traces, metrics)
+    assert found["verdict"].tolist() == [verdict]
+    assert (found["low"].tolist(), found["high"].tolist()) == ([pytest.approx(1.045)], [pytest.approx(1.365)])
+    assert [item.code for item in findings] == ["retry-sources-disagree"] * (verdict == "disagree")
 
 
 def test_the_worst_traces_of_an_edge() -> None:

@@ -108,8 +108,9 @@ def test_the_interval_covers_the_truth_under_head_sampling(name: str, told: floa
         tried = table.attempts[table.attempts["call"].isin(calls.index)]
         renumbered = tried.assign(call=np.searchsorted(calls.index, tried["call"])).reset_index(drop=True)
         part = retries.CallTable(calls.reset_index(drop=True), renumbered, table.entries, table.counts)
-        for row in retries.edges(part, sampled=told).itertuples(index=False):
-            covered[row.client, row.server] += row.low <= truth[row.client, row.server] <= row.high
+        for row in retries.edges(part, sampled=told).to_dict("records"):
+            edge = row["client"], row["server"]
+            covered[edge] += row["low"] <= truth[edge] <= row["high"]
     assert set(covered) == set(truth)
     assert {edge: count for edge, count in covered.items() if count < 0.9 * runs} == {}
 
@@ -186,7 +187,7 @@ rows = st.fixed_dictionaries(
 )
 
 
-@settings(QUIET, max_examples=settings.default.max_examples)  # as many as make fuzz asks for
+@settings(QUIET, max_examples=settings().max_examples)  # as many as make fuzz asks for
 @given(st.lists(rows, max_size=25), st.integers(0, 100))
 @pytest.mark.slow
 def test_broken_spans_are_never_an_error_and_their_order_means_nothing(

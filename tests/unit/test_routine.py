@@ -18,6 +18,8 @@ from sloctl.report.routine import (
     Period,
     Routine,
     Section,
+    Unit,
+    Value,
     before,
     last_period,
     of_job,
@@ -243,25 +245,23 @@ def test_periods_in_words(kind: Kind, now: str, text: str) -> None:
 
 
 def test_cells() -> None:
-    shown = [
-        routine_tables.cell(value, Column("x", "x", unit), "EUR")
-        for value, unit in (
-            (None, "count"),
-            (1234.0, "count"),
-            (-0.5, "budget"),
-            (0.9999999, "ratio"),
-            (0.004, "rate"),
-            (90.0, "seconds"),
-            (5400.0, "seconds"),
-            (12.5, "money"),
-            (0.0, "bytes"),
-            (3.5 * 2**30, "bytes"),
-            (0.123456, "cores"),
-            ("2026-03-01T12:00:00Z", "time"),
-            ("a\x1bb", "text"),
-            (float("nan"), "count"),
-        )
-    ]
+    given: tuple[tuple[Value, Unit], ...] = (
+        (None, "count"),
+        (1234.0, "count"),
+        (-0.5, "budget"),
+        (0.9999999, "ratio"),
+        (0.004, "rate"),
+        (90.0, "seconds"),
+        (5400.0, "seconds"),
+        (12.5, "money"),
+        (0.0, "bytes"),
+        (3.5 * 2**30, "bytes"),
+        (0.123456, "cores"),
+        ("2026-03-01T12:00:00Z", "time"),
+        ("a\x1bb", "text"),
+        (float("nan"), "count"),
+    )
+    shown = [routine_tables.cell(value, Column("x", "x", unit), "EUR") for value, unit in given]
     assert shown == [
         *(
             "–",

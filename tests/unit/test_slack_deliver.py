@@ -15,10 +15,12 @@ from sqlalchemy import event
 from jobs import posting
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
-from sloctl.posting.protocol import Entry, Letter, Outcome, Progress
+from sloctl.model import SloSet
+from sloctl.posting.protocol import Entry, LeaseLost, Letter, Outcome, Progress
 from sloctl.posting.slack.api import Slack, Webhook
 from sloctl.posting.slack.deliver import SlackNotifier
 from sloctl.posting.slack.steps import REPEAT, SETTLE, compose
+from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from sloctl.settings.slack import SlackSettings
 from tests.support import slack_server
@@ -200,6 +202,9 @@ def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when
         return save
 
     class Mortal:
+        def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
+            return notifier.compose(report, slo_set, key)
+
         def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
             return notifier.deliver(entry, save_or_die(save))
 
@@ -230,7 +235,7 @@ def test_two_at_once(world: World) -> None:
         assert done.sent or world.state() == "sent"
         world.outbox.save(first.id, "first", progress, world.time, 300)
 
-    with pytest.raises(posting.LeaseLost):
+    with pytest.raises(LeaseLost):
         notifier.deliver(first, overtaken)
     world.arrived_once()
 
@@ -326,9 +331,20 @@ def test_slack_looks_at_a_file_before_a_message_may_show_it(world: World) -> Non
     assert any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
 
 
+def test_a_file_that_slack_accepts_at_the_last_attempt_is_shown(world: World) -> None:
+    world.slack.file_delay = 3
+    done = world.post()
+    assert (done.sent, done.notes, world.slept) == ([KEY], {}, [2, 4, 6])
+    world.arrived_once()
+    assert any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
+
+
 def test_a_file_that_slack_never_accepts_is_left_out(world: World) -> None:
     world.slack.file_delay = 99
-    assert world.post().sent == [KEY]
+    done = world.post()
+    assert done.sent == [KEY]
+    assert done.notes == {KEY: ("the chart was left out: Slack did not accept it in a message",)}
+    assert world.slept == [2, 4, 6], "asked again three times"
     world.arrived_once()
     assert not any(block["type"] == "image" for block in world.slack.main()[0]["blocks"])
 

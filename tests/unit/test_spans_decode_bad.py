@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sloctl.backends.spans import Spans, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from tests.unit.spans_documents import TRACE, Span, jaeger, otlp, zipkin
+from tests.support.spans_documents import TRACE, Span, jaeger, otlp, zipkin
 
 Decode = Callable[[bytes], Spans]
 WRITTEN: dict[str, tuple[Decode, bytes]] = {

@@ -11,7 +11,7 @@ import pytest
 from sloctl.backends.spans import Spans, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
 from sloctl.errors import BadAnswer
-from tests.unit.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
+from tests.support.spans_documents import CLUSTER, TRACE, Span, jaeger, otlp, zipkin
 
 DECODERS = {"zipkin": decode_zipkin.decode, "jaeger": decode_jaeger.decode, "otlp": decode_otlp.decode}
 DOCUMENTS: dict[str, tuple[str, Any]] = {
@@ -36,7 +36,8 @@ def decoded(format_: str, document: Any) -> Spans:
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     plain = frame.astype({name: "object" for name in frame if frame[name].dtype == "category"})
-    return plain.sort_values(["trace_low", "span"]).to_dict("records")
+    found = plain.sort_values(["trace_low", "span"]).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in found]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -106,6 +107,23 @@ def test_values_of_otlp(attribute: dict[str, Any], code: str) -> None:
 
     assert list(frame["code"]) == [code]
     assert list(frame["error"]) == [code == "503"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"grpc.status_code": "0"}, "200"),
+        ({"rpc.grpc.status_code": "0"}, "200"),
+        ({"grpc.status_code": "14"}, "14"),
+        ({"http.status_code": "0"}, "0"),
+        ({"http.status_code": "0", "grpc.status_code": "0"}, "0"),
+        ({"http.response.status_code": "200", "grpc.status_code": "13"}, "200"),
+    ],
+)
+@pytest.mark.parametrize("format_", DECODERS)
+def test_a_code_of_0_is_no_response_and_grpcs_0_is_ok(format_: str, tags: dict[str, str], code: str) -> None:
+    document = {"zipkin": zipkin, "jaeger": jaeger, "otlp": otlp}[format_]([Span(tags=tags)])
+    assert list(decoded(format_, document).frame["code"]) == [code]
 
 
 @pytest.mark.parametrize("status", [{"code": 2}, {"code": "2"}, {"code": "STATUS_CODE_ERROR"}])

@@ -12,7 +12,7 @@ from sloctl.backends.spans import COLUMNS, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, files
 from sloctl.backends.traces.columns import Columns, Said
 from sloctl.backends.traces.frame import concat, deduplicate
-from tests.unit.spans_documents import real
+from tests.support.spans_documents import real
 
 
 def zipkin(name: str) -> pd.DataFrame:
@@ -126,14 +126,16 @@ def test_online_boutique_has_no_retries_and_no_duplicates() -> None:
     for path in sorted(folder.glob("*.csv.gz")):
         table = pd.read_csv(io.BytesIO(gzip.decompress(path.read_bytes())), dtype=str)
         columns = Columns(unit=1, ends=True)
-        for row in table.itertuples():
-            columns.trace.append(row.TraceID)
-            columns.span.append(row.SpanID)
-            columns.parent.append(None if row.ParentID == "root" else row.ParentID)
-            service = row.PodName.rsplit("-", 2)[0]
-            columns.said.append(columns.number(Said("", service, row.OperationName, *[None] * 6, None, None)))
-            columns.start.append(row.StartTimeUnixNano)
-            columns.length.append(row.EndTimeUnixNano)
+        for row in table.to_dict("records"):
+            columns.trace.append(row["TraceID"])
+            columns.span.append(row["SpanID"])
+            columns.parent.append(None if row["ParentID"] == "root" else row["ParentID"])
+            names = row["PodName"].rsplit("-", 2)[0], row["OperationName"]
+            columns.said.append(
+                columns.number(Said("", *names, None, None, None, None, None, None, None, None))
+            )
+            columns.start.append(row["StartTimeUnixNano"])
+            columns.length.append(row["EndTimeUnixNano"])
             columns.added()
         found = columns.spans()
         assert (len(found.frame), found.rejected) == (len(table), {})

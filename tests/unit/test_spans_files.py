@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sloctl.backends.spans import problems
 from sloctl.backends.traces import files
 from sloctl.errors import UsageError
-from tests.unit.spans_documents import TRACE, jaeger, otlp, zipkin
+from tests.support.spans_documents import TRACE, jaeger, otlp, zipkin
 
 DOCUMENTS: dict[str, Any] = {
     "zipkin": zipkin(TRACE),

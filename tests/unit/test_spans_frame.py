@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sloctl.backends.spans import Spans, empty, problems
 from sloctl.backends.traces import columns, decode_zipkin
 from sloctl.backends.traces.frame import concat, deduplicate, merge
-from tests.unit.spans_documents import TRACE, Span, zipkin
+from tests.support.spans_documents import TRACE, Span, zipkin
 
 
 def frame(*spans: dict[str, Any]) -> pd.DataFrame:

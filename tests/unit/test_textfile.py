@@ -125,7 +125,8 @@ def test_runs_that_end_together_all_get_in(tmp_path: Path) -> None:
 def test_processes_wait_for_each_other_too(tmp_path: Path) -> None:
     path = tmp_path / "sloctl.prom"
     code = (
-        "import sys; from datetime import UTC, datetime; from pathlib import Path; from sloctl import textfile\n"
+        "import sys; from datetime import UTC, datetime; from pathlib import Path\n"
+        "from sloctl.telemetry import textfile\n"
         "t = datetime(2026, 1, 1, tzinfo=UTC)\n"
         "for i in range(25): textfile.write(Path(sys.argv[1]), textfile.JobRun('s', f'{sys.argv[2]}-{i}', t, t))"
     )

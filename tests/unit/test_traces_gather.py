@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,9 @@ from sloctl import spec
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, problems
 from sloctl.backends.traces.decode_zipkin import decode
 from sloctl.backends.traces.gather import Collector, Outcome, run
-from sloctl.spec.sections.file import TRACES
+from sloctl.backends.traces.reader import Page, TraceReader
+from sloctl.settings.backends import TracesSettings
+from sloctl.spec.sections.sources import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write
 
 HOUR = 3600 * 10**6
@@ -147,4 +151,47 @@ def test_the_slo_file_says_what_is_to_be_known_of_traces() -> None:
 
 def test_the_reference_names_the_tags_that_are_looked_at() -> None:
     (field,) = (item for item in TRACES.fields if item.key == "attempt_tag")
-    assert [tag for tag in ATTEMPT_TAGS if f"`{tag}`" not in field.default] == []
+    assert [tag for tag in ATTEMPT_TAGS if f"`{tag}`" not in field.without] == []
+
+
+class InMemory(TraceReader[str]):
+    """A backend that holds traces in memory, and gives ``limit`` of a window at most; its unit is a millisecond."""
+
+    UNIT = 10**6
+    LIMIT = 3
+
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        super().__init__(TracesSettings("http://in-memory"))
+        self.traces = traces
+        self.asked: list[tuple[int, int]] = []
+
+    def services(self, start: datetime, end: datetime) -> Sequence[str]:
+        return ["a"]
+
+    def link(self, trace_id: str) -> str:
+        return ""
+
+    def _whats(
+        self, services: tuple[str, ...], start: datetime, end: datetime
+    ) -> tuple[Sequence[str], Mapping[str, int]]:
+        return ["all"], {}
+
+    def _page(self, what: str, start: int, end: int) -> Page:
+        assert what == "all"
+        self.asked.append((start, end))
+        found = [trace for trace in self.traces if start <= trace.begin // 1000 <= end][: self.LIMIT]
+        return Page(len(found), spans_of(*found))
+
+
+@pytest.mark.parametrize("length", [3, 8, 17])
+def test_windows_of_any_length_are_halved_without_loss(length: int) -> None:
+    """A trace in each millisecond, of which three are too many for one answer."""
+    traces = [Trace(n + 1, (Span(1, 0, "a", HOUR + n * 1000),)) for n in range(length)]
+    start = datetime.fromtimestamp(HOUR / 10**6, UTC)
+    with InMemory(traces) as reader:
+        found = reader.spans(start, start + timedelta(milliseconds=length))
+        asked = sorted(reader.asked)
+    assert (len(found.frame), found.incomplete) == (length, ())
+    # A second more is asked for on either side, for clocks differ.
+    assert (asked[0][0], max(end for _, end in asked)) == (HOUR // 1000 - 1000, HOUR // 1000 + length + 1000)
+    assert len(asked) == len(set(asked)), "no window is asked for twice"

@@ -149,6 +149,31 @@ def test_times_that_a_person_can_check(line: str, zone: str, start: str, expecte
         assert time == at(text)
 
 
+@pytest.mark.parametrize(
+    ("line", "dates"),
+    [
+        ("0 0 29 2 *", ["2024-02-29", "2028-02-29", "2032-02-29"]),
+        ("0 0 29-31 feb *", ["2024-02-29", "2028-02-29", "2032-02-29"]),
+        ("0 0 30 2,12 *", ["2023-12-30", "2024-12-30"]),
+        ("0 0 31 apr,may *", ["2023-05-31", "2024-05-31"]),
+        ("0 0 */29 2 *", ["2023-02-01", "2024-02-01"]),
+    ],
+)
+def test_a_date_that_some_years_or_some_months_lack_is_one(line: str, dates: list[str]) -> None:
+    assert checks.cron(line) is None
+    time, cron = at("2022-12-31T23:59Z"), Cron(line, "UTC")
+    for date in dates:
+        time = cron.after(time)
+        assert time == at(f"{date}T00:00Z")
+        assert cron.latest(time + timedelta(days=20)) == time
+
+
+@pytest.mark.parametrize("line", ["0 0 30 2 *", "0 0 30,31 feb *", "0 0 31 4,6,9,11 *", "0 0 31 2,apr *"])
+def test_a_date_that_no_year_has_is_refused(line: str) -> None:
+    complaint = checks.cron(line)
+    assert complaint and complaint.message == "no such date exists, so the job would never run"
+
+
 def test_what_apschedulers_own_trigger_does_instead() -> None:
     """The reasons for a trigger of our own; if this fails, it may be time to use APScheduler's."""
     paris = CronTrigger.from_crontab("30 2 * * *", "Europe/Paris")

@@ -29,7 +29,7 @@ from sloctl.settings.kinds import Backend
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.protocol import NOTHING, Attributes, Observer, Span, cause
 
-LOG = logging.getLogger(__name__)
+LOG = logging.getLogger("sloctl.http.session")  # shown in logs: it stays, wherever the module is
 T = TypeVar("T")
 
 MAX_WAIT = 60.0

@@ -23,11 +23,12 @@ What becomes of which field:
 | duration | duration, µs | duration, µs | endTimeUnixNano less the start |
 
 P is peer.service, upstream_cluster.name, upstream_cluster. C is http.status_code, http.response.status_code,
-grpc.status_code, rpc.grpc.status_code. S is a code from 500 to 599 on a client or server span. Jaeger has no flag for
-shared: its query service gives each server span an id of its own, under the client's; where that did not happen, both
-rows have the same id and neither is ``shared``. A number that a tag cannot hold (retry, attempts) is -1. A span whose
-end lies before its start (the clock was set back) is kept with a duration of -1, for it happened. A span without a
-start, or with ids or times that cannot be, is rejected. This module must not know how formats are written.
+grpc.status_code, rpc.grpc.status_code; gRPC's 0, which is OK, becomes HTTP's 200, for HTTP's 0 is no response. S is a
+code from 500 to 599 on a client or server span. Jaeger has no flag for shared: its query service gives each server span
+an id of its own, under the client's; where that did not happen, both rows have the same id and neither is ``shared``.
+A number that a tag cannot hold (retry, attempts) is -1. A span whose end lies before its start (the clock was set back)
+is kept with a duration of -1, for it happened. A span without a start, or with ids or times that cannot be, is
+rejected. This module must not know how formats are written.
 """
 
 from __future__ import annotations
@@ -175,6 +176,13 @@ def text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if float(value).is_integer() else str(value)
+
+
+def code_of(http: Value, grpc: Value) -> Value:
+    """HTTP's status, or gRPC's if that is all; gRPC's OK is HTTP's 200, for HTTP's 0 is no response."""
+    if http is not None:
+        return http
+    return "200" if text(grpc) == "0" else grpc
 
 
 def small(value: str) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
-from sloctl.backends.traces.columns import Columns, Said, Value
+from sloctl.backends.traces.columns import Columns, Said, Value, code_of
 
 _TAGS = {
     "error": "error",
@@ -119,7 +119,7 @@ class Decoder:
             operation=span.name,
             remote=(remote.serviceName if remote else None)
             or _first(tags.peer, tags.cluster_name, tags.cluster),
-            code=_first(tags.code, tags.new_code, tags.grpc, tags.rpc),
+            code=code_of(_first(tags.code, tags.new_code), _first(tags.grpc, tags.rpc)),
             flags=tags.flags,
             error="true" if tags.error == "" or tags.status == "ERROR" else tags.error,
             details=tags.details,

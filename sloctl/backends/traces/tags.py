@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from sloctl.backends.traces import documents
-from sloctl.backends.traces.columns import Said, Value, text
+from sloctl.backends.traces.columns import Said, Value, code_of, text
 
-CODES = ("http.status_code", "http.response.status_code", "grpc.status_code", "rpc.grpc.status_code")
+CODES = ("http.status_code", "http.response.status_code")
+GRPC_CODES = ("grpc.status_code", "rpc.grpc.status_code")
 PEERS = ("peer.service", "upstream_cluster.name", "upstream_cluster")
 STATUS = "otel.status_code"
 FLAGS = "response_flags"
@@ -31,7 +32,9 @@ class Tags:
 
     def __init__(self, attempt_tags: Sequence[str], value: Callable[[bytes], Value]) -> None:
         self._attempt_tags = tuple(attempt_tags)
-        self.wanted = frozenset((*CODES, *PEERS, *attempt_tags, STATUS, FLAGS, DETAILS, RETRY, KIND, "error"))
+        self.wanted = frozenset(
+            (*CODES, *GRPC_CODES, *PEERS, *attempt_tags, STATUS, FLAGS, DETAILS, RETRY, KIND, "error")
+        )
         self._value = value
 
     def said(
@@ -48,7 +51,7 @@ class Tags:
             service=service,
             operation=operation,
             remote=_first(texts, PEERS),
-            code=_first(texts, CODES),
+            code=code_of(_first(texts, CODES), _first(texts, GRPC_CODES)),
             flags=get(FLAGS),
             error=error,
             details=get(DETAILS),

@@ -39,6 +39,10 @@ COMMON = ("preset", "owner", "runbook", "dashboard")
 """Keys that every guardrail takes."""
 
 
+CRITICAL = Decimal(20)
+"""Percent of failed requests above which ``service-errors`` pages, unless the file says otherwise."""
+
+
 def _percent(side: Literal["max", "min"], default: str) -> Limit:
     return Limit(side, "percent", Decimal(default), Decimal(0), Decimal(100))
 

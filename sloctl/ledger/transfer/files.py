@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sloctl import extras
 from sloctl.errors import UsageError
 from sloctl.ledger import check, grid
 from sloctl.ledger.grid import DAY
@@ -155,13 +156,8 @@ def _parquet_lines(path: Path, name: str, place: _Place) -> Generator[Line]:
 
 
 def _parquet_module() -> _Parquet:
-    try:
+    with extras.needed("parquet", "Parquet", otherwise=", or use CSV"):
         from sloctl.ledger.transfer import parquet
-    except ImportError:
-        raise UsageError(
-            "Parquet needs the package pyarrow, which is not installed",
-            hint="pip install 'sloctl[parquet]', or use CSV",
-        ) from None
     return parquet  # type: ignore[return-value]
 
 

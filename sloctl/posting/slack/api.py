@@ -37,7 +37,7 @@ LATER = frozenset(
 )
 """Errors that pass, and had no effect."""
 PAGE = 200
-_LOG = logging.getLogger("sloctl.posting.slack.sdk")
+_LOG = logging.getLogger("sloctl.slack.sdk")
 _LOG.setLevel(logging.CRITICAL + 1)  # it would log every fault, with what was sent
 _LOG.propagate = False
 

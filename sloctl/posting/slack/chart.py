@@ -1,41 +1,40 @@
 """The picture of a report: bars of what is left of the budgets, or lines of how the worst ones burned down.
 
-Two to one, light, readable on a phone; colours and marks that also tell apart what a colour-blind reader sees. Drawn
-through matplotlib's objects, never through its global state; the same report gives the same bytes.
+Two to one, light, readable on a phone; colours and marks that also tell apart what a colour-blind reader sees. The same
+report gives the same bytes.
 """
 
 from __future__ import annotations
 
-import io
-import unicodedata
-from collections.abc import Sequence
-from datetime import UTC
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
 
+from sloctl.posting.slack import drawing
+from sloctl.posting.slack.drawing import Drawing, Point
 from sloctl.posting.slack.mrkdwn import ALT, cut
 from sloctl.report.data import Report, SloStatus
+from sloctl.report.history import BudgetHistory
 from sloctl.report.markdown import ordered
 from sloctl.report.numbers import budget_share, plain
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 BARS = 10
 LINES = 5
-NAME = 34
 COLOURS = {"exhausted": "#b2182b", "at_risk": "#e08214", "no_data": "#999999", "ok": "#2166ac"}
 """Blue, orange and dark red differ in lightness too."""
 STYLES = (
-    ("#0072b2", "-"),
-    ("#d55e00", "--"),
-    ("#009e73", "-."),
-    ("#cc79a7", ":"),
-    ("#555555", (0, (5, 1, 1, 1))),
+    ("#0072b2", ""),
+    ("#d55e00", "14 6"),
+    ("#009e73", "24 6 4 6"),
+    ("#cc79a7", "4 6"),
+    ("#555555", "18 4 4 4 4 4"),
 )
 """Okabe and Ito's colours, and dashes."""
 INK, FAINT = "#222222", "#d9d9d9"
-_SETTINGS = {"font.family": ["DejaVu Sans"], "font.size": 12, "text.usetex": False, "text.parse_math": False}
+TITLE, TEXT, LEGEND = 23.0, 20.0, 18.0
+"""Sizes of letters."""
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MOST_TICKS = 8
 
 
 def worst(report: Report, most: int) -> list[SloStatus]:
@@ -63,98 +62,115 @@ def alt_text(report: Report) -> str:
 
 def png(report: Report) -> bytes:
     """The picture, 1200 by 600; nothing if no budget is known."""
-    if not worst(report, 1):
-        return b""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    settings: Any = _SETTINGS
-    with rc_context(settings):
-        figure = Figure(figsize=(10, 5), dpi=120, facecolor="white")
-        canvas: Any = FigureCanvasAgg(figure)
-        axes = figure.add_axes((0.36, 0.13, 0.57, 0.74))
-        if drawn_as_lines(report):
-            axes.set_position((0.09, 0.30, 0.87, 0.58))
-            _lines(axes, [item for item in worst(report, LINES) if item.history])
-        else:
-            _bars(axes, worst(report, BARS))
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.tick_params(length=0, colors=INK)
-        data = io.BytesIO()
-        canvas.print_png(data, metadata={"Software": None})
-    return data.getvalue()
+    return drawing.png(svg(report)) if worst(report, 1) else b""
 
 
-def _bars(axes: Axes, items: Sequence[SloStatus]) -> None:
-    axes.set_title("Error budget left", color=INK, loc="left", fontsize=14, fontweight="bold")
+def svg(report: Report) -> str:
+    """The picture before it is one."""
+    made = Drawing()
+    if drawn_as_lines(report):
+        _lines(made, [(item, item.history) for item in worst(report, LINES) if item.history])
+    else:
+        _bars(made, worst(report, BARS))
+    return made.svg()
+
+
+def _bars(made: Drawing, items: Sequence[SloStatus]) -> None:
+    left, right, top, bottom = 432.0, 1116.0, 78.0, 522.0
     shares = [max(-1.0, min(item.remaining or 0.0, 1.0)) for item in items]
-    places = range(len(items))
-    axes.barh(places, shares, color=[COLOURS[item.status] for item in items], height=0.68)
-    axes.set_yticks(places, [_name(item) for item in items])
-    axes.invert_yaxis()
-    low = -1.0 if min(shares) < -0.05 else 0.0
-    axes.set_xlim(low * 1.28, 1.28)
-    axes.set_ylim(len(items) - 0.4, -0.6)
-    steps = [step / 2 for step in range(int(low * 2), 3)]
-    axes.set_xticks(steps, [f"{step:.0%}".replace("%", " %") for step in steps])
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.grid(axis="x", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for place, item, share in zip(places, items, shares, strict=True):
-        mark = {"exhausted": "✕ ", "at_risk": "! "}.get(item.status, "")
-        text = mark + budget_share(item.remaining)
-        side = "left" if share >= 0 else "right"
-        axes.text(share + (0.02 if share >= 0 else -0.02), place, text, va="center", ha=side, color=INK)
+    lowest = -1.0 if min(shares) < -0.05 else 0.0
 
+    def x(share: float) -> float:
+        return left + (right - left) * (share - lowest * 1.28) / (1.28 - lowest * 1.28)
 
-def _lines(axes: Axes, items: Sequence[SloStatus]) -> None:
-    from matplotlib import dates
-
-    axes.set_title("Error budget left over its window", color=INK, loc="left", fontsize=14, fontweight="bold")
-    untyped: Any = dates
-    low = 0.0
-    for item, (colour, style) in zip(items, STYLES, strict=False):
-        history = item.history
-        assert history is not None
-        left = [1.0, *history.left()]
-        values = [float("nan") if value is None else max(-1.0, value) for value in left]
-        low = min([low, *(value for value in values if value == value)])
-        label = f"{_name(item, 44)}  {budget_share(item.remaining)}"
-        axes.plot(
-            untyped.date2num(history.edges()),
-            values,
-            color=colour,
-            linestyle=style,
-            linewidth=2.2,
-            label=label,
+    made.text((left, 58), "Error budget left", TITLE, INK, bold=True)
+    for half in range(int(lowest * 2), 3):
+        made.line([(x(half / 2), top), (x(half / 2), bottom)], FAINT, 1.5)
+        made.text((x(half / 2), bottom + 16), _percent(half / 2), TEXT, INK, anchor="middle")
+    step = (bottom - top) / len(items)
+    for place, (item, share) in enumerate(zip(items, shares, strict=True)):
+        middle = top + step * (place + 0.5)
+        made.bar(
+            (min(x(0), x(share)), middle - 0.34 * step),
+            abs(x(share) - x(0)),
+            0.68 * step,
+            COLOURS[item.status],
         )
-    axes.axhline(0, color=INK, linewidth=1)
-    axes.set_ylim(low - 0.05, 1.05)
-    axes.yaxis.set_major_formatter(lambda value, _place: f"{value:.0%}".replace("%", " %"))
-    locator = untyped.AutoDateLocator(maxticks=8, tz=UTC)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator, tz=UTC, show_offset=False))
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.10), ncols=1, frameon=False, fontsize=11)
+        made.text((left - 7, middle), _name(item, TEXT, left - 20), TEXT, INK, anchor="end")
+        mark = {"exhausted": "✕ ", "at_risk": "! "}.get(item.status, "")
+        beside, anchor = (x(share) + 7, "start") if share >= 0 else (x(share) - 7, "end")
+        made.text((beside, middle), mark + budget_share(item.remaining), TEXT, INK, anchor=anchor)
+    made.line([(left, bottom), (right, bottom)], INK, 1.5)
+    made.line([(x(0), top), (x(0), bottom)], INK, 1.7)
 
 
-def _name(item: SloStatus, most: int = NAME) -> str:
-    return cut(_drawable(plain(item.name)), most)
+def _lines(made: Drawing, items: Sequence[tuple[SloStatus, BudgetHistory]]) -> None:
+    left, right, top, bottom = 108.0, 1152.0, 76.0, 416.0
+    drawn = [_shares(history) for _, history in items]
+    lowest = min(0.0, *(share for points in drawn for _, share in points if share is not None))
+    start = min(history.start for _, history in items)
+    end = max(history.end for _, history in items)
+
+    def place(time: datetime, share: float) -> Point:
+        height = (1.05 - share) / (1.05 - lowest + 0.05)
+        return left + (right - left) * ((time - start) / (end - start)), top + (bottom - top) * height
+
+    made.text((left, 53), "Error budget left over its window", TITLE, INK, bold=True)
+    tenths = 2 if lowest > -0.7 else 5
+    for step in range(int(lowest * 10 / tenths - 1e-9), 10 // tenths + 1):
+        share = step * tenths / 10
+        y = place(start, share)[1]
+        made.line([(left, y), (right, y)], FAINT, 1.3)
+        made.text((left - 7, y), _percent(share), TEXT, INK, anchor="end")
+    for time, label in _ticks(start, end):
+        x = place(time, 0)[0]
+        made.line([(x, top), (x, bottom)], FAINT, 1.3)
+        made.text((x, bottom + 16), label, TEXT, INK, anchor="middle")
+    made.line([place(start, 0), place(end, 0)], INK, 1.7)
+    made.line([(left, bottom), (right, bottom)], INK, 1.5)
+    for row, ((item, _), points, (colour, dashes)) in enumerate(zip(items, drawn, STYLES, strict=False)):
+        for known, stretch in groupby(points, lambda point: point[1] is not None):
+            if known:
+                made.line([place(time, share or 0.0) for time, share in stretch], colour, 3.6, dashes)
+        y = 466 + 27 * row
+        made.line([(left - 6, y), (left + 34, y)], colour, 3.6, dashes)
+        text = f"{_name(item, LEGEND, 900)}: {budget_share(item.remaining)}"
+        made.text((left + 47, y), text, LEGEND, INK)
 
 
-@cache
-def _glyphs() -> frozenset[int]:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
+def _shares(history: BudgetHistory) -> list[tuple[datetime, float | None]]:
+    """What was left at each edge of the buckets, not below what is drawn; None where nothing is known."""
+    left = [1.0, *history.left()]
+    values = [None if share is None else max(-1.0, share) for share in left]
+    return list(zip(history.edges(), values, strict=True))
 
-    return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
+
+def _ticks(start: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
+    """Round times in UTC, with labels: hours, days, Mondays, or the beginnings of months; eight at most."""
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    days = (end - start) / timedelta(days=1)
+    hours = next((hours for hours in (1, 2, 3, 6, 12) if days * 24 / hours <= _MOST_TICKS), 0)
+    step = next((step for step in (1, 2, 7, 14) if days / step <= _MOST_TICKS), 0)
+    months = next((months for months in (1, 2, 3, 4, 6) if days / 30 / months <= _MOST_TICKS), 12)
+    time = start.replace(minute=0, second=0, microsecond=0)
+    while time <= end:
+        midnight, day = time.hour == 0, f"{time.day} {_MONTHS[time.month - 1]}"
+        if hours:
+            wanted, label = time.hour % hours == 0, day if midnight else f"{time:%H:%M}"
+        elif step:
+            # The first day of the calendar is a Monday.
+            wanted, label = midnight and (time.toordinal() - 1) % step == 0, day
+        else:
+            wanted = midnight and time.day == 1 and (time.month - 1) % months == 0
+            label = f"{_MONTHS[time.month - 1]} {time.year}"
+        if wanted and time >= start:
+            yield time, label
+        time += timedelta(hours=1)
 
 
-def _drawable(text: str) -> str:
-    """Code points of what the font has no sign for, and of texts from right to left, which would need shaping."""
-    shown = []
-    for char in text:
-        known = ord(char) in _glyphs() and unicodedata.bidirectional(char) not in ("R", "AL", "AN")
-        shown.append(char if known else f"U+{ord(char):04X} ")
-    return "".join(shown)
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
+
+
+def _name(item: SloStatus, size: float, width: float) -> str:
+    return drawing.fitting(plain(item.name), size, width)

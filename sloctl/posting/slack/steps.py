@@ -50,10 +50,13 @@ HINTS = {
 
 def compose(report: Report, slo_set: SloSet, key: str, *, chart: bool = True) -> Letter:
     """The letter of a report, whole, with its chart."""
-    from sloctl.posting.slack import chart as charts
+    image, alt = b"", ""
+    if chart:
+        from sloctl.posting.slack import chart as charts
 
-    image = charts.png(report) if chart else b""
-    made = messages(report, slo_set, charts.alt_text(report) if image else "")
+        if image := charts.png(report):
+            alt = charts.alt_text(report)
+    made = messages(report, slo_set, alt)
     payload = json.dumps(made.as_json(), sort_keys=True)
     return Letter(slo_set.name, key, KIND, slo_set.slack_channel, payload, image)
 

@@ -5,6 +5,7 @@ Data alone. It must not know which rule reads a metric, nor what a server holds.
 
 from __future__ import annotations
 
+from sloctl import project
 from sloctl.promql.catalogue import envoy, istio, platform, remedies
 from sloctl.promql.catalogue.kinds import Metric, Origin, Remedy
 
@@ -80,7 +81,7 @@ ORIGINS: dict[str, Origin] = {
             "sloctl",
             "sloctl itself",
             "`sloctl schedule`, path `/metrics`",
-            "https://github.com/sloctl/sloctl",
+            project.REPOSITORY,
             remedies.SLOCTL,
         ),
     )

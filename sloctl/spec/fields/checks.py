@@ -10,6 +10,7 @@ import zoneinfo
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sloctl import naming
+from sloctl.model.cron import FIELDS, BadCron, parse
 from sloctl.spec.fields.reader import SECRET_WORDS, Complaint, closest
 
 PLACEHOLDERS = ("slo", "service", "namespace", "alert", "set")
@@ -113,7 +114,7 @@ def variable_name(name: str) -> Complaint | None:
     ):
         hint = "keep it in a Kubernetes Secret; the other keys of 'kubernetes' say which ones pods read"
         return Complaint("inline-secret", f"'{name}' would hold a secret, or name one", hint)
-    if name in ("HOME", "TMPDIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
+    if name in ("HOME", "TMPDIR", "OTEL_EXPORTER_OTLP_ENDPOINT") or re.fullmatch(
         "SLOCTL_.*_FILE|SLOCTL_.*_USERNAME", name
     ):
         return Complaint(
@@ -180,73 +181,40 @@ def matcher_name(text: str) -> Complaint | None:
     )
 
 
-_MONTHS = tuple("jan feb mar apr may jun jul aug sep oct nov dec".split())
-_DAYS = tuple("sun mon tue wed thu fri sat".split())
-_CRON = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day of the month", 1, 31, ()),
-    ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 6, _DAYS),
-)
-_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_CRON_LINE = {
+    "both days": (
+        "a day of the month together with a day of the week means either of them to cron, both to others",
+        "use one of the two, and '*' for the other",
+    ),
+    "no date": ("no such date exists, so the job would never run", "change the day or month"),
+}
+_CRON_FIELD = {
+    "form": "not a number, range, list or step",
+    "word": "unknown name",
+    "step": "a step goes with '*' or a range (a-b/n)",
+    "zero": "a step of 0",
+    "range": "out of range",
+    "sunday": "out of range (Sunday is 0)",
+    "order": "a range goes from the smaller to the larger",
+}
 
 
 def cron(text: str) -> Complaint | None:
     """A cron line that cron, Kubernetes and sloctl's scheduler all understand in the same way."""
-    fields = text.split()
-    if len(fields) != 5:
-        hint = "minute, hour, day of the month, month, day of the week: 0 9 * * 1"
-        return Complaint("bad-cron", f"a cron line has 5 fields, not {len(fields)}", hint)
-    values: list[frozenset[int]] = []
-    for field, (name, low, high, names) in zip(fields, _CRON, strict=True):
-        found = _cron_field(field, low, high, names)
-        if isinstance(found, str):
-            words = f", or {names[0]} to {names[-1]}" if names else ""
-            return Complaint(
-                "bad-cron", f"{name} '{field[:40]}': {found}", f"values go from {low} to {high}{words}"
-            )
-        values.append(found)
-    if fields[2] != "*" and fields[4] != "*":
-        return Complaint(
-            "bad-cron",
-            "a day of the month together with a day of the week means either of them to cron, both to others",
-            "use one of the two, and '*' for the other",
-        )
-    if not any(day <= _MONTH_DAYS[month - 1] for day in values[2] for month in values[3]):
-        return Complaint(
-            "bad-cron", "no such date exists, so the job would never run", "change the day or month"
-        )
+    try:
+        parse(text)
+    except BadCron as bad:
+        return Complaint("bad-cron", *_bad_cron(bad))
     return None
 
 
-def _cron_field(field: str, low: int, high: int, names: tuple[str, ...]) -> frozenset[int] | str:
-    """The values of a field, or what is wrong with it."""
-    found: set[int] = set()
-    for part in field.lower().split(","):
-        match = re.fullmatch(r"(\*|[a-z0-9]{1,9})(?:-([a-z0-9]{1,9}))?(?:/([0-9]{1,4}))?", part)
-        if match is None or (match[1] == "*" and match[2]):
-            return "not a number, range, list or step"
-        if match[1] == "*":
-            first, last = low, high
-        else:
-            ends = [_cron_value(end, low, names) for end in (match[1], match[2] or match[1])]
-            if ends[0] is None or ends[1] is None:
-                return "unknown name"
-            first, last = ends[0], ends[1]
-            if match[3] and not match[2]:
-                return "a step goes with '*' or a range (a-b/n)"
-        if match[3] is not None and int(match[3]) == 0:
-            return "a step of 0"
-        if not low <= first <= high or not low <= last <= high:
-            return "out of range" + (" (Sunday is 0)" if 7 in (first, last) and high == 6 else "")
-        if first > last:
-            return "a range goes from the smaller to the larger"
-        found.update(range(first, last + 1, int(match[3] or 1)))
-    return frozenset(found)
-
-
-def _cron_value(text: str, low: int, names: tuple[str, ...]) -> int | None:
-    if text.isdigit():
-        return int(text)
-    return names.index(text) + low if text in names else None
+def _bad_cron(bad: BadCron) -> tuple[str, str]:
+    """What is wrong with a cron line, and a hint."""
+    if bad.field is not None:
+        words = f", or {bad.field.words[0]} to {bad.field.words[-1]}" if bad.field.words else ""
+        message = f"{bad.field.name} '{bad.text[:40]}': {_CRON_FIELD[bad.fault]}"
+        return message, f"values go from {bad.field.low} to {bad.field.high}{words}"
+    if bad.fault == "count":
+        message = f"a cron line has {len(FIELDS)} fields, not {len(bad.text.split())}"
+        return message, "minute, hour, day of the month, month, day of the week: 0 9 * * 1"
+    return _CRON_LINE[bad.fault]

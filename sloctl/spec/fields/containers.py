@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ from sloctl.spec.yaml.wording import shown
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list of values of one type; values that cannot be used are left out (and complained about)."""
+    """A list of values of one type; values that cannot be used are left out (and complained about).
+
+    The model holds them in the order of the file, or if that says nothing (``unordered``) sorted and each once.
+    """
 
     item: Type
     minimum: int = 1
     maximum: int = 100_000
+    unordered: bool = False
 
     @property
     def words(self) -> str:
@@ -52,6 +57,15 @@ class Items:
         if self.minimum:
             own["minItems"] = self.minimum
         return {**own, "maxItems": self.maximum}
+
+    def build(self, found: list[Any], reader: Reader) -> tuple[Any, ...]:
+        """The items as the model holds them."""
+        built = tuple(made for _, value in found if (made := self.item.build(value, reader)) is not None)
+        return tuple(sorted({*built})) if self.unordered else built
+
+    def shown(self, default: tuple[Any, ...]) -> str:
+        """A default as a list in brackets."""
+        return f"[{', '.join(self.item.shown(value) for value in default)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +125,16 @@ class Named:
             own["minProperties"] = self.minimum
         return {**own, "maxProperties": self.maximum}
 
+    def build(self, found: list[tuple[str, Node, Any]], reader: Reader) -> tuple[tuple[str, Any], ...]:
+        """Pairs of key and value, sorted by key."""
+        built = ((key, self.value.build(value, reader)) for key, _, value in found)
+        return tuple(sorted((pair for pair in built if pair[1] is not None), key=lambda pair: pair[0]))
+
+    def shown(self, default: tuple[tuple[str, Any], ...]) -> str:
+        """A default as a mapping in braces; what YAML might take for something else is in quotes."""
+        pairs = (f"{key}: {value if value.isalpha() else json.dumps(value)}" for key, value in default)
+        return f"{{{', '.join(pairs)}}}"
+
 
 @dataclass(frozen=True, slots=True)
 class Either:
@@ -131,6 +155,14 @@ class Either:
     def schema(self, defs: Json) -> Json:
         """JSON Schema: either of the two."""
         return {"anyOf": [self.scalar.schema(defs), self.mapping.schema(defs)]}
+
+    def build(self, found: Any, reader: Reader) -> Any:
+        """What the matching alternative builds."""
+        return (self.mapping if isinstance(found, Block) else self.scalar).build(found, reader)
+
+    def shown(self, default: Any) -> str:
+        """A default as a single value."""
+        return self.scalar.shown(default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +198,11 @@ class Variants:
     def schema(self, defs: Json) -> Json:
         """JSON Schema: exactly one of the variants."""
         return {"oneOf": [shape.schema(defs) for shape in (*self.objects.values(), self.other_object)]}
+
+    def build(self, found: Block, reader: Reader) -> Block:
+        """The mapping itself: what it means depends on the variant."""
+        return found
+
+    def shown(self, default: Any) -> str:
+        """Nothing: there is no default."""
+        return ""

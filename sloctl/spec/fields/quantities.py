@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from sloctl.model.durations import duration, parse_duration
+from sloctl.model.durations import duration, number, parse_duration
 from sloctl.spec.fields.reader import Complaint, Reader, last
-from sloctl.spec.fields.scalars import Json, is_scalar
+from sloctl.spec.fields.scalars import Json, Plain, is_scalar
 from sloctl.spec.yaml.tree import Node
 from sloctl.spec.yaml.wording import shown
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
+class Exact(Plain):
     """A number that is read exactly, between two bounds."""
 
     words: str
@@ -75,13 +75,17 @@ class Exact:
         low, high = ("minimum", "maximum") if self.inclusive else ("exclusiveMinimum", "exclusiveMaximum")
         return {"type": "number", low: _json_number(self.above), high: _json_number(self.below)}
 
+    def shown(self, default: Decimal) -> str:
+        """A default, in plain digits."""
+        return number(default)
+
 
 def _json_number(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Plain):
     """A whole number between two bounds, both included."""
 
     minimum: int
@@ -126,7 +130,7 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(Plain):
     """A duration such as ``30d`` or ``1h30m``, between two bounds and in whole steps."""
 
     minimum: int
@@ -180,6 +184,14 @@ class Duration:
         """JSON Schema: text of the form of a duration."""
         return {"type": "string", "maxLength": 32, "pattern": DURATION_PATTERN}
 
+    def build(self, found: Span, reader: Reader) -> int:
+        """Seconds."""
+        return found.seconds
+
+    def shown(self, default: int) -> str:
+        """A default in seconds as a duration: as the example has it, if it is the same."""
+        return self.example if parse_duration(self.example) == default else duration(default)
+
 
 DURATION_PATTERN = "^(?=[0-9])(?:[0-9]+w)?(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?$"
 
@@ -188,7 +200,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d)?([Zz]|[+-]\d\d:\d\d
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Plain):
     """A point in time with its offset from UTC, with or without quotes."""
 
     words: str = "a time with its offset from UTC"

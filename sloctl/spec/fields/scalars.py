@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sloctl.spec.fields.reader import Complaint, Reader, kind_words, last, nearest
@@ -44,9 +44,26 @@ def _implicit(node: Node, path: str, reader: Reader, words: str, hint: str, *, s
     reader.add(node, path, "yaml-value", message, hint)
 
 
+class Plain:
+    """What values have in common that the model holds as they are read."""
+
+    __slots__ = ()
+
+    def build(self, found: Any, reader: Reader) -> Any:
+        """The value as it was read."""
+        return found
+
+    def shown(self, default: Any) -> str:
+        """A default as it is written."""
+        return str(default)
+
+
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Text of a form: ``pattern`` must match all of it, and ``checks`` look at what a pattern cannot say."""
+class Text(Plain):
+    """Text of a form: ``pattern`` must match all of it, and ``checks`` look at what a pattern cannot say.
+
+    The model holds what ``make`` makes of it.
+    """
 
     words: str
     pattern: str = ""
@@ -55,6 +72,7 @@ class Text:
     lines: bool = False
     checks: tuple[Check, ...] = ()
     secret: bool = False
+    make: Callable[[str], Any] = str
 
     def read(self, node: Node, path: str, reader: Reader) -> str | None:
         """The text; None, with the problems noted, if it cannot be used."""
@@ -77,21 +95,18 @@ class Text:
         return text
 
     def _complaint(self, text: str, path: str) -> Complaint | None:
-        name = last(path)
         if not text:
-            return Complaint("bad-value", f"{name} is empty", self.hint or f"write {self.words}")
+            return Complaint("bad-value", f"{last(path)} is empty", self.hint or f"write {self.words}")
         if len(text) > self.max_length:
-            return Complaint(
-                "bad-value",
-                f"{name} is too long: {len(text)} characters, at most {self.max_length} are allowed",
-            )
+            message = f"is too long: {len(text)} characters, at most {self.max_length} are allowed"
+            return Complaint("bad-value", f"{last(path)} {message}")
         control = (CONTROL_IN_LINES if self.lines else CONTROL).search(text)
         if control:
-            message = f"{name} has the control character U+{ord(control[0]):04X}"
+            message = f"{last(path)} has the control character U+{ord(control[0]):04X}"
             return Complaint("control-character", message, "remove it")
         if self.pattern and not re.fullmatch(self.pattern, text):
             value = "" if self.secret else f", not {shown(text)}"
-            return Complaint("bad-value", f"{name} must be {self.words}{value}", self.hint)
+            return Complaint("bad-value", f"{last(path)} must be {self.words}{value}", self.hint)
         return None
 
     def schema(self, defs: Json) -> Json:
@@ -101,13 +116,18 @@ class Text:
             found["pattern"] = f"^(?:{self.pattern})$"
         return found
 
+    def build(self, found: str, reader: Reader) -> Any:
+        """What is made of the text."""
+        return self.make(found)
+
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few words."""
+class Choice(Plain):
+    """One of a few words; ``same`` has the word that the model holds for another one."""
 
     values: tuple[str, ...]
     called: str = ""
+    same: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -139,9 +159,13 @@ class Choice:
         """JSON Schema: an enumeration."""
         return {"enum": list(self.values)}
 
+    def build(self, found: str, reader: Reader) -> str:
+        """The word, or the one that is the same."""
+        return self.same.get(found, found)
+
 
 @dataclass(frozen=True, slots=True)
-class Loose:
+class Loose(Plain):
     """A value that may be written as a number or as text, and is kept as written."""
 
     words: str

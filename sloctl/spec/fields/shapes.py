@@ -1,20 +1,28 @@
-"""Mappings, lists and alternatives of fields: how each is read, and its JSON Schema.
+"""Mappings with known keys: how each is read, its JSON Schema, and the part of the model that it becomes.
 
-A table of :class:`Field` objects is the one description of the file: the loader, the JSON Schema and the
-reference all come from it.
+A table of :class:`Field` objects is the one description of a section. Each key names what it holds and which attribute
+of the model it fills; that attribute's type and default are the dataclass's. The loader, the JSON Schema and the
+reference all come from the two.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sloctl.spec.fields.reader import SECRET_WORDS, Reader, closest, kind_words, last, nearest
 from sloctl.spec.fields.scalars import Json
 from sloctl.spec.yaml.tree import MAPPING, Node
 from sloctl.spec.yaml.wording import shown
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+M = TypeVar("M", bound="DataclassInstance")
 
 
 class Type(Protocol):
@@ -30,17 +38,33 @@ class Type(Protocol):
     def schema(self, defs: Json) -> Json:
         """JSON Schema of the value; shared parts go to ``defs``."""
 
+    def build(self, found: Any, reader: Reader) -> Any:
+        """What the model holds of a value that was read; None if it cannot be used."""
+
+    def shown(self, default: Any) -> str:
+        """A default of the model as one would write it in the file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One key of a mapping. ``doc`` is its text in the reference, ``default`` what holds without it."""
+    """One key of a mapping, and the attribute of the model that it ``fills``: by default that of the same name.
+
+    ``doc`` is its text in the reference. Without the key the attribute's default holds; where that is none, or does not
+    say it, ``without`` has the words.
+    """
 
     key: str
     type: Type
     doc: str
     required: bool = False
-    default: str = ""
+    without: str = ""
     examples: tuple[object, ...] = ()
+    fills: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute that it fills."""
+        return self.fills or self.key
 
 
 class Block:
@@ -58,6 +82,10 @@ class Block:
     def get(self, key: str) -> Any:
         """The value, or None if it is missing or unusable."""
         return self.values.get(key)
+
+    def items(self, key: str) -> Any:
+        """The usable items of a list or mapping; none if it is missing or unusable."""
+        return self.values.get(key) or ()
 
     def has(self, key: str) -> bool:
         """Whether the key stands in the file, usable or not."""
@@ -81,21 +109,37 @@ PLACES: dict[str, str] = {}
 """Where each key of the file belongs (for hints); filled by the tables."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
     """A mapping with known keys.
 
     ``one_of``: of each group of keys exactly one must be there. ``needs``: a key that only goes with another.
+    ``model`` is the dataclass of the section that the mapping is a part of, whose attributes its keys fill; without one
+    its keys fill nothing by themselves.
     """
 
-    name: str
-    fields: tuple[Field, ...]
+    name: str = field(kw_only=False)
+    fields: tuple[Field, ...] = field(kw_only=False)
     doc: str = ""
-    example: str = ""
     one_of: tuple[tuple[str, ...], ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
-    words: str = "a mapping"
     unknown: str = UNKNOWN
+    model: type[DataclassInstance] | None = None
+    apart: Mapping[str, str] = field(default_factory=dict)
+    """Keys and attributes that do not fill each other, with the reason: what the section's own code does for them."""
+    keys: frozenset[str] = field(init=False)
+    filling: tuple[Field, ...] = field(init=False)
+    """The keys that fill attributes of the model."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", frozenset(item.key for item in self.fields))
+        filling = tuple(item for item in self.fields if item.key not in self.apart and self.model is not None)
+        object.__setattr__(self, "filling", filling)
+
+    @property
+    def words(self) -> str:
+        """What it must be, for messages and the reference."""
+        return "a mapping"
 
     def read(self, node: Node, path: str, reader: Reader) -> Block | None:
         """The mapping as a ``Block``; None only if it is no mapping at all."""
@@ -103,7 +147,7 @@ class Object:
             return None
         block = Block(node, path)
         entries = node.entries
-        if not entries.keys() <= {item.key for item in self.fields}:
+        if not entries.keys() <= self.keys:
             self._unknown(block, reader)
         for item in self.fields:
             key = item.key
@@ -134,7 +178,7 @@ class Object:
         return block
 
     def _unknown(self, block: Block, reader: Reader) -> None:
-        known = {item.key for item in self.fields}
+        known = self.keys
         for key, node in block.node.keys.items():
             if key in known:
                 continue
@@ -189,6 +233,80 @@ class Object:
         if self.needs:
             own["dependentRequired"] = {key: [other] for key, other in self.needs.items()}
         return own
+
+    def build(self, found: Block, reader: Reader) -> Any:
+        """The attributes that the mapping fills in the section around it, by name."""
+        return self.attributes(found, reader)
+
+    def attributes(self, block: Block, reader: Reader) -> dict[str, Any]:
+        """What the usable keys of a mapping fill: attributes of the model by name."""
+        filled: dict[str, Any] = {}
+        for item in self.filling:
+            found = block.values.get(item.key)
+            if found is None or found == []:
+                continue
+            value = item.type.build(found, reader)
+            if isinstance(value, dict):
+                filled |= value
+            elif value is not None:
+                filled[item.attribute] = value
+        return filled
+
+    def shown(self, default: Any) -> str:
+        """Nothing: the keys' own defaults tell it."""
+        return ""
+
+    def without(self, item: Field) -> str:
+        """What holds without a key, for the reference: its own words, or else the default of its attribute."""
+        if item.without or self.model is None or item not in self.filling:
+            return item.without
+        default = defaults(self.model).get(item.attribute)
+        return "" if default is None or default in ("", ()) else item.type.shown(default)
+
+
+Rule = Callable[[Block, Reader], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section(Object, Generic[M]):
+    """A mapping with known keys that becomes a dataclass of its own, once its rules have been looked at."""
+
+    model: type[M]
+    rules: list[Rule] = field(default_factory=list)
+
+    def rule(self, rule: Rule) -> Rule:
+        """Add what a table cannot say, as a decorator: what must hold across keys, or within one that was read."""
+        self.rules.append(rule)
+        return rule
+
+    def build(self, found: Block | None, reader: Reader, **given: Any) -> M | None:
+        """The dataclass that a mapping says (None: there is no such mapping), with attributes that are ``given``.
+
+        None if an attribute without default has no usable value.
+        """
+        values = given
+        if found is not None:
+            for rule in self.rules:
+                rule(found, reader)
+            values = self.attributes(found, reader) | given
+        make: Callable[..., M] = self.model
+        return make(**values) if needed(self.model) <= values.keys() else None
+
+
+@cache
+def defaults(model: type[DataclassInstance]) -> dict[str, Any]:
+    """The defaults of a dataclass's attributes, by name."""
+    return {
+        item.name: item.default
+        for item in dataclasses.fields(model)
+        if item.default is not dataclasses.MISSING
+    }
+
+
+@cache
+def needed(model: type[DataclassInstance]) -> frozenset[str]:
+    """The attributes of a dataclass that have no default."""
+    return frozenset(item.name for item in dataclasses.fields(model)) - defaults(model).keys()
 
 
 def secret_hint(path: str) -> str:

@@ -9,34 +9,51 @@ from sloctl.model.durations import duration, number
 from sloctl.spec.fields.shapes import Field, Object
 from sloctl.spec.reference.codes import CODES
 from sloctl.spec.reference.prose import END, INTRODUCTION, SECTIONS
-from sloctl.spec.sections import alerts, dashboards, file, kubernetes, ledger, slos
+from sloctl.spec.sections import (
+    alerting,
+    dashboards,
+    file,
+    guardrails,
+    jobs,
+    kubernetes,
+    ledger,
+    maintenance,
+    mesh,
+    metadata,
+    notifications,
+    reports,
+    slis,
+    slos,
+    sources,
+    windows,
+)
 
 _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (file.FILE,),
-    "metadata": (file.METADATA, file.OBJECTS),
-    "mesh": (file.MESH, file.MATCHER_FORMS),
-    "sources": (file.SOURCES, file.ADDRESS, file.TRACES),
+    "metadata": (metadata.METADATA, metadata.OBJECTS),
+    "mesh": (mesh.MESH, mesh.MATCHER_FORMS),
+    "sources": (sources.SOURCES, sources.ADDRESS, sources.TRACES),
     "defaults": (slos.DEFAULTS,),
     "slos": (slos.SLO,),
-    "Windows": (slos.CALENDAR,),
-    "Presets": tuple(slos.SLI.objects.values()),
-    "Events of your own": (slos.SLI.other_object, slos.EVENTS),
-    "Alerting": (slos.POLICY, slos.BURN_WINDOW),
-    "guardrails": (alerts.GUARDRAIL,),
+    "Windows": (windows.CALENDAR,),
+    "Presets": tuple(slis.SLI.objects.values()),
+    "Events of your own": (slis.SLI.other_object, slis.EVENTS),
+    "Alerting": (alerting.POLICY, alerting.BURN_WINDOW),
+    "guardrails": (guardrails.GUARDRAIL,),
     "notifications": (
-        alerts.NOTIFICATIONS,
-        alerts.RECEIVER,
-        alerts.RECEIVER_SLACK,
-        alerts.RECEIVER_PAGERDUTY,
-        alerts.RECEIVER_WEBHOOK,
-        alerts.ROUTING_DEFAULT,
-        alerts.ROUTING,
+        notifications.NOTIFICATIONS,
+        notifications.RECEIVER,
+        notifications.RECEIVER_SLACK,
+        notifications.RECEIVER_PAGERDUTY,
+        notifications.RECEIVER_WEBHOOK,
+        notifications.ROUTING_DEFAULT,
+        notifications.ROUTING,
     ),
     "dashboards": (dashboards.DASHBOARDS, dashboards.COSTS),
-    "jobs": (file.JOB,),
+    "jobs": (jobs.JOB,),
     "ledger": (ledger.LEDGER, ledger.KEEP),
-    "maintenance": (ledger.MAINTENANCE,),
-    "reports": (file.REPORTS, file.SLACK),
+    "maintenance": (maintenance.MAINTENANCE,),
+    "reports": (reports.REPORTS, reports.SLACK),
     "kubernetes": (
         kubernetes.KUBERNETES,
         kubernetes.LEDGER,
@@ -109,7 +126,7 @@ def _without(shape: Object, field: Field) -> str:
         return "required"
     if any(field.key in group for group in shape.one_of):
         return "one is required"
-    return _cell(field.default) or "–"
+    return _cell(shape.without(field)) or "–"
 
 
 def _meaning(field: Field) -> str:

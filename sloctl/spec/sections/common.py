@@ -1,15 +1,21 @@
-"""The texts that several tables share: names, labels, addresses, objectives."""
+"""What several sections share: names, labels, addresses, objectives, and rules about them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
+from sloctl.model import Guardrail, Slo
+from sloctl.model.alerting import SecretKey
 from sloctl.spec.fields import checks
 from sloctl.spec.fields.containers import Named
 from sloctl.spec.fields.quantities import Exact
-from sloctl.spec.fields.scalars import Text
+from sloctl.spec.fields.reader import Reader, position
+from sloctl.spec.fields.scalars import Check, Text
+from sloctl.spec.fields.shapes import Block
 
 DAY = 86400
+YEAR = 366 * DAY
 
 DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _DNS_HINT = "lower case letters, digits and '-', first and last a letter or digit"
@@ -26,7 +32,7 @@ SERVICE_NAME = Text(
 )
 NAMESPACE = Text("the name of a namespace", DNS_LABEL, f"{_DNS_HINT}; '*' is for services only", 63)
 LINE = Text("one line of text", max_length=128, checks=(checks.no_template,))
-PROSE = Text("text", max_length=2000, lines=True, checks=(checks.no_template,))
+PROSE = Text("text", max_length=2000, lines=True, checks=(checks.no_template,), make=str.strip)
 LINK = Text("an address", max_length=1000, checks=(checks.link,), secret=True)
 URL = Text("an address", max_length=1000, checks=(checks.address,), secret=True)
 TIMEZONE = Text(
@@ -34,10 +40,7 @@ TIMEZONE = Text(
 )
 LABEL_NAME = r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*"
 LABELS = Named(
-    LABEL_NAME,
-    "a label name",
-    Text("text", max_length=256, checks=(checks.no_template,)),
-    checks.label_name,
+    LABEL_NAME, "a label name", Text("text", max_length=256, checks=(checks.no_template,)), checks.label_name
 )
 OBJECTIVE = Exact(
     "a percentage between 0 and 100, both excluded",
@@ -50,4 +53,50 @@ OBJECT_LABEL_HINT = "letters, digits, '-', '_' and '.', with an optional prefix 
 OBJECT_LABEL_VALUE = Text(
     "a label's value", r"[A-Za-z0-9](?:[-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?", max_length=63
 )
+
+
+def object_labels(check: Check | None = None, minimum: int = 0) -> Named:
+    """Labels of Kubernetes objects."""
+    hint = OBJECT_LABEL_HINT
+    return Named(
+        OBJECT_LABEL, "a label of Kubernetes", OBJECT_LABEL_VALUE, check, key_hint=hint, minimum=minimum
+    )
+
+
 CHANNEL = Text("a channel", r"[#@]?[^\s#@\"'<>&/:]{1,80}", 'like "#slo-reviews", in quotes', 81, secret=True)
+CRON = Text("a cron line", max_length=100, checks=(checks.cron,), make=lambda line: " ".join(line.split()))
+
+
+def secret_key(text: str) -> SecretKey:
+    """A name and a key, with a slash between them."""
+    name, _, key = text.partition("/")
+    return SecretKey(name, key)
+
+
+SECRET_KEY = Text(
+    "the name and key of a Secret such as pagerduty/routing-key",
+    r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/(?!\.\.?$)[-._a-zA-Z0-9]{1,253}",
+    "the secret itself never stands in this file",
+    507,
+    secret=True,
+    make=secret_key,
+)
+
+
+def once(block: Block, key: str, code: str, reader: Reader) -> None:
+    """A list has each of its items once."""
+    seen = set()
+    for index, (node, value) in enumerate(block.items(key)):
+        if value in seen:
+            reader.add(node, f"{block.child(key)}[{index}]", code, f"'{value}' is given twice", "remove it")
+        seen.add(value)
+
+
+def nobody_owns(
+    what: str, without: Sequence[Slo | Guardrail], key: str, whole: Block, reader: Reader
+) -> None:
+    """Warn of things without owner, at the first of them, which is called ``what``."""
+    block = next(block for node, block in whole.items(key) if position(node) == without[0].position)
+    more = f" (and {len(without) - 1} more)" if len(without) > 1 else ""
+    message, hint = f"nobody owns {what}{more}", "set 'owner' there or in 'defaults'"
+    reader.add(block.node, block.path, "no-owner", message, hint, severity="warning")

@@ -13,7 +13,9 @@ import yaml
 from yaml.events import (
     AliasEvent,
     CollectionEndEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
+    Event,
     MappingStartEvent,
     NodeEvent,
     ScalarEvent,
@@ -130,42 +132,53 @@ class _Builder:
         self.count = 0
         self.expanded = 0
         self.stack: list[_Open] = []
+        self.anchors: dict[str, Node | None] = {}
+        """The node of each anchor of the document; None while it is being read."""
 
     def documents(self, text: str) -> Iterator[Node]:
         """Yield each document's root; raises ``_Stop`` where the text is not YAML that sloctl reads."""
-        stack = self.stack = []
-        anchors: dict[str, Node | None] = {}
         for event in yaml.parse(text, Loader=_Loader):
-            if isinstance(event, NodeEvent):
-                if type(event) is AliasEvent:
-                    node = self._alias(event, anchors, len(stack))
-                else:
-                    node = self._node(event)
-                    if not isinstance(event, ScalarEvent):
-                        if len(stack) >= MAX_DEPTH:
-                            raise self._stop(node, "depth", f"nested deeper than {MAX_DEPTH} levels")
-                        if event.anchor is not None:
-                            anchors[event.anchor] = None
-                        stack.append(_Open(node, event))
-                        continue
-                    if event.anchor is not None:
-                        anchors[event.anchor] = node
-            elif isinstance(event, CollectionEndEvent):
-                done = stack.pop()
-                node = done.node
-                if node.kind == MAPPING:
-                    self._merge(done)
-                if done.anchor is not None:
-                    anchors[done.anchor] = node
-            elif isinstance(event, DocumentStartEvent):
-                anchors = {}
+            node = self._complete(event)
+            if node is None:
                 continue
-            else:
-                continue
-            if stack:
-                self._add(stack[-1], node)
+            if self.stack:
+                self._add(self.stack[-1], node)
             else:
                 yield node
+
+    def _complete(self, event: Event) -> Node | None:
+        """The node that an event completes: a scalar, an alias, or a collection that ends."""
+        if isinstance(event, ScalarEvent):
+            node = self._node(event)
+            return node if event.anchor is None else self._anchored(event.anchor, node)
+        if isinstance(event, AliasEvent):
+            return self._alias(event)
+        if isinstance(event, CollectionStartEvent):
+            self._open(event)
+        elif isinstance(event, CollectionEndEvent):
+            return self._close()
+        elif isinstance(event, DocumentStartEvent):
+            self.anchors = {}
+        return None
+
+    def _anchored(self, anchor: str | None, node: Node) -> Node:
+        if anchor is not None:
+            self.anchors[anchor] = node
+        return node
+
+    def _open(self, event: CollectionStartEvent) -> None:
+        node = self._node(event)
+        if len(self.stack) >= MAX_DEPTH:
+            raise self._stop(node, "depth", f"nested deeper than {MAX_DEPTH} levels")
+        if event.anchor is not None:
+            self.anchors[event.anchor] = None
+        self.stack.append(_Open(node, event))
+
+    def _close(self) -> Node:
+        done = self.stack.pop()
+        if done.node.kind == MAPPING:
+            self._merge(done)
+        return self._anchored(done.anchor, done.node)
 
     def _stop(self, node: Node, code: str, message: str, hint: str = "") -> _Stop:
         return _Stop(problem_at(self.file, node.line, node.column, code, message, hint))
@@ -198,19 +211,19 @@ class _Builder:
             self._error(node, "yaml-tag", message, "remove the word that starts with '!'")
         return node
 
-    def _alias(self, event: AliasEvent, anchors: dict[str, Node | None], level: int) -> Node:
+    def _alias(self, event: AliasEvent) -> Node:
         here = self._start(SCALAR, event)
-        if event.anchor not in anchors:
+        if event.anchor not in self.anchors:
             raise self._stop(
                 here,
                 "yaml-alias",
                 "this alias names no anchor above it",
                 "a plain value cannot start with '*': put it in quotes",
             )
-        target = anchors[event.anchor]
+        target = self.anchors[event.anchor]
         if target is None:
             raise self._stop(here, "yaml-alias", "this alias contains itself", "write the value out")
-        if level + target.height > MAX_DEPTH:
+        if len(self.stack) + target.height > MAX_DEPTH:
             raise self._stop(here, "depth", f"nested deeper than {MAX_DEPTH} levels")
         self.expanded += target.size
         if self.expanded > MAX_EXPANDED:

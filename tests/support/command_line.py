@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sloctl.cli.main import cli, run
+from tests.support.interrupts import interruptible
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 60
@@ -96,14 +97,16 @@ def in_process(*arguments: str, folder: Path, env: dict[str, str] | None = None)
 
 def interrupted(*arguments: str, folder: Path, when: Callable[[], object]) -> Outcome:
     """A run that gets Ctrl-C as soon as ``when`` is true."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
-        cwd=folder,
-        env=environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
+            cwd=folder,
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    with process:
         deadline = time.monotonic() + TIMEOUT
         while not when() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.02)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from jobs.reports import guardrails
 from sloctl import naming, promql
-from sloctl.backends.protocols import Series
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
@@ -116,10 +116,7 @@ class Simulated:
         if match := _OF_SET.fullmatch(expr):
             yield from self._sums(match, now)
         elif expr == promql.last_instant(name):
-            last = now // GRID * GRID
-            if self._evaluated(last):
-                for slo_id in {flow.slo_id for flow in self.flows}:
-                    yield {naming.SLO_ID: slo_id}, last
+            yield from self._last_instant(now)
         elif expr == promql.firing(name):
             for flow, alert in self.alerts:
                 yield flow.labels | {"alertname": alert, "alertstate": "firing"}, 1.0
@@ -132,6 +129,12 @@ class Simulated:
             yield from self.health.get(record, ())
         else:
             yield from self._raw(expr, now, "label_replace")
+
+    def _last_instant(self, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        last = now // GRID * GRID
+        if self._evaluated(last):
+            for slo_id in {flow.slo_id for flow in self.flows}:
+                yield {naming.SLO_ID: slo_id}, last
 
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""
@@ -272,7 +275,7 @@ class Simulated:
         return {"namespace": flow.namespace, "service": flow.service} if slo.wildcard else {}
 
 
-def serve(source: Simulated, other: Callable[[str], Behaviour | None] = lambda _query: None) -> Behaviour:
+def serve(source: MetricSource, other: Callable[[str], Behaviour | None] = lambda _query: None) -> Behaviour:
     """The simulation behind HTTP; ``other`` may answer some queries otherwise."""
 
     def behave(handler: Handler) -> None:

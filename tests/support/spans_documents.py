@@ -96,7 +96,7 @@ def zipkin(spans: Sequence[Span]) -> list[dict[str, Any]]:
 
 
 def jaeger(spans: Sequence[Span]) -> dict[str, Any]:
-    traces = {}
+    traces: dict[str, dict[str, Any]] = {}
     for span in spans:
         trace = f"{span.trace:x}"
         one = traces.setdefault(trace, {"traceID": trace, "spans": [], "processes": {}})

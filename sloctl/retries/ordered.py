@@ -1,0 +1,189 @@
+"""Spans in order, each once, with ids and services as numbers: the first step.
+
+Owns what identifies a span, which spans are one that came twice, and how its service is called; must not know which
+span caused which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sloctl.backends.spans import COLUMNS, KINDS
+from sloctl.retries.numbering import Array, distinct, marked, pairs, text_codes
+
+_CLIENT, _SERVER = KINDS.index("client"), KINDS.index("server")
+_MESSAGES = (KINDS.index("producer"), KINDS.index("consumer"))
+_IDENTITY = "trace_high trace_low span parent kind service operation start router retry".split()
+"""The columns in which a span that came twice is the same, and another is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedSpans:
+    """Spans in the order of trace, start and id. A row is a span, and later steps mean spans by the numbers of rows.
+
+    ``frame`` has the columns of ``sloctl.backends.spans.COLUMNS``. By row: ``trace`` (int64, 0, 1, …), ``start``,
+    ``duration`` (int64, ns since 1970; ns or -1), ``service`` (int64, a number into ``services``, which are sorted
+    and have ``""``), ``own_id`` and ``parent_id`` (int64, numbers below ``ids`` for pairs of a trace and a span's
+    id, -1 for none).
+
+    What the reporter says that it is, by row (bool, at most one holds): ``client`` and ``server``, a client's and a
+    server's half of a call, and ``router``, a span of Envoy's router; ``messages`` and ``kindless`` for producers and
+    consumers, and for no kind at all, whether ``router`` or not.
+
+    ``duplicates`` counts spans that came again, ``own_parents`` those that named themselves as their parents.
+    """
+
+    frame: pd.DataFrame
+    trace: Array
+    start: Array
+    duration: Array
+    service: Array
+    services: Sequence[str]
+    own_id: Array
+    parent_id: Array
+    ids: int
+    client: Array
+    server: Array
+    router: Array
+    messages: Array
+    kindless: Array
+    duplicates: int
+    own_parents: int
+
+    def __len__(self) -> int:
+        return len(self.trace)
+
+    def column(self, name: str) -> Any:
+        """A column of ``frame`` as an array."""
+        return self.frame[name].to_numpy()
+
+    def coded(self, name: str) -> tuple[Array, list[str]]:
+        """A column of texts as numbers, and the text for each."""
+        return text_codes(self.frame[name])
+
+    def at(self, ids: Array, rows: Array) -> Array:
+        """Numbers for pairs of an id and the service of a row."""
+        return ids * len(self.services) + self.service[rows]
+
+
+def in_order(frame: pd.DataFrame) -> OrderedSpans:
+    """Put a frame of spans (``sloctl.backends.spans.COLUMNS``) in order, and number what identifies them.
+
+    Raises ``ValueError`` where a column is missing. Spans that came twice (same trace, id, parent, kind, reporter,
+    name and start) are here once, with the longest duration.
+    """
+    if missing := [name for name in COLUMNS if name not in frame]:
+        raise ValueError(f"not a frame of spans: {', '.join(missing)} missing")
+    spans, trace = _each_once(frame)
+    service, services = _services(spans)
+    own_id, parent_id = _ids(spans, trace)
+    itself = (parent_id >= 0) & (parent_id == own_id)
+    kind = spans["kind"].cat.codes.to_numpy()
+    router = spans["router"].to_numpy(dtype=bool)
+    return OrderedSpans(
+        frame=spans,
+        trace=trace,
+        start=_instants(spans),
+        duration=spans["duration"].to_numpy(),
+        service=service,
+        services=services,
+        own_id=own_id,
+        parent_id=np.where(itself, -1, parent_id),
+        ids=int(max(own_id.max(initial=-1), parent_id.max(initial=-1))) + 1,
+        client=(kind == _CLIENT) & ~router,
+        server=(kind == _SERVER) & ~router,
+        router=router,
+        messages=np.isin(kind, _MESSAGES),
+        kindless=kind == 0,
+        duplicates=len(frame) - len(spans),
+        own_parents=int(itself.sum()),
+    )
+
+
+def _each_once(frame: pd.DataFrame) -> tuple[pd.DataFrame, Array]:
+    """The spans in order, without those that came again; and the trace of each."""
+    low = frame["trace_low"].to_numpy()
+    trace = pairs(frame["trace_high"].to_numpy(), low) if frame["trace_high"].any() else distinct(low)
+    start, span = _instants(frame), frame["span"].to_numpy()
+    order = np.lexsort((-frame["duration"].to_numpy(), span, start, trace))
+    as_before = (np.diff(trace[order]) == 0) & (np.diff(start[order]) == 0)
+    as_before &= span[order][1:] == span[order][:-1]
+    if as_before.any():
+        second = np.flatnonzero(as_before) + 1
+        tied = np.union1d(second - 1, second)
+        again = frame.iloc[order[tied]].duplicated(_IDENTITY).to_numpy()
+        order = np.delete(order, tied[again])
+    return frame.iloc[order], trace[order]
+
+
+def _services(spans: pd.DataFrame) -> tuple[Array, list[str]]:
+    """Services as numbers; ``cart`` is ``cart.shop`` where just one service of that name has a namespace."""
+    codes, names = text_codes(spans["service"])
+    used = [names[code] for code in np.unique(codes)]
+    longer: dict[str, list[str]] = {}
+    for name in used:
+        head, dot, _ = name.partition(".")
+        if dot:
+            longer.setdefault(head, []).append(name)
+    alias = {name: longer[name][0] for name in used if len(longer.get(name, ())) == 1}
+    targets = [alias.get(name, name) for name in names]
+    services = sorted({*targets, ""})
+    number = {name: index for index, name in enumerate(services)}
+    return np.array([number[name] for name in targets], dtype=np.int64)[codes], services
+
+
+def _ids(spans: pd.DataFrame, trace: Array) -> tuple[Array, Array]:
+    """Each span's id and its parent's as numbers that are the same for the same id in the same trace."""
+    ids = np.concatenate([spans["span"].to_numpy(), spans["parent"].to_numpy()])
+    numbers = pairs(np.concatenate([trace, trace]), ids)
+    numbers[ids == 0] = -1
+    return numbers[: len(trace)], numbers[len(trace) :]
+
+
+def _instants(spans: pd.DataFrame) -> Array:
+    """The starts of spans, in nanoseconds since 1970."""
+    return np.asarray(pd.DatetimeIndex(spans["start"]).as_unit("ns").asi8)
+
+
+class ServerSpans:
+    """Servers' spans by id and service; with shared ids there are several, one for each attempt."""
+
+    def __init__(self, spans: OrderedSpans) -> None:
+        rows = np.flatnonzero(spans.server & (spans.own_id >= 0))
+        self._spans, self._total = spans, max(len(spans), 1)
+        self._sorted = np.sort(spans.at(spans.own_id[rows], rows) * self._total + rows)
+        self._known = marked(spans.own_id[rows], spans.ids)
+
+    def has(self, ids: Array, rows: Array) -> Array:
+        """Whether there is one under the id, of the row's service; for each pair."""
+        return self._latest(ids, rows, np.zeros(len(ids), dtype=np.int64)) >= 0
+
+    def several(self, ids: Array, rows: Array) -> Array:
+        """Whether there is more than one under the id, of the row's service; for each pair."""
+        begin = self._spans.at(ids, rows) * self._total
+        return np.searchsorted(self._sorted, begin + self._total) - np.searchsorted(self._sorted, begin) > 1
+
+    def running(self, ids: Array, rows: Array) -> Array:
+        """Under each id, of the row's service, that which precedes the row most closely, else the first, else -1.
+
+        Rows are in the order of time, so that of several attempts this is the one that was running.
+        """
+        return self._latest(ids, rows, rows)
+
+    def _latest(self, ids: Array, rows: Array, before: Array) -> Array:
+        latest = np.full(len(ids), -1, dtype=np.int64)
+        asked = np.flatnonzero(self._known[ids])
+        if not len(asked):
+            return latest
+        wanted = self._spans.at(ids[asked], rows[asked])
+        after = np.searchsorted(self._sorted, wanted * self._total + before[asked])
+        for candidate in (after, after - 1):
+            inside = np.clip(candidate, 0, len(self._sorted) - 1)
+            hit = (self._sorted[inside] // self._total == wanted) & (inside == candidate)
+            latest[asked[hit]] = self._sorted[inside[hit]] % self._total
+        return latest

@@ -1,0 +1,175 @@
+"""SLIs: a preset with its parameters, or expressions over counters of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from sloctl.model import CounterSli, ExprSli, Mesh, Sli
+from sloctl.promql.presets import (
+    ENVOY_BUCKETS,
+    FAILED,
+    GRPC_CODES,
+    GRPC_SERVER_ERRORS,
+    PRESETS,
+    THRESHOLD,
+    PresetProblem,
+)
+from sloctl.spec.fields import expressions
+from sloctl.spec.fields.containers import Items, Variants
+from sloctl.spec.fields.reader import Complaint, Reader
+from sloctl.spec.fields.scalars import Choice, Loose, Text
+from sloctl.spec.fields.shapes import Block, Field, Object, Section, Type
+
+_GRPC_CODE = Choice(tuple(GRPC_CODES), "the name of a gRPC status")
+_HTTP_CODE = Loose(
+    "a response code such as 503, 5xx or 0",
+    r"[1-5](?:[0-9][0-9]|xx|XX)|0",
+    "three digits, 4xx, 5xx, or 0 for no response",
+    (("type", "integer"), ("enum", [0, *range(100, 600)])),
+)
+
+
+def preset_fields(name: str) -> tuple[Field, ...]:
+    """The parameters of a preset."""
+    codes: Type = _GRPC_CODE if name == "grpc" else _HTTP_CODE
+    bounds = f"{ENVOY_BUCKETS[0]}ms to {ENVOY_BUCKETS[-1]}ms"
+    known = {
+        "side": Field(
+            "side",
+            Choice(("client", "server")),
+            "Who counts: the client's proxy sees the outcome after retries, the server's every attempt.",
+            without="client",
+        ),
+        "threshold": Field(
+            "threshold",
+            Text(
+                "a latency such as 250ms",
+                r"[0-9]{1,9}(?:\.[0-9]{1,6})?(?:ms|s)",
+                "write it like 250ms or 2.5s",
+                20,
+            ),
+            f"The latency to stay within; a bound of the histogram ({bounds}, or `mesh.latency_buckets`).",
+            without=THRESHOLD,
+            examples=("250ms", "2.5s"),
+        ),
+        "codes": Field(
+            "codes",
+            Items(codes, maximum=100),
+            "gRPC status names that count as bad." if name == "grpc" else "Response codes that count as bad.",
+            without=", ".join(word for word, code in GRPC_CODES.items() if code in GRPC_SERVER_ERRORS)
+            if name == "grpc"
+            else f"{' and '.join(FAILED)} (no response)",
+            examples=(["UNAVAILABLE"],) if name == "grpc" else (["5xx", 429],),
+        ),
+    }
+    return tuple(known[param] for param in PRESETS[name].params)
+
+
+def _preset(name: str) -> Object:
+    preset = PRESETS[name]
+    choice = Field("preset", Choice((name,)), "Which preset.", required=True)
+    doc = f"`{name}`: {preset.summary}. Default objective: {preset.objective}."
+    unknown = f"preset '{name}' has no parameter"
+    return Object(f"{name}Sli", (choice, *preset_fields(name)), doc=doc, unknown=unknown)
+
+
+_EXPRESSION = Text("PromQL", max_length=4096, lines=True, make=str.strip)
+EVENTS = Section(
+    "events",
+    model=ExprSli,
+    doc="Two expressions over counters of your own.",
+    fields=(
+        Field(
+            "bad",
+            _EXPRESSION,
+            "PromQL for the bad events; every range is [$window].",
+            examples=("rate(jobs_late_total[$window])",),
+        ),
+        Field("good", _EXPRESSION, "PromQL for the good events, instead of the bad ones."),
+        Field(
+            "total",
+            _EXPRESSION,
+            "PromQL for all events.",
+            required=True,
+            examples=("rate(jobs_total[$window])",),
+        ),
+    ),
+    one_of=(("bad", "good"),),
+)
+SLI = Variants(
+    "preset",
+    {name: _preset(name) for name in PRESETS},
+    "events",
+    Object("eventsSli", (Field("events", EVENTS, "Expressions instead of a preset.", required=True),)),
+    Choice(tuple(PRESETS)),
+    "a mapping with 'preset' or 'events'",
+)
+
+
+class Slis:
+    """Builds SLIs of a mesh; what many SLOs have in common is built, or complained about, once."""
+
+    def __init__(self, mesh: Mesh, reader: Reader) -> None:
+        self.mesh = mesh
+        self.reader = reader
+        self._presets: dict[Hashable, CounterSli | PresetProblem] = {}
+        self._expressions: dict[str, Complaint | None] = {}
+
+    def build(self, block: Block) -> Sli | None:
+        """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable."""
+        if block.has("events"):
+            events = block.get("events")
+            return None if events is None else self._events(events)
+        name = block.get("preset")
+        if name is None or any(block.broken(key) for key in block.node.entries):
+            return None
+        params = {key: block.get(key) for key in PRESETS[name].params if block.has(key)}
+        if "codes" in params:
+            if not params["codes"]:
+                return None  # all of them were complained about
+            params["codes"] = tuple(dict.fromkeys(code for _, code in params["codes"]))
+        built = self._preset(name, params)
+        if isinstance(built, PresetProblem):
+            at, path = block.at(built.param), block.child(built.param)
+            self.reader.add(at, path, "preset-parameter", str(built), built.hint)
+            return None
+        return built
+
+    def _preset(self, name: str, params: dict[str, Any]) -> CounterSli | PresetProblem:
+        key = (name, *params.items())
+        if key not in self._presets:
+            try:
+                self._presets[key] = PRESETS[name].build(params, self.mesh)
+            except PresetProblem as problem:
+                self._presets[key] = problem
+        return self._presets[key]
+
+    def _events(self, block: Block) -> ExprSli | None:
+        before = len(self.reader.problems)
+        sli = EVENTS.build(block, self.reader)
+        texts = {
+            key: block.get(key).strip() for key in ("total", "bad", "good") if block.get(key) is not None
+        }
+        for key, text in texts.items():
+            if text and (complaint := self._complaint(text)) is not None:
+                self.reader.complain(block.at(key), block.child(key), complaint)
+        used = set().union(*(expressions.functions(text) for text in texts.values()))
+        if len(used) > 1 and len(self.reader.problems) == before:
+            message = "rate() and increase() are mixed; both count the same events"
+            self.reader.add(block.node, block.path, "promql-mixed", message, "use one of them throughout")
+        usable = len(self.reader.problems) == before and sli is not None and bool(sli.bad) != bool(sli.good)
+        return sli if usable else None
+
+    def _complaint(self, text: str) -> Complaint | None:
+        if text not in self._expressions:
+            self._expressions[text] = expressions.check(text, self.mesh)
+        return self._expressions[text]
+
+
+@EVENTS.rule
+def _not_blank(block: Block, reader: Reader) -> None:
+    for key in ("total", "bad", "good"):
+        text = block.get(key)
+        if text is not None and not text.strip():
+            reader.add(block.at(key), block.child(key), "promql-syntax", f"'{key}' is blank")

@@ -1,0 +1,83 @@
+"""The section ``sources``: addresses of the servers, and what is to be known of traces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+from sloctl.model import Sources
+from sloctl.spec.fields.quantities import Exact
+from sloctl.spec.fields.scalars import Choice, Text
+from sloctl.spec.fields.shapes import Field, Object, Section
+from sloctl.spec.sections.common import URL
+
+_SERVER = replace(URL, make=lambda url: url.rstrip("/"))
+
+
+def _url(fills: str) -> Field:
+    doc, example = "The address, without credentials.", "http://prometheus:9090"
+    return Field("url", _SERVER, doc, required=True, examples=(example,), fills=fills)
+
+
+def _address(fills: str) -> Object:
+    return Object("address", (_url(fills),), doc="A server.", model=Sources)
+
+
+_SAMPLING = Exact("a percentage above 0, at most 100", Decimal("0.000001"), Decimal(100), inclusive=True)
+TRACES = Object(
+    "traces",
+    model=Sources,
+    doc="The server that holds traces.",
+    fields=(
+        Field(
+            "backend",
+            Choice(("zipkin", "jaeger", "tempo")),
+            "Its kind.",
+            required=True,
+            fills="traces_backend",
+        ),
+        _url("traces"),
+        Field(
+            "ui",
+            _SERVER,
+            "Where people look at traces, for links; for Tempo the address of Grafana.",
+            without="`url`; for Tempo `sources.grafana`",
+            examples=("https://zipkin.example.org",),
+            fills="traces_ui",
+        ),
+        Field(
+            "attempt_tag",
+            Text(
+                "the name of a tag", r"[^\s\"'{}]{1,128}", "as the mesh's tracing configuration calls it", 128
+            ),
+            "The spans' tag with the request header `x-envoy-attempt-count`, if the mesh has a custom tag of it.",
+            without="`x-envoy-attempt-count`, `envoy.attempt_count` or `attempt_count`, where there is one",
+            examples=("attempt",),
+        ),
+        Field(
+            "sampling",
+            _SAMPLING,
+            "The percentage of requests that are traced (head sampling).",
+            without="not known",
+            examples=(1,),
+        ),
+    ),
+)
+SOURCES = Section(
+    "sources",
+    model=Sources,
+    doc="Addresses of the servers. Credentials come from the environment, never from the file.",
+    fields=(
+        Field("prometheus", _address("prometheus"), "Where metrics are."),
+        Field("traces", TRACES, "Where traces are."),
+        Field("alertmanager", _address("alertmanager"), "Where alerts are routed and silenced."),
+        Field("grafana", _address("grafana"), "Where dashboards are shown."),
+        Field(
+            "runbooks",
+            _address("runbooks"),
+            "Where sloctl's runbook pages are kept, if not at the project's.",
+        ),
+    ),
+)
+ADDRESS = _address("prometheus")
+"""What the reference says of each of them."""

@@ -1,0 +1,104 @@
+"""What can be done to a ledger: any steps in any order, and four days that hold everything a ledger can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, MutedSpan, Span
+from sloctl.ledger.store import LedgerStore
+from tests.support.ledgers import DAY, STEP, T0
+
+DAYS = 3
+SLOS = ("a", "b")
+SERVICES = ("", "cart", "checkout")
+LABELS: tuple[Labels, ...] = (
+    (("code", "503"), ("source", "web")),
+    (("code", "500"), ("source", 'we"b\\')),
+    (),
+)
+WHY = (("code", "503"), ("source", "we,b\n"))
+
+times = st.integers(0, DAYS * 288).map(lambda number: T0 + number * STEP)
+amounts = st.one_of(
+    st.integers(0, 5_000_000), st.just(0), st.integers(MOST_MICRO - 3, MOST_MICRO), st.integers(2**60, 2**62)
+)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Span:
+    start, end = sorted((draw(times), draw(times)))
+    return start, end
+
+
+@st.composite
+def short_spans(draw: st.DrawFn) -> Span:
+    start = draw(times)
+    return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    slo_id = draw(st.sampled_from(SLOS))
+    span = draw(st.one_of(short_spans(), spans()))
+    ends = st.integers(span[0] // STEP + 1, max(span[0] // STEP + 1, span[1] // STEP)).map(lambda n: n * STEP)
+    events: dict[tuple[str, int], Event] = {}
+    causes: dict[tuple[str, int, Labels], Cause] = {}
+    for _ in range(draw(st.integers(0, 6)) if span[0] < span[1] else 0):
+        service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
+        bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
+        events[service, end] = Event("shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300))))
+        for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
+            causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
+    return Batch(slo_id, "availability", span, tuple(events.values()), tuple(causes.values()))
+
+
+@dataclass(frozen=True)
+class Exclude:
+    excluded: dict[Key, list[Span]]
+    span: Span
+
+
+@dataclass(frozen=True)
+class Prune:
+    buckets: int
+    hours: int
+    edges: tuple[int, ...]
+
+
+keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
+excludes = st.builds(Exclude, st.dictionaries(keys, st.lists(spans(), max_size=3), max_size=4), spans())
+prunes = st.builds(
+    Prune,
+    st.integers(0, DAYS),
+    st.integers(0, DAYS),
+    st.lists(st.sampled_from((0, 1800, 66600, 79200)), max_size=2).map(tuple),
+)
+operations = st.lists(
+    st.one_of(st.lists(batches(), max_size=3), st.lists(batches(), max_size=3), excludes, prunes), max_size=7
+)
+
+
+def fill(ledger: LedgerStore) -> None:
+    """Four days: of sums of days alone, of hours, of hours with some buckets, and of everything."""
+    for day in range(4):
+        begun = T0 + day * DAY
+        events = [
+            Event("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
+            for service in ("", 'che"ck,out', "cart")
+            for n in (1, 2, 40, 222, 223, 288)
+        ]
+        causes = [Cause("shop", e.service, e.end, WHY, 200_000) for e in events if e.bad]
+        span = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
+        ledger.record("a set", [Batch("a:1", "availability", (begun, begun + DAY), events, causes)])
+        ledger.record("a set", [Batch("a:2", "latency", span)])
+        ledger.record("b", [Batch("b:1", "availability", (begun, begun + DAY), events[:4])])
+    for name, slo_id in (("a set", "a:1"), ("b", "b:1")):
+        key = (slo_id, "shop", "cart" if name == "a set" else "")
+        ledger.exclude(
+            name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
+        )
+    ledger.remember("a set", [MutedSpan("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
+    now = T0 + 5 * DAY
+    ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])
