@@ -142,7 +142,7 @@ def check_slack(slo_set: SloSet) -> None:
 def check_packages() -> None:
     """Fail if what posts to Slack, or draws for it, is not installed. Raises UsageError."""
     with extras.needed("slack", "posting to Slack"):
-        from sloctl.posting.slack import chart  # noqa: F401
+        from sloctl.posting.slack import api, chart  # noqa: F401
 
 
 def notifier() -> Notifier:

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def prometheus(folder: Path) -> Iterator[str]:
     slo_set = spec.load([folder / "slo.yaml"])
     source = Scripted(slo_set, scrape_times(AT - 7200, AT, 30))
-    with FaultyServer(serve(source)) as server:  # type: ignore[arg-type]
+    with FaultyServer(serve(source)) as server:
         yield server.url
 
 
