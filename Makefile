@@ -1,13 +1,14 @@
 # What a person needs, one target each. Everything runs in .venv, which scripts/setup makes.
 PYTEST = .venv/bin/python -m pytest
-# One more than there are processors: many tests wait for a server.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# Two more than there are processors: many tests wait for a server.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test check golden bench fuzz crash soak image demo demo-setup demo-tools bare docs floors matrix package sizes
+.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image
+.PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 setup: ## make .venv (again, if pyproject.toml changed)
 	@scripts/setup
@@ -15,9 +16,14 @@ setup: ## make .venv (again, if pyproject.toml changed)
 tools: ## install what tests and the demo run (Prometheus, Zipkin, …) where that is possible
 	@scripts/install-tools
 
-# Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once.
+# Tests of one xdist_group stay in one process: their costly fixture (a demo) is then made once. Those that take longest
+# come first (tests/support/order.py), where pytest-xdist would put the largest number of tests.
 test: setup tools ## run all tests, or those of TESTS="tests/unit …"; sets everything up first
-	$(PYTEST) -n $(PROCESSES) --dist loadgroup $(TESTS)
+	$(PYTEST) -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(TESTS)
+
+# Processor time is all that these take, so one process for each processor.
+test-fast: setup ## run what needs seconds, not servers: with make check, less than two minutes
+	$(PYTEST) -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup --no-loadscope-reorder -m "not slow" tests/unit tests/cli tests/golden
 
 check: setup ## lint, formatting, types, layers
 	.venv/bin/ruff check .
@@ -31,14 +37,21 @@ golden: setup tools ## rewrite the golden files; look at the difference before y
 bench: setup ## run the benchmarks
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; .venv/bin/python "$$file" || exit 1; done
 
+bench-smoke: setup tools ## run the benchmarks at their smallest size: whether they run, not what they measure
+	$(PYTEST) benchmarks/test_smoke.py -n $(PROCESSES)
+
+kubernetes: setup ## validate the generated objects with the schemas of every supported version, not the oldest and newest only
+	SLOCTL_KUBERNETES=all $(PYTEST) tests/unit/test_jobs_manifests.py -n $(PROCESSES)
+
 fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=2000)
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
 
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
-crash: setup tools ## kill sloctl run slis a thousand times (KILLS=1000), as the tests do a hundred times
+crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
+	SLOCTL_SLACK_SEEDS=20 $(PYTEST) -n $(PROCESSES) tests/cli/test_slack.py
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py

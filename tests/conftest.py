@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sloctl.errors import UsageError
 
-pytest_plugins = ["tests.support.ledgers"]
+pytest_plugins = ["tests.support.ledgers", "tests.support.order"]
+# No test may fail because a machine is slow: not by a deadline either, nor for inputs that took long to draw.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would every process that a test interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _skip_without_program(error: UsageError) -> None:

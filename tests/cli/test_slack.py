@@ -46,6 +46,8 @@ KEYS = {
     "weekly": "shop/weekly/2026-W09/Europe/Paris/slack:#slo-reviews",
     "monthly": "shop/monthly/2026-02/Europe/Paris/slack:#slo-reviews",
 }
+SEEDS = int(os.environ.get("SLOCTL_SLACK_SEEDS", "2"))
+"""How many times each kind of trouble is drawn anew (make crash: twenty)."""
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +304,7 @@ def test_without_prometheus_what_waits_is_delivered_all_the_same(
     each_arrived_once(slack, "weekly")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_every_report_arrives_once_whatever_fails(
     folder: Path, slack: SlackServer, url: str, seed: int
 ) -> None:
@@ -347,7 +349,7 @@ def test_a_process_that_is_killed_while_slack_answers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_processes_at_once_with_faults_and_kills(
     folder: Path, slack: SlackServer, url: str, seed: int
 ) -> None:

@@ -81,21 +81,27 @@ def pod(number: int, job: str = "envoy-stats") -> dict[str, str]:
 
 
 class TestGenerated:
-    @pytest.mark.parametrize("mesh", [Mesh(), MULTI], ids=["sidecar", "ambient-with-matchers"])
-    @pytest.mark.parametrize("backend", ["zipkin", "jaeger", "tempo"])
-    def test_proofs_hold_for_any_limit(self, tmp_path: Path, mesh: Mesh, backend: str) -> None:
-        which = {"zipkin": "lowest", "jaeger": "default", "tempo": "highest"}[backend]
+    @pytest.mark.parametrize(
+        ("mesh", "backend", "which"),
+        [
+            pytest.param(Mesh(), "zipkin", "lowest", id="zipkin-sidecar"),
+            pytest.param(MULTI, "tempo", "highest", id="tempo-ambient-with-matchers"),
+        ],
+    )
+    def test_proofs_hold_for_any_limit(self, tmp_path: Path, mesh: Mesh, backend: str, which: str) -> None:
+        """The golden cases prove the defaults, in both modes and with Jaeger, too."""
         # One file for each: promtool evaluates all rules of a file in each of its tests.
         for name in PRESETS:
             limit = GUARDRAIL_PRESETS[name].limit
             limits = {name.replace("-", "_"): getattr(limit, which)} if limit else {}
             self.check(slo_set(name, mesh=mesh, backend=backend, **limits), tmp_path / name)
 
-    @pytest.mark.parametrize("limit", ["0.5", "0.7", "3", "29.99"])
+    @pytest.mark.parametrize("limit", ["0.7", "29.99"])
     def test_convergence_has_bounds_and_numbers_between_them(self, tmp_path: Path, limit: str) -> None:
+        """Numbers between bounds: the others are proved at bounds."""
         self.check(slo_set("control-plane", control_plane=Decimal(limit)), tmp_path)
 
-    @pytest.mark.parametrize("limit", [61, 119, 90, 1800])
+    @pytest.mark.parametrize("limit", [61, 119, 90])
     def test_gaps_need_not_be_whole_minutes(self, tmp_path: Path, limit: int) -> None:
         self.check(slo_set("telemetry-gap", backend="tempo", telemetry_gap=Decimal(limit)), tmp_path)
 

@@ -1,6 +1,6 @@
 """Prometheus remembers three days; the ledger gives the budgets of a month, a quarter and a year, to the last event.
 
-A server is started anew every two days on those blocks of a simulated history that it would have kept by then, and
+A server is started anew every 66 hours on those blocks of a simulated history that it would have kept by then, and
 ``sloctl run slis`` records what it has. The true events of the history are known.
 """
 
@@ -26,6 +26,8 @@ from sloctl.model import Slo
 from sloctl.settings.secret import Secret
 from tests.support.command_line import in_process
 from tests.support.month import truth_of
+
+pytestmark = pytest.mark.xdist_group("retention")
 
 DAY = 86400
 END = int(datetime(2025, 11, 12, 13, 30, tzinfo=UTC).timestamp())
@@ -138,8 +140,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(remembered: Remembered, folder: Path) -> Iterator[PrometheusServer]:
-    """Records every two days; gives the server as of the end, with three days."""
-    times = [*range(END - (DAYS - 1) * DAY, END, 2 * DAY), END + 60]
+    """Records every 66 hours, at another time of the day each time; gives the server as of the end, with three days."""
+    times = [*range(END - (DAYS - 1) * DAY, END, 66 * 3600), END + 60]
     for number, at in enumerate(times):
         data = remembered.at(min(at, END), folder.parent / f"data-{number}")
         server = PrometheusServer(folder.parent / f"prometheus-{number}", data=data)

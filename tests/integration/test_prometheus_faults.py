@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests.exceptions
+import urllib3
 
 from sloctl.backends.frames import vector_frame
 from sloctl.backends.http.answers import FOREIGN, Failure, convert
@@ -258,7 +259,7 @@ def test_a_slow_answer_is_cut_off_and_asked_for_once_more(behaviour: Behaviour) 
             prometheus.query("up", AT)
         assert len(server.requests) == 2
     assert "0.2 s" in str(caught.value) or "in time" in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # the servers are silent for longer
 
 
 def test_one_slow_answer_is_survived() -> None:
@@ -460,7 +461,7 @@ def test_an_interruption_ends_parallel_queries_at_once() -> None:
             prometheus.query_many(queries, AT)
         interrupting.join()
         assert len(server.requests) <= 4
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50  # the server stalls for longer
 
 
 def _interrupt_main(arrived: threading.Event) -> None:
@@ -625,6 +626,12 @@ def test_every_exception_of_requests_has_a_meaning() -> None:
         failure = convert(raised, PROMETHEUS)
         assert isinstance(failure, Failure)
         assert issubclass(failure.kind, BackendError)
+
+
+def test_silence_within_an_answer_is_no_broken_connection() -> None:
+    below = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("a"), "/", "Read timed out.")
+    failure = convert(requests.exceptions.ConnectionError(below), PROMETHEUS)
+    assert (failure.kind, failure.again) == (BackendTimeout, "once")
 
 
 def test_a_proxy_is_used_and_its_password_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """``sloctl run retry_amplification`` on a mesh of real Envoys, with a real Prometheus and a real Zipkin.
 
 What traces, metrics and the applications' own counters say of the same requests has to agree: exactly from traces, for
-all of them are kept, and within the scrapes' resolution from Prometheus.
+all of them are kept, and within the scrapes' resolution from Prometheus. Here most fail; meshes in which none do, some,
+or all, are those of ``sloctl demo --mesh`` (tests/integration/test_demo_mesh.py), which says the same of them.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ EDGES = {
 }
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.3, 1.0], ids=["no failures", "30 % fail", "all fail"])
-def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A mesh after a hundred requests, of which a share fails; and an SLO file with its servers."""
     folder = tmp_path_factory.mktemp("mesh")
     with Mesh(folder, MeshConfig(backoff=0.005)) as mesh:
         # What Prometheus sees after its first scrapes, it knows to be new.
         mesh.wait_scraped()
-        mesh.set_failure_rate("payments", request.param)
+        # Some call is tried three times on both edges, but for one run in 250,000.
+        mesh.set_failure_rate("payments", 0.7)
         mesh.load(100, 4)
         mesh.wait_settled()
         # The job looks at a whole second: the first one after everything was scraped.
@@ -42,7 +44,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         file = folder / "slo.yaml"
         text = SLO_FILE.format(prometheus=mesh.prometheus.url, zipkin=mesh.zipkin_url)
         file.write_text(text, encoding="utf-8")
-        yield mesh, file, request.param
+        yield mesh, file
 
 
 def said(file: Path, *command: str) -> Any:
@@ -55,19 +57,19 @@ def said(file: Path, *command: str) -> Any:
 @pytest.fixture(scope="module")
 def observed(loaded: Any) -> Any:
     """What the job says, and the applications' own counters."""
-    mesh, file, failing = loaded
-    return said(file, "run", "retry_amplification"), mesh.truth(), failing
+    mesh, file = loaded
+    return said(file, "run", "retry_amplification"), mesh.truth()
 
 
 @pytest.fixture(scope="module")
 def reported(loaded: Any) -> Any:
     """What a report with traces says."""
-    _, file, _ = loaded
+    _, file = loaded
     return said(file, "report", "--with-traces")
 
 
 def test_traces_say_what_the_applications_counted(observed: Any) -> None:
-    result, truth, _ = observed
+    result, truth = observed
     rows = {(row["source"], row["destination"]): row for row in result["edges"]}
     assert set(rows) == set(EDGES.values())
     for edge, names in EDGES.items():
@@ -79,7 +81,7 @@ def test_traces_say_what_the_applications_counted(observed: Any) -> None:
 
 
 def test_a_report_with_traces_has_them_beside_those_of_metrics(observed: Any, reported: Any) -> None:
-    result, truth, _ = observed
+    result, truth = observed
     edges: dict[str, Any] = {"traces": {}, "metrics": {}}
     for row in reported["retry_amplification"]:
         edges[row["origin"]][row["source"], row["destination"]] = row
@@ -96,7 +98,7 @@ def test_a_report_with_traces_has_them_beside_those_of_metrics(observed: Any, re
 
 
 def test_metrics_say_the_same(observed: Any) -> None:
-    result, _, _ = observed
+    result, _ = observed
     for row in result["edges"]:
         assert row["verdict"] == "agree", json.dumps(row)
         assert row["by_metrics"] == pytest.approx(row["amplification"], rel=0.05)
@@ -105,7 +107,7 @@ def test_metrics_say_the_same(observed: Any) -> None:
 
 
 def test_what_it_becomes_at_the_leaf(observed: Any) -> None:
-    result, truth, failing = observed
+    result, truth = observed
     (leaf,) = (row for row in result["paths"] if row["path"] == [CHECKOUT, PAYMENTS])
     attempts = truth["checkout", "payments"].attempts
     assert leaf["entry"] == GATEWAY
@@ -113,15 +115,13 @@ def test_what_it_becomes_at_the_leaf(observed: Any) -> None:
     assert leaf["retries"] == pytest.approx(attempts / 100)
     share = {row["service"]: row["retry_share"] for row in result["services"]}[PAYMENTS]
     assert share == pytest.approx(1 - 100 / attempts)
-    if failing == 1:
-        assert leaf["retries"] == 9, "three tries at each of two hops"
-        assert {row["worst_case"] for row in result["edges"]} == {3.0, 9.0}
+    assert {row["worst_case"] for row in result["edges"]} == {3.0, 9.0}, "three tries at each of two hops"
 
 
 def test_the_worst_traces_can_be_looked_at(observed: Any) -> None:
-    result, _, failing = observed
+    result, _ = observed
     traces = result["worst_traces"]
-    assert bool(traces) == (failing > 0)
+    assert traces
     for row in traces:
         assert row["attempts"] > row["requests"]
         assert row["link"].endswith(f"/zipkin/traces/{row['trace']}")

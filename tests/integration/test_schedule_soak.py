@@ -1,6 +1,6 @@
-"""Hours of schedule in half a minute of real time: nothing that the scheduler holds grows.
+"""More than an hour of schedule in a quarter of a minute: nothing that the scheduler holds grows.
 
-``make soak`` does the same for longer, with numbers.
+``make soak`` does the same for hours and days, with numbers.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def test_hours_of_schedule_leave_nothing_behind(tmp_path: Path, caplog: pytest.L
         slo_file(tmp_path, server.url, *JOBS)
         os.environ["SLOCTL_PROMETHEUS_RETRIES"] = "0"
         try:
-            found = soak(path, 30, 300)
+            found = soak(path, 15, 300)
         finally:
             del os.environ["SLOCTL_PROMETHEUS_RETRIES"]
         server.requests.clear()
-    assert found.scheduled > timedelta(hours=2)
-    assert found.runs > 50
-    assert found.failed > 5
+    assert found.scheduled > timedelta(hours=1)
+    assert found.runs > 25
+    assert found.failed > 2
     # What a run holds comes and goes; what is never given back raises the least that is ever held.
     early, late = found.held[: len(found.held) // 2], found.held[len(found.held) // 2 :]
     least = [min(held.threads for held in half) for half in (early, late)]

@@ -290,7 +290,7 @@ def test_a_slow_answer_is_cut_off_and_asked_for_once_more(request_of: str, behav
             request.call(source)
         assert sum(received.path == request.path for received in server.requests) == 2
     assert "SLOCTL_TRACES_TIMEOUT" in caught.value.hint or "in time" in str(caught.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # the servers are silent for longer
 
 
 BOMB = gzip.compress(b"[" + b" " * 20_000_000 + b"]")
@@ -461,7 +461,7 @@ def test_an_interruption_ends_parallel_requests_at_once() -> None:
             source.spans(START, START + timedelta(days=1))
         interrupting.join()
         assert len(server.requests) <= 2
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50  # the server stalls for longer
 
 
 # --- Jaeger

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from itertools import pairwise
 from typing import Any
 
 from tests.support.local_server import LocalServer
@@ -179,8 +180,19 @@ class Play:
     world: World
     started: float = float("inf")
     received: list[Received] = field(default_factory=list)
+    scraped: dict[str, list[float]] = field(default_factory=dict)
+    """When each pod was scraped, in minutes of the incident."""
     _server: LocalServer | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def stalled(self, begin: float, end: float) -> float:
+        """The minutes that scrapes came late between two others, at worst: what a busy machine adds to everything.
+
+        A pod is scraped every quarter of a minute.
+        """
+        with self._changed:
+            times = [[begin, *(at for at in pod if begin < at < end), end] for pod in self.scraped.values()]
+        return max(later - earlier - 0.25 for pod in times for earlier, later in pairwise(pod))
 
     def minute(self, at: float | None = None) -> float:
         """The minute of the incident at a Unix time; now without one. 0 before it begins."""
@@ -218,6 +230,13 @@ class Play:
         with self._changed:
             while (left := (minute - self.minute()) * 60 / SCALE) > 0:
                 self._changed.wait(left)
+
+    def scrape(self, pod: str) -> str:
+        """The page of a pod, now."""
+        now = self.minute()
+        with self._changed:
+            self.scraped.setdefault(pod, []).append(now)
+        return self.world.page(pod, now)
 
     def take(self, receiver: str, body: Mapping[str, Any]) -> None:
         """Keep a notification."""
@@ -258,7 +277,7 @@ def _handler(play: Play) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             pod = self.path.removeprefix("/pods/")
-            self._answer(play.world.page(pod, play.minute()).encode())
+            self._answer(play.scrape(pod).encode())
 
         def do_POST(self) -> None:
             import json

@@ -7,6 +7,7 @@ leave a pod that never starts; ``unrestricted`` is what the Pod Security Standar
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from zoneinfo import available_timezones
 import jsonschema
 import kubernetes_validate
 
-VERSIONS = ("1.27", "1.29", "1.31", "1.33", "1.35")
+SUPPORTED = ("1.27", "1.29", "1.31", "1.33", "1.35")
+VERSIONS = SUPPORTED if os.environ.get("SLOCTL_KUBERNETES") == "all" else (SUPPORTED[0], SUPPORTED[-1])
+"""The oldest and the newest; those between them, too, in ``make kubernetes``."""
 Objekt = dict[str, Any]
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")

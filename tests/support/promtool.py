@@ -8,6 +8,7 @@ promtool evaluates every group once per ``evaluation_interval``, whatever the gr
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -97,6 +98,8 @@ def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Completed
     """Run promtool; the caller judges the result."""
     return subprocess.run(
         [find_program("promtool"), *arguments],
+        # A third of its time is its garbage collector's, at Go's own pace; 200 MB buy that back.
+        env={**os.environ, "GOGC": "800"},
         capture_output=True,
         text=True,
         check=False,

@@ -29,6 +29,8 @@ from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
 from sloctl.promql.parsing import Call, Expr, Literal, Select, children, labels_named, reads
 from sloctl.promql.presets import PRESETS, PresetProblem
 
+pytestmark = pytest.mark.xdist_group("catalogue")
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
 SCRAPES = ROOT.parent / "shared" / "data" / "scrapes"
@@ -41,6 +43,7 @@ OWN_LABELS = frozenset(
 parse = cache(parsing.parse)
 TARGET = frozenset(Mesh().target_labels)
 MODES: tuple[MeshMode, ...] = ("sidecar", "ambient")
+CLUSTER = (Matcher("cluster", "=", "eu1"),)
 
 
 def slo_of(preset: str, mesh: Mesh, params: dict[str, object], service: str) -> Slo:
@@ -86,11 +89,13 @@ def guardrails_of(kind: GuardrailPreset) -> Iterator[Guardrail]:
 def sets() -> tuple[SloSet, ...]:
     """Every preset and every guardrail with all their parameters, in both modes; and all golden cases."""
     assert set(PARAMS) == set(PRESETS)
-    found = []
+    found: list[SloSet] = []
     for mode in MODES:
-        for matchers in ((), (Matcher("cluster", "=", "eu1"),)):
+        for matchers in ((), CLUSTER):
             mesh = Mesh(mode=mode, matchers=matchers)
-            found += [*of_presets(mesh), *of_guardrails(mesh)]
+            found += of_presets(mesh)
+        # With matchers in one mode; the golden cases have them in the other one.
+        found += of_guardrails(Mesh(mode=mode, matchers=CLUSTER if mode == "ambient" else ()))
     for case in sorted((ROOT / "tests" / "golden" / "rules").iterdir()):
         file = case / "slo.yaml"
         if file.is_file():
@@ -146,6 +151,12 @@ def of_dashboards(slo_set: SloSet) -> Iterator[tuple[str, str]]:
                 yield f"dashboard {kind}: annotation {item['name']}", filled(item["expr"])
 
 
+@cache
+def evaluated() -> tuple[tuple[SloSet, tuple[tuple[str, str], ...]], ...]:
+    """The sets, each with its expressions."""
+    return tuple((slo_set, tuple(expressions(slo_set))) for slo_set in sets())
+
+
 def filled(expr: str) -> str:
     """A panel's expression with values in place of Grafana's variables of time and the prices of a text box."""
     expr = re.sub(r"\$__(interval|range|rate_interval)", "5m", expr)
@@ -175,10 +186,15 @@ def made(node: Expr) -> set[str]:
 
 
 @cache
+def made_by(expr: str) -> frozenset[str]:
+    return frozenset(made(parse(expr)))
+
+
+@cache
 def read() -> dict[str, set[str]]:
     """Every raw metric that some expression reads, with the labels that it is matched by or stands beside."""
     found: dict[str, set[str]] = {}
-    for expr in {expr for slo_set in sets() for _, expr in expressions(slo_set)}:
+    for expr in {expr for _, evaluated_ in evaluated() for _, expr in evaluated_}:
         node = parse(expr)
         named = labels_named(node)
         for item in reads(node):
@@ -187,12 +203,13 @@ def read() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_metric_and_label_is_in_the_catalogue() -> None:
     unknown: set[str] = set()
     seen: set[tuple[str, tuple[str, ...]]] = set()
-    for slo_set in sets():
+    for slo_set, found in evaluated():
         recorded = {
-            rule.record: set(rule.labels) | made(parse(rule.expr))
+            rule.record: set(rule.labels) | made_by(rule.expr)
             for file in manifest.rule_files(slo_set)
             for group in file.groups
             for rule in group.rules
@@ -203,12 +220,12 @@ def test_every_metric_and_label_is_in_the_catalogue() -> None:
         passed = set[str]().union(*recorded.values())
         users, mesh = given_by_users(slo_set), {matcher.label for matcher in slo_set.mesh.matchers}
         free = OWN_LABELS | TARGET | set(slo_set.mesh.target_labels) | mesh | passed
-        for name, expr in expressions(slo_set):
+        for name, expr in found:
             if (expr, tuple(sorted(users))) in seen:
                 continue
             seen.add((expr, tuple(sorted(users))))
             node = parse(expr)
-            usable = set(free) | made(node)
+            usable = set(free) | made_by(expr)
             for item in reads(node):
                 usable |= _labels(item.select, recorded, users)
                 unknown |= {f"{name}: {problem}" for problem in _problems(item.select, recorded, users, free)}
@@ -251,11 +268,13 @@ def test_the_check_notices_what_is_not_there() -> None:
         assert list(_problems(item.select, recorded, set(), OWN_LABELS)) == [problem]
 
 
+@pytest.mark.slow
 def test_no_entry_is_dead() -> None:
     assert set(GUARDRAIL_PRESETS) == set(BUILDERS)
     assert set(METRICS) - set(read()) == set()
 
 
+@pytest.mark.slow
 def test_no_label_is_dead() -> None:
     unused = {name: set(metric.labels) - read().get(name, set()) for name, metric in METRICS.items()}
     assert {name: labels for name, labels in unused.items() if labels} == {}

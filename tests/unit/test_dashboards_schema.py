@@ -179,6 +179,7 @@ def test_dashboards_are_as_the_schema_says(case: str) -> None:
     assert {kind: wrong for kind, wrong in found.items() if wrong} == {}
 
 
+@pytest.mark.slow
 def test_no_gap_is_dead() -> None:
     every = {problem for case in CASES for board in boards_of(case).values() for problem in problems(board)}
     assert [gap for gap in GAPS if not any(re.match(gap, problem) for problem in every)] == []

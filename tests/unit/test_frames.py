@@ -97,7 +97,7 @@ def test_a_label_column_cannot_hide_the_samples() -> None:
 def test_a_large_matrix_takes_seconds_not_minutes() -> None:
     values = [[1700000000 + 300 * i, str(i * 1.37)] for i in range(8640)]
     result = [{"metric": {"service": f"s{n}", "namespace": "shop"}, "values": values} for n in range(200)]
-    started = time.perf_counter()
+    started = time.process_time()
     frame = matrix_frame(result, ["service", "namespace"])
     assert len(frame) == 200 * 8640
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -183,6 +183,7 @@ def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: DatabaseLe
     down=st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 6000)), max_size=4),
     runs=st.lists(st.tuples(st.integers(0, 7), st.integers(-400, 400)), max_size=4),
 )
+@pytest.mark.slow
 def test_runs_at_any_times_record_what_one_run_does(
     empty: Path,
     tmp_path: Path,

@@ -88,6 +88,7 @@ def test_a_wheel_has_the_migrations() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.slow
 def test_many_processes_may_open_a_new_ledger_at_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_reader_keeps_no_writer_waiting(sqlite_url: str) -> None:
     ledger.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_there(sqlite_url: str) -> None:
     with open_ledger(Secret(sqlite_url)) as ledger:
         ledger.record("s", batch())
@@ -270,6 +272,7 @@ def test_a_damaged_file_is_found(sqlite_url: str) -> None:
             assert "restore a backup" in error.hint
 
 
+@pytest.mark.slow
 def test_threads_and_processes_record_one_truth(url: str) -> None:
     code = [
         f"ledger = open_ledger(Secret({url!r}))",

@@ -24,6 +24,7 @@ NUMBERS = itertools.count()
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(operations, st.lists(intervals(), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_as_a_dictionary_of_buckets(
     ledger: DatabaseLedger, steps: list[list[Batch] | Exclude | Prune], asked: list[Interval]
 ) -> None:

@@ -23,6 +23,7 @@ from tests.support.ledgers import DAY, STEP, T0
 NUMBERS = itertools.count()
 
 
+@pytest.mark.slow
 def test_a_round_trip_through_both_databases_gives_the_same_bytes(
     sqlite_url: str, postgres_url: str, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_round_trip_through_both_databases_gives_the_same_bytes(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(operations, operations)
+@pytest.mark.slow
 def test_any_ledger_comes_back(
     tmp_path: Path,
     sqlite_url: str,

@@ -485,10 +485,10 @@ def test_a_long_diff_is_cut(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_four_thousand_files_in_about_a_second(tmp_path: Path) -> None:
     files = {f"alert_rules/{i}.yaml": f"- expr: sum(rate(x[{i}m]))\n" * 300 for i in range(4000)}
-    start = time.perf_counter()
+    start = time.process_time()
     put(tmp_path, files)
     assert drift(tmp_path, files) == ""
-    assert time.perf_counter() - start < 10  # a loaded machine is several times slower than an idle one
+    assert time.process_time() - start < 10
 
 
 # -- properties ------------------------------------------------------------------------------------------

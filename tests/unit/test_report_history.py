@@ -111,6 +111,7 @@ def test_rules_that_paused_leave_a_gap() -> None:
     assert of(item).buckets[161] is not None and of(item).buckets[168] is not None
 
 
+@pytest.mark.slow
 def test_each_window_is_asked_for_once_whatever_the_number_of_services() -> None:
     slo_set = slos(EVERY, CHECKOUT, LATENCY, JOBS, WEEK)
     flows = [flow(slo_set, 0, f"s{number}", 1) for number in range(20)]

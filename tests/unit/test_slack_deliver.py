@@ -157,6 +157,7 @@ SINGLE = [
 
 @pytest.mark.parametrize("method", [*slack_server.NEEDED])
 @pytest.mark.parametrize("fault", SINGLE)
+@pytest.mark.slow
 def test_one_fault_of_any_kind_in_any_request(world: World, fault: Fault, method: str) -> None:
     world.slack.faulty, world.slack.faults = (method,), [fault]
     if method in ("conversations.history", "conversations.replies", "conversations.list"):
@@ -169,6 +170,7 @@ def test_one_fault_of_any_kind_in_any_request(world: World, fault: Fault, method
 
 
 @pytest.mark.parametrize("seed", range(12))
+@pytest.mark.slow
 def test_many_faults_by_chance(world: World, seed: int) -> None:
     world.slack.chance, world.slack.seed = 0.4, seed
     world.slack._random.seed(seed)
@@ -266,6 +268,7 @@ def test_back_off_doubles_up_to_an_hour() -> None:
     assert posting.backoff(0, 10.0, 0.0) == 60
 
 
+@pytest.mark.slow
 def test_given_up_after_three_days_loudly_and_taken_up_again(world: World) -> None:
     world.slack.faulty, world.slack.faults = ("chat.postMessage",), [http(403, page=True)] * 1000
     world.post()

@@ -293,10 +293,10 @@ def bomb(levels: int, width: int) -> str:
 
 @pytest.mark.parametrize(("levels", "width"), [(9, 10), (40, 2), (60, 1), (400, 1), (3, 300)])
 def test_alias_bombs(levels: int, width: int) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     codes = {problem.code for problem in problems_in(document(slo()) + bomb(levels, width))}
     assert codes & {"yaml-alias", "depth"}
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_merge_key_bomb() -> None:

@@ -218,7 +218,10 @@ Hints have the fields of a ``Backend`` to be filled in.
 
 def convert(error: Exception, backend: Backend) -> Failure:
     """The failure that a foreign exception stands for, in a request to ``backend``."""
-    kind, phrase, hint, again = next(FOREIGN[cls] for cls in type(error).__mro__ if cls in FOREIGN)
+    means = next(FOREIGN[cls] for cls in type(error).__mro__ if cls in FOREIGN)
+    # requests calls a silence within an answer a broken connection.
+    silent = any(isinstance(below, urllib3.exceptions.ReadTimeoutError) for below in error.args)
+    kind, phrase, hint, again = _SLOW if silent else means
     reason = _reason(error)
     hint = hint.format(address_hint=backend.address_hint, prefix=backend.prefix)
     return Failure(kind, f"{phrase}: {reason}" if reason else phrase, hint, again=again)

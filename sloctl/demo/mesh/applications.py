@@ -149,7 +149,9 @@ class Application:
         assert task is not None
         self._serving.add(task)  # asyncio forgets one whose connection is lost, though it may still call
         task.add_done_callback(self._serving.discard)
-        with contextlib.suppress(OSError, EOFError), contextlib.closing(writer):
+        # A cancelled one ends like any other: asyncio before 3.12 asks it for its exception, and then complains.
+        ends = contextlib.suppress(OSError, EOFError, asyncio.CancelledError)
+        with ends, contextlib.closing(writer):
             while True:
                 _, headers = await _read_head(reader)
                 code = await self._answer(headers)
