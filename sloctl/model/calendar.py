@@ -80,18 +80,22 @@ def periods_to(unit: CalendarUnit, timezone: str, at: datetime, count: int) -> l
 
 def midnight(day: date, timezone: str) -> datetime:
     """The first instant of a local day."""
-    local = datetime.combine(day, time(0), ZoneInfo(timezone))
+    return first_shown(datetime.combine(day, time(0), ZoneInfo(timezone)))
+
+
+def first_shown(local: datetime) -> datetime:
+    """The first instant at which clocks show a local time, or the end of the change that skips it."""
     late, early = (local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
     if late <= early:
-        return late  # midnight is there once, or is repeated, and this is the first
-    # Midnight is skipped: with the offset from before the change it lies after it, with the new one before it.
-    new = local.replace(fold=1).utcoffset()
+        return late  # it is there once, or is repeated, and this is the first
+    # Of a time that is skipped, fold 0 lies after the change and fold 1 before it (PEP 495).
+    old = early.astimezone(local.tzinfo).utcoffset()
     while late - early > datetime.resolution:
         between = early + (late - early) // 2
-        if between.astimezone(local.tzinfo).utcoffset() == new:
-            late = between
-        else:
+        if between.astimezone(local.tzinfo).utcoffset() == old:
             early = between
+        else:
+            late = between
     return late
 
 
