@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sloctl.artefacts import yaml
 from sloctl.model.alerting import SecretKey
 from sloctl.model.kubernetes import KubernetesSettings, Login
-from sloctl.settings.kinds import ALERTMANAGER, PROMETHEUS, TRACES
+from sloctl.settings.servers import ALERTMANAGER, PROMETHEUS, TRACES
 
 FOLDER = "/etc/sloctl/secrets"
 VOLUME = "secrets"

@@ -1,20 +1,53 @@
-"""What every command needs: where to say things, the options that several have, the SLO file, the time."""
+"""What every command needs: where to say things, options that several have, the SLO file and its problems, the time."""
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.errors import InvalidFile, UsageError
+from sloctl.errors import InvalidFile, Problem, UsageError
 
 if TYPE_CHECKING:
     from sloctl.model import SloSet
     from sloctl.spec import Source
+
+
+class Input:
+    """What the file arguments mean, standard input included, which can be read only once."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.paths = [Path(name) for name in names]
+        self._content: bytes | None = None
+        if "-" in names and sys.stdin is not None:
+            from sloctl.spec.yaml.files import MAX_BYTES
+
+            self._content = sys.stdin.buffer.read(MAX_BYTES + 1)
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Standard input, to be read from its beginning."""
+        return None if self._content is None else io.BytesIO(self._content)
+
+    def render(self, problems: Sequence[Problem]) -> str:
+        """One block per problem: place, message, line, hint."""
+        from sloctl.spec import render_text, source_lines
+        from sloctl.spec.yaml.files import STDIN
+
+        texts = {} if self._content is None else {STDIN: self._content.decode("utf-8-sig", "replace")}
+        return render_text(problems, lines=source_lines(problems, texts=texts))
+
+    def show(self, problems: Sequence[Problem]) -> None:
+        """The problems on stderr."""
+        click.echo(self.render(problems), err=True, nl=False)
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,7 +143,6 @@ def load(context: Context, files: Sequence[str]) -> SloSet:
 def load_with_sources(context: Context, files: Sequence[str]) -> tuple[SloSet, tuple[Source, ...]]:
     """The same, and the files as they were read. Raises InvalidFile, UsageError."""
     from sloctl import spec
-    from sloctl.cli.problems import Input
 
     given = Input(files)
     sources = spec.read(given.paths, stdin=given.stdin)

@@ -17,7 +17,7 @@ from jobs.schedule.attempt import Done
 from jobs.schedule.scheduler import Scheduler, tasks_of
 from jobs.schedule.told import RunsTold
 from sloctl import naming, spec
-from sloctl.backends.http.client import HttpClient
+from sloctl.backends.http.session import HttpClient
 from sloctl.cli.composition import (
     LedgerAccess,
     Overrides,

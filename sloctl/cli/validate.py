@@ -15,7 +15,7 @@ from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
 if TYPE_CHECKING:
     from jobs.preflight import Preflight
     from jobs.preflight.cost import Cost
-    from sloctl.cli.problems import Input
+    from sloctl.cli.context import Input
     from sloctl.errors import Problem
     from sloctl.model import SloSet
 
@@ -60,7 +60,7 @@ def command(
     cannot be asked; warnings do not fail.
     """
     from sloctl import spec
-    from sloctl.cli.problems import Input
+    from sloctl.cli.context import Input
 
     if url is None:
         for option, value in (("--at", at), ("--timeout", timeout)):

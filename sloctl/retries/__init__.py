@@ -29,10 +29,10 @@ is what all steps count and look up with.
 Works on frames of ``sloctl.backends.spans.COLUMNS``; must not know where spans come from, nor who reads the results.
 """
 
-from sloctl.retries.attempts import METHODS
 from sloctl.retries.calls import CallTable, calls
 from sloctl.retries.edges import edges, interval
 from sloctl.retries.judge import Finding, compare, findings, worst_case, worst_traces
+from sloctl.retries.logical import METHODS
 from sloctl.retries.paths import loads, paths
 
 __all__ = [

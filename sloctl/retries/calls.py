@@ -14,11 +14,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sloctl.retries.attempts import METHODS, SeenAttempts, seen_attempts, sent_attempts
 from sloctl.retries.links import Links, anchors, link
-from sloctl.retries.logical import BY_ROUTER, DIRECT, ORPHAN, ROOT, SAME_ID, LogicalCalls, logical_calls
+from sloctl.retries.logical import (
+    BY_ROUTER,
+    DIRECT,
+    METHODS,
+    ORPHAN,
+    ROOT,
+    SAME_ID,
+    LogicalCalls,
+    SeenAttempts,
+    logical_calls,
+    seen_attempts,
+    sent_attempts,
+)
 from sloctl.retries.numbering import Array, marked, pairs
-from sloctl.retries.routers import cluster_of
+from sloctl.retries.ordered import cluster_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sloctl.retries.attempts import METHODS
 from sloctl.retries.calls import CallTable
+from sloctl.retries.logical import METHODS
 from sloctl.retries.numbering import Array, first_of, pairs
 
 _NS = 1e9

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sloctl.retries.numbering import Array, first_of, marked, pairs
-from sloctl.retries.ordered import OrderedSpans, ServerSpans, in_order
-from sloctl.retries.routers import RouterSpans, router_spans
+from sloctl.retries.ordered import OrderedSpans, RouterSpans, ServerSpans, in_order, router_spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,8 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from sloctl.errors import UsageError
-from sloctl.settings.address import check_url, loopback
-from sloctl.settings.kinds import ALERTMANAGER, PROMETHEUS, TRACES, Backend
 from sloctl.settings.secret import Secret, printable
+from sloctl.settings.servers import ALERTMANAGER, PROMETHEUS, TRACES, Backend, check_url, loopback
 from sloctl.settings.variables import Variables
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

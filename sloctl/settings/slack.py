@@ -16,8 +16,8 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from sloctl.errors import UsageError
-from sloctl.settings.address import loopback
 from sloctl.settings.secret import Secret
+from sloctl.settings.servers import loopback
 from sloctl.settings.variables import Variables
 
 PREFIX = "SLOCTL_SLACK_"

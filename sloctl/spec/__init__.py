@@ -5,8 +5,8 @@ Must not know what is generated from the model, nor talk to any server.
 
 from sloctl.spec.load import check, load, load_sources, read
 from sloctl.spec.problems import as_objects, render_json, render_text, source_lines
-from sloctl.spec.reference.schema import json_schema
 from sloctl.spec.reference.starter import starter
+from sloctl.spec.sections.file import json_schema
 from sloctl.spec.yaml.files import Source
 
 __all__ = [

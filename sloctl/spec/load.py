@@ -9,12 +9,12 @@ from typing import IO
 
 from sloctl.errors import InvalidFile, Problem
 from sloctl.model import SloSet
-from sloctl.spec.fields.reader import Reader
 from sloctl.spec.fields.shapes import Block
+from sloctl.spec.fields.values import Reader
 from sloctl.spec.sections.file import FILE, build, is_empty
 from sloctl.spec.yaml import files, tree
 from sloctl.spec.yaml.files import Source
-from sloctl.spec.yaml.syntax import problem_at
+from sloctl.spec.yaml.tree import problem_at
 
 
 def load(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> SloSet:

@@ -34,8 +34,8 @@ from sloctl.errors import (
     QueryRejected,
 )
 from sloctl.settings.backends import PrometheusSettings
-from sloctl.settings.kinds import PROMETHEUS
 from sloctl.settings.secret import Secret
+from sloctl.settings.servers import PROMETHEUS
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

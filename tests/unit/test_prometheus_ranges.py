@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl.backends.prometheus.ranges import RangePoints, instant, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.client import RangePoints, instant, merge, milliseconds, seconds_text
 
 
 @given(st.integers(-(10**12), 2 * 10**12), st.integers(1, 10**7), st.integers(1, 500), st.integers(1, 600))

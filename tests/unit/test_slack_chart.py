@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sloctl.posting.slack import chart, drawing, font
+from sloctl.posting.slack import chart, drawing
 from sloctl.report.data import Report
 from sloctl.report.history import history
 from tests.support.slack_reports import AT, report, slo
@@ -77,7 +77,7 @@ def test_any_name_in_signs_that_the_font_has(name: str) -> None:
     for kind in ("daily", "weekly"):
         made = replace(report(0, kind), slos=(slo(name, name, 0.05), slo(name, "other", 0.5)))
         for text in drawn(made).itertext():
-            assert set(text) <= set(font.widths())
+            assert set(text) <= set(drawing.widths())
         assert size_of(chart.png(made)) == (1200, 600)
         assert chart.alt_text(made)
 
@@ -201,8 +201,8 @@ def test_times_below_lines_are_round_and_few(days: float, labels: list[str]) -> 
 @pytest.mark.parametrize("name", ["W" * 60, "i" * 200, "名前" * 9, "a b " * 30])
 def test_a_name_stays_in_the_picture(name: str) -> None:
     shown = drawing.fitting(name, 20, 400)
-    assert font.width(shown, 20) <= 400
-    assert shown.endswith("…") and font.width(shown, 20) > 300
+    assert drawing.text_width(shown, 20) <= 400
+    assert shown.endswith("…") and drawing.text_width(shown, 20) > 300
 
 
 def test_the_picture_has_the_colours_that_were_drawn() -> None:

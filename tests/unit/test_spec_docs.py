@@ -20,7 +20,7 @@ import yaml
 from sloctl import spec
 from sloctl.errors import InvalidFile, UsageError
 from sloctl.spec.reference import page as reference
-from sloctl.spec.reference.codes import CODES
+from sloctl.spec.reference.page import CODES
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -12,8 +12,7 @@ import pytest
 
 from sloctl import spec
 from sloctl.model import SloSet
-from sloctl.spec.fields.containers import Either, Items, Named, Variants
-from sloctl.spec.fields.shapes import Field, Object, Section, Type, defaults
+from sloctl.spec.fields.shapes import Either, Field, Items, Named, Object, Section, Type, Variants, defaults
 from sloctl.spec.sections.file import FILE
 
 VALID = sorted((Path(__file__).parent.parent / "golden").rglob("*.yaml"))

@@ -30,8 +30,7 @@ from sloctl.errors import (
     BackendUnavailable,
     BadAnswer,
 )
-from sloctl.settings.address import redact
-from sloctl.settings.kinds import Backend
+from sloctl.settings.servers import Backend, redact
 
 Again = Literal["never", "once", "yes"]
 

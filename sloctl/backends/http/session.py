@@ -1,7 +1,9 @@
-"""The HTTP session of an adapter: deadlines, retries, bounds and typed errors.
+"""The HTTP session of an adapter: deadlines, retries, bounds and typed errors; threads that ask side by side.
 
-Every exception of ``requests`` ends here. This module must not know what is asked: a judge that the adapter
-gives says what an answer is worth.
+Every exception of ``requests`` ends here. The time-outs of ``requests`` count silence between two bytes, so a server
+that drips one byte a second is read for ever. A ``Watch`` holds the sockets that one attempt uses; shutting them down
+ends any read, TLS handshakes included, on whichever thread it blocks. This module must not know what is asked: a
+judge that the adapter gives says what an answer is worth.
 """
 
 from __future__ import annotations
@@ -9,25 +11,151 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from sloctl import __version__
 from sloctl.backends.http.answers import FOREIGN, Failure, Reply, TooLarge, convert, say
-from sloctl.backends.http.watch import Watch, WatchedAdapter
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable
 from sloctl.settings.backends import BackendSettings
-from sloctl.settings.kinds import Backend
+from sloctl.settings.servers import Backend
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.protocol import NOTHING, Attributes, Observer, Span, cause
+
+_current = threading.local()
+
+
+class Watch:
+    """The sockets of one attempt. ``cut`` says why they were shut down, if they were."""
+
+    def __init__(self, seconds: float) -> None:
+        self.reason: Literal["", "deadline", "interrupted"] = ""
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._over = False
+        self._timer = threading.Timer(seconds, self.cut, ("deadline",))
+        self._timer.daemon = True
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """While it lasts, connections used by this thread belong to this watch."""
+        _current.watch = self
+        self._timer.start()
+        try:
+            yield
+        finally:
+            _current.watch = None
+            self._timer.cancel()
+            with self._lock:
+                self._over = True
+                for held in self._sockets:
+                    held.close()
+
+    def cut(self, reason: Literal["deadline", "interrupted"]) -> None:
+        """Shut all sockets down, those that are yet to come as well."""
+        with self._lock:
+            if self._over:
+                return
+            self.reason = self.reason or reason
+            for held in self._sockets:
+                _shut(held)
+
+    def hold(self, connection: socket.socket) -> None:
+        """Make a socket part of the attempt."""
+        held = socket.socket(fileno=os.dup(connection.fileno()))
+        with self._lock:
+            self._sockets.append(held)
+            if self.reason:
+                _shut(held)
+
+
+class WatchedAdapter(HTTPAdapter):
+    """Sends requests over connections that the thread's ``Watch`` can cut; never retries by itself."""
+
+    def __init__(self, pool_size: int) -> None:
+        super().__init__(pool_connections=pool_size, pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class, with watched connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """As in the base class, with watched connections."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Held:
+    """A connection whose socket belongs to the attempt that uses it, from the first moment on.
+
+    ``sock`` is where the libraries keep a connection's socket: before they greet a proxy or begin TLS, too.
+    """
+
+    held: Any = None
+
+    @property
+    def sock(self) -> Any:
+        return self.held
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        if value is not None:
+            _hold(value)
+        self.held = value
+
+
+class _Connection(_Held, HTTPConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            _hold(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _TlsConnection(_Held, HTTPSConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            _hold(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+def _hold(connection: socket.socket) -> None:
+    watch: Watch | None = getattr(_current, "watch", None)
+    if watch is not None:
+        watch.hold(connection)
+
+
+def _shut(held: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        held.shutdown(socket.SHUT_RDWR)
+
 
 LOG = logging.getLogger("sloctl.http.session")  # shown in logs: it stays, wherever the module is
 T = TypeVar("T")
@@ -269,3 +397,55 @@ class _Credentials(AuthBase):
     def _basic(self) -> str:
         password = self._settings.password.reveal() if self._settings.password else ""
         return base64.b64encode(f"{self._settings.username}:{password}".encode()).decode()
+
+
+Settings = TypeVar("Settings", bound=BackendSettings)
+Session = TypeVar("Session", bound=HttpSession)
+
+
+class HttpClient(Generic[Settings, Session]):
+    """One backend over HTTP; a context manager that closes its connections."""
+
+    def __init__(self, settings: Settings, session: Session) -> None:
+        self._settings = settings
+        self._session = session
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def cancel(self) -> None:
+        """End all that is in flight, on every thread; later questions fail at once. For any thread."""
+        self._session.cancel()
+
+    def close(self) -> None:
+        """Cancel what is in flight and release all connections and threads; may be called twice."""
+        self._session.cancel()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._session.close()
+
+    @property
+    def url(self) -> str:
+        """The address, which never holds credentials."""
+        return self._settings.url
+
+    @property
+    def queries(self) -> int:
+        """How many HTTP requests were sent, repeated attempts included."""
+        return self._session.sent
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """The threads that ask side by side, made when they are first needed."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(
+                    self._settings.concurrency, f"sloctl-{self._settings.BACKEND.name}"
+                )
+            return self._pool

@@ -17,8 +17,7 @@ import msgspec
 
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
-from sloctl.backends.traces.columns import Columns, Value
-from sloctl.backends.traces.tags import Tags
+from sloctl.backends.traces.columns import Columns, Tags, Value
 
 
 class _Tag(msgspec.Struct, gc=False):

@@ -15,8 +15,7 @@ import msgspec
 
 from sloctl.backends.spans import ATTEMPT_TAGS, KINDS, Spans
 from sloctl.backends.traces import documents
-from sloctl.backends.traces.columns import Columns, Value
-from sloctl.backends.traces.tags import Tags
+from sloctl.backends.traces.columns import Columns, Tags, Value
 
 _KINDS = {None: "", 0: "", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _KIND_OF: dict[Any, str] = (

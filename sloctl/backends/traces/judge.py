@@ -13,7 +13,7 @@ import msgspec
 
 from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, parse, refuse_redirect, say
 from sloctl.errors import BadAnswer, QueryRejected
-from sloctl.settings.kinds import TRACES
+from sloctl.settings.servers import TRACES
 
 T = TypeVar("T")
 

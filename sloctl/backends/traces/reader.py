@@ -19,8 +19,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from sloctl.backends.halving import halfway
 from sloctl.backends.http.answers import TooLarge
-from sloctl.backends.http.client import HttpClient
-from sloctl.backends.http.session import HttpSession
+from sloctl.backends.http.session import HttpClient, HttpSession
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, empty
 from sloctl.backends.traces.gather import Answer, Collector, Question, run
 from sloctl.settings.backends import TracesSettings

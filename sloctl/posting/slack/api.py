@@ -22,7 +22,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from sloctl.posting.slack.transport import Fault, UrlOpener, fail, retry_after
-from sloctl.settings.address import loopback
+from sloctl.settings.servers import loopback
 from sloctl.settings.slack import SlackSettings
 
 EVENT = "sloctl_report"

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from sloctl import naming
 from sloctl.model.cron import FIELDS, BadCron, parse
-from sloctl.spec.fields.reader import SECRET_WORDS, Complaint, closest
+from sloctl.spec.fields.values import SECRET_WORDS, Complaint, closest
 
 PLACEHOLDERS = ("slo", "service", "namespace", "alert", "set")
 _NO_ZONES = frozenset({"posix", "right", "posixrules", "localtime", "Factory"})

@@ -11,7 +11,7 @@ import re
 
 from sloctl import promql
 from sloctl.model import Mesh
-from sloctl.spec.fields.reader import Complaint
+from sloctl.spec.fields.values import Complaint
 
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`')
 _OTHER_VARIABLE = re.compile(r"\$\{?(?:__)?\w+\}?|\{\{[^}]*\}\}")

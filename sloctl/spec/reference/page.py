@@ -1,4 +1,5 @@
-"""The reference page of the SLO file (docs/slo-file.md), made from the loader's own tables."""
+"""The reference page of the SLO file (docs/slo-file.md), made from the loader's own tables, and the codes of
+problems."""
 
 from __future__ import annotations
 
@@ -7,10 +8,8 @@ import json
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model.durations import duration, number
 from sloctl.spec.fields.shapes import Field, Object
-from sloctl.spec.reference.codes import CODES
 from sloctl.spec.reference.prose import END, INTRODUCTION, SECTIONS
 from sloctl.spec.sections import (
-    alerting,
     dashboards,
     file,
     guardrails,
@@ -25,8 +24,80 @@ from sloctl.spec.sections import (
     slis,
     slos,
     sources,
-    windows,
 )
+
+CODES: dict[str, str] = {
+    # the text of the file
+    "encoding": "The file is not UTF-8.",
+    "control-character": "A control character, in the file or in a value.",
+    "empty-file": "The file has no content.",
+    "too-large": "The file has more than 10 MiB, or more than 500000 values.",
+    "depth": "Values are nested too deep.",
+    "yaml-syntax": "The text is not YAML.",
+    "yaml-tag": "A YAML tag (`!…`); they are not supported.",
+    "yaml-alias": "An alias without anchor, one that contains itself, or aliases that expand to too much.",
+    "yaml-merge": "A merge key (`<<`) whose value is no mapping.",
+    "yaml-key": "A key that is not plain text.",
+    "yaml-value": "YAML makes something else of a plain value: `yes` is true, `1:30` is 90.",
+    "duplicate-key": "The same key twice in a mapping.",
+    # keys and values
+    "unknown-key": "A key that does not exist here.",
+    "missing-key": "A key that must be there is not.",
+    "no-value": "A key without a value.",
+    "key-conflict": "Keys that exclude each other.",
+    "bad-key": "A name that is not allowed, such as a label with a dash.",
+    "wrong-type": "A list where text is needed, text where a number is needed, …",
+    "bad-value": "A value of a form or size that is not allowed.",
+    "too-precise": "More decimals than six.",
+    "duration-range": "A duration that is too short or too long.",
+    "duration-step": "A duration that is not a multiple of the step it needs.",
+    "bad-url": "An address that is not one, or has parts it may not have.",
+    "inline-secret": "A password or token; credentials come from the environment.",
+    "placeholder": "An unknown placeholder in an address.",
+    "template": "A Prometheus template (`{{ … }}`) in plain text.",
+    "unknown-timezone": "A name that is not in the time zone database.",
+    "reserved-label": "A label that sloctl sets itself.",
+    "matcher-label": "A mesh matcher on a label that not all series of a target have.",
+    "bad-regex": "A regular expression that Prometheus cannot use.",
+    "bucket-order": "Histogram bounds that do not ascend.",
+    "target-label": "A target label that is repeated or tells no targets apart.",
+    # SLOs
+    "no-metadata": "No document names the set.",
+    "no-slos": "No document has SLOs.",
+    "conflict": "Two documents say different things of the set.",
+    "duplicate-slo": "Two SLOs of the same service and name.",
+    "no-namespace": "An SLO of the mesh without namespace.",
+    "no-objective": "An SLO without objective, and no default for it.",
+    "preset-parameter": "A parameter that the preset cannot use, such as a threshold that is no bound.",
+    "events-wildcard": 'An `events` SLI for `service: "*"`.',
+    "promql-syntax": "An expression that is not PromQL.",
+    "promql-comment": "A comment in an expression.",
+    "promql-type": "An expression that is no vector.",
+    "promql-window": "A range other than `[$window]` in `rate()` or `increase()` of a selector.",
+    "promql-mixed": "`rate()` and `increase()` in one SLI.",
+    "window-step": "A window over 6h that is not a multiple of 5m.",
+    "window-order": "A short window that is not shorter than the long one.",
+    "duplicate-alert": "Two lines of a policy that make the same alert.",
+    "alert-window": "An alert that looks back further than the SLO's period.",
+    "alert-never-fires": "An alert that needs more than all events to be bad.",
+    # the rest
+    "duplicate-guardrail": "A guardrail twice.",
+    "guardrail-parameter": "A parameter that the guardrail does not take, or a limit in another unit.",
+    "unknown-receiver": "A receiver that is not defined.",
+    "dashboard-parameter": "A key of `dashboards` that does not go with the others, or a dashboard twice.",
+    "kubernetes-parameter": "A key of `kubernetes` that does not go with the others, or an item twice.",
+    "bad-cron": "A cron line that is malformed, never due, or read in different ways.",
+    "uneven-interval": "An interval that no cron line can say.",
+    "ledger-keep": "The ledger would keep less than a window needs.",
+    "maintenance-order": "Maintenance that ends before it begins.",
+    "duplicate-job": "A job twice with the same schedule.",
+    "job-without-routine": "`routine` on a job that is no report.",
+    # warnings
+    "no-owner": "Warning: an SLO or a guardrail without owner.",
+    "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
+    "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
+}
+
 
 _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (file.FILE,),
@@ -35,10 +106,10 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "sources": (sources.SOURCES, sources.ADDRESS, sources.TRACES),
     "defaults": (slos.DEFAULTS,),
     "slos": (slos.SLO,),
-    "Windows": (windows.CALENDAR,),
+    "Windows": (slos.CALENDAR,),
     "Presets": tuple(slis.SLI.objects.values()),
     "Events of your own": (slis.SLI.other_object, slis.EVENTS),
-    "Alerting": (alerting.POLICY, alerting.BURN_WINDOW),
+    "Alerting": (slos.POLICY, slos.BURN_WINDOW),
     "guardrails": (guardrails.GUARDRAIL,),
     "notifications": (
         notifications.NOTIFICATIONS,

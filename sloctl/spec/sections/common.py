@@ -8,11 +8,8 @@ from decimal import Decimal
 from sloctl.model import Guardrail, Slo
 from sloctl.model.alerting import SecretKey
 from sloctl.spec.fields import checks
-from sloctl.spec.fields.containers import Named
-from sloctl.spec.fields.quantities import Exact
-from sloctl.spec.fields.reader import Reader, position
-from sloctl.spec.fields.scalars import Check, Text
-from sloctl.spec.fields.shapes import Block
+from sloctl.spec.fields.shapes import Block, Named
+from sloctl.spec.fields.values import Check, Exact, Reader, Text, position
 
 DAY = 86400
 YEAR = 366 * DAY

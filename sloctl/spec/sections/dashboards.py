@@ -7,11 +7,8 @@ from typing import get_args
 
 from sloctl.model.dashboards import KINDS, Costs, DashboardObjects, DashboardSettings
 from sloctl.spec.fields import checks
-from sloctl.spec.fields.containers import Items
-from sloctl.spec.fields.quantities import Exact
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice, Text
-from sloctl.spec.fields.shapes import Block, Field, Section
+from sloctl.spec.fields.shapes import Block, Field, Items, Section
+from sloctl.spec.fields.values import Choice, Exact, Reader, Text
 from sloctl.spec.sections.common import object_labels, once
 
 _PRICE = Exact("a price from 0 to 1000000", Decimal(0), Decimal(1_000_000), inclusive=True)

@@ -1,18 +1,18 @@
-"""The whole SLO file: its sections, and how its documents become a :class:`~sloctl.model.SloSet`."""
+"""The whole SLO file: its sections, how several documents are one, and how they become a :class:`~sloctl.model.SloSet`.
+
+Of several documents lists add up; everything else may be said in one place (or twice the same). The JSON Schema
+(draft 2020-12) for editors is made from the same tables.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sloctl.model import LONGEST_SILENCE, SloSet
 from sloctl.promql.presets import PRESETS
-from sloctl.spec.fields.containers import Items
-from sloctl.spec.fields.quantities import WrittenDuration
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice
-from sloctl.spec.fields.shapes import PLACES, Block, Field, Section
-from sloctl.spec.merge import merge
-from sloctl.spec.sections.alerting import BURN_WINDOW, POLICY
+from sloctl.spec.fields.shapes import PLACES, Block, Field, Items, Object, Section
+from sloctl.spec.fields.values import Choice, Reader, WrittenDuration
 from sloctl.spec.sections.dashboards import COSTS, DASHBOARDS
 from sloctl.spec.sections.guardrails import GUARDRAIL, guardrails
 from sloctl.spec.sections.guardrails import warn_of_nobody as guardrails_without_owner
@@ -25,10 +25,42 @@ from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
 from sloctl.spec.sections.reports import REPORTS
 from sloctl.spec.sections.slis import EVENTS, preset_fields
-from sloctl.spec.sections.slos import DEFAULTS, SLO, slos
+from sloctl.spec.sections.slos import BURN_WINDOW, DEFAULTS, POLICY, SLO, slos
 from sloctl.spec.sections.slos import warn_of_nobody as slos_without_owner
 from sloctl.spec.sections.sources import SOURCES
-from sloctl.spec.yaml.tree import SCALAR, Node
+from sloctl.spec.yaml.tree import MAPPING, SCALAR, Node
+
+
+def merge(file: Object, documents: Sequence[Block], reader: Reader) -> Block:
+    """The block that the documents of a file are together; it stands where the first of them starts.
+
+    The items of lists keep their nodes. Mappings that are given twice must be the same.
+    """
+    start = documents[0].node
+    whole = Block(Node(MAPPING, start.file, start.line, start.column), "")
+    for document in documents:
+        for key, node in document.node.entries.items():
+            whole.node.entries.setdefault(key, node)
+            whole.node.keys.setdefault(key, document.node.keys[key])
+    for item in file.fields:
+        given = [document for document in documents if document.has(item.key)]
+        if isinstance(item.type, Items):
+            whole.values[item.key] = [one for document in given for one in document.items(item.key)]
+        elif given:
+            whole.values[item.key] = given[0].get(item.key)
+            if isinstance(item.type, Object):
+                _same(item.key, given, reader)
+    return whole
+
+
+def _same(key: str, given: Sequence[Block], reader: Reader) -> None:
+    first = given[0].at(key)
+    for document in given[1:]:
+        if not first.same(document.at(key)):
+            message = f"'{key}' is also given in {first.file}:{first.line}, and says something else there"
+            hint = "give it in one place, or the same in each"
+            reader.add(document.node.keys[key], key, "conflict", message, hint)
+
 
 API_VERSION = "sloctl/v1"
 KIND = "MeshSLOs"
@@ -145,3 +177,18 @@ def _missing(whole: Block, reader: Reader) -> None:
 def is_empty(node: Node) -> bool:
     """Whether a document has no content at all."""
     return node.kind == SCALAR and node.empty
+
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of one document. What a schema cannot say (bounds of histograms, PromQL, …) only the loader checks."""
+    defs: dict[str, Any] = {}
+    root = FILE.schema(defs)
+    return {
+        "$schema": DRAFT,
+        "title": "SLO file of sloctl",
+        **root,
+        "$defs": dict(sorted(defs.items())),
+    }

@@ -8,11 +8,8 @@ from decimal import Decimal
 from sloctl.guardrails.shared.limits import COMMON, CRITICAL, GUARDRAIL_PRESETS, GuardrailPreset, Limit
 from sloctl.model import Guardrail
 from sloctl.model.durations import duration, number, parse_duration, parse_milliseconds
-from sloctl.spec.fields.containers import Items, Named
-from sloctl.spec.fields.quantities import Whole
-from sloctl.spec.fields.reader import Complaint, Reader, position
-from sloctl.spec.fields.scalars import Choice, Loose, Text
-from sloctl.spec.fields.shapes import Block, Field, Section
+from sloctl.spec.fields.shapes import Block, Field, Items, Named, Section
+from sloctl.spec.fields.values import Choice, Complaint, Loose, Reader, Text, Whole, position
 from sloctl.spec.sections.common import DNS_LABEL, LINE, LINK, NAMESPACE, nobody_owns
 from sloctl.spec.yaml.tree import Node
 

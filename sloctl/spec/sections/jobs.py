@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from sloctl.model import Job, job_names
-from sloctl.spec.fields.quantities import Duration, WrittenDuration
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import Block, Field, Section
+from sloctl.spec.fields.values import Choice, Duration, Reader, WrittenDuration
 from sloctl.spec.sections.common import CRON, DAY, TIMEZONE
 from sloctl.spec.yaml.tree import Node
 

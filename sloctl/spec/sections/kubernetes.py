@@ -21,11 +21,8 @@ from sloctl.model.kubernetes import (
     Toleration,
 )
 from sloctl.spec.fields import checks
-from sloctl.spec.fields.containers import Items, Named
-from sloctl.spec.fields.quantities import Whole
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice, Loose, Text
-from sloctl.spec.fields.shapes import Block, Field, Object, Section
+from sloctl.spec.fields.shapes import Block, Field, Items, Named, Object, Section
+from sloctl.spec.fields.values import Choice, Loose, Reader, Text, Whole
 from sloctl.spec.sections.common import (
     DNS_LABEL,
     OBJECT_LABEL,

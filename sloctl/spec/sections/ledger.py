@@ -9,10 +9,8 @@ from typing import get_args
 from sloctl.model import RollingWindow, Slo
 from sloctl.model.durations import duration
 from sloctl.model.ledger import LedgerSettings, Silences
-from sloctl.spec.fields.quantities import Duration
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import Block, Field, Object, Section
+from sloctl.spec.fields.values import Choice, Duration, Reader
 from sloctl.spec.sections.common import DAY, YEAR
 
 _LEAST, _MOST = LedgerSettings().keep_buckets, 100 * DAY

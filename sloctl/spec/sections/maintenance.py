@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from sloctl.model.ledger import Maintenance
-from sloctl.spec.fields.containers import Items
-from sloctl.spec.fields.quantities import Duration, Moment
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.shapes import Block, Field, Section
+from sloctl.spec.fields.shapes import Block, Field, Items, Section
+from sloctl.spec.fields.values import Duration, Moment, Reader
 from sloctl.spec.sections.common import CRON, DAY, LINE, NAMESPACE, SERVICE_NAME, SLO_NAME, TIMEZONE
 
 MAINTENANCE = Section(

@@ -9,11 +9,8 @@ from typing import get_args
 from sloctl.model import Matcher, Mesh, MeshMode
 from sloctl.promql.presets import ENVOY_BUCKETS
 from sloctl.spec.fields import checks, expressions
-from sloctl.spec.fields.containers import Either, Items, Named
-from sloctl.spec.fields.quantities import Exact
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Choice, Text
-from sloctl.spec.fields.shapes import Block, Field, Object, Section
+from sloctl.spec.fields.shapes import Block, Either, Field, Items, Named, Object, Section
+from sloctl.spec.fields.values import Choice, Exact, Reader, Text
 from sloctl.spec.sections.common import LABEL_NAME
 
 _REGEX = Text("a regular expression (RE2)", max_length=1000)

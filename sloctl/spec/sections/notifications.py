@@ -8,11 +8,8 @@ from sloctl.model import LONGEST_SILENCE, Guardrail, Slo
 from sloctl.model.alerting import Notifications, Receiver, Routing
 from sloctl.model.durations import duration
 from sloctl.spec.fields import checks
-from sloctl.spec.fields.containers import Named
-from sloctl.spec.fields.quantities import Duration
-from sloctl.spec.fields.reader import Reader
-from sloctl.spec.fields.scalars import Text
-from sloctl.spec.fields.shapes import Block, Field, Object, Section
+from sloctl.spec.fields.shapes import Block, Field, Named, Object, Section
+from sloctl.spec.fields.values import Duration, Reader, Text
 from sloctl.spec.sections.common import CHANNEL, DAY, SECRET_KEY
 
 _NAME = r"[a-zA-Z0-9][-_a-zA-Z0-9]{0,62}"

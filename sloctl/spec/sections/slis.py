@@ -16,10 +16,8 @@ from sloctl.promql.presets import (
     PresetProblem,
 )
 from sloctl.spec.fields import expressions
-from sloctl.spec.fields.containers import Items, Variants
-from sloctl.spec.fields.reader import Complaint, Reader
-from sloctl.spec.fields.scalars import Choice, Loose, Text
-from sloctl.spec.fields.shapes import Block, Field, Object, Section, Type
+from sloctl.spec.fields.shapes import Block, Field, Items, Object, Section, Type, Variants
+from sloctl.spec.fields.values import Choice, Complaint, Loose, Reader, Text
 
 _GRPC_CODE = Choice(tuple(GRPC_CODES), "the name of a gRPC status")
 _HTTP_CODE = Loose(

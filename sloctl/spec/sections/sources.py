@@ -6,9 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sloctl.model import Sources
-from sloctl.spec.fields.quantities import Exact
-from sloctl.spec.fields.scalars import Choice, Text
 from sloctl.spec.fields.shapes import Field, Object, Section
+from sloctl.spec.fields.values import Choice, Exact, Text
 from sloctl.spec.sections.common import URL
 
 _SERVER = replace(URL, make=lambda url: url.rstrip("/"))

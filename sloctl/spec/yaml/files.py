@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from sloctl.errors import Problem, UsageError
-from sloctl.spec.yaml.syntax import forbidden_character, problem_at
+from sloctl.spec.yaml.tree import forbidden_character, problem_at
 
 MAX_BYTES = 10 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml")
