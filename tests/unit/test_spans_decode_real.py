@@ -10,8 +10,7 @@ import pytest
 
 from sloctl.backends.spans import COLUMNS, problems
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, files
-from sloctl.backends.traces.columns import Columns, Said
-from sloctl.backends.traces.frame import concat, deduplicate
+from sloctl.backends.traces.columns import Columns, Said, concat, deduplicate
 from tests.support.spans_documents import real
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sloctl.backends.spans import Spans, empty, problems
 from sloctl.backends.traces import columns, decode_zipkin
-from sloctl.backends.traces.frame import concat, deduplicate, merge
+from sloctl.backends.traces.columns import concat, deduplicate, merge
 from tests.support.spans_documents import TRACE, Span, zipkin
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
-from sloctl.backends.traces.frame import merge
+from sloctl.backends.traces.columns import merge
 from sloctl.errors import UsageError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sloctl.backends.spans import Spans
-from sloctl.backends.traces.frame import concat, deduplicate
+from sloctl.backends.traces.columns import concat, deduplicate
 from sloctl.telemetry.protocol import here
 
 _LAST = np.iinfo(np.int64).max

@@ -22,8 +22,8 @@ import msgspec
 
 from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.spans import Spans
+from sloctl.backends.traces.columns import merge
 from sloctl.backends.traces.decode_otlp import decode
-from sloctl.backends.traces.frame import merge
 from sloctl.backends.traces.gather import Answer
 from sloctl.backends.traces.judge import Gone, judge, names
 from sloctl.backends.traces.reader import SECOND, TracePage, TraceReader, nanoseconds
