@@ -1,6 +1,6 @@
 """The catalogue holds every raw metric and label that a generated expression reads, and nothing else.
 
-``SLOCTL_UPDATE_GOLDEN=1 pytest tests/unit/test_catalogue.py`` writes ``docs/metrics.md`` anew.
+``SLOCTL_UPDATE_GOLDEN=1 pytest tests/unit/test_promql_catalogue.py`` writes ``docs/metrics.md`` anew.
 """
 
 from __future__ import annotations
