@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.model import BurnWindow, Slo
-
-Labels = dict[str, str]
+from sloctl.promql import Recording
+from sloctl.promql.recording import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,11 @@ class RecordingRule:
     record: str
     expr: str
     labels: Labels
+
+    @classmethod
+    def of(cls, recording: Recording, *, ranged: bool = False) -> RecordingRule:
+        """The rule that records a series."""
+        return cls(recording.record, recording.expr(ranged=ranged), dict(recording.labels))
 
 
 @dataclass(frozen=True, slots=True)

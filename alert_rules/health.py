@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from alert_rules.burn_alerts import link, literal, runbook
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
-from alert_rules.slo.alerts import link, literal, runbook
 from sloctl import naming
-from sloctl.guardrails.plans import base_labels, plans
+from sloctl.guardrails.plans import plans, recordings
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan
-from sloctl.guardrails.shared.queries import mesh_requests
 from sloctl.model import TILE, Guardrail, SloSet
 
 DASHBOARDS = {
@@ -81,13 +80,9 @@ def _kind(plan: Plan) -> str:
 
 def _group(slo_set: SloSet, kind: str, members: Sequence[Plan], requests: Sequence[Plan]) -> RuleGroup:
     """The rules of some guardrails; requests are recorded in the labels that ``requests`` tell apart."""
-    labels = dict(slo_set.labels) | {naming.SLO_SET: slo_set.name}
-    rules: list[RecordingRule | AlertRule] = []
-    if requests:
-        expr = mesh_requests(slo_set, base_labels(requests), TILE)
-        rules.append(RecordingRule(naming.MESH_REQUESTS, expr, labels))
-    signals = {signal.record: signal for plan in members for signal in plan.signals}
-    rules += [RecordingRule(signal.record, signal.expr, labels) for signal in signals.values()]
+    rules: list[RecordingRule | AlertRule] = [
+        RecordingRule.of(item) for item in recordings(slo_set, members, requests)
+    ]
     by_preset = {guardrail.preset: guardrail for guardrail in slo_set.guardrails}
     for plan in members:
         rules += _alerts(slo_set, plan, by_preset[plan.preset])

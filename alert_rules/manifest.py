@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from alert_rules import health
+from alert_rules import burn_alerts, health
 from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup
 from alert_rules.proofs import health_proofs, slo_proofs
-from alert_rules.slo import alerts, recording
 from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.model import GRID, TILE, Slo, SloSet
 from sloctl.model.durations import duration
+from sloctl.promql import recording
 
 
 def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
@@ -21,12 +21,10 @@ def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
 
     The last is that of the guardrails, if there are any.
     """
-    scopes: dict[tuple[str, str], list[Slo]] = {}
-    for slo in slo_set.slos:
-        scopes.setdefault((slo.namespace, slo.service), []).append(slo)
-    stems = Counter(naming.rule_file(slo_set.name, *scope) for scope in scopes)
-    for (namespace, service), members in sorted(scopes.items()):
-        slos = tuple(sorted(members, key=lambda slo: slo.name))
+    scopes = recording.scopes(slo_set)
+    stems = Counter(naming.rule_file(slo_set.name, slos[0].namespace, slos[0].service) for slos in scopes)
+    for slos in scopes:
+        namespace, service = slos[0].namespace, slos[0].service
         stem = naming.rule_file(slo_set.name, namespace, service)
         yield RuleFile(
             # Service c-d of namespace b and service d of namespace b-c would share a file's name.
@@ -39,16 +37,18 @@ def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
 
 
 def _group(slo_set: SloSet, slos: tuple[Slo, ...], kind: str, step: int) -> RuleGroup:
-    rules: list[RecordingRule | AlertRule] = list(recording.rules(slo_set, slos, step))
+    rules: list[RecordingRule | AlertRule] = [
+        RecordingRule.of(item) for item in recording.of_scope(slo_set, slos, step)
+    ]
     for slo in slos:
-        rules.extend(alerts.rules(slo_set, slo, step))
+        rules.extend(burn_alerts.rules(slo_set, slo, step))
     return RuleGroup(naming.group(slos[0], kind), step, tuple(rules))
 
 
-def _rule(rule: RecordingRule | AlertRule) -> dict[str, yaml.Node]:
+def _rule(rule: RecordingRule | AlertRule) -> yaml.YamlMapping:
     if isinstance(rule, RecordingRule):
         return {"record": rule.record, "expr": rule.expr, "labels": rule.labels}
-    node: dict[str, yaml.Node] = {"alert": rule.alert, "expr": rule.expr}
+    node: yaml.YamlMapping = {"alert": rule.alert, "expr": rule.expr}
     if rule.for_:
         node["for"] = duration(rule.for_)
     if rule.keep_firing_for:
@@ -56,7 +56,7 @@ def _rule(rule: RecordingRule | AlertRule) -> dict[str, yaml.Node]:
     return node | {"labels": rule.labels, "annotations": rule.annotations}
 
 
-def _groups(file: RuleFile) -> list[yaml.Node]:
+def _groups(file: RuleFile) -> list[yaml.YamlValue]:
     return [
         {
             "name": group.name,

@@ -29,7 +29,7 @@ from benchmarks.history import DAY, Service, constant, recorded, times
 from benchmarks.mesh import GATEWAY, HALF_HOUR, HOURS, NAMESPACE_SIZE, RECENT, Mesh
 from benchmarks.synthetic import slo_file
 from sloctl import naming, spec
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.guardrails.plans import base_labels, plans
 from sloctl.guardrails.shared.kinds import Plan, Signal
@@ -233,7 +233,7 @@ def labels(slo_set: SloSet, reader: Reader) -> Iterator[tuple[str, list[dict[str
         yield signal.record, [{}] if signal.record.startswith(BRIEF) else reader.labels(signal.live)
 
 
-def past(slo_set: SloSet, found: Mapping[str, list[dict[str, str]]], mesh: Mesh) -> Iterator[Series]:
+def past(slo_set: SloSet, found: Mapping[str, list[dict[str, str]]], mesh: Mesh) -> Iterator[SampledSeries]:
     """Recorded series as the rules would have left them, as far back as somebody reads them."""
     for record, sets in found.items():
         span = max((span for name, span in PAST.items() if record.startswith(name)), default=RECENT)

@@ -26,8 +26,8 @@ from benchmarks import measure
 from jobs.budgets import from_ledger
 from jobs.reports import slo_report
 from sloctl.errors import BackendUnavailable
-from sloctl.ledger.protocol import MICRO, Batch, Event
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import MICRO, Batch, Bucket
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import CalendarWindow, CounterSli, RollingWindow, Selector, Slo, SloSet
 from sloctl.settings.secret import Secret
 
@@ -58,10 +58,10 @@ def slo_set(count: int) -> SloSet:
     )
 
 
-def fill(ledger: LedgerStore, found: SloSet, days: int, fine: int) -> None:
+def fill(ledger: DatabaseLedger, found: SloSet, days: int, fine: int) -> None:
     """A year of every SLO: 1,000 to 1,500 events in a bucket, a few of them bad."""
     first = [
-        Batch(slo.id, slo.name, (END - 300, END), (Event(slo.namespace, slo.service, END, MICRO, 0),))
+        Batch(slo.id, slo.name, (END - 300, END), (Bucket(slo.namespace, slo.service, END, MICRO, 0),))
         for slo in found.slos
     ]
     ledger.record(found.name, first)
@@ -120,7 +120,7 @@ def fill(ledger: LedgerStore, found: SloSet, days: int, fine: int) -> None:
             connection.exec_driver_sql("VACUUM ANALYZE")
 
 
-def size(ledger: LedgerStore) -> dict[str, int]:
+def size(ledger: DatabaseLedger) -> dict[str, int]:
     """Bytes by table, and of all."""
     tables = ("buckets", "hours", "days", "coverage")
     with ledger.database.engine.connect() as connection:
@@ -158,7 +158,7 @@ class NoPrometheus:
     query = query_many = query_range = _fail
 
 
-def _naive(ledger: LedgerStore, start: int) -> None:
+def _naive(ledger: DatabaseLedger, start: int) -> None:
     """What the sums are measured against: adding up the buckets themselves."""
     with ledger.database.engine.connect() as connection:
         connection.exec_driver_sql(
@@ -166,7 +166,7 @@ def _naive(ledger: LedgerStore, start: int) -> None:
         ).all()
 
 
-def measured(ledger: LedgerStore, count: int, days: int, fine: int, runs: int) -> list[str]:
+def measured(ledger: DatabaseLedger, count: int, days: int, fine: int, runs: int) -> list[str]:
     """One row of the table."""
     found = slo_set(count)
     fill(ledger, found, days, fine)
@@ -182,7 +182,7 @@ def measured(ledger: LedgerStore, count: int, days: int, fine: int, runs: int) -
                     slo.id,
                     slo.name,
                     (end - 300, end),
-                    (Event(slo.namespace, slo.service, end, 10**9, 10**6),),
+                    (Bucket(slo.namespace, slo.service, end, 10**9, 10**6),),
                 )
                 for slo in found.slos
             ],

@@ -26,7 +26,7 @@ from benchmarks import measure
 from benchmarks.history import DAY, Service, recorded, serving
 from sloctl import spec
 from sloctl.demo.cache import cache_root
-from sloctl.demo.openmetrics import Series
+from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, SloSet
 
@@ -185,7 +185,7 @@ def _config(service: str, *, raw: bool) -> dict[str, object]:
     }
 
 
-def history(slo_set: SloSet, known: list[Service], now: int) -> Iterator[Series]:
+def history(slo_set: SloSet, known: list[Service], now: int) -> Iterator[SampledSeries]:
     """30 days of recorded events of every service and some hours of raw counters; 30 days of these for a sample."""
     end = now // GRID * GRID + AHEAD
     rng = np.random.default_rng(1)

@@ -20,7 +20,7 @@ from benchmarks import measure
 from benchmarks.history import DAY, Service, constant, recorded, serving, times
 from sloctl import naming, spec
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.demo.openmetrics import Series
+from sloctl.demo.openmetrics import SampledSeries
 from sloctl.model import GRID, SloSet
 from sloctl.settings.backends import PrometheusSettings
 
@@ -52,7 +52,7 @@ def services() -> list[Service]:
     ]
 
 
-def ratios(end: int) -> Iterator[Series]:
+def ratios(end: int) -> Iterator[SampledSeries]:
     """Error ratios over 5 minutes as other rule sets record them, every minute and every 5 minutes."""
     for service in services():
         labels = {"namespace": service.namespace, "service": service.name}

@@ -14,7 +14,7 @@ from benchmarks.bench_guardrails import PAST
 from benchmarks.history import constant, times
 from benchmarks.mesh import RECENT, Mesh, Workload
 from sloctl import naming
-from sloctl.demo.openmetrics import Series
+from sloctl.demo.openmetrics import SampledSeries
 from sloctl.model import GRID, TILE, SloSet
 from sloctl.promql.presets import REQUESTS
 from tests.support.grafana import Choice, Json, View, queries, seconds
@@ -70,7 +70,7 @@ class Past:
     mesh: Mesh
     spans: Mapping[str, Span]
 
-    def raw(self, one: int) -> Iterator[Series]:
+    def raw(self, one: int) -> Iterator[SampledSeries]:
         """What the mesh exposes; requests of the last hours, those to :data:`ONE` of the last ``one`` seconds."""
         rng = np.random.default_rng(2)
         shapes = {}
@@ -88,9 +88,9 @@ class Past:
                 series = replace(series, timestamps=at, values=few if rare else many)
             yield series
 
-    def recorded(self, signals: Mapping[str, list[dict[str, str]]]) -> Iterator[Series]:
+    def recorded(self, signals: Mapping[str, list[dict[str, str]]]) -> Iterator[SampledSeries]:
         """What the rules recorded: ``signals`` are the label sets of the guardrails' series."""
-        once: dict[tuple[tuple[str, str], ...], Series] = {}
+        once: dict[tuple[tuple[str, str], ...], SampledSeries] = {}
         for record, sets in signals.items():
             least = max((span for name, span in PAST.items() if record.startswith(name)), default=RECENT)
             for own in sets:
@@ -124,7 +124,7 @@ class Past:
 
     def _slo(
         self,
-        once: dict[tuple[tuple[str, str], ...], Series],
+        once: dict[tuple[tuple[str, str], ...], SampledSeries],
         rule: RecordingRule,
         workload: Workload,
         step: int,
@@ -140,7 +140,11 @@ class Past:
             self._add(once, labels | code | client, step, GRID)
 
     def _add(
-        self, once: dict[tuple[tuple[str, str], ...], Series], labels: dict[str, str], step: int, least: int
+        self,
+        once: dict[tuple[tuple[str, str], ...], SampledSeries],
+        labels: dict[str, str],
+        step: int,
+        least: int,
     ) -> None:
         """A series that is 1 all the time; what is only read one by one is written every five minutes."""
         read = self.spans.get(labels["__name__"], Span())

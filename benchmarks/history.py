@@ -19,7 +19,7 @@ import numpy.typing as npt
 from alert_rules.groups import RecordingRule
 from alert_rules.manifest import rule_files
 from sloctl import naming
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, TILE, Slo, SloSet
 
@@ -34,13 +34,13 @@ def times(end: int, seconds: int, step: int) -> Times:
     return np.arange(end - seconds // step * step, end + 1, step, dtype=np.int64) * 1000
 
 
-def counter(labels: Labels, at: Times, rate: int, rng: np.random.Generator) -> Series:
+def counter(labels: Labels, at: Times, rate: int, rng: np.random.Generator) -> SampledSeries:
     """A counter that gains about ``rate`` a sample."""
-    return Series(labels, at, np.cumsum(rng.poisson(rate, len(at))).astype(np.int64))
+    return SampledSeries(labels, at, np.cumsum(rng.poisson(rate, len(at))).astype(np.int64))
 
 
-def constant(labels: Labels, at: Times, value: int) -> Series:
-    return Series(labels, at, np.full(len(at), value, dtype=np.int64))
+def constant(labels: Labels, at: Times, value: int) -> SampledSeries:
+    return SampledSeries(labels, at, np.full(len(at), value, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Service:
     codes: tuple[str, ...]
     pods: int = 1
 
-    def raw(self, end: int, client: int, server: int, rng: np.random.Generator) -> Iterator[Series]:
+    def raw(self, end: int, client: int, server: int, rng: np.random.Generator) -> Iterator[SampledSeries]:
         """Counters of the last ``client`` seconds of clients' proxies, and ``server`` of servers'; with ``up``.
 
         ``up`` is as long as the shorter of the two: no query looks further back for it.
@@ -78,7 +78,7 @@ class Service:
 
 def recorded(
     slo_set: SloSet, services: Iterable[Service], end: int, *, more: int = 0, base: str = ""
-) -> Iterator[Series]:
+) -> Iterator[SampledSeries]:
     """What the rules of a set record for some services, as far back from ``end`` as somebody reads it.
 
     That is 30 days of the budget grid, 6 hours of the fine one, the last instant of everything else, and ``more``
@@ -99,7 +99,9 @@ def _covers(slo: Slo, service: Service) -> bool:
     return named and slo.namespace == service.namespace
 
 
-def _recorded(rule: RecordingRule, service: Service, end: int, more: int, base: str) -> Iterator[Series]:
+def _recorded(
+    rule: RecordingRule, service: Service, end: int, more: int, base: str
+) -> Iterator[SampledSeries]:
     labels = {naming.SERVICE: service.name, naming.NAMESPACE: service.namespace} | rule.labels
     labels["__name__"] = rule.record
     grid, fine, last = (
@@ -127,7 +129,7 @@ def _recorded(rule: RecordingRule, service: Service, end: int, more: int, base: 
 
 @contextmanager
 def serving(
-    series: Sequence[Series], *, rule_files: Sequence[Path] = (), quiet: bool = False
+    series: Sequence[SampledSeries], *, rule_files: Sequence[Path] = (), quiet: bool = False
 ) -> Iterator[tuple[PrometheusServer, int]]:
     """A Prometheus that holds ``series``, each label set once; also gives the number of samples."""
     once = {tuple(sorted(one.labels.items())): one for one in series}

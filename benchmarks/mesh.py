@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.history import SCRAPE, Times, constant, times
-from sloctl.demo.openmetrics import Series
+from sloctl.demo.openmetrics import SampledSeries
 from sloctl.model.durations import number
 from sloctl.promql.presets import DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
 
@@ -59,7 +59,7 @@ class Mesh:
         ]
         return [*found, Workload(GATEWAY, "istio-system", tuple(range(min(10, self.size))))]
 
-    def series(self) -> Iterator[Series]:
+    def series(self) -> Iterator[SampledSeries]:
         """Every series, in no order."""
         rng = np.random.default_rng(1)
         shapes = {span: _shapes(self.end, span, rng) for span in (RECENT, HALF_HOUR, HOURS)}
@@ -84,10 +84,10 @@ class Shapes:
     many: Times
     few: Times
 
-    def counter(self, labels: dict[str, str], *, rare: bool = False) -> Series:
-        return Series(labels, self.at, self.few if rare else self.many)
+    def counter(self, labels: dict[str, str], *, rare: bool = False) -> SampledSeries:
+        return SampledSeries(labels, self.at, self.few if rare else self.many)
 
-    def gauge(self, labels: dict[str, str], value: int) -> Series:
+    def gauge(self, labels: dict[str, str], value: int) -> SampledSeries:
         return constant(labels, self.at, value)
 
 
@@ -126,7 +126,7 @@ def edge(caller: Workload, callee: Workload, reporter: str, code: str) -> dict[s
     }
 
 
-def _calls(caller: Workload, pod: str, callee: Workload, spans: Spans) -> Iterator[Series]:
+def _calls(caller: Workload, pod: str, callee: Workload, spans: Spans) -> Iterator[SampledSeries]:
     """What a client's proxy counts of a service: 503s of every second one, circuit breakers of every tenth."""
     number_ = int(callee.name.rpartition("-")[2])
     target = target_of(caller, pod)
@@ -146,7 +146,7 @@ def _calls(caller: Workload, pod: str, callee: Workload, spans: Spans) -> Iterat
         yield spans[HALF_HOUR].counter({"__name__": f"envoy_cluster_{name}"} | cluster | target)
 
 
-def _served(caller: Workload, callee: Workload, pod: str, spans: Spans) -> Iterator[Series]:
+def _served(caller: Workload, callee: Workload, pod: str, spans: Spans) -> Iterator[SampledSeries]:
     """What a server's proxy counts of a client."""
     number_ = int(callee.name.rpartition("-")[2])
     for code in ("200", "503")[: 1 + number_ % 2]:
@@ -154,7 +154,7 @@ def _served(caller: Workload, callee: Workload, pod: str, spans: Spans) -> Itera
         yield spans[HOURS].counter(labels, rare=code == "503")
 
 
-def _pod(workload: Workload, pod: str, spans: Spans) -> Iterator[Series]:
+def _pod(workload: Workload, pod: str, spans: Spans) -> Iterator[SampledSeries]:
     """A target and its certificate; its proxy's container as kube-state-metrics and cAdvisor see it."""
     target = target_of(workload, pod)
     yield spans[HOURS].gauge({"__name__": "up"} | target, 1)
@@ -193,7 +193,7 @@ def _pod(workload: Workload, pod: str, spans: Spans) -> Iterator[Series]:
         yield spans[RECENT].counter({"__name__": f"container_{name}"} | cgroup, rare=rare)
 
 
-def _control_plane(spans: Spans) -> Iterator[Series]:
+def _control_plane(spans: Spans) -> Iterator[SampledSeries]:
     """Three istiods, and a tracing backend."""
     shapes = spans[HOURS]
     for index in range(3):

@@ -119,9 +119,9 @@ def _object(slo_set: SloSet, kind: str, stem: str, text: str) -> str:
     return yaml.yaml(make(slo_set, stem, text.rstrip("\n")), comment=HEADER)
 
 
-def _config_map(slo_set: SloSet, stem: str, text: str) -> dict[str, yaml.Node]:
+def _config_map(slo_set: SloSet, stem: str, text: str) -> yaml.YamlMapping:
     settings = slo_set.dashboards
-    annotations: dict[str, yaml.Node] = {"grafana_folder": settings.folder}
+    annotations: yaml.YamlMapping = {"grafana_folder": settings.folder}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -130,7 +130,7 @@ def _config_map(slo_set: SloSet, stem: str, text: str) -> dict[str, yaml.Node]:
     }
 
 
-def _grafana_dashboard(slo_set: SloSet, stem: str, text: str) -> dict[str, yaml.Node]:
+def _grafana_dashboard(slo_set: SloSet, stem: str, text: str) -> yaml.YamlMapping:
     settings = slo_set.dashboards
     return {
         "apiVersion": "grafana.integreatly.org/v1beta1",

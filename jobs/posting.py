@@ -10,43 +10,77 @@ import contextlib
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sloctl.model import SloSet
-from sloctl.model.durations import duration
-from sloctl.posting.protocol import Delivered, Entry, LeaseLost, Letter, Notifier, Outbox, Postponed, Refused
+from sloctl.model.durations import duration, rfc3339
+from sloctl.posting.protocol import (
+    Delivered,
+    LeaseLost,
+    Notifier,
+    Outbox,
+    OutboxEntry,
+    Post,
+    Postponed,
+    Refused,
+)
 from sloctl.report.data import Report
 
 LEASE = 300.0
 """Seconds for which an entry is held after each step; longer than any request takes."""
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 OLDEST = 3 * 86400.0
-"""Seconds after which a letter is given up."""
+"""Seconds after which a post is given up."""
 KEPT = 400 * 86400.0
-"""Seconds for which it is remembered that a letter was sent: longer than any period is asked for again."""
+"""Seconds for which it is remembered that a post was sent: longer than any period is asked for again."""
 
 
 @dataclass(slots=True)
 class Posted:
-    """What a round of deliveries did, by the letters' keys; ``notes`` are what a person should know of each."""
+    """What a round of deliveries did, by the posts' keys; ``notes`` are what a person should know of each."""
 
     sent: list[str] = field(default_factory=list)
     waiting: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many posts became what."""
+        return {"sent": len(self.sent), "waiting": len(self.waiting), "dead": len(self.dead)}
+
+
+class Line(NamedTuple):
+    """What became of a post. ``level`` is "", "warning" or "error"; ``arrived``: all the same it is there."""
+
+    level: str
+    text: str
+    arrived: bool
+
+
+def lines(posted: Posted) -> list[Line]:
+    """What became of each post."""
+    found = []
+    for key in posted.sent:
+        found.append(Line("", f"posted {key}", True))
+        found += [Line("warning", f"{key}: {note}", True) for note in posted.notes.get(key, ())]
+    found += [Line("warning", f"{key} waits: {reason}", False) for key, reason in posted.waiting.items()]
+    return found + [
+        Line("error", f"{key} was given up: {reason}", False) for key, reason in posted.dead.items()
+    ]
+
 
 def key_of(report: Report, channel: str, step: int = 0) -> str:
-    """What a report's letter is called: one for each set, routine, period and channel.
+    """What a report's post is called: one for each set, routine, period and channel.
 
     A report of no period is one of its time: rounded down to ``step`` seconds, the schedule of its job.
     """
     if report.routine is not None:
         period = report.routine.period
-        what = f"{period.kind}/{period.label}/{period.timezone}"
+        what = f"{report.routine.kind}/{period.label}/{period.timezone}"
     else:
         seconds = int(report.at.timestamp())
-        what = f"now/{report.at.fromtimestamp(seconds - seconds % max(1, step), report.at.tzinfo):%Y-%m-%dT%H:%M:%SZ}"
+        what = f"now/{rfc3339(seconds - seconds % max(1, step))}"
     return f"{report.set_name}/{what}/slack:{channel}"
 
 
@@ -89,7 +123,7 @@ def deliver(
 def _one(
     outbox: Outbox,
     notifier: Notifier,
-    entry: Entry,
+    entry: OutboxEntry,
     ours: str,
     now: Callable[[], float],
     jitter: Callable[[], float],
@@ -98,7 +132,7 @@ def _one(
     def save(progress: Mapping[str, Any]) -> None:
         outbox.save(entry.id, ours, progress, now(), LEASE)
 
-    key = entry.letter.key
+    key = entry.post.key
     outcome = notifier.deliver(entry, save)
     if isinstance(outcome, Delivered):
         outbox.sent(entry.id, ours, now(), "; ".join(outcome.notes))
@@ -114,9 +148,15 @@ def _one(
 
 
 def _postpone(
-    outbox: Outbox, entry: Entry, outcome: Postponed, ours: str, now: float, jitter: float, found: Posted
+    outbox: Outbox,
+    entry: OutboxEntry,
+    outcome: Postponed,
+    ours: str,
+    now: float,
+    jitter: float,
+    found: Posted,
 ) -> None:
-    key = entry.letter.key
+    key = entry.post.key
     if outcome.failed:
         wait = backoff(entry.attempts, outcome.after, jitter)
         if now - entry.created > OLDEST:
@@ -132,17 +172,17 @@ def _postpone(
         found.waiting[key] = f"{outcome.reason}; next attempt in {duration(round(wait))}"
 
 
-def post(
-    letter: Letter,
+def send(
+    post: Post,
     outbox: Outbox,
     notifier: Notifier,
     now: Callable[[], float],
     *,
     jitter: Callable[[], float] = random.random,
 ) -> tuple[bool, Posted]:
-    """Put a letter into the outbox and deliver what is due; whether it was new. Raises BackendError."""
-    new = outbox.enqueue(letter, now())
-    done = deliver(outbox, notifier, now, set_name=letter.set_name, jitter=jitter)
+    """Put a post into the outbox and deliver what is due; whether it was new. Raises BackendError."""
+    new = outbox.enqueue(post, now())
+    done = deliver(outbox, notifier, now, set_name=post.set_name, jitter=jitter)
     outbox.forget(now() - KEPT)
     return new, done
 
@@ -161,6 +201,6 @@ def post_report(
 
     ``step`` is the schedule of its job in seconds, for reports of no period. Raises BackendError.
     """
-    letter = notifier.compose(report, slo_set, key_of(report, slo_set.slack_channel, step))
-    new, done = post(letter, outbox, notifier, now, jitter=jitter)
-    return letter.key, new, done
+    post = notifier.compose(report, slo_set, key_of(report, slo_set.slack_channel, step))
+    new, done = send(post, outbox, notifier, now, jitter=jitter)
+    return post.key, new, done

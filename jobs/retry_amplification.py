@@ -41,7 +41,7 @@ GAUGES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RetryFrames:
     """What traces say of retries; frames are those of :mod:`sloctl.retries`.
 
     ``edges`` names places (``namespace/service``) and has besides: ``counted`` (float64, attempts per request by
@@ -82,7 +82,7 @@ def place(service: str) -> str:
 
 def run(
     source: MetricSource | None, traces: TraceSource, slo_set: SloSet, at: datetime, seconds: int = WINDOW
-) -> Found:
+) -> RetryFrames:
     """Retries in the traces that began in the last ``seconds`` seconds.
 
     Without ``source``, or of another time than :data:`WINDOW`, metrics are not asked. Raises ``BackendError``.
@@ -102,7 +102,7 @@ def recent(
     at: datetime,
     counted: Callable[[], Sequence[EdgeAmplification] | None],
     seconds: int = WINDOW,
-) -> Found:
+) -> RetryFrames:
     """What :func:`run` finds, held against what Prometheus ``counted``: called once the traces are read.
 
     Raises ``BackendError``.
@@ -117,7 +117,7 @@ def of_spans(
     slo_set: SloSet,
     counted: Sequence[EdgeAmplification] | None = None,
     link: Callable[[str], str] = lambda trace: "",
-) -> Found:
+) -> RetryFrames:
     """What some spans say of retries, held against what Prometheus ``counted`` unless that is None."""
     import pandas as pd
 
@@ -134,7 +134,7 @@ def of_spans(
     edges, more = _compared(edges, counted)
     slowest = retries.worst_traces(table)
     findings = [_reported(item, place) for item in found] + [_reported(item, str) for item in more]
-    return Found(
+    return RetryFrames(
         edges,
         retries.paths(table),
         retries.loads(table),
@@ -250,7 +250,7 @@ def _sampling(slo_set: SloSet, edges: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("info", "traces-sampled", text)
 
 
-def metrics(found: Found, set_name: str) -> list[Gauge]:
+def metrics(found: RetryFrames, set_name: str) -> list[Gauge]:
     """The edges as gauges: requests and attempts in the traces, and attempts per request."""
     gauges: list[Gauge] = []
     for row in found.amplification:
@@ -264,7 +264,7 @@ def metrics(found: Found, set_name: str) -> list[Gauge]:
     return gauges
 
 
-def rows(found: Found) -> dict[str, list[dict[str, Any]]]:
+def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
     """The result as lists of rows: ``edges``, ``paths``, ``services``, ``worst_traces``, ``findings``."""
     states = {(v.scope["source"], v.scope["destination"]): v.status for v in found.verdicts}
     edges = [

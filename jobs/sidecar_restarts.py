@@ -25,12 +25,12 @@ WORST = 3
 """Pods that a row names."""
 MOST = 1e12
 """More than any container has restarted."""
-Place = tuple[str, str]
+WorkloadKey = tuple[str, str]
 """Namespace and workload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RestartFrames:
     """Restarts as frames, one row for each window (``seconds``, int64) and what else its columns say.
 
     ``workloads``: ``seconds``, ``namespace``, ``workload`` (str), ``pods`` (mean number while there were any; NaN if
@@ -47,12 +47,12 @@ class Found:
 
 @dataclass(slots=True)
 class _Window:
-    pods: dict[Place, float] = field(default_factory=dict)
+    pods: dict[WorkloadKey, float] = field(default_factory=dict)
     each: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
-    pods_before: dict[Place, float] = field(default_factory=dict)
-    before: dict[Place, float] = field(default_factory=dict)
+    pods_before: dict[WorkloadKey, float] = field(default_factory=dict)
+    before: dict[WorkloadKey, float] = field(default_factory=dict)
 
-    def restarts(self) -> dict[Place, float]:
+    def restarts(self) -> dict[WorkloadKey, float]:
         """Restarts of every workload, also of those without any."""
         sums = dict.fromkeys(self.pods, 0.0)
         for (namespace, workload, _, _), value in self.each.items():
@@ -109,7 +109,9 @@ def _read(
     return found
 
 
-def run(source: MetricSource, slo_set: SloSet, at: datetime, windows: Sequence[int] = WINDOWS) -> Found:
+def run(
+    source: MetricSource, slo_set: SloSet, at: datetime, windows: Sequence[int] = WINDOWS
+) -> RestartFrames:
     """Restarts in the last seconds of each of ``windows``, in the namespaces of the guardrail if the file has it.
 
     At most four requests a window, whatever the number of pods. Raises ``BackendError``.
@@ -128,7 +130,7 @@ def run(source: MetricSource, slo_set: SloSet, at: datetime, windows: Sequence[i
         pods += [(seconds, *key, value) for key, value in window.each.items()]
     names = ("namespace", "workload")
     numbers = ("pods", "restarts", "per_pod_day", "before", "trend")
-    return Found(
+    return RestartFrames(
         _frame(pd.DataFrame(workloads, columns=["seconds", *names, *numbers]), names, numbers),
         _frame(
             pd.DataFrame(pods, columns=["seconds", *names, "pod", "reason", "restarts"]),
@@ -150,7 +152,7 @@ def _per_pod_day(value: float, pods: float | None, seconds: int) -> float | None
     return value / pods / (seconds / DAY) if pods else None
 
 
-def rows(found: Found) -> list[dict[str, Any]]:
+def rows(found: RestartFrames) -> list[dict[str, Any]]:
     """The frames as plain rows, one for each window and workload; None where something is not known."""
     each: dict[tuple[Any, ...], list[dict[Hashable, Any]]] = {}
     for row in found.pods.to_dict("records"):
@@ -194,7 +196,7 @@ def rows_for_report(source: MetricSource, slo_set: SloSet, at: datetime) -> tupl
     if _guardrail(slo_set) is None:
         return ()
     window = _read(source, slo_set, at, (DAY,), past=False)[DAY]
-    reasons: dict[Place, dict[str, float]] = {}
+    reasons: dict[WorkloadKey, dict[str, float]] = {}
     for (namespace, workload, _, reason), value in window.each.items():
         of = reasons.setdefault((namespace, workload), {})
         of[reason] = of.get(reason, 0.0) + value

@@ -12,6 +12,9 @@ from typing import Literal
 
 Status = Literal["ok", "at_risk", "exhausted", "no_data"]
 
+EventCounts = tuple[float, float]
+"""(bad, total) events."""
+
 Z95 = 1.959963984540054
 """97.5th percentile of the standard normal distribution: two-sided 95 %."""
 

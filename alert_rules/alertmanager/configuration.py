@@ -12,15 +12,13 @@ from collections.abc import Iterator, Mapping
 
 from alert_rules.alertmanager import texts
 from alert_rules.alertmanager.routes import NOBODY, Inhibition, Route, inhibitions, receivers, tree
-from alert_rules.slo.alerts import literal
+from alert_rules.burn_alerts import literal
 from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.model import Matcher, SloSet
 from sloctl.model.alerting import Notifications, Receiver, SecretKey
 from sloctl.model.durations import duration
-
-Nodes = dict[str, yaml.Node]
 
 
 def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
@@ -45,7 +43,7 @@ def _plain(slo_set: SloSet, notifications: Notifications) -> str:
     rules = inhibitions(slo_set.name)
     # Alerts of others must not be taken for ours, and the root route matches them all.
     root = Route((), NOBODY, routes=(tree(slo_set.name, notifications),))
-    document: Nodes = {
+    document: yaml.YamlMapping = {
         "route": _route(root),
         "inhibit_rules": [
             {
@@ -67,7 +65,7 @@ def _plain(slo_set: SloSet, notifications: Notifications) -> str:
 def _operator(slo_set: SloSet, notifications: Notifications) -> str:
     rules = inhibitions(slo_set.name)
     root = tree(slo_set.name, notifications)
-    document: Nodes = {
+    document: yaml.YamlMapping = {
         "apiVersion": "monitoring.coreos.com/v1alpha1",
         "kind": "AlertmanagerConfig",
         "metadata": object_metadata(slo_set, naming.slug(slo_set.name)),
@@ -103,14 +101,14 @@ def _matcher(matcher: Matcher) -> str:
     return f'{matcher.label}{matcher.op}"{value}"'
 
 
-def _operator_matcher(matcher: Matcher) -> Nodes:
+def _operator_matcher(matcher: Matcher) -> yaml.YamlMapping:
     """The operator quotes the value itself."""
     return {"name": matcher.label, "value": matcher.value, "matchType": matcher.op}
 
 
-def _route(route: Route) -> Nodes:
+def _route(route: Route) -> yaml.YamlMapping:
     """What is inherited is left out."""
-    node: Nodes = {}
+    node: yaml.YamlMapping = {}
     if route.matchers:
         node["matchers"] = [_matcher(matcher) for matcher in route.matchers]
     if route.receiver:
@@ -126,7 +124,7 @@ def _route(route: Route) -> Nodes:
     return node
 
 
-def _operator_route(route: Route) -> Nodes:
+def _operator_route(route: Route) -> yaml.YamlMapping:
     node = {_camel(key): value for key, value in _route(route).items()}
     node["matchers"] = [_operator_matcher(matcher) for matcher in route.matchers]
     if route.routes:
@@ -138,14 +136,14 @@ def _camel(key: str) -> str:
     return re.sub(r"_([a-z])", lambda match: match[1].upper(), key)
 
 
-def _plain_receiver(name: str, receiver: Receiver | None, resolved: bool, folder: str) -> Nodes:
+def _plain_receiver(name: str, receiver: Receiver | None, resolved: bool, folder: str) -> yaml.YamlMapping:
     if receiver is None:
         return {"name": name}
 
     def file(secret: SecretKey | None) -> str:
         return f"{folder}/{secret.name}/{secret.key}" if secret else ""
 
-    config: Nodes = {"send_resolved": resolved}
+    config: yaml.YamlMapping = {"send_resolved": resolved}
     if receiver.kind == "slack":
         config["api_url_file"] = file(receiver.secret)
         config |= _slack(receiver)
@@ -161,14 +159,14 @@ def _plain_receiver(name: str, receiver: Receiver | None, resolved: bool, folder
     return {"name": name, f"{receiver.kind}_configs": [config]}
 
 
-def _operator_receiver(name: str, receiver: Receiver | None, resolved: bool) -> Nodes:
+def _operator_receiver(name: str, receiver: Receiver | None, resolved: bool) -> yaml.YamlMapping:
     if receiver is None:
         return {"name": name}
 
-    def selector(secret: SecretKey | None) -> Mapping[str, yaml.Node]:
+    def selector(secret: SecretKey | None) -> Mapping[str, yaml.YamlValue]:
         return {"name": secret.name, "key": secret.key} if secret else {}
 
-    config: Nodes = {"sendResolved": resolved}
+    config: yaml.YamlMapping = {"sendResolved": resolved}
     if receiver.kind == "slack":
         config["apiURL"] = selector(receiver.secret)
         config |= _slack(receiver)
@@ -186,11 +184,11 @@ def _operator_receiver(name: str, receiver: Receiver | None, resolved: bool) -> 
     return {"name": name, f"{receiver.kind}Configs": [config]}
 
 
-def _slack(receiver: Receiver) -> Nodes:
+def _slack(receiver: Receiver) -> yaml.YamlMapping:
     return {"channel": literal(receiver.channel), **texts.slack()}
 
 
-def _bearer(key: str, credentials: yaml.Node) -> Nodes:
+def _bearer(key: str, credentials: yaml.YamlValue) -> yaml.YamlMapping:
     return {"authorization": {"type": "Bearer", key: credentials}}
 
 

@@ -25,7 +25,7 @@ def render_tests(slo_set: SloSet, file: RuleFile, tested: str) -> str:
     if mesh is None:  # a matcher that no value is known for
         return test_file(file, tested, [], [rule.alert for rule in rules])
     by_preset = {guardrail.preset: guardrail for guardrail in slo_set.guardrails}
-    tests: list[yaml.Node] = []
+    tests: list[yaml.YamlValue] = []
     for rule in rules:
         tests += _tests(slo_set, rule, by_preset[rule.labels[naming.GUARDRAIL]], mesh)
     return test_file(file, tested, tests, [])
@@ -33,10 +33,10 @@ def render_tests(slo_set: SloSet, file: RuleFile, tested: str) -> str:
 
 def _tests(
     slo_set: SloSet, rule: HealthRule, guardrail: Guardrail, mesh: Mapping[str, str]
-) -> Iterator[dict[str, yaml.Node]]:
+) -> Iterator[yaml.YamlMapping]:
     proof = rule.source.proof
     expected = _expected(slo_set, rule, guardrail)
-    checks: list[yaml.Node] = []
+    checks: list[yaml.YamlValue] = []
     if proof.fires > 0:
         checks.append(silent(rule, proof.fires - 1))
     for minute in (proof.fires, proof.lasts):
@@ -47,14 +47,14 @@ def _tests(
     inputs = _inputs(slo_set, proof.inputs, mesh)
     yield test_case(f"{rule.alert}: fires at minute {proof.fires}", inputs, checks)
     if proof.calm or proof.silent:
-        calm: list[yaml.Node] = [silent(rule, minute) for minute in proof.silent]
+        calm: list[yaml.YamlValue] = [silent(rule, minute) for minute in proof.silent]
         yield test_case(f"{rule.alert}: silent on a healthy mesh", _inputs(slo_set, proof.calm, mesh), calm)
 
 
-def _inputs(slo_set: SloSet, inputs: Minutes, mesh: Mapping[str, str]) -> list[dict[str, yaml.Node]]:
+def _inputs(slo_set: SloSet, inputs: Minutes, mesh: Mapping[str, str]) -> list[yaml.YamlMapping]:
     """The series with the labels of a scrape target and of the mesh's matchers, and the target's ``up``."""
     target = {label: f"{label}-1" for label in slo_set.mesh.target_labels}
-    rows: list[dict[str, yaml.Node]] = []
+    rows: list[yaml.YamlMapping] = []
     length = max((int(n) for values in inputs.values() for n in _LENGTH.findall(values)), default=60)
     if not any(name.startswith("up{") or name == "up" for name in inputs):
         rows.append({"series": labelled_series("up", target | dict(mesh)), "values": f"1x{length}"})
@@ -66,7 +66,7 @@ def _inputs(slo_set: SloSet, inputs: Minutes, mesh: Mapping[str, str]) -> list[d
     return rows
 
 
-def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail) -> dict[str, yaml.Node]:
+def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail) -> yaml.YamlMapping:
     proof = rule.source.proof
     labels = dict(rule.labels) | dict(proof.labels)
     if naming.SERVICE in proof.labels:

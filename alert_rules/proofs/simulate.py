@@ -30,7 +30,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Incident:
+class ErrorBurst:
     """A burst of errors and what the alert does: minutes since the start of the test."""
 
     traffic: Traffic
@@ -95,7 +95,7 @@ def _events_per_minute(budget: Decimal) -> int:
 @lru_cache(maxsize=4096)
 def incident(
     window: BurnWindow, factor: Decimal, budget: Decimal, min_events: int, min_bad: int
-) -> Incident | None:
+) -> ErrorBurst | None:
     """A burst at about twice the factor (or a total outage, if that is less) and the minutes of alert and resolution.
 
     None if no such burst fires within a day of simulated time.
@@ -112,7 +112,7 @@ def incident(
 
 def _burst(
     events: int, ratio: Decimal, clean: int, policy: tuple[BurnWindow, Decimal, Decimal, int, int]
-) -> Incident | None:
+) -> ErrorBurst | None:
     """The incident of one burst; None if it does not fire, or where rounding might decide."""
     bad = max(int(ratio * events), policy[4])
     fires, _, _ = active(Traffic(events, bad, clean, 1000, 0), *policy)
@@ -126,7 +126,7 @@ def _burst(
             resolved = max(minute for minute, firing in enumerate(fires) if firing) + 1
             clear = sure and abs(rates[first] * 10 % 1 - 0.5) > 0.01
             short = replace(traffic, after=resolved - clean - traffic.faulty + 1)
-            return Incident(short, first, resolved, rates[first]) if clear else None
+            return ErrorBurst(short, first, resolved, rates[first]) if clear else None
     return None
 
 

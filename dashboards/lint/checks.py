@@ -12,8 +12,8 @@ from typing import Any
 
 from dashboards.lint import queries
 from dashboards.lint.variables import (
-    Found,
     Json,
+    LintMessages,
     declared,
     has_several,
     references,
@@ -143,7 +143,9 @@ def links(part: Any) -> Iterator[Json]:
                 yield from item.get("value") or []
 
 
-def _of_dashboard(dashboard: Json, variables: dict[str, Json], metrics: Container[str] | None) -> Found:
+def _of_dashboard(
+    dashboard: Json, variables: dict[str, Json], metrics: Container[str] | None
+) -> LintMessages:
     yield from _head(dashboard)
     yield from _overlaps(dashboard.get("panels") or [])
     yield from unknown(dashboard, variables, ("panels",))
@@ -156,7 +158,7 @@ def _of_dashboard(dashboard: Json, variables: dict[str, Json], metrics: Containe
         yield from _link(link, variables)
 
 
-def _head(dashboard: Json) -> Found:
+def _head(dashboard: Json) -> LintMessages:
     uid = dashboard.get("uid") or ""
     if not re.fullmatch(rf"[A-Za-z0-9_-]{{1,{LONGEST_UID}}}", str(uid)):
         yield (
@@ -180,7 +182,7 @@ def _head(dashboard: Json) -> Found:
 
 def _of_panel(
     panel: Json, numbers: set[Any], variables: dict[str, Json], metrics: Container[str] | None
-) -> Found:
+) -> LintMessages:
     if panel.get("id") is None or panel["id"] in numbers:
         yield (
             "duplicate-id",
@@ -204,7 +206,7 @@ def _of_panel(
         yield from _link(link, variables)
 
 
-def _type(panel: Json) -> Found:
+def _type(panel: Json) -> LintMessages:
     kind = str(panel.get("type") or "")
     if kind not in TYPES:
         instead = SUCCESSORS.get(kind, "one of " + ", ".join(sorted(TYPES)))
@@ -221,7 +223,7 @@ def _type(panel: Json) -> Found:
         )
 
 
-def _overlaps(level: Sequence[Json]) -> Found:
+def _overlaps(level: Sequence[Json]) -> LintMessages:
     placed: list[tuple[str, int, int, int, int]] = []
     for panel in level:
         grid, title = panel.get("gridPos") or {}, str(panel.get("title") or panel.get("id"))
@@ -235,7 +237,7 @@ def _overlaps(level: Sequence[Json]) -> Found:
         placed.append((title, x, y, w, h))
 
 
-def _units(panel: Json, defaults: Json) -> Found:
+def _units(panel: Json, defaults: Json) -> LintMessages:
     kind = panel.get("type")
     if kind in MEASURED:
         axis = (panel.get("options") or {}).get("yAxis") or {}
@@ -283,7 +285,7 @@ def _formats(override: Json, names: Sequence[str], ref: str) -> bool:
     }
 
 
-def _link(link: Json, variables: dict[str, Json]) -> Found:
+def _link(link: Json, variables: dict[str, Json]) -> LintMessages:
     if link.get("type") == "dashboards":
         return
     url, title = str(link.get("url") or ""), link.get("title")

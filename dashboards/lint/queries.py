@@ -8,8 +8,8 @@ from typing import Any
 
 from dashboards.lint.variables import (
     STAND_IN,
-    Found,
     Json,
+    LintMessages,
     Reference,
     filled,
     has_several,
@@ -30,7 +30,7 @@ _NO_EXPRESSION = re.compile(r"(label_names|metrics)\(.*\)\s*", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_:][\w:]*")
 
 
-def source_problems(source: Any, variables: dict[str, Json], what: str) -> Found:
+def source_problems(source: Any, variables: dict[str, Json], what: str) -> LintMessages:
     """What is wrong with a reference to a data source; ``what`` has it."""
     uid = source.get("uid") if isinstance(source, dict) else source
     if not isinstance(uid, str) or not uid:
@@ -97,7 +97,7 @@ def metric_names(select: Select) -> tuple[str, ...]:
 
 def expression_problems(
     expr: str, variables: dict[str, Json], metrics: Container[str] | None, *, samples: bool = True
-) -> Found:
+) -> LintMessages:
     """What is wrong with an expression; ``samples`` says whether it reads samples or only what series there are."""
     try:
         found = read(expr)
@@ -120,7 +120,7 @@ def expression_problems(
             yield from _too_long(item, names)
 
 
-def _unsafe(matcher: Matcher, variables: dict[str, Json]) -> Found:
+def _unsafe(matcher: Matcher, variables: dict[str, Json]) -> LintMessages:
     regex = matcher.op in ("=~", "!~")
     for reference in marked(matcher.value):
         variable = variables.get(reference.name)
@@ -143,7 +143,7 @@ def _is_pattern(reference: Reference, variable: Json) -> bool:
     return reference.format == "regex" or variable.get("type") in ("custom", "constant")
 
 
-def _too_long(item: Read, names: tuple[str, ...]) -> Found:
+def _too_long(item: Read, names: tuple[str, ...]) -> LintMessages:
     if names and all(":" in name or name in RECORDED for name in names):
         return
     shown = item.select.metric or "a selector without a name"
@@ -188,7 +188,7 @@ def target_problems(
 
 def annotation_problems(
     annotation: Json, variables: dict[str, Json], metrics: Container[str] | None
-) -> Found:
+) -> LintMessages:
     """What is wrong with an annotation's query."""
     what = f"the annotation {annotation.get('name')!r}"
     yield from source_problems(annotation.get("datasource"), variables, what)
@@ -198,7 +198,9 @@ def annotation_problems(
         yield from expression_problems(str(expr), variables, metrics)
 
 
-def variable_problems(variable: Json, variables: dict[str, Json], metrics: Container[str] | None) -> Found:
+def variable_problems(
+    variable: Json, variables: dict[str, Json], metrics: Container[str] | None
+) -> LintMessages:
     """What is wrong with a variable's query."""
     if variable.get("type") != "query":
         return

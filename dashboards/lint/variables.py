@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
-Found: TypeAlias = Iterator[tuple[str, str]]
+LintMessages: TypeAlias = Iterator[tuple[str, str]]
 """Problems: a code and a message each."""
 
 _REFERENCE = re.compile(
@@ -95,7 +95,7 @@ def has_several(variable: Json) -> bool:
     return bool(variable.get("multi") or variable.get("includeAll"))
 
 
-def unknown(parts: Any, variables: dict[str, Json], leave_out: tuple[str, ...] = ()) -> Found:
+def unknown(parts: Any, variables: dict[str, Json], leave_out: tuple[str, ...] = ()) -> LintMessages:
     """Variables that are used and declared nowhere."""
     used = {reference for text in strings(parts, leave_out) for reference in references(text)}
     for name in sorted({reference.name for reference in used if not reference.built_in} - set(variables)):
@@ -105,7 +105,7 @@ def unknown(parts: Any, variables: dict[str, Json], leave_out: tuple[str, ...] =
         )
 
 
-def unused(dashboard: Json) -> Found:
+def unused(dashboard: Json) -> LintMessages:
     """Variables that are declared and used by nothing but themselves."""
     variables = declared(dashboard)
     rest = {key: value for key, value in dashboard.items() if key != "templating"}

@@ -1,6 +1,6 @@
 """What dashboards are about: the recorded series of a set, and what its file watches.
 
-A panel can only read what some rule records: :meth:`Subject.series` knows all of it, with its labels' names.
+A panel can only read what some rule records: :meth:`Subject.series` refuses anything else.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sloctl import naming, promql
-from sloctl.guardrails.plans import base_labels, plans
-from sloctl.guardrails.shared.kinds import Plan
+from sloctl.guardrails.plans import base_labels, plans, recorded
 from sloctl.guardrails.shared.queries import in_set, selected
-from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, RollingWindow, Slo, SloSet
+from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, Slo, SloSet
 from sloctl.model.durations import duration
 
 ANY_NAMESPACE = Matcher(naming.NAMESPACE, "=~", "$namespace")
@@ -48,37 +47,18 @@ class Subject:
     @cached_property
     def burn_windows(self) -> tuple[int, ...]:
         """Every window (seconds) of which a burn rate is recorded, the shortest first."""
-        policies = (slo.policy.windows for slo in self.slo_set.slos if slo.policy)
-        return tuple(sorted({w for lines in policies for line in lines for w in (line.long, line.short)}))
-
-    @cached_property
-    def families(self) -> frozenset[str]:
-        """The families of counters whose base events are recorded."""
-        return frozenset(naming.family(slo.sli) for slo in self.on_mesh if isinstance(slo.sli, CounterSli))
+        policies = (slo.policy for slo in self.slo_set.slos if slo.policy)
+        return tuple(sorted({length for policy in policies for length in policy.lengths}))
 
     @cached_property
     def mesh_labels(self) -> frozenset[str]:
         """The labels by which the mesh's requests are recorded; none if no guardrail reads them."""
-        return frozenset(base_labels(self._plans))
-
-    @cached_property
-    def _plans(self) -> tuple[Plan, ...]:
-        return plans(self.slo_set)
+        return frozenset(base_labels(plans(self.slo_set)))
 
     @cached_property
     def recorded(self) -> frozenset[str]:
         """The names of all series that the set's rules record."""
-        names = {naming.TOTAL_GRID, naming.BAD_GRID, naming.TOTAL_TILE, naming.BAD_TILE, naming.GAP_GRID}
-        names |= {naming.OBJECTIVE, naming.BUDGET}
-        names |= {naming.burn_rate(window) for window in self.burn_windows}
-        names |= {naming.base_metric(family, step) for family in self.families for step in (GRID, TILE)}
-        if any(slo.sli.bad for slo in self.on_mesh):
-            names.add(naming.BAD_CAUSES)
-        if any(isinstance(slo.window, RollingWindow) for slo in self.slo_set.slos):
-            names |= {naming.PERIOD_TOTAL, naming.PERIOD_BAD, naming.REMAINING}
-        if self.mesh_labels:
-            names.add(naming.MESH_REQUESTS)
-        return frozenset(names | {signal.record for plan in self._plans for signal in plan.signals})
+        return frozenset(item.record for item in recorded(self.slo_set))
 
     def records(self, *metrics: str) -> bool:
         """Whether the set's rules record all of these."""
@@ -131,7 +111,7 @@ class Subject:
         offset: str = "",
     ) -> str:
         """The share of bad events of a window: nothing without events. ``fine`` sums minutes, not five of them."""
-        names = (naming.BAD_TILE, naming.TOTAL_TILE) if fine else (naming.BAD_GRID, naming.TOTAL_GRID)
+        names = promql.event_metrics(TILE if fine else GRID)
         bad, total = (self.summed(name, matchers, by, window, offset) for name in names)
         return f"{bad}\n/ ({total} > 0)"
 

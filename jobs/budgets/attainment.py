@@ -4,44 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from jobs.budgets.collected import Key, Unit, calendar_start
-from jobs.budgets.from_ledger import counts, period_span
+from jobs.budgets.from_ledger import counts, period_interval
 from jobs.budgets.maintenance import Excused, seconds_within
 from sloctl import budget
-from sloctl.ledger.protocol import MICRO, Labels, Ledger, Span, Sums, by_service
-from sloctl.model import GRID, Slo, SloSet
-from sloctl.report.data import timestamp
+from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, Sums, by_service, touching
+from sloctl.model import SeriesKey, Slo, SloSet
+from sloctl.model.calendar import CalendarPeriod
+from sloctl.model.durations import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """A length of time, named as people name it."""
+class Incident:
+    """A time that somebody asks about, whatever the calendar says."""
 
-    name: str
     start: datetime
     end: datetime
+    label: str = ""
 
-    @property
-    def span(self) -> Span:
-        """All buckets that it touches."""
-        first, last = (edge.timestamp() for edge in (self.start, self.end))
-        return int(first // GRID) * GRID, int(-(-last // GRID)) * GRID
+
+Time = CalendarPeriod | Incident
 
 
 @dataclass(frozen=True, slots=True)
 class Attained:
-    """What an SLO of a service was in a period.
+    """What an SLO of a service was in a time.
 
-    Events are counts; ``spent`` is the share of the period's own budget, None without events. ``gaps`` are seconds that
+    Events are counts; ``spent`` is the share of that time's own budget, None without events. ``gaps`` are seconds that
     nobody observed or that are not recorded, ``excluded`` seconds that count in no budget.
     """
 
     slo: Slo
-    key: Key
-    period: Period
+    key: SeriesKey
+    time: Time
     bad: float
     total: float
     spent: float | None
@@ -54,45 +51,23 @@ class Attained:
         return budget.ratio(self.total - self.bad, self.total)
 
 
-def periods(unit: Unit, timezone: str, at: datetime, count: int) -> list[Period]:
-    """The period that ``at`` lies in, as far as it has come, and those before it: ``count`` in all, oldest first."""
-    found: list[Period] = []
-    end, start = at, calendar_start(unit, timezone, at)
-    while len(found) < count:
-        found.append(Period(_name(unit, timezone, start), start, end))
-        end, start = start, calendar_start(unit, timezone, start - timedelta(seconds=1))
-    return found[::-1]
-
-
-def _name(unit: Unit, timezone: str, start: datetime) -> str:
-    from zoneinfo import ZoneInfo
-
-    day = start.astimezone(ZoneInfo(timezone)).date()
-    if unit == "week":
-        year, week, _ = day.isocalendar()
-        return f"{year}-W{week:02}"
-    if unit == "quarter":
-        return f"{day.year}-Q{(day.month + 2) // 3}"
-    return str(day)[: {"day": 10, "month": 7, "year": 4}[unit]]
-
-
-def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Period]) -> list[Attained]:
-    """Every SLO and service in every period, by service, SLO and period. Raises ``BackendError``."""
+def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Time]) -> list[Attained]:
+    """Every SLO and service in every wanted time, by service, SLO and time. Raises ``BackendError``."""
     slos = {slo.id: slo for slo in slo_set.slos}
-    spans = [period.span for period in wanted]
-    if not spans:
+    intervals = [touching(time.start, time.end) for time in wanted]
+    if not intervals:
         return []
-    low, high = min(a for a, _ in spans), max(b for _, b in spans)
+    low, high = min(a for a, _ in intervals), max(b for _, b in intervals)
     excused = Excused(slo_set, ledger.muted(slo_set.name), low, high)
     missing = ledger.missing(slo_set.name, sorted(slos), low, high)
     oldest, newest = ledger.oldest(slo_set.name), ledger.newest(slo_set.name)
     keys = [key for key in ledger.keys(slo_set.name) if key[0] in slos and key[2]]
     found = []
-    for period, sums in zip(wanted, ledger.sums(slo_set.name, spans), strict=True):
+    for time, interval, sums in zip(wanted, intervals, ledger.sums(slo_set.name, intervals), strict=True):
         known = by_service(sums, keys)
         for key in keys:
             slo, item = slos[key[0]], known[key]
-            first, last = period.span
+            first, last = interval
             if oldest.get(key[0], high) >= last:
                 continue  # the ledger began later
             unknown = seconds_within(missing.get(key[0], ()), first, min(last, newest.get(key[0], last)))
@@ -101,15 +76,15 @@ def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Period]) -> list[Atta
                 Attained(
                     slo,
                     key,
-                    period,
+                    time,
                     bad,
                     total,
                     budget.spent(bad, total, float(slo.budget)),
                     item.gap + unknown,
-                    seconds_within(excused.spans(key), first, last),
+                    seconds_within(excused.intervals(key), first, last),
                 )
             )
-    return sorted(found, key=lambda item: (item.key[1], item.key[2], item.slo.name, item.period.start))
+    return sorted(found, key=lambda item: (item.key[1], item.key[2], item.slo.name, item.time.start))
 
 
 def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
@@ -119,9 +94,9 @@ def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
             "namespace": item.key[1],
             "service": item.key[2],
             "slo": item.slo.name,
-            "period": item.period.name,
-            "from": timestamp(item.period.start.astimezone(UTC)),
-            "to": timestamp(item.period.end.astimezone(UTC)),
+            "period": item.time.label,
+            "from": rfc3339(item.time.start),
+            "to": rfc3339(item.time.end),
             "objective": float(item.slo.objective),
             "sli": item.sli,
             "met": None if item.spent is None else item.spent <= 1,
@@ -136,7 +111,7 @@ def rows(items: Iterable[Attained]) -> list[dict[str, Any]]:
     ]
 
 
-def costs(ledger: Ledger, slo_set: SloSet, incident: Period) -> list[dict[str, Any]]:
+def costs(ledger: Ledger, slo_set: SloSet, incident: Incident) -> list[dict[str, Any]]:
     """What an incident cost: its events, and the share of the budget of each SLO's window that they used.
 
     The window is the one that the incident's end lies in; ``budget_spent`` is of the budget that all its events up to
@@ -145,7 +120,10 @@ def costs(ledger: Ledger, slo_set: SloSet, incident: Period) -> list[dict[str, A
     newest = ledger.newest(slo_set.name)
     items = [item for item in read(ledger, slo_set, [incident]) if item.total]
     windows = {
-        slo.id: period_span(slo, incident.end, newest.get(slo.id, incident.span[1])) for slo in slo_set.slos
+        slo.id: period_interval(
+            slo, incident.end, newest.get(slo.id, touching(incident.start, incident.end)[1])
+        )
+        for slo in slo_set.slos
     }
     distinct = sorted(set(windows.values()))
     sums = dict(zip(distinct, ledger.sums(slo_set.name, distinct), strict=True))
@@ -160,15 +138,16 @@ def costs(ledger: Ledger, slo_set: SloSet, incident: Period) -> list[dict[str, A
     return sorted(found, key=lambda row: -(row["budget_spent"] or 0.0))
 
 
-def causes(ledger: Ledger, slo_set: SloSet, period: Period) -> list[dict[str, Any]]:
-    """What the budgets of a period were spent on: bad events by cause, of each SLO and service the worst first.
+def causes(ledger: Ledger, slo_set: SloSet, time: Time) -> list[dict[str, Any]]:
+    """What the budgets of a time were spent on: bad events by cause, of each SLO and service the worst first.
 
-    ``share`` is of the bad events, ``budget_spent`` of the budget that the period's events allow. Bad events whose
+    ``share`` is of the bad events, ``budget_spent`` of the budget that all its events allow. Bad events whose
     cause is not known (of latency SLOs, for example) are a row with no cause. Raises ``BackendError``.
     """
     slos = {slo.id: slo for slo in slo_set.slos}
-    (sums,) = ledger.sums(slo_set.name, [period.span])
-    by_cause = ledger.causes(slo_set.name, *period.span)
+    interval = touching(time.start, time.end)
+    (sums,) = ledger.sums(slo_set.name, [interval])
+    by_cause = ledger.causes(slo_set.name, *interval)
     found = []
     for key, item in sorted(sums.items(), key=lambda pair: (pair[0][1], pair[0][2], pair[0][0])):
         slo = slos.get(key[0])
@@ -176,7 +155,7 @@ def causes(ledger: Ledger, slo_set: SloSet, period: Period) -> list[dict[str, An
             continue
         known = sorted(by_cause.get(key, {}).items(), key=lambda pair: (-pair[1], pair[0]))
         rest = item.bad - sum(bad for _, bad in known)
-        nothing: Labels = ()
+        nothing: CauseLabels = ()
         for labels, bad in [*known, (nothing, rest)]:
             if bad > 0:
                 found.append(

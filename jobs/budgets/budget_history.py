@@ -7,25 +7,27 @@ ends at the report's time: they then hold exactly the period's events, whenever 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from jobs.budgets.collected import Counts, Key, key_of, numbers, period_seconds
+from jobs.budgets.collected import key_of, numbers, period_seconds
 from sloctl import naming, promql
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.errors import BackendLimit
-from sloctl.model import GRID, Slo, SloSet
+from sloctl.budget import EventCounts
+from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.report.history import BudgetHistory, history, width_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Buckets = dict[Key, dict[int, Counts]]
+Buckets = dict[SeriesKey, dict[int, EventCounts]]
 """(bad, total) events by SLO and service, and by the number of the bucket, of those that are known."""
 
-_Values = dict[Key, dict[int, float]]
+_Values = dict[SeriesKey, dict[int, float]]
 
 
 def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
@@ -51,7 +53,7 @@ def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: 
     found: _Values = {}
     if whole:
         query = promql.of_set(metric, slo_set.name, width)
-        for item in _range(source, query, at, 0, whole, width):
+        for item in _range(source, query, at, whole, width):
             values = found.setdefault(key_of(item["metric"]), {})
             for time, text in item["values"]:
                 if isfinite(value := float(text)):
@@ -63,26 +65,20 @@ def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: 
     return found
 
 
-def _range(
-    source: MetricSource, query: str, at: datetime, newest: int, count: int, width: int
-) -> list[Series]:
-    """``count`` buckets from the one numbered ``newest`` back, in halves where the server has a limit."""
-    end = at - timedelta(seconds=newest * width)
-    try:
-        step = timedelta(seconds=width)
-        return list(source.query_range(query, end - (count - 1) * step, end, step))
-    except BackendLimit:
-        if count == 1:
-            raise
-    half = count // 2
-    return [
-        *_range(source, query, at, newest + half, count - half, width),
-        *_range(source, query, at, newest, half, width),
-    ]
+def _range(source: MetricSource, query: str, at: datetime, count: int, width: int) -> list[Series]:
+    """The ``count`` buckets up to ``at``."""
+    step = timedelta(seconds=width)
+
+    def ask(first: int, last: int) -> list[Series]:
+        return list(
+            source.query_range(query, at - (count - 1 - first) * step, at - (count - last) * step, step)
+        )
+
+    return in_halves(ask, operator.add, 0, count)
 
 
 def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:
-    """The buckets of one SLO's window, from a frame as :func:`jobs.events.grid_events` gives it."""
+    """The buckets of one SLO's window, from a frame as :func:`jobs.budgets.slis.grid_events` gives it."""
     import pandas as pd
 
     seconds = period_seconds(slo, at)
@@ -96,7 +92,11 @@ def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:
 
 
 def of_budget(
-    buckets: Mapping[Key, Mapping[int, Counts]], slo: Slo, key: Key, window: Counts, at: datetime
+    buckets: Mapping[SeriesKey, Mapping[int, EventCounts]],
+    slo: Slo,
+    key: SeriesKey,
+    window: EventCounts,
+    at: datetime,
 ) -> BudgetHistory | None:
     """The history of one budget whose window has the events ``window`` (bad, total); None if it cannot be drawn."""
     known = buckets.get(key)

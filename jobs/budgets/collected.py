@@ -6,39 +6,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Literal
-from zoneinfo import ZoneInfo
 
 from sloctl import naming
 from sloctl.backends.protocols import Series
-from sloctl.model import CalendarWindow, CounterSli, Slo, SloSet
+from sloctl.budget import EventCounts
+from sloctl.model import CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
+from sloctl.model.calendar import containing
 from sloctl.model.policies import POLICIES
 from sloctl.report.data import Finding
 
-Key = tuple[str, str, str]
-"""(slo_id, namespace, service)."""
-
-Counts = tuple[float, float]
-"""(bad, total) events."""
-
-DEFAULT_WINDOWS = tuple(sorted({w for line in POLICIES["mesh"].windows for w in (line.long, line.short)}))
+DEFAULT_WINDOWS = POLICIES["mesh"].lengths
 
 
 @dataclass(slots=True)
 class Collected:
     """Events of the period and of each burn window (seconds), and what is known of their quality."""
 
-    period: dict[Key, Counts] = field(default_factory=dict)
-    burn: dict[int, dict[Key, Counts]] = field(default_factory=dict)
-    gaps: dict[Key, float] = field(default_factory=dict)
-    excluded: dict[Key, float] = field(default_factory=dict)
+    period: dict[SeriesKey, EventCounts] = field(default_factory=dict)
+    burn: dict[int, dict[SeriesKey, EventCounts]] = field(default_factory=dict)
+    gaps: dict[SeriesKey, float] = field(default_factory=dict)
+    excluded: dict[SeriesKey, float] = field(default_factory=dict)
     recorded: bool = False
     """Whether Prometheus has series that the rules recorded."""
-    peak: dict[Key, float] = field(default_factory=dict)
-    sides: dict[Key, tuple[Counts, Counts]] = field(default_factory=dict)
-    alerts: dict[Key, list[str]] = field(default_factory=dict)
+    peak: dict[SeriesKey, float] = field(default_factory=dict)
+    sides: dict[SeriesKey, tuple[EventCounts, EventCounts]] = field(default_factory=dict)
+    alerts: dict[SeriesKey, list[str]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    buckets: dict[Key, dict[int, Counts]] = field(default_factory=dict)
+    buckets: dict[SeriesKey, dict[int, EventCounts]] = field(default_factory=dict)
     """The period in buckets, numbered from the newest (0); only where a history is asked for."""
 
 
@@ -46,39 +40,21 @@ def burn_windows(slo: Slo) -> tuple[int, ...]:
     """The windows (seconds) over which an SLO's burn rate is reported, shortest first; always with one hour."""
     if slo.policy is None:
         return DEFAULT_WINDOWS
-    windows = {w for line in slo.policy.windows for w in (line.long, line.short)}
-    return tuple(sorted(windows | {3600}))
+    return tuple(sorted({*slo.policy.lengths, 3600}))
 
 
 def period_start(slo: Slo, at: datetime) -> datetime:
     """When the SLO's window began: midnight of the first day of a calendar window, in its time zone."""
     if not isinstance(slo.window, CalendarWindow):
         return at - timedelta(seconds=slo.window.seconds)
-    return calendar_start(slo.window.unit, slo.window.timezone, at)
-
-
-Unit = Literal["day", "week", "month", "quarter", "year"]
-
-
-def calendar_start(unit: Unit, timezone: str, at: datetime) -> datetime:
-    """Midnight at the start of the day, week (Monday), month, quarter or year in a time zone that ``at`` lies in."""
-    local = at.astimezone(ZoneInfo(timezone))
-    # fold=0: of a midnight that a change of the clocks repeats, the first.
-    start = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    if unit == "week":
-        start -= timedelta(days=start.weekday())
-    elif unit != "day":
-        first = {"month": start.month, "quarter": (start.month - 1) // 3 * 3 + 1, "year": 1}
-        start = start.replace(month=first[unit], day=1)
-    return start.astimezone(at.tzinfo)
+    return containing(slo.window.unit, slo.window.timezone, at).start
 
 
 def period_end(slo: Slo, at: datetime) -> datetime | None:
     """When the SLO's calendar window ends and the next one begins; None for a rolling window."""
     if not isinstance(slo.window, CalendarWindow):
         return None
-    # Somewhat more than the nominal length is in the next week, month or quarter, whatever their lengths.
-    return period_start(slo, period_start(slo, at) + timedelta(seconds=slo.window.seconds * 1.15))
+    return containing(slo.window.unit, slo.window.timezone, at).end
 
 
 def period_seconds(slo: Slo, at: datetime) -> int:
@@ -86,23 +62,17 @@ def period_seconds(slo: Slo, at: datetime) -> int:
     return max(300, int((at - period_start(slo, at)).total_seconds()))
 
 
-def zones_of(slo_set: SloSet) -> list[ZoneInfo]:
-    """The time zones in which windows of the set begin, by name."""
-    names = {slo.window.timezone for slo in slo_set.slos if isinstance(slo.window, CalendarWindow)}
-    return [ZoneInfo(name) for name in sorted(names | {job.timezone for job in slo_set.jobs})]
-
-
-def key_of(metric: Mapping[str, str], first: str = naming.SLO_ID) -> Key:
+def key_of(metric: Mapping[str, str], first: str = naming.SLO_ID) -> SeriesKey:
     """What a recorded series is of, by its labels."""
     return metric.get(first, ""), metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")
 
 
-def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, float]:
+def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[SeriesKey, float]:
     """The values of an instant query by (label ``first``, namespace, service).
 
     NaN is left out, as no data is, and so is what is not finite: it cannot be a number of events.
     """
-    out: dict[Key, float] = {}
+    out: dict[SeriesKey, float] = {}
     for item in series:
         value = float(item["value"][1])
         if isfinite(value):
@@ -110,7 +80,7 @@ def numbers(series: Sequence[Series], first: str = naming.SLO_ID) -> dict[Key, f
     return out
 
 
-def counts(bad: Mapping[Key, float], total: Mapping[Key, float]) -> dict[Key, Counts]:
+def counts(bad: Mapping[SeriesKey, float], total: Mapping[SeriesKey, float]) -> dict[SeriesKey, EventCounts]:
     """Bad and total events side by side, where both are known."""
     return {key: (bad[key], value) for key, value in total.items() if key in bad}
 
@@ -120,7 +90,7 @@ def two_sided(slo_set: SloSet) -> list[Slo]:
     return [slo for slo in slo_set.slos if isinstance(slo.sli, CounterSli) and slo.sli.other_side]
 
 
-def would_fire(slo: Slo, key: Key, burn: Mapping[int, Mapping[Key, Counts]]) -> list[str]:
+def would_fire(slo: Slo, key: SeriesKey, burn: Mapping[int, Mapping[SeriesKey, EventCounts]]) -> list[str]:
     """The alerts whose condition holds; how long it has held is not known here."""
     names = []
     for line in slo.policy.windows if slo.policy else ():

@@ -6,17 +6,19 @@ numbers are the same, because one place builds the expressions of both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from jobs.budgets import budget_history
-from jobs.budgets.collected import Collected, Key, burn_windows, period_seconds, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
 from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource
-from sloctl.model import GRID, CounterSli, Slo, SloSet
+from sloctl.budget import EventCounts
+from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 
 
 def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:
@@ -45,19 +47,33 @@ def _collect_one(
     peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()
     for (namespace, service), peak in peaks.items():  # type: ignore[misc]
         out.peak[slo.id, str(namespace), str(service)] = float(peak)
+    _add_gaps(source, slo_set, slo, first, at, out)
+    if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
+        other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
+        _add_other_side(slo, slo.sli.side, _sums(other, at - timedelta(seconds=seconds)), out)
+
+
+def _add_gaps(
+    source: MetricSource, slo_set: SloSet, slo: Slo, first: datetime, at: datetime, out: Collected
+) -> None:
     series = source.query_range(promql.gap_rule(slo, slo_set.mesh), first, at, timedelta(seconds=GRID))
     gaps = matrix_frame(series, naming.IDENTITY).dropna(subset=["value"])
     if not slo.wildcard:
         gaps = gaps.assign(namespace=slo.namespace, service=slo.service)
-    for (namespace, service), gap in gaps.groupby(["namespace", "service"])["value"].sum().items():  # type: ignore[misc]
+    sums = gaps.groupby(["namespace", "service"])["value"].sum()
+    for (namespace, service), gap in zip(sums.index, sums, strict=True):
         out.gaps[slo.id, str(namespace), str(service)] = float(gap)
-    if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
-        other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
-        for (namespace, service), theirs in _sums(other, at - timedelta(seconds=seconds)).items():
-            key: Key = (slo.id, namespace, service)
-            if key in out.period:
-                own = out.period[key]
-                out.sides[key] = (own, theirs) if slo.sli.side == "client" else (theirs, own)
+
+
+def _add_other_side(
+    slo: Slo, side: str, other: Mapping[tuple[str, str], EventCounts], out: Collected
+) -> None:
+    """What the other side saw of the events that an SLO counts at ``side``, of services that both saw."""
+    for (namespace, service), theirs in other.items():
+        key: SeriesKey = (slo.id, namespace, service)
+        if key in out.period:
+            own = out.period[key]
+            out.sides[key] = (own, theirs) if side == "client" else (theirs, own)
 
 
 def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False) -> Collected:

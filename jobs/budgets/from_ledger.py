@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs.budgets import from_rules
-from jobs.budgets.collected import Collected, Counts, burn_windows, period_start, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, period_start, would_fire_all
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming
 from sloctl.backends.protocols import MetricSource
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
-from sloctl.ledger.protocol import MICRO, Ledger, Span, Sums, by_service
+from sloctl.ledger.protocol import MICRO, Interval, Ledger, Sums, by_service
 from sloctl.model import GRID, RollingWindow, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
@@ -39,7 +40,7 @@ def lag(ledger: Ledger, slo_set: SloSet, at: datetime) -> float | None:
     return at.timestamp() - min(known) if len(known) == len(ends) else None
 
 
-def period_span(slo: Slo, at: datetime, newest: int) -> Span:
+def period_interval(slo: Slo, at: datetime, newest: int) -> Interval:
     """The buckets of an SLO's window at ``at``, of those up to ``newest``.
 
     A rolling window has as many buckets as it is long, up to the newest; a calendar window all since it began.
@@ -51,7 +52,7 @@ def period_span(slo: Slo, at: datetime, newest: int) -> Span:
     return start, max(start, end)
 
 
-def counts(sums: Sums) -> Counts:
+def counts(sums: Sums) -> EventCounts:
     """(bad, total) events."""
     return sums.bad / MICRO, sums.total / MICRO
 
@@ -71,56 +72,58 @@ def collect(
     out = Collected()
     newest = ledger.newest(slo_set.name)
     slos = {slo.id: slo for slo in slo_set.slos}
-    spans = {id_: period_span(slo, at, newest[id_]) for id_, slo in slos.items() if id_ in newest}
-    _periods(ledger, slo_set, spans, out)
-    _gaps(ledger, slo_set, spans, out)
+    intervals = {id_: period_interval(slo, at, newest[id_]) for id_, slo in slos.items() if id_ in newest}
+    _periods(ledger, slo_set, intervals, out)
+    _gaps(ledger, slo_set, intervals, out)
     for slo in slo_set.slos:
         if slo.id not in newest:
             text = f"{slo.id}: the ledger has no bucket of it; run  sloctl run slis"
             out.findings.append(Finding("warning", "not-in-ledger", text, {naming.SLO_ID: slo.id}))
     if history:
-        _history(ledger, slo_set, spans, out)
+        _history(ledger, slo_set, intervals, out)
     instants = _from_prometheus(source, slo_set, at, newest, out)
     _burn(ledger, slo_set, newest, at, out)
     out.recorded = bool(instants)
     if not instants:
         would_fire_all(slo_set.slos, out)
-    if any(out.gaps.values()) and spans:
-        first, last = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
+    if any(out.gaps.values()) and intervals:
+        first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
         out.peak = {key: most / MICRO for key, most in ledger.peaks(slo_set.name, first, last).items()}
     return out
 
 
-def _distinct(spans: Mapping[str, Span]) -> list[Span]:
-    return sorted({span for span in spans.values() if span[1] > span[0]})
+def _distinct(intervals: Mapping[str, Interval]) -> list[Interval]:
+    return sorted({interval for interval in intervals.values() if interval[1] > interval[0]})
 
 
-def _periods(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Collected) -> None:
-    distinct = _distinct(spans)
-    for span, sums in zip(distinct, ledger.sums(slo_set.name, distinct), strict=True):
+def _periods(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+    distinct = _distinct(intervals)
+    for interval, sums in zip(distinct, ledger.sums(slo_set.name, distinct), strict=True):
         for key, item in by_service(sums).items():
-            if spans.get(key[0]) == span:
+            if intervals.get(key[0]) == interval:
                 out.period[key] = counts(item)
                 out.gaps[key] = float(item.gap)
 
 
-def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Collected) -> None:
+def _gaps(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
     """Add what is not recorded, and say what is left out by agreement."""
-    if not spans:
+    if not intervals:
         return
-    first, last = min(a for a, _ in spans.values()), max(b for _, b in spans.values())
-    missing: dict[str, Sequence[Span]] = {}
-    for span in _distinct(spans):
-        missing |= ledger.missing(slo_set.name, sorted(id_ for id_ in spans if spans[id_] == span), *span)
+    first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
+    missing: dict[str, Sequence[Interval]] = {}
+    for interval in _distinct(intervals):
+        missing |= ledger.missing(
+            slo_set.name, sorted(id_ for id_ in intervals if intervals[id_] == interval), *interval
+        )
     oldest = ledger.oldest(slo_set.name)
     excused = Excused(slo_set, ledger.muted(slo_set.name), first, last)
     open_: dict[str, int] = {}
-    for slo_id, (start, end) in spans.items():
+    for slo_id, (start, end) in intervals.items():
         begun = max(start, oldest.get(slo_id, end))
         open_[slo_id] = seconds_within(missing.get(slo_id, ()), begun, end)
     for key in out.period:
         out.gaps[key] = out.gaps.get(key, 0.0) + open_.get(key[0], 0)
-        out.excluded[key] = float(seconds_within(excused.spans(key), *spans[key[0]]))
+        out.excluded[key] = float(seconds_within(excused.intervals(key), *intervals[key[0]]))
     if any(open_.values()):
         text = (
             f"the ledger lacks up to {duration(max(open_.values()))} of the windows: runs were missed, and Prometheus "
@@ -128,27 +131,27 @@ def _gaps(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Colle
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
     short = {
-        id_: oldest[id_] - span[0]
-        for id_, span in spans.items()
-        if oldest.get(id_, span[0]) > span[0] + 2 * GRID
+        id_: oldest[id_] - interval[0]
+        for id_, interval in intervals.items()
+        if oldest.get(id_, interval[0]) > interval[0] + 2 * GRID
     }
     if short:
         whole = max(short, key=lambda id_: short[id_])
-        start, end = spans[whole]
+        start, end = intervals[whole]
         text = (
             f"the ledger begins {duration(end - max(start, oldest[whole]))} ago, within the window of "
-            f"{len(short)} of {len(spans)} SLOs (up to {duration(end - start)}): their budgets are of that time"
+            f"{len(short)} of {len(intervals)} SLOs (up to {duration(end - start)}): their budgets are of that time"
         )
         out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
 
 
-def _history(ledger: Ledger, slo_set: SloSet, spans: Mapping[str, Span], out: Collected) -> None:
+def _history(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
     """The windows in buckets for plots, numbered from the newest."""
-    for start, end in _distinct(spans):
+    for start, end in _distinct(intervals):
         width = width_for(end - start)
         edges = list(range(end, start, -width))
         parts = [(max(start, edge - width), edge) for edge in edges]
-        users = {id_ for id_, span in spans.items() if span == (start, end)}
+        users = {id_ for id_, interval in intervals.items() if interval == (start, end)}
         for number, sums in enumerate(ledger.sums(slo_set.name, parts)):
             for key, item in sums.items():
                 if key[0] in users and key[2] and item.total:
@@ -185,7 +188,7 @@ def _open_buckets(
     since = {id_: float(min(newest[id_], int(now))) for id_ in slos}
     excused = Excused(slo_set, (), int(now) - OPEN, int(now) + 1)
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, since, at).items():
-        if seconds_within(excused.spans(key), int(since[key[0]]), int(now)):
+        if seconds_within(excused.intervals(key), int(since[key[0]]), int(now)):
             continue
         before = out.period.get(key, (0.0, 0.0))
         out.period[key] = (before[0] + bad, before[1] + total)
@@ -198,15 +201,15 @@ def _open_buckets(
 def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: datetime, out: Collected) -> None:
     """Burn windows from buckets, where Prometheus did not give them."""
     windows = {w for slo in slo_set.slos for w in burn_windows(slo)} - set(out.burn)
-    spans: dict[tuple[int, int], Span] = {}
+    intervals: dict[tuple[int, int], Interval] = {}
     for window in windows:
         for end in set(newest.values()):
             last = min(end, int(at.timestamp()) // GRID * GRID)
             if at.timestamp() - last <= max(OPEN, window / 2):
-                spans[window, end] = (last - max(GRID, window // GRID * GRID), last)
-    keys: Sequence[tuple[int, int]] = sorted(spans)
+                intervals[window, end] = (last - max(GRID, window // GRID * GRID), last)
+    keys: Sequence[tuple[int, int]] = sorted(intervals)
     for (window, end), sums in zip(
-        keys, ledger.sums(slo_set.name, [spans[key] for key in keys]), strict=True
+        keys, ledger.sums(slo_set.name, [intervals[key] for key in keys]), strict=True
     ):
         into = out.burn.setdefault(window, {})
         into |= {key: counts(item) for key, item in sums.items() if key[2] and newest.get(key[0]) == end}

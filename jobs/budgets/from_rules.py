@@ -13,8 +13,6 @@ from itertools import pairwise
 
 from jobs.budgets.collected import (
     Collected,
-    Counts,
-    Key,
     burn_windows,
     counts,
     key_of,
@@ -25,14 +23,17 @@ from jobs.budgets.collected import (
 )
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
-from sloctl.model import GRID, CounterSli, Selector, Slo, SloSet
+from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 
 STALE = 2 * GRID + 60
-_SMALLEST_PART = 6 * 3600
+SMALLEST_PART = 6 * 3600
+"""Seconds: sums over no more than this are not asked for in halves."""
 
 
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
@@ -51,24 +52,25 @@ class _Reader:
         self._set = slo_set
         self._at = at
 
-    def sums(self, metric: str, window: int, offset: int = 0, operator: str = "sum") -> dict[Key, float]:
-        query = promql.of_set(metric, self._set.name, window, offset=offset, operator=operator)
-        try:
-            return numbers(self._source.query(query, self._at))
-        except BackendLimit:
-            if window <= _SMALLEST_PART:
-                raise
-        # Sums over the grid are additive: ask for the newer and the older half.
-        half = window // 2 // GRID * GRID
-        newer = self.sums(metric, half, offset, operator)
-        older = self.sums(metric, window - half, offset + half, operator)
-        merged = dict(newer)
-        for key, value in older.items():
-            there = merged.get(key, 0.0)
-            merged[key] = max(there, value) if operator == "max" else there + value
-        return merged
+    def sums(self, metric: str, window: int, operator: str = "sum") -> dict[SeriesKey, float]:
+        """Sums over the grid are additive, and so are largest values."""
 
-    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[Key, float]]:
+        def ask(first: int, last: int) -> dict[SeriesKey, float]:
+            query = promql.of_set(
+                metric, self._set.name, last - first, offset=window - last, operator=operator
+            )
+            return numbers(self._source.query(query, self._at))
+
+        def join(older: dict[SeriesKey, float], newer: dict[SeriesKey, float]) -> dict[SeriesKey, float]:
+            merged = dict(newer)
+            for key, value in older.items():
+                there = merged.get(key, 0.0)
+                merged[key] = max(there, value) if operator == "max" else there + value
+            return merged
+
+        return in_halves(ask, join, 0, window, unit=GRID, smallest=SMALLEST_PART)
+
+    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[SeriesKey, float]]:
         """Several sums at once: name → (metric, window, operator)."""
         queries = {
             name: promql.of_set(metric, self._set.name, window, operator=operator)
@@ -87,7 +89,7 @@ class _Reader:
 
 def sums_of(
     source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime
-) -> dict[Key, float]:
+) -> dict[SeriesKey, float]:
     """A recorded metric over the ``seconds`` before ``at``, in halves where the server has a limit.
 
     Raises ``BackendError``.
@@ -108,7 +110,7 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
             name = names.setdefault(identity, f"side {len(names)}")
             queries[name] = promql.base_of_set(slo_set.name, *identity)
             users.setdefault(name, []).append((slo, kind))
-    other: dict[tuple[str, Key], float] = {}
+    other: dict[tuple[str, SeriesKey], float] = {}
     try:
         answers = source.query_many(queries, at)
     except BackendLimit:
@@ -125,7 +127,7 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
     for key, own in collected.period.items():
         total = other.get(("total", key))
         if key[0] in sides and total is not None:
-            theirs: Counts = (other.get(("bad", key), 0.0), total)
+            theirs: EventCounts = (other.get(("bad", key), 0.0), total)
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
@@ -211,7 +213,7 @@ def _burn_queries(windows: Sequence[int]) -> dict[str, tuple[str, int, str]]:
     return wanted
 
 
-def _take_burn(found: dict[str, dict[Key, float]], windows: Sequence[int], out: Collected) -> None:
+def _take_burn(found: dict[str, dict[SeriesKey, float]], windows: Sequence[int], out: Collected) -> None:
     for window in windows:
         out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
 

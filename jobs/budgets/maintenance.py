@@ -1,7 +1,7 @@
 """Which time counts in no budget: maintenance of the SLO file, and silences of Alertmanager where the file says so.
 
 Both are widened to whole buckets, so that all of what was agreed on is left out. Reports and the ledger take their
-spans from here.
+intervals from here.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from zoneinfo import ZoneInfo
 
 from sloctl import naming
 from sloctl.backends.silences import Silence
-from sloctl.ledger.protocol import Key, Ledger, MutedSpan, Span
-from sloctl.model import GRID, Slo, SloSet, cron
+from sloctl.ledger.protocol import Interval, Ledger, MutedInterval
+from sloctl.model import GRID, SeriesKey, Slo, SloSet, cron
 from sloctl.model.ledger import Maintenance
 
 
-def occurrences(item: Maintenance, start: int, end: int) -> list[Span]:
+def occurrences(item: Maintenance, start: int, end: int) -> list[Interval]:
     """When the maintenance takes place within (start, end), Unix seconds, ascending.
 
     At a change of the clocks, a local time that does not exist stands for the first instant after the gap, and one
     that there is twice for the first of the two.
     """
     if item.start is not None and item.end is not None:
-        spans = [(int(item.start.timestamp()), int(item.end.timestamp()))]
+        intervals = [(int(item.start.timestamp()), int(item.end.timestamp()))]
     else:
-        spans = [(begin, begin + item.seconds) for begin in _begins(item, start - item.seconds, end)]
-    return [(max(a, start), min(b, end)) for a, b in spans if a < end and b > start]
+        intervals = [(begin, begin + item.seconds) for begin in _begins(item, start - item.seconds, end)]
+    return [(max(a, start), min(b, end)) for a, b in intervals if a < end and b > start]
 
 
 def _begins(item: Maintenance, start: int, end: int) -> list[int]:
@@ -47,10 +47,10 @@ def _begins(item: Maintenance, start: int, end: int) -> list[int]:
     return sorted(begin for begin in found if start <= begin < end)
 
 
-def merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans on the grid that together touch all of ``spans``, ascending and apart."""
-    out: list[Span] = []
-    for a, b in sorted((a // GRID * GRID, -(-b // GRID) * GRID) for a, b in spans if b > a):
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Intervals on the grid that together touch all of ``intervals``, ascending and apart."""
+    out: list[Interval] = []
+    for a, b in sorted((a // GRID * GRID, -(-b // GRID) * GRID) for a, b in intervals if b > a):
         if out and a <= out[-1][1]:
             out[-1] = (out[-1][0], max(b, out[-1][1]))
         else:
@@ -58,34 +58,34 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return out
 
 
-def seconds_within(spans: Sequence[Span], start: int, end: int) -> int:
-    """How many seconds of (start, end) lie in some spans that are apart."""
-    return sum(max(0, min(b, end) - max(a, start)) for a, b in spans)
+def seconds_within(intervals: Sequence[Interval], start: int, end: int) -> int:
+    """How many seconds of (start, end) lie in some intervals that are apart."""
+    return sum(max(0, min(b, end) - max(a, start)) for a, b in intervals)
 
 
 class Excused:
     """The time that counts in no budget, for every SLO and service of a set."""
 
-    def __init__(self, slo_set: SloSet, muted: Sequence[MutedSpan], start: int, end: int) -> None:
+    def __init__(self, slo_set: SloSet, muted: Sequence[MutedInterval], start: int, end: int) -> None:
         self._slos = {slo.id: slo for slo in slo_set.slos}
         self._maintenance = [(item, occurrences(item, start, end)) for item in slo_set.maintenance]
         self._labels = slo_set.labels
         wanted = slo_set.ledger.silences != "none"
         self._muted = [item for item in muted if wanted and item.start < end and item.end > start]
         self._start, self._end = start, end
-        self._known: dict[tuple[str, str, str], list[Span]] = {}
+        self._known: dict[SeriesKey, list[Interval]] = {}
 
-    def spans(self, key: Key) -> list[Span]:
+    def intervals(self, key: SeriesKey) -> list[Interval]:
         """On the grid, ascending and apart; none for an SLO that the file does not have."""
         slo = self._slos.get(key[0])
         if slo is None or not (self._maintenance or self._muted):
             return []
         if key not in self._known:
             found = [
-                span
-                for item, spans in self._maintenance
+                interval
+                for item, intervals in self._maintenance
                 if item.covers(slo.name, key[1], key[2])
-                for span in spans
+                for interval in intervals
             ]
             labels = identity(slo, key, self._labels)
             found += [
@@ -97,7 +97,7 @@ class Excused:
         return self._known[key]
 
 
-def identity(slo: Slo, key: Key, labels: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+def identity(slo: Slo, key: SeriesKey, labels: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
     """The labels that all alerts of an SLO of a service have; ``labels`` are those of the set."""
     return (
         dict(labels)
@@ -153,7 +153,7 @@ def _fits(parts: Sequence[str], text: str) -> bool:
     return len(text) in ends
 
 
-def muted_spans(silences: Iterable[Silence], slo_set: SloSet, now: datetime) -> list[MutedSpan]:
+def muted_intervals(silences: Iterable[Silence], slo_set: SloSet, now: datetime) -> list[MutedInterval]:
     """The silences that excuse, as the file says, up to now: what is still to come may be taken back."""
     mode = slo_set.ledger.silences
     found = []
@@ -163,11 +163,11 @@ def muted_spans(silences: Iterable[Silence], slo_set: SloSet, now: datetime) -> 
         start, end = int(item.starts.timestamp()), int(min(item.ends, now).timestamp())
         if end > start and item.id:
             matchers = tuple((m.label, m.op, m.value) for m in item.matchers)
-            found.append(MutedSpan(item.id, start, end, matchers, item.said))
+            found.append(MutedInterval(item.id, start, end, matchers, item.said))
     return found
 
 
-def apply(ledger: Ledger, slo_set: SloSet, end: int, muted: Sequence[MutedSpan] | None = None) -> int:
+def apply(ledger: Ledger, slo_set: SloSet, end: int, muted: Sequence[MutedInterval] | None = None) -> int:
     """Have the ledger leave out what counts in no budget, in all buckets that it keeps; how many changed.
 
     ``muted`` are silences that Alertmanager knows now; those from before are remembered. What is left out lies within
@@ -178,10 +178,10 @@ def apply(ledger: Ledger, slo_set: SloSet, end: int, muted: Sequence[MutedSpan] 
     start = end - slo_set.ledger.keep_buckets // GRID * GRID
     oldest, newest = ledger.oldest(slo_set.name), ledger.newest(slo_set.name)
     excused = Excused(slo_set, ledger.muted(slo_set.name), start, end)
-    spans = {}
+    intervals = {}
     for key in ledger.keys(slo_set.name):
         first, last = oldest.get(key[0], end), newest.get(key[0], start)
-        found = [(max(a, first), min(b, last)) for a, b in excused.spans(key)] if key[2] else []
-        if kept := [span for span in found if span[0] < span[1]]:
-            spans[key] = kept
-    return ledger.exclude(slo_set.name, spans, start, end)
+        found = [(max(a, first), min(b, last)) for a, b in excused.intervals(key)] if key[2] else []
+        if kept := [interval for interval in found if interval[0] < interval[1]]:
+            intervals[key] = kept
+    return ledger.exclude(slo_set.name, intervals, start, end)

@@ -1,7 +1,7 @@
 """The events since the last instant of the budget grid, from raw counters.
 
-Apart from :mod:`jobs.events` because a report on recorded series needs no frames: importing pandas takes longer than
-such a report.
+Apart from :mod:`jobs.budgets.slis` because a report on recorded series needs no frames: importing pandas takes longer
+than such a report.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from math import isfinite
 
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
-from sloctl.model import Mesh, Slo
+from sloctl.budget import EventCounts
+from sloctl.model import Mesh, SeriesKey, Slo
 
 
 def open_bucket(
     source: MetricSource, slos: Mapping[str, Slo], mesh: Mesh, since: Mapping[str, float], at: datetime
-) -> dict[tuple[str, str, str], tuple[float, float]]:
+) -> dict[SeriesKey, EventCounts]:
     """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
 
     As on the grid, a histogram without the bound says nothing, nor does what is no number. Many definitions share one
@@ -33,7 +34,7 @@ def open_bucket(
         for kind, exprs in texts.items()
         for number, query in enumerate(promql.union(exprs))
     }
-    counts: dict[str, dict[tuple[str, str, str], float]] = {"total": {}, "bad": {}, "good": {}}
+    counts: dict[str, dict[SeriesKey, float]] = {"total": {}, "bad": {}, "good": {}}
     for name, series in source.query_many(queries, at).items():
         for item in series:
             metric = item["metric"]

@@ -19,7 +19,7 @@ from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import ratio
 from sloctl.model import GRID, Mesh, Slo, SloSet
-from sloctl.report.data import timestamp
+from sloctl.model.durations import rfc3339
 
 
 def run(source: MetricSource, slo_set: SloSet, at: datetime, seconds: int = 3600) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "slo": row["slo"],
             "namespace": row["namespace"],
             "service": row["service"],
-            "time": timestamp(row["time"]),
+            "time": rfc3339(row["time"]),
             "good": round(row["good"], 6),
             "bad": round(row["bad"], 6),
             "total": round(row["total"], 6),

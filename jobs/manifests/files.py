@@ -47,7 +47,7 @@ def _name(path: str) -> str:
     return f"{stem[:100]}.yaml" if stem and not path.startswith("<") else STDIN
 
 
-def config_map(slo_set: SloSet, sources: Sequence[Source]) -> dict[str, yaml.Node]:
+def config_map(slo_set: SloSet, sources: Sequence[Source]) -> yaml.YamlMapping:
     """The ConfigMap of the files."""
     return {
         "apiVersion": "v1",

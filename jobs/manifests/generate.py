@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from jobs.manifests import files, network, schedules
-from jobs.manifests import schedules as commands
 from jobs.manifests.crontab import crontab
-from jobs.manifests.pods import SLO_FOLDER, Nodes, Run, claim_name, labels_of, template
+from jobs.manifests.pods import SLO_FOLDER, Run, claim_name, labels_of, template
 from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
-from sloctl.model import Job, SloSet
+from sloctl.model import Job, SloSet, job_names
 from sloctl.spec import Source
 
 DRAIN = 60
@@ -34,7 +33,7 @@ def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterat
     if not slo_set.jobs:
         return
     if form == "prometheus" or slo_set.kubernetes.mode == "cronjobs":
-        commands.require_distinct(slo_set)
+        schedules.require_distinct(slo_set)
     if form == "prometheus":
         yield "jobs/crontab", crontab(slo_set)
         return
@@ -55,14 +54,14 @@ def _require(slo_set: SloSet) -> None:
             "the jobs would not know where Prometheus is: the SLO file has no 'sources.prometheus'",
             hint=f'write  sources: {{prometheus: {{url: "http://…:9090"}}}}  ({rest})',
         )
-    if "retry_amplification" in names and not slo_set.sources.traces_backend:
+    if job_names.RETRY_AMPLIFICATION in names and not slo_set.sources.traces_backend:
         raise UsageError(
             "the job 'retry_amplification' would not know where traces are: the SLO file has no 'sources.traces'",
             hint=f'write  sources: {{traces: {{backend: zipkin, url: "http://…:9411"}}}}  ({rest})',
         )
 
 
-def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[Nodes]:
+def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMapping]:
     settings = slo_set.kubernetes
     checksum = files.checksum(sources)
     yield files.config_map(slo_set, sources)
@@ -82,7 +81,7 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[Nodes]:
         yield network.policy(slo_set)
 
 
-def _service_account(slo_set: SloSet) -> Nodes:
+def _service_account(slo_set: SloSet) -> yaml.YamlMapping:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -91,7 +90,7 @@ def _service_account(slo_set: SloSet) -> Nodes:
     }
 
 
-def _claim(slo_set: SloSet) -> Nodes:
+def _claim(slo_set: SloSet) -> yaml.YamlMapping:
     """The claim of the ledger's volume.
 
     It holds what cannot be made again: it has no label of the set that ``kubectl apply --prune`` would find it by, and
@@ -107,14 +106,17 @@ def _claim(slo_set: SloSet) -> Nodes:
         "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
         "kustomize.toolkit.fluxcd.io/prune": "disabled",
     }
-    spec: Nodes = {"accessModes": [store.access_mode], "resources": {"requests": {"storage": store.storage}}}
+    spec: yaml.YamlMapping = {
+        "accessModes": [store.access_mode],
+        "resources": {"requests": {"storage": store.storage}},
+    }
     if store.storage_class:
         spec["storageClassName"] = store.storage_class
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
 
 
-def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
-    run = Run(id_, commands.arguments(slo_set, job, SLO_FOLDER), posts=job.post == "slack")
+def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> yaml.YamlMapping:
+    run = Run(id_, schedules.arguments(slo_set, job, SLO_FOLDER), posts=job.post == "slack")
     pod = template(slo_set, run, checksum)
     spec = pod["spec"]
     assert isinstance(spec, dict)
@@ -146,7 +148,7 @@ def _cron_job(slo_set: SloSet, id_: str, job: Job, checksum: str) -> Nodes:
     }
 
 
-def _failures() -> Nodes:
+def _failures() -> yaml.YamlMapping:
     """A wrong file fails at once; a pod that had to leave its node is no failure of the job."""
     return {
         "rules": [
@@ -160,7 +162,7 @@ def _failures() -> Nodes:
     }
 
 
-def _deployment(slo_set: SloSet, checksum: str) -> Nodes:
+def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
     arguments = ("schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}")
     run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=True)
     pod = template(slo_set, run, checksum)

@@ -17,7 +17,7 @@ METRICS_PORT = 9464
 HTTPS = 443
 
 
-def selector(slo_set: SloSet) -> dict[str, yaml.Node]:
+def selector(slo_set: SloSet) -> yaml.YamlMapping:
     """The labels of every pod of a set."""
     return dict(zip(naming.SELECTOR_LABELS, ("sloctl", slo_set.name), strict=True))
 
@@ -46,13 +46,15 @@ def port(url: str) -> int:
     return parts.port or (HTTPS if parts.scheme.lower() == "https" else 80)
 
 
-def policy(slo_set: SloSet) -> dict[str, yaml.Node]:
+def policy(slo_set: SloSet) -> yaml.YamlMapping:
     """The NetworkPolicy: nothing comes in but for the scheduler's metrics, and what goes out goes to known ports."""
     listens = slo_set.kubernetes.mode == "scheduler"
-    ingress: list[yaml.Node] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
+    ingress: list[yaml.YamlValue] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
     # NodeLocal DNS and most clusters answer at 53; OpenShift's name servers listen on 5353 behind their Service.
-    names: list[yaml.Node] = [_port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")]
-    egress: list[yaml.Node] = [{"ports": names}]
+    names: list[yaml.YamlValue] = [
+        _port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")
+    ]
+    egress: list[yaml.YamlValue] = [{"ports": names}]
     if ports := egress_ports(slo_set):
         egress.append({"ports": [_port("TCP", number) for number in ports]})
     return {
@@ -68,11 +70,11 @@ def policy(slo_set: SloSet) -> dict[str, yaml.Node]:
     }
 
 
-def _port(protocol: str, number: int) -> dict[str, yaml.Node]:
+def _port(protocol: str, number: int) -> yaml.YamlMapping:
     return {"protocol": protocol, "port": number}
 
 
-def service(slo_set: SloSet) -> dict[str, yaml.Node]:
+def service(slo_set: SloSet) -> yaml.YamlMapping:
     """The Service of the scheduler's metrics."""
     labels = tuple((key, str(value)) for key, value in selector(slo_set).items())
     return {
@@ -89,7 +91,7 @@ def service(slo_set: SloSet) -> dict[str, yaml.Node]:
     }
 
 
-def service_monitor(slo_set: SloSet) -> dict[str, yaml.Node]:
+def service_monitor(slo_set: SloSet) -> yaml.YamlMapping:
     """The ServiceMonitor that has the Prometheus operator scrape the Service.
 
     ``honorLabels``: the labels ``namespace`` and ``service`` of the metrics are an SLO's, and must stay.

@@ -23,8 +23,6 @@ TMP = "/tmp"  # noqa: S108 - the path in the pod, a volume of its own
 NO_SIDECAR = ("sidecar.istio.io/inject", "false")
 """A Job's pod with a sidecar that is no native one never ends; and nothing is served here that a mesh would protect."""
 
-Nodes = dict[str, yaml.Node]
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -36,11 +34,11 @@ class Run:
     serves: bool = False
 
 
-def template(slo_set: SloSet, run: Run, checksum: str) -> Nodes:
+def template(slo_set: SloSet, run: Run, checksum: str) -> yaml.YamlMapping:
     """The template of a pod, but for how it is restarted."""
     settings = slo_set.kubernetes
     labels = dict((NO_SIDECAR, *settings.pod_labels)) | labels_of(slo_set, run)
-    spec: Nodes = {
+    spec: yaml.YamlMapping = {
         "serviceAccountName": settings.service_account or naming.kubernetes_object(slo_set.name),
         "automountServiceAccountToken": False,
         # Variables made of Services could be taken for settings: sloctl-prometheus gives SLOCTL_PROMETHEUS_PORT.
@@ -68,15 +66,15 @@ def template(slo_set: SloSet, run: Run, checksum: str) -> Nodes:
     return {"metadata": {"labels": labels, "annotations": {files.CHECKSUM: checksum}}, "spec": spec}
 
 
-def labels_of(slo_set: SloSet, run: Run) -> Nodes:
+def labels_of(slo_set: SloSet, run: Run) -> yaml.YamlMapping:
     """The labels of a pod that are sloctl's own."""
     own = dict(zip(naming.OBJECT_LABELS, ("sloctl", slo_set.name), strict=True))
     return own | selector(slo_set) | {naming.COMPONENT_LABEL: run.component}
 
 
-def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) -> Nodes:
+def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) -> yaml.YamlMapping:
     settings = slo_set.kubernetes
-    node: Nodes = {
+    node: yaml.YamlMapping = {
         "name": "sloctl",
         "image": settings.image or f"{project.IMAGE}:{__version__}",
         "args": list(run.arguments),
@@ -94,7 +92,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
         node["startupProbe"] = _probe("/healthz", 2, 60)
         node["livenessProbe"] = _probe("/healthz", 10, 3)
         node["readinessProbe"] = _probe("/readyz", 10, 3)
-    mounts: list[yaml.Node] = [
+    mounts: list[yaml.YamlValue] = [
         {"name": "slo-file", "mountPath": SLO_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": TMP},
     ]
@@ -105,7 +103,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
     return node | {"volumeMounts": mounts}
 
 
-def _probe(path: str, period: int, failures: int) -> Nodes:
+def _probe(path: str, period: int, failures: int) -> yaml.YamlMapping:
     return {
         "httpGet": {"path": path, "port": "metrics"},
         "periodSeconds": period,
@@ -114,7 +112,7 @@ def _probe(path: str, period: int, failures: int) -> Nodes:
     }
 
 
-def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.Node]:
+def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
     """In the order of names; ``HOME`` is the only folder that can be written to."""
     settings = slo_set.kubernetes
     plain = {"HOME": TMP} | dict(settings.env)
@@ -124,14 +122,14 @@ def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[ya
     if settings.otlp.endpoint:
         plain["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp.endpoint
     # Kubernetes replaces $(NAME) by another variable's value; $$ is the sign itself.
-    found: dict[str, Nodes] = {
+    found: dict[str, yaml.YamlMapping] = {
         name: {"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()
     }
     found |= {str(item["name"]): item for item in secrets.variables(settings)}
     return [found[name] for name in sorted(found)]
 
 
-def _resources(slo_set: SloSet) -> Nodes:
+def _resources(slo_set: SloSet) -> yaml.YamlMapping:
     asked = slo_set.kubernetes.resources
     limits = {"cpu": asked.cpu_limit, "memory": asked.memory_limit}
     return {
@@ -140,8 +138,8 @@ def _resources(slo_set: SloSet) -> Nodes:
     }
 
 
-def _volumes(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.Node]:
-    volumes: list[yaml.Node] = [
+def _volumes(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
+    volumes: list[yaml.YamlValue] = [
         {"name": "slo-file", "configMap": {"name": files.name(slo_set)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "128Mi"}},
     ]
@@ -164,7 +162,7 @@ def _shares_a_volume(slo_set: SloSet) -> bool:
     return settings.mode == "cronjobs" and own_volume
 
 
-def _on_one_node(slo_set: SloSet) -> Nodes:
+def _on_one_node(slo_set: SloSet) -> yaml.YamlMapping:
     """Go where another pod of the set runs; the first one goes anywhere, for the rule holds for itself."""
     return {
         "podAffinity": {
@@ -178,8 +176,8 @@ def _on_one_node(slo_set: SloSet) -> Nodes:
     }
 
 
-def _toleration(item: Toleration) -> Nodes:
-    node: Nodes = {"key": item.key, "operator": item.operator}
+def _toleration(item: Toleration) -> yaml.YamlMapping:
+    node: yaml.YamlMapping = {"key": item.key, "operator": item.operator}
     if item.operator == "Equal":
         node["value"] = item.value
     return node | ({"effect": item.effect} if item.effect else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sloctl.errors import UsageError
-from sloctl.model import Job, SloSet
+from sloctl.model import Job, SloSet, job_names
 from sloctl.model.cron import longest_pause, shortest_pause
 from sloctl.report.routine import of_job
 
@@ -51,7 +51,7 @@ def run_within(job: Job) -> int:
 
 def arguments(slo_set: SloSet, job: Job, path: str) -> tuple[str, ...]:
     """What follows ``sloctl``; ``path`` is the SLO file's. Of several reports, the routine tells which is meant."""
-    several = job.name == "report" and len(_routines(slo_set)) > 1
+    several = job.name == job_names.REPORT and len(_routines(slo_set)) > 1
     return ("run", job.name, "-f", path, *(("--routine", of_job(job)) if several else ()))
 
 
@@ -66,4 +66,4 @@ def require_distinct(slo_set: SloSet) -> None:
 
 
 def _routines(slo_set: SloSet) -> list[str]:
-    return [of_job(job) for job in slo_set.jobs if job.name == "report"]
+    return [of_job(job) for job in slo_set.jobs if job.name == job_names.REPORT]

@@ -64,7 +64,7 @@ def mounted(settings: KubernetesSettings, *, posts: bool) -> list[Mounted]:
     return found
 
 
-def variables(settings: KubernetesSettings) -> Iterator[dict[str, yaml.Node]]:
+def variables(settings: KubernetesSettings) -> Iterator[yaml.YamlMapping]:
     """The variables that hold what sloctl reads from no file."""
     for prefix, login in _logins(settings):
         for name, key in (("USERNAME", login.username), ("HEADERS", login.headers)):
@@ -74,7 +74,7 @@ def variables(settings: KubernetesSettings) -> Iterator[dict[str, yaml.Node]]:
         yield _variable("OTEL_EXPORTER_OTLP_HEADERS", settings.otlp.headers)
 
 
-def volume(files: list[Mounted]) -> dict[str, yaml.Node]:
+def volume(files: list[Mounted]) -> yaml.YamlMapping:
     """One volume with all files, each of its own Secret or ConfigMap."""
     return {
         "name": VOLUME,
@@ -96,5 +96,5 @@ def _logins(settings: KubernetesSettings) -> tuple[tuple[str, Login], ...]:
     )
 
 
-def _variable(name: str, key: SecretKey) -> dict[str, yaml.Node]:
+def _variable(name: str, key: SecretKey) -> yaml.YamlMapping:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}

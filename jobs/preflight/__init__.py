@@ -2,10 +2,10 @@
 
 The parts: :mod:`~jobs.preflight.needs` says what the rules read, :mod:`~jobs.preflight.survey` asks the server once,
 :mod:`~jobs.preflight.metrics`, :mod:`~jobs.preflight.services` and :mod:`~jobs.preflight.server` judge the answers,
-:mod:`~jobs.preflight.cost` predicts, :mod:`~jobs.preflight.render` prints. Nothing is written anywhere.
+:mod:`~jobs.preflight.cost` predicts, :mod:`~jobs.preflight.render` makes JSON of it. Nothing is written anywhere.
 """
 
-from jobs.preflight.findings import CODES, Found
+from jobs.preflight.findings import CODES, PreflightFinding
 from jobs.preflight.run import Preflight, run
 
-__all__ = ["CODES", "Found", "Preflight", "run"]
+__all__ = ["CODES", "Preflight", "PreflightFinding", "run"]

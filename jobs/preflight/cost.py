@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.preflight.labelsets import Labels, evaluate, labels, matches
+from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
 from jobs.preflight.needs import Needs, text_of
 from jobs.preflight.survey import Asker, Survey
 from sloctl.model import TILE
-from sloctl.promql.parsing import Node, Select, Subquery, children, reads
+from sloctl.promql.parsing import Expr, Select, Subquery, children, reads
 
 DEFAULT_INTERVAL = 30.0
 """Seconds between scrapes where nothing tells."""
@@ -97,10 +97,10 @@ def predict(needs: Needs, survey: Survey, asker: Asker) -> Cost:
 class Results:
     """Label sets by recorded metric, and by the number of the rule that gives them."""
 
-    of_metric: Mapping[str, set[Labels]]
-    of_rule: Mapping[int, set[Labels]]
+    of_metric: Mapping[str, set[LabelSet]]
+    of_rule: Mapping[int, set[LabelSet]]
 
-    def lookup(self, select: Select) -> list[Labels]:
+    def lookup(self, select: Select) -> list[LabelSet]:
         """The recorded series that a selector selects; raw ones are not known by their labels."""
         found = self.of_metric.get(select.metric, set())
         return [item for item in found if matches(item, select.matchers)]
@@ -114,8 +114,8 @@ def _results(needs: Needs, asker: Asker) -> Results:
         if rule.records and rule.reads and not any(r.select.metric in needs.recorded for r in rule.reads)
     }
     asked = dict(zip(raw, asker.each([rule.expr for rule in raw.values()]), strict=True))
-    of_metric: dict[str, set[Labels]] = {}
-    of_rule: dict[int, set[Labels]] = {}
+    of_metric: dict[str, set[LabelSet]] = {}
+    of_rule: dict[int, set[LabelSet]] = {}
     results = Results(of_metric, of_rule)
     for number, rule in enumerate(needs.rules):
         if not rule.records:
@@ -129,7 +129,7 @@ def _results(needs: Needs, asker: Asker) -> Results:
     return results
 
 
-def _samples(node: Node, needs: Needs, survey: Survey, results: Results) -> float:
+def _samples(node: Expr, needs: Needs, survey: Survey, results: Results) -> float:
     match node:
         case Select():
             return _series(node, needs, survey, results) * _points(node, needs, survey)
@@ -139,7 +139,7 @@ def _samples(node: Node, needs: Needs, survey: Survey, results: Results) -> floa
     return sum(_samples(child, needs, survey, results) for child in children(node))
 
 
-def _width(node: Node, needs: Needs, survey: Survey, results: Results) -> float:
+def _width(node: Expr, needs: Needs, survey: Survey, results: Results) -> float:
     """How many series an expression below a subquery gives."""
     if isinstance(node, Select):
         return _series(node, needs, survey, results)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["error", "warning", "info"]
+FindingSeverity = Literal["error", "warning", "info"]
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
-CODES: dict[str, tuple[Level, ...]] = {
+CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "no-data": ("error",),
     "no-metric": ("error", "warning"),
     "optional-metric": ("error", "warning"),
@@ -39,13 +39,13 @@ CODES: dict[str, tuple[Level, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PreflightFinding:
     """A finding: ``hint`` is what to do, ``snippet`` configuration to apply, ``about`` the SLOs and alerts meant.
 
     An error is something that keeps an SLO or an alert from working.
     """
 
-    severity: Level
+    severity: FindingSeverity
     code: str
     message: str
     hint: str = ""
@@ -53,7 +53,7 @@ class Found:
     about: tuple[str, ...] = ()
 
 
-def ordered(found: Iterable[Found]) -> tuple[Found, ...]:
+def ordered(found: Iterable[PreflightFinding]) -> tuple[PreflightFinding, ...]:
     """Each finding once, errors first."""
     return tuple(sorted(dict.fromkeys(found), key=lambda item: _ORDER[item.severity]))
 

@@ -11,17 +11,17 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from sloctl.model import Matcher
-from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Literal, Node, Select, Subquery
+from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Expr, Literal, Select, Subquery
 
-Labels: TypeAlias = frozenset[tuple[str, str]]
-Lookup: TypeAlias = Callable[[Select], Iterable[Labels]]
+LabelSet: TypeAlias = frozenset[tuple[str, str]]
+Lookup: TypeAlias = Callable[[Select], Iterable[LabelSet]]
 
 _KEEP_ALL = ("topk", "bottomk")
 _SCALARS = frozenset({"time", "scalar", "pi"})
 _ONE = frozenset({"vector"})
 
 
-def labels(values: dict[str, str]) -> Labels:
+def labels(values: dict[str, str]) -> LabelSet:
     """A label set; empty values and the metric's name are not part of it."""
     return frozenset((key, value) for key, value in values.items() if value and key != "__name__")
 
@@ -31,7 +31,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL)
 
 
-def matches(found: Labels, matchers: Iterable[Matcher]) -> bool:
+def matches(found: LabelSet, matchers: Iterable[Matcher]) -> bool:
     """Whether a label set is one that some matchers select."""
     values = dict(found)
     for matcher in matchers:
@@ -45,7 +45,7 @@ def matches(found: Labels, matchers: Iterable[Matcher]) -> bool:
     return True
 
 
-def evaluate(node: Node, lookup: Lookup) -> set[Labels] | None:
+def evaluate(node: Expr, lookup: Lookup) -> set[LabelSet] | None:
     """The label sets of an expression; None for a number or a text."""
     match node:
         case Literal():
@@ -61,21 +61,21 @@ def evaluate(node: Node, lookup: Lookup) -> set[Labels] | None:
     return _binary(node, lookup)
 
 
-def _aggregate(node: Aggregate, lookup: Lookup) -> set[Labels]:
+def _aggregate(node: Aggregate, lookup: Lookup) -> set[LabelSet]:
     inner = evaluate(node.expr, lookup) or set()
     if node.operator in _KEEP_ALL:
         return inner
     return {_without(item, node.labels) if node.without else _only(item, node.labels) for item in inner}
 
 
-def _call(node: Call, lookup: Lookup) -> set[Labels] | None:
+def _call(node: Call, lookup: Lookup) -> set[LabelSet] | None:
     if node.function in _SCALARS:
         return None
     if node.function in _ONE:
         return {frozenset()}
     if node.function.startswith("absent"):
         return set()
-    inner: set[Labels] = set()
+    inner: set[LabelSet] = set()
     for argument in node.args:
         found = evaluate(argument, lookup)
         if found is not None:
@@ -89,7 +89,7 @@ def _call(node: Call, lookup: Lookup) -> set[Labels] | None:
     return inner
 
 
-def _replaced(item: Labels, node: Call) -> Labels:
+def _replaced(item: LabelSet, node: Call) -> LabelSet:
     new, replacement, source, pattern = (
         str(argument.value) if isinstance(argument, Literal) else "" for argument in node.args[1:5]
     )
@@ -109,12 +109,12 @@ def _group(found: re.Match[str], name: str) -> str:
         return ""
 
 
-def _binary(node: Binary, lookup: Lookup) -> set[Labels] | None:
+def _binary(node: Binary, lookup: Lookup) -> set[LabelSet] | None:
     left, right = evaluate(node.left, lookup), evaluate(node.right, lookup)
     if left is None or right is None:
         return right if left is None else left
 
-    def key(item: Labels) -> Labels:
+    def key(item: LabelSet) -> LabelSet:
         if node.on is not None:
             return _only(item, node.on)
         return _without(item, node.ignoring or ())
@@ -142,11 +142,11 @@ def _binary(node: Binary, lookup: Lookup) -> set[Labels] | None:
     return {key(item) for item in kept}
 
 
-def _only(item: Labels, names: Iterable[str]) -> Labels:
+def _only(item: LabelSet, names: Iterable[str]) -> LabelSet:
     wanted = set(names)
     return frozenset(pair for pair in item if pair[0] in wanted)
 
 
-def _without(item: Labels, names: Iterable[str]) -> Labels:
+def _without(item: LabelSet, names: Iterable[str]) -> LabelSet:
     unwanted = set(names)
     return frozenset(pair for pair in item if pair[0] not in unwanted)

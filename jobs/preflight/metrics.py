@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jobs.preflight.findings import Found, named
+from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
 from jobs.preflight.survey import Asker, Survey
 from sloctl import promql
@@ -22,7 +22,7 @@ SLOW = 60
 """Seconds above which some one-minute buckets have none: an error."""
 
 
-def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """Findings about metrics, labels, matchers, target labels and scrape intervals."""
     slos = slo_selectors(needs.slo_set)
     missing = set(needs.metrics - survey.names)
@@ -35,7 +35,7 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
     absent: list[Absent] = []
     for metric in sorted(missing):
         found = _metric(metric, needs, survey, slos, asker, mute)
-        if isinstance(found, Found):
+        if isinstance(found, PreflightFinding):
             yield found
         else:
             absent.append(found)
@@ -63,7 +63,7 @@ class Absent:
     partial: tuple[str, ...]
 
 
-def _grouped(absent: list[Absent]) -> Iterator[Found]:
+def _grouped(absent: list[Absent]) -> Iterator[PreflightFinding]:
     """One finding for all that is missing for one cause."""
     groups: dict[tuple[bool, bool, Remedy | None], list[Absent]] = {}
     for item in absent:
@@ -83,7 +83,7 @@ def _grouped(absent: list[Absent]) -> Iterator[Found]:
         partial = tuple(name for name in partial if name not in quiet)
         text += f"; alerts that see less: {named(partial, 20)}" if partial else ""
         text += " (no data is not zero)" if items[0].entry.origin == "kube-state-metrics" else ""
-        yield Found(
+        yield PreflightFinding(
             "error" if serious else "warning",
             "optional-metric" if on_request else "no-metric",
             text,
@@ -117,7 +117,7 @@ def _metric(
     slos: tuple[SloSelectors, ...],
     asker: Asker,
     mute: tuple[str, ...],
-) -> Found | Absent:
+) -> PreflightFinding | Absent:
     entry = METRICS.get(metric)
     of_slos = tuple(s.slo.id for s in slos if any(sel.metric == metric for sel in (*s.total, *s.good)))
     alerts = needs.alerts_on(metric)
@@ -125,13 +125,17 @@ def _metric(
     if entry is None:
         near = difflib.get_close_matches(metric, asker.all_names(), 3)
         hint = f"is it called {named(near)}?" if near else "see what exposes it, and whether that is scraped"
-        return Found("error", "no-metric", f"{metric}: no such metric in the last hour", hint, about=about)
+        return PreflightFinding(
+            "error", "no-metric", f"{metric}: no such metric in the last hour", hint, about=about
+        )
     if instead := [other for other in entry.instead if other in survey.names]:
         text = f"{metric}: not there; {named(instead)} is, and stands for it"
-        return Found("info", "not-yet", text, about=about)
+        return PreflightFinding("info", "not-yet", text, about=about)
     if not of_slos and entry.exposed == "first event" and _origin_seen(entry, survey):
         text = f"{metric}: not there yet; {ORIGINS[entry.origin].title} expose it with its first event"
-        return Found("info", "not-yet", text.replace("istiod expose ", "istiod exposes "), about=about)
+        return PreflightFinding(
+            "info", "not-yet", text.replace("istiod expose ", "istiod exposes "), about=about
+        )
     return _absent(entry, of_slos, alerts, mute)
 
 
@@ -146,14 +150,14 @@ def _origin_seen(entry: Metric, survey: Survey) -> bool:
     return any(other in survey.names for other, item in METRICS.items() if item.origin == entry.origin)
 
 
-def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """The metric is there: with the mesh's matchers, and for the selectors of the rules?"""
     matchers = needs.slo_set.mesh.matchers
     if matchers and not survey.counts.get(promql.selector(metric, matchers)):
         wanted = ", ".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in matchers)
         seen = [f"{m.label}: {named(asker.values(m.label, metric)) or 'no such label'}" for m in matchers]
         text = f"{metric}: no series has the labels of mesh.matchers ({wanted})"
-        yield Found("error", "mesh-matchers", text, f"seen are {'; '.join(seen)}")
+        yield PreflightFinding("error", "mesh-matchers", text, f"seen are {'; '.join(seen)}")
         return
     entry = METRICS.get(metric)
     if entry is None or not _unmatched(metric, needs, survey):
@@ -162,17 +166,17 @@ def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterat
     if entry.exposed == "always" and alerts and not any(survey.series_of(m) for m in entry.instead):
         texts = [text for text, select in needs.selects.items() if select.metric == metric]
         text = f"{metric} is there, but nothing matches {named(texts, 2)}"
-        yield Found("warning", "no-match", text, "see which labels its series have", about=alerts)
+        yield PreflightFinding("warning", "no-match", text, "see which labels its series have", about=alerts)
 
 
-def _labels(metric: str, needs: Needs, survey: Survey) -> Iterator[Found]:
+def _labels(metric: str, needs: Needs, survey: Survey) -> Iterator[PreflightFinding]:
     entry = METRICS.get(metric)
     wanted = sorted(needs.labels.get(metric, ()))
     renamed = [label for label in wanted if survey.labelled.get((metric, f"exported_{label}"))]
     about = needs.alerts_on(metric)
     if renamed:
         cure = remedy(metric) if entry is not None and entry.origin == "kube-state-metrics" else None
-        yield Found(
+        yield PreflightFinding(
             "error",
             "renamed-label",
             f"{metric}: {named(renamed)} of the metric is called {named(f'exported_{x}' for x in renamed)}",
@@ -188,12 +192,12 @@ def _labels(metric: str, needs: Needs, survey: Survey) -> Iterator[Found]:
     ]
     if lost:
         hint = "does relabelling drop it, or a Telemetry object remove the tag?"
-        yield Found(
+        yield PreflightFinding(
             "warning", "no-label", f"{metric}: no series has the label {named(lost)}", hint, about=about
         )
 
 
-def _joins(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+def _joins(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """Do series find the ``up`` of their target? Without, first events are not counted and gaps not seen."""
     mesh = needs.slo_set.mesh
     on = named(mesh.target_labels)
@@ -211,7 +215,7 @@ def _joins(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
             else "its targets have no 'up' here: rules must run where both are"
         )
         serious = share > 0.5 and metric.startswith(REQUESTS.split("_", 1)[0])
-        yield Found("error" if serious else "warning", "target-labels", text, hint)
+        yield PreflightFinding("error" if serious else "warning", "target-labels", text, hint)
 
 
 def _shared(sample: dict[str, str], metric: str, asker: Asker) -> list[str]:
@@ -229,7 +233,7 @@ def _shared(sample: dict[str, str], metric: str, asker: Asker) -> list[str]:
     return sorted(best, key=lambda label: (order.index(label) if label in order else len(order), label))
 
 
-def _intervals(needs: Needs, survey: Survey) -> Iterator[Found]:
+def _intervals(needs: Needs, survey: Survey) -> Iterator[PreflightFinding]:
     slow: dict[str, tuple[float, list[str]]] = {}
     tiles = any(isinstance(slo.sli, CounterSli) for slo in needs.slo_set.slos)
     for metric in sorted(needs.metrics - {"up"}):
@@ -240,7 +244,7 @@ def _intervals(needs: Needs, survey: Survey) -> Iterator[Found]:
                 slow.setdefault(job, (interval, []))[1].append(metric)
     for job, (interval, metrics) in sorted(slow.items()):
         error = interval > SLOW * 1.1 and (tiles or needs.slo_set.guardrails)
-        yield Found(
+        yield PreflightFinding(
             "error" if error else "warning",
             "scrape-interval",
             f"job {job!r} is scraped every {interval:.0f}s; rules count in buckets of one minute ({named(metrics)})",

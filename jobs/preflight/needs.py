@@ -10,7 +10,7 @@ from alert_rules.groups import AlertRule, RecordingRule
 from sloctl import naming, promql
 from sloctl.model import CounterSli, Matcher, Slo, SloSet
 from sloctl.promql.catalogue import METRICS
-from sloctl.promql.parsing import Aggregate, Call, Node, Read, Select, children, parse, reads
+from sloctl.promql.parsing import Aggregate, Call, Expr, Read, Select, children, parse, reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Rule:
     records: bool
     labels: dict[str, str]
     expr: str
-    node: Node
+    node: Expr
     reads: tuple[Read, ...]
     guardrail: bool
 
@@ -130,7 +130,7 @@ def _rules(slo_set: SloSet) -> Iterator[Rule]:
                 )
 
 
-def _labels(node: Node, groups: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _labels(node: Expr, groups: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Metrics, and labels that must be on them: matched by a value, or grouped by (user metrics: matched only)."""
     match node:
         case Select():
@@ -144,7 +144,7 @@ def _labels(node: Node, groups: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 yield from _labels(child, groups)
 
 
-def _absences(node: Node) -> Iterator[str]:
+def _absences(node: Expr) -> Iterator[str]:
     if isinstance(node, Call) and node.function.startswith("absent"):
         yield from (read.select.metric for read in reads(node))
     for child in children(node):

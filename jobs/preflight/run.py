@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.preflight import cost, metrics, server, services
-from jobs.preflight.findings import Found, ordered
+from jobs.preflight.findings import PreflightFinding, ordered
 from jobs.preflight.needs import needs
 from jobs.preflight.survey import Asker, survey
 from sloctl.backends.protocols import ObservedSource
@@ -19,7 +19,7 @@ class Preflight:
     """What was found, errors first, and what the rules will cost (None where the server could not say)."""
 
     at: datetime
-    found: tuple[Found, ...]
+    found: tuple[PreflightFinding, ...]
     cost: cost.Cost | None
 
     @property
@@ -33,7 +33,7 @@ def run(source: ObservedSource, slo_set: SloSet, at: datetime) -> Preflight:
     wanted = needs(slo_set)
     asker = Asker(source, at)
     seen = survey(source, wanted, at)
-    found: list[Found] = []
+    found: list[PreflightFinding] = []
     predicted: cost.Cost | None = None
     if seen.names:
         found += metrics.judge(wanted, seen, asker)
@@ -42,6 +42,6 @@ def run(source: ObservedSource, slo_set: SloSet, at: datetime) -> Preflight:
             predicted = cost.predict(wanted, seen, asker)
         except (BackendLimit, QueryRejected) as error:
             text = f"the cost is not known, for the server refuses to evaluate the rules once: {error}"
-            found.append(Found("info", "no-cost", text))
+            found.append(PreflightFinding("info", "no-cost", text))
     found += server.judge(wanted, seen, source.warnings)
     return Preflight(at, ordered(found), predicted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 
-from jobs.preflight.findings import Found, named
+from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors, text_of
 from jobs.preflight.survey import Asker, Survey
 from sloctl import promql
@@ -18,7 +18,7 @@ MAX_BOUNDS = 10
 Places = Mapping[tuple[str, str], frozenset[str]]
 
 
-def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
+def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """Findings about SLOs, each with the id of its SLO."""
     asked = 0
     for item in slo_selectors(needs.slo_set):
@@ -39,15 +39,15 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[Found]:
             yield _bound(slo, item.good[0], bounds)
 
 
-def _events(item: SloSelectors, survey: Survey) -> Iterator[Found]:
+def _events(item: SloSelectors, survey: Survey) -> Iterator[PreflightFinding]:
     empty = [text for select in item.total if not survey.counts.get(text := text_of(select))]
     if empty:
         text = f"{item.slo.id}: nothing matches {named(empty, 2)} now"
         hint = "right if there was no such event yet; else see which labels the series have"
-        yield Found("warning", "no-events", text, hint, about=(item.slo.id,))
+        yield PreflightFinding("warning", "no-events", text, hint, about=(item.slo.id,))
 
 
-def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> Found:
+def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> PreflightFinding:
     """Why an SLO has no series: another side, another name, another namespace."""
     places: Places = survey.gateways if sli.service_label == "source_workload" else survey.services
     wanted = REPORTERS[sli.side]
@@ -55,7 +55,7 @@ def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> Found:
     here = {name: reporters for (namespace, name), reporters in places.items() if namespace == slo.namespace}
     seen = frozenset[str]().union(*here.values()) if slo.wildcard else here.get(slo.service, frozenset())
     if seen and wanted not in seen:
-        return Found(
+        return PreflightFinding(
             "error",
             "wrong-side",
             f'{slo.id}: it reads reporter="{wanted}", and only {named(sorted(seen))} is there',
@@ -64,12 +64,12 @@ def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> Found:
         )
     if here and slo.wildcard and seen:
         text = f"{slo.id}: services of {slo.namespace} have requests, but none that this SLO counts"
-        return Found("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
+        return PreflightFinding("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
     if seen:
         text = f"{slo.id}: {slo.service} has requests, but none that this SLO counts"
-        return Found("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
+        return PreflightFinding("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
     if here and not slo.wildcard:
-        return Found(
+        return PreflightFinding(
             "error",
             "no-service",
             f"{slo.id}: no requests to a {kind} called {slo.service} in {slo.namespace}"
@@ -85,7 +85,7 @@ def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> Found:
     if not known:
         hint = "no proxy reports requests at all"
     text = f"{slo.id}: no requests of any {kind} in the namespace {slo.namespace}"
-    return Found("error", "no-namespace", text, hint, about=(slo.id,))
+    return PreflightFinding("error", "no-namespace", text, hint, about=(slo.id,))
 
 
 def _side_hint(seen: frozenset[str]) -> str:
@@ -125,9 +125,9 @@ def _number(text: str) -> float:
         return float("inf")
 
 
-def _bound(slo: Slo, good: Select, bounds: list[str]) -> Found:
+def _bound(slo: Slo, good: Select, bounds: list[str]) -> PreflightFinding:
     wanted = next((m.value for m in good.matchers if m.label == "le"), "").partition("|")[0]
-    return Found(
+    return PreflightFinding(
         "error",
         "no-bound",
         f"{slo.id}: the histogram has no bound at {wanted} ms",

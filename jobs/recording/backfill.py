@@ -15,19 +15,17 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from alert_rules.groups import RecordingRule
-from alert_rules.manifest import rule_files
-from alert_rules.slo import recording
 from jobs.budgets.slis import grid_events
-from sloctl import naming
+from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
 from sloctl.model import GRID, TILE, Slo, SloSet
+from sloctl.promql import Recording, recording
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class FilledSeries:
     """One series: labels with ``__name__``, times in Unix milliseconds, values; both arrays of shape (n,)."""
 
     labels: dict[str, str]
@@ -46,11 +44,11 @@ class Backfill:
     tiles: int = 6 * 3600
     concurrency: int = 2
 
-    def base(self) -> Iterator[Recorded]:
+    def base(self) -> Iterator[FilledSeries]:
         """Everything that is computed from raw series. Raises ``BackendError``."""
         yield from self._all(self._rule, list(self._base_rules()))
 
-    def events(self) -> Iterator[Recorded]:
+    def events(self) -> Iterator[FilledSeries]:
         """Total and bad events of every SLO, once :meth:`base` is in Prometheus. Raises ``BackendError``."""
         yield from self._all(
             self._events, [(slo, step) for slo in self.slo_set.slos for step in (GRID, TILE)]
@@ -60,50 +58,43 @@ class Backfill:
         return self.start if step == GRID else max(self.start, self.end - timedelta(seconds=self.tiles))
 
     def _all(
-        self, work: Callable[[T, int], list[Recorded]], items: Sequence[tuple[T, int]]
-    ) -> Iterator[Recorded]:
+        self, work: Callable[[T, int], list[FilledSeries]], items: Sequence[tuple[T, int]]
+    ) -> Iterator[FilledSeries]:
         with ThreadPoolExecutor(self.concurrency) as pool:
             for found in pool.map(lambda item: work(*item), items):
                 yield from found
 
-    def _base_rules(self) -> Iterator[tuple[RecordingRule, int]]:
-        for file in rule_files(self.slo_set):
-            if not file.slos:
-                continue  # guardrails look at now, and a report computes what is not recorded
+    def _base_rules(self) -> Iterator[tuple[Recording, int]]:
+        # Of SLOs only: guardrails look at now, and a report computes what is not recorded.
+        for slos in recording.scopes(self.slo_set):
             for step in (GRID, TILE):
-                for rule in recording.base(self.slo_set, file.slos, step, ranged=True):
-                    yield rule, step
-            for slo in file.slos:
-                labels = recording.slo_labels(self.slo_set, slo)
-                for rule in recording.gaps(slo, self.slo_set.mesh, labels):
-                    yield rule, GRID
-                for rule in recording.causes(slo, self.slo_set.mesh, labels, ranged=True):
-                    yield rule, GRID
-                for rule in recording.period(slo, labels):
-                    if rule.record in (naming.OBJECTIVE, naming.BUDGET):
-                        yield rule, GRID
+                for item in recording.of_scope(self.slo_set, slos, step):
+                    if item.raw:
+                        yield item, step
 
-    def _rule(self, rule: RecordingRule, step: int) -> list[Recorded]:
-        found = self.source.query_range(rule.expr, self._first(step), self.end, timedelta(seconds=step))
+    def _rule(self, rule: Recording, step: int) -> list[FilledSeries]:
+        found = self.source.query_range(
+            rule.expr(ranged=True), self._first(step), self.end, timedelta(seconds=step)
+        )
         out = []
         for item in found:
             own = {name: value for name, value in item["metric"].items() if name != "__name__"}
             points = np.array(item["values"], dtype=np.float64)
             times = np.rint(points[:, 0] * 1000).astype(np.int64)
-            out.append(Recorded({"__name__": rule.record} | own | rule.labels, times, points[:, 1]))
+            out.append(FilledSeries({"__name__": rule.record} | own | dict(rule.labels), times, points[:, 1]))
         return out
 
-    def _events(self, slo: Slo, step: int) -> list[Recorded]:
+    def _events(self, slo: Slo, step: int) -> list[FilledSeries]:
         frame = grid_events(
             self.source, slo, self.slo_set.mesh, self._first(step), self.end, step=step, from_base=True
         )
-        names = (naming.TOTAL_TILE, naming.BAD_TILE) if step == TILE else (naming.TOTAL_GRID, naming.BAD_GRID)
+        bad, total = promql.event_metrics(step)
         out = []
         for (namespace, service), rows in frame.groupby(["namespace", "service"], sort=True):
             own = {naming.NAMESPACE: str(namespace), naming.SERVICE: str(service)}
             times = np.asarray(rows["time"].astype("int64"), dtype=np.int64) // np.int64(1_000_000)
-            for metric, column in zip(names, ("total", "bad"), strict=True):
+            for metric, column in ((total, "total"), (bad, "bad")):
                 labels = {"__name__": metric} | recording.slo_labels(self.slo_set, slo) | own
                 values = rows[column].to_numpy(dtype=np.float64)
-                out.append(Recorded({name: text for name, text in labels.items() if text}, times, values))
+                out.append(FilledSeries({name: text for name, text in labels.items() if text}, times, values))
         return out

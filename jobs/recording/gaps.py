@@ -4,7 +4,7 @@ Two times without data look alike and are not. While Prometheus was down, nobody
 recorded. Before its history begins nothing is known, nor ever will be: this is left open.
 
 What is said of a bucket follows from the samples in it and in its two neighbours, and is said once something was
-scraped after its end. So it does not depend on when, nor in which span, the bucket is read.
+scraped after its end. So it does not depend on when, nor in which interval, the bucket is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from sloctl import promql
 from sloctl.backends.protocols import MetricSource
-from sloctl.ledger.protocol import Event, Span
+from sloctl.ledger.protocol import Bucket, Interval
 from sloctl.model import GRID, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
@@ -27,7 +27,7 @@ _FINE = 15
 
 
 class Observed:
-    """What was observed of a span: there is something to record from ``begin`` on, and up to ``end``.
+    """What was observed of an interval: there is something to record from ``begin`` on, and up to ``end``.
 
     ``horizon`` is how far back a history is looked for. What is odd goes to ``findings``. Raises ``BackendError``.
     """
@@ -36,31 +36,31 @@ class Observed:
         self,
         source: MetricSource,
         slo_set: SloSet,
-        span: Span,
+        interval: Interval,
         horizon: int,
         at: datetime,
         findings: list[Finding],
     ) -> None:
         self._source = source
         self._up = promql.selector("up", slo_set.mesh.matchers)
-        self._there = self._present(span, at)
-        known_before = self._needs_past(span) and self._before(horizon, span[0])
+        self._there = self._present(interval, at)
+        known_before = self._needs_past(interval) and self._before(horizon, interval[0])
         if not self._there and not known_before and slo_set.mesh.matchers:
-            self._other_targets(span, at, findings)
-            known_before = self._needs_past(span) and self._before(horizon, span[0])
+            self._other_targets(interval, at, findings)
+            known_before = self._needs_past(interval) and self._before(horizon, interval[0])
         if not self._there:
-            self.begin = self.end = span[0]
+            self.begin = self.end = interval[0]
             text = "Prometheus has no data of the time that is to be recorded"
             findings.append(Finding("warning", "nothing-to-record", text))
             return
         first, last = min(self._there), max(self._there)
-        self.begin = first if first > span[0] and not known_before else span[0]
-        self.end = min(span[1], last - GRID)
+        self.begin = first if first > interval[0] and not known_before else interval[0]
+        self.end = min(interval[1], last - GRID)
 
-    def gaps(self, span: Span) -> tuple[Event, ...]:
-        """The seconds of each bucket in which nothing was scraped, as events that hold for all services."""
-        found = ((end, round(self._gap(end))) for end in range(span[0] + GRID, span[1] + 1, GRID))
-        return tuple(Event("", "", end, 0, 0, min(GRID, gap)) for end, gap in found if gap)
+    def gaps(self, interval: Interval) -> tuple[Bucket, ...]:
+        """The seconds of each bucket in which nothing was scraped, as buckets that hold for all services."""
+        found = ((end, round(self._gap(end))) for end in range(interval[0] + GRID, interval[1] + 1, GRID))
+        return tuple(Bucket("", "", end, 0, 0, min(GRID, gap)) for end, gap in found if gap)
 
     def _gap(self, end: int) -> float:
         if end not in self._there:
@@ -72,29 +72,29 @@ class Observed:
             gap += end - last
         return gap if gap >= SHORTEST_GAP else 0.0
 
-    def _other_targets(self, span: Span, at: datetime, findings: list[Finding]) -> None:
+    def _other_targets(self, interval: Interval, at: datetime, findings: list[Finding]) -> None:
         """Look at all targets, where none has the mesh's labels."""
         mesh, self._up = self._up, promql.selector("up", ())
-        self._there = self._present(span, at)
+        self._there = self._present(interval, at)
         if self._there:
             text = "no series of 'up' has the labels of 'mesh.matchers': gaps cannot be told from silence"
             findings.append(Finding("warning", "gaps-not-known", text))
         else:
             self._up = mesh
 
-    def _present(self, span: Span, at: datetime) -> set[int]:
-        """The ends of the buckets with a scrape, from the one that ends at ``span[0]`` to the one that is open."""
+    def _present(self, interval: Interval, at: datetime) -> set[int]:
+        """The ends of the buckets with a scrape, from the one that ends at ``interval[0]`` to the one that is open."""
         open_ = int(at.timestamp()) // GRID * GRID
-        last = max(span[1], open_)
-        found = self._ends(f"group({self._scraped(GRID)})", span[0], last, GRID)
+        last = max(interval[1], open_)
+        found = self._ends(f"group({self._scraped(GRID)})", interval[0], last, GRID)
         age = at.timestamp() - open_
-        if age > 0 and (not found or max(found) <= span[1]):
+        if age > 0 and (not found or max(found) <= interval[1]):
             young = self._source.query(f"group({self._scraped(age)})", at)
             found |= {open_ + GRID} if young else set()
         return found
 
-    def _needs_past(self, span: Span) -> bool:
-        return span[0] not in self._there
+    def _needs_past(self, interval: Interval) -> bool:
+        return interval[0] not in self._there
 
     def _before(self, horizon: int, start: int) -> bool:
         """Whether something was scraped between ``horizon`` and ``start``."""

@@ -18,26 +18,25 @@ from math import isfinite
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Cause, Event, Labels, Span
-from sloctl.model import GRID, CounterSli, SloSet
+from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
+from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
 
-Place = tuple[str, str, str]
-"""(slo_id, namespace, service)."""
-_Values = dict[Place, dict[int, float]]
+_Values = dict[SeriesKey, dict[int, float]]
+_Buckets = dict[tuple[str, str, int], Bucket]
 
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of one span; ``implausible`` are the SLOs whose bad events exceed all of them, or overflow."""
+    """What was read of one interval; ``implausible`` are the SLOs whose bad events exceed all of them, or overflow."""
 
     batches: list[Batch] = field(default_factory=list)
     implausible: set[str] = field(default_factory=set)
 
 
 def read(
-    source: MetricSource, slo_set: SloSet, slo_ids: Sequence[str], span: Span, threads: int = 4
+    source: MetricSource, slo_set: SloSet, slo_ids: Sequence[str], interval: Interval, threads: int = 4
 ) -> Reading:
-    """All buckets of a span, of some definitions. Raises ``BackendError``."""
+    """All buckets of an interval, of some definitions. Raises ``BackendError``."""
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
     texts: dict[str, list[str]] = {}
@@ -51,7 +50,7 @@ def read(
         for kind, expr in exprs.items():
             texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo.id))
     queries = [(kind, query) for kind, exprs in texts.items() for query in promql.union(exprs)]
-    first, last = (datetime.fromtimestamp(at, UTC) for at in (span[0] + GRID, span[1]))
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
 
     def ask(query: str) -> Sequence[Series]:
         return source.query_range(query, first, last, timedelta(seconds=GRID))
@@ -66,16 +65,18 @@ def read(
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
     out = Reading()
-    events = _events(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
-    causes = _causes(series.get("cause", ()), named, causes_of, events)
+    buckets = _buckets(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
+    causes = _causes(series.get("cause", ()), named, causes_of, buckets)
     out.batches = [
-        Batch(slo.id, slo.name, span, tuple(events.get(slo.id, {}).values()), tuple(causes.get(slo.id, ())))
+        Batch(
+            slo.id, slo.name, interval, tuple(buckets.get(slo.id, {}).values()), tuple(causes.get(slo.id, ()))
+        )
         for slo in slos
     ]
     return out
 
 
-def _place(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> Place:
+def _key(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> SeriesKey:
     slo_id = metric.get(naming.SLO_ID, "")
     own = named.get(slo_id)
     return (
@@ -85,73 +86,81 @@ def _place(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> P
 
 
 def _numbers(series: Iterable[Series], named: Mapping[str, tuple[str, str]]) -> _Values:
-    """Sums by place and time; of what is no number too."""
+    """Sums by series and time; of what is no number too."""
     found: _Values = {}
     for item in series:
-        place = _place(item["metric"], named)
-        if not place[2]:
+        key = _key(item["metric"], named)
+        if not key[2]:
             continue  # requests that no service can be named for
-        into = found.setdefault(place, {})
+        into = found.setdefault(key, {})
         for time, text in item["values"]:
             at = round(float(time))
             into[at] = into.get(at, 0.0) + float(text)
     return found
 
 
-def _events(
+def _buckets(
     values: Mapping[str, _Values], counts_good: set[str], implausible: set[str]
-) -> dict[str, dict[tuple[str, str, int], Event]]:
-    """Events by definition, and by service and time."""
-    out: dict[str, dict[tuple[str, str, int], Event]] = {}
-    for place, totals in values["total"].items():
-        slo_id, namespace, service = place
-        others = values["good" if slo_id in counts_good else "bad"].get(place, {})
+) -> dict[str, _Buckets]:
+    """Buckets by definition, and by service and time."""
+    out: dict[str, _Buckets] = {}
+    for key, totals in values["total"].items():
+        slo_id, namespace, service = key
+        others = values["good" if slo_id in counts_good else "bad"].get(key, {})
         for time, total in totals.items():
-            other = others.get(time)
-            if not isfinite(total) or (other is not None and not isfinite(other)):
-                continue  # what is no number is no data
-            if slo_id in counts_good:
-                if other is None:
-                    continue  # the histogram lacks the bound: nothing is known
-                other = total - other
-            bad = other or 0.0
+            bad = _bad(total, others.get(time), slo_id in counts_good)
+            if bad is None:
+                continue
             if not 0 <= total * MICRO < MOST_MICRO or bad > total * (1 + 1e-9) + 1e-6:
                 implausible.add(slo_id)
             whole = round(min(max(total, 0.0) * MICRO, MOST_MICRO))
             wrong = min(round(max(bad, 0.0) * MICRO), whole)
             if whole:
-                event = Event(namespace, service, time, whole, wrong)
-                out.setdefault(slo_id, {})[namespace, service, time] = event
-    for (slo_id, namespace, service), gaps in values["gap"].items():
-        events = out.setdefault(slo_id, {})
-        for time, gap in gaps.items():
-            if not gap >= SHORTEST_GAP:
-                continue
-            known = events.get((namespace, service, time)) or Event(namespace, service, time, 0, 0)
-            events[namespace, service, time] = known._replace(gap=min(round(gap), GRID))
+                bucket = Bucket(namespace, service, time, whole, wrong)
+                out.setdefault(slo_id, {})[namespace, service, time] = bucket
+    _add_gaps(values["gap"], out)
     return out
+
+
+def _bad(total: float, other: float | None, counts_good: bool) -> float | None:
+    """The bad events of a bucket, by its good or its bad ones; None if nothing is known of it."""
+    if not isfinite(total) or (other is not None and not isfinite(other)):
+        return None  # what is no number is no data
+    if not counts_good:
+        return other or 0.0
+    # Without good ones the histogram lacks the bound.
+    return None if other is None else total - other
+
+
+def _add_gaps(gaps: _Values, out: dict[str, _Buckets]) -> None:
+    for (slo_id, namespace, service), seconds in gaps.items():
+        buckets = out.setdefault(slo_id, {})
+        for time, gap in seconds.items():
+            if gap >= SHORTEST_GAP:
+                known = buckets.get((namespace, service, time)) or Bucket(namespace, service, time, 0, 0)
+                buckets[namespace, service, time] = known._replace(gap=min(round(gap), GRID))
 
 
 def _causes(
     series: Iterable[Series],
     named: Mapping[str, tuple[str, str]],
     labels: Mapping[str, tuple[str, ...]],
-    events: Mapping[str, Mapping[tuple[str, str, int], Event]],
+    buckets: Mapping[str, _Buckets],
 ) -> dict[str, list[Cause]]:
     """Causes of buckets that have bad events."""
-    sums: dict[tuple[Place, int, Labels], int] = {}
+    sums: dict[tuple[SeriesKey, int, CauseLabels], int] = {}
     for item in series:
-        place = _place(item["metric"], named)
+        key = _key(item["metric"], named)
         metric = item["metric"]
-        own = tuple(sorted((name, metric[name]) for name in labels.get(place[0], ()) if metric.get(name)))
-        known = events.get(place[0], {})
+        own = tuple(sorted((name, metric[name]) for name in labels.get(key[0], ()) if metric.get(name)))
+        known = buckets.get(key[0], {})
         for time, text in item["values"]:
             value, at = float(text), round(float(time))
-            event = known.get((place[1], place[2], at))
-            if isfinite(value) and event is not None and 0 < value * MICRO < MOST_MICRO:
-                key = (place, at, own)
-                sums[key] = sums.get(key, 0) + round(value * MICRO)
+            bucket = known.get((key[1], key[2], at))
+            if isfinite(value) and bucket is not None and 0 < value * MICRO < MOST_MICRO:
+                cause = (key, at, own)
+                sums[cause] = sums.get(cause, 0) + round(value * MICRO)
     out: dict[str, list[Cause]] = {}
-    for (place, at, own), bad in sums.items():
-        out.setdefault(place[0], []).append(Cause(place[1], place[2], at, own, bad))
+    for (key, at, own), bad in sums.items():
+        out.setdefault(key[0], []).append(Cause(key[1], key[2], at, own, bad))
     return out

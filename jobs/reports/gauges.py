@@ -13,7 +13,7 @@ from sloctl.telemetry import own_metrics
 from sloctl.telemetry.own_metrics import Gauge
 
 if TYPE_CHECKING:
-    from jobs.retry_amplification import Found
+    from jobs.retry_amplification import RetryFrames
 
 
 def of_report(report: Report) -> Iterator[Gauge]:
@@ -41,7 +41,7 @@ def of_report(report: Report) -> Iterator[Gauge]:
     yield from _restarts(report.set_name, report.sidecar_restarts)
 
 
-def of_retries(found: Found, set_name: str) -> Iterator[Gauge]:
+def of_retries(found: RetryFrames, set_name: str) -> Iterator[Gauge]:
     """The edges that traces have."""
     yield from _edges(set_name, found.amplification)
 

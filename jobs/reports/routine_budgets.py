@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from jobs.budgets import periods
-from jobs.budgets.collected import Key
-from jobs.budgets.periods import PeriodEvents
+from jobs.budgets import period_events
+from jobs.budgets.period_events import PeriodEvents
 from sloctl import budget, naming, promql
-from sloctl.backends.protocols import MetricSource
-from sloctl.errors import BackendError, BackendLimit
+from sloctl.backends.halving import in_halves
+from sloctl.backends.protocols import MetricSource, Series
+from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
-from sloctl.model import Slo, SloSet
-from sloctl.report.data import Finding, Report, SloStatus, timestamp
-from sloctl.report.routine import Column, Period, Section, Value, before
+from sloctl.model import SeriesKey, Slo, SloSet
+from sloctl.model.calendar import CalendarPeriod, CalendarUnit
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Finding, Report, SloStatus
+from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
 MOST = 200
 """Rows of a section in the report's data."""
-_IDENTITY = (Column("service", "service"), Column("slo", "SLO"))
+_IDENTITY = (RoutineColumn("service", "service"), RoutineColumn("slo", "SLO"))
 
 
-class Reader:
+class RoutineReader:
     """Reads the sections of one routine; what fails becomes a finding."""
 
     def __init__(
-        self, source: MetricSource, slo_set: SloSet, report: Report, period: Period, ledger: Ledger | None
+        self,
+        source: MetricSource,
+        slo_set: SloSet,
+        report: Report,
+        period: CalendarPeriod,
+        ledger: Ledger | None,
     ) -> None:
         self.source, self.slo_set, self.report, self.period, self.ledger = (
             source,
@@ -38,10 +46,10 @@ class Reader:
         self.findings: list[Finding] = []
         self._events: dict[str, PeriodEvents] = {}
 
-    def events(self, period: Period) -> PeriodEvents:
+    def events(self, period: CalendarPeriod) -> PeriodEvents:
         """The events of a period, read once. Raises BackendError."""
         if period.label not in self._events:
-            self._events[period.label] = periods.read(
+            self._events[period.label] = period_events.read(
                 self.source, self.slo_set, period, self.ledger, self.findings
             )
         return self._events[period.label]
@@ -49,14 +57,14 @@ class Reader:
     def earlier(self) -> PeriodEvents:
         """The events of the period before; none if they cannot be read."""
         try:
-            return self.events(before(self.period))
+            return self.events(self.period.before())
         except BackendError as error:
             text = f"the period before could not be read, so nothing is compared with it: {error}"
             self.findings.append(Finding("warning", "routine-not-compared", text))
-            self._events[before(self.period).label] = PeriodEvents()
+            self._events[self.period.before().label] = PeriodEvents()
             return PeriodEvents()
 
-    def section(self, name: str, make: Callable[[], Section]) -> Section | None:
+    def section(self, name: str, make: Callable[[], RoutineSection]) -> RoutineSection | None:
         """A section, or a finding that says why it is missing."""
         try:
             return make()
@@ -70,7 +78,7 @@ def _place(namespace: str, service: str) -> str:
     return f"{namespace}/{service}" if namespace else service
 
 
-def _statuses(reader: Reader) -> dict[Key, tuple[Slo, SloStatus]]:
+def _statuses(reader: RoutineReader) -> dict[SeriesKey, tuple[Slo, SloStatus]]:
     """The budgets now, by definition and service."""
     by_name: dict[tuple[str, str], list[Slo]] = {}
     for slo in reader.slo_set.slos:
@@ -94,40 +102,42 @@ def _share(bad: float, slo: Slo, item: SloStatus | None) -> float | None:
     return None if item is None else budget.spent(bad, item.total, float(slo.budget))
 
 
-def at_risk(reader: Reader) -> Section:
+def at_risk(reader: RoutineReader) -> RoutineSection:
     """Budgets that need attention, the least left first."""
     columns = (
         *_IDENTITY,
-        Column("left", "budget left", "budget"),
-        Column("spent", "spent in the day", "budget"),
-        Column("burn", "burn 1h", "rate"),
-        Column("runs_out", "runs out (UTC)", "time"),
-        Column("alerts", "alerts"),
+        RoutineColumn("left", "budget left", "budget"),
+        RoutineColumn("spent", "spent in the day", "budget"),
+        RoutineColumn("burn", "burn 1h", "rate"),
+        RoutineColumn("runs_out", "runs out (UTC)", "time"),
+        RoutineColumn("alerts", "alerts"),
     )
     try:
         day = reader.events(reader.period).counts
     except BackendError:
         day = {}  # the section of spenders says so
     known = {id(item): (key, slo) for key, (slo, item) in _statuses(reader).items()}
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[CellValue, ...]] = []
     for item in _ordered(reader.report):
         if item.status in ("exhausted", "at_risk"):
             key, slo = known.get(id(item), (None, None))
             spent = _share(day[key][0], slo, item) if key in day and slo else None
-            ends = timestamp(item.exhausted_at) if item.exhausted_at else None
+            ends = rfc3339(item.exhausted_at) if item.exhausted_at else None
             place = _place(item.namespace, item.service)
             burn = item.burn_rates.get("1h")
             rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))
-    return Section("budgets_at_risk", "Budgets at risk", columns, tuple(rows[:MOST]), "No budget is at risk.")
+    return RoutineSection(
+        "budgets_at_risk", "Budgets at risk", columns, tuple(rows[:MOST]), "No budget is at risk."
+    )
 
 
-def burning(report: Report) -> Section:
+def burning(report: Report) -> RoutineSection:
     """What burns faster than its budget allows, now or over the last hours."""
     columns = (
         *_IDENTITY,
-        Column("burn_1h", "burn 1h", "rate"),
-        Column("burn_6h", "burn 6h", "rate"),
-        Column("left", "budget left", "budget"),
+        RoutineColumn("burn_1h", "burn 1h", "rate"),
+        RoutineColumn("burn_6h", "burn 6h", "rate"),
+        RoutineColumn("left", "budget left", "budget"),
     )
     found = []
     for item in report.slos:
@@ -135,25 +145,25 @@ def burning(report: Report) -> Section:
         if max(hour or 0.0, hours or 0.0) > 1:
             found.append((_place(item.namespace, item.service), item.slo, hour, hours, item.remaining))
     found.sort(key=lambda row: (-(row[2] or 0.0), -(row[3] or 0.0), row[:2]))
-    return Section(
+    return RoutineSection(
         "burning", "Burning now", columns, tuple(found[:MOST]), "Nothing burns faster than it may."
     )
 
 
-def spenders(reader: Reader, *, compared: bool = False) -> Section:
+def spenders(reader: RoutineReader, *, compared: bool = False) -> RoutineSection:
     """Who spent most of a budget in the period; with ``compared``, beside the period before, and what is left."""
-    word = {"daily": "day", "weekly": "week", "monthly": "month"}[reader.period.kind]
+    word = reader.period.unit
     columns = (
         *_IDENTITY,
-        Column("left", "budget left", "budget"),
-        Column("spent", f"spent in the {word}", "budget"),
-        *((Column("before", f"the {word} before", "budget"),) if compared else ()),
-        Column("bad", "bad", "count"),
-        Column("events", "events", "count"),
+        RoutineColumn("left", "budget left", "budget"),
+        RoutineColumn("spent", f"spent in the {word}", "budget"),
+        *((RoutineColumn("before", f"the {word} before", "budget"),) if compared else ()),
+        RoutineColumn("bad", "bad", "count"),
+        RoutineColumn("events", "events", "count"),
     )
     now, statuses = reader.events(reader.period), _statuses(reader)
     then = reader.earlier().counts if compared else {}
-    found: list[tuple[float, tuple[Value, ...]]] = []
+    found: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, (bad, total) in now.counts.items():
         slo, item = statuses.get(key, (None, None))
         if slo is None or item is None or (bad <= 0 and not compared):
@@ -174,21 +184,21 @@ def spenders(reader: Reader, *, compared: bool = False) -> Section:
     rows = tuple(cells for _, cells in found[:MOST])
     empty = "No budget was spent." if now.counts else "No events were recorded in this time."
     name, title = ("budgets", "Budgets") if compared else ("spenders", "Biggest spenders")
-    return Section(name, title, columns, rows, empty)
+    return RoutineSection(name, title, columns, rows, empty)
 
 
-def alerts(reader: Reader) -> Section:
+def alerts(reader: RoutineReader) -> RoutineSection:
     """Alerts that fired in the period, those first that did so longest."""
     columns = (
-        Column("alert", "alert"),
-        Column("what", "of"),
-        Column("severity", "severity"),
-        Column("times", "times", "count"),
-        Column("longest", "longest", "seconds"),
-        Column("total", "in all", "seconds"),
-        Column("firing", "still firing"),
+        RoutineColumn("alert", "alert"),
+        RoutineColumn("what", "of"),
+        RoutineColumn("severity", "severity"),
+        RoutineColumn("times", "times", "count"),
+        RoutineColumn("longest", "longest", "seconds"),
+        RoutineColumn("total", "in all", "seconds"),
+        RoutineColumn("firing", "still firing"),
     )
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[CellValue, ...]] = []
     for item in read(reader.source, reader.slo_set, reader.period):
         labels = item.labels
         place = _place(labels.get(naming.NAMESPACE, ""), labels.get(naming.SERVICE, ""))
@@ -203,25 +213,25 @@ def alerts(reader: Reader) -> Section:
                 "yes" if item.firing else "",
             )
         )
-    return Section("alerts", "Alerts fired", columns, tuple(rows[:MOST]), "No alert fired.")
+    return RoutineSection("alerts", "Alerts fired", columns, tuple(rows[:MOST]), "No alert fired.")
 
 
-def attainment(reader: Reader) -> Section:
+def attainment(reader: RoutineReader) -> RoutineSection:
     """Whether each objective was met in the month, and in the month before."""
     columns = (
         *_IDENTITY,
-        Column("met", "objective"),
-        Column("sli", "SLI", "ratio"),
-        Column("objective", "target", "ratio"),
-        Column("spent", "budget spent", "budget"),
-        Column("before_met", "the month before"),
-        Column("before_sli", "SLI before", "ratio"),
-        Column("bad", "bad", "count"),
-        Column("events", "events", "count"),
+        RoutineColumn("met", "objective"),
+        RoutineColumn("sli", "SLI", "ratio"),
+        RoutineColumn("objective", "target", "ratio"),
+        RoutineColumn("spent", "budget spent", "budget"),
+        RoutineColumn("before_met", "the month before"),
+        RoutineColumn("before_sli", "SLI before", "ratio"),
+        RoutineColumn("bad", "bad", "count"),
+        RoutineColumn("events", "events", "count"),
     )
     now, then = reader.events(reader.period).counts, reader.earlier().counts
     by_id = {slo.id: slo for slo in reader.slo_set.slos}
-    found: list[tuple[float, tuple[Value, ...]]] = []
+    found: list[tuple[float, tuple[CellValue, ...]]] = []
     for key in {*now, *then}:
         slo = by_id[key[0]]
         sli, spent, met = _kept(now, key, slo)
@@ -234,11 +244,13 @@ def attainment(reader: Reader) -> Section:
     known = [cells[2] for _, cells in found if cells[2]]
     note = f"{known.count('met')} of {len(known)} objectives were met." if known else ""
     rows = tuple(cells for _, cells in found[:MOST])
-    return Section("attainment", "Objectives of the month", columns, rows, "No events were recorded.", note)
+    return RoutineSection(
+        "attainment", "Objectives of the month", columns, rows, "No events were recorded.", note
+    )
 
 
 def _kept(
-    counts: Mapping[Key, tuple[float, float]], key: Key, slo: Slo
+    counts: Mapping[SeriesKey, tuple[float, float]], key: SeriesKey, slo: Slo
 ) -> tuple[float | None, float | None, str]:
     """SLI, share of the month's own budget spent, and in a word whether the objective was met."""
     bad, total = counts.get(key, (0.0, 0.0))
@@ -246,21 +258,21 @@ def _kept(
     return sli, spent, "" if spent is None else "met" if spent <= 1 else "missed"
 
 
-def causes(reader: Reader) -> Section:
+def causes(reader: RoutineReader) -> RoutineSection:
     """What the budgets were spent on: outcome, caller and version, the costliest first."""
     columns = (
         *_IDENTITY,
-        Column("cause", "cause"),
-        Column("caller", "caller, or called"),
-        Column("version", "version"),
-        Column("bad", "bad", "count"),
-        Column("share", "of the SLO's bad events", "ratio"),
-        Column("spent", "of the budget", "budget"),
+        RoutineColumn("cause", "cause"),
+        RoutineColumn("caller", "caller, or called"),
+        RoutineColumn("version", "version"),
+        RoutineColumn("bad", "bad", "count"),
+        RoutineColumn("share", "of the SLO's bad events", "ratio"),
+        RoutineColumn("spent", "of the budget", "budget"),
     )
     events = reader.events(reader.period)
-    found = periods.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.found_in)
+    found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.found_in)
     statuses = _statuses(reader)
-    lines: list[tuple[float, tuple[Value, ...]]] = []
+    lines: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, causes in found.items():
         slo, item = statuses.get(key, (None, None))
         if slo is None:
@@ -274,7 +286,7 @@ def causes(reader: Reader) -> Section:
     lines.sort(key=lambda line: (-line[0], [str(cell) for cell in line[1][:5]]))
     rows = tuple(cells for _, cells in lines[:MOST])
     empty = "No budget was spent." if events.counts else "No events were recorded."
-    return Section("causes", "What burned the budget", columns, rows, empty)
+    return RoutineSection("causes", "What burned the budget", columns, rows, empty)
 
 
 def _cause(labels: Mapping[str, str]) -> tuple[str, str, str]:
@@ -290,7 +302,7 @@ def _cause(labels: Mapping[str, str]) -> tuple[str, str, str]:
     return " ".join(words) or "latency, or not told apart", other, labels.get("destination_version", "")
 
 
-STEPS = {"daily": 60, "weekly": 120, "monthly": 300}
+STEPS: dict[CalendarUnit, int] = {"day": 60, "week": 120, "month": 300}
 """Seconds between two looks: a server gives 11,000 of a series. What fires for less than that may be missed."""
 BY = ("alertname", "severity", naming.SLO, naming.NAMESPACE, naming.SERVICE, naming.GUARDRAIL)
 _SMALLEST = timedelta(hours=6)
@@ -307,12 +319,21 @@ class Fired:
     firing: bool
 
 
-def read(source: MetricSource, slo_set: SloSet, period: Period) -> list[Fired]:
+def read(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> list[Fired]:
     """The alerts of a set that fired, those first that did so longest. Raises BackendError."""
-    step = timedelta(seconds=STEPS[period.kind])
+    step = timedelta(seconds=STEPS[period.unit])
     query = f"max by ({', '.join(BY)}) ({promql.firing(slo_set.name)})"
+    looks = (period.end - period.start) // step
+
+    def look(first: int, last: int) -> list[Series]:
+        return list(
+            source.query_range(query, period.start + (first + 1) * step, period.start + last * step, step)
+        )
+
     seen: dict[tuple[tuple[str, str], ...], set[float]] = {}
-    _look(source, query, period.start + step, period.end, step, seen)
+    for item in in_halves(look, operator.add, 0, looks, smallest=_SMALLEST // step + 1):
+        labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
+        seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
     found = []
     for labels, times in seen.items():
         spells = _spells(sorted(times), step.total_seconds())
@@ -320,28 +341,6 @@ def read(source: MetricSource, slo_set: SloSet, period: Period) -> list[Fired]:
         still = bool(spells) and spells[-1][1] >= period.end.timestamp() - step.total_seconds() / 2
         found.append(Fired(dict(labels), len(spells), max(lengths), sum(lengths), still))
     return sorted(found, key=lambda item: (-item.total, sorted(item.labels.items())))
-
-
-def _look(
-    source: MetricSource,
-    query: str,
-    start: datetime,
-    end: datetime,
-    step: timedelta,
-    seen: dict[tuple[tuple[str, str], ...], set[float]],
-) -> None:
-    try:
-        series = source.query_range(query, start, end, step)
-    except BackendLimit:
-        if end - start <= _SMALLEST:
-            raise
-        middle = start + (end - start) // 2 // step * step
-        _look(source, query, start, middle, step, seen)
-        _look(source, query, middle + step, end, step, seen)
-        return
-    for item in series:
-        labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
-        seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
 
 
 def _spells(times: list[float], step: float) -> list[tuple[float, float]]:

@@ -7,15 +7,15 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from jobs.budgets.collected import Key
 from sloctl import promql
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.queries import in_set, selected
 from sloctl.guardrails.shared.workloads import BY_WORKLOAD
-from sloctl.model import TILE, SloSet
+from sloctl.model import TILE, SeriesKey, SloSet
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.health import reasons_text
-from sloctl.report.routine import Column, Period, Section, Value, before
+from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
 MOST = 200
 """Rows of a section; what is shown of them is for those who show it."""
@@ -33,18 +33,18 @@ CORES, MEMORY = "workload:sidecar_cpu_cores:rate5m", "workload:sidecar_memory_by
 GIB = 2**30
 
 
-def restarts(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
+def restarts(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> RoutineSection:
     """Restarts of proxies by workload, and as many seconds a week (or weeks) before."""
     from jobs import sidecar_restarts
 
     columns = (
-        Column("namespace", "namespace"),
-        Column("workload", "workload"),
-        Column("restarts", "restarts", "count"),
-        Column("before", "the period before", "count"),
-        Column("pods", "pods", "count"),
-        Column("per_pod_day", "per pod and day", "rate"),
-        Column("reasons", "reasons"),
+        RoutineColumn("namespace", "namespace"),
+        RoutineColumn("workload", "workload"),
+        RoutineColumn("restarts", "restarts", "count"),
+        RoutineColumn("before", "the period before", "count"),
+        RoutineColumn("pods", "pods", "count"),
+        RoutineColumn("per_pod_day", "per pod and day", "rate"),
+        RoutineColumn("reasons", "reasons"),
     )
     found = sidecar_restarts.run(source, slo_set, period.end, (period.seconds,))
     reasons: dict[tuple[str, str], dict[str, float]] = {}
@@ -52,7 +52,7 @@ def restarts(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
     for row in each:
         of = reasons.setdefault((row["namespace"], row["workload"]), {})
         of[row["reason"]] = of.get(row["reason"], 0.0) + row["restarts"]
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[CellValue, ...]] = []
     workloads: list[dict[Any, Any]] = found.workloads.to_dict("records")
     for row in workloads:
         if row["restarts"] > 0 or row["before"] > 0:
@@ -60,19 +60,21 @@ def restarts(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
             numbers = (_known(row[name]) for name in ("restarts", "before", "pods", "per_pod_day"))
             rows.append((*place, *numbers, reasons_text(reasons.get(place, {}))))
     empty = "No proxy restarted." if workloads else "Nothing is known of restarts (kube-state-metrics)."
-    return Section("sidecar_restarts", "Restarts of proxies", columns, tuple(rows[:MOST]), empty)
+    return RoutineSection("sidecar_restarts", "Restarts of proxies", columns, tuple(rows[:MOST]), empty)
 
 
 def _known(value: float) -> float | None:
     return float(value) if isfinite(value) else None
 
 
-def gaps(source: MetricSource, slo_set: SloSet, period: Period, unknown: Mapping[Key, float]) -> Section:
+def gaps(
+    source: MetricSource, slo_set: SloSet, period: CalendarPeriod, unknown: Mapping[SeriesKey, float]
+) -> RoutineSection:
     """How long telemetry was missing: of the mesh at a stretch, of each service in all."""
     columns = (
-        Column("what", "what"),
-        Column("longest", "longest gap", "seconds"),
-        Column("total", "nothing known of", "seconds"),
+        RoutineColumn("what", "what"),
+        RoutineColumn("longest", "longest gap", "seconds"),
+        RoutineColumn("total", "nothing known of", "seconds"),
     )
     signals = {signal.record for plan in plans(slo_set) for signal in plan.signals}
     queries = {
@@ -80,7 +82,7 @@ def gaps(source: MetricSource, slo_set: SloSet, period: Period, unknown: Mapping
         for record, title in GAPS
         if record in signals
     }
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[CellValue, ...]] = []
     for title, series in source.query_many(queries, period.end).items() if queries else ():
         if (value := _single(series)) is not None and value >= TILE * 2:
             rows.append((title, value, None))
@@ -89,15 +91,15 @@ def gaps(source: MetricSource, slo_set: SloSet, period: Period, unknown: Mapping
     for seconds, key in sorted(lost, key=lambda item: (-item[0], item[1])):
         place = f"{key[1]}/{key[2]}" if key[1] else key[2]
         rows.append((f"{place} {names[key[0]]}", None, seconds))
-    return Section("telemetry_gaps", "Telemetry gaps", columns, tuple(rows[:MOST]), "No gap was seen.")
+    return RoutineSection("telemetry_gaps", "Telemetry gaps", columns, tuple(rows[:MOST]), "No gap was seen.")
 
 
-def churn(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
+def churn(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> RoutineSection:
     """Pushes, errors and rejections of the control plane, and changes of its configuration; and before."""
     columns = (
-        Column("what", "what"),
-        Column("number", "times", "count"),
-        Column("before", "the period before", "count"),
+        RoutineColumn("what", "what"),
+        RoutineColumn("number", "times", "count"),
+        RoutineColumn("before", "the period before", "count"),
     )
     signals = {signal.record for plan in plans(slo_set) for signal in plan.signals}
     queries = {
@@ -109,16 +111,16 @@ def churn(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
     changes = f"sum by (type, event) (increase({selected(slo_set, CONFIG_EVENTS)}[{period.seconds}s])) > 0.5"
     last, earlier = (
         _numbers(source, queries, changes, period.end),
-        _numbers(source, queries, changes, before(period).end),
+        _numbers(source, queries, changes, period.before().end),
     )
-    rows: list[tuple[Value, ...]] = [
+    rows: list[tuple[CellValue, ...]] = [
         (title, last.get(title), earlier.get(title)) for title in queries if title in last or title in earlier
     ]
     others = sorted({*last, *earlier} - {*queries}, key=lambda name: (-last.get(name, 0.0), name))
     rows += [(name, last.get(name, 0.0), earlier.get(name)) for name in others]
     note = "" if queries else "The guardrail control-plane is not in the file, so pushes are not counted."
     empty = f"Nothing is known of the control plane. {note}".strip()
-    return Section("configuration", "Configuration churn", columns, tuple(rows[:MOST]), empty, note)
+    return RoutineSection("configuration", "Configuration churn", columns, tuple(rows[:MOST]), empty, note)
 
 
 def _numbers(
@@ -135,21 +137,21 @@ def _numbers(
     return found
 
 
-def resources(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
+def resources(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> RoutineSection:
     """What the proxies of each workload used on average, and cost at the file's prices."""
     columns = (
-        Column("namespace", "namespace"),
-        Column("workload", "workload"),
-        Column("cores", "CPU cores", "cores"),
-        Column("memory", "memory", "bytes"),
-        Column("cost", "cost", "money"),
+        RoutineColumn("namespace", "namespace"),
+        RoutineColumn("workload", "workload"),
+        RoutineColumn("cores", "CPU cores", "cores"),
+        RoutineColumn("memory", "memory", "bytes"),
+        RoutineColumn("cost", "cost", "money"),
     )
     signals = {signal.record for plan in plans(slo_set) for signal in plan.signals}
     costs = slo_set.dashboards.costs
     title, name = "Resource use of proxies", "resources"
     if CORES not in signals:
         empty = "The guardrail sidecar-resources is not in the file, so the use of proxies is not recorded."
-        return Section(name, title, columns, (), empty, currency=costs.currency)
+        return RoutineSection(name, title, columns, (), empty, currency=costs.currency)
     by = ", ".join(BY_WORKLOAD)
     # One sample a minute: their sum over the minutes of the period is the mean, also of what was there for a part.
     queries = {
@@ -161,7 +163,7 @@ def resources(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
         {_place(item): float(item["value"][1]) for item in answers[key]} for key in (CORES, MEMORY)
     )
     hours = period.seconds / 3600
-    rows: list[tuple[Value, ...]] = []
+    rows: list[tuple[CellValue, ...]] = []
     for place in {*cores, *memory}:
         used, held = cores.get(place, 0.0), memory.get(place, 0.0)
         cost = hours * (used * float(costs.core_hour) + held / GIB * float(costs.gib_hour))
@@ -170,7 +172,7 @@ def resources(source: MetricSource, slo_set: SloSet, period: Period) -> Section:
     total = sum(float(row[4] or 0) for row in rows)
     note = f"All {len(rows)} workloads together: {total:,.2f} {costs.currency}." if rows else ""
     empty = "Nothing was recorded of the proxies' use."
-    return Section(name, title, columns, tuple(rows[:MOST]), empty, note, costs.currency)
+    return RoutineSection(name, title, columns, tuple(rows[:MOST]), empty, note, costs.currency)
 
 
 def _place(item: Series) -> tuple[str, str]:

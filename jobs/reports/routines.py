@@ -10,20 +10,21 @@ from dataclasses import replace
 from datetime import datetime
 
 from jobs.reports import routine_budgets, routine_mesh, slo_report
-from jobs.reports.routine_budgets import Reader
+from jobs.reports.routine_budgets import RoutineReader
 from sloctl.backends.protocols import MetricSource
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import SloSet
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report
-from sloctl.report.routine import Period, Routine, Section
+from sloctl.report.routine import Routine, RoutineSection
 
 
 def build(
     source: MetricSource,
     slo_set: SloSet,
     at: datetime,
-    period: Period,
-    origin: slo_report.Origin = "auto",
+    period: CalendarPeriod,
+    origin: slo_report.BudgetOrigin = "auto",
     *,
     ledger: Ledger | None = None,
 ) -> Report:
@@ -33,31 +34,35 @@ def build(
 
 
 def add(
-    report: Report, source: MetricSource, slo_set: SloSet, period: Period, ledger: Ledger | None = None
+    report: Report,
+    source: MetricSource,
+    slo_set: SloSet,
+    period: CalendarPeriod,
+    ledger: Ledger | None = None,
 ) -> Report:
     """The report with the routine of ``period``."""
-    reader = Reader(source, slo_set, report, period, ledger)
-    makers: dict[str, Callable[[], Section]] = {
-        "daily": {
+    reader = RoutineReader(source, slo_set, report, period, ledger)
+    makers: dict[str, Callable[[], RoutineSection]] = {
+        "day": {
             "budgets_at_risk": lambda: routine_budgets.at_risk(reader),
             "burning": lambda: routine_budgets.burning(report),
             "alerts": lambda: routine_budgets.alerts(reader),
             "spenders": lambda: routine_budgets.spenders(reader),
         },
-        "weekly": {
+        "week": {
             "budgets": lambda: routine_budgets.spenders(reader, compared=True),
             "sidecar_restarts": lambda: routine_mesh.restarts(source, slo_set, period),
             "telemetry_gaps": lambda: routine_mesh.gaps(source, slo_set, period, reader.events(period).gaps),
             "configuration": lambda: routine_mesh.churn(source, slo_set, period),
             "alerts": lambda: routine_budgets.alerts(reader),
         },
-        "monthly": {
+        "month": {
             "attainment": lambda: routine_budgets.attainment(reader),
             "causes": lambda: routine_budgets.causes(reader),
             "resources": lambda: routine_mesh.resources(source, slo_set, period),
             "alerts": lambda: routine_budgets.alerts(reader),
         },
-    }[period.kind]
+    }[period.unit]
     sections = [reader.section(name, make) for name, make in makers.items()]
     found = tuple(section for section in sections if section is not None)
     return replace(report, routine=Routine(period, found), findings=(*report.findings, *reader.findings))

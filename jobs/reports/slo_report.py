@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import sidecar_restarts
 from jobs.budgets import budget_history, from_rules
-from jobs.budgets.collected import Collected, Counts, Key, burn_windows, period_end, period_seconds
+from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
 from sloctl import budget
 from sloctl.backends.protocols import MetricSource
+from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
-from sloctl.model import GRID, Slo, SloSet
+from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
 from sloctl.report.health import EdgeAmplification
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     from sloctl.backends.spans import TraceSource
 
 
-Origin = Literal["auto", "rules", "raw", "ledger"]
-ORIGINS: dict[str, Origin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
+BudgetOrigin = Literal["auto", "rules", "raw", "ledger"]
+ORIGINS: dict[str, BudgetOrigin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
 """Client and server success that differ by more than this share are worth a finding."""
 
 
-def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
+def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatus:
     bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
     share = float(slo.budget)
     spent = budget.spent(bad, total, share)
@@ -75,19 +76,19 @@ def _status(slo: Slo, key: Key, data: Collected, at: datetime) -> SloStatus:
     )
 
 
-def _plausible(bad: float, total: float) -> Counts:
+def _plausible(bad: float, total: float) -> EventCounts:
     """Events within their bounds, which a user's own expressions may not heed; none if they are no numbers."""
     if not (abs(bad) < MOST_EVENTS and 0 < total < MOST_EVENTS):
         return 0.0, 0.0
     return min(max(bad, 0.0), total), total
 
 
-def _gaps(slo: Slo, key: Key, data: Collected, at: datetime) -> float:
+def _gaps(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> float:
     seconds = data.gaps.get(key, 0.0)
     return min(max(seconds, 0.0), float(period_seconds(slo, at))) if isfinite(seconds) else 0.0
 
 
-def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Finding]:
+def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> list[Finding]:
     scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
     found = []
     if item.spent is None:
@@ -111,7 +112,7 @@ def _findings(slo: Slo, key: Key, item: SloStatus, data: Collected) -> list[Find
     return found
 
 
-def _gap_text(slo: Slo, key: Key, item: SloStatus, data: Collected) -> str:
+def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str:
     """What may be missing: from no bad event to bad events only, in the time that is not known."""
     gaps = item.quality.gaps
     text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
@@ -126,7 +127,7 @@ def _gap_text(slo: Slo, key: Key, item: SloStatus, data: Collected) -> str:
     )
 
 
-def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, Key]]:
+def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     """Every SLO and service to report: those with data, and the named ones without.
 
     A service that a named SLO overrides since some time still has events of the ``*`` SLO from before.
@@ -171,7 +172,7 @@ def build(
     source: MetricSource,
     slo_set: SloSet,
     at: datetime,
-    origin: Origin = "auto",
+    origin: BudgetOrigin = "auto",
     *,
     history: bool = False,
     traces: TraceSource | None = None,
@@ -215,11 +216,11 @@ def _collect(
     source: MetricSource,
     slo_set: SloSet,
     at: datetime,
-    origin: Origin,
+    origin: BudgetOrigin,
     ledger: Ledger | None,
     history: bool,
     findings: list[Finding],
-) -> tuple[Collected, Origin]:
+) -> tuple[Collected, BudgetOrigin]:
     """What the budgets are made of, and where it was found."""
     if ledger is not None and (
         origin == "ledger" or (origin == "auto" and _fresh(ledger, slo_set, at, findings))

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from jobs.schedule.told import RunsTold, run_of, seconds
 from jobs.schedule.triggers import Trigger
 from sloctl import naming
 from sloctl.errors import SloctlError
 from sloctl.ledger.protocol import JobRun, Ledger
-from sloctl.telemetry import own_metrics
 from sloctl.telemetry.own_metrics import Gauge
 from sloctl.telemetry.protocol import LOG_FIELDS, Observer, Span, cause
 
@@ -63,7 +63,7 @@ class Attempts:
         self._names: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._changed = threading.Condition()
         self._running: dict[str, datetime] = {}
-        self._last: dict[str, JobRun] = {}
+        self.told = RunsTold(set_name, observer)
 
     @property
     def running(self) -> Mapping[str, datetime]:
@@ -80,14 +80,10 @@ class Attempts:
         """The last runs by id, of the ledger and of this process: of failed ones under ``id!``."""
         if self._ledger is not None:
             try:
-                self._last.update(self._ledger().runs(self._set))
+                self.told.learn(self._ledger().runs(self._set))
             except SloctlError as error:
                 LOG.warning("the last runs are not known: %s", error)
-        return dict(self._last)
-
-    def count(self, task: Task, outcome: str) -> None:
-        """Count a run, or one that was not."""
-        self._observer.count(own_metrics.RUNS, **self._labels(task), outcome=outcome)
+        return self.told.known()
 
     def run(self, task: Task) -> None:
         """Run a task now. Never raises."""
@@ -120,8 +116,8 @@ class Attempts:
                 return
         LOG.info("skipped: %s", why)
         span.set("sloctl.outcome", "skipped")
-        self.count(task, "skipped")
-        self.show(task)
+        self.told.count(task.name, "skipped")
+        self.told.show(task.name, task.id)
 
     @contextmanager
     def _lock(self, task: Task) -> Iterator[bool]:
@@ -141,56 +137,30 @@ class Attempts:
         return found is not None and due <= found.started <= self._now() + AHEAD
 
     def _observed(self, task: Task, span: Span) -> None:
-        started = self._now()
-        labels, message = self._labels(task), ""
+        started, failure = self._now(), None
         try:
             done = task.run(started.replace(microsecond=0))
         except Exception as error:
-            kind = cause(error)
-            message = (
-                str(error) if isinstance(error, SloctlError) else f"internal error: {type(error).__name__}"
-            )
-            hint = f" ({error.hint})" if isinstance(error, SloctlError) and error.hint else ""
-            LOG.error(
-                "failed: %s%s", message, hint, exc_info=None if isinstance(error, SloctlError) else error
-            )
-            span.fail(kind, message)
-            self._observer.count(own_metrics.ERRORS, **labels, cause=kind)
-        ended = self._now()
-        took = max(0.0, (ended - started).total_seconds())
-        outcome = "failed" if message else "succeeded"
-        if not message:
+            failure = error
+        run = run_of(task.id, started, self._now(), failure)
+        if failure is None:
             for line in done.lines:
                 LOG.info("%s", line)
-            LOG.info("succeeded in %.2f s", took)
-            until = ended + timedelta(seconds=2 * task.interval + SLACK)
+            LOG.info("succeeded in %.2f s", seconds(run))
+            until = run.ended + timedelta(seconds=2 * task.interval + SLACK)
             self._observer.publish(f"{self._set}/{task.id}", done.numbers, until)
-        span.set("sloctl.outcome", outcome)
-        self._observer.time(own_metrics.RUN_DURATION, took, **labels)
-        self.count(task, outcome)
-        self._note(JobRun(task.id, started, ended, "failed" if message else "succeeded", message))
-        self.show(task)
+        else:
+            ours = isinstance(failure, SloctlError)
+            hint = f" ({failure.hint})" if isinstance(failure, SloctlError) and failure.hint else ""
+            LOG.error("failed: %s%s", run.message, hint, exc_info=None if ours else failure)
+            span.fail(cause(failure), run.message)
+        span.set("sloctl.outcome", run.outcome)
+        self.told.ended(task.name, run, failure)
+        self._note(run)
 
     def _note(self, run: JobRun) -> None:
-        self._last[run.job if run.outcome == "succeeded" else f"{run.job}!"] = run
         if self._ledger is not None:
             try:
                 self._ledger().note(self._set, run)
             except SloctlError as error:
                 LOG.warning("the run is not noted: %s", error)
-
-    def show(self, task: Task) -> None:
-        """Tell the observer of the last runs of a task, wherever they were."""
-        labels = self._labels(task)
-        good, bad = self._last.get(task.id), self._last.get(f"{task.id}!")
-        if good is not None:
-            self._observer.gauge(naming.JOB_LAST_SUCCESS, good.ended.timestamp(), **labels)
-        last = max((run for run in (good, bad) if run), key=lambda run: run.ended, default=None)
-        if last is not None:
-            took = max(0.0, (last.ended - last.started).total_seconds())
-            self._observer.gauge(naming.JOB_LAST_RUN, last.ended.timestamp(), **labels)
-            self._observer.gauge(naming.JOB_DURATION, took, **labels)
-            self._observer.gauge(naming.JOB_FAILED, float(last is bad), **labels)
-
-    def _labels(self, task: Task) -> dict[str, str]:
-        return {naming.SLO_SET: self._set, naming.JOB: task.name}

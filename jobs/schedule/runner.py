@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from sloctl.backends.protocols import MetricSource
 from sloctl.errors import UsageError
-from sloctl.model import SloSet
+from sloctl.model import SloSet, job_names
 from sloctl.telemetry.own_metrics import Gauge
 
 if TYPE_CHECKING:
-    from jobs.retry_amplification import Found
+    from jobs.retry_amplification import RetryFrames
     from sloctl.backends.silences import SilenceStore
     from sloctl.backends.spans import TraceSource
     from sloctl.ledger.protocol import Ledger
+    from sloctl.model.calendar import CalendarPeriod
     from sloctl.report.data import Finding, Report
-    from sloctl.report.routine import Period
 
-JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
-"""In the order in which several are run at once."""
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class Connections:
     """Where jobs read from, and the ledger that they write to, if there is one.
 
     ``traces`` opens the trace backend, which only one job asks. ``silences`` may excuse what the ledger then leaves
@@ -42,7 +40,7 @@ class Sources:
     ledger: Ledger | None = None
     silences: SilenceStore | None = None
     progress: Callable[[str], object] = lambda text: None
-    period: Period | None = None
+    period: CalendarPeriod | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,76 +56,80 @@ class Result:
     numbers: tuple[Gauge, ...] = ()
     findings: Sequence[Finding] = ()
     report: Report | None = None
-    retries: Found | None = None
+    retries: RetryFrames | None = None
     said: str = ""
 
 
-def run(name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None = None) -> Result:
+def run(
+    name: str, slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None = None
+) -> Result:
     """Run a job as of ``at`` (aware). ``seconds`` is how much of the past, if not the job's own default.
 
     Raises ``BackendError``, and UsageError for a name that is no job's or a trace backend that is not named.
     """
     if name not in _BODIES:
-        raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(JOBS)}")
-    return _BODIES[name](slo_set, sources, at, seconds)
+        raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(job_names.NAMES)}")
+    return _BODIES[name](slo_set, connections, at, seconds)
 
 
-def _slis(slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None) -> Result:
-    if sources.ledger is None:
+def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None) -> Result:
+    if connections.ledger is None:
         from jobs.budgets import slis  # pandas, which recording does not need
 
-        return Result("slis", slis.rows(slis.run(sources.metrics, slo_set, at, seconds or 3600)))
+        return Result(job_names.SLIS, slis.rows(slis.run(connections.metrics, slo_set, at, seconds or 3600)))
     from jobs.recording import record
 
     reach = seconds or 3600
-    muted, findings = record.silences(sources.silences, slo_set, at)
+    muted, findings = record.silences(connections.silences, slo_set, at)
     done = record.run(
-        sources.metrics,
+        connections.metrics,
         slo_set,
-        sources.ledger,
+        connections.ledger,
         at,
         muted=muted,
         keep_batches=reach,
-        progress=lambda span: sources.progress(f"reading {record.shown(span)}"),
+        progress=lambda span: connections.progress(f"reading {record.shown(span)}"),
     )
     shown = record.rows_of(done.batches, at - timedelta(seconds=reach))
-    return Result("slis", shown, findings=[*findings, *done.findings], said=record.said(done))
+    return Result(job_names.SLIS, shown, findings=[*findings, *done.findings], said=record.said(done))
 
 
-def _burn_rate(slo_set: SloSet, sources: Sources, at: datetime, _seconds: int | None) -> Result:
+def _burn_rate(slo_set: SloSet, connections: Connections, at: datetime, _seconds: int | None) -> Result:
     from jobs.reports import gauges, slo_report
     from jobs.reports import slo_report as burn_rate
 
-    report = slo_report.build(sources.metrics, slo_set, at, ledger=sources.ledger)
+    report = slo_report.build(connections.metrics, slo_set, at, ledger=connections.ledger)
     numbers = tuple(gauges.of_report(report))
-    return Result("burn_rate", burn_rate.burn_rate_rows(report), numbers, report.findings, report)
+    return Result(job_names.BURN_RATE, burn_rate.burn_rate_rows(report), numbers, report.findings, report)
 
 
-def _sidecar_restarts(slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None) -> Result:
+def _sidecar_restarts(slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None) -> Result:
     from jobs import sidecar_restarts
     from jobs.reports import gauges
 
     windows = (seconds,) if seconds else sidecar_restarts.WINDOWS
-    rows = sidecar_restarts.rows(sidecar_restarts.run(sources.metrics, slo_set, at, windows))
-    return Result("sidecar_restarts", rows, tuple(gauges.of_restarts(rows, slo_set.name)))
+    rows = sidecar_restarts.rows(sidecar_restarts.run(connections.metrics, slo_set, at, windows))
+    return Result(job_names.SIDECAR_RESTARTS, rows, tuple(gauges.of_restarts(rows, slo_set.name)))
 
 
-def _retry_amplification(slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None) -> Result:
+def _retry_amplification(
+    slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None
+) -> Result:
     from jobs import retry_amplification
     from jobs.reports import gauges
 
-    if sources.traces is None:
+    if connections.traces is None:
         raise UsageError(
             "the SLO file names no trace backend",
             hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo)",
         )
-    with sources.traces() as traces:
+    with connections.traces() as traces:
         found = retry_amplification.run(
-            sources.metrics, traces, slo_set, at, seconds or retry_amplification.WINDOW
+            connections.metrics, traces, slo_set, at, seconds or retry_amplification.WINDOW
         )
     numbers = tuple(gauges.of_retries(found, slo_set.name))
     return Result(
-        "retry_amplification",
+        job_names.RETRY_AMPLIFICATION,
         retry_amplification.rows(found),
         numbers,
         found.findings,
@@ -136,20 +138,22 @@ def _retry_amplification(slo_set: SloSet, sources: Sources, at: datetime, second
     )
 
 
-def _report(slo_set: SloSet, sources: Sources, at: datetime, _seconds: int | None) -> Result:
+def _report(slo_set: SloSet, connections: Connections, at: datetime, _seconds: int | None) -> Result:
     from jobs.reports import gauges, routines, slo_report
 
-    if sources.period is None:
-        report = slo_report.build(sources.metrics, slo_set, at, ledger=sources.ledger)
+    if connections.period is None:
+        report = slo_report.build(connections.metrics, slo_set, at, ledger=connections.ledger)
     else:
-        report = routines.build(sources.metrics, slo_set, at, sources.period, ledger=sources.ledger)
-    return Result("report", report, tuple(gauges.of_report(report)), report.findings, report)
+        report = routines.build(
+            connections.metrics, slo_set, at, connections.period, ledger=connections.ledger
+        )
+    return Result(job_names.REPORT, report, tuple(gauges.of_report(report)), report.findings, report)
 
 
-_BODIES: dict[str, Callable[[SloSet, Sources, datetime, int | None], Result]] = {
-    "slis": _slis,
-    "burn_rate": _burn_rate,
-    "sidecar_restarts": _sidecar_restarts,
-    "retry_amplification": _retry_amplification,
-    "report": _report,
+_BODIES: dict[str, Callable[[SloSet, Connections, datetime, int | None], Result]] = {
+    job_names.SLIS: _slis,
+    job_names.BURN_RATE: _burn_rate,
+    job_names.SIDECAR_RESTARTS: _sidecar_restarts,
+    job_names.RETRY_AMPLIFICATION: _retry_amplification,
+    job_names.REPORT: _report,
 }

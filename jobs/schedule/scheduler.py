@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.schedulers.base import STATE_STOPPED
 
 from jobs.schedule.attempt import Attempts, Done, Task
 from jobs.schedule.triggers import Every, Trigger, grace, trigger
@@ -24,7 +25,7 @@ from sloctl.errors import SloctlError
 from sloctl.guardrails.own import interval
 from sloctl.ledger.protocol import JobRun, Ledger
 from sloctl.model import Job, SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.protocol import NOTHING, Observer, cause
 
@@ -43,44 +44,37 @@ _SOON = 3600
 """Jobs with an interval up to this one run at the start if it is not known when they last did."""
 
 
-class Loop(BackgroundScheduler):  # type: ignore[misc]
-    """A ``BackgroundScheduler`` in UTC, for clocks that jump: each job once at a time, of many missed runs the last.
+class ClockedJobs(MemoryJobStore):  # type: ignore[misc]
+    """The jobs of a scheduler whose clock may jump: a job store of APScheduler's, in memory.
 
     APScheduler sleeps until the next run by a clock that stands still while the machine is suspended, and never looks
-    again at a time that the clock has been set back from. This one looks once a second.
+    again at a time that the clock has been set back from. All that it does follows from two questions to its job
+    stores: which jobs are due, and when to ask again. This one has it ask again within ``tick`` seconds, and looks at
+    the clock each time; ``beat`` is when a round last ended.
 
     ``now`` is the time (aware), ``monotonic`` counts seconds that really passed.
     """
 
     def __init__(
-        self,
-        workers: int,
-        *,
-        now: Callable[[], datetime],
-        monotonic: Callable[[], float],
-        tick: float = TICK,
+        self, *, now: Callable[[], datetime], monotonic: Callable[[], float], tick: float = TICK
     ) -> None:
-        super().__init__(
-            timezone=UTC,
-            executors={"default": ThreadPoolExecutor(workers, {"thread_name_prefix": "sloctl-job"})},
-            job_defaults={"coalesce": True, "max_instances": 1},
-        )
-        self._now, self._monotonic, self._tick = now, monotonic, tick
+        super().__init__()
+        self._now, self._monotonic, self._tick = now, monotonic, timedelta(seconds=tick)
         self.beat = monotonic()
-        """When the loop was last seen alive."""
         self._looked = (now(), monotonic())
 
-    def _main_loop(self) -> None:
-        while self.state != STATE_STOPPED:
-            wait: float | None = None
-            try:
-                self.look()
-                wait = self._process_jobs()
-            except Exception:  # the loop must go on, whatever a trigger or a listener did
-                LOG.exception("the loop of the scheduler failed, and goes on")
-            self.beat = self._monotonic()
-            self._event.wait(self._tick if wait is None else min(wait, self._tick))
-            self._event.clear()
+    def get_due_jobs(self, now: datetime) -> list[Any]:
+        """See the base class. It begins a round of the scheduler."""
+        self.look()
+        due: list[Any] = super().get_due_jobs(now)
+        return due
+
+    def get_next_run_time(self) -> datetime:
+        """When to ask again: at the next run, or within a tick. It ends a round, in which all that was due began."""
+        self.beat = self._monotonic()
+        found: datetime | None = super().get_next_run_time()
+        soon = datetime.now(UTC) + self._tick
+        return soon if found is None else min(found, soon)
 
     def look(self) -> None:
         """Look at the clock; if it was set back, see to it that no run waits for a time that has been before."""
@@ -92,8 +86,18 @@ class Loop(BackgroundScheduler):  # type: ignore[misc]
             return
         LOG.warning("the clock jumped %.0f s %s", abs(off), "forward" if off > 0 else "back")
         if off < 0:
-            for job in self.get_jobs():
+            for job in self.get_all_jobs():
                 job.modify(next_run_time=job.trigger.get_next_fire_time(None, now))
+
+
+def background(jobs: ClockedJobs, workers: int) -> BackgroundScheduler:
+    """APScheduler in UTC, on threads of its own: each job once at a time, of many missed runs the last."""
+    return BackgroundScheduler(
+        timezone=UTC,
+        jobstores={"default": jobs},
+        executors={"default": ThreadPoolExecutor(workers, {"thread_name_prefix": "sloctl-job"})},
+        job_defaults={"coalesce": True, "max_instances": 1},
+    )
 
 
 def tasks_of(
@@ -130,7 +134,7 @@ class Scheduler:
     """The tasks of one set, on threads of their own.
 
     ``ledger`` gives the ledger, or raises ``SloctlError`` while it cannot be reached. ``deliver`` posts what waits
-    in the outbox, and says how many letters became what; it raises ``SloctlError``.
+    in the outbox, and says how many posts became what; it raises ``SloctlError``.
     """
 
     def __init__(
@@ -150,8 +154,10 @@ class Scheduler:
         self._ledger, self._deliver, self._observer = ledger, deliver, observer
         self._now, self._monotonic = now, monotonic
         self._attempts = Attempts(set_name, ledger, observer, now)
+        self._told = self._attempts.told
         # A thread for each job, so that none waits for another; a file that is loaded anew may have more of them.
-        self._loop = Loop(max(16, len(tasks) + 4), now=now, monotonic=monotonic, tick=tick)
+        self._jobs = ClockedJobs(now=now, monotonic=monotonic, tick=tick)
+        self._loop = background(self._jobs, max(16, len(tasks) + 4))
         self._loop.add_listener(self._left_out, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
         self._lock = threading.Lock()
         self._state = "starting"
@@ -165,6 +171,7 @@ class Scheduler:
         self._loop.add_job(self.check, Every(CHECK), id="!check", misfire_grace_time=CHECK)
         if self._deliver is not None:
             self._loop.add_job(self.deliver, Every(DELIVER, 20), id="!deliver", misfire_grace_time=DELIVER)
+        self._jobs.beat = self._monotonic()
         self._loop.resume()
         self._state = "running"
 
@@ -193,7 +200,7 @@ class Scheduler:
 
     def alive(self) -> bool:
         """Whether the loop goes round; it says nothing of servers."""
-        return self._state != "running" or self._monotonic() - self._loop.beat < FROZEN
+        return self._state != "running" or self._monotonic() - self._jobs.beat < FROZEN
 
     def problems(self) -> list[str]:
         """Why it is not ready; nothing if it is."""
@@ -220,19 +227,15 @@ class Scheduler:
                 misfire_grace_time=max(1, task.grace),
                 next_run_time=first,
             )
-            self._attempts.show(task)
-            self._show_next(task, first)
-            LOG.info("%s: %s, next at %s", task.id, task.trigger, f"{first:%Y-%m-%dT%H:%M:%SZ}")
+            self._told.show(task.name, id_)
+            self._told.due(task.name, first)
+            LOG.info("%s: %s, next at %s", task.id, task.trigger, rfc3339(first))
 
     def _run(self, id_: str, task: Task) -> None:
         self._attempts.run(task)
         times = self.next_runs()
         if id_ in times:
-            self._show_next(task, times[id_])
-
-    def _show_next(self, task: Task, at: datetime) -> None:
-        labels = {naming.SLO_SET: self._set, naming.JOB: task.name}
-        self._observer.gauge(own_metrics.NEXT_RUN, at.timestamp(), **labels)
+            self._told.due(task.name, times[id_])
 
     def _left_out(self, event: JobEvent) -> None:
         task = self._tasks.get(event.job_id)
@@ -240,12 +243,12 @@ class Scheduler:
             return
         if event.code == EVENT_JOB_MISSED:
             LOG.warning("%s: missed, more than %s too late", task.id, duration(task.grace))
-            self._attempts.count(task, "missed")
+            self._told.count(task.name, "missed")
             return
         since = self._attempts.running.get(task.id)
         took = f" for {(self._now() - since).total_seconds():.0f} s" if since else ""
         LOG.warning("%s: skipped, for the last run has been going on%s", task.id, took)
-        self._attempts.count(task, "skipped")
+        self._told.count(task.name, "skipped")
 
     def check(self) -> None:
         """Ask the ledger whether it is there, and how far it goes."""
@@ -272,11 +275,7 @@ class Scheduler:
         assert self._deliver is not None
         with self._observer.span("deliver") as span:
             try:
-                for outcome, count in self._deliver().items():
-                    for _ in range(count):
-                        self._observer.count(
-                            own_metrics.DELIVERIES, outcome=outcome, **{naming.SLO_SET: self._set}
-                        )
+                self._told.delivered(self._deliver())
                 self._delivery_trouble = ""
             except SloctlError as error:
                 if str(error) != self._delivery_trouble:

@@ -18,7 +18,8 @@ from apscheduler.triggers.base import BaseTrigger
 
 from sloctl import naming
 from sloctl.guardrails.own import interval
-from sloctl.model import Job, cron
+from sloctl.model import Job, cron, job_names
+from sloctl.model.calendar import first_shown
 from sloctl.model.durations import duration
 
 SETTLED = 60
@@ -120,7 +121,7 @@ class Cron(Trigger):
             return ()
         local = [datetime(day.year, day.month, day.day, *time, tzinfo=self.zone) for time in self._times]
         if not self._hourly:
-            return tuple(sorted({self._once(time) for time in local}))
+            return tuple(sorted({first_shown(time) for time in local}))
         both = [time.replace(fold=fold) for time in local for fold in (0, 1)]
         return tuple(sorted({time.astimezone(UTC) for time in both if self._shown(time)}))
 
@@ -128,21 +129,6 @@ class Cron(Trigger):
         """Whether clocks show this time at all."""
         back = time.astimezone(UTC).astimezone(self.zone)
         return back.replace(tzinfo=None, fold=0) == time.replace(tzinfo=None, fold=0)
-
-    def _once(self, time: datetime) -> datetime:
-        """The first instant at which clocks show this time, or the end of the change that skips it."""
-        if self._shown(time):
-            return time.astimezone(UTC)
-        # Of a time that is skipped, fold 1 lies before the change and fold 0 after it (PEP 495).
-        before, end = time.replace(fold=1).astimezone(UTC), time.astimezone(UTC)
-        old = before.astimezone(self.zone).utcoffset()
-        while end - before > timedelta(seconds=1):
-            middle = before + (end - before) // 2
-            if middle.astimezone(self.zone).utcoffset() == old:
-                before = middle
-            else:
-                end = middle
-        return end.replace(microsecond=0)
 
     def __str__(self) -> str:
         return f"cron {self.line} ({self.zone.key})"
@@ -167,7 +153,7 @@ def trigger(set_name: str, job: Job) -> Trigger:
     if job.cron:
         return Cron(job.cron, job.timezone)
     spread = int(naming.digest(set_name, job.name)[:8], 16) % SPREAD
-    return Every(job.every, SETTLED + spread + (0 if job.name == "slis" else SPREAD))
+    return Every(job.every, SETTLED + spread + (0 if job.name == job_names.SLIS else SPREAD))
 
 
 def grace(job: Job) -> int:

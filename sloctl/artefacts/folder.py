@@ -27,8 +27,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from sloctl.artefacts import manifest as ownership
-from sloctl.artefacts.manifest import MANIFEST, TEMPORARY
+from sloctl.artefacts.manifest import MANIFEST, TEMPORARY, Manifest, load, name_problem, section
 from sloctl.errors import UsageError
 
 MAX_DIFF_LINES = 2000
@@ -39,7 +38,7 @@ _Kind = Literal["missing", "folder", "file", "symbolic link", "special file"]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class WrittenFiles:
     """What a run did; names are relative to the output folder, sorted.
 
     ``restored`` are those of ``written`` that somebody had edited by hand. ``kept`` are no longer generated
@@ -53,7 +52,9 @@ class Result:
     restored: tuple[str, ...] = ()
 
 
-def write(outdir: Path, files: Iterable[tuple[str, str]], *, owner: str, sections: Collection[str]) -> Result:
+def write(
+    outdir: Path, files: Iterable[tuple[str, str]], *, owner: str, sections: Collection[str]
+) -> WrittenFiles:
     """Write ``files`` (name below ``outdir``, content) of the SLO set ``owner``; remove its stale ones.
 
     ``sections`` are the top-level folders that were generated: only files of these can be stale. Content
@@ -90,11 +91,11 @@ def check(
 def _contents(files: Iterable[tuple[str, str]], sections: Collection[str]) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     for name, text in files:
-        if problem := ownership.name_problem(name):
+        if problem := name_problem(name):
             raise UsageError(f"cannot generate a file named {name!r}: {problem}")
         if name in contents:
             raise UsageError(f"two generated files have the same name: {name}")
-        if ownership.section(name) not in sections:
+        if section(name) not in sections:
             raise ValueError(f"{name} is in none of the sections {sorted(sections)}")
         try:
             contents[name] = text.encode()
@@ -187,7 +188,7 @@ class _Run:
     contents: dict[str, bytes]
     owner: str
     sections: Collection[str]
-    manifest: ownership.Manifest = field(init=False)
+    manifest: Manifest = field(init=False)
     changed: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
@@ -200,7 +201,7 @@ class _Run:
         raw = _read(path)
         if raw is False:
             raise UsageError(f"{path} is a {_kind(path)}, not a manifest", hint="remove it")
-        self.manifest = ownership.Manifest() if raw is None else ownership.load(raw, path)
+        self.manifest = Manifest() if raw is None else load(raw, path)
         owners = self.manifest.owners()
         foreign = [name for name in self.contents if not self._may_write(name, owners.get(name))]
         if foreign:
@@ -211,7 +212,7 @@ class _Run:
                 hint="move or remove it, or generate into another folder",
             )
         for name in self.manifest.names(self.owner):
-            if ownership.section(name) in self.sections and name not in self.contents:
+            if section(name) in self.sections and name not in self.contents:
                 self._no_longer_generated(name)
 
     def _may_write(self, name: str, known_owner: str | None) -> bool:
@@ -267,7 +268,7 @@ class _Run:
             self._kinds[folder] = _kind(self.outdir / folder) if kind == "folder" else kind
         return self._kinds[folder]
 
-    def apply(self) -> Result:
+    def apply(self) -> WrittenFiles:
         """Do it, in an order that can be interrupted anywhere: announce, write, remove, settle."""
         before = self.manifest.text()
         digests = {name: _digest(content) for name, content in self.contents.items()}
@@ -291,7 +292,7 @@ class _Run:
         if (after := self.manifest.text()) != before:
             self._replace(MANIFEST, after.encode())
         unchanged = sorted(self.contents.keys() - set(self.changed))
-        return Result(*map(tuple, (self.changed, unchanged, self.stale, self.kept, self.restored)))
+        return WrittenFiles(*map(tuple, (self.changed, unchanged, self.stale, self.kept, self.restored)))
 
     def _replace(self, name: str, content: bytes) -> None:
         """Give a file new content at once: a reader sees the old one or the new one."""

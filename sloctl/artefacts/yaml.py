@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-Node = str | int | bool | Mapping[str, "Node"] | Sequence["Node"]
+YamlValue = str | int | bool | Mapping[str, "YamlValue"] | Sequence["YamlValue"]
+YamlMapping = dict[str, YamlValue]
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9]+[a-z][a-z0-9]*")
 _AMBIGUOUS = re.compile(
@@ -79,20 +80,25 @@ def _is_block(text: str) -> bool:
     )
 
 
-def _write(out: list[str], value: Node, pad: str, lead: str) -> None:
+def _write_text(out: list[str], value: str, pad: str, lead: str) -> None:
+    """Append a text, of several lines as a literal block."""
+    if not _is_block(value):
+        out.append(f"{lead} {scalar(value)}")
+        return
+    # "-" strips the line feed that would end the block, which "|" alone keeps.
+    out.append(f"{lead} |" if value.endswith("\n") else f"{lead} |-")
+    text = value.removesuffix("\n")
+    if "\n\n" in text:
+        out.extend(f"{pad}{line}" if line else "" for line in text.split("\n"))
+    else:
+        indented = text.replace("\n", f"\n{pad}")
+        out.append(f"{pad}{indented}")
+
+
+def _write(out: list[str], value: YamlValue, pad: str, lead: str) -> None:
     """Append ``value``; ``lead`` is what its first line starts with (a key and colon, or a dash)."""
     if isinstance(value, str):
-        if not _is_block(value):
-            out.append(f"{lead} {scalar(value)}")
-        else:
-            # "-" strips the line feed that would end the block, which "|" alone keeps.
-            out.append(f"{lead} |" if value.endswith("\n") else f"{lead} |-")
-            text = value.removesuffix("\n")
-            if "\n\n" in text:
-                out.extend(f"{pad}{line}" if line else "" for line in text.split("\n"))
-            else:
-                indented = text.replace("\n", f"\n{pad}")
-                out.append(f"{pad}{indented}")
+        _write_text(out, value, pad, lead)
     elif isinstance(value, int):
         out.append(f"{lead} {scalar(value)}")
     elif isinstance(value, (dict, Mapping)):  # dict first: asking an abstract class takes five times as long
@@ -113,7 +119,7 @@ def _write(out: list[str], value: Node, pad: str, lead: str) -> None:
             _write(out, item, f"{pad}  ", f"{pad}-")
 
 
-def _mapping(out: list[str], value: Mapping[str, Node], pad: str) -> None:
+def _mapping(out: list[str], value: Mapping[str, YamlValue], pad: str) -> None:
     inner = f"{pad}  "
     for key, item in value.items():
         name = scalar(key)
@@ -124,7 +130,7 @@ def _mapping(out: list[str], value: Mapping[str, Node], pad: str) -> None:
             _write(out, item, inner, lead)
 
 
-def yaml(document: Mapping[str, Node], *, comment: str = "") -> str:
+def yaml(document: Mapping[str, YamlValue], *, comment: str = "") -> str:
     """A YAML document; ``comment`` goes before it, each line behind ``#``."""
     out = [f"# {_HIDDEN.sub(' ', line)}".rstrip() for line in comment.split("\n")] if comment else []
     if document:

@@ -96,7 +96,7 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
     from sloctl.cli.report import show
     from sloctl.demo import pipeline
     from sloctl.demo.shop import shop
-    from sloctl.settings.backends import environment
+    from sloctl.settings.variables import environment
 
     if html:
         atomic.target(html)  # before anything is started
@@ -124,11 +124,11 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
 
 def _keep(context: Context, demo: Demo) -> None:
     from sloctl.demo.pipeline import SLO_FILE
-    from sloctl.report.data import timestamp
+    from sloctl.model.durations import rfc3339
 
     context.say(
         f"\nPrometheus is at {demo.server.url}, with the rules in {demo.rules}.\n"
-        f"Try:  sloctl report -f {SLO_FILE} --prometheus {demo.server.url} --at {timestamp(demo.end)}\n"
+        f"Try:  sloctl report -f {SLO_FILE} --prometheus {demo.server.url} --at {rfc3339(demo.end)}\n"
         "Ctrl-C stops it and removes everything but the cached history."
     )
     demo.server.wait()

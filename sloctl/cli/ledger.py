@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
     format_option,
     ledger_option,
-    ledger_that_is,
     load,
     now,
     parse_time,
     pass_context,
-    stamp,
 )
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.model.durations import rfc3339
 
 if TYPE_CHECKING:
     from sloctl.ledger.contents import Contents
@@ -61,7 +61,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
     """Show what is recorded of each SLO and service, the last runs of jobs, locks, and reports that wait."""
     from sloctl.ledger import contents
 
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         found = contents.contents(store, _set_name(context, files))
         data = _shown(store.name, found)
     if form == "json":
@@ -84,7 +84,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
     from sloctl.ledger import check
 
     name = _set_name(context, files)
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         found = check.verify(store, name, int(now().timestamp()))
         context.detail(f"sloctl: {store.name}")
     if form == "json":
@@ -140,7 +140,10 @@ def export(
     if output == "-" and kind == "parquet" and sys.stdout.isatty():
         raise UsageError("a terminal cannot show Parquet", hint="name a file with -o")
     name = _set_name(context, files)
-    with ledger_that_is(ledger_url) as store, tempfile.TemporaryDirectory(prefix="sloctl-") as folder:
+    with (
+        LedgerAccess(ledger_url).get_existing() as store,
+        tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
+    ):
         path = Path(folder) / "ledger" if output == "-" else Path(output)
         sets = None if name is None else [name]
         count = transfer.export(store, path, kind, sets=sets, since=since, until=until)
@@ -169,7 +172,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
 
     kind: files.Format = "parquet" if (form or files.form_of(file)) == "parquet" else "csv"
     with (
-        ledger_that_is(ledger_url, make=True) as store,
+        LedgerAccess(ledger_url).get_or_make() as store,
         tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
     ):
         path = Path(file)
@@ -183,8 +186,8 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
         f"sloctl: {done.buckets} buckets of SLOs are new, of {_plain(', '.join(done.sets)) or 'no set'}"
     )
     if done.left:
-        context.say(
-            f"sloctl: warning: {done.left} buckets were left out: the file has them only in sums with others that "
+        context.warn(
+            f"{done.left} buckets were left out: the file has them only in sums with others that "
             "the ledger knows"
         )
     return EXIT_OK
@@ -213,7 +216,7 @@ def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> i
     slo_set: SloSet = load(context, files)
     at = now()
     keep = Keep(slo_set.ledger.keep_buckets, slo_set.ledger.keep_hours, slo_set.ledger.keep_days)
-    with ledger_that_is(ledger_url) as store:
+    with LedgerAccess(ledger_url).get_existing() as store:
         done = store.prune(slo_set.name, keep, int(at.timestamp()), day_edges(slo_set, at))
     context.say(f"sloctl: removed {done.buckets} buckets, {done.hours} hours and {done.days} days")
     return EXIT_OK
@@ -233,8 +236,8 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": held.set_name,
                 "slo_id": held.slo_id,
                 "slo": held.slo,
-                "first": stamp(held.first),
-                "last": stamp(held.last),
+                "first": rfc3339(held.first),
+                "last": rfc3339(held.last),
                 "buckets": held.known,
                 "missing": held.unknown,
                 "services": [
@@ -249,15 +252,15 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
                 "set": set_name,
                 "job": run.job,
                 "outcome": run.outcome,
-                "started": stamp(run.started.timestamp()),
-                "ended": stamp(run.ended.timestamp()),
+                "started": rfc3339(run.started),
+                "ended": rfc3339(run.ended),
                 "message": run.message,
             }
             for set_name, runs in found.runs.items()
             for run in runs.values()
         ],
         "locks": [
-            {"name": lock, "holder": holder, "since": stamp(since)} for lock, holder, since in found.locks
+            {"name": lock, "holder": holder, "since": rfc3339(since)} for lock, holder, since in found.locks
         ],
         "outbox": [{"set": set_name, **states} for set_name, states in found.outbox.items()],
     }
@@ -295,17 +298,11 @@ def _print(data: dict[str, Any]) -> None:
 
 
 def _table(rows: list[list[str]]) -> None:
-    """Columns as wide as their cells; nothing for a header alone."""
-    from rich.cells import cell_len
+    """A blank line and the rows, if there are any below the titles."""
+    from sloctl.cli.tables import columns
 
-    if len(rows) < 2:
-        return
-    plain = [[_plain(cell) for cell in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*plain, strict=True)]
-    click.echo()
-    for row in plain:
-        cells = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    if len(rows) > 1:
+        click.echo("\n".join(["", *columns([[_plain(cell) for cell in row] for row in rows])]))
 
 
 def _plain(text: str) -> str:

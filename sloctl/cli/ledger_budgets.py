@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
     files_option,
     format_option,
     ledger_option,
-    ledger_that_is,
     load,
     now,
     parse_time,
@@ -22,7 +22,7 @@ from sloctl.cli.context import (
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.budgets.attainment import Period
+    from jobs.budgets.attainment import Incident
     from sloctl.model import SloSet
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,8 +74,8 @@ def _only(slo_set: SloSet, slo: str | None, service: str | None) -> SloSet:
     return replace(slo_set, slos=found)
 
 
-def _span(start: str | None, end: str | None, at: datetime) -> Period | None:
-    from jobs.budgets.attainment import Period
+def _incident(start: str | None, end: str | None, at: datetime) -> Incident | None:
+    from jobs.budgets.attainment import Incident
 
     if start is None:
         if end is not None:
@@ -84,7 +84,7 @@ def _span(start: str | None, end: str | None, at: datetime) -> Period | None:
     first, last = parse_time(start, at), parse_time(end, at)
     if last <= first:
         raise UsageError("--to must be later than --from", hint="exchange them")
-    return Period("", first, last)
+    return Incident(first, last)
 
 
 @click.command("budgets")
@@ -120,15 +120,16 @@ def budgets(
     SLO's window around the end of that time: how much of it the incident used.
     """
     from jobs.budgets import attainment
+    from sloctl.model.calendar import periods_to
 
     slo_set, at = _only(load(context, files), slo, service), now()
-    with ledger_that_is(ledger_url) as books:
-        incident = _span(start, end, at)
+    with LedgerAccess(ledger_url).get_existing() as ledger:
+        incident = _incident(start, end, at)
         if incident is None:
-            wanted = attainment.periods(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
-            rows = attainment.rows(attainment.read(books, slo_set, wanted))
+            wanted = periods_to(unit, _zone(timezone), at.replace(microsecond=0), count)  # type: ignore[arg-type]
+            rows = attainment.rows(attainment.read(ledger, slo_set, wanted))
         else:
-            rows = attainment.costs(books, slo_set, incident)
+            rows = attainment.costs(ledger, slo_set, incident)
     _show(context, [row for row in rows if service in (None, row["service"])], form)
 
 
@@ -151,11 +152,12 @@ def causes(
     Of the present month, unless --from says since when.
     """
     from jobs.budgets import attainment
+    from sloctl.model.calendar import periods_to
 
     slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
-    with ledger_that_is(ledger_url) as books:
-        period = _span(start, end, at) or attainment.periods("month", _zone(timezone), at, 1)[0]
-        rows = attainment.causes(books, slo_set, period)
+    with LedgerAccess(ledger_url).get_existing() as ledger:
+        time = _incident(start, end, at) or periods_to("month", _zone(timezone), at, 1)[0]
+        rows = attainment.causes(ledger, slo_set, time)
     _show(context, [row for row in rows if service in (None, row["service"])], form)
 
 

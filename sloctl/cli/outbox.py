@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, format_option, pass_context, stamp
+from sloctl.cli.composition import LedgerAccess, notifier
+from sloctl.cli.context import Context, format_option, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.model.durations import rfc3339
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,17 +41,18 @@ def command() -> None:
 @pass_context
 def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
     """List reports that wait or were given up. Exits 1 if any was given up."""
-    from sloctl.cli.posting import outbox
     from sloctl.posting.protocol import STATES
 
-    with outbox(ledger) as box:
-        found = box.entries("", () if everything else tuple(state for state in STATES if state != "sent"))
+    with LedgerAccess(ledger) as access:
+        found = access.outbox().entries(
+            "", () if everything else tuple(state for state in STATES if state != "sent")
+        )
     rows = [
         {
-            "report": entry.letter.key,
+            "report": entry.post.key,
             "state": entry.state,
-            "created": stamp(entry.created),
-            "due": stamp(entry.due) if entry.state == "pending" else None,
+            "created": rfc3339(entry.created),
+            "due": rfc3339(entry.due) if entry.state == "pending" else None,
             "attempts": entry.attempts,
             "error": entry.error,
         }
@@ -78,14 +81,15 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
     Exits 1 if anything was given up.
     """
     from jobs import posting
-    from sloctl.cli.posting import notifier, outbox, say
+    from sloctl.cli.posting import say
 
-    with outbox(ledger) as box:
+    with LedgerAccess(ledger) as access:
+        box = access.outbox()
         for key in report:
             if not box.revive(key, time.time()):
                 raise UsageError(f"no report {key!r} waits or was given up", hint="see 'sloctl outbox list'")
         done = posting.deliver(box, notifier(), time.time, forced=True)
-        say(context, done, [entry.letter.key for entry in box.entries("", ("dead",))])
+        say(context, done, box)
     return EXIT_PROBLEMS if done.dead else EXIT_OK
 
 
@@ -95,9 +99,8 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
 @pass_context
 def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
     """Remove REPORTs from the outbox, whatever their state. One that is asked for again is then posted again."""
-    from sloctl.cli.posting import outbox
-
-    with outbox(ledger) as box:
+    with LedgerAccess(ledger) as access:
+        box = access.outbox()
         for key in report:
             if not box.drop(key, time.time()):
                 raise UsageError(

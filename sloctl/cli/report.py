@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sloctl.cli import composition
+from sloctl.cli.composition import LedgerAccess, Overrides, Servers
 from sloctl.cli.context import (
     Context,
     files_option,
-    ledger,
     ledger_option,
-    ledger_or_none,
     load,
     now,
     parse_time,
     pass_context,
-    prometheus,
     source_options,
-    telemetry,
-    traces,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.model.job_names import REPORT
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sloctl.model import SloSet
+    from sloctl.model.calendar import CalendarPeriod
     from sloctl.report.data import Report
-    from sloctl.report.routine import Period
 
 FAIL_ON = {
     "never": (),
@@ -127,84 +125,101 @@ def command(
     slo_set = load(context, files)
     time = parse_time(at, now())
     period = _period(slo_set, time, routine, timezone)
-    if post or dry_run:
-        from sloctl.cli import posting
-
-        if dry_run:
-            posting.check_packages()
-        else:
-            posting.check_slack(slo_set)
+    if dry_run:
+        composition.check_packages()
+    elif post:
+        composition.check_slack(slo_set)
     if output is not None and str(output) != "-":
         from sloctl.artefacts import atomic
 
         atomic.target(output)  # before anything is asked
-    from jobs.reports import (
-        gauges,
-        slo_report,  # slow to import
-    )
-
-    with contextlib.ExitStack() as stack:
-        books = ledger(ledger_url) if origin == "ledger" else ledger_or_none(context, ledger_url)
-        if books is not None:
-            stack.enter_context(books)
-        elif origin == "ledger":
-            raise UsageError("--source ledger: there is no ledger", hint="name one with --ledger")
-        observer = stack.enter_context(telemetry(context, slo_set))
-        source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
-        found = (
-            stack.enter_context(traces(context, slo_set, None, timeout, observer)) if with_traces else None
-        )
-        stack.enter_context(observer.span("report", {"sloctl.slo_set": slo_set.name}))
-        report = slo_report.build(
-            source,
+    with LedgerAccess(ledger_url) as ledger:
+        report = _build(
+            context,
             slo_set,
             time,
-            slo_report.ORIGINS[origin],
+            period,
+            ledger,
+            overrides=Overrides(prometheus=url, timeout=timeout),
+            origin=origin,
             history=form == "html" or post or period is not None,
-            traces=found,
-            ledger=books,
+            with_traces=with_traces,
         )
-        if period is not None:
-            from jobs.reports import routines
-
-            report = routines.add(report, source, slo_set, period, books)
-        observer.publish("report", gauges.of_report(report), now() + timedelta(days=1))
-        context.detail(f"{source.queries} requests to Prometheus")
-    show(context, report, "slack" if dry_run else form, output, slo_set)
-    code = _post(context, report, slo_set, ledger_url, dry_run=dry_run) if post or dry_run else EXIT_OK
+        show(context, report, "slack" if dry_run else form, output, slo_set)
+        code = _post(context, report, slo_set, ledger, dry_run=dry_run) if post or dry_run else EXIT_OK
     failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])
     if failed:
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(FAIL_ON[fail_on])}")
     return code or (EXIT_PROBLEMS if failed else EXIT_OK)
 
 
-def _period(slo_set: SloSet, time: datetime, routine: str | None, timezone: str | None) -> Period | None:
+def _build(
+    context: Context,
+    slo_set: SloSet,
+    at: datetime,
+    period: CalendarPeriod | None,
+    ledger: LedgerAccess,
+    *,
+    overrides: Overrides,
+    origin: str,
+    history: bool,
+    with_traces: bool,
+) -> Report:
+    """The report as of a time, and of a period if one is asked for."""
+    from jobs.reports import gauges, routines, slo_report  # slow to import
+
+    store = ledger.get_if_wanted() if origin == "ledger" else ledger.get_if_readable(context.warn)
+    if store is None and origin == "ledger":
+        raise UsageError("--source ledger: there is no ledger", hint="name one with --ledger")
+    with contextlib.ExitStack() as stack:
+        observer = stack.enter_context(composition.listening(slo_set, context.warn))
+        servers = Servers(slo_set.sources, overrides, context.warn, observer)
+        source = stack.enter_context(servers.prometheus())
+        found = stack.enter_context(servers.traces()) if with_traces else None
+        stack.enter_context(observer.span("report", {"sloctl.slo_set": slo_set.name}))
+        report = slo_report.build(
+            source,
+            slo_set,
+            at,
+            slo_report.ORIGINS[origin],
+            history=history,
+            traces=found,
+            ledger=store,
+        )
+        if period is not None:
+            report = routines.add(report, source, slo_set, period, store)
+        observer.publish(REPORT, gauges.of_report(report), now() + timedelta(days=1))
+        context.detail(f"{source.queries} requests to Prometheus")
+    return report
+
+
+def _period(
+    slo_set: SloSet, time: datetime, routine: str | None, timezone: str | None
+) -> CalendarPeriod | None:
     """The period that is asked for. Raises UsageError."""
     if routine is None:
         if timezone is not None:
             raise UsageError("--timezone is for --routine")
         return None
     from sloctl.cli import posting
-    from sloctl.report.routine import KINDS, of_job
+    from sloctl.report.routine import ROUTINE_KINDS, of_job
 
     job = posting.report_job(slo_set, routine)
     ours = job.timezone if job is not None and of_job(job) == routine else "UTC"
-    return posting.period_of(time, KINDS[routine], timezone or ours)
+    return posting.period_of(time, ROUTINE_KINDS[routine], timezone or ours)
 
 
-def _post(context: Context, report: Report, slo_set: SloSet, ledger_url: str | None, *, dry_run: bool) -> int:
+def _post(context: Context, report: Report, slo_set: SloSet, ledger: LedgerAccess, *, dry_run: bool) -> int:
     """Post a report, or say what would be posted; the exit code."""
     from sloctl.cli import posting
 
     if dry_run:
-        letter = posting.letter_of(report, slo_set)
-        chart = "with a chart" if letter.image else "without a chart"
-        context.say(f"would post {letter.key}, {chart}")
+        post = posting.post_of(report, slo_set)
+        chart = "with a chart" if post.image else "without a chart"
+        context.say(f"would post {post.key}, {chart}")
         return EXIT_OK
     job = posting.report_job(slo_set, "") if report.routine is None else None
-    return posting.exit_code(
-        posting.post_report(context, report, slo_set, ledger=ledger_url, step=job.every if job else 0)
-    )
+    return posting.post_report(context, report, slo_set, ledger, step=job.every if job else 0)
 
 
 def show(

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.schedule.told import RunsTold, run_of
 from sloctl import extras
+from sloctl.cli import posting
+from sloctl.cli.composition import LedgerAccess, Overrides, Servers, listening, silences
 from sloctl.cli.context import (
     Context,
     files_option,
     format_option,
-    ledger,
     ledger_option,
-    ledger_or_none,
     load,
     now,
     parse_time,
     pass_context,
-    prometheus,
-    silences_that_excuse,
     source_options,
-    telemetry,
-    traces,
 )
-from sloctl.cli.noting import noted
 from sloctl.errors import UsageError
+from sloctl.model.durations import parse_duration
+from sloctl.model.job_names import NAMES, REPORT, RETRY_AMPLIFICATION, SLIS
 
 if TYPE_CHECKING:
-    from jobs.retry_amplification import Found
-    from jobs.schedule.runner import Result, Sources
-    from sloctl.model import SloSet
-
-JOBS = ("slis", "burn_rate", "sidecar_restarts", "retry_amplification", "report")
+    from jobs.retry_amplification import RetryFrames
+    from jobs.schedule.runner import Connections, Result
+    from sloctl.backends.prometheus.client import Prometheus
+    from sloctl.ledger.store import DatabaseLedger
+    from sloctl.model import Job, SloSet
+    from sloctl.model.calendar import CalendarPeriod
+    from sloctl.telemetry.protocol import Observer
 
 
 @click.command("run")
@@ -110,84 +110,158 @@ def command(
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
     jobs, an object that has them by name.
     """
-    from jobs.schedule.runner import Sources
-    from sloctl.cli import posting
-    from sloctl.model.durations import parse_duration
-
     for name in jobs:
-        if name not in JOBS:
-            raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(JOBS)}")
+        if name not in NAMES:
+            raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(NAMES)}")
     seconds = parse_duration(last) if last is not None else None
     if last is not None and not seconds:
         raise UsageError(f"--last: {last!r} is not a duration", hint="write it like 1h or 2d")
     slo_set = load(context, files)
     time = parse_time(at, now())
-    job, period = posting.reported(slo_set, time, "report" in jobs, routine)
-    results: dict[str, Any] = {}
-    warnings: Sequence[str] = ()
-    with ExitStack() as stack:
-        observer = stack.enter_context(telemetry(context, slo_set))
-        source = None
-        if not spans or set(jobs) != {"retry_amplification"}:
-            source = stack.enter_context(prometheus(context, slo_set, url, timeout, observer))
-        books = None
-        if {"slis", "report"} & set(jobs):  # only recording makes a new one
-            books = ledger(ledger_url) if "slis" in jobs else ledger_or_none(context, ledger_url)
-        if books is not None:
-            stack.enter_context(books)
-        for name in JOBS:
-            if name in jobs:
-                with noted(textfile, slo_set.name, name, observer):
-                    if name == "retry_amplification" and spans:
-                        results[name] = _told(_of_files(context, slo_set, spans), slo_set, metrics)
+    job, period = posting.reported(slo_set, time, REPORT in jobs, routine)
+    with LedgerAccess(ledger_url) as ledger:
+        runs = _Runs(
+            context,
+            slo_set,
+            [name for name in NAMES if name in jobs],
+            time,
+            seconds,
+            Overrides(prometheus=url, traces=traces_url, timeout=timeout),
+            ledger,
+            job=job,
+            period=period,
+            spans=spans,
+            metrics=metrics,
+            textfile=textfile,
+        )
+        results, warnings = runs.results()
+        if form == "json":
+            _print_json(results)
+        else:
+            print_tables(context, results)
+        for warning in warnings:
+            context.warn(f"Prometheus: {warning}")
+        return posting.post_of_job(context, results.get(REPORT), slo_set, job, ledger)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Jobs to be run once, in their order, and with what.
+
+    ``seconds`` is how much of the past; ``job`` is the file's job of reports that is meant, ``period`` its period.
+    """
+
+    context: Context
+    slo_set: SloSet
+    names: Sequence[str]
+    at: datetime
+    seconds: int | None
+    overrides: Overrides
+    ledger: LedgerAccess
+    job: Job | None = None
+    period: CalendarPeriod | None = None
+    spans: tuple[Path, ...] = ()
+    metrics: Path | None = None
+    textfile: Path | None = None
+
+    def results(self) -> tuple[dict[str, Any], Sequence[str]]:
+        """What each job found, by name, and what Prometheus said beside its answers."""
+        results: dict[str, Any] = {}
+        with ExitStack() as stack:
+            observer = stack.enter_context(listening(self.slo_set, self.context.warn))
+            servers = Servers(self.slo_set.sources, self.overrides, self.context.warn, observer)
+            source = None
+            if not self.spans or set(self.names) != {RETRY_AMPLIFICATION}:
+                source = stack.enter_context(servers.prometheus())
+            store = self._store()
+            for name in self.names:
+                with self._noted(name, observer):
+                    if name == RETRY_AMPLIFICATION and self.spans:
+                        results[name] = self._rows(_of_files(self.context, self.slo_set, self.spans))
                         continue
                     assert source is not None
-                    sources = Sources(
-                        source,
-                        partial(traces, context, slo_set, traces_url, timeout, observer),
-                        books,
-                        silences_that_excuse(context, slo_set) if name == "slis" and books else None,
-                        lambda text, name=name: context.detail(f"{name}: {text}"),  # type: ignore[misc]
-                        period if name == "report" else None,
-                    )
-                    with posting.delivering(context, slo_set, job if name == "report" else None, ledger_url):
-                        found = _run(context, name, slo_set, sources, time, seconds)
+                    found = self._result(name, source, servers, store)
                     observer.publish(name, found.numbers, now() + timedelta(days=1))
-                    results[name] = _told(found.retries, slo_set, metrics) if found.retries else found.shown
-        if source is not None:
-            context.detail(f"{source.queries} requests to Prometheus")
-            warnings = source.warnings
-    if form == "json":
-        _print_json(results)
-    else:
-        print_tables(context, results)
-    for warning in warnings:
-        context.say(f"sloctl: warning: Prometheus: {warning}")
-    return posting.post_of_job(context, results.get("report"), slo_set, job, ledger_url)
+                    results[name] = self._rows(found.retries) if found.retries else found.shown
+            if source is None:
+                return results, ()
+            self.context.detail(f"{source.queries} requests to Prometheus")
+            return results, source.warnings
+
+    def _store(self) -> DatabaseLedger | None:
+        """The ledger, for jobs that need one: only recording makes a new one."""
+        if SLIS in self.names:
+            return self.ledger.get_if_wanted()
+        return self.ledger.get_if_readable(self.context.warn) if REPORT in self.names else None
+
+    def _result(
+        self, name: str, source: Prometheus, servers: Servers, store: DatabaseLedger | None
+    ) -> Result:
+        """What one job found; a report that there cannot be leaves those that wait to be delivered."""
+        from jobs.schedule.runner import Connections
+
+        report = name == REPORT
+        connections = Connections(
+            source,
+            servers.traces,
+            store,
+            silences(self.slo_set, self.context.warn) if name == SLIS and store else None,
+            lambda text: self.context.detail(f"{name}: {text}"),
+            self.period if report else None,
+        )
+        with posting.delivering(self.context, self.slo_set, self.job if report else None, self.ledger):
+            return self._run(name, connections)
+
+    def _run(self, name: str, connections: Connections) -> Result:
+        """One job; of those that record, only one process at a time."""
+        from jobs.schedule import runner
+
+        context = self.context
+        if name != SLIS or connections.ledger is None:
+            done = runner.run(name, self.slo_set, connections, self.at, self.seconds)
+        else:
+            with connections.ledger.lock(f"{self.slo_set.name}/{SLIS}") as held:
+                if not held:
+                    context.say("slis: another process is at it, so there is nothing to do")
+                    return runner.Result(name, [])
+                done = runner.run(name, self.slo_set, connections, self.at, self.seconds)
+            for item in done.findings:
+                context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
+        if done.said:
+            context.say(f"{name}: {done.said}") if name == SLIS else context.detail(f"{name}: {done.said}")
+        return done
+
+    @contextmanager
+    def _noted(self, name: str, observer: Observer) -> Iterator[None]:
+        """Tell the observer and the textfile of a job's run, whether it fails or not; its own error goes first."""
+        started, failure = now(), None
+        try:
+            with observer.span(f"job {name}", {"sloctl.job": name, "sloctl.slo_set": self.slo_set.name}):
+                yield
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            run = run_of(name, started, now(), failure)
+            RunsTold(self.slo_set.name, observer).ended(name, run, failure)
+            if self.textfile is not None:
+                from sloctl.telemetry import textfile
+
+                with nullcontext() if failure is None else suppress(UsageError):
+                    textfile.write(self.textfile, self.slo_set.name, run)
+
+    def _rows(self, found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
+        """The rows of a result, which is also written as metrics if a file is named."""
+        from jobs import retry_amplification
+        from sloctl.telemetry import textfile
+
+        if self.metrics is not None:
+            gauges = retry_amplification.metrics(found, self.slo_set.name)
+            textfile.write_gauges(self.metrics, gauges, retry_amplification.GAUGES)
+        return retry_amplification.rows(found)
 
 
-def _run(
-    context: Context, name: str, slo_set: SloSet, sources: Sources, at: datetime, seconds: int | None
-) -> Result:
-    """One job; of those that record, only one process at a time."""
-    from jobs.schedule import runner
-
-    if name != "slis" or sources.ledger is None:
-        done = runner.run(name, slo_set, sources, at, seconds)
-    else:
-        with sources.ledger.lock(f"{slo_set.name}/slis") as held:
-            if not held:
-                context.say("slis: another process is at it, so there is nothing to do")
-                return runner.Result(name, [])
-            done = runner.run(name, slo_set, sources, at, seconds)
-        for item in done.findings:
-            context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
-    if done.said:
-        context.say(f"{name}: {done.said}") if name == "slis" else context.detail(f"{name}: {done.said}")
-    return done
-
-
-def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Found:
+def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> RetryFrames:
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
     from sloctl.backends.spans import attempt_tags
@@ -199,17 +273,6 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Fou
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)
     context.detail(f"{result.counts['spans']} spans")
     return result
-
-
-def _told(found: Found, slo_set: SloSet, path: Path | None) -> dict[str, list[dict[str, Any]]]:
-    """The rows of a result, which is also written as metrics if a file is named."""
-    from jobs import retry_amplification
-    from sloctl.telemetry import textfile
-
-    if path is not None:
-        gauges = retry_amplification.metrics(found, slo_set.name)
-        textfile.write_gauges(path, gauges, retry_amplification.GAUGES)
-    return retry_amplification.rows(found)
 
 
 def _print_json(results: dict[str, Any]) -> None:

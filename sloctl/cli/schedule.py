@@ -71,6 +71,7 @@ def command(
     with SIGHUP), and one that has problems is not. On SIGTERM or SIGINT running jobs may end; a second signal ends
     all at once.
     """
+    from sloctl.cli.composition import Overrides
     from sloctl.cli.scheduling import Service
 
     # Threads inherit this: signals are for the main thread alone, which asks for them.
@@ -83,9 +84,8 @@ def command(
                 hint="write  jobs: [{name: slis, every: 5m}]  (see docs/scheduler.md)",
             )
         with _logs(context, log_format), contextlib.ExitStack() as stack:
-            service = Service(
-                slo_set, sources, url=url, timeout=timeout, traces_url=traces_url, ledger_url=ledger_url
-            )
+            overrides = Overrides(prometheus=url, traces=traces_url, timeout=timeout)
+            service = Service(slo_set, sources, overrides, ledger_url)
             stack.enter_context(service)
             if listen.lower() != "none":
                 stack.enter_context(service.web(listen))

@@ -1,4 +1,4 @@
-"""What ``sloctl schedule`` is made of: the jobs' bodies, the ledger, telemetry, and the file that may change."""
+"""One running ``sloctl schedule``: the jobs' bodies, and the file that may change."""
 
 from __future__ import annotations
 
@@ -15,22 +15,31 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from jobs.schedule import runner
 from jobs.schedule.attempt import Done
 from jobs.schedule.scheduler import Scheduler, tasks_of
+from jobs.schedule.told import RunsTold
 from sloctl import naming, spec
 from sloctl.backends.http.client import HttpClient
-from sloctl.cli.context import Context, alertmanager, now, prometheus, traces
-from sloctl.cli.posting import check_packages, period_of_job
+from sloctl.cli.composition import (
+    LedgerAccess,
+    Overrides,
+    Servers,
+    check_packages,
+    notifier,
+    silences,
+    telemetry,
+)
+from sloctl.cli.context import Context
+from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
-from sloctl.settings.telemetry import TelemetrySettings
+from sloctl.model.durations import rfc3339
+from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
 from sloctl.telemetry import own_metrics
-from sloctl.telemetry.observer import Telemetry
 from sloctl.telemetry.web import Web, health, readiness
 
 if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.backends.alertmanager.client import Alertmanager
-    from sloctl.ledger.outbox import DatabaseOutbox
-    from sloctl.ledger.store import LedgerStore
+    from sloctl.ledger.store import DatabaseLedger
     from sloctl.report.data import Report
     from sloctl.spec import Source
 
@@ -38,45 +47,8 @@ LOG = logging.getLogger("sloctl.schedule")
 PAUSE = 10.0
 """Seconds between two attempts to open the ledger."""
 C = TypeVar("C", bound="HttpClient[Any, Any]")
-
-
-class Books:
-    """The ledger, opened when it is first needed: its database may be down when the scheduler starts."""
-
-    def __init__(self, option: str | None) -> None:
-        from sloctl.settings.backends import LedgerSettings
-
-        self._url = LedgerSettings.load(option=option).url
-        self._lock = threading.Lock()
-        self._store: LedgerStore | None = None
-        self._failed: tuple[float, BackendError] | None = None
-
-    @property
-    def wanted(self) -> bool:
-        """Whether there is to be one."""
-        return self._url is not None
-
-    def get(self) -> LedgerStore:
-        """The ledger. Raises BackendError, and UsageError for an address that cannot be one."""
-        assert self._url is not None
-        with self._lock:
-            if self._store is None:
-                from sloctl.ledger.store import open_ledger
-
-                # Finding out takes seconds, which not every job shall wait for again.
-                if self._failed is not None and time.monotonic() - self._failed[0] < PAUSE:
-                    raise self._failed[1]
-                try:
-                    self._store = open_ledger(self._url)
-                except BackendError as error:
-                    self._failed = time.monotonic(), error
-                    raise
-            return self._store
-
-    def close(self) -> None:
-        """Close it, if it was opened."""
-        if self._store is not None:
-            self._store.close()
+_SAID = Context(quiet=True).warn
+"""What adapters warn of was said at the start, or is logged."""
 
 
 class Service:
@@ -86,33 +58,27 @@ class Service:
         self,
         slo_set: SloSet,
         sources: Sequence[Source],
-        *,
-        url: str | None,
-        timeout: float | None,
-        traces_url: str | None,
+        overrides: Overrides,
         ledger_url: str | None,
     ) -> None:
-        self._set, self._sources = slo_set, tuple(sources)
-        self._url, self._timeout, self._traces_url = url, timeout, traces_url
-        self._context = Context(quiet=True)  # adapters' warnings were said, or are logged
-        settings = TelemetrySettings.load()
-        self._check_sources(slo_set)
-        self.books = Books(ledger_url)
-        if self.books.wanted:
+        self._set, self._sources, self._overrides = slo_set, tuple(sources), overrides
+        self._check_servers(slo_set)
+        self.ledger = LedgerAccess(ledger_url, pause=PAUSE)
+        if self.ledger.wanted:
             try:
-                self.books.get()
+                self.ledger.get()
             except BackendError as error:
                 LOG.warning("%s", error)
-        self.telemetry = Telemetry(slo_set.name, settings, now=now, endpoint=True)
-        for warning in settings.warnings:
-            LOG.warning("%s", warning)
+        listener = telemetry(slo_set, lambda text: LOG.warning("%s", text), endpoint=True)
+        assert listener is not None
+        self.telemetry = listener
         self._open = threading.Lock()
         self._clients: set[HttpClient[Any, Any]] = set()
         self._cut = False
         self.scheduler = Scheduler(
             slo_set.name,
             tasks_of(slo_set, self.runs(slo_set)),
-            ledger=self.books.get if self.books.wanted else None,
+            ledger=self.ledger.get if self.ledger.wanted else None,
             slo_ids=[slo.id for slo in slo_set.slos],
             deliver=self._deliverer(),
             observer=self.telemetry,
@@ -126,7 +92,7 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.telemetry.close()
-        self.books.close()
+        self.ledger.close()
 
     def say(self, text: str) -> None:
         """A line of the log."""
@@ -139,7 +105,7 @@ class Service:
             return (200, *self.telemetry.render(accept))
 
         def more() -> Mapping[str, Any]:
-            times = {id_: at.strftime("%Y-%m-%dT%H:%M:%SZ") for id_, at in self.scheduler.next_runs().items()}
+            times = {id_: rfc3339(at) for id_, at in self.scheduler.next_runs().items()}
             return {"slo_set": self._set.name, "running": self.scheduler.running, "next_runs": times}
 
         pages = {
@@ -171,7 +137,7 @@ class Service:
             slo_set = spec.load_sources(found)
             if slo_set.name != self._set.name:
                 raise UsageError(f"the set is now called {slo_set.name}: start the scheduler anew")
-            self._check_sources(slo_set)
+            self._check_servers(slo_set)
         except SloctlError as error:
             problems = [
                 f"{p.position}: {p.message}" for p in getattr(error, "problems", ()) if p.severity == "error"
@@ -187,59 +153,57 @@ class Service:
     def _reloaded(self, *, failed: bool) -> None:
         self.telemetry.gauge(own_metrics.RELOAD_FAILED, float(failed), **{naming.SLO_SET: self._set.name})
 
-    def _check_sources(self, slo_set: SloSet) -> None:
+    def _check_servers(self, slo_set: SloSet) -> None:
         """Fail now for what a job could only fail for later. Raises UsageError."""
-        prometheus(Context(), slo_set, self._url, self._timeout).close()
-        if any(job.name == "retry_amplification" for job in slo_set.jobs):
-            traces(Context(), slo_set, self._traces_url, self._timeout).close()
+        servers = Servers(slo_set.sources, self._overrides, Context().warn)
+        servers.prometheus().close()
+        if any(job.name == RETRY_AMPLIFICATION for job in slo_set.jobs):
+            servers.traces().close()
         if any(job.post for job in slo_set.jobs):
             check_packages()
 
     def runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
         """The body of each job; every run has connections of its own, which end with it."""
+        servers = Servers(slo_set.sources, self._overrides, _SAID, self.telemetry)
+        told = RunsTold(slo_set.name, self.telemetry)
 
         def run(job: Job, at: datetime) -> Done:
             with ExitStack() as stack:
-                source = self._client(
-                    stack, prometheus(self._context, slo_set, self._url, self._timeout, self.telemetry)
-                )
-                sources = runner.Sources(
+                source = self._client(stack, servers.prometheus())
+                connections = runner.Connections(
                     source,
-                    lambda: self._client(
-                        stack, traces(self._context, slo_set, self._traces_url, self._timeout, self.telemetry)
-                    ),
+                    lambda: self._client(stack, servers.traces()),
                     self._ledger(job),
                     self._silences(stack, slo_set, job),
                     lambda text: LOG.info("%s", text),
                     period_of_job(job, at),
                 )
-                result = runner.run(job.name, slo_set, sources, at)
+                result = runner.run(job.name, slo_set, connections, at)
                 lines = [result.said] if result.said else []
                 lines += [f"{item.severity}: {item.message} [{item.code}]" for item in result.findings]
                 lines += [f"warning: Prometheus: {text}" for text in source.warnings]
                 if job.post and result.report is not None:
-                    lines += self._post(result.report, slo_set, job)
+                    lines += self._post(result.report, slo_set, job, told)
             return Done(result.numbers, lines)
 
         return run
 
-    def _ledger(self, job: Job) -> LedgerStore | None:
+    def _ledger(self, job: Job) -> DatabaseLedger | None:
         """The ledger; while it cannot be reached, only the job that writes to it must fail. Raises BackendError."""
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return None
         try:
-            return self.books.get()
+            return self.ledger.get()
         except BackendError as error:
-            if job.name == "slis":
+            if job.name == SLIS:
                 raise
             LOG.warning("the ledger is not read: %s", error)
             return None
 
     def _silences(self, stack: ExitStack, slo_set: SloSet, job: Job) -> Alertmanager | None:
         """Where silences are, for the job that heeds them."""
-        if job.name != "slis" or slo_set.ledger.silences == "none":
-            return None
-        return self._client(stack, alertmanager(self._context, slo_set, None, None, self.telemetry))
+        found = silences(slo_set, _SAID, self.telemetry) if job.name == SLIS else None
+        return None if found is None else self._client(stack, found)
 
     def _client(self, stack: ExitStack, client: C) -> C:
         """A client that :meth:`cut` reaches, until the run ends."""
@@ -257,54 +221,44 @@ class Service:
             client.cancel()
         return client
 
-    def _outbox(self) -> DatabaseOutbox:
-        from sloctl.ledger.outbox import DatabaseOutbox
-
-        return DatabaseOutbox(self.books.get().database)
-
-    def _post(self, report: Report, slo_set: SloSet, job: Job) -> list[str]:
+    def _post(self, report: Report, slo_set: SloSet, job: Job, told: RunsTold) -> list[str]:
         """Post a report; the lines that say what became of it. What is not posted now waits in the outbox."""
         from jobs import posting
-        from sloctl.cli.posting import letter_of, notifier
 
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return ["warning: not posted: that needs the ledger"]
-        letter = letter_of(report, slo_set, step=job.every)
-        _, done = posting.post(letter, self._outbox(), notifier(), time.time)
-        for outcome, count in _counts(done).items():
-            for _ in range(count):
-                self.telemetry.count(
-                    own_metrics.DELIVERIES, outcome=outcome, **{naming.SLO_SET: slo_set.name}
-                )
-        return _said(done)
+        box = self.ledger.outbox()
+        _, _, done = posting.post_report(report, slo_set, box, notifier(), time.time, step=job.every)
+        told.delivered(done.outcomes)
+        return _lines(done)
 
     def _deliverer(self) -> Callable[[], Mapping[str, int]] | None:
         """What looks after the outbox, whenever the file has a job that posts."""
-        if not self.books.wanted:
+        if not self.ledger.wanted:
             return None
 
         def deliver() -> Mapping[str, int]:
             if not any(job.post for job in self._set.jobs):
                 return {}
             from jobs import posting
-            from sloctl.cli.posting import notifier
 
             done = posting.deliver(
-                self._outbox(), notifier(), time.time, set_name=self._set.name, stop=lambda: self._cut
+                self.ledger.outbox(),
+                notifier(),
+                time.time,
+                set_name=self._set.name,
+                stop=lambda: self._cut,
             )
-            for line in _said(done):
+            for line in _lines(done):
                 LOG.info("%s", line)
-            return _counts(done)
+            return done.outcomes
 
         return deliver
 
 
-def _counts(done: Posted) -> dict[str, int]:
-    return {"sent": len(done.sent), "waiting": len(done.waiting), "dead": len(done.dead)}
+def _lines(done: Posted) -> list[str]:
+    """What became of posts, for the log: first those that were posted."""
+    from jobs.posting import lines
 
-
-def _said(done: Posted) -> list[str]:
-    lines = [f"posted {key}" for key in done.sent]
-    lines += [f"warning: {key}: {note}" for key in done.sent for note in done.notes.get(key, ())]
-    lines += [f"warning: {key} waits: {reason}" for key, reason in done.waiting.items()]
-    return lines + [f"error: {key} was given up: {reason}" for key, reason in done.dead.items()]
+    found = sorted(lines(done), key=lambda line: bool(line.level))
+    return [f"{line.level}: {line.text}" if line.level else line.text for line in found]

@@ -38,7 +38,9 @@ def check() -> None:
 
 def _remedy(entry: str) -> str:
     """How to keep an entry of the path from being looked into first."""
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    from sloctl.settings.variables import environment  # which few need, and not at every start
+
+    named = environment().get("PYTHONPATH", "").split(os.pathsep)
     if not sys.flags.ignore_environment and any(
         os.path.realpath(item) == os.path.realpath(entry) for item in named
     ):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sloctl.cli.context import Context, alertmanager, format_option, load, now, pass_context
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import Context, format_option, load, now, pass_context
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
+from sloctl.model.durations import rfc3339
 
 if TYPE_CHECKING:
+    from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.backends.silences import Silence
     from sloctl.model import Matcher, SloSet
 
@@ -116,8 +118,8 @@ def command(
     author = request.line("--author", "sloctl" if given["author"] is None else given["author"])
     deploy = request.deploy_id(deploy_id)
     if slo_set and len(places := request.places(scope, slo_set)) > 1:
-        context.say(f"sloctl: warning: {scope.service} is in {', '.join(places)}: its alerts in all of them")
-    with alertmanager(context, slo_set, url, timeout) as server:
+        context.warn(f"{scope.service} is in {', '.join(places)}: its alerts in all of them")
+    with _server(context, slo_set, url, timeout) as server:
         silence = silences.wanted(matchers, now(), seconds, author, comment, deploy)
         done = silences.ensure(server, silence, longest)
         context.detail(f"{server.queries} requests to Alertmanager")
@@ -125,9 +127,9 @@ def command(
         _print_json(_as_json(done.silence) | {"change": done.change})
     else:
         click.echo(_plain(done.silence.id))
-    context.say(f"sloctl: {done.change}, until {_stamp(done.silence.ends)}: {_match_text(matchers)}")
+    context.say(f"sloctl: {done.change}, until {rfc3339(done.silence.ends)}: {_match_text(matchers)}")
     if done.limited:
-        context.say("sloctl: warning: it ends earlier than asked, for it may not last longer as a whole")
+        context.warn("it ends earlier than asked, for it may not last longer as a whole")
     return EXIT_OK
 
 
@@ -148,7 +150,7 @@ def list_command(
     Of the set is what has a matcher for exactly its slo_set label, whoever made it.
     """
     slo_set = load(context, files) if files else None
-    with alertmanager(context, slo_set, url, timeout) as server:
+    with _server(context, slo_set, url, timeout) as server:
         found = [silence for silence in server.silences() if silence.live]
     if slo_set is not None and not everything:
         found = [silence for silence in found if _of_set(silence, slo_set)]
@@ -190,7 +192,7 @@ def expire_command(
         raise UsageError("an id is empty", hint="a variable of the job may be empty")
     slo_set = load(context, files) if files else None
     results = []
-    with alertmanager(context, slo_set, url, timeout) as server:
+    with _server(context, slo_set, url, timeout) as server:
         if deploy:
             ids = tuple(
                 silence.id
@@ -218,6 +220,13 @@ def expire_command(
     return EXIT_OK
 
 
+def _server(context: Context, slo_set: SloSet | None, url: str | None, timeout: float | None) -> Alertmanager:
+    from sloctl.model import Sources
+
+    sources = slo_set.sources if slo_set else Sources()
+    return Servers(sources, Overrides(alertmanager=url, timeout=timeout), context.warn).alertmanager()
+
+
 def _of_set(silence: Silence, slo_set: SloSet) -> bool:
     from sloctl import naming
 
@@ -230,7 +239,7 @@ def _as_json(silence: Silence) -> dict[str, Any]:
         "id": silence.id,
         "state": silence.state,
         "matchers": [{"label": m.label, "op": m.op, "value": m.value} for m in silence.matchers],
-        "ends": _stamp(silence.ends),
+        "ends": rfc3339(silence.ends),
         "author": silence.author,
         "comment": silence.said,
         "deploy_id": silence.deploy_id or None,
@@ -245,18 +254,15 @@ def _print_json(data: Any) -> None:
 
 
 def _print_table(found: Sequence[Silence]) -> None:
-    """Columns as wide as their cells; what may be long stands last."""
-    from rich.cells import cell_len
+    """What may be long stands last."""
+    from sloctl.cli.tables import columns
 
     rows = [["id", "state", "ends (UTC)", "deploy", "author", "matches", "comment"]]
     for silence in found:
         ends = silence.ends.strftime("%Y-%m-%d %H:%M:%S")
         cells = [silence.id, silence.state, ends, silence.deploy_id or "–", silence.author]
         rows.append([_plain(cell) for cell in (*cells, _match_text(silence.matchers), silence.said)])
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(padded).rstrip())
+    click.echo("\n".join(columns(rows)))
 
 
 def _match_text(matchers: Sequence[Matcher]) -> str:
@@ -267,7 +273,3 @@ def _plain(text: str) -> str:
     from sloctl.report.numbers import plain
 
     return plain(text)
-
-
-def _stamp(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,11 +1,11 @@
-"""Tables on a terminal, through rich; piped output has no colour and every column."""
+"""All tables on a terminal: through rich, or as plain columns; piped output has no colour and every column."""
 
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -80,6 +80,28 @@ def print_table(
     for cells in rows:
         table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
     _print(console(_width(titles, rows)), table)
+
+
+def columns(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), widths: Mapping[int, int] | None = None
+) -> list[str]:
+    """The lines of rows, their titles among them if they have any: columns as wide as their cells.
+
+    For what is copied from a terminal, such as ids: nothing is folded or left out, however narrow it is. ``right`` are
+    the columns of numbers; ``widths`` fixes those of some columns.
+    """
+    wide = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    for index, width in (widths or {}).items():
+        wide[index] = width
+    return [_line(row, wide, right).rstrip() for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Collection[int]) -> str:
+    cells = []
+    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        blanks = " " * (width - cell_len(cell))
+        cells.append(blanks + cell if index in right else cell + blanks)
+    return (" " * _GAP).join(cells)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli.context import Context, files_option, now, parse_time, pass_context, prometheus
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import Context, files_option, now, parse_time, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from jobs.preflight import Preflight
+    from jobs.preflight.cost import Cost
     from sloctl.cli.problems import Input
     from sloctl.errors import Problem
     from sloctl.model import SloSet
@@ -73,15 +76,14 @@ def command(
     else:
         from jobs.preflight import run
 
-        with prometheus(context, slo_set, url, timeout) as source:
+        servers = Servers(slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn)
+        with servers.prometheus() as source:
             preflight = run(source, slo_set, time)
             context.detail(f"{source.queries} requests to Prometheus")
     if form == "json":
         click.echo(_json(problems, preflight, asked=url is not None), nl=False)
     elif preflight is not None:
-        from jobs.preflight import render
-
-        click.echo(render.text(preflight), nl=False)
+        click.echo(preflight_text(preflight), nl=False)
         context.say(_summary(preflight))
     if slo_set is None:
         return EXIT_USAGE
@@ -120,3 +122,43 @@ def _summary(preflight: Preflight) -> str:
     }
     words = [f"{count} {level}{'s' if count != 1 else ''}" for level, count in counts.items()]
     return f"on this server: {', '.join(words)}"
+
+
+def preflight_text(preflight: Preflight) -> str:
+    """Findings, then the cost. A snippet is shown once, with the first finding that has it."""
+    return "".join(f"{line}\n" for line in (*_findings(preflight), *_cost(preflight.cost)))
+
+
+def _findings(preflight: Preflight) -> Iterator[str]:
+    shown: set[str] = set()
+    for item in preflight.found:
+        yield f"{item.severity}: {item.message} [{item.code}]"
+        if item.hint:
+            yield f"  hint: {item.hint}" + (" (as above)" if item.snippet in shown else "")
+        if item.snippet and item.snippet not in shown:
+            yield from (f"    {line}" for line in item.snippet.rstrip("\n").split("\n"))
+        shown |= {item.snippet} - {""}
+
+
+def _cost(cost: Cost | None) -> Iterator[str]:
+    if cost is None:
+        return
+    from sloctl.cli.tables import columns
+
+    rules = sum(group.rules for group in cost.groups)
+    yield (
+        f"cost: {rules} rules in {len(cost.groups)} groups read {_count(cost.samples_per_second)} samples a second "
+        f"and write {_count(cost.series)} series"
+    )
+    for group in cost.groups:
+        yield (
+            f"  {group.file} {group.group}: {group.rules} rules every {group.interval}s, "
+            f"{_count(group.samples)} samples, {_count(group.series)} series"
+        )
+    yield "  costliest rules, samples in one evaluation:"
+    rows = [(_count(rule.samples), f"{rule.rule} ({rule.group})") for rule in cost.costliest]
+    yield from (f"    {line}" for line in columns(rows, right={0}, widths={0: 12}))
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.1f}"

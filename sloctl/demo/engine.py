@@ -15,8 +15,8 @@ import numpy.typing as npt
 from sloctl.demo.flows import Flow, flow_labels, outcomes
 from sloctl.demo.latency import Histograms
 from sloctl.demo.pods import Labels, Target, gaps, generations, kube_target, target
-from sloctl.demo.truth import Counts, Kind, Side
-from sloctl.demo.world import OUTSIDE, Batch, Edge, Grid, Quiet, Service, World, traffic
+from sloctl.demo.truth import CountArray, CountKind, Side
+from sloctl.demo.world import OUTSIDE, BatchJob, Edge, Grid, Quiet, Service, World, traffic
 
 REQUESTS = "istio_requests_total"
 Small = npt.NDArray[np.int32]
@@ -47,7 +47,7 @@ class Simulation:
     def __init__(self, world: World, grid: Grid) -> None:
         self.world = world
         self.grid = grid
-        self.counts: dict[tuple[str, Side], dict[Kind, Counts]] = {}
+        self.counts: dict[tuple[str, Side], dict[CountKind, CountArray]] = {}
         self.targets: list[Target] = []
         self._counters: dict[tuple[Target, Labels], Counter] = {}
         self._pods = {service.name: generations(world, service) for service in world.services}
@@ -74,7 +74,7 @@ class Simulation:
         start = round(self.grid.start * 1000)
         return np.random.default_rng([self.world.seed, key, start & 0xFFFFFFFF, start < 0])
 
-    def _requests(self, name: str, rps: float, random: np.random.Generator) -> Counts:
+    def _requests(self, name: str, rps: float, random: np.random.Generator) -> CountArray:
         rates = self._traffic * (rps * self.grid.step)
         for event in self.world.events:
             if isinstance(event, Quiet) and event.service == name:
@@ -92,7 +92,7 @@ class Simulation:
                 self._add_truth(server.name, flow.side, kind, flow.events)
             self._spread(edge, server, flow, random)
 
-    def _add_truth(self, service: str, side: Side, kind: Kind, events: Counts) -> None:
+    def _add_truth(self, service: str, side: Side, kind: CountKind, events: CountArray) -> None:
         kinds = self.counts.setdefault((service, side), {})
         if kind in kinds:
             kinds[kind] += events
@@ -122,7 +122,7 @@ class Simulation:
         pod: Target,
         labels: Labels,
         ticks: slice,
-        events: Counts,
+        events: CountArray,
         random: np.random.Generator,
     ) -> None:
         drawn = self._histograms[server.name].draw(ticks, events, random)
@@ -132,14 +132,14 @@ class Simulation:
         slow[ticks] = drawn.slow
         self._add_truth(server.name, side, "slow", slow)
 
-    def _add(self, pod: Target, labels: Labels, ticks: slice, events: Counts) -> None:
+    def _add(self, pod: Target, labels: Labels, ticks: slice, events: CountArray) -> None:
         counter = self._counters.get((pod, labels))
         if counter is None:
             counter = Counter(pod, labels, np.zeros(self.grid.count, dtype=np.int32))
             self._counters[pod, labels] = counter
         counter.events[ticks] += events.astype(np.int32)
 
-    def _play_batch(self, batch: Batch) -> None:
+    def _play_batch(self, batch: BatchJob) -> None:
         random = self._random("batch", batch.service, batch.job)
         service = self.world.service(batch.service)
         pod = dict(self._pods[service.name][0].pods[0].labels)
@@ -215,9 +215,9 @@ def hidden(world: World) -> list[tuple[str, Side, float, float]]:
     return sorted(found)
 
 
-def _split(events: Counts, parts: int, random: np.random.Generator) -> list[Counts]:
+def _split(events: CountArray, parts: int, random: np.random.Generator) -> list[CountArray]:
     """Give each event to one of ``parts`` pods, all alike."""
-    shares: list[Counts] = []
+    shares: list[CountArray] = []
     left = events
     for remaining in range(parts, 1, -1):
         share = random.binomial(left, 1 / remaining).astype(np.int64)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sloctl.demo.pods import Generation, Labels
-from sloctl.demo.truth import Counts, Kind, Side
+from sloctl.demo.truth import CountArray, CountKind, Side
 from sloctl.demo.world import OUTSIDE, Floats, Grid, Leak, Outage, Service, World
 from sloctl.promql.presets import GRPC_SERVER_ERRORS
 
@@ -24,10 +24,10 @@ class Flow:
     code: str
     flags: str
     grpc: str
-    events: Counts
+    events: CountArray
 
     @property
-    def kinds(self) -> tuple[Kind, ...]:
+    def kinds(self) -> tuple[CountKind, ...]:
         """What its events count as in the truth."""
         if self.code.startswith("5") or self.code == "0":
             return ("total", "bad", "bad_http")
@@ -35,7 +35,7 @@ class Flow:
 
 
 def outcomes(
-    world: World, grid: Grid, server: Service, requests: Counts, random: np.random.Generator
+    world: World, grid: Grid, server: Service, requests: CountArray, random: np.random.Generator
 ) -> list[Flow]:
     """Both sides' flows of ``requests`` (shape (ticks,)) that some client makes of ``server``."""
     play = _retried if server.retries else _once
@@ -61,7 +61,7 @@ def _failures(world: World, grid: Grid, server: Service) -> list[tuple[Outage, F
 
 
 def _once(
-    world: World, grid: Grid, server: Service, requests: Counts, random: np.random.Generator
+    world: World, grid: Grid, server: Service, requests: CountArray, random: np.random.Generator
 ) -> list[Flow]:
     """Both sides' flows of an edge without retries: each side sees the same outcomes."""
     flows: list[Flow] = []
@@ -86,7 +86,7 @@ def _once(
 
 
 def _retried(
-    world: World, grid: Grid, server: Service, requests: Counts, random: np.random.Generator
+    world: World, grid: Grid, server: Service, requests: CountArray, random: np.random.Generator
 ) -> list[Flow]:
     """Flows of an edge whose client tries again: final outcomes at the source, attempts at the destination."""
     healthy = np.ones(grid.count)
@@ -106,7 +106,9 @@ def _retried(
     ]
 
 
-def _both(source: tuple[str, str], destination: tuple[str, str], grpc: str, events: Counts) -> Sequence[Flow]:
+def _both(
+    source: tuple[str, str], destination: tuple[str, str], grpc: str, events: CountArray
+) -> Sequence[Flow]:
     return (Flow("source", *source, grpc, events), Flow("destination", *destination, grpc, events))
 
 

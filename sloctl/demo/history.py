@@ -15,9 +15,9 @@ import numpy as np
 
 from sloctl.demo import truth as truths
 from sloctl.demo.engine import Counter, Simulation, hidden, restarts
-from sloctl.demo.openmetrics import Progress, Series, backfill
+from sloctl.demo.openmetrics import Progress, SampledSeries, backfill
 from sloctl.demo.pods import Labels, Target
-from sloctl.demo.truth import Counts, Gap, Restart, Truth
+from sloctl.demo.truth import CountArray, Gap, Restart, Truth
 from sloctl.demo.world import Grid, World
 
 GRID = 300
@@ -93,7 +93,7 @@ def history_grid(world: World) -> Grid:
     return Grid(world.last_scrape - world.interval * world.scrapes, world.interval, world.scrapes)
 
 
-def series(simulation: Simulation, end: int) -> Iterator[Series]:
+def series(simulation: Simulation, end: int) -> Iterator[SampledSeries]:
     """Every series as scraped, with ``up`` of every target.
 
     The first scrape is one interval before the first tick closes: it finds the targets without counters.
@@ -114,11 +114,11 @@ class Scrapes:
         self._stamps = np.round((end + self._instants) * 1000).astype(np.int64)
         self._reached: dict[Target, np.ndarray[tuple[int], np.dtype[np.bool_]]] = {}
 
-    def up(self, target: Target) -> Series:
+    def up(self, target: Target) -> SampledSeries:
         """1 where the target answered, 0 where it did not; nothing outside its life."""
         alive = (self._instants >= target.first) & (self._instants <= target.last)
         labels = {"__name__": "up", **dict(target.labels)}
-        return Series(labels, self._stamps[alive], self.reached(target)[alive].astype(np.int64))
+        return SampledSeries(labels, self._stamps[alive], self.reached(target)[alive].astype(np.int64))
 
     def reached(self, target: Target) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Which scrapes the target answered, shape (ticks + 1,)."""
@@ -130,7 +130,7 @@ class Scrapes:
             self._reached[target] = known
         return known
 
-    def counter(self, counter: Counter) -> Series:
+    def counter(self, counter: Counter) -> SampledSeries:
         """The counter's values at the scrapes that saw it."""
         values = np.zeros(len(self._instants), dtype=np.int64)
         values[1:] = np.cumsum(counter.events, dtype=np.int64)
@@ -143,10 +143,10 @@ class Scrapes:
             seen &= (self._instants >= counter.life[0]) & (self._instants <= counter.life[1])
         labels = dict((*counter.labels, *counter.target.labels))
         labels.update(counter.labels)  # kube-state-metrics names its own namespaces and pods
-        return Series(labels, self._stamps[seen], values[seen])
+        return SampledSeries(labels, self._stamps[seen], values[seen])
 
 
-def _state(simulation: Simulation, everything: list[Series], end: int) -> dict[Labels, int]:
+def _state(simulation: Simulation, everything: list[SampledSeries], end: int) -> dict[Labels, int]:
     last = round((end + simulation.grid.ends[-1]) * 1000)
     return {
         tuple(sorted(one.labels.items())): int(one.values[-1])
@@ -176,6 +176,6 @@ def _truth(simulation: Simulation, end: int) -> Truth:
     )
 
 
-def _frozen(events: Counts) -> Counts:
+def _frozen(events: CountArray) -> CountArray:
     events.flags.writeable = False
     return events

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sloctl.demo.pods import Labels
-from sloctl.demo.truth import Counts
+from sloctl.demo.truth import CountArray
 from sloctl.demo.world import Floats, Grid, Service, Slowdown, World
 from sloctl.promql.presets import ENVOY_BUCKETS
 
@@ -30,8 +30,8 @@ class Drawn:
     ``series`` maps the leading labels (``__name__``, ``le``) to events, ``slow`` counts those over 250 ms.
     """
 
-    series: dict[Labels, Counts]
-    slow: Counts
+    series: dict[Labels, CountArray]
+    slow: CountArray
 
 
 class Histograms:
@@ -45,7 +45,7 @@ class Histograms:
             if isinstance(event, Slowdown) and event.service == service.name:
                 self._medians[grid.span(event.start, event.end)] *= event.factor
 
-    def draw(self, ticks: slice, events: Counts, random: np.random.Generator) -> Drawn:
+    def draw(self, ticks: slice, events: CountArray, random: np.random.Generator) -> Drawn:
         """Latencies of ``events`` (shape: ticks), as the increments of every series of the histogram."""
         medians = self._medians[ticks]
         bins = np.zeros((len(events), len(BOUNDS) + 1), dtype=np.int64)
@@ -53,7 +53,7 @@ class Histograms:
             rows = np.nonzero((medians == median) & (events > 0))[0]
             bins[rows] = random.multinomial(events[rows], self._shares(float(median)))
         cumulative = bins.cumsum(axis=1)
-        series: dict[Labels, Counts] = {
+        series: dict[Labels, CountArray] = {
             (("__name__", f"{DURATION}_bucket"), ("le", _le(bound))): cumulative[:, index]
             for index, bound in enumerate((*BOUNDS, math.inf))
         }

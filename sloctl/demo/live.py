@@ -23,7 +23,7 @@ from sloctl.demo.history import History
 from sloctl.demo.latency import DURATION
 from sloctl.demo.openmetrics import series_text
 from sloctl.demo.pods import KUBE_JOB, Labels, Target
-from sloctl.demo.truth import Counts
+from sloctl.demo.truth import CountArray
 from sloctl.demo.world import Grid
 
 _STEP = 5.0
@@ -43,7 +43,7 @@ class _Live:
     text: str
     name: str
     lazy: bool
-    values: Counts
+    values: CountArray
 
 
 class LiveWorld:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from sloctl.demo.programs import find_program
 from sloctl.errors import SloctlError
+from sloctl.settings.variables import environment
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a short text."""
@@ -36,7 +37,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 @dataclass(frozen=True)
-class Series:
+class SampledSeries:
     """One series: ``labels`` with ``__name__``, ``timestamps`` in Unix milliseconds, ascending, and values.
 
     Both arrays have shape (samples,). Values are integers or floats; a stale marker cannot be said in
@@ -49,7 +50,7 @@ class Series:
 
 
 def backfill(
-    series: Iterable[Series],
+    series: Iterable[SampledSeries],
     into: Path,
     *,
     progress: Progress | None = None,
@@ -93,7 +94,7 @@ def backfill(
     return total
 
 
-def write_series(path: Path, series: Iterable[Series]) -> int:
+def write_series(path: Path, series: Iterable[SampledSeries]) -> int:
     """Write ``series`` as one OpenMetrics file; returns the number of samples."""
     return _write(path, [(series_text(one.labels), one) for one in series], -(2**62), 2**62)
 
@@ -102,7 +103,7 @@ def _silent(share: float, text: str) -> None:
     del share, text
 
 
-def _slices(everything: Sequence[tuple[str, Series]]) -> list[tuple[int, int]]:
+def _slices(everything: Sequence[tuple[str, SampledSeries]]) -> list[tuple[int, int]]:
     """Spans [low, high) of milliseconds, aligned as the blocks are, that hold all samples."""
     size = BLOCK_HOURS * 3600_000
     first = min(int(one.timestamps[0]) for _, one in everything) // size
@@ -111,7 +112,11 @@ def _slices(everything: Sequence[tuple[str, Series]]) -> list[tuple[int, int]]:
 
 
 def _build(
-    everything: Sequence[tuple[str, Series]], span: tuple[int, int], scratch: Path, into: Path, promtool: Path
+    everything: Sequence[tuple[str, SampledSeries]],
+    span: tuple[int, int],
+    scratch: Path,
+    into: Path,
+    promtool: Path,
 ) -> int:
     """Make one block of the samples in ``span``; returns how many there are."""
     text = scratch / f"{span[0]}.txt"
@@ -138,7 +143,7 @@ def _create_blocks(promtool: Path, text: Path, blocks: Path) -> None:
             str(blocks),
         ],
         # Its heap is small and its garbage large: collect seldom.
-        env={**os.environ, "GOGC": "400"},
+        env={**environment(), "GOGC": "400"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -149,7 +154,7 @@ def _create_blocks(promtool: Path, text: Path, blocks: Path) -> None:
         raise SloctlError(f"promtool could not build a block: {last}")
 
 
-def _write(path: Path, everything: Iterable[tuple[str, Series]], low: int, high: int) -> int:
+def _write(path: Path, everything: Iterable[tuple[str, SampledSeries]], low: int, high: int) -> int:
     stamps = _Stamps()
     count = 0
     with path.open("w", encoding="utf-8", newline="\n", buffering=1 << 20) as file:

@@ -19,7 +19,7 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.cache import cache_root, cached_history
 from sloctl.demo.history import History
 from sloctl.demo.live import LiveShop
-from sloctl.demo.openmetrics import Progress, Series, backfill
+from sloctl.demo.openmetrics import Progress, SampledSeries, backfill
 from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.world import World
@@ -72,7 +72,7 @@ def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progre
         with PrometheusServer(scratch / name, data=history.data_dir) as server, source(server) as metrics:
             filler = Backfill(metrics, slo_set, start, end)
             found = filler.base() if name == "base" else filler.events()
-            series = [Series(item.labels, item.times, item.values) for item in found]
+            series = [SampledSeries(item.labels, item.times, item.values) for item in found]
         if progress:
             progress(number * 0.8 + 0.7 * (1 - number * 0.8), f"writing the grid's past: {name}")
         backfill(series, history.data_dir)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sloctl.errors import UsageError
+from sloctl.settings.variables import environment
 
 _PACKAGES = {
     "prometheus": "prometheus",
@@ -60,11 +61,11 @@ def _can_install() -> bool:
 
 
 def _apt_install(package: str) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    variables = {**environment(), "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
     with _services_stay_down():
         for attempt in (command, ["apt-get", "update", "-q"], command):
-            done = subprocess.run(attempt, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(attempt, env=variables, capture_output=True, text=True, check=False)
             if attempt is command and done.returncode == 0:
                 return
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -46,7 +46,7 @@ guardrails:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class EdgeCounts:
     """Requests and attempts of an edge; NaN where nothing is known of it."""
 
     requests: float = math.nan
@@ -62,9 +62,9 @@ class Comparison:
 
     source: str
     destination: str
-    truth: Counts
-    traces: Counts
-    metrics: Counts
+    truth: EdgeCounts
+    traces: EdgeCounts
+    metrics: EdgeCounts
     verdict: str
 
     @property
@@ -81,7 +81,7 @@ class Phase:
     mesh: Mesh
     file: Path
     comparisons: tuple[Comparison, ...]
-    found: retry_amplification.Found
+    found: retry_amplification.RetryFrames
 
 
 def require_programs() -> None:
@@ -119,14 +119,14 @@ def running(directory: Path, failures: float, requests: int) -> Iterator[Phase]:
         ):
             found = retry_amplification.run(source, traces, slo_set, at)
             counted = {
-                (row.source, row.destination): Counts(row.requests, row.attempts)
+                (row.source, row.destination): EdgeCounts(row.requests, row.attempts)
                 for row in guardrails.amplification(source, slo_set, at, recorded=False)
             }
         yield Phase(failures, mesh, file, tuple(_comparisons(mesh, found, counted)), found)
 
 
 def _comparisons(
-    mesh: Mesh, found: retry_amplification.Found, counted: dict[tuple[str, str], Counts]
+    mesh: Mesh, found: retry_amplification.RetryFrames, counted: dict[tuple[str, str], EdgeCounts]
 ) -> Iterator[Comparison]:
     places = {item.name: f"{item.namespace}/{item.name}" for item in mesh.config.workloads}
     edges = retry_amplification.rows(found)["edges"]
@@ -136,8 +136,8 @@ def _comparisons(
         row = traced.get(names)
         yield Comparison(
             *names,
-            Counts(edge.requests, edge.attempts),
-            Counts(row["requests"], row["attempts"]) if row else Counts(),
-            counted.get(names, Counts()),
+            EdgeCounts(edge.requests, edge.attempts),
+            EdgeCounts(row["requests"], row["attempts"]) if row else EdgeCounts(),
+            counted.get(names, EdgeCounts()),
             row["verdict"] if row else "",
         )

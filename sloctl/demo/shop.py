@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sloctl.demo.world import (
     OUTSIDE,
-    Batch,
+    BatchJob,
     Crash,
     Deploy,
     Edge,
@@ -108,7 +108,7 @@ def shop(days: float = 30.0) -> World:
         services=_SERVICES,
         edges=_EDGES,
         events=_EVENTS,
-        batches=(Batch("billing", "billing", per_second=2.0),),
+        batches=(BatchJob("billing", "billing", per_second=2.0),),
         days=days,
     )
 
@@ -151,6 +151,6 @@ def corner_shop(days: float = 1.0) -> World:
             ScrapeGap("hidden", ago(hours=8), ago(hours=8) + 1500),
             Outage("flaky", ago(minutes=20), ago(days=-1), share=0.5),
         ),
-        batches=(Batch("store", "store-jobs", per_second=0.5, late_share=0.05),),
+        batches=(BatchJob("store", "store-jobs", per_second=0.5, late_share=0.05),),
         days=days,
     )

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
+CountArray = npt.NDArray[np.int64]
 Side = Literal["source", "destination", "jobs"]
-Kind = Literal["total", "bad", "bad_http", "slow"]
-KINDS: tuple[Kind, ...] = ("total", "bad", "bad_http", "slow")
+CountKind = Literal["total", "bad", "bad_http", "slow"]
+KINDS: tuple[CountKind, ...] = ("total", "bad", "bad_http", "slow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Truth:
     """
 
     scrapes: npt.NDArray[np.float64]
-    counts: Mapping[tuple[str, Side], Mapping[Kind, Counts]]
+    counts: Mapping[tuple[str, Side], Mapping[CountKind, CountArray]]
     gaps: tuple[Gap, ...] = ()
     restarts: tuple[Restart, ...] = ()
 
-    def events(self, service: str, side: Side, kind: Kind, after: float, until: float) -> int:
+    def events(self, service: str, side: Side, kind: CountKind, after: float, until: float) -> int:
         """Events in the window (after, until], Unix seconds; 0 for what never happened."""
         found = self.counts.get((service, side), {}).get(kind)
         if found is None:
@@ -94,7 +94,7 @@ def save(truth: Truth, path: Path) -> None:
 
 def load(path: Path) -> Truth:
     """Read what :func:`save` wrote; raises OSError, ValueError or KeyError if it is something else."""
-    counts: dict[tuple[str, Side], dict[Kind, Counts]] = {}
+    counts: dict[tuple[str, Side], dict[CountKind, CountArray]] = {}
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for name in arrays.files:
             if name.startswith("count/"):

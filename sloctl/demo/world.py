@@ -66,7 +66,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchJob:
     """A service's own counters, off the mesh: ``jobs_total`` and ``jobs_late_total`` at job ``job``."""
 
     service: str
@@ -154,7 +154,7 @@ class ScrapeGap:
     end: float
 
 
-Event = Outage | Leak | Slowdown | Quiet | Deploy | Crash | ScrapeGap
+WorldEvent = Outage | Leak | Slowdown | Quiet | Deploy | Crash | ScrapeGap
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class World:
 
     services: tuple[Service, ...]
     edges: tuple[Edge, ...]
-    events: tuple[Event, ...] = ()
-    batches: tuple[Batch, ...] = ()
+    events: tuple[WorldEvent, ...] = ()
+    batches: tuple[BatchJob, ...] = ()
     days: float = 30.0
     seed: int = 7
     swing: float = 50.0

@@ -13,7 +13,7 @@ from sloctl import promql
 from sloctl.guardrails import control_plane
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import Recorded, counted, in_set, raw_signal, selected, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, counted, in_set, raw_signal, selected, signal
 from sloctl.model import Guardrail, Matcher, SloSet
 from sloctl.model.durations import number
 
@@ -91,7 +91,7 @@ def _root(slo_set: SloSet, left: Signal, limit: int, name: str, severity: str) -
     series = samples.series(f"{AUTHORITY['root']}_timestamp")
     return HealthAlert(
         name=name,
-        expr=f"({Recorded(slo_set).read(left)} < {limit}) / {DAY}",
+        expr=f"({RecordedQueries(slo_set).read(left)} < {limit}) / {DAY}",
         for_=900,
         severity="page" if severity == "page" else "ticket",
         summary="The mesh's {label:certificate} certificate expires in {value} days",
@@ -120,7 +120,7 @@ def _most(slo_set: SloSet, source: Signal, which: str, reach: str) -> str:
 
 
 def _workload(slo_set: SloSet, left: Signal) -> HealthAlert:
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     series = samples.series(AGENT, namespace="shop", resource_name="default")
     return HealthAlert(
         name="WorkloadCertificateExpiring",
@@ -180,7 +180,7 @@ def _signing(slo_set: SloSet, errors: Signal) -> HealthAlert:
     series = samples.series(SIGNING["csr_sign"])
     return HealthAlert(
         name="CertificateSigningFailing",
-        expr=f"{Recorded(slo_set).read(errors)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(errors)} > 0",
         for_=300,
         keep_firing_for=900,
         severity="ticket",

@@ -12,7 +12,7 @@ from decimal import Decimal
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Minutes, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import Recorded, counted, raw_signal, selected, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, counted, raw_signal, selected, signal
 from sloctl.model import Guardrail, Matcher, SloSet
 from sloctl.model.durations import number
 
@@ -50,13 +50,13 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     )
     signals = [present, pushes, errors, rejects, injections, p99]
     limit = guardrail.limit
-    condition = f"{Recorded(slo_set).read(p99)} > {number(limit)}"
+    condition = f"{RecordedQueries(slo_set).read(p99)} > {number(limit)}"
     if limit in BUCKETS:
         slow = raw_signal("istiod:convergence_slow:ratio5m", _slow(slo_set, limit))
         signals.append(slow)
         condition = (
-            f"{Recorded(slo_set).read(p99)} >= {number(limit)}\nand on ()\n"
-            f"  {Recorded(slo_set).read(slow)} > {SLOW}"
+            f"{RecordedQueries(slo_set).read(p99)} >= {number(limit)}\nand on ()\n"
+            f"  {RecordedQueries(slo_set).read(slow)} > {SLOW}"
         )
     alerts = (
         _down(slo_set),
@@ -221,7 +221,7 @@ def _events(
     once = "_x5 3x40" if seconds >= WINDOW else "0x45"
     return HealthAlert(
         name=name,
-        expr=f"{Recorded(slo_set).read(source)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(source)} > 0",
         for_=seconds,
         keep_firing_for=900,
         severity="ticket",

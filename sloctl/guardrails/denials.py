@@ -19,7 +19,7 @@ from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
     SERVICES,
     Queries,
-    Recorded,
+    RecordedQueries,
     counted,
     enough,
     in_namespaces,
@@ -137,7 +137,7 @@ def _alert(
 ) -> HealthAlert:
     assert guardrail.limit is not None
     total, denied, ratio = signals
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     on = f"on ({', '.join(SERVICE_LABELS)})"
     # Each sample counts the five minutes before it: these are of the hour that ended ten minutes ago.
     count = (BEFORE - WINDOW) // TILE + 1

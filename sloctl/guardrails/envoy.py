@@ -16,7 +16,7 @@ from sloctl.guardrails.shared.queries import (
     CLUSTER,
     SERVICE_LABELS,
     Queries,
-    Recorded,
+    RecordedQueries,
     cluster_service,
     counted,
     in_namespaces,
@@ -53,7 +53,7 @@ def ejections(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     gauge, counter = (samples.series(metric, **{CLUSTER: CLUSTER_NAME}) for metric in (ACTIVE, ENFORCED))
     alert = HealthAlert(
         name="CircuitBreakerEjecting",
-        expr=f"{Recorded(slo_set).read(either)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(either)} > 0",
         for_=60,
         keep_firing_for=600,
         severity="ticket",
@@ -137,7 +137,7 @@ def _alert(
 ) -> HealthAlert:
     return HealthAlert(
         name=name,
-        expr=f"{Recorded(slo_set).read(source)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(source)} > 0",
         for_=60,
         keep_firing_for=600,
         severity="ticket",

@@ -18,7 +18,7 @@ from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
     Family,
     Queries,
-    Recorded,
+    RecordedQueries,
     enough,
     flagged,
     one_of,
@@ -139,7 +139,7 @@ def _up(slo_set: SloSet, guardrail: Guardrail) -> str:
 
 def _failing(slo_set: SloSet, guardrail: Guardrail, errors: Signal, total: Signal) -> HealthAlert:
     assert guardrail.limit is not None
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     limit = guardrail.limit / 100
     return HealthAlert(
         name="GatewayErrorsHigh",
@@ -161,7 +161,7 @@ def _failing(slo_set: SloSet, guardrail: Guardrail, errors: Signal, total: Signa
 def _overloaded(
     slo_set: SloSet, guardrail: Guardrail, overload: tuple[Signal, Signal], overflow: tuple[Signal, Signal]
 ) -> HealthAlert:
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
 
     def above(found: tuple[Signal, Signal], on: Sequence[str]) -> str:
         ratio, total = found
@@ -212,7 +212,7 @@ def _share_proof(
 
 
 def _down(slo_set: SloSet, guardrail: Guardrail, up: Signal) -> HealthAlert:
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     on = f"on ({naming.SERVICE})"
     deployments = selected(slo_set, AVAILABLE, *one_of("deployment", guardrail.gateways))
     available = renamed(deployments, (naming.SERVICE,), {naming.SERVICE: "deployment"})

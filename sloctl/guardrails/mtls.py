@@ -14,7 +14,7 @@ from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Verdict
 from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
     Queries,
-    Recorded,
+    RecordedQueries,
     counted,
     enough,
     in_namespaces,
@@ -54,7 +54,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     )
     assert guardrail.limit is not None
     target = guardrail.limit / 100
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
 
     def condition(limit: str) -> str:
         return f"{q.read(ratio)} < {limit}{enough(q, total, guardrail, SERVICE_LABELS)}"

@@ -7,7 +7,7 @@ from operator import itemgetter
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof
-from sloctl.guardrails.shared.queries import Recorded, in_set, raw_signal, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, in_set, raw_signal, signal
 from sloctl.model import Guardrail, Job, Matcher, SloSet
 from sloctl.model.cron import longest_pause
 from sloctl.model.durations import duration
@@ -60,7 +60,7 @@ def jobs(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         + "\n) < Inf",
     )
     age = signal(slo_set, "sloctl_job:age:seconds", lambda q: f"time() - {q.read(newest)}")
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     on = f"on ({naming.JOB})"
     late = f"max by ({naming.JOB}) ({q.read(age)}) > {on} 2 * {q.read(expected)} + {SLACK}"
     never = "\nor\n".join(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import Recorded, in_namespaces, raw_signal, selected, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, in_namespaces, raw_signal, selected, signal
 from sloctl.guardrails.shared.workloads import BY_WORKLOAD, CONTAINER, WORKLOAD, named, series
 from sloctl.model import Guardrail, Matcher, SloSet
 from sloctl.model.durations import duration, number
@@ -76,7 +76,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     def alert(name: str, of: Signal, limit: str, summary: str, description: str, proof: Proof) -> HealthAlert:
         return HealthAlert(
             name=name,
-            expr=f"{Recorded(slo_set).read(of)} > {limit}",
+            expr=f"{RecordedQueries(slo_set).read(of)} > {limit}",
             for_=FOR,
             keep_firing_for=600,
             severity="ticket",

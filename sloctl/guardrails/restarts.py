@@ -19,7 +19,7 @@ from math import floor
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import Recorded, in_set, raw_signal, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, in_set, raw_signal, signal
 from sloctl.guardrails.shared.workloads import BY_WORKLOAD, CONTAINER, FAMILIES, WORKLOAD, named, series
 from sloctl.model import LOOKBACK, TILE, Guardrail, Matcher, SloSet
 from sloctl.model.durations import duration, number
@@ -160,7 +160,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     steps = f"{duration(DAY)}:{step(DAY, 144)}"
     mean_count = (
         f"(\n  max by ({by}) (avg_over_time({past(count, steps)}))\n"
-        f"  or max by ({by}) ({Recorded(slo_set).read(count)})\n)"
+        f"  or max by ({by}) ({RecordedQueries(slo_set).read(count)})\n)"
     )
     per_workload = Signal(
         "workload:sidecar_restarts_per_pod_day:ratio1d",
@@ -186,7 +186,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         HealthAlert(
             name="SidecarRestartRateHigh",
             expr=(
-                f"{Recorded(slo_set).read(per_mesh)} > {limit}\n"
+                f"{RecordedQueries(slo_set).read(per_mesh)} > {limit}\n"
                 f"and on ()\n  sum(sum_over_time({past(mesh, day)})) >= {FEWEST}"
             ),
             for_=900,

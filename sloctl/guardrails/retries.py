@@ -25,7 +25,7 @@ from sloctl.guardrails.shared.queries import (
     SERVICES,
     Family,
     Queries,
-    Recorded,
+    RecordedQueries,
     cluster_service,
     enough,
     in_namespaces,
@@ -129,7 +129,7 @@ def _alert(
     assert guardrail.limit is not None
     edge = naming.SOURCE in labels
     requests, _, ratio = signals
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     limit = number(guardrail.limit * TOLERANCE if edge else guardrail.limit)
     source = "from {label:source} in {label:source_namespace} " if edge else ""
     text = number(guardrail.limit)

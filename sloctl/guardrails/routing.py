@@ -15,7 +15,7 @@ from sloctl.guardrails.shared.queries import (
     REQUEST_FAMILY,
     SERVICE_LABELS,
     Queries,
-    Recorded,
+    RecordedQueries,
     enough,
     flagged,
     in_namespaces,
@@ -52,7 +52,7 @@ def misroutes(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 
     total = signal(slo_set, "source:requests:increase5m", count)
     ratio = signal(slo_set, "source:misroutes:ratio5m", lambda q: share(count(q, lost), q.read(total), by))
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     sender = {naming.SOURCE_NAMESPACE: samples.namespace(guardrail), naming.SOURCE: "web"}
     labels = sender | ({"reporter": "waypoint"} if ambient else {})
     lost_labels = {naming.SERVICE: "unknown", "response_code": "404", "response_flags": "NR"}
@@ -132,7 +132,7 @@ def _unexpected_version(slo_set: SloSet, guardrail: Guardrail, unexpected: Signa
     none = samples.requests(slo_set.mesh, **labels, **{VERSION: "unknown"}, response_code="503")
     return HealthAlert(
         name="UnexpectedVersion",
-        expr=f"{Recorded(slo_set).read(unexpected)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(unexpected)} > 0",
         for_=120,
         keep_firing_for=600,
         severity="ticket",

@@ -20,7 +20,7 @@ from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
     SERVICES,
     Queries,
-    Recorded,
+    RecordedQueries,
     enough,
     in_namespaces,
     in_set,
@@ -72,7 +72,7 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         name: str, found: tuple[Signal, Signal], window: int, percent: Decimal, for_: int
     ) -> HealthAlert:
         total, ratio = found
-        q = Recorded(slo_set)
+        q = RecordedQueries(slo_set)
         page = name == "ServiceErrorsCritical"
         severity: AlertSeverity = "page" if page else "ticket"
         return HealthAlert(
@@ -168,7 +168,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     buckets = raw_signal("service:request_duration_buckets:increase5m", raw())
 
     def requests(q: Queries, *le: Matcher) -> str:
-        if not isinstance(q, Recorded):
+        if not isinstance(q, RecordedQueries):
             return raw(*le)
         return f"last_over_time({promql.selector(buckets.record, (*in_set(slo_set), *le))}[1s])"
 
@@ -196,7 +196,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         lambda q: f"sum by ({naming.NAMESPACE}, {LE}) (\n{promql.indent(requests(q))}\n)",
     )
     signals = [buckets, total, p95, p99, by_namespace]
-    q = Recorded(slo_set)
+    q = RecordedQueries(slo_set)
     on = f"on ({', '.join(SERVICE_LABELS)})"
     if limit in bounds:
         within = signal(

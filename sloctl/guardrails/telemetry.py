@@ -18,7 +18,7 @@ from math import ceil
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import Recorded, counted, in_set, raw_signal, selected, signal
+from sloctl.guardrails.shared.queries import RecordedQueries, counted, in_set, raw_signal, selected, signal
 from sloctl.model import TILE, Guardrail, SloSet
 from sloctl.model.durations import duration, number
 from sloctl.promql.presets import REQUESTS
@@ -124,7 +124,7 @@ def _lost(slo_set: SloSet, gap: Signal, limit: int) -> HealthAlert:
     fires = starts + 1
     return HealthAlert(
         name=naming.MESH_TELEMETRY_LOST,
-        expr=f"{Recorded(slo_set).read(gap)} > {limit}",
+        expr=f"{RecordedQueries(slo_set).read(gap)} > {limit}",
         for_=TILE,
         severity="page",
         summary="No metrics of the mesh's proxies for {value} s",
@@ -152,7 +152,7 @@ def _scrapes(slo_set: SloSet, failing: Signal, limit: int) -> HealthAlert:
     fires = 6 + ceil(limit / TILE)
     return HealthAlert(
         name="ProxyScrapesFailing",
-        expr=f"{Recorded(slo_set).read(failing)} > {FAILING}",
+        expr=f"{RecordedQueries(slo_set).read(failing)} > {FAILING}",
         for_=limit,
         keep_firing_for=300,
         severity="ticket",
@@ -180,7 +180,7 @@ def _traces(slo_set: SloSet, gap: Signal, limit: int, backend: str) -> HealthAle
     fires = starts + 1
     return HealthAlert(
         name="TraceTelemetryLost",
-        expr=f"{Recorded(slo_set).read(gap)} > {limit}",
+        expr=f"{RecordedQueries(slo_set).read(gap)} > {limit}",
         for_=TILE,
         severity="ticket",
         summary=f"{backend} has taken in no span for {{value}} s",
@@ -206,7 +206,7 @@ def _spans_refused(slo_set: SloSet, refused: Signal, backend: str) -> HealthAler
     series = samples.series(metric)
     return HealthAlert(
         name="SpansRefused",
-        expr=f"{Recorded(slo_set).read(refused)} > 0",
+        expr=f"{RecordedQueries(slo_set).read(refused)} > 0",
         for_=300,
         keep_firing_for=900,
         severity="ticket",

@@ -1,4 +1,4 @@
-"""Reads why events were bad: sums by cause, from days and, at the edges of a span, from buckets."""
+"""Reads why events were bad: sums by cause, from days and, at the edges of an interval, from buckets."""
 
 from __future__ import annotations
 
@@ -10,40 +10,43 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import bulk, coverage, entries, grid, rollup, schema, sums
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import Key, Labels, Span
+from sloctl.ledger.protocol import CauseLabels, Interval
+from sloctl.model import SeriesKey
 
-Counts = dict[tuple[int, int], int]
+BadByCause = dict[tuple[int, int], int]
 """Bad micro-events by (series, cause)."""
 
 
-def causes(connection: Connection, set_name: str, span: Span) -> dict[Key, Mapping[Labels, int]]:
+def causes(
+    connection: Connection, set_name: str, interval: Interval
+) -> dict[SeriesKey, Mapping[CauseLabels, int]]:
     """See :meth:`sloctl.ledger.protocol.Ledger.causes`."""
     series = sums.all_series(connection, set_name)
-    found: dict[tuple[Key, int], int] = {}
-    for inner, members in _effective(connection, set_name, span, series).items():
+    found: dict[tuple[SeriesKey, int], int] = {}
+    for inner, members in _effective(connection, set_name, interval, series).items():
         for (number, cause), bad in _counts(connection, inner).items():
             if number in series and (members is None or series[number][0] in members) and bad:
                 found[series[number][1], cause] = bad
     labels = _labels(connection, sorted({cause for _, cause in found}))
-    result: dict[Key, dict[Labels, int]] = {}
+    result: dict[SeriesKey, dict[CauseLabels, int]] = {}
     for (key, cause), bad in found.items():
         result.setdefault(key, {})[labels[cause]] = bad
     return dict(result)
 
 
 def _effective(
-    connection: Connection, set_name: str, span: Span, series: sums.Series
-) -> dict[Span, set[int] | None]:
+    connection: Connection, set_name: str, interval: Interval, series: sums.KnownSeries
+) -> dict[Interval, set[int] | None]:
     """As for sums, but there are no causes by hour: without all buckets at an edge it moves to the next day."""
-    grid.check_span(span)
-    start, end = span
+    grid.check_interval(interval)
+    start, end = interval
     first, last = grid.up(start + STEP, DAY), grid.up(end, DAY)
     pruned = coverage.prune_states(connection, set_name, {first, last})
     if not pruned:
-        return {span: None}
-    groups: dict[Span, set[int] | None] = {}
+        return {interval: None}
+    groups: dict[Interval, set[int] | None] = {}
     for definition in {definition for definition, _ in series.values()}:
-        inner = span
+        inner = interval
         if start % DAY and not _whole(pruned.get((first, definition)), start + STEP, min(end, first)):
             inner = first, inner[1]
         if end % DAY and not _whole(pruned.get((last, definition)), max(start, last - DAY) + STEP, end):
@@ -59,8 +62,8 @@ def _whole(day: coverage.Day | None, first: int, last: int) -> bool:
     return day is None or all(day.kept.bucket(end) for end in (*range(first, last, HOUR), last))
 
 
-def _counts(connection: Connection, span: Span) -> Counts:
-    start, end = span
+def _counts(connection: Connection, interval: Interval) -> BadByCause:
+    start, end = interval
     inner, outer = grid.up(start, DAY), grid.down(end, DAY)
     if start >= end:
         return {}
@@ -68,7 +71,7 @@ def _counts(connection: Connection, span: Span) -> Counts:
         edges, whole = [(start, end)], False
     else:
         edges, whole = [(start, inner), (outer, end)], True
-    found: Counts = {}
+    found: BadByCause = {}
     table = schema.cause_buckets
     excluded = schema.buckets.alias()
     for begun, ended in edges:
@@ -89,14 +92,14 @@ def _counts(connection: Connection, span: Span) -> Counts:
     return found
 
 
-def _gather(found: Counts, rows: Any) -> None:
+def _gather(found: BadByCause, rows: Any) -> None:
     for number, cause, bad in rows:
         place = (number, cause)
         found[place] = found.get(place, 0) + bad
 
 
-def _labels(connection: Connection, numbers: Sequence[int]) -> dict[int, Labels]:
-    found: dict[int, Labels] = {}
+def _labels(connection: Connection, numbers: Sequence[int]) -> dict[int, CauseLabels]:
+    found: dict[int, CauseLabels] = {}
     for chunk in bulk.chunks(numbers, 500):
         query = sa.select(schema.causes.c.id, schema.causes.c.labels).where(schema.causes.c.id.in_(chunk))
         for number, text in connection.execute(query):

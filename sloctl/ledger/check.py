@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,8 +16,9 @@ from sloctl.ledger import exclusion, grid, rollup, schema, sums
 from sloctl.ledger.coverage import Day, read
 from sloctl.ledger.database import Database
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import Key
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.store import DatabaseLedger
+from sloctl.model import SeriesKey
+from sloctl.model.durations import rfc3339
 
 _EVENTS = ("buckets", "hours", "days", "cause_buckets", "cause_days")
 _MOST = 1000
@@ -35,7 +35,7 @@ class Wrong:
     found: str
 
 
-def verify(store: LedgerStore, set_name: str | None = None, now: int | None = None) -> list[Wrong]:
+def verify(store: DatabaseLedger, set_name: str | None = None, now: int | None = None) -> list[Wrong]:
     """All that is wrong with the ledger, or with one set of it; at most :data:`_MOST` findings.
 
     ``now`` (Unix seconds) is the time after which nothing can have been recorded. Raises BackendError.
@@ -104,7 +104,7 @@ def _bounds(connection: Connection, set_name: str, now: int | None) -> list[Wron
         ).scalar()
         if days is not None:
             masks = read(connection, {row.id}, (days - DAY, days))[days, row.id].mask
-            newest = max((span[1] for span in grid.spans_of(days, masks)), default=None)
+            newest = max((interval[1] for interval in grid.intervals_of(days, masks)), default=None)
             if newest is not None and newest != row.newest:
                 found.append(Wrong("definitions", f"{row.slo_id} newest", _time(newest), _time(row.newest)))
         if now is not None and row.newest is not None and row.newest > now:
@@ -135,26 +135,26 @@ def _day(connection: Connection, set_name: str, day: int) -> list[Wrong]:
 
 class _DayChecks:
     def __init__(
-        self, connection: Connection, series: sums.Series, state: Mapping[int, Day], day: int
+        self, connection: Connection, series: sums.KnownSeries, state: Mapping[int, Day], day: int
     ) -> None:
         self._connection = connection
         self._series = series
         self._state = state
         self._day = day
-        self._span = (day - DAY, day)
-        self._excluded = exclusion.spans_by_series(connection, series, self._span)
-        self._hours: dict[rollup.Place, list[int]] = {}
-        self._flags: dict[rollup.Place, int] = {}
+        self._interval = (day - DAY, day)
+        self._excluded = exclusion.intervals_by_series(connection, series, self._interval)
+        self._hours: dict[rollup.RowKey, list[int]] = {}
+        self._flags: dict[rollup.RowKey, int] = {}
 
     def _select(self, table: sa.Table) -> Iterator[Any]:
-        query = sa.select(table).where(table.c.time > self._span[0], table.c.time <= self._span[1])
+        query = sa.select(table).where(table.c.time > self._interval[0], table.c.time <= self._interval[1])
         rows = self._connection.execute(
             query.order_by(*table.primary_key.columns), execution_options={"yield_per": 5000}
         )
         return (row for row in rows if row.series in self._series)
 
     def rows(self) -> Iterator[Wrong]:
-        """Of the buckets: each possible, recorded, kept, and excluded if and only if it lies in such a span."""
+        """Of the buckets: each possible, recorded, kept, and excluded if and only if it lies in such an interval."""
         for row in self._select(schema.buckets):
             time, number, total, bad, gap, excluded = row
             state = self._state[number]
@@ -176,7 +176,12 @@ class _DayChecks:
 
     def sums(self) -> Iterator[Wrong]:
         """Of the sums: an hour's equal its buckets, a day's its hours, as far as those are kept."""
-        hours: dict[rollup.Place, list[int]] = {}
+        hours: dict[rollup.RowKey, list[int]] = {}
+        yield from self._hour_sums(hours)
+        yield from self._day_sums(rollup.up_to(DAY, hours))
+
+    def _hour_sums(self, hours: dict[rollup.RowKey, list[int]]) -> Iterator[Wrong]:
+        """Of the sums of hours, which are put into ``hours``."""
         for row in self._select(schema.hours):
             hours[row[0], row[1]] = values = _amounts(row)
             if not self._state[row[1]].kept.hourly:
@@ -186,7 +191,9 @@ class _DayChecks:
         for (time, number), values in self._hours.items():
             if self._state[number].kept.hourly and (time, number) not in hours:
                 yield self._wrong("hours", (time, number), _shown(values), "no row")
-        days = rollup.up_to(DAY, hours)
+
+    def _day_sums(self, days: dict[rollup.RowKey, list[int]]) -> Iterator[Wrong]:
+        """Of the sums of days, held against ``days``."""
         for row in self._select(schema.days):
             if self._state[row[1]].kept.hourly:
                 yield from self._compare("days", row, days.pop((row[0], row[1]), None), _amounts(row))
@@ -225,7 +232,7 @@ class _DayChecks:
 
     def _wrong(self, table: str, row: Sequence[int], expected: str, found: str) -> Wrong:
         slo_id, namespace, service = self._series[row[1]][1]
-        name: Key = (slo_id, namespace, service)
+        name: SeriesKey = (slo_id, namespace, service)
         key = f"{name[0]} {name[1]}/{name[2] or '*'} {_time(row[0])}"
         return Wrong(table, key if len(row) != 3 else f"{key} cause {row[2]}", expected, found)
 
@@ -256,6 +263,6 @@ def _time(time: int | None) -> str:
     if time is None:
         return "none"
     try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return rfc3339(time)
     except (OverflowError, OSError, ValueError):
         return str(time)

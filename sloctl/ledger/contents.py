@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import check, coverage, grid, journal, locks, schema, sums
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import JobRun, Key
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.protocol import JobRun
+from sloctl.ledger.store import DatabaseLedger
+from sloctl.model import SeriesKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Held:
     first: int
     last: int
     known: int
-    services: Mapping[Key, tuple[int, int]]
+    services: Mapping[SeriesKey, tuple[int, int]]
 
     @property
     def unknown(self) -> int:
@@ -47,7 +48,7 @@ class Contents:
     outbox: Mapping[str, Mapping[str, int]]
 
 
-def contents(store: LedgerStore, set_name: str | None = None) -> Contents:
+def contents(store: DatabaseLedger, set_name: str | None = None) -> Contents:
     """What a ledger holds of all sets, or of one. Raises BackendError."""
     return store.database.read(lambda connection: _contents(connection, set_name))
 
@@ -78,11 +79,11 @@ def _definitions(connection: Connection, set_name: str) -> list[Held]:
     if not rows:
         return []
     series = sums.all_series(connection, set_name)
-    reader = sums.Reader(connection, series)
+    reader = sums.SumReader(connection, series)
     amounts: sums.Amounts = {}
     whole = (min(row.oldest for row in rows), max(row.newest for row in rows))
     reader.add(amounts, "days", whole[0] // DAY * DAY, grid.up(whole[1], DAY))
-    services: dict[int, dict[Key, tuple[int, int]]] = {}
+    services: dict[int, dict[SeriesKey, tuple[int, int]]] = {}
     for number, (definition, key) in sorted(series.items(), key=lambda item: item[1]):
         values = amounts.get(number, [0] * 7)
         services.setdefault(definition, {})[key] = (values[2], values[3])

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from sloctl.ledger import bulk, grid
-from sloctl.ledger.protocol import Span
+from sloctl.ledger.protocol import Interval
 from sloctl.ledger.schema import BITS, MASKS, coverage, definitions
 
 _LOW = (1 << BITS) - 1
@@ -28,9 +28,9 @@ Days = dict[tuple[int, int], Day]
 """By (day, definition)."""
 
 
-def read(connection: Connection, ids: Collection[int], span: Span) -> Days:
-    """The days of definitions with a bucket in the span, as far as anything of them was recorded."""
-    days = grid.days_of(span)
+def read(connection: Connection, ids: Collection[int], interval: Interval) -> Days:
+    """The days of definitions with a bucket in the interval, as far as anything of them was recorded."""
+    days = grid.days_of(interval)
     if not days or not ids:
         return {}
     query = sa.select(coverage).where(coverage.c.day.between(days[0], days[-1]))
@@ -69,7 +69,7 @@ def replace(connection: Connection, days: Mapping[tuple[int, int], Day]) -> None
 
 def missing(
     connection: Connection, set_name: str, slo_ids: Sequence[str], start: int, end: int
-) -> dict[str, list[Span]]:
+) -> dict[str, list[Interval]]:
     """See :meth:`sloctl.ledger.protocol.Ledger.missing`."""
     query = sa.select(definitions.c.slo_id, definitions.c.id, definitions.c.oldest)
     ids = {
@@ -91,13 +91,13 @@ def missing(
     known = read(connection, doubtful, (start, end))
     for day in edges:
         known |= read(connection, {id_ for id_, _ in wanted.values()}, (day - grid.STEP, day))
-    found: dict[str, list[Span]] = {}
+    found: dict[str, list[Interval]] = {}
     for slo_id in slo_ids:
         definition, oldest = wanted.get(slo_id, (None, None))
         if definition is None or oldest is None:
             found[slo_id] = [(start, end)] if start < end else []
             continue
-        spans: list[Span] = []
+        intervals: list[Interval] = []
         for day, bits in days:
             if day in whole and day not in edges and definition not in doubtful:
                 open_bits = 0 if day > oldest else bits
@@ -105,8 +105,8 @@ def missing(
                 state = known.get((day, definition))
                 open_bits = bits & ~state.mask if state else bits
             if open_bits:
-                spans.extend(grid.spans_of(day, open_bits))
-        found[slo_id] = grid.joined(spans)
+                intervals.extend(grid.intervals_of(day, open_bits))
+        found[slo_id] = grid.joined(intervals)
     return found
 
 
@@ -158,17 +158,17 @@ def lock(connection: Connection, set_name: str, slos: Mapping[str, str] | None =
     return {row[0]: row[1] for row in rows}
 
 
-def extend(connection: Connection, spans: Mapping[int, Span]) -> None:
-    """Have ``oldest`` and ``newest`` of definitions, which are locked, include these spans."""
+def extend(connection: Connection, intervals: Mapping[int, Interval]) -> None:
+    """Have ``oldest`` and ``newest`` of definitions, which are locked, include these intervals."""
     columns = (definitions.c.id, definitions.c.oldest, definitions.c.newest)
     query = sa.select(*columns)
-    if len(spans) <= _FEW:
-        query = query.where(definitions.c.id.in_(sorted(spans)))
+    if len(intervals) <= _FEW:
+        query = query.where(definitions.c.id.in_(sorted(intervals)))
     rows = []
     for number, oldest, newest in connection.execute(query):
-        if number not in spans:
+        if number not in intervals:
             continue
-        start, end = spans[number]
+        start, end = intervals[number]
         now = (start if oldest is None else min(start, oldest), end if newest is None else max(end, newest))
         if now != (oldest, newest):
             rows.append((*now, number))

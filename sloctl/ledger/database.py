@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -262,16 +262,6 @@ def _passing(error: Exception) -> bool:
     if state in ("40001", "40P01", "23505", "42P07") or state.startswith(("08", "57P")):
         return True
     return "connection" in _cause(error) and not isinstance(error, exc.TimeoutError) and not state
-
-
-@contextlib.contextmanager
-def opened(url: Secret) -> Iterator[Database]:
-    """A database for the length of the context."""
-    database = Database(url)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 SCRIPTS = Path(__file__).with_name("migrations")

@@ -10,12 +10,12 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import bulk, coverage, exclusion, grid, rollup, schema
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Labels, Span
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 
 MOST_ROWS = 30_000
 """Rows of a transaction, unless a single batch has more."""
 
-SeriesKey = tuple[int, str, str]
+DefinitionKey = tuple[int, str, str]
 """(definition, namespace, service)"""
 
 
@@ -24,7 +24,7 @@ def transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     group: list[Batch] = []
     rows = 0
     for batch in batches:
-        size = 1 + len(batch.events) + len(batch.causes)
+        size = 1 + len(batch.buckets) + len(batch.causes)
         if group and rows + size > MOST_ROWS:
             yield group
             group, rows = [], 0
@@ -36,37 +36,37 @@ def transactions(batches: Sequence[Batch]) -> Iterator[list[Batch]]:
 
 def check(batch: Batch) -> None:
     """Raise ValueError for a batch that cannot be true."""
-    grid.check_span(batch.span)
-    start, end = batch.span
+    grid.check_interval(batch.interval)
+    start, end = batch.interval
     _check_texts((batch.slo_id, batch.slo))
     names: set[str] = set()
     seen: set[tuple[str, str, int]] = set()
-    for event in batch.events:
-        namespace, service, time, total, bad, gap = event
+    for bucket in batch.buckets:
+        namespace, service, time, total, bad, gap = bucket
         if not (type(total) is type(bad) is type(gap) is type(time) is int):
-            raise ValueError(f"{batch.slo_id}: {event!r} has a number that is not whole")
+            raise ValueError(f"{batch.slo_id}: {bucket!r} has a number that is not whole")
         if not 0 <= bad <= total <= MOST_MICRO or not 0 <= gap <= STEP:
-            raise ValueError(f"{batch.slo_id}: {event!r} cannot be")
+            raise ValueError(f"{batch.slo_id}: {bucket!r} cannot be")
         if time % STEP or not start < time <= end:
-            raise ValueError(f"{batch.slo_id}: {event!r} is not in its batch's span {batch.span!r}")
+            raise ValueError(f"{batch.slo_id}: {bucket!r} is not in its batch's interval {batch.interval!r}")
         seen.add((namespace, service, time))
         names.add(namespace)
         names.add(service)
-    if len(seen) < len(batch.events):
-        raise ValueError(f"{batch.slo_id}: two events of one bucket of one service")
+    if len(seen) < len(batch.buckets):
+        raise ValueError(f"{batch.slo_id}: two counts of one bucket of one service")
     _check_texts(names)
     _check_causes(batch)
 
 
 def _check_causes(batch: Batch) -> None:
-    start, end = batch.span
-    seen: set[tuple[str, str, int, Labels]] = set()
+    start, end = batch.interval
+    seen: set[tuple[str, str, int, CauseLabels]] = set()
     for cause in batch.causes:
         namespace, service, time, labels, bad = cause
         if not (type(time) is type(bad) is int) or not 0 <= bad <= MOST_MICRO:
             raise ValueError(f"{batch.slo_id}: {cause!r} cannot be")
         if time % STEP or not start < time <= end:
-            raise ValueError(f"{batch.slo_id}: {cause!r} is not in its batch's span {batch.span!r}")
+            raise ValueError(f"{batch.slo_id}: {cause!r} is not in its batch's interval {batch.interval!r}")
         if list(labels) != sorted(dict(labels).items()):
             raise ValueError(f"{batch.slo_id}: the labels of {cause!r} are not sorted by name")
         seen.add((namespace, service, time, labels))
@@ -92,74 +92,78 @@ def _encodable(text: str) -> bool:
 def enter(connection: Connection, set_name: str, batches: Sequence[Batch]) -> int:
     """Enter batches that were checked; how many buckets of definitions were not known."""
     ids = coverage.lock(connection, set_name, {batch.slo_id: batch.slo for batch in batches})
-    whole = (min(batch.span[0] for batch in batches), max(batch.span[1] for batch in batches))
+    whole = (min(batch.interval[0] for batch in batches), max(batch.interval[1] for batch in batches))
     known = coverage.read(connection, {ids[batch.slo_id] for batch in batches}, whole)
-    series = Series(connection, set_name)
-    entry = Entry(known)
+    series = SeriesIds(connection, set_name)
+    transaction = Transaction(known)
     accepted = []
     for batch in batches:
         definition = ids[batch.slo_id]
-        if news := entry.open(definition, batch):
-            events = [event for event in batch.events if (event[3] or event[5]) and _has(news, event[2])]
-            series.want(definition, events)
-            accepted.append((definition, news, batch, events))
+        if news := transaction.open(definition, batch):
+            buckets = [
+                bucket for bucket in batch.buckets if (bucket[3] or bucket[5]) and _has(news, bucket[2])
+            ]
+            series.want(definition, buckets)
+            accepted.append((definition, news, batch, buckets))
     series.make()
-    entry.excluded = exclusion.spans_by_series(connection, series.ids.values(), whole)
-    for definition, news, batch, events in accepted:
-        entry.add_events(definition, events, series)
+    transaction.excluded = exclusion.intervals_by_series(connection, series.ids.values(), whole)
+    for definition, news, batch, buckets in accepted:
+        transaction.add_buckets(definition, buckets, series)
         if batch.causes:
-            entry.add_causes(definition, [cause for cause in batch.causes if _has(news, cause[2])], series)
-    entry.write(connection)
-    return entry.added
+            transaction.add_causes(
+                definition, [cause for cause in batch.causes if _has(news, cause[2])], series
+            )
+    transaction.write(connection)
+    return transaction.added
 
 
 def _has(masks: dict[int, int], end: int) -> bool:
     return bool(masks.get(grid.up(end, DAY), 0) >> grid.bit_of(end) & 1)
 
 
-class Entry:
+class Transaction:
     """What one transaction adds."""
 
     def __init__(self, known: coverage.Days) -> None:
         self._known = known
         self._masks: dict[tuple[int, int], int] = {}
-        self._spans: dict[int, tuple[int, int]] = {}
+        self._intervals: dict[int, tuple[int, int]] = {}
         self._rows: list[tuple[int, int, int, int, int, int]] = []
-        self._hours: dict[rollup.Place, list[int]] = {}
-        self._without_hour: list[rollup.Place] = []
-        self._causes: list[tuple[int, int, Labels, int]] = []
-        self._cause_days: dict[tuple[int, int, Labels], int] = {}
+        self._hours: dict[rollup.RowKey, list[int]] = {}
+        self._without_hour: list[rollup.RowKey] = []
+        self._causes: list[tuple[int, int, CauseLabels, int]] = []
+        self._cause_days: dict[tuple[int, int, CauseLabels], int] = {}
         self._bad: dict[tuple[int, int], int] = {}
-        self.excluded: dict[int, list[Span]] = {}
+        self.excluded: dict[int, list[Interval]] = {}
         self.added = 0
 
     def open(self, definition: int, batch: Batch) -> dict[int, int]:
         """The buckets of a batch that are new, as bits by day; from now on they are known."""
         news: dict[int, int] = {}
-        for day in grid.days_of(batch.span):
+        for day in grid.days_of(batch.interval):
             place = (day, definition)
             state = self._known.get(place)
             have = (state.mask if state else 0) | self._masks.get(place, 0)
-            if new := grid.bits(day, batch.span) & ~have:
+            if new := grid.bits(day, batch.interval) & ~have:
                 self._masks[place] = self._masks.get(place, 0) | new
                 self.added += new.bit_count()
                 news[day] = new
         if news:
-            begun, ended = self._spans.get(definition, batch.span)
-            self._spans[definition] = (min(begun, batch.span[0]), max(ended, batch.span[1]))
+            begun, ended = self._intervals.get(definition, batch.interval)
+            self._intervals[definition] = (min(begun, batch.interval[0]), max(ended, batch.interval[1]))
         return news
 
     def _kept(self, time: int, definition: int) -> grid.Kept:
         state = self._known.get((grid.up(time, DAY), definition))
         return state.kept if state else _EVERYTHING
 
-    def add_events(self, definition: int, events: Sequence[Event], series: Series) -> None:
-        """Add the events of one batch: to buckets as far as those of their hour are kept, and to the sums."""
+    def add_buckets(self, definition: int, buckets: Sequence[Bucket], series: SeriesIds) -> None:
+        """Add the buckets of one batch: as rows as far as those of their hour are kept, and to the sums."""
         hours = self._hours
-        for namespace, service, end, total, bad, gap in events:
+        for namespace, service, end, total, bad, gap in buckets:
             number = series.ids[definition, namespace, service]
-            spans = self.excluded.get(number)
-            excluded = 1 if spans and exclusion.within(end, spans) else 0
+            intervals = self.excluded.get(number)
+            excluded = 1 if intervals and exclusion.within(end, intervals) else 0
             kept = self._kept(end, definition)
             if kept.bucket(end):
                 self._rows.append((end, number, total, bad, gap, excluded))
@@ -180,7 +184,7 @@ class Entry:
             if total > have[6]:
                 have[6] = total
 
-    def add_causes(self, definition: int, causes: Sequence[Cause], series: Series) -> None:
+    def add_causes(self, definition: int, causes: Sequence[Cause], series: SeriesIds) -> None:
         """Add the causes of one batch; those of a bucket without bad events explain nothing and are left out."""
         for namespace, service, end, labels, bad in causes:
             number = series.ids.get((definition, namespace, service))
@@ -195,7 +199,7 @@ class Entry:
     def write(self, connection: Connection) -> None:
         """Write all of it."""
         coverage.add(connection, self._masks)
-        coverage.extend(connection, self._spans)
+        coverage.extend(connection, self._intervals)
         columns = ("time", "series", "total", "bad", "gap", "excluded")
         bulk.insert(connection, schema.buckets, columns, sorted(self._rows))
         days = rollup.up_to(DAY, self._hours)
@@ -218,14 +222,14 @@ class Entry:
 _EVERYTHING = grid.Kept()
 
 
-class Series:
+class SeriesIds:
     """The ids of a set's series; new ones are made at once."""
 
     def __init__(self, connection: Connection, set_name: str) -> None:
         self._connection = connection
         self._set_name = set_name
-        self._new: set[SeriesKey] = set()
-        self.ids: dict[SeriesKey, int] = {}
+        self._new: set[DefinitionKey] = set()
+        self.ids: dict[DefinitionKey, int] = {}
         self._read()
 
     def _read(self) -> None:
@@ -236,11 +240,11 @@ class Series:
         ):
             self.ids[tuple(key)] = number
 
-    def want(self, definition: int, events: Iterable[Event]) -> None:
-        """Note the series of events, should they be new."""
-        self.want_keys((definition, event[0], event[1]) for event in events)
+    def want(self, definition: int, buckets: Iterable[Bucket]) -> None:
+        """Note the series of buckets, should they be new."""
+        self.want_keys((definition, bucket[0], bucket[1]) for bucket in buckets)
 
-    def want_keys(self, keys: Iterable[SeriesKey]) -> None:
+    def want_keys(self, keys: Iterable[DefinitionKey]) -> None:
         """Note some series, should they be new."""
         self._new.update(key for key in keys if key not in self.ids)
 
@@ -253,10 +257,10 @@ class Series:
             self._read()
 
 
-def cause_ids(connection: Connection, wanted: set[Labels]) -> dict[Labels, int]:
+def cause_ids(connection: Connection, wanted: set[CauseLabels]) -> dict[CauseLabels, int]:
     """The ids of causes; new ones are made."""
     texts = {labels_text(labels): labels for labels in wanted}
-    found: dict[Labels, int] = {}
+    found: dict[CauseLabels, int] = {}
     for again in (False, True):
         open_texts = sorted(text for text, labels in texts.items() if labels not in found)
         if again:
@@ -270,11 +274,11 @@ def cause_ids(connection: Connection, wanted: set[Labels]) -> dict[Labels, int]:
     return found
 
 
-def labels_text(labels: Labels) -> str:
+def labels_text(labels: CauseLabels) -> str:
     """Labels as the column of the same name holds them."""
     return json.dumps(dict(labels), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def labels_from(text: str) -> Labels:
+def labels_from(text: str) -> CauseLabels:
     """The labels of a text from the column."""
     return tuple(sorted(json.loads(text).items()))

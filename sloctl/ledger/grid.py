@@ -1,4 +1,4 @@
-"""Arithmetic of buckets, hours and days: which of them a span has, and which bits stand for them.
+"""Arithmetic of buckets, hours and days: which of them an interval has, and which bits stand for them.
 
 It must not know of the database.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from sloctl.ledger.protocol import Span
+from sloctl.ledger.protocol import Interval
 
 STEP = 300
 HOUR = 3600
@@ -20,7 +20,7 @@ ALL_HOURS = (1 << 24) - 1
 LATEST = 253402300800
 """The year 10000; no time is later."""
 
-Level = Literal["buckets", "hours", "days"]
+Resolution = Literal["buckets", "hours", "days"]
 
 
 class Kept(NamedTuple):
@@ -54,20 +54,24 @@ def bit_of(end: int) -> int:
     return (end - STEP) % DAY // STEP
 
 
-def bits(day: int, span: Span) -> int:
-    """The buckets of the day that ends at ``day`` which lie in a span."""
-    first = max(0, (span[0] - day + DAY) // STEP)
-    last = min(PER_DAY, (span[1] - day + DAY) // STEP)
+def bits(day: int, interval: Interval) -> int:
+    """The buckets of the day that ends at ``day`` which lie in an interval."""
+    first = max(0, (interval[0] - day + DAY) // STEP)
+    last = min(PER_DAY, (interval[1] - day + DAY) // STEP)
     return ((1 << last) - 1) & ~((1 << first) - 1) if first < last else 0
 
 
-def days_of(span: Span) -> range:
-    """The ends of the days with a bucket in the span."""
-    return range(up(span[0] + STEP, DAY), up(span[1], DAY) + 1, DAY) if span[0] < span[1] else range(0)
+def days_of(interval: Interval) -> range:
+    """The ends of the days with a bucket in the interval."""
+    return (
+        range(up(interval[0] + STEP, DAY), up(interval[1], DAY) + 1, DAY)
+        if interval[0] < interval[1]
+        else range(0)
+    )
 
 
-def spans_of(day: int, mask: int) -> Iterator[Span]:
-    """The spans of the buckets of a day that ``mask`` has, ascending."""
+def intervals_of(day: int, mask: int) -> Iterator[Interval]:
+    """The intervals of the buckets of a day that ``mask`` has, ascending."""
     begin, place = day - DAY, 0
     while mask >> place:
         rest = mask >> place
@@ -77,10 +81,10 @@ def spans_of(day: int, mask: int) -> Iterator[Span]:
         place += length
 
 
-def joined(spans: Iterator[Span] | list[Span]) -> list[Span]:
-    """Spans in order, those that touch or overlap made one."""
-    merged: list[Span] = []
-    for start, end in sorted(spans):
+def joined(intervals: Iterator[Interval] | list[Interval]) -> list[Interval]:
+    """Intervals in order, those that touch or overlap made one."""
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         elif start < end:
@@ -88,12 +92,12 @@ def joined(spans: Iterator[Span] | list[Span]) -> list[Span]:
     return merged
 
 
-def inward(span: Span, first: Kept, last: Kept) -> Span:
-    """The span without the parts at its edges of which there is nothing fine enough.
+def inward(interval: Interval, first: Kept, last: Kept) -> Interval:
+    """The interval without the parts at its edges of which there is nothing fine enough.
 
     ``first`` and ``last`` say what is kept of the days that its edges lie in. It may come out empty (start >= end).
     """
-    start, end = span
+    start, end = interval
     if start % HOUR and not first.bucket(start + STEP):
         start = up(start, HOUR)
     if start % DAY and not first.hourly:
@@ -105,12 +109,14 @@ def inward(span: Span, first: Kept, last: Kept) -> Span:
     return start, end
 
 
-def pieces(span: Span) -> Iterator[tuple[Level, int, int]]:
-    """A span as days, hours and buckets, each (level, start, end)."""
-    yield from _pieces(span[0], span[1], (("days", DAY), ("hours", HOUR), ("buckets", STEP)))
+def pieces(interval: Interval) -> Iterator[tuple[Resolution, int, int]]:
+    """An interval as days, hours and buckets, each (level, start, end)."""
+    yield from _pieces(interval[0], interval[1], (("days", DAY), ("hours", HOUR), ("buckets", STEP)))
 
 
-def _pieces(start: int, end: int, levels: tuple[tuple[Level, int], ...]) -> Iterator[tuple[Level, int, int]]:
+def _pieces(
+    start: int, end: int, levels: tuple[tuple[Resolution, int], ...]
+) -> Iterator[tuple[Resolution, int, int]]:
     if start >= end:
         return
     (level, size), finer = levels[0], levels[1:]
@@ -124,10 +130,10 @@ def _pieces(start: int, end: int, levels: tuple[tuple[Level, int], ...]) -> Iter
         yield from _pieces(outer, end, finer)
 
 
-def check_span(span: Span) -> None:
-    """Raise ValueError for a span that is not on the grid, or of no time that can be."""
-    start, end = span
+def check_interval(interval: Interval) -> None:
+    """Raise ValueError for an interval that is not on the grid, or of no time that can be."""
+    start, end = interval
     if type(start) is not int or type(end) is not int or start % STEP or end % STEP:
-        raise ValueError(f"{span!r} is not on the grid of {STEP} s")
+        raise ValueError(f"{interval!r} is not on the grid of {STEP} s")
     if not 0 <= start <= end <= LATEST:
-        raise ValueError(f"{span!r} is no span of time")
+        raise ValueError(f"{interval!r} is no interval of time")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from sloctl.ledger.protocol import JobRun, MutedSpan
+from sloctl.ledger.protocol import JobRun, MutedInterval
 from sloctl.ledger.schema import runs, silences
 
 _LONGEST = 2000
@@ -45,26 +45,28 @@ def last_runs(connection: Connection, set_name: str) -> dict[str, JobRun]:
     return found
 
 
-def remember(connection: Connection, set_name: str, muted: Sequence[MutedSpan]) -> None:
+def remember(connection: Connection, set_name: str, muted: Sequence[MutedInterval]) -> None:
     """See :meth:`sloctl.ledger.protocol.Ledger.remember`."""
-    for span in sorted({span.ref: span for span in muted}.values(), key=lambda span: span.ref):
+    for interval in sorted(
+        {interval.ref: interval for interval in muted}.values(), key=lambda interval: interval.ref
+    ):
         values = {
-            "since": span.start,
-            "until": span.end,
+            "since": interval.start,
+            "until": interval.end,
             "matchers": json.dumps(
-                [list(map(clean, matcher)) for matcher in span.matchers], ensure_ascii=False
+                [list(map(clean, matcher)) for matcher in interval.matchers], ensure_ascii=False
             ),
-            "comment": clean(span.comment),
+            "comment": clean(interval.comment),
         }
-        insert = _insert(connection, silences).values(set_name=set_name, ref=span.ref, **values)
+        insert = _insert(connection, silences).values(set_name=set_name, ref=interval.ref, **values)
         connection.execute(insert.on_conflict_do_update(index_elements=["set_name", "ref"], set_=values))
 
 
-def muted(connection: Connection, set_name: str) -> list[MutedSpan]:
+def muted(connection: Connection, set_name: str) -> list[MutedInterval]:
     """See :meth:`sloctl.ledger.protocol.Ledger.muted`."""
     rows = connection.execute(sa.select(silences).where(silences.c.set_name == set_name)).all()
     found = [
-        MutedSpan(
+        MutedInterval(
             row.ref,
             row.since,
             row.until,
@@ -73,7 +75,7 @@ def muted(connection: Connection, set_name: str) -> list[MutedSpan]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda span: (span.start, span.ref))
+    return sorted(found, key=lambda interval: (interval.start, interval.ref))
 
 
 def _insert(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

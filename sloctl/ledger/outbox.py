@@ -1,6 +1,6 @@
-"""The outbox in the ledger's database: letters, who has them in hand, and how far they are.
+"""The outbox in the ledger's database: posts, who has them in hand, and how far they are.
 
-This module must not know what a letter says or how it is delivered.
+This module must not know what a post says or how it is delivered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.schema import outbox
-from sloctl.posting.protocol import Entry, LeaseLost, Letter, State
+from sloctl.posting.protocol import LeaseLost, OutboxEntry, Post, State
 
 LONGEST_ERROR = 1000
 
@@ -31,21 +31,21 @@ class DatabaseOutbox:
         """A name for a round of deliveries; when this process is gone, others on this machine know it at once."""
         return locks.new_owner()
 
-    def enqueue(self, letter: Letter, now: float) -> bool:
-        """Put a letter in; False if one with its key is there, or was sent."""
+    def enqueue(self, post: Post, now: float) -> bool:
+        """Put a post in; False if one with its key is there, or was sent."""
 
         def work(connection: Connection) -> bool:
-            known = sa.select(outbox.c.id).where(outbox.c.key == letter.key)
+            known = sa.select(outbox.c.id).where(outbox.c.key == post.key)
             if connection.execute(known).first() is not None:
                 return False
             connection.execute(
                 outbox.insert().values(
-                    set_name=letter.set_name,
-                    key=letter.key,
-                    kind=letter.kind,
-                    channel=letter.channel,
-                    payload=letter.payload,
-                    image=base64.b64encode(letter.image).decode(),
+                    set_name=post.set_name,
+                    key=post.key,
+                    kind=post.kind,
+                    channel=post.channel,
+                    payload=post.payload,
+                    image=base64.b64encode(post.image).decode(),
                     state="pending",
                     progress="{}",
                     created=now,
@@ -54,12 +54,12 @@ class DatabaseOutbox:
             )
             return True
 
-        # Two processes at once: the later one's insert breaks the unique key, is repeated, and finds the letter.
+        # Two processes at once: the later one's insert breaks the unique key, is repeated, and finds the post.
         return self._database.write(work)
 
     def claim(
         self, owner: str, now: float, lease: float, *, set_name: str = "", forced: bool = False
-    ) -> Entry | None:
+    ) -> OutboxEntry | None:
         """The entry that is due longest, for ``owner`` alone until ``now + lease``."""
         where = [outbox.c.state == "pending"]
         # What this owner has tried in this round bears its name, with no time.
@@ -67,7 +67,7 @@ class DatabaseOutbox:
         if set_name:
             where.append(outbox.c.set_name == set_name)
 
-        def work(connection: Connection) -> Entry | None:
+        def work(connection: Connection) -> OutboxEntry | None:
             at = self._clock(connection, now)
             for held in connection.execute(
                 sa.select(outbox.c.id, outbox.c.claimed_by).where(*where, outbox.c.claimed_until >= at)
@@ -148,7 +148,7 @@ class DatabaseOutbox:
         if self._database.write(work) != 1:
             raise LeaseLost(f"entry {entry_id} is in other hands")
 
-    def entries(self, set_name: str = "", states: Sequence[State] = ()) -> Sequence[Entry]:
+    def entries(self, set_name: str = "", states: Sequence[State] = ()) -> Sequence[OutboxEntry]:
         """All entries, oldest first, without their images."""
         columns = [column for column in outbox.c if column.name != "image"]
         chosen = sa.select(*columns, sa.literal("").label("image")).order_by(outbox.c.created, outbox.c.id)
@@ -187,12 +187,10 @@ class DatabaseOutbox:
         )
 
 
-def _entry(row: Any) -> Entry:
-    letter = Letter(
-        row.set_name, row.key, row.kind, row.channel, row.payload, base64.b64decode(row.image or "")
-    )
-    return Entry(
-        letter=letter,
+def _entry(row: Any) -> OutboxEntry:
+    post = Post(row.set_name, row.key, row.kind, row.channel, row.payload, base64.b64decode(row.image or ""))
+    return OutboxEntry(
+        post=post,
         id=row.id,
         state=row.state,
         progress=json.loads(row.progress),

@@ -1,7 +1,7 @@
 """What jobs see of the ledger: protocols and plain data, never the database behind them.
 
-Times are Unix seconds. A bucket is the five minutes up to its ``end``, a multiple of 300; a span ``(start, end)`` has
-the buckets that end after ``start`` and not after ``end``, both multiples of 300. Events are counted in whole
+Times are Unix seconds. A bucket is the five minutes up to its ``end``, a multiple of 300; an interval ``(start, end)``
+has the buckets that end after ``start`` and not after ``end``, both multiples of 300. Events are counted in whole
 micro-events (:data:`MICRO`): sums of whole numbers are the same in any order and in any database.
 """
 
@@ -13,20 +13,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, Protocol
 
+from sloctl.model import GRID, SeriesKey
+
 MICRO = 1_000_000
 """Micro-events in an event."""
 MOST_MICRO = 9 * 10**18
 """The largest number of micro-events in a bucket; databases hold 64 bits."""
 
-Key = tuple[str, str, str]
-"""(slo_id, namespace, service); with an empty service: what holds for all services of a definition."""
-Span = tuple[int, int]
+Interval = tuple[int, int]
 """(start, end): after ``start``, up to and with ``end``."""
-Labels = tuple[tuple[str, str], ...]
+CauseLabels = tuple[tuple[str, str], ...]
 """Names and values, sorted by name."""
 
 
-class Event(NamedTuple):
+def touching(start: datetime, end: datetime) -> Interval:
+    """All buckets that the time from ``start`` to ``end`` touches."""
+    return int(start.timestamp() // GRID) * GRID, int(-(-end.timestamp() // GRID)) * GRID
+
+
+class Bucket(NamedTuple):
     """What one bucket of one service holds: micro-events, and the seconds of it that nobody observed."""
 
     namespace: str
@@ -43,24 +48,24 @@ class Cause(NamedTuple):
     namespace: str
     service: str
     end: int
-    labels: Labels
+    labels: CauseLabels
     bad: int
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that was read of one definition over one span: a bucket of it without an event had none."""
+    """All that was read of one definition over one interval: a bucket of it without an event had none."""
 
     slo_id: str
     slo: str
-    span: Span
-    events: Sequence[Event] = ()
+    interval: Interval
+    buckets: Sequence[Bucket] = ()
     causes: Sequence[Cause] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Sums over a span: micro-events that count, seconds of gaps, and what a maintenance window leaves out.
+    """Sums over an interval: micro-events that count, seconds of gaps, and what a maintenance window leaves out.
 
     ``excluded`` counts seconds of buckets with events that lie in a maintenance window; their gaps do not count.
     """
@@ -83,14 +88,14 @@ class Sums:
         )
 
 
-def by_service(sums: Mapping[Key, Sums], keys: Iterable[Key] = ()) -> dict[Key, Sums]:
+def by_service(sums: Mapping[SeriesKey, Sums], keys: Iterable[SeriesKey] = ()) -> dict[SeriesKey, Sums]:
     """The sums of services, with the gaps that hold for all services of their definition; ``keys`` without any too."""
     everywhere = {key[0]: Sums(gap=item.gap) for key, item in sums.items() if not key[2]}
     return {key: sums.get(key, Sums()) + everywhere.get(key[0], Sums()) for key in {*sums, *keys} if key[2]}
 
 
 @dataclass(frozen=True, slots=True)
-class MutedSpan:
+class MutedInterval:
     """A silence of Alertmanager that excuses what its matchers select, as long as it lasted.
 
     ``matchers`` are (label, operator, value). ``start`` and ``end`` are Unix seconds, of any second.
@@ -147,8 +152,8 @@ class Ledger(Protocol):
 
     def missing(
         self, set_name: str, slo_ids: Sequence[str], start: int, end: int
-    ) -> Mapping[str, Sequence[Span]]:
-        """The spans within (start, end) that are not recorded, ascending, for each definition."""
+    ) -> Mapping[str, Sequence[Interval]]:
+        """The intervals within (start, end) that are not recorded, ascending, for each definition."""
 
     def newest(self, set_name: str) -> Mapping[str, int]:
         """The end of the newest recorded bucket of each definition that has one."""
@@ -156,32 +161,34 @@ class Ledger(Protocol):
     def oldest(self, set_name: str) -> Mapping[str, int]:
         """The beginning of the oldest recorded bucket of each definition that has one."""
 
-    def keys(self, set_name: str) -> Sequence[Key]:
+    def keys(self, set_name: str) -> Sequence[SeriesKey]:
         """Every definition and service with a row, sorted; of definitions that are gone from the file too."""
 
-    def sums(self, set_name: str, spans: Sequence[Span]) -> Sequence[Mapping[Key, Sums]]:
-        """Sums over each span, of every service with events or gaps in it.
+    def sums(self, set_name: str, intervals: Sequence[Interval]) -> Sequence[Mapping[SeriesKey, Sums]]:
+        """Sums over each interval, of every service with events or gaps in it.
 
-        Days and hours that lie wholly in a span are read from their sums. Where the finer rows at an edge were
+        Days and hours that lie wholly in an interval are read from their sums. Where the finer rows at an edge were
         removed, the edge moves inwards to the next hour or day of which there is a sum.
         """
 
-    def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
-        """The most micro-events in one bucket of the span, as far as buckets are kept."""
+    def peaks(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, int]:
+        """The most micro-events in one bucket of the interval, as far as buckets are kept."""
 
-    def causes(self, set_name: str, start: int, end: int) -> Mapping[Key, Mapping[Labels, int]]:
-        """Bad micro-events of the span by cause, without what is excluded."""
+    def causes(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Mapping[CauseLabels, int]]:
+        """Bad micro-events of the interval by cause, without what is excluded."""
 
-    def exclude(self, set_name: str, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+    def exclude(
+        self, set_name: str, excluded: Mapping[SeriesKey, Sequence[Interval]], start: int, end: int
+    ) -> int:
         """Have exactly the buckets within ``excluded`` (keys without one: none) excluded, of all in (start, end).
 
         How many buckets changed. All sums follow.
         """
 
-    def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
+    def remember(self, set_name: str, muted: Sequence[MutedInterval]) -> None:
         """Keep silences for good, for Alertmanager forgets them; one that is known by its ``ref`` is replaced."""
 
-    def muted(self, set_name: str) -> Sequence[MutedSpan]:
+    def muted(self, set_name: str) -> Sequence[MutedInterval]:
         """The silences that were remembered, by start."""
 
     def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:

@@ -20,11 +20,11 @@ _PLACES = ("total", "bad", "excluded_total", "excluded_bad")
 AMOUNTS = ("total", "bad", "gap", "excluded", "excluded_total", "excluded_bad")
 """The order of the amounts in lists; a peak stands behind them."""
 _COLUMNS = ("time", "series", *AMOUNTS, "carry", "peak")
-Place = tuple[int, int]
+RowKey = tuple[int, int]
 """(time, series)"""
 
 
-def add(connection: Connection, level: str, amounts: Mapping[Place, Sequence[int]]) -> None:
+def add(connection: Connection, level: str, amounts: Mapping[RowKey, Sequence[int]]) -> None:
     """Add amounts (:data:`AMOUNTS`, and a peak), which may be negative, to the rows of ``hours`` or ``days``."""
     rows = [(*place, *_packed(values)) for place, values in sorted(amounts.items())]
     greatest = "max" if connection.dialect.name == "sqlite" else "greatest"
@@ -66,9 +66,9 @@ def carried(carry: int) -> tuple[int, int, int, int]:
     return total << BITS, bad << BITS, excluded_total << BITS, excluded_bad << BITS
 
 
-def up_to(size: int, amounts: Mapping[Place, Sequence[int]]) -> dict[Place, list[int]]:
+def up_to(size: int, amounts: Mapping[RowKey, Sequence[int]]) -> dict[RowKey, list[int]]:
     """The sums of finer amounts by the hour or day (``size`` in seconds) that they lie in."""
-    found: dict[Place, list[int]] = {}
+    found: dict[RowKey, list[int]] = {}
     for (time, series), values in amounts.items():
         place = (-(-time // size) * size, series)
         have = found.get(place)

@@ -1,7 +1,7 @@
 """The tables of the ledger, as of its newest migration.
 
 Times are Unix seconds of the end of a bucket, an hour or a day (UTC). Events are micro-events in 64 bits. Rows of
-one time lie side by side, for reports read all services of a span. The tables of events have no foreign keys: a
+one time lie side by side, for reports read all services of an interval. The tables of events have no foreign keys: a
 look-up for each row would double what a run costs; ``sloctl.ledger.check`` finds what would be left over.
 """
 
@@ -78,7 +78,7 @@ exclusions = Table(
     Column("since", BIG, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The spans that count in no budget, apart from each other: ``buckets.excluded`` follows from them."""
+"""The intervals that count in no budget, apart from each other: ``buckets.excluded`` follows from them."""
 buckets = Table(
     "buckets",
     METADATA,

@@ -9,11 +9,12 @@ from typing import Self
 
 from sloctl.ledger import causes, coverage, entries, exclusion, grid, journal, locks, pruning, sums
 from sloctl.ledger.database import Database
-from sloctl.ledger.protocol import Batch, JobRun, Keep, Key, Labels, MutedSpan, Pruned, Span, Sums
+from sloctl.ledger.protocol import Batch, CauseLabels, Interval, JobRun, Keep, MutedInterval, Pruned, Sums
+from sloctl.model import SeriesKey
 from sloctl.settings.secret import Secret
 
 
-class LedgerStore:
+class DatabaseLedger:
     """A ledger in SQLite or PostgreSQL. Methods are those of :class:`sloctl.ledger.protocol.Ledger`."""
 
     def __init__(self, database: Database) -> None:
@@ -44,7 +45,9 @@ class LedgerStore:
         for batch in batches:
             entries.check(batch)
         added = 0
-        for group in entries.transactions([batch for batch in batches if batch.span[0] < batch.span[1]]):
+        for group in entries.transactions(
+            [batch for batch in batches if batch.interval[0] < batch.interval[1]]
+        ):
             added += self.database.write(
                 lambda connection, group=group: entries.enter(connection, set_name, group)  # type: ignore[misc]
             )
@@ -52,9 +55,9 @@ class LedgerStore:
 
     def missing(
         self, set_name: str, slo_ids: Sequence[str], start: int, end: int
-    ) -> Mapping[str, Sequence[Span]]:
+    ) -> Mapping[str, Sequence[Interval]]:
         """See :meth:`sloctl.ledger.protocol.Ledger.missing`."""
-        grid.check_span((start, max(start, end)))
+        grid.check_interval((start, max(start, end)))
         return self.database.read(
             lambda connection: coverage.missing(connection, set_name, slo_ids, start, end)
         )
@@ -67,26 +70,28 @@ class LedgerStore:
         """See :meth:`sloctl.ledger.protocol.Ledger.oldest`."""
         return self.database.read(lambda connection: coverage.bounds(connection, set_name, "oldest"))
 
-    def keys(self, set_name: str) -> Sequence[Key]:
+    def keys(self, set_name: str) -> Sequence[SeriesKey]:
         """See :meth:`sloctl.ledger.protocol.Ledger.keys`."""
         series = self.database.read(lambda connection: sums.all_series(connection, set_name))
         return sorted(key for _, key in series.values())
 
-    def sums(self, set_name: str, spans: Sequence[Span]) -> Sequence[Mapping[Key, Sums]]:
+    def sums(self, set_name: str, intervals: Sequence[Interval]) -> Sequence[Mapping[SeriesKey, Sums]]:
         """See :meth:`sloctl.ledger.protocol.Ledger.sums`."""
-        return self.database.read(lambda connection: sums.sums(connection, set_name, spans))
+        return self.database.read(lambda connection: sums.sums(connection, set_name, intervals))
 
-    def peaks(self, set_name: str, start: int, end: int) -> Mapping[Key, int]:
+    def peaks(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, int]:
         """See :meth:`sloctl.ledger.protocol.Ledger.peaks`; where buckets were removed, their hours' and days' are
         known."""
         return self.database.read(lambda connection: sums.peaks(connection, set_name, (start, end)))
 
-    def causes(self, set_name: str, start: int, end: int) -> Mapping[Key, Mapping[Labels, int]]:
+    def causes(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Mapping[CauseLabels, int]]:
         """See :meth:`sloctl.ledger.protocol.Ledger.causes`; without its buckets, an edge moves inwards to the next
         day."""
         return self.database.read(lambda connection: causes.causes(connection, set_name, (start, end)))
 
-    def exclude(self, set_name: str, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+    def exclude(
+        self, set_name: str, excluded: Mapping[SeriesKey, Sequence[Interval]], start: int, end: int
+    ) -> int:
         """See :meth:`sloctl.ledger.protocol.Ledger.exclude`; buckets that were removed stay in the sums as they
         were."""
         return self.database.write(
@@ -97,12 +102,12 @@ class LedgerStore:
         """See :meth:`sloctl.ledger.protocol.Ledger.prune`: several transactions, each of which leaves a true ledger."""
         return pruning.prune(self.database, set_name, keep, now, edges)
 
-    def remember(self, set_name: str, muted: Sequence[MutedSpan]) -> None:
+    def remember(self, set_name: str, muted: Sequence[MutedInterval]) -> None:
         """See :meth:`sloctl.ledger.protocol.Ledger.remember`."""
         if muted:
             self.database.write(lambda connection: journal.remember(connection, set_name, muted))
 
-    def muted(self, set_name: str) -> Sequence[MutedSpan]:
+    def muted(self, set_name: str) -> Sequence[MutedInterval]:
         """See :meth:`sloctl.ledger.protocol.Ledger.muted`."""
         return self.database.read(lambda connection: journal.muted(connection, set_name))
 
@@ -119,10 +124,10 @@ class LedgerStore:
         return self.database.read(lambda connection: journal.last_runs(connection, set_name))
 
 
-def open_ledger(url: Secret) -> LedgerStore:
+def open_ledger(url: Secret) -> DatabaseLedger:
     """The ledger at an address, made or brought up to date if need be; a context manager that closes it.
 
     Raises UsageError for an address that cannot be one or a file that is no ledger, BackendError where it cannot be
     reached.
     """
-    return LedgerStore(Database(url))
+    return DatabaseLedger(Database(url))

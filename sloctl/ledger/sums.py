@@ -1,4 +1,4 @@
-"""Reads sums over spans, from the coarsest rows that give them exactly."""
+"""Reads sums over intervals, from the coarsest rows that give them exactly."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import coverage, grid, rollup, schema
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import Key, Span, Sums
+from sloctl.ledger.protocol import Interval, Sums
+from sloctl.model import SeriesKey
 
 _HALF = 31
 _LOW = (1 << _HALF) - 1
-Series = dict[int, tuple[int, Key]]
+KnownSeries = dict[int, tuple[int, SeriesKey]]
 """The definition and the key of each series."""
 Amounts = dict[int, list[int]]
 """By series, in the order of ``rollup.AMOUNTS``, and the peak."""
 
 
-def all_series(connection: Connection, set_name: str) -> Series:
+def all_series(connection: Connection, set_name: str) -> KnownSeries:
     """The series of a set."""
     definitions, series = schema.definitions, schema.series
     query = sa.select(
@@ -30,16 +31,18 @@ def all_series(connection: Connection, set_name: str) -> Series:
     return {row[0]: (row[1], (row[2], row[3], row[4])) for row in rows}
 
 
-def sums(connection: Connection, set_name: str, spans: Sequence[Span]) -> list[dict[Key, Sums]]:
+def sums(connection: Connection, set_name: str, intervals: Sequence[Interval]) -> list[dict[SeriesKey, Sums]]:
     """See :meth:`sloctl.ledger.protocol.Ledger.sums`."""
     series = all_series(connection, set_name)
-    reader = Reader(connection, series)
-    found: list[dict[Key, Sums]] = []
-    for groups in effective(connection, set_name, spans, {definition for definition, _ in series.values()}):
-        result: dict[Key, Sums] = {}
-        for span, members in groups.items():
+    reader = SumReader(connection, series)
+    found: list[dict[SeriesKey, Sums]] = []
+    for groups in effective(
+        connection, set_name, intervals, {definition for definition, _ in series.values()}
+    ):
+        result: dict[SeriesKey, Sums] = {}
+        for interval, members in groups.items():
             amounts: Amounts = {}
-            for level, start, end in grid.pieces(span):
+            for level, start, end in grid.pieces(interval):
                 reader.add(amounts, level, start, end)
             for number, values in amounts.items():
                 definition, key = series[number]
@@ -50,37 +53,37 @@ def sums(connection: Connection, set_name: str, spans: Sequence[Span]) -> list[d
 
 
 def effective(
-    connection: Connection, set_name: str, spans: Sequence[Span], definitions: Collection[int]
-) -> list[dict[Span, set[int] | None]]:
-    """For each span: the spans that can be summed in its stead, each with the definitions for which it is.
+    connection: Connection, set_name: str, intervals: Sequence[Interval], definitions: Collection[int]
+) -> list[dict[Interval, set[int] | None]]:
+    """For each interval: the intervals that can be summed in its stead, each with the definitions for which it is.
 
     None is all of them, which is the rule: they differ where some were pruned, and others came from an import.
     """
     edges: list[tuple[int, int]] = []
-    for span in spans:
-        grid.check_span(span)
-        edges.append((grid.up(span[0] + STEP, DAY), grid.up(span[1], DAY)))
+    for interval in intervals:
+        grid.check_interval(interval)
+        edges.append((grid.up(interval[0] + STEP, DAY), grid.up(interval[1], DAY)))
     pruned = coverage.prune_states(connection, set_name, {day for pair in edges for day in pair})
     if not pruned:
-        return [{span: None} for span in spans]
+        return [{interval: None} for interval in intervals]
     everything = coverage.Day()
-    found: list[dict[Span, set[int] | None]] = []
-    for span, (first, last) in zip(spans, edges, strict=True):
-        groups: dict[Span, set[int] | None] = {}
+    found: list[dict[Interval, set[int] | None]] = []
+    for interval, (first, last) in zip(intervals, edges, strict=True):
+        groups: dict[Interval, set[int] | None] = {}
         for definition in definitions:
             begun = pruned.get((first, definition), everything).kept
             ended = pruned.get((last, definition), everything).kept
-            members = groups.setdefault(grid.inward(span, begun, ended), set())
+            members = groups.setdefault(grid.inward(interval, begun, ended), set())
             assert members is not None
             members.add(definition)
         found.append(groups)
     return found
 
 
-class Reader:
+class SumReader:
     """Adds up rows by series; those of other sets are left out."""
 
-    def __init__(self, connection: Connection, series: Series) -> None:
+    def __init__(self, connection: Connection, series: KnownSeries) -> None:
         self._connection = connection
         self._series = series
         every = connection.execute(sa.select(sa.func.count()).select_from(schema.series)).scalar_one()
@@ -179,11 +182,11 @@ def _spread(carry: Sequence[int]) -> tuple[int, ...]:
     return total, bad, 0, 0, excluded_total, excluded_bad
 
 
-def peaks(connection: Connection, set_name: str, span: Span) -> dict[Key, int]:
+def peaks(connection: Connection, set_name: str, interval: Interval) -> dict[SeriesKey, int]:
     """See :meth:`sloctl.ledger.protocol.Ledger.peaks`."""
     series = all_series(connection, set_name)
-    [groups] = effective(connection, set_name, [span], {definition for definition, _ in series.values()})
-    found: dict[Key, int] = {}
+    [groups] = effective(connection, set_name, [interval], {definition for definition, _ in series.values()})
+    found: dict[SeriesKey, int] = {}
     for inner, members in groups.items():
         for level, start, end in grid.pieces(inner):
             table = schema.METADATA.tables[level]

@@ -1,8 +1,9 @@
-"""Durations and numbers, as people read and write them."""
+"""Durations, instants and numbers, as people read and write them."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -50,3 +51,9 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return "".join(parts)
+
+
+def rfc3339(at: datetime | float, *, milliseconds: bool = False) -> str:
+    """An instant (aware, or Unix seconds) as RFC 3339 in UTC: ``2026-03-01T12:00:00Z``. What is finer is left out."""
+    time = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return f"{time.replace(tzinfo=None).isoformat(timespec='milliseconds' if milliseconds else 'seconds')}Z"

@@ -33,7 +33,7 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerStore:
+class LedgerStorage:
     """Where the ledger is: in the database whose URL a Secret holds, or (without ``secret``) on a volume of its own.
 
     ``port`` is the database's, ``storage`` the volume's size as a Kubernetes quantity.
@@ -94,7 +94,7 @@ class KubernetesSettings:
     image: str = ""
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str = ""
-    ledger: LedgerStore = LedgerStore()
+    ledger: LedgerStorage = LedgerStorage()
     prometheus: Login = Login()
     traces: Login = Login()
     alertmanager: Login = Login()

@@ -39,6 +39,11 @@ class AlertPolicy:
     min_events: int = 20
     min_bad_events: int = 3
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The length of every window, in seconds, the shortest first."""
+        return tuple(sorted({length for line in self.windows for length in (line.long, line.short)}))
+
     def scaled(self, window: BurnWindow, period: int) -> Decimal:
         """The burn-rate factor for a period of ``period`` seconds.
 

@@ -32,6 +32,9 @@ LONGEST_SILENCE = 4 * 3600
 MeshMode = Literal["sidecar", "ambient"]
 CalendarUnit = Literal["week", "month", "quarter", "year"]
 
+SeriesKey = tuple[str, str, str]
+"""(slo_id, namespace, service): what a series of events is of. With an empty service: all services of the SLO."""
+
 NOWHERE = Position("", 0, 0)
 """The position of what no file says."""
 

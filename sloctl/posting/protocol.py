@@ -1,7 +1,7 @@
 """What is posted, and where it waits until it is there: protocols and plain data, never the adapters behind them.
 
-A letter is made once and stored whole, so that whoever delivers it later delivers exactly what was made. Its ``key``
-names what it says (set, routine, period, channel): no two letters have the same. Times are Unix seconds.
+A post is made once and stored whole, so that whoever delivers it later delivers exactly what was made. Its ``key``
+names what it says (set, routine, period, channel): no two posts have the same. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sloctl.report.data import Report
 State = Literal["pending", "sent", "dead"]
 STATES: tuple[State, ...] = ("pending", "sent", "dead")
 
-Progress = dict[str, Any]
+DeliveryProgress = dict[str, Any]
 """Which steps of a delivery are done; JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Post:
     """A report to post. ``payload`` is JSON of the notifier's own; ``image`` is a PNG, or nothing."""
 
     set_name: str
@@ -33,13 +33,13 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A letter in the outbox. ``due`` is when it may be tried next, ``attempts`` how often it was."""
+class OutboxEntry:
+    """A post in the outbox. ``due`` is when it may be tried next, ``attempts`` how often it was."""
 
-    letter: Letter
+    post: Post
     id: int
     state: State
-    progress: Progress = field(default_factory=dict)
+    progress: DeliveryProgress = field(default_factory=dict)
     created: float = 0.0
     due: float = 0.0
     attempts: int = 0
@@ -52,7 +52,7 @@ class LeaseLost(Exception):
 
 
 class Outbox(Protocol):
-    """Where letters wait. Errors are ``sloctl.errors.BackendError`` with ``backend`` "ledger".
+    """Where posts wait. Errors are ``sloctl.errors.BackendError`` with ``backend`` "ledger".
 
     Every method is one transaction; safe to use from several threads and processes.
     """
@@ -60,12 +60,12 @@ class Outbox(Protocol):
     def owner(self) -> str:
         """A name for a round of deliveries, which no other has."""
 
-    def enqueue(self, letter: Letter, now: float) -> bool:
-        """Put a letter in; False, and nothing changes, if one with its key is there or was sent."""
+    def enqueue(self, post: Post, now: float) -> bool:
+        """Put a post in; False, and nothing changes, if one with its key is there or was sent."""
 
     def claim(
         self, owner: str, now: float, lease: float, *, set_name: str = "", forced: bool = False
-    ) -> Entry | None:
+    ) -> OutboxEntry | None:
         """The entry that is due longest, for ``owner`` alone for ``lease`` seconds; None if none is due.
 
         An entry that somebody holds is not given again, unless it is known that they are gone. ``forced`` gives
@@ -84,7 +84,7 @@ class Outbox(Protocol):
     def give_up(self, entry_id: int, owner: str, now: float, error: str) -> None:
         """It cannot be delivered, unless a person does something. Raises :class:`LeaseLost`."""
 
-    def entries(self, set_name: str = "", states: Sequence[State] = ()) -> Sequence[Entry]:
+    def entries(self, set_name: str = "", states: Sequence[State] = ()) -> Sequence[OutboxEntry]:
         """All entries, oldest first, without their images; of one set and in some states, if given."""
 
     def revive(self, key: str, now: float) -> bool:
@@ -99,7 +99,7 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The letter is there. ``notes`` are what a person should know, such as a chart that was left out."""
+    """The post is there. ``notes`` are what a person should know, such as a chart that was left out."""
 
     notes: tuple[str, ...] = ()
 
@@ -121,16 +121,16 @@ class Refused:
     hint: str = ""
 
 
-Outcome = Delivered | Postponed | Refused
+DeliveryOutcome = Delivered | Postponed | Refused
 
 
 class Notifier(Protocol):
-    """Makes and delivers letters of one kind."""
+    """Makes and delivers posts of one kind."""
 
-    def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
-        """The letter of a report, whole."""
+    def compose(self, report: Report, slo_set: SloSet, key: str) -> Post:
+        """The post of a report, whole."""
 
-    def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
+    def deliver(self, entry: OutboxEntry, save: Callable[[DeliveryProgress], None]) -> DeliveryOutcome:
         """Take the steps that are still to be taken; ``save`` is called before and after each, and may raise.
 
         Whatever happens between, another call with the progress saved last goes on from there.

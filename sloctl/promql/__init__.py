@@ -23,6 +23,7 @@ from sloctl.promql.recorded import (
     base_of_set,
     burn_rate_rule,
     evaluated,
+    event_metrics,
     firing,
     last_instant,
     of_set,
@@ -35,6 +36,7 @@ from sloctl.promql.recorded import (
     total_rule,
     windowed,
 )
+from sloctl.promql.recording import Recording
 from sloctl.promql.syntax import (
     indent,
     labelled,
@@ -47,6 +49,7 @@ from sloctl.promql.syntax import (
 
 __all__ = [
     "SEEN",
+    "Recording",
     "alert_rule",
     "bad_rule",
     "base_families",
@@ -55,6 +58,7 @@ __all__ = [
     "burn_rate_rule",
     "causes_rule",
     "evaluated",
+    "event_metrics",
     "events",
     "firing",
     "full_selector",

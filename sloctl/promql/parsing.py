@@ -35,7 +35,7 @@ class Select:
 class Subquery:
     """An expression over a range, in seconds; a step of 0 is the server's evaluation interval."""
 
-    expr: Node
+    expr: Expr
     range: float
     step: float
     offset: float = 0.0
@@ -46,7 +46,7 @@ class Call:
     """A function and its arguments."""
 
     function: str
-    args: tuple[Node, ...]
+    args: tuple[Expr, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class Aggregate:
     """An aggregation by ``labels``, or over everything but them (``without``); ``param`` is topk's number."""
 
     operator: str
-    expr: Node
+    expr: Expr
     labels: tuple[str, ...] = ()
     without: bool = False
-    param: Node | None = None
+    param: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Binary:
     """
 
     operator: str
-    left: Node
-    right: Node
+    left: Expr
+    right: Expr
     on: tuple[str, ...] | None = None
     ignoring: tuple[str, ...] | None = None
     group: str = ""
@@ -84,7 +84,7 @@ class Literal:
     value: float | str
 
 
-Node: TypeAlias = Select | Subquery | Call | Aggregate | Binary | Literal
+Expr: TypeAlias = Select | Subquery | Call | Aggregate | Binary | Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ class Read:
     subqueries: tuple[tuple[float, float], ...] = ()
 
 
-def parse(expr: str) -> Node:
+def parse(expr: str) -> Expr:
     """The tree of an expression. Raises ValueError where it is not PromQL."""
     import promql_parser
 
     return _node(promql_parser.parse(_STRING_OR_LONG.sub(_divided, expr)))
 
 
-def reads(node: Node, subqueries: tuple[tuple[float, float], ...] = ()) -> Iterator[Read]:
+def reads(node: Expr, subqueries: tuple[tuple[float, float], ...] = ()) -> Iterator[Read]:
     """Every selector of an expression, as often as it stands there."""
     if isinstance(node, Select):
         yield Read(node, subqueries)
@@ -118,7 +118,7 @@ def selectors(expr: str) -> Sequence[Read]:
     return tuple(reads(parse(expr)))
 
 
-def children(node: Node) -> tuple[Node, ...]:
+def children(node: Expr) -> tuple[Expr, ...]:
     """What an expression is made of, one level down."""
     match node:
         case Subquery():
@@ -132,7 +132,7 @@ def children(node: Node) -> tuple[Node, ...]:
     return ()
 
 
-def labels_named(node: Node) -> set[str]:
+def labels_named(node: Expr) -> set[str]:
     """The labels that an expression groups, joins or renames by; not those that it matches or leaves out."""
     found: set[str] = set()
     match node:
@@ -153,7 +153,7 @@ def _divided(found: re.Match[str]) -> str:
     return f"{days}d{rest}ms" if rest else f"{days}d"
 
 
-def _node(tree: Any) -> Node:
+def _node(tree: Any) -> Expr:
     match type(tree).__name__:
         case "ParenExpr":
             return _node(tree.expr)

@@ -68,7 +68,7 @@ def bad_rule(slo: Slo, mesh: Mesh, window: int) -> str:
     histogram lacks the bound, so nothing is known and nothing is recorded.
     """
     parts = recorded_events(slo, mesh, window)
-    series = _just_recorded(recorded(naming.TOTAL_TILE if window == TILE else naming.TOTAL_GRID, slo))
+    series = _just_recorded(recorded(event_metrics(window)[1], slo))
     if "bad" in parts:
         return f"{parts['bad']}\nor {_join(slo)}\n  0 * {series}"
     return f"clamp_min(\n  {series}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
@@ -85,11 +85,14 @@ def step_of(window: int) -> int:
     return TILE if window <= FINE_LIMIT else GRID
 
 
+def event_metrics(step: int) -> tuple[str, str]:
+    """(bad, total): the recorded events of the steps of a grid."""
+    return (naming.BAD_TILE, naming.TOTAL_TILE) if step == TILE else (naming.BAD_GRID, naming.TOTAL_GRID)
+
+
 def tile_metrics(window: int) -> tuple[str, str]:
     """(bad, total): the recorded events that a window is summed from."""
-    if step_of(window) == TILE:
-        return naming.BAD_TILE, naming.TOTAL_TILE
-    return naming.BAD_GRID, naming.TOTAL_GRID
+    return event_metrics(step_of(window))
 
 
 def burn_rate_rule(slo: Slo, window: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sloctl.budget import Status
 from sloctl.errors import Severity
+from sloctl.model.durations import rfc3339
 from sloctl.report import health, routine
 from sloctl.report.health import (
     EdgeAmplification,
@@ -103,11 +104,6 @@ class Report:
     routine: Routine | None = None
 
 
-def timestamp(time: datetime) -> str:
-    """RFC 3339 in UTC, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _slo(item: SloStatus) -> dict[str, Any]:
     out: dict[str, Any] = {
         "slo": item.slo,
@@ -125,7 +121,7 @@ def _slo(item: SloStatus) -> dict[str, Any]:
         },
         "budget": {"spent": item.spent, "remaining": item.remaining},
         "burn_rates": item.burn_rates,
-        "exhausted_at": timestamp(item.exhausted_at) if item.exhausted_at else None,
+        "exhausted_at": rfc3339(item.exhausted_at) if item.exhausted_at else None,
         "alerts": list(item.alerts),
         "quality": {
             "gaps": health.count(item.quality.gaps),
@@ -149,7 +145,7 @@ def to_json(report: Report) -> dict[str, Any]:
     data = {
         "version": VERSION,
         "name": report.set_name,
-        "at": timestamp(report.at),
+        "at": rfc3339(report.at),
         "source": report.source,
         "slos": [_slo(item) for item in report.slos],
         "guardrails": [guardrail_json(item) for item in report.guardrails],

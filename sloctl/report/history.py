@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from sloctl import budget
+from sloctl.budget import EventCounts
 
 ROUNDING = 1e-9
 """The share of a window's events that adding floats may lose."""
@@ -21,9 +22,6 @@ WIDTHS = tuple(
 )
 """Widths of buckets in seconds: multiples of the budget grid that people count in."""
 MOST_BUCKETS = 200
-
-Counts = tuple[float, float]
-"""(bad, total) events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class BudgetHistory:
     start: datetime
     end: datetime
     width: int
-    buckets: tuple[Counts | None, ...]
+    buckets: tuple[EventCounts | None, ...]
     share: float
     remaining: float
 
@@ -92,7 +90,7 @@ def bucket_count(seconds: int) -> int:
 
 
 def history(
-    counts: Mapping[int, Counts], window: Counts, end: datetime, seconds: int, share: float
+    counts: Mapping[int, EventCounts], window: EventCounts, end: datetime, seconds: int, share: float
 ) -> BudgetHistory | None:
     """The history of a window of ``seconds`` that ends at ``end`` and has the events ``window``.
 

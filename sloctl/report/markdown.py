@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.report import health, routine_tables
-from sloctl.report.data import Finding, Report, SloStatus, timestamp
+from sloctl.report.data import Finding, Report, SloStatus
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, percent, plain, rate
 
@@ -175,7 +175,7 @@ def summary(report: Report) -> str:
     for status, word in STATUS_WORDS.items():
         if number := sum(1 for item in report.slos if item.status == status):
             words.append(f"{number} {word}")
-    return f"{plain(report.set_name)} at {timestamp(report.at)}: {', '.join(words) or 'no SLOs'}"
+    return f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
 
 
 def findings(report: Report) -> list[Finding]:

@@ -7,78 +7,33 @@ nor how they are shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
-from sloctl.model import Job
+from sloctl.model import Job, calendar
+from sloctl.model.calendar import CalendarPeriod, CalendarUnit
+from sloctl.model.durations import rfc3339
 
-Kind = Literal["daily", "weekly", "monthly"]
-KINDS: dict[str, Kind] = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}
+RoutineKind = Literal["daily", "weekly", "monthly"]
+ROUTINE_KINDS: dict[str, RoutineKind] = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}
 
-Unit = Literal["text", "count", "ratio", "budget", "rate", "seconds", "cores", "bytes", "money", "time"]
+ColumnUnit = Literal["text", "count", "ratio", "budget", "rate", "seconds", "cores", "bytes", "money", "time"]
 """What a column holds: ``ratio`` and ``budget`` are shares (1 is all), ``rate`` is per second or per pod and day,
 ``money`` is in the section's currency, ``time`` is RFC 3339."""
 
-Value = str | float | None
+ROUTINE_UNITS: dict[RoutineKind, CalendarUnit] = {"daily": "day", "weekly": "week", "monthly": "month"}
+"""What the periods of routines are."""
+_KINDS = {unit: kind for kind, unit in ROUTINE_UNITS.items()}
+
+CellValue = str | float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
-    """``[start, end)`` in UTC: complete days of ``timezone``. ``label`` is 2026-03-01, 2026-W09 or 2026-02."""
-
-    kind: Kind
-    start: datetime
-    end: datetime
-    timezone: str
-    label: str
-
-    @property
-    def seconds(self) -> int:
-        """Its length; a day on which clocks change has 23 or 25 hours."""
-        return round((self.end - self.start).total_seconds())
-
-    @property
-    def first_day(self) -> date:
-        """The first local day."""
-        return self.start.astimezone(ZoneInfo(self.timezone)).date()
-
-    @property
-    def last_day(self) -> date:
-        """The last local day: the one before that in which the period ends."""
-        return (self.end - timedelta(seconds=1)).astimezone(ZoneInfo(self.timezone)).date()
+def last_period(kind: RoutineKind, at: datetime, timezone: str = "UTC") -> CalendarPeriod:
+    """What a routine at ``at`` (aware) is about: the last complete period. One that ends at ``at`` is complete."""
+    return calendar.last_complete(ROUTINE_UNITS[kind], timezone, at)
 
 
-def last_period(kind: Kind, at: datetime, timezone: str = "UTC") -> Period:
-    """The last complete period at ``at`` (aware). A period that ends at ``at`` is complete."""
-    today = at.astimezone(ZoneInfo(timezone)).date()
-    if kind == "daily":
-        end = today
-        start = end - timedelta(days=1)
-        label = start.isoformat()
-    elif kind == "weekly":
-        end = today - timedelta(days=today.weekday())
-        start = end - timedelta(days=7)
-        year, week, _ = start.isocalendar()
-        label = f"{year}-W{week:02}"
-    else:
-        end = today.replace(day=1)
-        start = (end - timedelta(days=1)).replace(day=1)
-        label = f"{start:%Y-%m}"
-    return Period(kind, _midnight(start, timezone), _midnight(end, timezone), timezone, label)
-
-
-def before(period: Period) -> Period:
-    """The period before one."""
-    return last_period(period.kind, period.start, period.timezone)
-
-
-def _midnight(day: date, timezone: str) -> datetime:
-    """The first instant of a local day: of a midnight that is repeated, the first; of one left out, what follows."""
-    return datetime.combine(day, time(0), ZoneInfo(timezone)).astimezone(UTC)
-
-
-def of_schedule(cron: str) -> Kind:
+def of_schedule(cron: str) -> RoutineKind:
     """The routine that a cron line suggests: a fixed day of the week is weekly, of the month monthly, else daily."""
     fields = cron.split()
     if len(fields) == 5 and fields[4].isalnum() and fields[2] == "*":
@@ -88,28 +43,28 @@ def of_schedule(cron: str) -> Kind:
     return "daily"
 
 
-def of_job(job: Job) -> Kind:
+def of_job(job: Job) -> RoutineKind:
     """The routine of a job: the one it names, or the one that its schedule suggests."""
-    return KINDS[job.routine] if job.routine else of_schedule(job.cron)
+    return ROUTINE_KINDS[job.routine] if job.routine else of_schedule(job.cron)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RoutineColumn:
     """A column of a section: ``name`` in JSON, ``title`` for people."""
 
     name: str
     title: str
-    unit: Unit = "text"
+    unit: ColumnUnit = "text"
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class RoutineSection:
     """A table of a routine, the worst first. ``empty`` is what no rows mean; ``note`` is said beneath."""
 
     name: str
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Value, ...], ...] = ()
+    columns: tuple[RoutineColumn, ...]
+    rows: tuple[tuple[CellValue, ...], ...] = ()
     empty: str = ""
     note: str = ""
     currency: str = ""
@@ -119,26 +74,27 @@ class Section:
 class Routine:
     """What a period was like."""
 
-    period: Period
-    sections: tuple[Section, ...] = ()
+    period: CalendarPeriod
+    sections: tuple[RoutineSection, ...] = ()
 
-    def section(self, name: str) -> Section | None:
+    @property
+    def kind(self) -> RoutineKind:
+        """How often there is such a routine."""
+        return _KINDS[self.period.unit]
+
+    def section(self, name: str) -> RoutineSection | None:
         """The section of a name, if the routine has it."""
         return next((section for section in self.sections if section.name == name), None)
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def to_json(routine: Routine) -> dict[str, Any]:
     """The object ``routine`` of the report's JSON form."""
     period = routine.period
     return {
-        "kind": period.kind,
+        "kind": routine.kind,
         "period": period.label,
-        "start": _stamp(period.start),
-        "end": _stamp(period.end),
+        "start": rfc3339(period.start),
+        "end": rfc3339(period.end),
         "timezone": period.timezone,
         "sections": [
             {
@@ -182,7 +138,7 @@ def json_schema() -> dict[str, Any]:
     )
     return _object(
         {
-            "kind": {"enum": list(KINDS)},
+            "kind": {"enum": list(ROUTINE_KINDS)},
             "period": text,
             "start": moment,
             "end": moment,

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import math
 
+from sloctl.model.calendar import MONTHS, CalendarPeriod
 from sloctl.model.durations import duration
 from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate
-from sloctl.report.routine import Column, Period, Routine, Section, Value
+from sloctl.report.routine import CellValue, Routine, RoutineColumn, RoutineSection
 
 NOUNS = {"daily": "Daily", "weekly": "Weekly", "monthly": "Monthly"}
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def period_text(period: Period) -> str:
+def period_text(period: CalendarPeriod) -> str:
     """The days of a period: ``1 Mar 2026 (Europe/Paris)``, ``23 Feb – 1 Mar 2026 (UTC)``, ``Feb 2026 (UTC)``."""
     first, last = period.first_day, period.last_day
-    shown = f"{last.day} {_MONTHS[last.month - 1]} {last.year}"
-    if period.kind == "monthly":
-        shown = f"{_MONTHS[first.month - 1]} {first.year}"
-    elif period.kind == "weekly":
+    shown = f"{last.day} {MONTHS[last.month - 1]} {last.year}"
+    if period.unit == "month":
+        shown = f"{MONTHS[first.month - 1]} {first.year}"
+    elif period.unit == "week":
         year = f" {first.year}" if first.year != last.year else ""
-        shown = f"{first.day} {_MONTHS[first.month - 1]}{year} – {shown}"
+        shown = f"{first.day} {MONTHS[first.month - 1]}{year} – {shown}"
     return f"{shown} ({period.timezone})"
 
 
 def title(routine: Routine) -> str:
     """``Weekly report, 23 Feb – 1 Mar 2026 (UTC)``."""
-    return f"{NOUNS[routine.period.kind]} report, {period_text(routine.period)}"
+    return f"{NOUNS[routine.kind]} report, {period_text(routine.period)}"
 
 
-def cell(value: Value, column: Column, currency: str = "") -> str:
+def cell(value: CellValue, column: RoutineColumn, currency: str = "") -> str:
     """A value as people read it; texts without control characters."""
     if value is None or value == "":
         return NOTHING
@@ -54,7 +54,7 @@ def cell(value: Value, column: Column, currency: str = "") -> str:
     return f"{value:,.3g}" if column.unit == "cores" else count(value)
 
 
-def table(section: Section) -> tuple[list[str], list[list[str]]]:
+def table(section: RoutineSection) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of a section."""
     rows = [
         [cell(value, column, section.currency) for value, column in zip(row, section.columns, strict=True)]

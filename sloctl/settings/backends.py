@@ -1,4 +1,4 @@
-"""What the environment says: addresses, credentials, TLS files. The only reader of the environment.
+"""What the environment says of the servers that sloctl asks: addresses, credentials, TLS files.
 
 Secrets come from variables or from files that they name, never from the SLO file, a command line or an
 address; here they are wrapped so that no message, log line or ``repr`` can show them. This module must not
@@ -15,40 +15,23 @@ traces, with ``SLOCTL_TRACES_``:
 - ``INSECURE``: ``true`` accepts any certificate.
 - ``TIMEOUT`` (seconds per request, whole answer included), ``RETRIES`` (after the first attempt) and, for
   Prometheus and traces, ``CONCURRENCY`` (requests in flight at once).
-
-``SLOCTL_LEDGER_URL`` or ``SLOCTL_LEDGER_URL_FILE`` is the ledger's address.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from sloctl.errors import UsageError
-from sloctl.settings.address import check_url, loopback, redact
+from sloctl.settings.address import check_url, loopback
 from sloctl.settings.kinds import ALERTMANAGER, PROMETHEUS, TRACES, Backend
 from sloctl.settings.secret import Secret, printable
+from sloctl.settings.variables import Variables
 
-__all__ = [
-    "AlertmanagerSettings",
-    "BackendSettings",
-    "LedgerSettings",
-    "PrometheusSettings",
-    "Secret",
-    "TracesSettings",
-    "environment",
-    "redact",
-]
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"", "0", "false", "no", "off"})
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -115,7 +98,7 @@ class BackendSettings:
         to ``url`` and to the variable. Raises ``UsageError`` naming the variable and the file.
         """
         backend, prefix = cls.BACKEND, cls.BACKEND.prefix
-        env = _Variables(os.environ if environ is None else environ, prefix)
+        env = Variables(prefix, environ)
         address = url or env.get("URL") or default_url
         if not address:
             raise UsageError(
@@ -168,87 +151,7 @@ class TracesSettings(BackendSettings):
     BACKEND = TRACES
 
 
-@dataclass(frozen=True)
-class LedgerSettings:
-    """Where the ledger is: an address of SQLAlchemy, which may hold a password; None is nowhere, by request.
-
-    ``given`` says whether somebody named it, or it is the default.
-    """
-
-    url: Secret | None
-    given: bool = False
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is a file already, of a ledger that is a file."""
-        return self.url is not None and Path(self.url.reveal().removeprefix("sqlite:///")).is_file()
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None, *, option: str | None = None) -> Self:
-        """``option`` (an address, the path of an SQLite file, or ``none``), else ``SLOCTL_LEDGER_URL`` or
-        ``SLOCTL_LEDGER_URL_FILE``, else ``sloctl/ledger.db`` in the user's folder for state (XDG_STATE_HOME).
-
-        Raises ``UsageError``.
-        """
-        every = os.environ if environ is None else environ
-        if option is not None:
-            return cls(_ledger_url(option), given=True)
-        found = _Variables(every, "SLOCTL_LEDGER_").secret("URL")
-        if found is not None:
-            return cls(_ledger_url(found.reveal()), given=True)
-        home = Path(every.get("HOME") or Path.home())
-        state = Path(every.get("XDG_STATE_HOME") or home / ".local" / "state")
-        return cls(Secret(f"sqlite:///{state / 'sloctl' / 'ledger.db'}"))
-
-
-def _ledger_url(text: str) -> Secret | None:
-    if text.strip().lower() == "none":
-        return None
-    return Secret(text.strip() if "://" in text else f"sqlite:///{Path(text).absolute()}")
-
-
-class _Variables:
-    """The variables of one backend; an empty one counts as unset."""
-
-    def __init__(self, environ: Mapping[str, str], prefix: str) -> None:
-        self._environ = environ
-        self.prefix = prefix
-
-    def get(self, name: str) -> str:
-        return self._environ.get(self.prefix + name, "").strip()
-
-    def secret(self, name: str) -> Secret | None:
-        value, path = self.get(name), self.get(f"{name}_FILE")
-        if value and path:
-            raise UsageError(
-                f"both {self.prefix}{name} and {self.prefix}{name}_FILE are set; use one of them"
-            )
-        if path:
-            return Secret.read(path, f"{self.prefix}{name}_FILE")
-        return Secret(printable(value, f"{self.prefix}{name}")) if value else None
-
-    def number(self, name: str, parse: Callable[[str], N], option: N | None, default: N) -> N:
-        if option is not None:
-            return option
-        text = self.get(name)
-        try:
-            return parse(text) if text else default
-        except ValueError:
-            raise UsageError(f"{self.prefix}{name}: {text!r} is not a number") from None
-
-    def flag(self, name: str) -> bool:
-        text = self.get(name).lower()
-        if text not in _TRUE | _FALSE:
-            raise UsageError(f"{self.prefix}{name}: {text!r} is neither true nor false")
-        return text in _TRUE
-
-
-def environment() -> Mapping[str, str]:
-    """The process's environment, for those who are handed one."""
-    return dict(os.environ)
-
-
-def _headers(env: _Variables) -> dict[str, Secret]:
+def _headers(env: Variables) -> dict[str, Secret]:
     headers: dict[str, Secret] = {}
     parts = [part for part in env.get("HEADERS").split(",") if part.strip()]
     for count, item in enumerate(parts, start=1):
@@ -259,7 +162,7 @@ def _headers(env: _Variables) -> dict[str, Secret]:
     return headers
 
 
-def _tls_files(env: _Variables) -> tuple[str, tuple[str, str] | None]:
+def _tls_files(env: Variables) -> tuple[str, tuple[str, str] | None]:
     """The file of authorities and the client certificate, tried here so that errors name the variable."""
     ca_file, cert_file, key_file = env.get("CA_FILE"), env.get("CERT_FILE"), env.get("KEY_FILE")
     if key_file and not cert_file:

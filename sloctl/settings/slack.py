@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from sloctl.errors import UsageError
 from sloctl.settings.address import loopback
-from sloctl.settings.backends import environment
-from sloctl.settings.secret import Secret, printable
+from sloctl.settings.secret import Secret
+from sloctl.settings.variables import Variables
 
 PREFIX = "SLOCTL_SLACK_"
 API = "https://slack.com/api/"
@@ -38,37 +38,20 @@ class SlackSettings:
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
         """The settings of this run. Raises UsageError where there are none, or they cannot be used."""
-        every = environment() if environ is None else environ
-        token, webhook = _secret(every, "TOKEN"), _secret(every, "WEBHOOK")
+        env = Variables(PREFIX, environ)
+        token, webhook = env.secret("TOKEN"), env.secret("WEBHOOK")
         if token and webhook:
             raise UsageError(f"both {PREFIX}TOKEN and {PREFIX}WEBHOOK are set; use one of them")
         if not token and not webhook:
             raise UsageError("nothing says how to post to Slack", hint=HINT)
         if webhook is not None:
             _checked(webhook.reveal(), f"{PREFIX}WEBHOOK", secret=True)
-        api = every.get(f"{PREFIX}API_URL", "").strip() or API
+        api = env.get("API_URL") or API
         _checked(api, f"{PREFIX}API_URL", secret=False)
-        return cls(token, webhook, api.rstrip("/") + "/", _timeout(every.get(f"{PREFIX}TIMEOUT", "")))
-
-
-def _timeout(text: str) -> float:
-    try:
-        seconds = float(text) if text.strip() else TIMEOUT
-    except ValueError:
-        raise UsageError(f"{PREFIX}TIMEOUT: {text!r} is not a number") from None
-    if not 0 < seconds <= 60:
-        raise UsageError(f"{PREFIX}TIMEOUT must be over 0 and at most 60 seconds, not {seconds:g}")
-    return seconds
-
-
-def _secret(environ: Mapping[str, str], name: str) -> Secret | None:
-    variable = PREFIX + name
-    value, path = (environ.get(key, "").strip() for key in (variable, f"{variable}_FILE"))
-    if value and path:
-        raise UsageError(f"both {variable} and {variable}_FILE are set; use one of them")
-    if path:
-        return Secret.read(path, f"{variable}_FILE")
-    return Secret(printable(value, variable)) if value else None
+        seconds = env.number("TIMEOUT", float, None, TIMEOUT)
+        if not 0 < seconds <= 60:
+            raise UsageError(f"{PREFIX}TIMEOUT must be over 0 and at most 60 seconds, not {seconds:g}")
+        return cls(token, webhook, api.rstrip("/") + "/", seconds)
 
 
 def _checked(url: str, variable: str, *, secret: bool) -> None:

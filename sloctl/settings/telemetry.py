@@ -6,10 +6,11 @@ says which exporters there are to be, so that nothing of the SDK is imported whe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
+
+from sloctl.settings.variables import Variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +25,17 @@ class TelemetrySettings:
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Self:
         """What the environment asks for; without an endpoint nothing is exported."""
-        env = os.environ if environ is None else environ
-
-        def get(name: str) -> str:
-            return env.get(name, "").strip()
+        get = Variables("OTEL_", environ).get
 
         def exported(signal: str) -> bool:
-            named = get(f"OTEL_{signal}_EXPORTER").lower()
-            endpoint = get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT") or get("OTEL_EXPORTER_OTLP_ENDPOINT")
+            named = get(f"{signal}_EXPORTER").lower()
+            endpoint = get(f"EXPORTER_OTLP_{signal}_ENDPOINT") or get("EXPORTER_OTLP_ENDPOINT")
             return bool(endpoint) and named in ("", "otlp")
 
-        if get("OTEL_SDK_DISABLED").lower() == "true":
+        if get("SDK_DISABLED").lower() == "true":
             return cls(disabled=True)
         traces, metrics = exported("TRACES"), exported("METRICS")
-        protocols = {
-            get(f"OTEL_EXPORTER_OTLP_{part}PROTOCOL").lower() for part in ("", "TRACES_", "METRICS_")
-        }
+        protocols = {get(f"EXPORTER_OTLP_{part}PROTOCOL").lower() for part in ("", "TRACES_", "METRICS_")}
         warnings = []
         if (traces or metrics) and protocols - {"", "http/protobuf"}:
             warnings.append("telemetry is sent as http/protobuf, whatever OTEL_EXPORTER_OTLP_PROTOCOL says")

@@ -6,9 +6,9 @@ import json
 import logging
 import re
 import traceback
-from datetime import UTC, datetime
 from typing import IO, Literal
 
+from sloctl.model.durations import rfc3339
 from sloctl.telemetry.observer import trace_ids
 from sloctl.telemetry.protocol import LOG_FIELDS
 
@@ -59,8 +59,7 @@ def _trace(record: logging.LogRecord) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    time = datetime.fromtimestamp(record.created, UTC)
-    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z"
+    return rfc3339(record.created, milliseconds=True)
 
 
 class JsonLines(logging.Formatter):

@@ -16,8 +16,8 @@ from sloctl.telemetry.protocol import Number
 
 LIMIT = 20_000
 """Series of one metric that results may have."""
-Labels = tuple[tuple[str, str], ...]
-Samples = dict[str, dict[Labels, float]]
+LabelPairs = tuple[tuple[str, str], ...]
+Samples = dict[str, dict[LabelPairs, float]]
 """Values by metric and labels."""
 
 
@@ -28,7 +28,7 @@ class Numbers:
         self._now, self._limit = now, limit
         self._lock = threading.Lock()
         self._held: Samples = {}
-        self._since: dict[str, dict[Labels, datetime]] = {}
+        self._since: dict[str, dict[LabelPairs, datetime]] = {}
         self._results: dict[str, tuple[datetime, Samples]] = {}
 
     def set(self, name: str, labels: Mapping[str, str], value: float) -> None:
@@ -76,5 +76,5 @@ class Numbers:
         return {name: every[name] for name in sorted(every) if every[name]}
 
 
-def _key(labels: Mapping[str, str]) -> Labels:
+def _key(labels: Mapping[str, str]) -> LabelPairs:
     return tuple(sorted(labels.items()))

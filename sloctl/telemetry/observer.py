@@ -23,7 +23,7 @@ from sloctl import __version__, extras
 from sloctl.errors import SloctlError
 from sloctl.settings.telemetry import TelemetrySettings
 from sloctl.telemetry import own_metrics
-from sloctl.telemetry.exporters import Endpoint, WithNumbers
+from sloctl.telemetry.exporters import Endpoint
 from sloctl.telemetry.numbers import Numbers
 from sloctl.telemetry.protocol import Attribute, Attributes, Number, Span, cause
 
@@ -46,7 +46,7 @@ class Telemetry:
         now: Callable[[], datetime],
         endpoint: bool = False,
         span_exporter: SpanExporter | None = None,
-        metric_exporter: MetricExporter | None = None,
+        metric_exporter: Callable[[Numbers], MetricExporter] | None = None,
         patience: float = 3.0,
     ) -> None:
         self._patience = patience
@@ -62,8 +62,13 @@ class Telemetry:
 
             self._tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         readers: list[MetricReader] = [self._endpoint.reader] if self._endpoint else []
-        if metric_exporter is not None or settings.metrics:
-            readers.append(PeriodicExportingMetricReader(WithNumbers(self.numbers, metric_exporter)))
+        if metric_exporter is None and settings.metrics:
+            with extras.needed("otel", "sending metrics by OTLP"):
+                from sloctl.telemetry.otlp import OtlpMetrics
+
+            metric_exporter = OtlpMetrics
+        if metric_exporter is not None:
+            readers.append(PeriodicExportingMetricReader(metric_exporter(self.numbers)))
         self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
         self._tracer = self._tracers.get_tracer("sloctl", __version__)
         meter = self._meters.get_meter("sloctl", __version__)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sloctl import naming
 
-Kind = Literal["counter", "gauge", "histogram"]
+InstrumentKind = Literal["counter", "gauge", "histogram"]
 
 RUNS = "sloctl_job_runs_total"
 ERRORS = "sloctl_job_errors_total"
@@ -44,7 +44,7 @@ class Own:
     """One metric, with its labels in the order of the documentation."""
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     labels: tuple[str, ...]
     meaning: str
 

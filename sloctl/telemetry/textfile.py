@@ -13,12 +13,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from sloctl import naming
 from sloctl.errors import UsageError
+from sloctl.ledger.protocol import JobRun
 from sloctl.telemetry.own_metrics import Gauge
 
 SUFFIX = ".prom"
@@ -38,19 +37,8 @@ _Samples = dict[tuple[str, str, str], float]
 """Values by metric, set and job."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRun:
-    """A run of a job that ended, well or not."""
-
-    slo_set: str
-    job: str
-    started: datetime
-    ended: datetime
-    failed: bool = False
-
-
-def write(path: Path, *runs: JobRun) -> None:
-    """Enter runs into the textfile ``path``; a failed one leaves the time of the last success as it was.
+def write(path: Path, slo_set: str, run: JobRun) -> None:
+    """Enter a run of a set's job into the textfile ``path``; a failed one leaves the last success as it was.
 
     Raises UsageError if the name does not end in ``.prom``, if the file holds what sloctl did not write, or if the
     system refuses.
@@ -59,8 +47,7 @@ def write(path: Path, *runs: JobRun) -> None:
     try:
         with _locked(path.parent):
             samples = _read(path)
-            for run in runs:
-                _enter(samples, run)
+            _enter(samples, slo_set, run)
             _replace(path, text(samples))
     except OSError as error:
         raise UsageError(f"{path}: cannot write the textfile: {error.strerror or error}") from error
@@ -95,17 +82,17 @@ def _checked(path: Path) -> None:
         )
 
 
-def _enter(samples: _Samples, run: JobRun) -> None:
-    ended = run.ended.timestamp()
+def _enter(samples: _Samples, slo_set: str, run: JobRun) -> None:
+    ended, failed = run.ended.timestamp(), run.outcome == "failed"
     values = {
         naming.JOB_DURATION: max(0.0, ended - run.started.timestamp()),
-        naming.JOB_FAILED: float(run.failed),
+        naming.JOB_FAILED: float(failed),
         naming.JOB_LAST_RUN: ended,
     }
-    if not run.failed:
+    if not failed:
         values[naming.JOB_LAST_SUCCESS] = ended
     for metric, value in values.items():
-        samples[metric, run.slo_set, run.job] = value
+        samples[metric, slo_set, run.job] = value
 
 
 def text(samples: _Samples) -> str:

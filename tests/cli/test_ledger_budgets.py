@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.ledger.protocol import MICRO, Batch, Cause, Event
+from sloctl.ledger.protocol import MICRO, Batch, Bucket, Cause
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
 from tests.support.command_line import in_process
@@ -25,9 +25,9 @@ slos:
 MARCH = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
 
 
-def events(end: int) -> tuple[Event, ...]:
+def events(end: int) -> tuple[Bucket, ...]:
     return tuple(
-        Event("shop", service, end, 100 * MICRO, bad * MICRO) for service, bad in (("cart", 2), ("<b>", 0))
+        Bucket("shop", service, end, 100 * MICRO, bad * MICRO) for service, bad in (("cart", 2), ("<b>", 0))
     )
 
 

@@ -126,11 +126,11 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
     helpers = {
         "__init__",
         "__main__",
+        "composition",
         "context",
         "demo_mesh",
         "ledger_budgets",
         "main",
-        "noting",
         "posting",
         "problems",
         "scheduling",

@@ -25,7 +25,8 @@ from sloctl.errors import (
     QueryRejected,
 )
 from sloctl.model import Matcher
-from sloctl.settings.backends import AlertmanagerSettings, Secret
+from sloctl.settings.backends import AlertmanagerSettings
+from sloctl.settings.secret import Secret
 from tests.support.command_line import in_process, interrupted, sloctl
 from tests.support.faulty_server import (
     Behaviour,

@@ -22,7 +22,7 @@ from sloctl.demo.truth import Side, Truth
 from sloctl.demo.world import Deploy
 from sloctl.model import SloSet
 from sloctl.report.data import Report, SloStatus
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 from tests.support.dashboards_judged import complaints, kinds, refused, single
 from tests.support.grafana import Answer, Grafana, Json, Load, View, queries
 from tests.support.recorded import record

@@ -19,10 +19,10 @@ from benchmarks.history import SCRAPE, times
 from benchmarks.mesh import Mesh, edge, target_of
 from dashboards.manifest import BUILDERS, boards
 from sloctl import spec
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer
-from sloctl.guardrails.shared.limits import KINDS as GUARDRAILS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS as GUARDRAILS
 from sloctl.model import GRID, SloSet
 from tests.support.dashboards_judged import complaints, crowded, kinds, refused, single
 from tests.support.grafana import Grafana, Load, View
@@ -61,7 +61,7 @@ class Trouble:
 
     mesh: Mesh
 
-    def series(self) -> Iterator[Series]:
+    def series(self) -> Iterator[SampledSeries]:
         """What the mesh exposes of it, beside the rest."""
         caller, callee = self.mesh.workloads()[:2]
         client, server = (target_of(one, one.pods[0]) for one in (caller, callee))
@@ -95,13 +95,15 @@ class Trouble:
         job = {"job": "sloctl", "instance": "sloctl:9100", "slo_set": "shop", "sloctl_job": "slis"}
         yield self.gauge("sloctl_job_last_success_timestamp_seconds", job, self.mesh.end - 200)
 
-    def counter(self, name: str, labels: dict[str, str], rate: int) -> Series:
+    def counter(self, name: str, labels: dict[str, str], rate: int) -> SampledSeries:
         at = times(self.mesh.end, HOUR // 2, SCRAPE)
-        return Series({"__name__": name} | labels, at, rate * np.arange(1, len(at) + 1, dtype=np.int64))
+        return SampledSeries(
+            {"__name__": name} | labels, at, rate * np.arange(1, len(at) + 1, dtype=np.int64)
+        )
 
-    def gauge(self, name: str, labels: dict[str, str], value: int) -> Series:
+    def gauge(self, name: str, labels: dict[str, str], value: int) -> SampledSeries:
         at = times(self.mesh.end, HOUR // 2, SCRAPE)
-        return Series({"__name__": name} | labels, at, np.full(len(at), value, dtype=np.int64))
+        return SampledSeries({"__name__": name} | labels, at, np.full(len(at), value, dtype=np.int64))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
 from sloctl.model import GRID, CounterSli
 from sloctl.report.data import Report, SloStatus
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 from tests.support.demo_truth import BOUND, what
 
 pytestmark = pytest.mark.xdist_group("demo")

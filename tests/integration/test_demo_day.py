@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sloctl.demo.history import History, build_history, load_history
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import corner_shop
 from sloctl.demo.world import ago
@@ -49,7 +49,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     assert seen[-1] == 1.0
     names = [{"__name__": "slo:total_events:increase5m", "slo": 'a "b"'}, {"__name__": "slo:float:x"}]
     stamps = np.arange(END - 3600, END + 1, 300) * 1000
-    recorded = [Series(labels, stamps, np.full(len(stamps), 0.1)) for labels in names]
+    recorded = [SampledSeries(labels, stamps, np.full(len(stamps), 0.1)) for labels in names]
     assert backfill(recorded, history.data_dir) == 26
     with PrometheusServer(directory / "server", data=history.data_dir) as server:
         yield Day(history, server)

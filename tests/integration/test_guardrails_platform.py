@@ -16,7 +16,7 @@ from alert_rules import manifest
 from sloctl import naming
 from sloctl.guardrails import own
 from sloctl.guardrails.plans import BUILDERS
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.guardrails.shared.queries import cluster_service, outbound
 from sloctl.model import Guardrail, Job, Matcher, Mesh, SloSet, Sources
 from sloctl.model.cron import longest_pause
@@ -42,7 +42,7 @@ def slo_set(
 ) -> SloSet:
     guardrails = []
     for preset in presets:
-        limit = KINDS[preset].limit
+        limit = GUARDRAIL_PRESETS[preset].limit
         value = limits.get(preset.replace("-", "_"), limit.default if limit else None)
         guardrails.append(Guardrail(preset, value, namespaces=namespaces))
     return SloSet(
@@ -92,7 +92,7 @@ class TestGenerated:
         """The golden cases prove the defaults, in both modes and with Jaeger, too."""
         # One file for each: promtool evaluates all rules of a file in each of its tests.
         for name in PRESETS:
-            limit = KINDS[name].limit
+            limit = GUARDRAIL_PRESETS[name].limit
             limits = {name.replace("-", "_"): getattr(limit, which)} if limit else {}
             self.check(slo_set(name, mesh=mesh, backend=backend, **limits), tmp_path / name)
 
@@ -164,7 +164,7 @@ class TestGenerated:
 
 
 def _limit(preset: str) -> Decimal | None:
-    limit = KINDS[preset].limit
+    limit = GUARDRAIL_PRESETS[preset].limit
     return limit.default if limit else None
 
 

@@ -16,7 +16,7 @@ import pytest
 from alert_rules import manifest
 from sloctl import promql
 from sloctl.guardrails.plans import plans
-from sloctl.guardrails.shared.queries import Recorded
+from sloctl.guardrails.shared.queries import RecordedQueries
 from sloctl.model import Guardrail, Matcher, Mesh, MeshMode, SloSet
 from tests.support.promtool import Inputs, Samples, evaluate, run, series
 
@@ -659,7 +659,7 @@ def test_what_reports_compute_is_what_rules_record(preset: str, mode: MeshMode) 
     queries = [
         (f"round({text}, 1e-6)", "50m")
         for signal in plan.signals
-        for text in (Recorded(slo_set).read(signal), f"(\n{promql.indent(signal.live)}\n)")
+        for text in (RecordedQueries(slo_set).read(signal), f"(\n{promql.indent(signal.live)}\n)")
     ]
     answers = ask(slo_set, busy(), queries)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.ledger.protocol import Span
+from sloctl.ledger.protocol import Interval
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
 from tests.support import forked, month
@@ -248,7 +248,7 @@ def holds(played: Replay, undisturbed: tuple[str, str], kills: int) -> None:
     print(dict(played.seen))
 
 
-def span() -> Span:
+def interval() -> Interval:
     return month.END - 30 * month.DAY + 600, month.END - 300
 
 
@@ -265,7 +265,7 @@ def undisturbed(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> tu
     alone = prepared(folder, prometheus, f"sqlite:///{folder / 'ledger.db'}")
     alone.finish(month.END)
     with open_ledger(Secret(alone.ledger)) as ledger:
-        assert_recorded_wholly(ledger.missing("small", sorted(ledger.newest("small")), *span()))
+        assert_recorded_wholly(ledger.missing("small", sorted(ledger.newest("small")), *interval()))
     return said_by(alone)
 
 

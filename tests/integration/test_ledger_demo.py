@@ -16,11 +16,11 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
-from sloctl.ledger.protocol import MICRO, Key
-from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.model import GRID, CounterSli, RollingWindow, SloSet
-from sloctl.settings.backends import environment
+from sloctl.ledger.protocol import MICRO
+from sloctl.ledger.store import DatabaseLedger, open_ledger
+from sloctl.model import GRID, CounterSli, RollingWindow, SeriesKey, SloSet
 from sloctl.settings.secret import Secret
+from sloctl.settings.variables import environment
 from tests.support.demo_truth import BOUND, what
 from tests.support.ledger_rows import rows
 
@@ -71,12 +71,12 @@ def once(demo: Demo, source: Prometheus, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-def ledger(once: str) -> Iterator[LedgerStore]:
+def ledger(once: str) -> Iterator[DatabaseLedger]:
     with open_ledger(Secret(once)) as opened:
         yield opened
 
 
-def of_rules(demo: Demo, source: Prometheus, metric: str) -> dict[Key, float]:
+def of_rules(demo: Demo, source: Prometheus, metric: str) -> dict[SeriesKey, float]:
     """Sums of what the rules recorded in the same buckets."""
     at = datetime.fromtimestamp(last(demo), UTC)
     found = source.query(promql.of_set(metric, demo.slo_set.name, LENGTH), at)
@@ -89,7 +89,7 @@ def of_rules(demo: Demo, source: Prometheus, metric: str) -> dict[Key, float]:
 
 
 def test_events_are_those_of_the_rules_and_the_true_ones(
-    demo: Demo, source: Prometheus, ledger: LedgerStore
+    demo: Demo, source: Prometheus, ledger: DatabaseLedger
 ) -> None:
     end = last(demo)
     (sums,) = ledger.sums("shop", [(end - LENGTH, end)])
@@ -117,7 +117,7 @@ def test_events_are_those_of_the_rules_and_the_true_ones(
     assert len(found) - 3 <= exact < len(found), "the scenario has a scrape gap"
 
 
-def test_gaps_are_those_of_the_rules(demo: Demo, source: Prometheus, ledger: LedgerStore) -> None:
+def test_gaps_are_those_of_the_rules(demo: Demo, source: Prometheus, ledger: DatabaseLedger) -> None:
     end = last(demo)
     (sums,) = ledger.sums("shop", [(end - LENGTH, end)])
     recorded = {key: gap for key, gap in of_rules(demo, source, naming.GAP_GRID).items() if gap >= 1}
@@ -126,7 +126,7 @@ def test_gaps_are_those_of_the_rules(demo: Demo, source: Prometheus, ledger: Led
     assert any(1200 <= gap <= 1800 for gap in found.values())
 
 
-def test_causes_add_up_to_the_bad_events(demo: Demo, ledger: LedgerStore) -> None:
+def test_causes_add_up_to_the_bad_events(demo: Demo, ledger: DatabaseLedger) -> None:
     end = last(demo)
     (sums,) = ledger.sums("shop", [(end - LENGTH, end)])
     causes = ledger.causes("shop", end - LENGTH, end)
@@ -146,7 +146,7 @@ def test_in_pieces_or_in_one_go_is_the_same(
 
 @pytest.mark.parametrize("late", [0, 130, 290])
 def test_between_two_instants_what_is_open_is_added(
-    demo: Demo, source: Prometheus, ledger: LedgerStore, late: int
+    demo: Demo, source: Prometheus, ledger: DatabaseLedger, late: int
 ) -> None:
     at = last(demo) + late
     slo_set = reaching(demo, demo.history.end)

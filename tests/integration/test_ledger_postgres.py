@@ -12,13 +12,13 @@ from sloctl.errors import BackendRefused, BackendTimeout, BackendUnavailable
 from sloctl.ledger import entries
 from sloctl.ledger.check import verify
 from sloctl.ledger.database import Database
-from sloctl.ledger.protocol import Batch, Event
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import Batch, Bucket
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.settings.secret import Secret
 from tests.support.ledgers import STEP, T0
 from tests.support.postgres import PASSWORD, Cluster, running_cluster
 
-BATCH = Batch("a", "a", (T0, T0 + STEP), [Event("s", f"x{n}", T0 + STEP, 5, 1) for n in range(50)])
+BATCH = Batch("a", "a", (T0, T0 + STEP), [Bucket("s", f"x{n}", T0 + STEP, 5, 1) for n in range(50)])
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +91,13 @@ def test_a_transaction_that_is_cut_off_happens_once(safe: Cluster, database: Dat
 
     assert database.write(work) == 1
     assert calls == 2
-    ledger = LedgerStore(database)
+    ledger = DatabaseLedger(database)
     assert verify(ledger) == []
     assert sum(found.total for found in ledger.sums("s", [(T0, T0 + STEP)])[0].values()) == 250
 
 
 def test_what_was_committed_survives_a_crash(safe: Cluster, database: Database) -> None:
-    ledger = LedgerStore(database)
+    ledger = DatabaseLedger(database)
     assert ledger.record("s", [BATCH]) == 1
     safe.restart()
     assert ledger.newest("s") == {"a": T0 + STEP}
@@ -114,7 +114,7 @@ def test_a_server_that_stays_away_is_an_error_and_nothing_is_half(safe: Cluster,
     with pytest.raises(BackendUnavailable):
         database.write(work)
     safe.start()
-    assert LedgerStore(database).newest("s") == {}
+    assert DatabaseLedger(database).newest("s") == {}
 
 
 def test_a_statement_that_is_cancelled(database: Database) -> None:
@@ -124,11 +124,11 @@ def test_a_statement_that_is_cancelled(database: Database) -> None:
 
     with pytest.raises(BackendTimeout, match="statement timeout"):
         database.write(work)
-    assert LedgerStore(database).record("s", [BATCH]) == 1
+    assert DatabaseLedger(database).record("s", [BATCH]) == 1
 
 
 def test_a_lock_is_kept_through_a_restart(safe: Cluster, database: Database) -> None:
-    ledger = LedgerStore(database)
+    ledger = DatabaseLedger(database)
     with ledger.lock("x", lease=0.6) as held:
         assert held
         safe.restart()
@@ -151,16 +151,17 @@ def test_a_lock_is_kept_through_a_restart(safe: Cluster, database: Database) -> 
 
 
 def test_writers_in_opposite_orders_wait_and_never_fail(database: Database) -> None:
-    ledger = LedgerStore(database)
+    ledger = DatabaseLedger(database)
     problems: list[Exception] = []
 
     def go(order: int) -> None:
         names = [f"slo{n}" for n in range(30)][::order]
         try:
             for n in range(5):
-                span = (T0 + n * STEP, T0 + (n + 1) * STEP)
+                interval = (T0 + n * STEP, T0 + (n + 1) * STEP)
                 ledger.record(
-                    "s", [Batch(name, name, span, [Event("s", "x", span[1], 3, 1)]) for name in names]
+                    "s",
+                    [Batch(name, name, interval, [Bucket("s", "x", interval[1], 3, 1)]) for name in names],
                 )
         except Exception as error:
             problems.append(error)
@@ -176,7 +177,7 @@ def test_writers_in_opposite_orders_wait_and_never_fail(database: Database) -> N
 
 
 def test_connections_are_few(safe: Cluster, database: Database) -> None:
-    ledger = LedgerStore(database)
+    ledger = DatabaseLedger(database)
     for _ in range(5):
         ledger.record("s", [BATCH])
         ledger.sums("s", [(T0, T0 + STEP)])

@@ -18,9 +18,9 @@ import pytest
 from sloctl import spec
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import history_grid, series
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
-from sloctl.demo.world import Batch, Crash, Deploy, Edge, Outage, ScrapeGap, Service, World, ago
+from sloctl.demo.world import BatchJob, Crash, Deploy, Edge, Outage, ScrapeGap, Service, World, ago
 from sloctl.ledger.store import open_ledger
 from sloctl.model import Slo
 from sloctl.settings.secret import Secret
@@ -53,7 +53,7 @@ WORLD = World(
         Crash("api", 1, ago(days=2) + 90),
         ScrapeGap("hidden", ago(days=10), ago(days=10) + 900),
     ),
-    batches=(Batch("web", "web-jobs", per_second=0.3, late_share=0.02),),
+    batches=(BatchJob("web", "web-jobs", per_second=0.3, late_share=0.02),),
     days=DAYS,
     swing=10.0,
     interval=150,
@@ -120,9 +120,9 @@ class Remembered:
         return into
 
 
-def _between(one: Series, start: int, end: int) -> Series:
+def _between(one: SampledSeries, start: int, end: int) -> SampledSeries:
     kept = (one.timestamps >= start * 1000) & (one.timestamps < end * 1000)
-    return Series(one.labels, one.timestamps[kept], one.values[kept])
+    return SampledSeries(one.labels, one.timestamps[kept], one.values[kept])
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def report(
 
 
 def true_events(remembered: Remembered, service: str, start: int, end: int = AT) -> tuple[int, int]:
-    """(bad, total) of a span."""
+    """(bad, total) of an interval."""
     events = remembered.truth.events
     return events(service, "source", "bad", start, end), events(service, "source", "total", start, end)
 

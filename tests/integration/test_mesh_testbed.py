@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sloctl.demo import pipeline
-from sloctl.demo.mesh import Edge, Mesh, MeshConfig, Tracer, Truth, since
+from sloctl.demo.mesh import EdgeTruth, EdgeTruths, Mesh, MeshConfig, Tracer, since
 from sloctl.demo.mesh.collectors import Jaeger, Zipkin
 from sloctl.demo.mesh.config import Spawn
 from sloctl.demo.mesh.programs import find_jaeger, find_java, find_zipkin
@@ -48,7 +48,7 @@ def healthy(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("mesh").set_failure_rate("payments", 0)
 
 
-def run(mesh: Mesh, failures: float, requests: int = REQUESTS, concurrency: int = 4) -> Truth:
+def run(mesh: Mesh, failures: float, requests: int = REQUESTS, concurrency: int = 4) -> EdgeTruths:
     """What truly happened on each edge in a run."""
     before = mesh.truth()
     mesh.set_failure_rate("payments", failures)
@@ -84,7 +84,7 @@ def istio_requests(mesh: Mesh) -> Mapping[tuple[str, str, str], dict[int, int]]:
     return out
 
 
-def check_metrics(mesh: Mesh, run: Truth, before: Mapping[tuple[str, str], Counter[str]]) -> None:
+def check_metrics(mesh: Mesh, run: EdgeTruths, before: Mapping[tuple[str, str], Counter[str]]) -> None:
     counters = envoy_counters(mesh)
     for edge, true in run.items():
         gained = counters[edge].copy()
@@ -192,7 +192,7 @@ def test_an_ejected_host_gets_nothing_until_it_is_back(mesh: Mesh) -> None:
         mesh.set_ejection(mesh.config.ejection_errors, mesh.config.ejection_seconds)
     assert truth[INNER].attempts < 3 * truth[INNER].requests + 5
     assert truth[OUTER].attempts < REQUESTS / 2
-    assert run(mesh, 0, 10)[INNER] == Edge(10, 10, 10, {200: 10}, {200: 10})
+    assert run(mesh, 0, 10)[INNER] == EdgeTruth(10, 10, 10, {200: 10}, {200: 10})
 
 
 def ejections(mesh: Mesh) -> int:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.preflight import Preflight, render, run
+from jobs.preflight import Preflight, run
 from jobs.preflight.cost import _results
 from jobs.preflight.needs import needs
 from jobs.preflight.survey import Asker
 from sloctl import spec
 from sloctl.backends.prometheus.client import Prometheus
+from sloctl.cli.validate import preflight_text
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, SloctlError
 from sloctl.model import SloSet
 from sloctl.promql.catalogue import METRICS
@@ -248,7 +249,7 @@ def test_predicted_samples_are_near_what_the_server_reads(costly: SloSet, tmp_pa
             assert cost.series == counted[rule.expr], (rule.name, cost.series, counted[rule.expr])
     assert preflight.cost.samples_per_second == pytest.approx(total, rel=NEAR)
     assert max(measured.values()) > 5000
-    assert "costliest" in render.text(preflight)
+    assert "costliest" in preflight_text(preflight)
 
 
 # Faults

@@ -33,8 +33,9 @@ from sloctl.errors import (
     BadAnswer,
     QueryRejected,
 )
-from sloctl.settings.backends import PrometheusSettings, Secret
+from sloctl.settings.backends import PrometheusSettings
 from sloctl.settings.kinds import PROMETHEUS
+from sloctl.settings.secret import Secret
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -128,6 +131,31 @@ def test_the_deadline_holds_over_tls(files: Files) -> None:
         pytest.raises(BackendTimeout),
     ):
         prometheus.query("up", AT)
+
+
+def test_what_waits_for_tls_to_begin_can_be_cut() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        with Prometheus(PrometheusSettings(url, timeout=60, retries=0)) as prometheus:
+
+            def cut() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    assert connection.recv(1) == b"\x16"  # it greets, and gets no answer
+                    prometheus.cancel()
+                    over.wait(60)
+
+            over = threading.Event()
+            silent = threading.Thread(target=cut)
+            silent.start()
+            started = time.monotonic()
+            try:
+                with pytest.raises(BackendUnavailable, match="interrupted"):
+                    prometheus.query("up", AT)
+                assert time.monotonic() - started < 8  # before the time for a connection is over
+            finally:
+                over.set()
+                silent.join()
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(files: Files, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from sloctl.report import markdown
 from sloctl.report.data import Report, SloStatus
 from sloctl.report.html import page as html
 from sloctl.report.numbers import budget_share
-from sloctl.settings.backends import environment
+from sloctl.settings.variables import environment
 from tests.support.browser import Watched, running, watched
 from tests.support.reports import ATTACKS, attacked
 

@@ -13,11 +13,12 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
-from sloctl.demo.truth import Kind as Counted
+from sloctl.demo.truth import CountKind as Counted
 from sloctl.demo.truth import Side
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report, json_schema, to_json
-from sloctl.report.routine import Kind, Period, last_period
-from sloctl.settings.backends import environment
+from sloctl.report.routine import RoutineKind, last_period
+from sloctl.settings.variables import environment
 
 pytestmark = pytest.mark.xdist_group("demo")
 ZONE = "Asia/Kolkata"
@@ -48,7 +49,7 @@ def what(service: str, name: str) -> tuple[str, Side, Counted]:
     return place, "destination" if name == "attempts" else "source", "bad"
 
 
-def compared(demo: Demo, report: Report, section: str, period: Period) -> int:
+def compared(demo: Demo, report: Report, section: str, period: CalendarPeriod) -> int:
     """Holds every row against what truly happened; how many could be."""
     found = report.routine.section(section) if report.routine else None
     assert found is not None
@@ -72,11 +73,13 @@ def compared(demo: Demo, report: Report, section: str, period: Period) -> int:
 @pytest.mark.parametrize(
     ("kind", "section"), [("daily", "spenders"), ("weekly", "budgets"), ("monthly", "attainment")]
 )
-def test_a_routine_says_what_happened(demo: Demo, source: Prometheus, kind: Kind, section: str) -> None:
+def test_a_routine_says_what_happened(
+    demo: Demo, source: Prometheus, kind: RoutineKind, section: str
+) -> None:
     period = last_period(kind, demo.end, ZONE)
     if kind == "monthly":  # the history has thirty days: take the last 28 of them for a month
         end = last_period("daily", demo.end, ZONE).end
-        period = Period(kind, end - timedelta(days=28), end, ZONE, "2026-02")
+        period = CalendarPeriod(period.unit, end - timedelta(days=28), end, ZONE, "2026-02")
     report = routines.build(source, demo.slo_set, demo.end, period, "rules")
     jsonschema.validate(to_json(report), json_schema())
     assert [item for item in report.findings if item.code.startswith("routine-")] == []

@@ -32,7 +32,8 @@ from sloctl.errors import (
     QueryRejected,
     UsageError,
 )
-from sloctl.settings.backends import Secret, TracesSettings
+from sloctl.settings.backends import TracesSettings
+from sloctl.settings.secret import Secret
 from tests.support.faulty_server import (
     Behaviour,
     FaultyServer,

@@ -16,7 +16,7 @@ from sloctl import naming, promql, spec
 from sloctl.model import ExprSli, SloSet
 from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS
-from sloctl.promql.parsing import Aggregate, Binary, Call, Literal, Node, Select, Subquery
+from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, Subquery
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "tests" / "golden" / "rules"
@@ -100,7 +100,7 @@ def union(parts: Iterable[Labels]) -> Labels:
     return found
 
 
-def labels(node: Node, known: Mapping[str, Labels]) -> Labels:
+def labels(node: Expr, known: Mapping[str, Labels]) -> Labels:
     """The labels that the result of an expression may have."""
     match node:
         case Select():
@@ -157,7 +157,7 @@ def _joined(node: Binary, known: Mapping[str, Labels]) -> Labels:
     return left - frozenset(node.ignoring or ())
 
 
-def _is_number(node: Node) -> bool:
+def _is_number(node: Expr) -> bool:
     """Whether an expression is a number, which has no labels and is not joined."""
     match node:
         case Literal():
@@ -169,7 +169,7 @@ def _is_number(node: Node) -> bool:
     return False
 
 
-def label_problems(node: Node, known: Mapping[str, Labels]) -> set[str]:
+def label_problems(node: Expr, known: Mapping[str, Labels]) -> set[str]:
     """Labels by which an expression matches, groups or joins what does not have them."""
     match node:
         case Select():

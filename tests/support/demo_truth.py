@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sloctl.demo.truth import Kind, Side
+from sloctl.demo.truth import CountKind, Side
 from sloctl.model import Slo
 from sloctl.report.data import SloStatus
 
@@ -10,7 +10,7 @@ BOUND = 0.001
 """Largest error allowed, as a share of the error budget."""
 
 
-def what(item: SloStatus | Slo) -> tuple[str, Side, Kind]:
+def what(item: SloStatus | Slo) -> tuple[str, Side, CountKind]:
     """Which of the simulation's true events an SLO counts."""
     name = item.slo if isinstance(item, SloStatus) else item.name
     if name == "jobs-on-time":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model import Guardrail, Job, Mesh, MeshMode, SloSet, Sources
 
 
@@ -24,6 +24,6 @@ def everything(mode: MeshMode, backend: str = "zipkin") -> SloSet:
                 owner="team-platform",
                 versions=(("checkout", ("v1",)),) if "versions" in kind.params else (),
             )
-            for kind in KINDS.values()
+            for kind in GUARDRAIL_PRESETS.values()
         ),
     )

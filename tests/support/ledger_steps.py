@@ -6,14 +6,24 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Cause, Event, Keep, Key, Labels, MutedSpan, Span
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.protocol import (
+    MOST_MICRO,
+    Batch,
+    Bucket,
+    Cause,
+    CauseLabels,
+    Interval,
+    Keep,
+    MutedInterval,
+)
+from sloctl.ledger.store import DatabaseLedger
+from sloctl.model import SeriesKey
 from tests.support.ledgers import DAY, STEP, T0
 
 DAYS = 3
 SLOS = ("a", "b")
 SERVICES = ("", "cart", "checkout")
-LABELS: tuple[Labels, ...] = (
+LABELS: tuple[CauseLabels, ...] = (
     (("code", "503"), ("source", "web")),
     (("code", "500"), ("source", 'we"b\\')),
     (),
@@ -27,13 +37,13 @@ amounts = st.one_of(
 
 
 @st.composite
-def spans(draw: st.DrawFn) -> Span:
+def intervals(draw: st.DrawFn) -> Interval:
     start, end = sorted((draw(times), draw(times)))
     return start, end
 
 
 @st.composite
-def short_spans(draw: st.DrawFn) -> Span:
+def short_intervals(draw: st.DrawFn) -> Interval:
     start = draw(times)
     return start, min(start + draw(st.integers(0, 30)) * STEP, T0 + DAYS * DAY)
 
@@ -41,23 +51,27 @@ def short_spans(draw: st.DrawFn) -> Span:
 @st.composite
 def batches(draw: st.DrawFn) -> Batch:
     slo_id = draw(st.sampled_from(SLOS))
-    span = draw(st.one_of(short_spans(), spans()))
-    ends = st.integers(span[0] // STEP + 1, max(span[0] // STEP + 1, span[1] // STEP)).map(lambda n: n * STEP)
-    events: dict[tuple[str, int], Event] = {}
-    causes: dict[tuple[str, int, Labels], Cause] = {}
-    for _ in range(draw(st.integers(0, 6)) if span[0] < span[1] else 0):
+    interval = draw(st.one_of(short_intervals(), intervals()))
+    ends = st.integers(interval[0] // STEP + 1, max(interval[0] // STEP + 1, interval[1] // STEP)).map(
+        lambda n: n * STEP
+    )
+    events: dict[tuple[str, int], Bucket] = {}
+    causes: dict[tuple[str, int, CauseLabels], Cause] = {}
+    for _ in range(draw(st.integers(0, 6)) if interval[0] < interval[1] else 0):
         service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
         bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
-        events[service, end] = Event("shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300))))
+        events[service, end] = Bucket(
+            "shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300)))
+        )
         for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
             causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
-    return Batch(slo_id, "availability", span, tuple(events.values()), tuple(causes.values()))
+    return Batch(slo_id, "availability", interval, tuple(events.values()), tuple(causes.values()))
 
 
 @dataclass(frozen=True)
 class Exclude:
-    excluded: dict[Key, list[Span]]
-    span: Span
+    excluded: dict[SeriesKey, list[Interval]]
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,9 @@ class Prune:
 
 
 keys = st.tuples(st.sampled_from(SLOS), st.just("shop"), st.sampled_from(SERVICES))
-excludes = st.builds(Exclude, st.dictionaries(keys, st.lists(spans(), max_size=3), max_size=4), spans())
+excludes = st.builds(
+    Exclude, st.dictionaries(keys, st.lists(intervals(), max_size=3), max_size=4), intervals()
+)
 prunes = st.builds(
     Prune,
     st.integers(0, DAYS),
@@ -80,25 +96,25 @@ operations = st.lists(
 )
 
 
-def fill(ledger: LedgerStore) -> None:
+def fill(ledger: DatabaseLedger) -> None:
     """Four days: of sums of days alone, of hours, of hours with some buckets, and of everything."""
     for day in range(4):
         begun = T0 + day * DAY
         events = [
-            Event("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
+            Bucket("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
             for service in ("", 'che"ck,out', "cart")
             for n in (1, 2, 40, 222, 223, 288)
         ]
         causes = [Cause("shop", e.service, e.end, WHY, 200_000) for e in events if e.bad]
-        span = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
+        interval = (begun, begun + DAY - (STEP * 10 if day == 3 else 0))
         ledger.record("a set", [Batch("a:1", "availability", (begun, begun + DAY), events, causes)])
-        ledger.record("a set", [Batch("a:2", "latency", span)])
+        ledger.record("a set", [Batch("a:2", "latency", interval)])
         ledger.record("b", [Batch("b:1", "availability", (begun, begun + DAY), events[:4])])
     for name, slo_id in (("a set", "a:1"), ("b", "b:1")):
         key = (slo_id, "shop", "cart" if name == "a set" else "")
         ledger.exclude(
             name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
         )
-    ledger.remember("a set", [MutedSpan("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
+    ledger.remember("a set", [MutedInterval("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
     now = T0 + 5 * DAY
     ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.ledger.protocol import Batch, Key, Labels, Span, Sums
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import Batch, CauseLabels, Interval, Sums
+from sloctl.ledger.store import DatabaseLedger, open_ledger
+from sloctl.model import SeriesKey
 from sloctl.settings.secret import Secret
 from tests.support.postgres import Cluster, running_cluster
 
@@ -52,7 +53,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def ledger(url: str) -> Iterator[LedgerStore]:
+def ledger(url: str) -> Iterator[DatabaseLedger]:
     with open_ledger(Secret(url)) as opened:
         yield opened
 
@@ -64,7 +65,7 @@ class Row:
     total: int
     bad: int
     gap: int
-    why: dict[Labels, int]
+    why: dict[CauseLabels, int]
     excluded: bool
 
 
@@ -72,9 +73,9 @@ class Row:
 class Naive:
     """What a ledger should say: every bucket in a dictionary, nothing summed in advance, nothing removed."""
 
-    rows: dict[tuple[Key, int], Row] = field(default_factory=dict)
+    rows: dict[tuple[SeriesKey, int], Row] = field(default_factory=dict)
     covered: set[tuple[str, int]] = field(default_factory=set)
-    excluded: dict[Key, set[int]] = field(default_factory=dict)
+    excluded: dict[SeriesKey, set[int]] = field(default_factory=dict)
     without_buckets: set[tuple[str, int]] = field(default_factory=set)
     """Hours, by their end, whose buckets were removed."""
     without_hours: set[tuple[str, int]] = field(default_factory=set)
@@ -82,26 +83,26 @@ class Naive:
     def record(self, batches: Sequence[Batch]) -> int:
         added = 0
         for batch in batches:
-            times = range(batch.span[0] + STEP, batch.span[1] + 1, STEP)
+            times = range(batch.interval[0] + STEP, batch.interval[1] + 1, STEP)
             new = {end for end in times if (batch.slo_id, end) not in self.covered}
             added += len(new)
             self.covered |= {(batch.slo_id, end) for end in new}
-            for event in batch.events:
-                if event.end in new and (event.total or event.gap):
-                    key = (batch.slo_id, event.namespace, event.service)
-                    excluded = event.end in self.excluded.get(key, ())
-                    self.rows[key, event.end] = Row(event.total, event.bad, event.gap, {}, excluded)
+            for bucket in batch.buckets:
+                if bucket.end in new and (bucket.total or bucket.gap):
+                    key = (batch.slo_id, bucket.namespace, bucket.service)
+                    excluded = bucket.end in self.excluded.get(key, ())
+                    self.rows[key, bucket.end] = Row(bucket.total, bucket.bad, bucket.gap, {}, excluded)
             for cause in batch.causes:
                 row = self.rows.get(((batch.slo_id, cause.namespace, cause.service), cause.end))
                 if cause.end in new and cause.bad and row and row.bad:
                     row.why[cause.labels] = cause.bad
         return added
 
-    def exclude(self, excluded: Mapping[Key, Sequence[Span]], start: int, end: int) -> int:
+    def exclude(self, excluded: Mapping[SeriesKey, Sequence[Interval]], start: int, end: int) -> int:
         changed = 0
         for key in {key for key, _ in self.rows}:
-            spans = excluded.get(key, ())
-            wanted = {time for first, last in spans for time in range(first + STEP, last + 1, STEP)}
+            intervals = excluded.get(key, ())
+            wanted = {time for first, last in intervals for time in range(first + STEP, last + 1, STEP)}
             kept = {time for time in self.excluded.get(key, set()) if not start < time <= end}
             self.excluded[key] = kept | {time for time in wanted if start < time <= end}
         for (key, time), row in self.rows.items():
@@ -129,9 +130,9 @@ class Naive:
     def has_bucket(self, slo_id: str, end: int) -> bool:
         return (slo_id, -(-end // 3600) * 3600) not in self.without_buckets
 
-    def inward(self, slo_id: str, span: Span) -> Span:
-        """Where the edges of a span go for want of rows."""
-        start, end = span
+    def inward(self, slo_id: str, interval: Interval) -> Interval:
+        """Where the edges of an interval go for want of rows."""
+        start, end = interval
         if start % 3600 and not self.has_bucket(slo_id, start + STEP):
             start = -(-start // 3600) * 3600
         if start % DAY and (slo_id, -(-start // DAY) * DAY) in self.without_hours:
@@ -142,10 +143,10 @@ class Naive:
             end = end // DAY * DAY
         return start, end
 
-    def sums(self, span: Span) -> dict[Key, Sums]:
-        found: dict[Key, Sums] = {}
+    def sums(self, interval: Interval) -> dict[SeriesKey, Sums]:
+        found: dict[SeriesKey, Sums] = {}
         for (key, end), row in self.rows.items():
-            start, last = self.inward(key[0], span)
+            start, last = self.inward(key[0], interval)
             if start < end <= last:
                 if row.excluded:
                     more = Sums(0, 0, 0, STEP if row.total else 0, row.total, row.bad)
@@ -154,30 +155,30 @@ class Naive:
                 found[key] = found.get(key, Sums()) + more
         return {key: sums for key, sums in found.items() if sums != Sums()}
 
-    def causes(self, span: Span) -> dict[Key, dict[Labels, int]]:
-        """Of a span whose buckets are all kept."""
-        found: dict[Key, dict[Labels, int]] = {}
+    def causes(self, interval: Interval) -> dict[SeriesKey, dict[CauseLabels, int]]:
+        """Of an interval whose buckets are all kept."""
+        found: dict[SeriesKey, dict[CauseLabels, int]] = {}
         for (key, end), row in self.rows.items():
-            if span[0] < end <= span[1] and not row.excluded:
+            if interval[0] < end <= interval[1] and not row.excluded:
                 for labels, bad in row.why.items():
                     have = found.setdefault(key, {})
                     have[labels] = have.get(labels, 0) + bad
         return found
 
-    def peaks(self, span: Span) -> dict[Key, int]:
-        found: dict[Key, int] = {}
+    def peaks(self, interval: Interval) -> dict[SeriesKey, int]:
+        found: dict[SeriesKey, int] = {}
         for (key, end), row in self.rows.items():
-            start, last = self.inward(key[0], span)
+            start, last = self.inward(key[0], interval)
             if start < end <= last and row.total:
                 found[key] = max(found.get(key, 0), row.total)
         return found
 
-    def missing(self, slo_id: str, start: int, end: int) -> list[Span]:
-        spans: list[Span] = []
+    def missing(self, slo_id: str, start: int, end: int) -> list[Interval]:
+        intervals: list[Interval] = []
         for time in range(start + STEP, end + 1, STEP):
             if (slo_id, time) not in self.covered:
-                if spans and spans[-1][1] == time - STEP:
-                    spans[-1] = (spans[-1][0], time)
+                if intervals and intervals[-1][1] == time - STEP:
+                    intervals[-1] = (intervals[-1][0], time)
                 else:
-                    spans.append((time - STEP, time))
-        return spans
+                    intervals.append((time - STEP, time))
+        return intervals

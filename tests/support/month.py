@@ -14,12 +14,12 @@ from pathlib import Path
 
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import _truth, history_grid, series
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.truth import Truth
 from sloctl.demo.world import (
     OUTSIDE,
-    Batch,
+    BatchJob,
     Crash,
     Deploy,
     Edge,
@@ -64,7 +64,7 @@ WORLD = World(
         Crash("api", 1, ago(days=2) + 90),
         ScrapeGap("hidden", ago(days=10), ago(days=10) + 2700),
     ),
-    batches=(Batch("store", "store-jobs", per_second=0.3, late_share=0.02),),
+    batches=(BatchJob("store", "store-jobs", per_second=0.3, late_share=0.02),),
     swing=20.0,
     interval=100,
     kube_state=False,
@@ -127,11 +127,11 @@ def truth_of(simulation: Simulation, end: int) -> Truth:
     return _truth(simulation, end)
 
 
-def _without(one: Series, down: Sequence[tuple[int, int]]) -> Series:
+def _without(one: SampledSeries, down: Sequence[tuple[int, int]]) -> SampledSeries:
     kept = one.timestamps >= 0
     for start, stop in down:
         kept &= (one.timestamps <= start * 1000) | (one.timestamps > stop * 1000)
-    return Series(one.labels, one.timestamps[kept], one.values[kept])
+    return SampledSeries(one.labels, one.timestamps[kept], one.values[kept])
 
 
 @contextlib.contextmanager

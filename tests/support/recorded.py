@@ -19,7 +19,7 @@ from alert_rules.groups import AlertRule, RecordingRule
 from alert_rules.manifest import rule_files
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import Series, backfill
+from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import SloSet
 
@@ -73,7 +73,7 @@ def record(slo_set: SloSet, data: Path, scratch: Path, end: int, seconds: int) -
 
 def _evaluated(
     source: Prometheus, interval: int, rule: RecordingRule | AlertRule, end: int, seconds: int
-) -> Iterator[Series]:
+) -> Iterator[SampledSeries]:
     last = datetime.fromtimestamp(end // interval * interval, UTC)
     first = last - timedelta(seconds=seconds // interval * interval)
     for item in source.query_range(rule.expr, first, last, timedelta(seconds=interval)):
@@ -81,14 +81,14 @@ def _evaluated(
         points = np.array(item["values"], dtype=np.float64)
         times = np.rint(points[:, 0] * 1000).astype(np.int64)
         if isinstance(rule, RecordingRule):
-            yield Series({"__name__": rule.record} | own | rule.labels, times, points[:, 1])
+            yield SampledSeries({"__name__": rule.record} | own | rule.labels, times, points[:, 1])
             continue
         held = _held(times, interval * 1000)
         firing = times[held >= rule.for_ * 1000]
         if len(firing):
             name = {"__name__": "ALERTS", "alertname": rule.alert, "alertstate": "firing"}
             fixed = {name: text for name, text in rule.labels.items() if "{{" not in text}
-            yield Series(name | own | fixed, firing, np.ones(len(firing)))
+            yield SampledSeries(name | own | fixed, firing, np.ones(len(firing)))
 
 
 def _held(

@@ -9,7 +9,7 @@ from sloctl.model import SloSet, Sources
 from sloctl.model.dashboards import DashboardSettings
 from sloctl.report.data import Finding, Report, SloStatus
 from sloctl.report.history import history
-from sloctl.report.routine import Column, Kind, Routine, Section, last_period
+from sloctl.report.routine import Routine, RoutineColumn, RoutineKind, RoutineSection, last_period
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SLO_SET = SloSet(
@@ -56,17 +56,17 @@ def slo(name: str = "availability", service: str = "checkout", remaining: float 
     )
 
 
-def report(number: int = 3, kind: Kind | None = "weekly", at: datetime = AT, rows: int = 3) -> Report:
+def report(number: int = 3, kind: RoutineKind | None = "weekly", at: datetime = AT, rows: int = 3) -> Report:
     """A report of ``number`` SLOs in every state."""
     shares = (-0.5, 0.05, 0.6, None, 0.99)
     slos = tuple(slo(service=f"service-{place}", remaining=shares[place % 5]) for place in range(number))
     routine = None
     if kind is not None:
-        columns = (Column("service", "service"), Column("restarts", "restarts", "count"))
+        columns = (RoutineColumn("service", "service"), RoutineColumn("restarts", "restarts", "count"))
         cells = tuple((f"shop/service-{place}", float(place)) for place in range(rows))
         sections = (
-            Section("sidecar_restarts", "Restarts of proxies", columns, cells),
-            Section("telemetry_gaps", "Telemetry gaps", columns, (), empty="No gap was seen."),
+            RoutineSection("sidecar_restarts", "Restarts of proxies", columns, cells),
+            RoutineSection("telemetry_gaps", "Telemetry gaps", columns, (), empty="No gap was seen."),
         )
         routine = Routine(last_period(kind, at, "Europe/Paris"), sections)
     findings = (Finding("warning", "scrape-gap", "shop/service-0 availability: nothing is known of 10m"),)

@@ -21,6 +21,7 @@ from jobs.schedule.attempt import Done
 from jobs.schedule.scheduler import Scheduler, tasks_of
 from jobs.schedule.triggers import Trigger, trigger
 from sloctl import spec
+from sloctl.cli.composition import Overrides
 from sloctl.cli.scheduling import Service
 from sloctl.model import Job
 from sloctl.telemetry.web import Web
@@ -101,9 +102,7 @@ def soak(
     sources = spec.read([path])
     slo_set = spec.load_sources(sources)
     begin = datetime.now(UTC)
-    service = Service(
-        slo_set, sources, url=None, timeout=5, traces_url=None, ledger_url=str(path.with_name("soak.db"))
-    )
+    service = Service(slo_set, sources, Overrides(timeout=5), str(path.with_name("soak.db")))
     counts: Counter[str] = Counter()
     chance = random.Random(1)
 
@@ -126,7 +125,7 @@ def soak(
     scheduler = Scheduler(
         slo_set.name,
         tasks_of(slo_set, run, faster),
-        ledger=service.books.get,
+        ledger=service.ledger.get,
         slo_ids=[slo.id for slo in slo_set.slos],
         observer=service.telemetry,
     )

@@ -12,9 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alert_rules import health, manifest
+from alert_rules import burn_alerts, health, manifest
 from alert_rules.proofs import simulate
-from alert_rules.slo import alerts
 from sloctl import naming
 from sloctl.artefacts.objects import Format
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
@@ -239,14 +238,14 @@ class TestPeriods:
 
 
 def filled(text: str) -> str:
-    """What Prometheus makes of a text without template code but for :func:`alerts.literal`'s."""
+    """What Prometheus makes of a text without template code but for :func:`burn_alerts.literal`'s."""
     return text.replace('{{ "{{" }}', "{{")
 
 
 class TestTexts:
     @given(st.text())
     def test_a_text_of_the_file_is_never_template_code(self, text: str) -> None:
-        written = alerts.literal(text)
+        written = burn_alerts.literal(text)
         assert filled(written) == text
         assert "{{" not in written.replace('{{ "{{" }}', "")
 

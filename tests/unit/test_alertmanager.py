@@ -12,7 +12,7 @@ import yaml
 from alert_rules.alertmanager import configuration
 from sloctl import naming
 from sloctl.artefacts.objects import Format
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model import SloSet
 from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
 
@@ -246,7 +246,7 @@ def test_guardrails_of_inhibitions_exist() -> None:
     values = [matcher.split('"')[1] for matcher in matchers if matcher.startswith("guardrail=~")]
     presets = {name for value in values if value != ".+" for name in value.split("|") if name}
     assert presets
-    assert presets <= set(KINDS)
+    assert presets <= set(GUARDRAIL_PRESETS)
 
 
 def test_every_inhibition_is_explained() -> None:

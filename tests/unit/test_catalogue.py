@@ -21,12 +21,12 @@ from alert_rules.groups import RecordingRule
 from dashboards.manifest import boards
 from sloctl import naming, promql, spec
 from sloctl.guardrails.plans import BUILDERS, plans
-from sloctl.guardrails.shared.limits import KINDS, Kind
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS, GuardrailPreset
 from sloctl.model import ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
 from sloctl.model.policies import POLICIES
 from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
-from sloctl.promql.parsing import Call, Literal, Node, Select, children, labels_named, reads
+from sloctl.promql.parsing import Call, Expr, Literal, Select, children, labels_named, reads
 from sloctl.promql.presets import PRESETS, PresetProblem
 
 pytestmark = pytest.mark.xdist_group("catalogue")
@@ -68,7 +68,7 @@ PARAMS: dict[str, list[dict[str, object]]] = {
 }
 
 
-def guardrails_of(kind: Kind) -> Iterator[Guardrail]:
+def guardrails_of(kind: GuardrailPreset) -> Iterator[Guardrail]:
     limit = kind.limit.default if kind.limit else None
     yield Guardrail(kind.name, limit)
     everything: dict[str, object] = {
@@ -118,7 +118,7 @@ def of_guardrails(mesh: Mesh) -> Iterator[SloSet]:
     slo = slo_of("availability", mesh, {}, "checkout")
     jobs = (Job("slis", every=300), Job("report", cron="0 9 * * 1"))
     for name in BUILDERS:
-        for guardrail in guardrails_of(KINDS[name]):
+        for guardrail in guardrails_of(GUARDRAIL_PRESETS[name]):
             for backend in ("zipkin", "jaeger", "tempo") if name == "telemetry-gap" else ("",):
                 sources = Sources(traces_backend=backend)
                 yield SloSet("shop", (slo,), mesh=mesh, guardrails=(guardrail,), jobs=jobs, sources=sources)
@@ -175,7 +175,7 @@ def given_by_users(slo_set: SloSet) -> set[str]:
     return {parse(selector).metric for _, selector in calls}  # type: ignore[union-attr]
 
 
-def made(node: Node) -> set[str]:
+def made(node: Expr) -> set[str]:
     """Labels that an expression makes."""
     found = set[str]().union(*(made(child) for child in children(node)))
     if isinstance(node, Call) and node.function in ("label_replace", "label_join"):
@@ -270,7 +270,7 @@ def test_the_check_notices_what_is_not_there() -> None:
 
 @pytest.mark.slow
 def test_no_entry_is_dead() -> None:
-    assert set(KINDS) == set(BUILDERS)
+    assert set(GUARDRAIL_PRESETS) == set(BUILDERS)
     assert set(METRICS) - set(read()) == set()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import history_grid, series
-from sloctl.demo.openmetrics import Series
+from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.shop import corner_shop, shop
 from sloctl.demo.truth import Truth, load, save
 from sloctl.demo.world import Crash, Edge, Outage, Service, World, ago, on_day, traffic
@@ -23,31 +23,31 @@ def simulation() -> Simulation:
 
 
 @pytest.fixture(scope="module")
-def scraped(simulation: Simulation) -> list[Series]:
+def scraped(simulation: Simulation) -> list[SampledSeries]:
     return list(series(simulation, END))
 
 
-def _select(scraped: list[Series], **labels: str) -> list[Series]:
+def _select(scraped: list[SampledSeries], **labels: str) -> list[SampledSeries]:
     return [one for one in scraped if all(one.labels.get(key) == value for key, value in labels.items())]
 
 
-def _requests(scraped: list[Series], **labels: str) -> list[Series]:
+def _requests(scraped: list[SampledSeries], **labels: str) -> list[SampledSeries]:
     return _select(scraped, __name__="istio_requests_total", **labels)
 
 
-def _increments(one: Series) -> np.ndarray:
+def _increments(one: SampledSeries) -> np.ndarray:
     """What an all-seeing reader takes: from zero at birth, and after each reset (a fall, or an absence)."""
     before = np.concatenate([[0], one.values[:-1]])
     absent = np.diff(one.timestamps, prepend=one.timestamps[:1]) > 60_000
     return np.where((one.values >= before) & ~absent, one.values - before, one.values)
 
 
-def test_every_label_set_is_there_once(scraped: list[Series]) -> None:
+def test_every_label_set_is_there_once(scraped: list[SampledSeries]) -> None:
     keys = [tuple(sorted(one.labels.items())) for one in scraped]
     assert len(keys) == len(set(keys))
 
 
-def test_counters_fall_only_when_their_sidecar_restarts(scraped: list[Series]) -> None:
+def test_counters_fall_only_when_their_sidecar_restarts(scraped: list[SampledSeries]) -> None:
     crashed = defaultdict(set)
     for one in _requests(scraped):
         falls = one.timestamps[1:][np.diff(one.values) < 0]
@@ -58,7 +58,7 @@ def test_counters_fall_only_when_their_sidecar_restarts(scraped: list[Series]) -
     assert crashed["web"] <= {-3.0, -2.9, -2.8}
 
 
-def test_series_are_born_at_their_first_event(scraped: list[Series]) -> None:
+def test_series_are_born_at_their_first_event(scraped: list[SampledSeries]) -> None:
     for one in _requests(scraped):
         assert one.values[0] > 0
     errors = _requests(scraped, destination_service_name="api", response_code="503")
@@ -67,7 +67,7 @@ def test_series_are_born_at_their_first_event(scraped: list[Series]) -> None:
     assert max(one.values[0] for one in errors) > 1
 
 
-def test_scrapes_lie_off_every_grid(scraped: list[Series]) -> None:
+def test_scrapes_lie_off_every_grid(scraped: list[SampledSeries]) -> None:
     for one in scraped:
         assert set(one.timestamps % 60_000) <= {(END % 60 + 7) * 1000}
 
@@ -75,7 +75,7 @@ def test_scrapes_lie_off_every_grid(scraped: list[Series]) -> None:
 @pytest.mark.parametrize("side", ["source", "destination"])
 @pytest.mark.parametrize("service", ["web", "api", "store", "flaky", "seldom"])
 def test_the_truth_is_the_sum_of_the_increments(
-    simulation: Simulation, scraped: list[Series], service: str, side: str
+    simulation: Simulation, scraped: list[SampledSeries], service: str, side: str
 ) -> None:
     found = {"total": 0, "bad": 0, "bad_http": 0}
     for one in _requests(scraped, destination_service_name=service, reporter=side):
@@ -90,7 +90,7 @@ def test_the_truth_is_the_sum_of_the_increments(
     assert found["bad_http"] == (truth["bad_http"].sum() if "bad_http" in truth else 0)
 
 
-def test_histograms_hold_the_same_requests(simulation: Simulation, scraped: list[Series]) -> None:
+def test_histograms_hold_the_same_requests(simulation: Simulation, scraped: list[SampledSeries]) -> None:
     name = "istio_request_duration_milliseconds"
     for side in ("source", "destination"):
         total = sum(
@@ -117,7 +117,7 @@ def test_retries_hide_failures_from_the_client(simulation: Simulation) -> None:
     assert good[0] == good[1]
 
 
-def test_new_pods_are_scraped_before_their_first_request(scraped: list[Series]) -> None:
+def test_new_pods_are_scraped_before_their_first_request(scraped: list[SampledSeries]) -> None:
     start = (END - 86400) * 1000
     ups = {one.labels["pod"]: one for one in _select(scraped, __name__="up", job="envoy-stats")}
     new = [pod for pod, up in ups.items() if up.timestamps[0] > start]
@@ -133,7 +133,7 @@ def test_new_pods_are_scraped_before_their_first_request(scraped: list[Series]) 
         assert {one.timestamps[-1] for one in last} == {ups[pod].timestamps[-1]}
 
 
-def test_a_gap_hides_both_what_a_workload_serves_and_what_it_calls(scraped: list[Series]) -> None:
+def test_a_gap_hides_both_what_a_workload_serves_and_what_it_calls(scraped: list[SampledSeries]) -> None:
     (up,) = _select(scraped, __name__="up", pod=_pod(scraped, "hidden"))
     down = up.timestamps[up.values == 0] / 1000 - END
     assert (len(down), down[0], down[-1]) == (25, ago(hours=8) + 7, ago(hours=8) + 1500 - 53)
@@ -142,7 +142,7 @@ def test_a_gap_hides_both_what_a_workload_serves_and_what_it_calls(scraped: list
         assert not ((seen >= down[0]) & (seen <= down[-1])).any()
 
 
-def _pod(scraped: list[Series], service: str) -> str:
+def _pod(scraped: list[SampledSeries], service: str) -> str:
     (one,) = {
         one.labels["pod"]
         for one in _select(scraped, __name__="up", job="envoy-stats")
@@ -151,7 +151,7 @@ def _pod(scraped: list[Series], service: str) -> str:
     return one
 
 
-def test_quiet_and_idle_services_stay_up(simulation: Simulation, scraped: list[Series]) -> None:
+def test_quiet_and_idle_services_stay_up(simulation: Simulation, scraped: list[SampledSeries]) -> None:
     assert ("idle", "source") not in simulation.counts
     assert _select(scraped, __name__="up", pod=_pod(scraped, "idle"))
     quiet = simulation.grid.span(ago(hours=14), ago(hours=3))
@@ -160,7 +160,7 @@ def test_quiet_and_idle_services_stay_up(simulation: Simulation, scraped: list[S
     assert total.sum() > 0
 
 
-def test_kube_state_counts_the_restarts(scraped: list[Series]) -> None:
+def test_kube_state_counts_the_restarts(scraped: list[SampledSeries]) -> None:
     metric = "kube_pod_container_status_restarts_total"
     totals = {one.labels["pod"].split("-")[0]: one.values for one in _select(scraped, __name__=metric)}
     assert {name for name, values in totals.items() if values[-1]} == {"web", "store"}

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sloctl.demo.openmetrics import Series, write_series
+from sloctl.demo.openmetrics import SampledSeries, write_series
 
 
-def _one(labels: dict[str, str], stamps: list[int], values: list[float] | list[int]) -> Series:
-    return Series(labels, np.array(stamps), np.array(values))
+def _one(labels: dict[str, str], stamps: list[int], values: list[float] | list[int]) -> SampledSeries:
+    return SampledSeries(labels, np.array(stamps), np.array(values))
 
 
 def test_lines(tmp_path: Path) -> None:

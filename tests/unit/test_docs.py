@@ -322,7 +322,7 @@ def test_labels_and_annotations_of_an_alert_are_listed() -> None:
     labels = {name for row in table(page, "label") for name in re.findall(r"`(\w+)`", row["label"])}
     annotations = {row["annotation"].strip("`") for row in table(page, "annotation")}
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(readme_file().encode()))
-    from alert_rules.slo.alerts import fired_labels
+    from alert_rules.burn_alerts import fired_labels
 
     for file in manifest.rule_files(slo_set):
         for group in file.groups:

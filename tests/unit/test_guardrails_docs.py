@@ -17,7 +17,7 @@ from alert_rules.groups import AlertRule
 from sloctl import naming
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.kinds import HealthAlert
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model import MeshMode
 from sloctl.model.durations import duration
 from tests.support.guardrail_sets import everything
@@ -41,7 +41,7 @@ def alerts() -> dict[str, tuple[str, HealthAlert]]:
 
 
 def test_every_guardrail_of_the_file_is_built() -> None:
-    assert set(BUILDERS) == set(KINDS)
+    assert set(BUILDERS) == set(GUARDRAIL_PRESETS)
 
 
 def generated() -> Iterator[AlertRule]:
@@ -79,7 +79,7 @@ def test_what_every_alert_carries() -> None:
         labels, notes = rule.labels, rule.annotations
         assert labels["severity"] in ("page", "ticket", "none"), rule.alert
         assert labels["owner"] == "team-platform", rule.alert
-        assert labels[naming.GUARDRAIL] in KINDS
+        assert labels[naming.GUARDRAIL] in GUARDRAIL_PRESETS
         assert labels[naming.SLO_SET] == "shop"
         assert notes["summary"], rule.alert
         assert notes["description"], rule.alert
@@ -93,7 +93,7 @@ def table() -> str:
         "| alert | guardrail | severity | for | stays for | failure mode | says |",
         "|---|---|---|---|---|---|---|",
     ]
-    order = list(KINDS)
+    order = list(GUARDRAIL_PRESETS)
     for name, (preset, alert) in sorted(
         alerts().items(), key=lambda item: (order.index(item[1][0]), item[0])
     ):
@@ -118,7 +118,7 @@ def signals() -> str:
                     verdict = verdicts.get(signal.record)
                     what = f"`{verdict.name}`" if verdict else "–"
                     found.setdefault(signal.record, (plan.preset, what))
-    order = list(KINDS)
+    order = list(GUARDRAIL_PRESETS)
     rows = ["| recorded series | guardrail | verdict in the report |", "|---|---|---|"]
     rows += [
         f"| `{record}` | `{preset}` | {what} |"

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs.budgets import attainment, maintenance, periods
-from jobs.budgets.collected import Unit
-from sloctl.ledger.protocol import MICRO, Batch, Cause, Event
-from sloctl.ledger.store import LedgerStore, open_ledger
+from jobs.budgets import attainment, maintenance, period_events
+from sloctl.ledger.protocol import MICRO, Batch, Bucket, Cause
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import CounterSli, RollingWindow, Selector, Slo, SloSet
+from sloctl.model.calendar import CalendarUnit, periods_to
 from sloctl.model.ledger import Maintenance
 from sloctl.report.routine import last_period
 from sloctl.settings.secret import Secret
@@ -32,17 +32,19 @@ def stamp(year: int, month: int, day: int) -> int:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[LedgerStore]:
+def ledger(tmp_path: Path) -> Iterator[DatabaseLedger]:
     with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as found:
         yield found
 
 
-def record(ledger: LedgerStore, start: int, end: int, *events: Event, causes: tuple[Cause, ...] = ()) -> None:
+def record(
+    ledger: DatabaseLedger, start: int, end: int, *events: Bucket, causes: tuple[Cause, ...] = ()
+) -> None:
     ledger.record("shop", [Batch(SLO.id, SLO.name, (start, end), events, causes)])
 
 
-def event(end: int, total: int, bad: int = 0, gap: int = 0) -> Event:
-    return Event("shop", "checkout", end, total * MICRO, bad * MICRO, gap)
+def event(end: int, total: int, bad: int = 0, gap: int = 0) -> Bucket:
+    return Bucket("shop", "checkout", end, total * MICRO, bad * MICRO, gap)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,12 @@ def event(end: int, total: int, bad: int = 0, gap: int = 0) -> Event:
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "America/New_York", "Asia/Kolkata"])
-def test_periods_adjoin_and_are_named_as_people_name_them(unit: Unit, names: list[str], zone: str) -> None:
-    found = attainment.periods(unit, zone, AT, 3)
+def test_periods_adjoin_and_are_named_as_people_name_them(
+    unit: CalendarUnit, names: list[str], zone: str
+) -> None:
+    found = periods_to(unit, zone, AT, 3)
 
-    assert [period.name for period in found] == names
+    assert [period.label for period in found] == names
     assert found[-1].end == AT
     for sooner, later in pairwise(found):
         assert sooner.end == later.start
@@ -67,13 +71,13 @@ def test_periods_adjoin_and_are_named_as_people_name_them(unit: Unit, names: lis
         assert (local.hour, local.minute) == (0, 0)
 
 
-def test_each_month_has_its_own_events_and_budget(ledger: LedgerStore) -> None:
+def test_each_month_has_its_own_events_and_budget(ledger: DatabaseLedger) -> None:
     march, april = stamp(2026, 3, 1), stamp(2026, 4, 1)
     record(ledger, march, march + 600, event(march + 300, 1000, 5), event(march + 600, 1000))
     record(ledger, april - 300, april + 600, event(april, 100, 1), event(april + 300, 200, 8))
-    found = attainment.read(ledger, SloSet("shop", (SLO,)), attainment.periods("month", "UTC", AT, 3))
+    found = attainment.read(ledger, SloSet("shop", (SLO,)), periods_to("month", "UTC", AT, 3))
 
-    assert [(item.period.name, item.total, item.bad) for item in found] == [
+    assert [(item.time.label, item.total, item.bad) for item in found] == [
         ("2026-03", 2100, 6),
         ("2026-04", 200, 8),
     ], "February is from before the ledger"
@@ -81,31 +85,31 @@ def test_each_month_has_its_own_events_and_budget(ledger: LedgerStore) -> None:
     assert [row["met"] for row in attainment.rows(found)] == [True, False]
 
 
-def test_what_is_not_recorded_is_a_gap_and_what_comes_later_is_none(ledger: LedgerStore) -> None:
+def test_what_is_not_recorded_is_a_gap_and_what_comes_later_is_none(ledger: DatabaseLedger) -> None:
     start = stamp(2026, 4, 1)
     record(ledger, start, start + 300, event(start + 300, 10))
     record(ledger, start + 900, start + 1500, event(start + 1200, 10, gap=60))
     (found,) = attainment.read(
-        ledger, SloSet("shop", (SLO,)), [attainment.Period("x", datetime.fromtimestamp(start, UTC), AT)]
+        ledger, SloSet("shop", (SLO,)), [attainment.Incident(datetime.fromtimestamp(start, UTC), AT)]
     )
 
     assert found.gaps == 600 + 60
 
 
-def test_a_gap_of_a_definition_is_one_of_each_of_its_services(ledger: LedgerStore) -> None:
+def test_a_gap_of_a_definition_is_one_of_each_of_its_services(ledger: DatabaseLedger) -> None:
     start = stamp(2026, 4, 2)
     record(
-        ledger, start, start + 86400, event(start + 300, 10, gap=60), Event("", "", start + 900, 0, 0, 300)
+        ledger, start, start + 86400, event(start + 300, 10, gap=60), Bucket("", "", start + 900, 0, 0, 300)
     )
     slo_set, day = SloSet("shop", (SLO,)), last_period("daily", AT)
-    (found,) = attainment.read(ledger, slo_set, [attainment.Period("x", day.start, day.end)])
-    routine = periods.read(Simulated(slo_set), slo_set, day, ledger, [])
+    (found,) = attainment.read(ledger, slo_set, [day])
+    routine = period_events.read(Simulated(slo_set), slo_set, day, ledger, [])
 
     assert found.gaps == 360
     assert (routine.found_in, routine.gaps) == ("ledger", {KEY: 360})
 
 
-def test_maintenance_counts_in_no_period_and_is_told(ledger: LedgerStore) -> None:
+def test_maintenance_counts_in_no_period_and_is_told(ledger: DatabaseLedger) -> None:
     start = stamp(2026, 4, 1)
     record(
         ledger,
@@ -120,17 +124,17 @@ def test_maintenance_counts_in_no_period_and_is_told(ledger: LedgerStore) -> Non
     )
     slo_set = SloSet("shop", (SLO,), maintenance=(upgrade,))
     assert maintenance.apply(ledger, slo_set, start + 900) == 1
-    (found,) = attainment.read(ledger, slo_set, attainment.periods("day", "UTC", AT - timedelta(days=2), 1))
+    (found,) = attainment.read(ledger, slo_set, periods_to("day", "UTC", AT - timedelta(days=2), 1))
 
     assert (found.bad, found.total, found.excluded) == (1, 20, 300)
     assert maintenance.apply(ledger, SloSet("shop", (SLO,)), start + 900) == 1, "taken in again"
     (found,) = attainment.read(
-        ledger, SloSet("shop", (SLO,)), attainment.periods("day", "UTC", AT - timedelta(days=2), 1)
+        ledger, SloSet("shop", (SLO,)), periods_to("day", "UTC", AT - timedelta(days=2), 1)
     )
     assert (found.bad, found.total, found.excluded) == (11, 30, 0)
 
 
-def test_what_burned_the_budget_adds_up_to_the_bad_events(ledger: LedgerStore) -> None:
+def test_what_burned_the_budget_adds_up_to_the_bad_events(ledger: DatabaseLedger) -> None:
     start = stamp(2026, 4, 1)
     reset = (("response_code", "0"), ("response_flags", "UF"))
     error = (("response_code", "503"), ("source_workload", "frontend"))
@@ -147,7 +151,7 @@ def test_what_burned_the_budget_adds_up_to_the_bad_events(ledger: LedgerStore) -
         ),
     )
     found = attainment.causes(
-        ledger, SloSet("shop", (SLO,)), attainment.Period("x", datetime.fromtimestamp(start, UTC), AT)
+        ledger, SloSet("shop", (SLO,)), attainment.Incident(datetime.fromtimestamp(start, UTC), AT)
     )
 
     assert [(row["cause"], row["bad"]) for row in found] == [(dict(error), 7), (dict(reset), 2), ({}, 1)]

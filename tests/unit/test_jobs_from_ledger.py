@@ -13,9 +13,9 @@ import pytest
 from jobs.budgets import attainment, from_ledger
 from jobs.reports import slo_report
 from sloctl.errors import BackendUnavailable
-from sloctl.ledger.protocol import MICRO, Batch, Cause, Event, Key
-from sloctl.ledger.store import LedgerStore, open_ledger
-from sloctl.model import GRID, SloSet
+from sloctl.ledger.protocol import MICRO, Batch, Bucket, Cause
+from sloctl.ledger.store import DatabaseLedger, open_ledger
+from sloctl.model import GRID, SeriesKey, SloSet
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from tests.support.scripted import Scripted, unreachable
@@ -26,13 +26,13 @@ AT = datetime.fromtimestamp(NOON, UTC)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[LedgerStore]:
+def ledger(tmp_path: Path) -> Iterator[DatabaseLedger]:
     with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as opened:
         yield opened
 
 
 def enter(
-    ledger: LedgerStore,
+    ledger: DatabaseLedger,
     slo_set: SloSet,
     start: int,
     end: int,
@@ -41,13 +41,13 @@ def enter(
     gaps: Sequence[int] = (),
     service: str = "checkout",
 ) -> None:
-    """The same events in each bucket of a span; nobody observed the buckets that end at ``gaps``."""
+    """The same events in each bucket of an interval; nobody observed the buckets that end at ``gaps``."""
     slo = slo_set.slos[0]
     ends = range(start + GRID, end + 1, GRID)
-    events = [Event("shop", service, at, total * MICRO, bad * MICRO) for at in ends if at not in gaps]
+    events = [Bucket("shop", service, at, total * MICRO, bad * MICRO) for at in ends if at not in gaps]
     why = (("response_code", "503"),)
     causes = [Cause("shop", service, at, why, bad * MICRO) for at in ends if bad and at not in gaps]
-    down = [Event("", "", at, 0, 0, GRID) for at in gaps]
+    down = [Bucket("", "", at, 0, 0, GRID) for at in gaps]
     ledger.record(slo_set.name, [Batch(slo.id, slo.name, (start, end), [*events, *down], causes)])
 
 
@@ -64,7 +64,7 @@ def codes(report: Report) -> set[str]:
     return {finding.code for finding in report.findings}
 
 
-def test_budgets_are_there_without_prometheus(ledger: LedgerStore) -> None:
+def test_budgets_are_there_without_prometheus(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - 3600)
     enter(ledger, slo_set, NOON - 3600, NOON, bad=50)
@@ -79,7 +79,7 @@ def test_budgets_are_there_without_prometheus(ledger: LedgerStore) -> None:
     assert "prometheus-not-read" in codes(report)
 
 
-def test_holes_and_downtimes_are_gaps(ledger: LedgerStore) -> None:
+def test_holes_and_downtimes_are_gaps(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - 9000)
     enter(ledger, slo_set, NOON - 7200, NOON, gaps=[NOON - 1800, NOON - 1500])
@@ -91,7 +91,7 @@ def test_holes_and_downtimes_are_gaps(ledger: LedgerStore) -> None:
     assert "30m" in finding.message
 
 
-def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: LedgerStore) -> None:
+def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 2 * DAY, NOON)
     data = from_ledger.collect(ledger, None, slo_set, AT)
@@ -102,7 +102,7 @@ def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: LedgerStore) -
 
 @pytest.mark.parametrize(("lacking", "said"), [(0, False), (2, False), (3, True)])
 def test_a_ledger_that_lacks_more_than_two_buckets_of_the_window_says_so(
-    ledger: LedgerStore, lacking: int, said: bool
+    ledger: DatabaseLedger, lacking: int, said: bool
 ) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 30 * DAY + lacking * GRID, NOON)
@@ -122,7 +122,7 @@ def test_a_ledger_that_lacks_more_than_two_buckets_of_the_window_says_so(
     ],
 )
 def test_a_burn_rate_is_of_an_hour_ago_at_most_or_of_half_its_window(
-    ledger: LedgerStore, late: int, known: set[str]
+    ledger: DatabaseLedger, late: int, known: set[str]
 ) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - late - 3 * DAY)
@@ -133,7 +133,7 @@ def test_a_burn_rate_is_of_an_hour_ago_at_most_or_of_half_its_window(
     }
 
 
-def test_a_definition_that_the_ledger_lacks_is_named(ledger: LedgerStore) -> None:
+def test_a_definition_that_the_ledger_lacks_is_named(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, EVERY)
     enter(ledger, slo_set, NOON - DAY, NOON)
     data = from_ledger.collect(ledger, None, slo_set, AT)
@@ -141,7 +141,7 @@ def test_a_definition_that_the_ledger_lacks_is_named(ledger: LedgerStore) -> Non
     assert finding.scope == {"slo_id": slo_set.slos[1].id}
 
 
-def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: LedgerStore) -> None:
+def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: DatabaseLedger) -> None:
     """From the time before, the ledger still has events of the service under ``*``."""
     before = slos(EVERY)
     enter(ledger, before, NOON - 31 * DAY, NOON)
@@ -153,7 +153,7 @@ def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: LedgerStore) -> 
     ]
 
 
-def test_maintenance_is_left_out_and_told(ledger: LedgerStore) -> None:
+def test_maintenance_is_left_out_and_told(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, more=MAINTENANCE)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON, bad=1)
     from jobs.budgets import maintenance
@@ -165,7 +165,7 @@ def test_maintenance_is_left_out_and_told(ledger: LedgerStore) -> None:
     assert data.period[key] == (8628.0, 862_800.0)
 
 
-def test_the_history_for_plots_adds_up_to_the_window(ledger: LedgerStore) -> None:
+def test_the_history_for_plots_adds_up_to_the_window(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON, bad=1)
     data = from_ledger.collect(ledger, None, slo_set, AT, history=True)
@@ -174,14 +174,14 @@ def test_the_history_for_plots_adds_up_to_the_window(ledger: LedgerStore) -> Non
     assert (sum(bad for bad, _ in parts), sum(total for _, total in parts)) == data.period[key]
 
 
-def test_spent_between_has_the_buckets_that_are_touched(ledger: LedgerStore) -> None:
+def test_spent_between_has_the_buckets_that_are_touched(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - DAY, NOON, bad=1)
     key = (slo_set.slos[0].id, "shop", "checkout")
     begun, ended = (datetime.fromtimestamp(NOON + more, UTC) for more in (-899, -301))
 
-    def spent(start: datetime, end: datetime) -> dict[Key, tuple[float, float]]:
-        found = attainment.read(ledger, slo_set, [attainment.Period("", start, end)])
+    def spent(start: datetime, end: datetime) -> dict[SeriesKey, tuple[float, float]]:
+        found = attainment.read(ledger, slo_set, [attainment.Incident(start, end)])
         return {item.key: (item.bad, item.total) for item in found}
 
     assert spent(begun, ended) == {key: (2.0, 200.0)}
@@ -204,7 +204,7 @@ def simulated(slo_set: SloSet) -> Simulated:
     return Simulated(slo_set, [flow], alert_rules=False)
 
 
-def test_auto_takes_a_ledger_that_is_up_to_date(ledger: LedgerStore) -> None:
+def test_auto_takes_a_ledger_that_is_up_to_date(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON, total=7)
     report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
@@ -212,7 +212,7 @@ def test_auto_takes_a_ledger_that_is_up_to_date(ledger: LedgerStore) -> None:
     assert report.slos[0].total == 7 * 8640
 
 
-def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: LedgerStore) -> None:
+def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)
     late = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
@@ -224,7 +224,7 @@ def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: LedgerSt
 
 
 @pytest.mark.parametrize(("seconds", "source"), [(0, "ledger"), (1, "prometheus")])
-def test_a_ledger_is_late_after_four_buckets(ledger: LedgerStore, seconds: int, source: str) -> None:
+def test_a_ledger_is_late_after_four_buckets(ledger: DatabaseLedger, seconds: int, source: str) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - 4 * GRID)
     at = datetime.fromtimestamp(NOON + seconds, UTC)
@@ -236,7 +236,7 @@ def test_a_ledger_is_late_after_four_buckets(ledger: LedgerStore, seconds: int, 
 
 @pytest.mark.parametrize("late", [3600, 3900])
 def test_an_hour_after_the_last_bucket_is_read_from_counters_and_more_is_said_to_be_missing(
-    ledger: LedgerStore, late: int
+    ledger: DatabaseLedger, late: int
 ) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - late)
@@ -247,10 +247,14 @@ def test_an_hour_after_the_last_bucket_is_read_from_counters_and_more_is_said_to
     assert behind == ["the ledger of 1 SLOs ends 1h5m ago; what came after is missing"] * (not read)
 
 
-def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(ledger: LedgerStore) -> None:
+def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(
+    ledger: DatabaseLedger,
+) -> None:
     slo_set = slos(JOBS)
     slo = slo_set.slos[0]
-    events = [Event("", "billing", at, 100 * MICRO, MICRO) for at in range(NOON - DAY + GRID, NOON + 1, GRID)]
+    events = [
+        Bucket("", "billing", at, 100 * MICRO, MICRO) for at in range(NOON - DAY + GRID, NOON + 1, GRID)
+    ]
     ledger.record(slo_set.name, [Batch(slo.id, slo.name, (NOON - DAY, NOON), events)])
     source = simulated(slo_set)
     source.override = lambda query: (
@@ -264,7 +268,7 @@ def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(
     assert "implausible-events" not in codes(report)
 
 
-def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: LedgerStore) -> None:
+def test_auto_says_nothing_of_a_ledger_that_was_never_written(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
     assert (report.source, codes(report) & {"ledger-behind", "ledger-not-read"}) == ("prometheus", set())
@@ -276,7 +280,7 @@ def test_a_lost_ledger_that_was_asked_for_is_an_error() -> None:
         slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())
 
 
-def test_lag_is_that_of_the_definition_that_lags_most(ledger: LedgerStore) -> None:
+def test_lag_is_that_of_the_definition_that_lags_most(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, EVERY)
     enter(ledger, slo_set, NOON - DAY, NOON)
     assert from_ledger.lag(ledger, slo_set, AT) is None, "one has no bucket"

@@ -22,12 +22,11 @@ from jobs import manifests
 from jobs.manifests import crontab, schedules
 from sloctl import __version__, naming, spec
 from sloctl.cli.main import cli
-from sloctl.cli.run import JOBS as JOBS_OF_RUN
 from sloctl.cli.schedule import command as schedule
 from sloctl.errors import UsageError
-from sloctl.model import Job, SloSet
+from sloctl.model import Job, SloSet, job_names
 from sloctl.model.cron import longest_pause, shortest_pause
-from sloctl.settings import backends, slack
+from sloctl.settings import backends, ledger, slack
 from sloctl.spec import Source
 from tests.support.job_files import CASES, generated
 from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
@@ -340,7 +339,7 @@ def command_line(words: list[str]) -> None:
     name, command, arguments = cli.resolve_command(context, [*context._protected_args, *context.args])
     assert command is not None
     values = command.make_context(str(name), arguments, parent=context).params
-    assert set(values.get("jobs", ())) <= set(JOBS_OF_RUN)
+    assert set(values.get("jobs", ())) <= set(job_names.NAMES)
 
 
 def test_the_alert_on_late_jobs_reads_these_cron_jobs() -> None:
@@ -387,7 +386,7 @@ def test_every_variable_is_one_that_sloctl_knows() -> None:
             match = re.fullmatch("SLOCTL_(PROMETHEUS|TRACES|ALERTMANAGER)_(.*)", name)
             assert match is None or match[2] in known, name
             if name.startswith(("SLOCTL_LEDGER_", "SLOCTL_SLACK_")):
-                assert f"``{name}``" in documented + (slack.__doc__ or ""), name
+                assert f"``{name}``" in f"{ledger.__doc__}{slack.__doc__}", name
 
 
 def test_secrets_are_references_to_what_the_file_names() -> None:

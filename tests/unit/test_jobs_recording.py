@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from jobs.recording import record
 from sloctl.errors import BackendUnavailable, BadAnswer
-from sloctl.ledger.protocol import MICRO, MutedSpan, Span
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import MICRO, Interval, MutedInterval
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
 from tests.support.ledger_rows import rows
@@ -41,18 +41,18 @@ def url(empty: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(url: str) -> Iterator[LedgerStore]:
+def ledger(url: str) -> Iterator[DatabaseLedger]:
     with open_ledger(Secret(url)) as opened:
         yield opened
 
 
-def missing(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> list[Span]:
+def missing(ledger: DatabaseLedger, slo_set: SloSet, start: int, end: int) -> list[Interval]:
     """What is open of the first definition."""
     first = slo_set.slos[0].id
     return list(ledger.missing(slo_set.name, [first], start, end)[first])
 
 
-def gaps(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> dict[int, int]:
+def gaps(ledger: DatabaseLedger, slo_set: SloSet, start: int, end: int) -> dict[int, int]:
     """The seconds that nobody observed, by the end of each bucket that has some."""
     ends = list(range(start + GRID, end + 1, GRID))
     sums = ledger.sums(slo_set.name, [(at - GRID, at) for at in ends])
@@ -62,21 +62,21 @@ def gaps(ledger: LedgerStore, slo_set: SloSet, start: int, end: int) -> dict[int
     return {at: gap for at, gap in found.items() if gap}
 
 
-def codes(done: record.Recorded) -> list[str]:
+def codes(done: record.RecordingResult) -> list[str]:
     return [item.code for item in done.findings]
 
 
 # --- when something is recorded
 
 
-def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: LedgerStore) -> None:
+def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
     done = record.run(source, slo_set, ledger, time(NOON + 59))
     assert done.end == NOON - GRID
     assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - GRID, NOON)]
     done = record.run(source, slo_set, ledger, time(NOON + 60))
-    assert (done.buckets, done.spans) == (1, [(NOON - GRID, NOON)])
+    assert (done.buckets, done.intervals) == (1, [(NOON - GRID, NOON)])
     assert record.run(source, slo_set, ledger, time(NOON + 61)).buckets == 0
     (sums,) = ledger.sums("shop", [(NOON - 3600, NOON)])
     key = (slo_set.slos[0].id, "shop", "checkout")
@@ -84,7 +84,7 @@ def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: LedgerStore) 
     assert ledger.causes("shop", NOON - 3600, NOON)[key] == {(("response_code", "503"),): 12 * MICRO}
 
 
-def test_a_backend_that_lags_behind_is_waited_for(ledger: LedgerStore) -> None:
+def test_a_backend_that_lags_behind_is_waited_for(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     times = scrape_times(NOON - DAY, NOON, 30)
     late = Scripted(slo_set, times)
@@ -95,7 +95,7 @@ def test_a_backend_that_lags_behind_is_waited_for(ledger: LedgerStore) -> None:
     assert missing(ledger, slo_set, NOON - 3600, NOON) == []
 
 
-def test_a_hole_before_a_downtime_that_goes_on_waits_too(ledger: LedgerStore) -> None:
+def test_a_hole_before_a_downtime_that_goes_on_waits_too(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON - 3600, 30))
     record.run(source, slo_set, ledger, time(NOON))
@@ -103,7 +103,7 @@ def test_a_hole_before_a_downtime_that_goes_on_waits_too(ledger: LedgerStore) ->
     assert codes(record.run(source, slo_set, ledger, time(NOON))) == []
 
 
-def test_buckets_before_the_history_stay_open(ledger: LedgerStore) -> None:
+def test_buckets_before_the_history_stay_open(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     begun = NOON - 5000
     source = Scripted(slo_set, scrape_times(begun, NOON + 60, 30))
@@ -113,7 +113,7 @@ def test_buckets_before_the_history_stay_open(ledger: LedgerStore) -> None:
     assert gaps(ledger, slo_set, first, NOON) == {}
 
 
-def test_without_any_data_nothing_is_recorded(ledger: LedgerStore) -> None:
+def test_without_any_data_nothing_is_recorded(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     done = record.run(Scripted(slo_set, []), slo_set, ledger, time(NOON))
     assert codes(done) == ["nothing-to-record"]
@@ -124,7 +124,7 @@ def test_without_any_data_nothing_is_recorded(ledger: LedgerStore) -> None:
 MESH = "mesh: {matchers: {cluster: prod}}\n"
 
 
-def test_a_mesh_whose_targets_nobody_knows_is_recorded_with_a_finding(ledger: LedgerStore) -> None:
+def test_a_mesh_whose_targets_nobody_knows_is_recorded_with_a_finding(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, more=MESH)
     down = [(NOON - 7200, NOON - 3600)]
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30, down), matched=[])
@@ -134,7 +134,7 @@ def test_a_mesh_whose_targets_nobody_knows_is_recorded_with_a_finding(ledger: Le
     assert sum(gaps(ledger, slo_set, NOON - DAY, NOON).values()) == 3630, "all of Prometheus was down"
 
 
-def test_a_mesh_that_is_down_while_others_are_up_is_waited_for(ledger: LedgerStore) -> None:
+def test_a_mesh_that_is_down_while_others_are_up_is_waited_for(ledger: DatabaseLedger) -> None:
     """One Thanos for two clusters: that the other one is scraped says nothing about this one."""
     slo_set = slos(CHECKOUT, more=MESH)
     everything = scrape_times(NOON - DAY, NOON + DAY, 30)
@@ -162,7 +162,7 @@ def true_gap(times: Sequence[float], end: int) -> int:
     return min(GRID, round(head + tail))
 
 
-def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: LedgerStore) -> None:
+def test_a_downtime_is_a_gap_from_the_last_scrape_to_the_next(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(
         slo_set, scrape_times(NOON - DAY, NOON + 60, 30, [(NOON - 7200 + 40, NOON - 3600 + 100)])
@@ -225,7 +225,7 @@ def test_runs_at_any_times_record_what_one_run_does(
 # --- what is refused
 
 
-def test_a_partial_answer_is_not_recorded_but_what_came_before_it_is(ledger: LedgerStore) -> None:
+def test_a_partial_answer_is_not_recorded_but_what_came_before_it_is(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - 2 * DAY, NOON + 60, 60))
     midnight = NOON - NOON % DAY
@@ -242,7 +242,7 @@ def test_a_partial_answer_is_not_recorded_but_what_came_before_it_is(ledger: Led
     assert missing(ledger, slo_set, midnight - 3600, NOON) == [(midnight - 3600, midnight)]
 
 
-def test_prometheus_that_fails_in_the_middle_leaves_what_was_recorded(ledger: LedgerStore) -> None:
+def test_prometheus_that_fails_in_the_middle_leaves_what_was_recorded(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, JOBS)
     source = Scripted(slo_set, scrape_times(NOON - 3 * DAY, NOON + 60, 60))
     midnight = NOON - NOON % DAY
@@ -282,7 +282,7 @@ def answering(**of: Answer) -> Callable[[Slo, str, int], Answer]:
     ],
 )
 def test_what_cannot_be_is_no_data_or_within_bounds(
-    ledger: LedgerStore, total: float, bad: float, wanted: tuple[float, float, bool] | None
+    ledger: DatabaseLedger, total: float, bad: float, wanted: tuple[float, float, bool] | None
 ) -> None:
     slo_set = slos(JOBS)
     source = Scripted(
@@ -297,7 +297,7 @@ def test_what_cannot_be_is_no_data_or_within_bounds(
     assert missing(ledger, slo_set, NOON - 1800, NOON) == [], "it was looked at"
 
 
-def test_a_histogram_without_the_bound_says_nothing(ledger: LedgerStore) -> None:
+def test_a_histogram_without_the_bound_says_nothing(ledger: DatabaseLedger) -> None:
     slo_set = slos(LATENCY)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
     record.run(source, slo_set, ledger, time(NOON + 60))
@@ -309,7 +309,7 @@ def test_a_histogram_without_the_bound_says_nothing(ledger: LedgerStore) -> None
     assert [(item.total, item.bad) for item in sums.values()] == [(100 * MICRO, 10 * MICRO)]
 
 
-def test_requests_that_no_service_can_be_named_for_count_nowhere(ledger: LedgerStore) -> None:
+def test_requests_that_no_service_can_be_named_for_count_nowhere(ledger: DatabaseLedger) -> None:
     slo_set = slos(EVERY)
     named, nameless = {"namespace": "shop", "service": "cart"}, {"namespace": "shop"}
     both = [(named, 100.0), (nameless, 50.0)]
@@ -318,7 +318,7 @@ def test_requests_that_no_service_can_be_named_for_count_nowhere(ledger: LedgerS
     assert ledger.keys("shop") == [(slo_set.slos[0].id, "shop", "cart")]
 
 
-def test_no_bad_series_is_no_bad_event(ledger: LedgerStore) -> None:
+def test_no_bad_series_is_no_bad_event(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30), answering(total=[({}, 100.0)]))
     record.run(source, slo_set, ledger, time(NOON + 60))
@@ -326,7 +326,7 @@ def test_no_bad_series_is_no_bad_event(ledger: LedgerStore) -> None:
     assert [(item.total, item.bad) for item in sums.values()] == [(200 * MICRO, 0)]
 
 
-def test_causes_add_up_to_the_bad_events(ledger: LedgerStore) -> None:
+def test_causes_add_up_to_the_bad_events(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     causes = [
         ({"response_code": "503", "response_flags": flag}, float(count))
@@ -348,15 +348,15 @@ def test_causes_add_up_to_the_bad_events(ledger: LedgerStore) -> None:
 # --- definitions and maintenance
 
 
-def test_a_definition_that_comes_later_is_read_from_the_history(ledger: LedgerStore) -> None:
+def test_a_definition_that_comes_later_is_read_from_the_history(ledger: DatabaseLedger) -> None:
     before, after = slos(CHECKOUT), slos(CHECKOUT, JOBS)
     times = scrape_times(NOON - DAY, NOON + 600, 60, [(NOON - 7200, NOON - 3600)])
     record.run(Scripted(before, times), before, ledger, time(NOON + 60))
     source = Scripted(after, times)
     done = record.run(source, after, ledger, time(NOON + 60))
     ids = [slo.id for slo in after.slos]
-    spans = ledger.missing("shop", ids, NOON - DAY + GRID, NOON)
-    assert not any(spans.values())
+    intervals = ledger.missing("shop", ids, NOON - DAY + GRID, NOON)
+    assert not any(intervals.values())
     assert not any("istio_requests_total" in text for text in source.asked), "the first one was there"
     (sums,) = ledger.sums("shop", [(NOON - DAY, NOON)])
     assert {item.gap for key, item in sums.items() if not key[2]} == {3660}
@@ -364,7 +364,7 @@ def test_a_definition_that_comes_later_is_read_from_the_history(ledger: LedgerSt
     assert done.buckets > 280
 
 
-def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
+def test_a_wildcard_is_recorded_by_service(ledger: DatabaseLedger) -> None:
     slo_set = slos(EVERY, CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - 3600, NOON + 60, 30))
     record.run(source, slo_set, ledger, time(NOON + 60))
@@ -376,7 +376,7 @@ def test_a_wildcard_is_recorded_by_service(ledger: LedgerStore) -> None:
     )
 
 
-def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> None:
+def test_maintenance_is_left_out_whole_buckets_of_it(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, more=MAINTENANCE)
     source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
     done = record.run(source, slo_set, ledger, time(NOON + 60))
@@ -391,15 +391,15 @@ def test_maintenance_is_left_out_whole_buckets_of_it(ledger: LedgerStore) -> Non
     assert [item.total for item in sums.values()] == [3600 * MICRO], "taken back: it counts again"
 
 
-def test_a_silence_is_left_out_only_where_the_file_says_so(ledger: LedgerStore) -> None:
-    quiet = MutedSpan("abc", NOON - 3600, NOON - 1800, (("service", "=", "checkout"),), "deploy")
+def test_a_silence_is_left_out_only_where_the_file_says_so(ledger: DatabaseLedger) -> None:
+    quiet = MutedInterval("abc", NOON - 3600, NOON - 1800, (("service", "=", "checkout"),), "deploy")
     for setting, wanted in (("none", 0), ("all", 6)):
         slo_set = slos(CHECKOUT, more=f"ledger: {{silences: {setting}}}\n")
         source = Scripted(slo_set, scrape_times(NOON - 4 * 3600, NOON + 60, 30))
         assert record.run(source, slo_set, ledger, time(NOON + 60), muted=[quiet]).excluded == wanted
 
 
-def test_a_clock_that_is_years_ahead_removes_nothing(ledger: LedgerStore) -> None:
+def test_a_clock_that_is_years_ahead_removes_nothing(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30))
     record.run(source, slo_set, ledger, time(NOON + 60))
@@ -412,7 +412,7 @@ def test_a_clock_that_is_years_ahead_removes_nothing(ledger: LedgerStore) -> Non
 # --- what is told
 
 
-def test_rows_are_those_of_the_last_hour(ledger: LedgerStore) -> None:
+def test_rows_are_those_of_the_last_hour(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30), steady(200, 3))
     done = record.run(source, slo_set, ledger, time(NOON + 60), keep_batches=3600)

@@ -14,7 +14,7 @@ import pytest
 
 from jobs import retry_amplification
 from jobs.reports import slo_report
-from jobs.retry_amplification import Found, of_spans, place, rows, run
+from jobs.retry_amplification import RetryFrames, of_spans, place, rows, run
 from sloctl import spec
 from sloctl.backends.spans import Spans
 from sloctl.backends.traces import decode_zipkin
@@ -102,7 +102,7 @@ def metrics(requests: float, attempts: float) -> EdgeAmplification:
     return EdgeAmplification("shop/web", "shop/cart", requests, attempts, attempts / requests, "metrics")
 
 
-def codes(found: Found) -> set[str]:
+def codes(found: RetryFrames) -> set[str]:
     return {finding.code for finding in found.findings}
 
 

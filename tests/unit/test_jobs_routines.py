@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.budgets import from_rules, periods
+from jobs.budgets import from_rules, period_events
 from jobs.reports import routine_budgets, routine_mesh, routines, slo_report
 from sloctl import naming
 from sloctl.backends.protocols import Series
@@ -18,8 +18,9 @@ from sloctl.errors import BackendError, BackendLimit, BackendUnavailable
 from sloctl.guardrails.plans import plans
 from sloctl.ledger.protocol import MICRO, Sums
 from sloctl.model import Guardrail, SloSet
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report
-from sloctl.report.routine import Kind, Period, Routine, Value, last_period
+from sloctl.report.routine import CellValue, Routine, RoutineKind, last_period
 from tests.support.shop_slos import CHECKOUT, EVERY, slos
 from tests.support.simulated import Flow, Simulated
 
@@ -68,11 +69,11 @@ def _limit(name: str) -> Any:
     ]
 
 
-def build(source: Simulated, kind: Kind, zone: str = "UTC", **more: Any) -> Report:
+def build(source: Simulated, kind: RoutineKind, zone: str = "UTC", **more: Any) -> Report:
     return routines.build(source, source.slo_set, AT, last_period(kind, AT, zone), "rules", **more)
 
 
-def rows(report: Report, name: str) -> list[dict[str, Value]]:
+def rows(report: Report, name: str) -> list[dict[str, CellValue]]:
     section = report.routine.section(name) if report.routine else None
     assert section is not None, name
     names = [column.name for column in section.columns]
@@ -289,7 +290,7 @@ def test_signals_that_are_read_are_recorded() -> None:
 
 
 @pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
-def test_what_cannot_be_read_is_a_finding(kind: Kind) -> None:
+def test_what_cannot_be_read_is_a_finding(kind: RoutineKind) -> None:
     down = False
 
     class Failing(Simulated):
@@ -314,7 +315,7 @@ def test_what_cannot_be_read_is_a_finding(kind: Kind) -> None:
         routines.build(source, source.slo_set, AT, last_period(kind, AT))
 
 
-class Books:
+class FakeLedger:
     """A ledger of one SLO's events, as far as routines read it."""
 
     def __init__(self, slo_set: SloSet, oldest: int, newest: int) -> None:
@@ -338,15 +339,15 @@ class Books:
         }
 
 
-def add(source: Simulated, kind: Kind, books: Any) -> Report:
+def add(source: Simulated, kind: RoutineKind, ledger: Any) -> Report:
     report = slo_report.build(source, source.slo_set, AT, "rules")
-    return routines.add(report, source, source.slo_set, last_period(kind, AT), books)
+    return routines.add(report, source, source.slo_set, last_period(kind, AT), ledger)
 
 
 def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
     source = world()
-    books = Books(source.slo_set, 0, int(NOW))
-    report = add(source, "monthly", books)
+    ledger = FakeLedger(source.slo_set, 0, int(NOW))
+    report = add(source, "monthly", ledger)
     (row,) = rows(report, "attainment")
     assert row["bad"] == pytest.approx(28 * 1440 * 7) and row["met"] == "missed"
     (cause,) = rows(report, "causes")
@@ -356,7 +357,7 @@ def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
 @pytest.mark.parametrize(("oldest", "newest"), [(NOW - 10 * DAY, NOW), (0, NOW - 5 * DAY)])
 def test_a_ledger_without_the_whole_period_is_not_asked(oldest: float, newest: float) -> None:
     source = world()
-    report = add(source, "monthly", Books(source.slo_set, int(oldest), int(newest)))
+    report = add(source, "monthly", FakeLedger(source.slo_set, int(oldest), int(newest)))
     assert {row["service"] for row in rows(report, "attainment")} == {
         "shop/checkout",
         "shop/cart",
@@ -365,7 +366,7 @@ def test_a_ledger_without_the_whole_period_is_not_asked(oldest: float, newest: f
 
 
 def test_a_ledger_that_fails_is_a_finding() -> None:
-    class Broken(Books):
+    class Broken(FakeLedger):
         def newest(self, _name: str) -> Mapping[str, int]:
             raise BackendUnavailable("locked", backend="ledger", url="")
 
@@ -417,6 +418,6 @@ def test_each_bucket_of_a_window_without_even_halves_is_summed_once(
     key, seconds, wanted = (slo.id, "shop", "checkout"), buckets * 300 + more, sum(range(buckets))
     found = from_rules.sums_of(source, slo_set, naming.TOTAL_GRID, seconds, end)
     assert found == {key: pytest.approx(wanted)}
-    period = Period("daily", end - timedelta(seconds=seconds), end, "UTC", "a day")
-    causes = periods.causes(source, slo_set, period, None, "prometheus")
+    period = CalendarPeriod("day", end - timedelta(seconds=seconds), end, "UTC", "a day")
+    causes = period_events.causes(source, slo_set, period, None, "prometheus")
     assert causes == {key: {(("response_code", "503"),): wanted}}

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from jobs import sidecar_restarts
-from jobs.sidecar_restarts import DAY, Found
+from jobs.sidecar_restarts import DAY, RestartFrames
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendTimeout, BackendUnavailable
 from sloctl.guardrails import restarts
@@ -85,7 +85,7 @@ def known(**more: Any) -> Source:
     return Source({(AT, DAY): TODAY}, {(AT, DAY): PODS}, **more)
 
 
-def by_workload(found: Found) -> dict[str, dict[str, Any]]:
+def by_workload(found: RestartFrames) -> dict[str, dict[str, Any]]:
     return {row["workload"]: row for row in sidecar_restarts.rows(found)}
 
 

@@ -34,7 +34,7 @@ def found(report: Report, code: str) -> list[Finding]:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.Origin) -> None:
+def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], alert_rules=False)
     steady = only(slo_report.build(source, slo_set, AT, origin))
@@ -51,7 +51,7 @@ def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.Origin) -> 
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_an_outage_costs_its_share_of_events_whenever_it_was(origin: slo_report.Origin) -> None:
+def test_an_outage_costs_its_share_of_events_whenever_it_was(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     steady = flow(slo_set, 0, "checkout", 10)
     noon = flow(slo_set, 0, "checkout", 990, 990, start=NOW - 20 * DAY, end=NOW - 20 * DAY + 300)
@@ -111,7 +111,7 @@ def test_requests_do_not_grow_with_services() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_namespace_is_reported_service_by_service(origin: slo_report.Origin) -> None:
+def test_a_namespace_is_reported_service_by_service(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(EVERY)
     source = Simulated(slo_set, [flow(slo_set, 0, "cart", 10, 0.1), flow(slo_set, 0, "search", 20)])
     items = by_name(slo_report.build(source, slo_set, AT, origin))
@@ -162,7 +162,7 @@ def test_good_events_are_counted_for_latency() -> None:
 
 
 @pytest.mark.parametrize("origin", ["auto", "raw"])
-def test_no_data_is_neither_met_nor_missed(origin: slo_report.Origin) -> None:
+def test_no_data_is_neither_met_nor_missed(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT, EVERY)
     report = slo_report.build(Simulated(slo_set), slo_set, AT, origin)
     item = only(report)
@@ -172,7 +172,7 @@ def test_no_data_is_neither_met_nor_missed(origin: slo_report.Origin) -> None:
 
 
 @pytest.mark.parametrize("origin", ["auto", "raw"])
-def test_zero_traffic_is_no_data_and_poisons_nothing(origin: slo_report.Origin) -> None:
+def test_zero_traffic_is_no_data_and_poisons_nothing(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT, LATENCY)
     idle = flow(slo_set, 0, "checkout", 0)
     source = Simulated(slo_set, [idle, flow(slo_set, 1, "checkout", 100, 0.1)], alert_rules=False)
@@ -263,7 +263,7 @@ def test_less_than_no_bad_event_of_the_open_bucket_gives_no_budget_back(line: st
     ],
 )
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_window_counts_from_its_beginning(window: str, start: str, origin: slo_report.Origin) -> None:
+def test_a_window_counts_from_its_beginning(window: str, start: str, origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT.replace("objective", f"window: {window}, objective"))
     begins = datetime.fromisoformat(start).timestamp()
     before = flow(slo_set, 0, "checkout", 100, 100, end=begins)
@@ -303,7 +303,7 @@ def test_a_budget_that_outlasts_its_calendar_window_does_not_run_out() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: slo_report.Origin) -> None:
+def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     gap = (NOW - 10 * DAY, NOW - 5 * DAY)
     before = flow(slo_set, 0, "checkout", 100, 0.05, end=gap[0])
@@ -406,7 +406,7 @@ def test_no_alert_fires_where_the_rules_say_so() -> None:
 )
 @pytest.mark.parametrize("origin", ["rules", "raw"])
 def test_alerts_are_computed_where_no_alert_rule_is(
-    bad: float, names: set[str], origin: slo_report.Origin
+    bad: float, names: set[str], origin: slo_report.BudgetOrigin
 ) -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, bad)], alert_rules=False)
@@ -435,7 +435,7 @@ def test_errors_that_are_over_page_nobody() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_what_clients_and_servers_saw_is_compared(origin: slo_report.Origin) -> None:
+def test_what_clients_and_servers_saw_is_compared(origin: slo_report.BudgetOrigin) -> None:
     slo_set = slos(EVERY)
     source = Simulated(
         slo_set,
@@ -454,7 +454,7 @@ def test_what_clients_and_servers_saw_is_compared(origin: slo_report.Origin) -> 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
 def test_whichever_side_an_slo_counts_clients_are_clients_and_servers_servers(
-    origin: slo_report.Origin,
+    origin: slo_report.BudgetOrigin,
 ) -> None:
     server = CHECKOUT.replace("preset: availability", "preset: availability, side: server")
     slo_set = slos(server.replace("checkout", "cart"), CHECKOUT)

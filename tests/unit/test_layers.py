@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import re
 import shutil
@@ -37,6 +39,66 @@ def _modules() -> list[Path]:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert [str(path) for path in _modules() if not path.read_text().startswith('"""')] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    names = {"environ", "environb", "getenv", "getenvb"}
+
+    def reads(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return node.module == "os" and not names.isdisjoint(alias.name for alias in node.names)
+        return (
+            isinstance(node, ast.Attribute)
+            and node.attr in names
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "os"
+        )
+
+    found = [path for path in _modules() if any(map(reads, ast.walk(ast.parse(path.read_text()))))]
+    assert found == [ROOT / "sloctl" / "settings" / "variables.py"]
+
+
+PRIVATE = {
+    ("sloctl.posting.slack.api", "_perform_urllib_http_request_internal"),
+    ("sloctl.posting.slack.api", "_perform_http_request_internal"),
+}
+"""What of a library is replaced although it is private; where that is done, it is said why."""
+
+
+PUBLIC = {"_exit", "_replace"}
+"""What is documented, although it looks private: of os, and of named tuples."""
+
+
+def _private(name: str) -> bool:
+    return re.fullmatch(r"_[^_]\w*", name) is not None
+
+
+def _theirs(kind: type) -> set[str]:
+    """The private names of the classes of others that a class of ours derives from."""
+    others = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in PACKAGES]
+    return {name for base in others for name in vars(base) if _private(name)}
+
+
+def test_no_private_part_of_a_library_is_touched() -> None:
+    found = set()
+    for path in _modules():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        tree = ast.parse(path.read_text())
+        found |= {
+            (name, node.attr)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and _private(node.attr)
+            and node.attr not in PUBLIC
+            and ast.unparse(node.value) not in ("self", "cls", "super()")
+        }
+        for part in tree.body:
+            if isinstance(part, ast.ClassDef) and part.bases:
+                theirs = _theirs(getattr(importlib.import_module(name), part.name))
+                methods = {item.name for item in ast.walk(part) if isinstance(item, ast.FunctionDef)}
+                read = {item.attr for item in ast.walk(part) if isinstance(item, ast.Attribute)}
+                found |= {(name, item) for item in theirs & (methods | read)}
+    assert found == PRIVATE
 
 
 def test_what_several_tests_need_is_in_their_support() -> None:

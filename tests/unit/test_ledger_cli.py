@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from sloctl.cli.main import cli, run
 from sloctl.ledger.protocol import JobRun
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.settings.secret import Secret
 from tests.support.ledger_steps import fill
 from tests.support.ledgers import DAY, T0
@@ -132,7 +132,7 @@ def test_prune(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert_days_stay(ledger)
 
 
-def assert_days_stay(ledger: LedgerStore) -> None:
+def assert_days_stay(ledger: DatabaseLedger) -> None:
     assert ledger.sums("b", [(T0, T0 + 4 * DAY)])[0]
     assert ledger.sums("a set", [(T0, T0 + 4 * DAY)])[0]
 

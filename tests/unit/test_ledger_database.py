@@ -25,8 +25,8 @@ from sloctl.ledger import database as migrate
 from sloctl.ledger import schema
 from sloctl.ledger.check import verify
 from sloctl.ledger.database import HEAD, Database
-from sloctl.ledger.protocol import Batch, Event
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.protocol import Batch, Bucket
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.settings.secret import Secret
 from tests.support.ledgers import STEP, T0
 
@@ -34,19 +34,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def batch(n: int = 1) -> list[Batch]:
-    return [Batch("a", "a", (T0, T0 + STEP), [Event("s", f"x{i}", T0 + STEP, 5, 1) for i in range(n)])]
+    return [Batch("a", "a", (T0, T0 + STEP), [Bucket("s", f"x{i}", T0 + STEP, 5, 1) for i in range(n)])]
 
 
 def python(*code: str) -> Sequence[str]:
     head = """
 import resource, signal, sys, threading, time
-from sloctl.ledger.protocol import Batch, Event
+from sloctl.ledger.protocol import Batch, Bucket
 from sloctl.errors import BackendError
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
 T0 = 20_000 * 86400
 def batch(n=1):
-    return [Batch("a", "a", (T0, T0 + 300), [Event("s", f"x{i}", T0 + 300, 5, 1) for i in range(n)])]
+    return [Batch("a", "a", (T0, T0 + 300), [Bucket("s", f"x{i}", T0 + 300, 5, 1) for i in range(n)])]
 """
     return [sys.executable, "-c", "\n".join((head, *code))]
 
@@ -57,7 +57,7 @@ def run(*code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_migrated_schema_is_that_of_the_code(ledger: LedgerStore) -> None:
+def test_the_migrated_schema_is_that_of_the_code(ledger: DatabaseLedger) -> None:
     with ledger.database.engine.connect() as connection:
         # SQLite has no identity columns, which Alembic takes for defaults.
         postgresql = connection.dialect.name == "postgresql"
@@ -200,16 +200,16 @@ def test_a_writer_waits_for_another_one_and_says_so_in_the_end(sqlite_url: str) 
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(BackendTimeout, match="another process has held it") as caught:
-        LedgerStore(database).record("s", batch())
+        DatabaseLedger(database).record("s", batch())
     assert "the next run catches up" in caught.value.hint
     other.execute("ROLLBACK")
     other.close()
-    assert LedgerStore(database).record("s", batch()) == 1
+    assert DatabaseLedger(database).record("s", batch()) == 1
     database.close()
 
 
 def test_a_reader_keeps_no_writer_waiting(sqlite_url: str) -> None:
-    ledger = LedgerStore(Database(Secret(sqlite_url), busy=0.2))
+    ledger = DatabaseLedger(Database(Secret(sqlite_url), busy=0.2))
     ledger.record("s", batch())
 
     def read(connection: sa.Connection) -> int:
@@ -277,7 +277,7 @@ def test_threads_and_processes_record_one_truth(url: str) -> None:
     code = [
         f"ledger = open_ledger(Secret({url!r}))",
         "def go(): print(sum(ledger.record('s', [Batch(f'slo{i}', 'x', (T0 + 300 * n, T0 + 300 * n + 1200), "
-        "[Event('ns', f's{k}', T0 + 300 * m, 7, 1) for k in range(3) for m in range(n + 1, n + 5)]) "
+        "[Bucket('ns', f's{k}', T0 + 300 * m, 7, 1) for k in range(3) for m in range(n + 1, n + 5)]) "
         "for i in (range(4) if n % 2 else range(3, -1, -1))]) for n in range(12)))",
         "threads = [threading.Thread(target=go) for _ in range(3)]",
         "[thread.start() for thread in threads]; [thread.join() for thread in threads]",

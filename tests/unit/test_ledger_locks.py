@@ -13,18 +13,18 @@ import pytest
 import sqlalchemy as sa
 
 from sloctl.ledger import locks
-from sloctl.ledger.protocol import JobRun, MutedSpan
+from sloctl.ledger.protocol import JobRun, MutedInterval
 from sloctl.ledger.schema import locks as table
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.store import DatabaseLedger
 
 ROOT = Path(__file__).parents[2]
 
 
-def row(ledger: LedgerStore) -> sa.Row[tuple[object, ...]] | None:
+def row(ledger: DatabaseLedger) -> sa.Row[tuple[object, ...]] | None:
     return ledger.database.read(lambda connection: connection.execute(sa.select(table)).one_or_none())
 
 
-def owned_by(ledger: LedgerStore, owner: str, *, renewed: float = 0, expires: float = 1000) -> None:
+def owned_by(ledger: DatabaseLedger, owner: str, *, renewed: float = 0, expires: float = 1000) -> None:
     def work(connection: sa.Connection) -> None:
         now = locks.clock(connection)
         values = {"acquired": now, "renewed": now + renewed, "expires": now + expires}
@@ -33,7 +33,7 @@ def owned_by(ledger: LedgerStore, owner: str, *, renewed: float = 0, expires: fl
     ledger.database.write(work)
 
 
-def test_one_holds_it_at_a_time(ledger: LedgerStore) -> None:
+def test_one_holds_it_at_a_time(ledger: DatabaseLedger) -> None:
     with ledger.lock("x") as first, ledger.lock("x") as second, ledger.lock("y") as other:
         assert (first, second, other) == (True, False, True)
     with ledger.lock("x") as again:
@@ -41,13 +41,13 @@ def test_one_holds_it_at_a_time(ledger: LedgerStore) -> None:
     assert row(ledger) is None
 
 
-def test_it_ends_with_an_exception(ledger: LedgerStore) -> None:
+def test_it_ends_with_an_exception(ledger: DatabaseLedger) -> None:
     with pytest.raises(KeyError), ledger.lock("x"):
         raise KeyError
     assert row(ledger) is None
 
 
-def test_threads_exclude_each_other(ledger: LedgerStore) -> None:
+def test_threads_exclude_each_other(ledger: DatabaseLedger) -> None:
     barrier, done, held = threading.Barrier(6), threading.Barrier(6), []
 
     def go() -> None:
@@ -64,7 +64,7 @@ def test_threads_exclude_each_other(ledger: LedgerStore) -> None:
     assert sorted(held) == [False] * 5 + [True]
 
 
-def test_a_lease_is_renewed(ledger: LedgerStore) -> None:
+def test_a_lease_is_renewed(ledger: DatabaseLedger) -> None:
     with ledger.lock("x", lease=0.3):
         before = row(ledger)
         assert before is not None
@@ -77,7 +77,7 @@ def test_a_lease_is_renewed(ledger: LedgerStore) -> None:
         assert now.acquired == before.acquired
 
 
-def test_a_process_that_was_killed_holds_nothing(ledger: LedgerStore, url: str) -> None:
+def test_a_process_that_was_killed_holds_nothing(ledger: DatabaseLedger, url: str) -> None:
     code = (
         "import sys; from sloctl.ledger.store import open_ledger; from sloctl.settings.secret import Secret\n"
         f"with open_ledger(Secret({url!r})).lock('x', 1000) as held: print(held, flush=True); sys.stdin.read()"
@@ -98,7 +98,7 @@ def test_a_process_that_was_killed_holds_nothing(ledger: LedgerStore, url: str) 
             assert mine
 
 
-def test_who_is_gone_is_known_on_this_machine_only(ledger: LedgerStore) -> None:
+def test_who_is_gone_is_known_on_this_machine_only(ledger: DatabaseLedger) -> None:
     mine = locks._process(1).split(":")
     host, boot, namespace, _, start = mine
     for owner, gone in (
@@ -120,19 +120,19 @@ def test_who_is_gone_is_known_on_this_machine_only(ledger: LedgerStore) -> None:
     ("renewed", "expires", "taken"), [(0, -1, True), (0, 10, False), (3600, 3660, True), (30, 90, False)]
 )
 def test_a_lease_ends_and_is_void_if_a_clock_was_set_back(
-    ledger: LedgerStore, renewed: float, expires: float, taken: bool
+    ledger: DatabaseLedger, renewed: float, expires: float, taken: bool
 ) -> None:
     owned_by(ledger, "elsewhere:b:1:1:1:r", renewed=renewed, expires=expires)
     with ledger.lock("x") as held:
         assert held is taken
 
 
-def test_two_cannot_take_over_the_same_lease(ledger: LedgerStore) -> None:
+def test_two_cannot_take_over_the_same_lease(ledger: DatabaseLedger) -> None:
     owned_by(ledger, "elsewhere:b:1:1:1:r", expires=-1)
     test_threads_exclude_each_other(ledger)
 
 
-def test_what_was_taken_over_is_not_given_back_by_the_one_before(ledger: LedgerStore) -> None:
+def test_what_was_taken_over_is_not_given_back_by_the_one_before(ledger: DatabaseLedger) -> None:
     with ledger.lock("x"):
         ledger.database.write(lambda connection: connection.execute(table.update().values(owner="another")))
     found = row(ledger)
@@ -140,7 +140,7 @@ def test_what_was_taken_over_is_not_given_back_by_the_one_before(ledger: LedgerS
     assert found.owner == "another"
 
 
-def test_runs_of_jobs(ledger: LedgerStore) -> None:
+def test_runs_of_jobs(ledger: DatabaseLedger) -> None:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     minute = timedelta(minutes=1)
     good = JobRun("slis", at, at + minute, "succeeded", "fine")
@@ -155,10 +155,10 @@ def test_runs_of_jobs(ledger: LedgerStore) -> None:
     assert ledger.runs("t") == {}
 
 
-def test_silences_are_remembered(ledger: LedgerStore) -> None:
-    first = MutedSpan("b", 20, 30, (("service", "=~", "a|b"),), "why")
-    second = MutedSpan("a", 10, 30, ())
+def test_silences_are_remembered(ledger: DatabaseLedger) -> None:
+    first = MutedInterval("b", 20, 30, (("service", "=~", "a|b"),), "why")
+    second = MutedInterval("a", 10, 30, ())
     ledger.remember("s", [first, second])
-    ledger.remember("s", [MutedSpan("b", 20, 40, first.matchers, "longer")])
-    assert ledger.muted("s") == [second, MutedSpan("b", 20, 40, first.matchers, "longer")]
+    ledger.remember("s", [MutedInterval("b", 20, 40, first.matchers, "longer")])
+    assert ledger.muted("s") == [second, MutedInterval("b", 20, 40, first.matchers, "longer")]
     assert ledger.muted("t") == []

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import MOST_MICRO, Batch, Event, Keep, Span
-from sloctl.ledger.store import LedgerStore
-from tests.support.ledger_steps import DAYS, SLOS, Exclude, Prune, operations, spans
+from sloctl.ledger.protocol import MOST_MICRO, Batch, Bucket, Interval, Keep
+from sloctl.ledger.store import DatabaseLedger
+from tests.support.ledger_steps import DAYS, SLOS, Exclude, Prune, intervals, operations
 from tests.support.ledgers import DAY, STEP, T0, Naive
 
 NUMBERS = itertools.count()
@@ -23,17 +23,17 @@ NUMBERS = itertools.count()
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(operations, st.lists(spans(), min_size=1, max_size=4))
+@given(operations, st.lists(intervals(), min_size=1, max_size=4))
 @pytest.mark.slow
 def test_as_a_dictionary_of_buckets(
-    ledger: LedgerStore, steps: list[list[Batch] | Exclude | Prune], asked: list[Span]
+    ledger: DatabaseLedger, steps: list[list[Batch] | Exclude | Prune], asked: list[Interval]
 ) -> None:
     name = f"set {next(NUMBERS)}"  # the other sets in the same database must not matter
     naive = Naive()
     for step in steps:
         if isinstance(step, Exclude):
-            changed = ledger.exclude(name, step.excluded, *step.span)
-            assert changed == naive.exclude(step.excluded, *step.span)
+            changed = ledger.exclude(name, step.excluded, *step.interval)
+            assert changed == naive.exclude(step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
             now = T0 + 100 * DAY + 1234
@@ -43,14 +43,14 @@ def test_as_a_dictionary_of_buckets(
             assert ledger.record(name, step) == naive.record(step)
             assert ledger.record(name, step) == 0
     whole = (T0, T0 + DAYS * DAY)
-    spans = [whole, *((T0 + day * DAY, T0 + (day + 1) * DAY) for day in range(DAYS)), *asked]
-    for span, found in zip(spans, ledger.sums(name, spans), strict=True):
-        assert found == naive.sums(span), span
-        assert ledger.peaks(name, *span) == naive.peaks(span), span
+    intervals = [whole, *((T0 + day * DAY, T0 + (day + 1) * DAY) for day in range(DAYS)), *asked]
+    for interval, found in zip(intervals, ledger.sums(name, intervals), strict=True):
+        assert found == naive.sums(interval), interval
+        assert ledger.peaks(name, *interval) == naive.peaks(interval), interval
     assert ledger.causes(name, *whole) == naive.causes(whole)
     if not any(isinstance(step, Prune) for step in steps):
-        for span in asked:
-            assert ledger.causes(name, *span) == naive.causes(span), span
+        for interval in asked:
+            assert ledger.causes(name, *interval) == naive.causes(interval), interval
     assert ledger.keys(name) == sorted({key for key, _ in naive.rows})
     assert ledger.missing(name, SLOS, *whole) == {slo: naive.missing(slo, *whole) for slo in SLOS}
     known = {slo: [end for of, end in naive.covered if of == slo] for slo in SLOS}
@@ -60,8 +60,8 @@ def test_as_a_dictionary_of_buckets(
 
 
 @pytest.mark.parametrize("count", [1, 2, 290])
-def test_sums_beyond_64_bits(ledger: LedgerStore, count: int) -> None:
-    events = [Event("s", "x", T0 + (n + 1) * STEP, MOST_MICRO, MOST_MICRO - n) for n in range(count)]
+def test_sums_beyond_64_bits(ledger: DatabaseLedger, count: int) -> None:
+    events = [Bucket("s", "x", T0 + (n + 1) * STEP, MOST_MICRO, MOST_MICRO - n) for n in range(count)]
     ledger.record("shop", [Batch("a", "a", (T0, T0 + 2 * DAY), events)])
     [found] = ledger.sums("shop", [(T0, T0 + 2 * DAY)])
     assert found["a", "s", "x"].total == count * MOST_MICRO

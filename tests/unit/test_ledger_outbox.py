@@ -1,4 +1,4 @@
-"""The outbox on real databases: one letter for each key, one owner for each letter, whoever else is there."""
+"""The outbox on real databases: one post for each key, one owner for each post, whoever else is there."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from jobs import posting
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
-from sloctl.posting.protocol import Delivered, Entry, LeaseLost, Letter, Outcome, Postponed
+from sloctl.posting.protocol import Delivered, DeliveryOutcome, LeaseLost, OutboxEntry, Post, Postponed
 from sloctl.settings.secret import Secret
 
-LETTER = Letter("shop", "shop/weekly/2026-W09/UTC/slack:#x", "slack", "#x", '{"a": "ü"}', b"\x89PNG\x00\xff")
+POST = Post("shop", "shop/weekly/2026-W09/UTC/slack:#x", "slack", "#x", '{"a": "ü"}', b"\x89PNG\x00\xff")
 LONG = 300.0
 
 
@@ -40,10 +40,10 @@ def now(database: Database) -> float:
     return database.read(locks.clock)
 
 
-def test_a_letter_comes_back_as_it_was(outbox: DatabaseOutbox, now: float) -> None:
-    assert outbox.enqueue(LETTER, now)
+def test_a_post_comes_back_as_it_was(outbox: DatabaseOutbox, now: float) -> None:
+    assert outbox.enqueue(POST, now)
     entry = outbox.claim("me", now, LONG)
-    assert entry is not None and entry.letter == LETTER and entry.state == "pending" and entry.progress == {}
+    assert entry is not None and entry.post == POST and entry.state == "pending" and entry.progress == {}
     outbox.save(entry.id, "me", {"ts": "1.2", "notes": ["ü"]}, now, LONG)
     outbox.postpone(entry.id, "me", now + 60, "later")
     assert outbox.claim("other", now + 59, LONG) is None
@@ -51,41 +51,41 @@ def test_a_letter_comes_back_as_it_was(outbox: DatabaseOutbox, now: float) -> No
     assert again is not None and again.progress == {"ts": "1.2", "notes": ["ü"]}
     assert (again.attempts, again.error) == (1, "later")
     (listed,) = outbox.entries()
-    assert listed.letter == replace(LETTER, image=b"")
+    assert listed.post == replace(POST, image=b"")
 
 
 def test_a_key_is_there_once_whoever_puts_it_in_at_the_same_moment(
     outbox: DatabaseOutbox, now: float
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
-        letters = [replace(LETTER, payload=f'{{"n": {number}}}') for number in range(16)]
-        assert sum(pool.map(lambda letter: outbox.enqueue(letter, now), letters)) == 1
+        posts = [replace(POST, payload=f'{{"n": {number}}}') for number in range(16)]
+        assert sum(pool.map(lambda post: outbox.enqueue(post, now), posts)) == 1
     assert len(outbox.entries()) == 1
 
 
 def test_what_was_sent_keeps_its_key_and_loses_its_texts(outbox: DatabaseOutbox, now: float) -> None:
-    outbox.enqueue(LETTER, now)
+    outbox.enqueue(POST, now)
     entry = outbox.claim("me", now, LONG)
     assert entry is not None
     outbox.sent(entry.id, "me", now, "fine")
-    assert not outbox.enqueue(LETTER, now)
+    assert not outbox.enqueue(POST, now)
     (left,) = outbox.entries()
-    assert (left.state, left.error, left.letter.payload) == ("sent", "fine", "{}")
+    assert (left.state, left.error, left.post.payload) == ("sent", "fine", "{}")
     assert left.ended == pytest.approx(now)
     assert outbox.claim("me", now, LONG, forced=True) is None
     assert outbox.forget(now - 1) == 0 and outbox.forget(now + 1) == 1
-    assert outbox.enqueue(LETTER, now)
+    assert outbox.enqueue(POST, now)
 
 
-def test_each_letter_is_in_one_hand(outbox: DatabaseOutbox, now: float) -> None:
+def test_each_post_is_in_one_hand(outbox: DatabaseOutbox, now: float) -> None:
     keys = {f"key {number}" for number in range(24)}
     for key in keys:
-        outbox.enqueue(replace(LETTER, key=key), now)
+        outbox.enqueue(replace(POST, key=key), now)
 
     def claim_all(number: int) -> list[str]:
         found: list[str] = []
         while entry := outbox.claim(f"owner {number}", now, LONG):
-            found.append(entry.letter.key)
+            found.append(entry.post.key)
         return found
 
     with ThreadPoolExecutor(6) as pool:
@@ -93,8 +93,8 @@ def test_each_letter_is_in_one_hand(outbox: DatabaseOutbox, now: float) -> None:
     assert sorted(claimed) == sorted(keys)
 
 
-def test_who_lost_a_letter_can_do_nothing_to_it(outbox: DatabaseOutbox, now: float) -> None:
-    outbox.enqueue(LETTER, now)
+def test_who_lost_a_post_can_do_nothing_to_it(outbox: DatabaseOutbox, now: float) -> None:
+    outbox.enqueue(POST, now)
     entry = outbox.claim("slow", now, -1.0)
     assert entry is not None
     other = outbox.claim("quick", now, LONG)
@@ -111,62 +111,60 @@ def test_who_lost_a_letter_can_do_nothing_to_it(outbox: DatabaseOutbox, now: flo
     outbox.sent(entry.id, "quick", now)
 
 
-def test_a_letter_of_a_process_that_is_gone_is_free_at_once(outbox: DatabaseOutbox, now: float) -> None:
+def test_a_post_of_a_process_that_is_gone_is_free_at_once(outbox: DatabaseOutbox, now: float) -> None:
     """SIGKILL leaves its lease behind; that a process of this machine is gone can be known."""
     script = "from sloctl.ledger import locks; print(locks.new_owner())"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
-    outbox.enqueue(LETTER, now)
+    outbox.enqueue(POST, now)
     assert outbox.claim(done.stdout.strip(), now, LONG) is not None
     assert outbox.claim(outbox.owner(), now, LONG) is not None, "the other one is gone"
     assert outbox.claim(outbox.owner(), now, LONG) is None, "this one is not"
 
 
 def test_forced_gives_each_once_a_round(outbox: DatabaseOutbox, now: float) -> None:
-    outbox.enqueue(LETTER, now)
+    outbox.enqueue(POST, now)
 
     class Never:
         calls = 0
 
-        def deliver(self, _entry: Entry, _save: object) -> Outcome:
+        def deliver(self, _entry: OutboxEntry, _save: object) -> DeliveryOutcome:
             self.calls += 1
             return Postponed("no", after=10_000)
 
     notifier = Never()
     for number in range(1, 4):
         done = posting.deliver(outbox, notifier, lambda: now, forced=True)  # type: ignore[arg-type]
-        assert notifier.calls == number and list(done.waiting) == [LETTER.key]
+        assert notifier.calls == number and list(done.waiting) == [POST.key]
     posting.deliver(outbox, notifier, lambda: now)  # type: ignore[arg-type]
     assert notifier.calls == 3, "it is not due"
 
 
 def test_revive_and_drop(outbox: DatabaseOutbox, now: float) -> None:
     assert not outbox.revive("nope", now) and not outbox.drop("nope", now)
-    outbox.enqueue(LETTER, now - 500_000)
+    outbox.enqueue(POST, now - 500_000)
     entry = outbox.claim("me", now, LONG)
     assert entry is not None
-    assert not outbox.drop(LETTER.key, now) and not outbox.revive(LETTER.key, now), (
-        "it is in somebody's hands"
-    )
+    assert not outbox.drop(POST.key, now) and not outbox.revive(POST.key, now), "it is in somebody's hands"
     outbox.give_up(entry.id, "me", now, "x" * 5000)
     assert outbox.claim("me", now, LONG, forced=True) is None
     (dead,) = outbox.entries("shop", ("dead",))
     assert len(dead.error) == 1000 and dead.ended == pytest.approx(now)
-    assert outbox.revive(LETTER.key, now)
+    assert outbox.revive(POST.key, now)
     (alive,) = outbox.entries("shop", ("pending",))
     assert alive.created == pytest.approx(now)
     assert (alive.attempts, alive.ended) == (0, None)
-    assert outbox.drop(LETTER.key, now) and outbox.entries() == []
+    assert outbox.drop(POST.key, now) and outbox.entries() == []
 
 
 def test_sets_are_told_apart(outbox: DatabaseOutbox, now: float) -> None:
-    outbox.enqueue(LETTER, now)
-    outbox.enqueue(replace(LETTER, set_name="other", key="other/x"), now)
-    assert [entry.letter.key for entry in outbox.entries("other")] == ["other/x"]
+    outbox.enqueue(POST, now)
+    outbox.enqueue(replace(POST, set_name="other", key="other/x"), now)
+    assert [entry.post.key for entry in outbox.entries("other")] == ["other/x"]
 
     class Always:
-        def deliver(self, _entry: Entry, _save: object) -> Outcome:
+        def deliver(self, _entry: OutboxEntry, _save: object) -> DeliveryOutcome:
             return Delivered()
 
     done = posting.deliver(outbox, Always(), lambda: now, set_name="other")  # type: ignore[arg-type]

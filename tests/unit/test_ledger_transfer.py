@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
 from sloctl.ledger.protocol import Batch, Keep
-from sloctl.ledger.store import LedgerStore, open_ledger
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
 from sloctl.ledger.transfer.lines import COLUMNS
 from sloctl.settings.secret import Secret
@@ -56,7 +56,7 @@ def test_a_round_trip_through_both_databases_gives_the_same_bytes(
                 "a:1": [],
                 "a:2": [(T0 + 4 * DAY - STEP * 10, T0 + 4 * DAY)],
             }
-            assert [span.comment for span in ledger.muted("a set")] == ["why\n"]
+            assert [interval.comment for interval in ledger.muted("a set")] == ["why\n"]
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
     assert files[3].read_bytes() == files[4].read_bytes() == files[5].read_bytes()
 
@@ -95,10 +95,10 @@ def test_any_ledger_comes_back(
         assert import_file(ledger, first, "csv").buckets == 0
 
 
-def act(ledger: LedgerStore, name: str, steps: list[list[Batch] | Exclude | Prune]) -> None:
+def act(ledger: DatabaseLedger, name: str, steps: list[list[Batch] | Exclude | Prune]) -> None:
     for step in steps:
         if isinstance(step, Exclude):
-            ledger.exclude(name, step.excluded, *step.span)
+            ledger.exclude(name, step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
             now = T0 + 100 * DAY
@@ -107,7 +107,7 @@ def act(ledger: LedgerStore, name: str, steps: list[list[Batch] | Exclude | Prun
             ledger.record(name, step)
 
 
-def test_a_part_is_of_whole_days(ledger: LedgerStore, tmp_path: Path) -> None:
+def test_a_part_is_of_whole_days(ledger: DatabaseLedger, tmp_path: Path) -> None:
     fill(ledger)
     count = export(
         ledger, tmp_path / "x.csv", "csv", sets=["a set"], since=T0 + DAY + 5, until=T0 + 2 * DAY - 5
@@ -133,7 +133,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Format, Path]:
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LedgerStore]:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseLedger]:
     """A ledger for what must not get into it."""
     with open_ledger(Secret(f"sqlite:///{tmp_path_factory.mktemp('empty') / 'ledger.db'}")) as ledger:
         yield ledger
@@ -207,7 +207,7 @@ def grown(rows: list[dict[str, str]]) -> None:
 )
 def test_an_edited_file_is_refused_as_a_whole(
     exported: dict[Format, Path],
-    empty: LedgerStore,
+    empty: DatabaseLedger,
     tmp_path: Path,
     edit: Callable[[list[dict[str, str]]], None],
     message: str,
@@ -228,7 +228,7 @@ def test_an_edited_file_is_refused_as_a_whole(
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_any_cut_of_a_file_is_refused(
-    exported: dict[Format, Path], empty: LedgerStore, tmp_path: Path, form: Format
+    exported: dict[Format, Path], empty: DatabaseLedger, tmp_path: Path, form: Format
 ) -> None:
     path = tmp_path / "x"
     data = exported[form].read_bytes()
@@ -242,7 +242,7 @@ def test_any_cut_of_a_file_is_refused(
     "text", ["", "a,b\n1,2\n", "\0", "\udcff", '"', ",".join(COLUMNS) + '\n"bucket', "PAR1"]
 )
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_what_is_no_export_is_refused(empty: LedgerStore, tmp_path: Path, text: str, form: Format) -> None:
+def test_what_is_no_export_is_refused(empty: DatabaseLedger, tmp_path: Path, text: str, form: Format) -> None:
     path = tmp_path / "x"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UsageError):

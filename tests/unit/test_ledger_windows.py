@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from jobs.budgets import maintenance
 from jobs.budgets.collected import period_end, period_start
-from jobs.budgets.from_ledger import period_span
-from sloctl.ledger.protocol import MICRO, Batch, Event, Keep, Pruned, Span, Sums
-from sloctl.ledger.store import LedgerStore, open_ledger
+from jobs.budgets.from_ledger import period_interval
+from sloctl.ledger.protocol import MICRO, Batch, Bucket, Interval, Keep, Pruned, Sums
+from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, CalendarWindow, Slo
 from sloctl.model.ledger import Maintenance
 from sloctl.settings.secret import Secret
@@ -86,7 +86,7 @@ def test_a_window_is_all_the_time_of_its_name(unit: str, name: str, at: int) -> 
 def test_its_buckets_are_those_that_end_in_it(unit: str, name: str, at: int, late: int) -> None:
     slo, zone = slo_of(unit, name), ZoneInfo(name)
     newest = (at - late) // GRID * GRID
-    start, end = period_span(slo, when(at), newest)
+    start, end = period_interval(slo, when(at), newest)
     assert start % GRID == 0 == end % GRID
     assert start == int(period_start(slo, when(at)).timestamp())
     assert end == max(start, newest)
@@ -102,7 +102,7 @@ def test_its_buckets_are_those_that_end_in_it(unit: str, name: str, at: int, lat
 @given(at=INSTANTS, late=st.integers(-600, 7200))
 def test_a_rolling_window_has_as_many_buckets_as_it_is_long(at: int, late: int) -> None:
     newest = (at - late) // GRID * GRID
-    start, end = period_span(TEMPLATE, when(at), newest)
+    start, end = period_interval(TEMPLATE, when(at), newest)
     assert (end - start, end) == (30 * 86400, min(newest, at // GRID * GRID))
 
 
@@ -129,37 +129,37 @@ def test_windows_that_follow_each_other_add_up_to_the_whole(tmp_path: Path, unit
     begin = int(datetime(2025, 9, 1, 9, tzinfo=UTC).timestamp())
     last = begin + 75 * 86400
     ends = range(begin + GRID, last + 1, GRID)
-    events = [Event("shop", "checkout", end, number * MICRO, 0) for number, end in enumerate(ends)]
+    events = [Bucket("shop", "checkout", end, number * MICRO, 0) for number, end in enumerate(ends)]
     slo = slo_of(unit, name)
-    spans: list[Span] = []
+    intervals: list[Interval] = []
     at = begin
     while at < last:
         renewed = period_end(slo, when(at))
         assert renewed is not None
-        start, end = period_span(slo, renewed - timedelta(seconds=1), last)
+        start, end = period_interval(slo, renewed - timedelta(seconds=1), last)
         # A bucket that ends when the window does ends a second too late for that report, but not for the next one.
-        spans.append((max(start, begin), min(end + GRID, int(renewed.timestamp()), last)))
+        intervals.append((max(start, begin), min(end + GRID, int(renewed.timestamp()), last)))
         at = int(renewed.timestamp())
-    assert [b for _, b in spans[:-1]] == [a for a, _ in spans[1:]]
+    assert [b for _, b in intervals[:-1]] == [a for a, _ in intervals[1:]]
     with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
         ledger.record("shop", [Batch(slo.id, slo.name, (begin, last), events)])
-        parts = ledger.sums("shop", spans)
+        parts = ledger.sums("shop", intervals)
         (whole,) = ledger.sums("shop", [(begin, last)])
     added = Sums()
-    for part, (start, end) in zip(parts, spans, strict=True):
+    for part, (start, end) in zip(parts, intervals, strict=True):
         (item,) = part.values()
         numbers = range((start - begin) // GRID, (end - begin) // GRID)
         assert item.total == sum(numbers) * MICRO
         added += item
     assert {added} == set(whole.values())
-    assert len(spans) >= 3
+    assert len(intervals) >= 3
 
 
 # --- maintenance
 
 
-def brute(item: Maintenance, start: int, end: int) -> list[Span]:
-    """Maintenance each night at 02:30: every minute of the span is looked at."""
+def brute(item: Maintenance, start: int, end: int) -> list[Interval]:
+    """Maintenance each night at 02:30: every minute of the interval is looked at."""
     zone = ZoneInfo(item.timezone)
     found = []
     days: set[date] = set()
@@ -206,7 +206,7 @@ def test_occurrences_do_not_depend_on_how_the_time_is_cut(
     item = Maintenance("some", cron=cron, timezone=name, seconds=seconds)
     edges = sorted({at, at + length, *(at + cut for cut in cuts if cut < length)})
     whole = maintenance.merged(maintenance.occurrences(item, at, at + length))
-    parts = [span for a, b in pairwise(edges) for span in maintenance.occurrences(item, a, b)]
+    parts = [interval for a, b in pairwise(edges) for interval in maintenance.occurrences(item, a, b)]
     assert maintenance.merged(parts) == whole
 
 
@@ -316,14 +316,14 @@ def test_excluded_seconds_are_those_of_buckets_with_events(tmp_path: Path, late:
     day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
     key = ("a", "shop", "checkout")
     events = [
-        Event("shop", "checkout", day + GRID, 100 * MICRO, MICRO),
-        Event("shop", "checkout", day + 2 * GRID, 50 * MICRO, 0, 60),
-        Event("shop", "checkout", day + 3 * GRID, 0, 0, 300),
+        Bucket("shop", "checkout", day + GRID, 100 * MICRO, MICRO),
+        Bucket("shop", "checkout", day + 2 * GRID, 50 * MICRO, 0, 60),
+        Bucket("shop", "checkout", day + 3 * GRID, 0, 0, 300),
     ]
     excluded = {key: [(day, day + 86400)]}
     with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
         # The series is known from the day before; what is left out may be known before its buckets come.
-        known = Event("shop", "checkout", day, MICRO, 0)
+        known = Bucket("shop", "checkout", day, MICRO, 0)
         ledger.record("shop", [Batch("a", "a", (day - GRID, day), [known])])
         if late:
             ledger.exclude("shop", excluded, day, day + 86400)
@@ -346,18 +346,18 @@ def test_a_day_is_too_old_from_the_midnight_at_which_its_last_bucket_is(tmp_path
     midnight = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
     hour = (midnight - 3600, midnight)
     ends = range(midnight - 2 * 86400 + GRID, midnight + 86400 + 1, GRID)
-    events = [Event("shop", "checkout", end, MICRO, 0) for end in ends]
+    events = [Bucket("shop", "checkout", end, MICRO, 0) for end in ends]
     keep = Keep(3 * 86400, 30 * 86400, 300 * 86400)
     edge = (midnight - GRID, midnight + 3600 - GRID)
 
-    def total(ledger: LedgerStore, span: Span) -> int:
-        return sum(item.total for sums in ledger.sums("shop", [span]) for item in sums.values()) // MICRO
+    def total(ledger: DatabaseLedger, interval: Interval) -> int:
+        return sum(item.total for sums in ledger.sums("shop", [interval]) for item in sums.values()) // MICRO
 
     with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
         ledger.record("shop", [Batch("a", "a", (ends[0] - GRID, ends[-1]), events)])
         buckets = ledger.prune("shop", keep, midnight + keep.buckets - early)
         assert buckets == Pruned(buckets=288 if early else 2 * 288)
-        # The span's first bucket is the day's last one, which is there as long as the day's buckets are.
+        # The interval's first bucket is the day's last one, which is there as long as the day's buckets are.
         assert total(ledger, edge) == (12 if early else 11)
         assert total(ledger, hour) == 12
         hours = ledger.prune("shop", keep, midnight + keep.hours - early)
@@ -374,7 +374,7 @@ def test_an_edge_within_an_hour_spares_the_hours_buckets_and_one_at_midnight_spa
     tmp_path: Path,
 ) -> None:
     day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
-    events = [Event("shop", "checkout", day + at, MICRO, 0) for at in range(GRID, 86400 + 1, GRID)]
+    events = [Bucket("shop", "checkout", day + at, MICRO, 0) for at in range(GRID, 86400 + 1, GRID)]
     kolkata = 18 * 3600 + 1800
     for name, edges, left in (("none", [0, 86400], 0), ("half", [0, kolkata], 12)):
         with open_ledger(Secret(f"sqlite:///{tmp_path / name}.db")) as ledger:

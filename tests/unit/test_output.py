@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sloctl.artefacts.folder import Result, check, write
+from sloctl.artefacts.folder import WrittenFiles, check, write
 from sloctl.errors import UsageError
 
 MANIFEST = ".sloctl-manifest.json"
@@ -31,7 +31,7 @@ FILES = {A: "a: 1\n", B: "b: 1\n", C: "{}\n"}
 
 def put(
     folder: Path, files: Mapping[str, str], owner: str = "shop", sections: frozenset[str] = ALL
-) -> Result:
+) -> WrittenFiles:
     return write(folder, files.items(), owner=owner, sections=sections)
 
 
@@ -55,14 +55,14 @@ def everything(folder: Path) -> list[tuple[str, int, int]]:
 
 def test_writes_what_changed_and_removes_what_is_gone(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    assert put(out, FILES) == Result(written=(A, B, C))
+    assert put(out, FILES) == WrittenFiles(written=(A, B, C))
     assert tree(out) == FILES
 
     before = everything(out)
-    assert put(out, dict(reversed(FILES.items()))) == Result(unchanged=(A, B, C))
+    assert put(out, dict(reversed(FILES.items()))) == WrittenFiles(unchanged=(A, B, C))
     assert everything(out) == before
 
-    assert put(out, {A: "a: 2\n", B: FILES[B]}) == Result(written=(A,), unchanged=(B,), removed=(C,))
+    assert put(out, {A: "a: 2\n", B: FILES[B]}) == WrittenFiles(written=(A,), unchanged=(B,), removed=(C,))
     assert tree(out) == {A: "a: 2\n", B: FILES[B]}
     assert not (out / "dashboards").exists()
 
@@ -99,7 +99,7 @@ def test_a_foreign_file_stops_the_run_before_anything_is_written(tmp_path: Path)
 def test_an_identical_file_is_adopted(tmp_path: Path) -> None:
     (tmp_path / "dashboards").mkdir()
     (tmp_path / C).write_text(FILES[C])
-    assert put(tmp_path, FILES) == Result(written=(A, B), unchanged=(C,))
+    assert put(tmp_path, FILES) == WrittenFiles(written=(A, B), unchanged=(C,))
     assert put(tmp_path, {A: FILES[A]}).removed == (B, C)
     assert (tmp_path / "dashboards").is_dir()  # we did not make it
 
@@ -108,7 +108,7 @@ def test_files_and_folders_of_others_stay(tmp_path: Path) -> None:
     put(tmp_path, FILES)
     (tmp_path / "dashboards" / "own.json").write_text("{}")
     (tmp_path / "notes").mkdir()
-    assert put(tmp_path, {}) == Result(removed=(A, B, C))
+    assert put(tmp_path, {}) == WrittenFiles(removed=(A, B, C))
     assert tree(tmp_path) == {"dashboards/own.json": "{}"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "dashboards", "notes"]
 
@@ -116,7 +116,7 @@ def test_files_and_folders_of_others_stay(tmp_path: Path) -> None:
 def test_a_stale_file_that_was_edited_is_kept_and_reported_each_time(tmp_path: Path) -> None:
     put(tmp_path, FILES)
     (tmp_path / B).write_text("b: mine\n")
-    assert put(tmp_path, {A: FILES[A]}) == Result(unchanged=(A,), removed=(C,), kept=(B,))
+    assert put(tmp_path, {A: FILES[A]}) == WrittenFiles(unchanged=(A,), removed=(C,), kept=(B,))
     assert drift(tmp_path, {A: FILES[A]}) == ""
     assert put(tmp_path, {A: FILES[A]}).kept == (B,)
     assert (tmp_path / B).read_text() == "b: mine\n"
@@ -128,14 +128,14 @@ def test_an_edit_of_a_generated_file_is_put_right_and_reported(tmp_path: Path) -
     put(tmp_path, FILES)
     (tmp_path / B).write_text("b: mine\n")
     (tmp_path / C).unlink()
-    assert put(tmp_path, FILES) == Result(written=(B, C), unchanged=(A,), restored=(B,))
+    assert put(tmp_path, FILES) == WrittenFiles(written=(B, C), unchanged=(A,), restored=(B,))
     assert tree(tmp_path) == FILES
 
 
 def test_partial_generation_leaves_the_other_sections(tmp_path: Path) -> None:
     put(tmp_path, FILES)
     rules = frozenset({"alert_rules"})
-    assert put(tmp_path, {A: FILES[A]}, sections=rules) == Result(unchanged=(A,), removed=(B,))
+    assert put(tmp_path, {A: FILES[A]}, sections=rules) == WrittenFiles(unchanged=(A,), removed=(B,))
     assert check(tmp_path, [(A, FILES[A])], owner="shop", sections=rules) == ""
     assert tree(tmp_path) == {A: FILES[A], C: FILES[C]}
     assert put(tmp_path, {A: FILES[A]}).removed == (C,)
@@ -198,7 +198,7 @@ def test_a_broken_manifest_says_what_to_do_and_nothing_is_touched(tmp_path: Path
         assert "restore it from version control" in caught.value.hint
     assert everything(tmp_path) == before
     (tmp_path / MANIFEST).unlink()  # the other remedy
-    assert put(tmp_path, FILES) == Result(unchanged=(A, B, C))
+    assert put(tmp_path, FILES) == WrittenFiles(unchanged=(A, B, C))
     assert put(tmp_path, {}).removed == (A, B, C)
 
 
@@ -249,7 +249,7 @@ def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     put(out, FILES)  # and afterwards: the folder is moved away and linked to
     (out / "alert_rules").rename(outside / "moved")
     (out / "alert_rules").symlink_to(outside / "moved")
-    assert put(out, {C: FILES[C]}) == Result(unchanged=(C,), kept=(A, B))
+    assert put(out, {C: FILES[C]}) == WrittenFiles(unchanged=(C,), kept=(A, B))
     assert tree(outside) == {"c.json": FILES[C], "moved/a.yaml": FILES[A], "moved/b.yaml": FILES[B]}
 
 
@@ -385,7 +385,7 @@ def test_a_file_that_appeared_where_an_interrupted_run_meant_to_write_is_foreign
     (tmp_path / A).write_text("own")
     with pytest.raises(UsageError, match="not written by sloctl"):
         put(tmp_path, {A: "generated"})
-    assert put(tmp_path, {}) == Result()
+    assert put(tmp_path, {}) == WrittenFiles()
     assert tree(tmp_path) == {A: "own"}
 
 

@@ -15,14 +15,15 @@ import pytest
 
 from alert_rules import manifest
 from jobs.preflight import CODES, render, run
-from jobs.preflight.labelsets import Labels, evaluate, labels, matches
+from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
 from jobs.preflight.survey import seconds_of
 from sloctl import spec
 from sloctl.backends.protocols import Series
+from sloctl.cli.validate import preflight_text
 from sloctl.errors import BadAnswer
 from sloctl.model import SloSet
 from sloctl.promql import parsing
-from sloctl.promql.parsing import Aggregate, Binary, Call, Literal, Node, Select, parse
+from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FILE = """
@@ -140,13 +141,13 @@ class Memory:
             raise BadAnswer("not found (404)", backend="prometheus", url="http://memory")
         return text
 
-    def lookup(self, select: Select) -> list[Labels]:
+    def lookup(self, select: Select) -> list[LabelSet]:
         return [labels(one) for one in self.series if _selected(one, select)]
 
-    def _values(self, node: Node) -> dict[Labels, float]:
+    def _values(self, node: Expr) -> dict[LabelSet, float]:
         match node:
             case Aggregate(operator="count"):
-                found: dict[Labels, float] = {}
+                found: dict[LabelSet, float] = {}
                 for item in evaluate(node.expr, self.lookup) or ():
                     key = frozenset(pair for pair in item if pair[0] in node.labels)
                     found[key] = found.get(key, 0.0) + 1
@@ -280,7 +281,7 @@ def test_slips_of_a_mesh(slip: str) -> None:
     preflight = run(Memory(change(good())), loaded(), NOW)
     found = {(item.severity, item.code) for item in preflight.found if item.severity != "info"}
     assert found == expected
-    assert told in render.text(preflight)
+    assert told in preflight_text(preflight)
     assert preflight.fails == any(severity == "error" for severity, _ in expected)
 
 
@@ -360,7 +361,7 @@ def test_json_has_what_the_text_says() -> None:
     objects = json.loads(json.dumps(render.as_objects(preflight)))
     assert [item["code"] for item in objects["findings"]] == [item.code for item in preflight.found]
     assert objects["cost"]["groups"][0]["rules"] > 1
-    text = render.text(preflight)
+    text = preflight_text(preflight)
     assert all(item["message"] in text and item["hint"] in text for item in objects["findings"])
 
 

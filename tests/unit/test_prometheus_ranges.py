@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sloctl.backends.prometheus.ranges import Grid, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.ranges import RangePoints, instant, merge, milliseconds, seconds_text
 
 
 @given(st.integers(-(10**12), 2 * 10**12), st.integers(1, 10**7), st.integers(1, 500), st.integers(1, 600))
 def test_the_parts_are_the_whole(start: int, step: int, points: int, size: int) -> None:
-    grid = Grid(start, step, points)
+    grid = RangePoints(start, step, points)
     parts = grid.parts(size)
     instants = [part.start + n * step for part in parts for n in range(part.points)]
     assert instants == [start + n * step for n in range(points)]
@@ -22,12 +22,17 @@ def test_the_parts_are_the_whole(start: int, step: int, points: int, size: int) 
     assert grid.end == instants[-1]
 
 
+@given(st.integers(-(10**12), 4 * 10**12))
+def test_an_instant_and_its_milliseconds_are_the_same_time(value: int) -> None:
+    assert milliseconds(instant(value)) == value
+
+
 def test_a_grid_ends_at_the_last_step_that_is_not_after_its_end() -> None:
     start = datetime(2024, 3, 1, tzinfo=UTC)
     minute = timedelta(minutes=1)
-    assert Grid.of(start, start, minute).points == 1
-    assert Grid.of(start, start + 2 * minute, minute).points == 3
-    assert Grid.of(start, start + 2 * minute - timedelta(milliseconds=1), minute).points == 2
+    assert RangePoints.of(start, start, minute).points == 1
+    assert RangePoints.of(start, start + 2 * minute, minute).points == 3
+    assert RangePoints.of(start, start + 2 * minute - timedelta(milliseconds=1), minute).points == 2
 
 
 @pytest.mark.parametrize(

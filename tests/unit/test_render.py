@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from sloctl.artefacts import yaml as render
-from sloctl.artefacts.yaml import Node
+from sloctl.artefacts.yaml import YamlValue
 
 
 def _read_1_1(text: str) -> Any:
@@ -200,7 +200,7 @@ def kinds(value: Any) -> Any:
 @pytest.mark.parametrize("read", READERS)
 def test_each_tricky_text_in_each_place(read: Callable[[str], Any]) -> None:
     for text in TRICKY:
-        document: dict[str, Node] = {
+        document: dict[str, YamlValue] = {
             text: {"value": text, "list": [text, [text], {text: text, "b": text}, {"a": [text]}]}
         }
         assert kinds(read(render.yaml(document))) == kinds(document), repr(text)
@@ -243,7 +243,7 @@ def test_what_cannot_be_seen_is_escaped() -> None:
 
 
 def test_the_style_is_one_that_people_write() -> None:
-    document: dict[str, render.Node] = {
+    document: dict[str, render.YamlValue] = {
         "groups": [
             {
                 "name": "shop:shop/checkout:grid",
@@ -296,7 +296,7 @@ def test_the_style_is_one_that_people_write() -> None:
 
 @pytest.mark.slow
 def test_forty_megabytes_in_about_a_second() -> None:
-    rule: dict[str, Node] = {
+    rule: dict[str, YamlValue] = {
         "record": "slo:x",
         "expr": 'sum(\n  rate(x{a="b"}[5m])\n)' * 8,
         "labels": {"id": "a:b/c", "d": "5m"},
@@ -311,7 +311,7 @@ def test_forty_megabytes_in_about_a_second() -> None:
 def test_prometheus_reads_the_same(tmp_path: Path) -> None:
     texts = [text for text in TRICKY if "{{" not in text and "\ufffe" not in text]
     annotations = {f"a{i}": text for i, text in enumerate(texts)}
-    rule: dict[str, Node] = {"alert": "A", "expr": "vector(1)", "annotations": annotations}
+    rule: dict[str, YamlValue] = {"alert": "A", "expr": "vector(1)", "annotations": annotations}
     (tmp_path / "rules.yaml").write_text(render.yaml({"groups": [{"name": "g", "rules": [rule]}]}))
     case = {
         "rule_files": ["rules.yaml"],

@@ -26,7 +26,6 @@ from sloctl.report.data import (
     SideComparison,
     SloStatus,
     json_schema,
-    timestamp,
     to_json,
 )
 from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
@@ -129,10 +128,6 @@ def test_numbers_that_json_does_not_know_are_null() -> None:
         "a": [None, None, [None, 1]],
         "b": {"c": None},
     }
-
-
-def test_timestamps_are_rfc_3339_in_utc() -> None:
-    assert timestamp(AT) == "2026-03-01T12:00:00Z"
 
 
 # --- numbers as people read them

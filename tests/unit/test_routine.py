@@ -10,17 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sloctl.model import Job
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report import routine_tables
 from sloctl.report.routine import (
-    KINDS,
-    Column,
-    Kind,
-    Period,
+    ROUTINE_KINDS,
+    CellValue,
+    ColumnUnit,
     Routine,
-    Section,
-    Unit,
-    Value,
-    before,
+    RoutineColumn,
+    RoutineKind,
+    RoutineSection,
     last_period,
     of_job,
     of_schedule,
@@ -174,7 +173,7 @@ def at(text: str) -> datetime:
     ],
 )
 def test_the_last_complete_period(
-    kind: Kind, zone: str, now: str, start: str, end: str, label: str, hours: int
+    kind: RoutineKind, zone: str, now: str, start: str, end: str, label: str, hours: int
 ) -> None:
     period = last_period(kind, at(now), zone)
     assert (period.start, period.end, period.label) == (at(start), at(end), label)
@@ -182,16 +181,16 @@ def test_the_last_complete_period(
 
 
 @given(
-    st.sampled_from(list(KINDS.values())),
+    st.sampled_from(list(ROUTINE_KINDS.values())),
     st.sampled_from((*ZONES, *ODD)),
     st.datetimes(START, END, timezones=st.just(UTC)),
 )
-def test_periods_follow_each_other(kind: Kind, zone: str, now: datetime) -> None:
+def test_periods_follow_each_other(kind: RoutineKind, zone: str, now: datetime) -> None:
     period = last_period(kind, now, zone)
     assert period.end <= now and period.start < period.end
-    assert before(period).end == period.start, "without a hole, and without an overlap"
+    assert period.before().end == period.start, "without a hole, and without an overlap"
     assert last_period(kind, period.end, zone) == period
-    assert last_period(kind, period.end - timedelta(seconds=1), zone) == before(period)
+    assert last_period(kind, period.end - timedelta(seconds=1), zone) == period.before()
     assert period.end.astimezone(ZoneInfo(zone)).date() > period.last_day >= period.first_day
     longest = {"daily": 25, "weekly": 7 * 24 + 1, "monthly": 31 * 24 + 1}[kind]
     assert period.seconds <= longest * 3600
@@ -200,12 +199,12 @@ def test_periods_follow_each_other(kind: Kind, zone: str, now: datetime) -> None
 
 
 @given(
-    st.sampled_from(list(KINDS.values())),
+    st.sampled_from(list(ROUTINE_KINDS.values())),
     st.sampled_from(ZONES),
     st.datetimes(START, END, timezones=st.just(UTC)),
     st.datetimes(START, END, timezones=st.just(UTC)),
 )
-def test_labels_name_periods(kind: Kind, zone: str, one: datetime, other: datetime) -> None:
+def test_labels_name_periods(kind: RoutineKind, zone: str, one: datetime, other: datetime) -> None:
     first, second = last_period(kind, one, zone), last_period(kind, other, zone)
     assert (first.label == second.label) is (first == second)
 
@@ -224,7 +223,7 @@ def test_labels_name_periods(kind: Kind, zone: str, one: datetime, other: dateti
         ("", "daily"),
     ],
 )
-def test_what_a_schedule_suggests(cron: str, kind: Kind) -> None:
+def test_what_a_schedule_suggests(cron: str, kind: RoutineKind) -> None:
     assert of_schedule(cron) == kind
     assert of_job(Job("report", cron=cron, routine="monthly")) == "monthly"
 
@@ -238,14 +237,14 @@ def test_what_a_schedule_suggests(cron: str, kind: Kind) -> None:
         ("monthly", "2026-03-02T09:00Z", "Feb 2026 (Europe/Paris)"),
     ],
 )
-def test_periods_in_words(kind: Kind, now: str, text: str) -> None:
+def test_periods_in_words(kind: RoutineKind, now: str, text: str) -> None:
     period = last_period(kind, at(now), "Europe/Paris")
     assert routine_tables.period_text(period) == text
     assert routine_tables.title(Routine(period)) == f"{kind.title()} report, {text}"
 
 
 def test_cells() -> None:
-    given: tuple[tuple[Value, Unit], ...] = (
+    given: tuple[tuple[CellValue, ColumnUnit], ...] = (
         (None, "count"),
         (1234.0, "count"),
         (-0.5, "budget"),
@@ -261,7 +260,7 @@ def test_cells() -> None:
         ("a\x1bb", "text"),
         (float("nan"), "count"),
     )
-    shown = [routine_tables.cell(value, Column("x", "x", unit), "EUR") for value, unit in given]
+    shown = [routine_tables.cell(value, RoutineColumn("x", "x", unit), "EUR") for value, unit in given]
     assert shown == [
         *(
             "–",
@@ -281,13 +280,13 @@ def test_cells() -> None:
 
 
 def test_what_is_said_without_rows_is_a_row_of_the_tables() -> None:
-    columns = (Column("a", "A"), Column("b", "B", "count"))
-    period = Period("daily", at("2026-03-01T00:00Z"), at("2026-03-02T00:00Z"), "UTC", "2026-03-01")
+    columns = (RoutineColumn("a", "A"), RoutineColumn("b", "B", "count"))
+    period = CalendarPeriod("day", at("2026-03-01T00:00Z"), at("2026-03-02T00:00Z"), "UTC", "2026-03-01")
     made = Routine(
         period,
         (
-            Section("x", "X", columns, (), "Nothing."),
-            Section("y", "Y", columns, (("one", 1.0),), "Nothing.", "All of it."),
+            RoutineSection("x", "X", columns, (), "Nothing."),
+            RoutineSection("y", "Y", columns, (("one", 1.0),), "Nothing.", "All of it."),
         ),
     )
     assert routine_tables.tables(made) == [

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from jobs.schedule.attempt import Attempts, Done, Task
-from jobs.schedule.scheduler import Loop, Scheduler, first_run, tasks_of
+from jobs.schedule.scheduler import ClockedJobs, Scheduler, background, first_run, tasks_of
 from jobs.schedule.triggers import Cron, Every, Trigger
 from sloctl import naming
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
@@ -60,7 +60,7 @@ class Heard(Nobody):
         return [labels["cause"] for name, labels in self.counted if name == own_metrics.ERRORS]
 
 
-class Books:
+class FakeLedger:
     """As much of a ledger as a scheduler asks; ``down`` makes it fail."""
 
     def __init__(self) -> None:
@@ -183,26 +183,26 @@ def test_jobs_of_one_name_wait_for_each_other() -> None:
         return Done()
 
     both = [task("report", report, id_=id_) for id_ in ("report-1", "report-2")]
-    with running(*both, observer=heard, ledger=Books()):
+    with running(*both, observer=heard, ledger=FakeLedger()):
         eventually(lambda: heard.outcomes("report").count("succeeded") > 8)
     assert most == [1]
 
 
 def test_a_job_that_runs_elsewhere_is_skipped() -> None:
-    heard, books = Heard(), Books()
-    books.held = {"shop/slis"}
+    heard, ledger = Heard(), FakeLedger()
+    ledger.held = {"shop/slis"}
     elsewhere = JobRun("slis", START, START, "succeeded")
-    books.noted["slis"] = elsewhere
-    with running(task("slis", nothing), task("report", nothing), observer=heard, ledger=books):
+    ledger.noted["slis"] = elsewhere
+    with running(task("slis", nothing), task("report", nothing), observer=heard, ledger=ledger):
         eventually(lambda: len(heard.outcomes("slis")) > 2 and len(heard.outcomes("report")) > 2)
         assert set(heard.outcomes("slis")) == {"skipped"}
-        books.held.clear()
+        ledger.held.clear()
         eventually(lambda: "succeeded" in heard.outcomes("slis"))
     assert heard.causes() == []
 
 
 def test_two_schedulers_run_each_job_once() -> None:
-    books, runs, lock = Books(), [], threading.Lock()
+    ledger, runs, lock = FakeLedger(), [], threading.Lock()
 
     @contextlib.contextmanager
     def exclusive(name: str, lease: float = 60.0) -> Iterator[bool]:
@@ -213,7 +213,7 @@ def test_two_schedulers_run_each_job_once() -> None:
             if held:
                 lock.release()
 
-    books.lock = exclusive  # type: ignore[method-assign]
+    ledger.lock = exclusive  # type: ignore[method-assign]
     slots = Every(1)
 
     def run(at: datetime) -> Done:
@@ -221,27 +221,28 @@ def test_two_schedulers_run_each_job_once() -> None:
         return Done()
 
     job = Task("slis", "slis", slots, 1, 1, run)
-    with running(job, ledger=books), running(job, ledger=books):
+    with running(job, ledger=ledger), running(job, ledger=ledger):
         eventually(lambda: len(runs) > 3)
     assert len(runs) == len(set(runs))
 
 
 def test_nothing_ends_it_while_the_ledger_is_down_and_it_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    heard, books = Heard(), Books()
-    books.down = True
-    books.ends = {"a": 1000, "b": 700, "gone": 5}
-    with running(task("burn_rate", nothing), observer=heard, ledger=books, slo_ids=["a", "b"]) as scheduler:
+    heard, ledger = Heard(), FakeLedger()
+    ledger.down = True
+    ledger.ends = {"a": 1000, "b": 700, "gone": 5}
+    with running(task("burn_rate", nothing), observer=heard, ledger=ledger, slo_ids=["a", "b"]) as scheduler:
         eventually(lambda: len(heard.outcomes("burn_rate")) > 3)
-        assert set(heard.outcomes("burn_rate")) == {"succeeded"}
+        # On a busy machine a run may begin only when the next one is due.
+        assert set(heard.outcomes("burn_rate")) - {"skipped"} == {"succeeded"}
         assert scheduler.problems() == ["the ledger is down"]
         assert scheduler.alive()
         assert heard.gauges[own_metrics.LEDGER_UP, ""] == 0
-        books.down = False
+        ledger.down = False
         scheduler.check()
         assert scheduler.problems() == []
         assert heard.gauges[own_metrics.LEDGER_UP, ""] == 1
         assert heard.ages[own_metrics.LEDGER_LAG] == datetime.fromtimestamp(700, UTC)
-        eventually(lambda: books.noted)
+        eventually(lambda: ledger.noted)
     assert scheduler.problems() == ["the scheduler is draining"]
     assert "the job runs without its lock: the ledger is down" in caplog.messages
 
@@ -272,23 +273,23 @@ def test_what_a_restart_makes_up_for(
     trigger: Trigger, interval: int, known: int | None, at_once: bool
 ) -> None:
     now = START + timedelta(seconds=90)
-    books = Books()
+    ledger = FakeLedger()
     if known is not None:
         time_ = now - timedelta(seconds=known)
-        books.noted["job!"] = JobRun("job", time_, time_, "failed")
+        ledger.noted["job!"] = JobRun("job", time_, time_, "failed")
     job = Task("job", "job", trigger, interval, min(interval, 6 * 3600), nothing)
-    first = first_run(job, books.runs("shop"), now)
+    first = first_run(job, ledger.runs("shop"), now)
     assert (first == now) is at_once
     assert at_once or first == trigger.after(now)
 
 
 def test_a_restart_shows_what_the_ledger_knows() -> None:
-    heard, books = Heard(), Books()
-    books.noted["slis"] = JobRun("slis", START, START + timedelta(seconds=3), "succeeded")
+    heard, ledger = Heard(), FakeLedger()
+    ledger.noted["slis"] = JobRun("slis", START, START + timedelta(seconds=3), "succeeded")
     later = START + timedelta(hours=1)
-    books.noted["slis!"] = JobRun("slis", later, later + timedelta(seconds=1), "failed", "x")
+    ledger.noted["slis!"] = JobRun("slis", later, later + timedelta(seconds=1), "failed", "x")
     job = Task("slis", "slis", Cron("0 0 1 1 *", "UTC"), 10**8, 1, nothing)
-    with running(job, observer=heard, ledger=books):
+    with running(job, observer=heard, ledger=ledger):
         pass
     assert heard.gauges[naming.JOB_LAST_SUCCESS, "slis"] == START.timestamp() + 3
     assert heard.gauges[naming.JOB_LAST_RUN, "slis"] == later.timestamp() + 1
@@ -302,21 +303,22 @@ def test_a_clock_that_is_set_back_keeps_no_job_waiting(caplog: pytest.LogCapture
     def at(seconds: float, passed: float) -> None:
         clock.update(now=START + timedelta(seconds=seconds), passed=passed)
 
-    loop = Loop(2, now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    jobs = ClockedJobs(now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    loop = background(jobs, 2)
     loop.start(paused=True)
     try:
         job = loop.add_job(print, Every(3600), next_run_time=START + timedelta(hours=30))
         at(10, 10)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START + timedelta(hours=30)
         at(10 - 86400, 11)
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(10 - 86400 - 3, 12)  # what a clock is corrected by now and then
-        loop.look()
+        jobs.look()
         assert job.next_run_time == START - timedelta(hours=23)
         at(5 * 86400, 13)
-        loop.look()
+        jobs.look()
     finally:
         loop.shutdown()
     assert [message for message in caplog.messages if "jumped" in message] == [
@@ -339,24 +341,24 @@ class Asleep(Every):
 
 
 def test_after_a_long_sleep_each_job_runs_once() -> None:
-    heard, books = Heard(), Books()
+    heard, ledger = Heard(), FakeLedger()
     now = datetime.now(UTC)
-    books.noted["slis"] = JobRun("slis", now - timedelta(hours=8), now - timedelta(hours=8), "succeeded")
+    ledger.noted["slis"] = JobRun("slis", now - timedelta(hours=8), now - timedelta(hours=8), "succeeded")
     # Due two minutes ago, and every five minutes before.
     trigger = Asleep(300, int(now.timestamp()) - 120, 8)
     job = Task("slis", "slis", trigger, 300, 100, nothing)
-    with running(dataclasses.replace(job, grace=300), observer=heard, ledger=books):
+    with running(dataclasses.replace(job, grace=300), observer=heard, ledger=ledger):
         eventually(lambda: heard.outcomes("slis"))
         time.sleep(0.3)
     assert heard.outcomes("slis") == ["succeeded"]
 
 
 def test_a_job_that_is_too_late_is_counted_as_missed() -> None:
-    heard, books = Heard(), Books()
+    heard, ledger = Heard(), FakeLedger()
     now = datetime.now(UTC)
-    books.noted["report"] = JobRun("report", now - timedelta(days=2), now - timedelta(days=2), "succeeded")
+    ledger.noted["report"] = JobRun("report", now - timedelta(days=2), now - timedelta(days=2), "succeeded")
     job = Task("report", "report", Asleep(86400, int(now.timestamp()) - 3600, 48), 86400, 5, nothing)
-    with running(job, observer=heard, ledger=books) as scheduler:
+    with running(job, observer=heard, ledger=ledger) as scheduler:
         eventually(lambda: heard.outcomes("report"))
         assert scheduler.next_runs()["report"] > now
     assert heard.outcomes("report") == ["missed"]

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from sloctl.errors import UsageError
-from sloctl.settings.backends import PrometheusSettings, Secret, redact
+from sloctl.settings.address import redact
+from sloctl.settings.backends import PrometheusSettings
+from sloctl.settings.secret import Secret
 
 TOKEN = "s3cr3t-t0ken"
 URL = {"SLOCTL_PROMETHEUS_URL": "https://prom.example.org"}

@@ -16,7 +16,7 @@ from jobs import posting
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
 from sloctl.model import SloSet
-from sloctl.posting.protocol import Entry, LeaseLost, Letter, Outcome, Progress
+from sloctl.posting.protocol import DeliveryOutcome, DeliveryProgress, LeaseLost, OutboxEntry, Post
 from sloctl.posting.slack.api import Slack, Webhook
 from sloctl.posting.slack.deliver import SlackNotifier
 from sloctl.posting.slack.steps import REPEAT, SETTLE, compose
@@ -46,7 +46,7 @@ from tests.support.slack_server import (
 
 KEY = "shop/weekly/2026-W09/Europe/Paris/slack:#slo-reviews"
 START = 1_700_000_000.0
-LETTER = compose(report(), SLO_SET, KEY)
+POST = compose(report(), SLO_SET, KEY)
 REPLIES = 4
 
 
@@ -75,8 +75,8 @@ class World:
         settings = SlackSettings(Secret(TOKEN), api_url=self.slack.api, timeout=self.timeout)
         return SlackNotifier(Slack(settings, now=self.now), now=self.now, sleep=self.sleep)
 
-    def post(self, letter: Letter = LETTER) -> posting.Posted:
-        return posting.post(letter, self.outbox, self.notifier(), self.now, jitter=lambda: 0.0)[1]
+    def post(self, post: Post = POST) -> posting.Posted:
+        return posting.send(post, self.outbox, self.notifier(), self.now, jitter=lambda: 0.0)[1]
 
     def deliver(self) -> posting.Posted:
         return posting.deliver(self.outbox, self.notifier(), self.now, jitter=lambda: 0.0)
@@ -144,7 +144,7 @@ def test_a_report_is_posted_with_its_chart_and_thread(world: World) -> None:
 def test_the_same_report_is_posted_once_however_often_it_is_asked_for(world: World) -> None:
     world.post()
     for _ in range(3):
-        new, done = posting.post(LETTER, world.outbox, world.notifier(), world.now)
+        new, done = posting.send(POST, world.outbox, world.notifier(), world.now)
         assert not new and not done.sent
     world.arrived_once()
 
@@ -190,8 +190,8 @@ class Killed(BaseException):
 def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when: str) -> None:
     notifier, count = world.notifier(), 0
 
-    def save_or_die(keep: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        def save(progress: Progress) -> None:
+    def save_or_die(keep: Callable[[DeliveryProgress], None]) -> Callable[[DeliveryProgress], None]:
+        def save(progress: DeliveryProgress) -> None:
             nonlocal count
             count += 1
             if when == "before" and count == step:
@@ -203,13 +203,13 @@ def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when
         return save
 
     class Mortal:
-        def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
+        def compose(self, report: Report, slo_set: SloSet, key: str) -> Post:
             return notifier.compose(report, slo_set, key)
 
-        def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
+        def deliver(self, entry: OutboxEntry, save: Callable[[DeliveryProgress], None]) -> DeliveryOutcome:
             return notifier.deliver(entry, save_or_die(save))
 
-    world.outbox.enqueue(LETTER, world.time)
+    world.outbox.enqueue(POST, world.time)
     try:
         posting.deliver(world.outbox, Mortal(), world.now)
     except Killed:
@@ -224,13 +224,13 @@ def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when
 
 def test_two_at_once(world: World) -> None:
     """Who holds the entry alone may go on; who lost it stops before the next message."""
-    world.outbox.enqueue(LETTER, world.time)
+    world.outbox.enqueue(POST, world.time)
     notifier, other = world.notifier(), world.notifier()
     first = world.outbox.claim("first", world.time, 300)
     assert first is not None
     assert world.outbox.claim("second", world.time, 300) is None
 
-    def overtaken(progress: Progress) -> None:
+    def overtaken(progress: DeliveryProgress) -> None:
         world.time += 301  # this process was asleep
         done = posting.deliver(world.outbox, other, world.now)
         assert done.sent or world.state() == "sent"
@@ -483,7 +483,7 @@ def test_no_connection_is_not_an_attempt_that_may_have_arrived(world: World, hoo
     )
     backend = Webhook(settings) if hook else Slack(settings)
     notifier = SlackNotifier(backend, now=world.now, sleep=world.sleep)
-    done = posting.post(LETTER, world.outbox, notifier, world.now)[1]
+    done = posting.send(POST, world.outbox, notifier, world.now)[1]
     assert "connection refused" in done.waiting[KEY]
     world.time += 3600
     world.deliver()
@@ -523,7 +523,7 @@ def test_a_certificate_that_nobody_trusts(world: World, tmp_path: Path) -> None:
     subprocess.run([*made, "-keyout", str(key), "-out", str(cert), *subject], check=True, capture_output=True)
     with FaultyServer(status(200), tls=(str(cert), str(key))) as server:
         settings = SlackSettings(Secret(TOKEN), api_url=f"{server.url}/api/", timeout=5)
-        world.outbox.enqueue(LETTER, world.time)
+        world.outbox.enqueue(POST, world.time)
         done = posting.deliver(world.outbox, SlackNotifier(Slack(settings)), world.now)
         assert "the certificate is not accepted" in done.waiting[KEY]
         assert server.requests == []
@@ -533,16 +533,16 @@ def test_the_database_holds_no_secret(world: World, tmp_path: Path) -> None:
     world.slack.faults = [lose_answer, http(500), says("invalid_auth")]
     world.post()
     world.hook = True
-    world.post(Letter("shop", "other", LETTER.kind, LETTER.channel, LETTER.payload))
+    world.post(Post("shop", "other", POST.kind, POST.channel, POST.payload))
     for file in tmp_path.iterdir():
         held = file.read_bytes()
         assert TOKEN.encode() not in held and b"thisisthesecret" not in held and b"/upload/" not in held
 
 
-def test_old_letters_are_forgotten_and_can_be_removed(world: World) -> None:
+def test_old_posts_are_forgotten_and_can_be_removed(world: World) -> None:
     world.post()
     world.time += posting.KEPT + 1
-    world.post(Letter("shop", "other", LETTER.kind, LETTER.channel, LETTER.payload))
-    assert [entry.letter.key for entry in world.outbox.entries()] == ["other"]
+    world.post(Post("shop", "other", POST.kind, POST.channel, POST.payload))
+    assert [entry.post.key for entry in world.outbox.entries()] == ["other"]
     assert world.outbox.drop("other", world.time) and not world.outbox.drop("other", world.time)
     assert world.outbox.entries() == []

@@ -15,7 +15,7 @@ from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.message import REPLIES, messages
 from sloctl.report.data import Finding, Report
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
-from sloctl.report.routine import Column, Kind, Routine, Section, last_period
+from sloctl.report.routine import Routine, RoutineColumn, RoutineKind, RoutineSection, last_period
 from tests.support.block_kit import problems
 from tests.support.slack_reports import AT, SLO_SET, report, slo
 
@@ -56,7 +56,7 @@ def check(made: Report, slo_set: SloSet = SLO_SET) -> list[dict[str, Any]]:
     return found
 
 
-def hostile(texts: list[str], number: int, kind: Kind | None) -> Report:
+def hostile(texts: list[str], number: int, kind: RoutineKind | None) -> Report:
     def text(place: int) -> str:
         return texts[place % len(texts)]
 
@@ -72,10 +72,11 @@ def hostile(texts: list[str], number: int, kind: Kind | None) -> Report:
     )
     routine = None
     if kind:
-        columns = (Column("a", "a"), Column("b", "b", "count"), Column("c", "c", "time"))
+        columns = (RoutineColumn("a", "a"), RoutineColumn("b", "b", "count"), RoutineColumn("c", "c", "time"))
         rows = tuple((text(place), float(place), text(place + 1)) for place in range(number * 3))
         sections = tuple(
-            Section(f"s{place}", f"Section {place}", columns, rows, text(0), text(1)) for place in range(5)
+            RoutineSection(f"s{place}", f"Section {place}", columns, rows, text(0), text(1))
+            for place in range(5)
         )
         routine = Routine(last_period(kind, AT), sections)
     return Report(
@@ -97,7 +98,7 @@ def hostile(texts: list[str], number: int, kind: Kind | None) -> Report:
     st.integers(0, 40),
     st.sampled_from((None, "daily", "weekly", "monthly")),
 )
-def test_whatever_names_there_are(texts: list[str], number: int, kind: Kind | None) -> None:
+def test_whatever_names_there_are(texts: list[str], number: int, kind: RoutineKind | None) -> None:
     check(hostile(texts, number, kind))
 
 

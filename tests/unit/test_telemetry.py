@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.metrics.export import (
-    InMemoryMetricReader,
     MetricExporter,
     MetricExportResult,
     MetricsData,
@@ -45,6 +44,7 @@ from sloctl.settings.backends import PrometheusSettings
 from sloctl.settings.secret import Secret
 from sloctl.settings.telemetry import TelemetrySettings
 from sloctl.telemetry import logs, own_metrics, protocol, textfile
+from sloctl.telemetry.exporters import extended
 from sloctl.telemetry.numbers import Numbers
 from sloctl.telemetry.observer import Telemetry, trace_ids
 from sloctl.telemetry.own_metrics import Gauge
@@ -190,16 +190,15 @@ def test_ten_thousand_services_that_come_and_go_leave_nothing(telemetry: Telemet
 
 
 class Kept(MetricExporter):
-    def __init__(self) -> None:
-        inner = InMemoryMetricReader()
+    def __init__(self, numbers: Numbers) -> None:
         super().__init__(preferred_temporality=None, preferred_aggregation=None)
+        self.numbers = numbers
         self.data: list[MetricsData] = []
-        del inner
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 0, **kwargs: object
     ) -> MetricExportResult:
-        self.data.append(metrics_data)
+        self.data.append(extended(metrics_data, self.numbers))
         return MetricExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: float = 0) -> bool:
@@ -210,19 +209,24 @@ class Kept(MetricExporter):
 
 
 def test_all_of_it_is_exported_at_the_end(clock: Clock) -> None:
-    kept = Kept()
-    with Telemetry("shop", TelemetrySettings(), now=clock, metric_exporter=kept) as telemetry:
+    made: list[Kept] = []
+
+    def exporter(numbers: Numbers) -> Kept:
+        made.append(Kept(numbers))
+        return made[0]
+
+    with Telemetry("shop", TelemetrySettings(), now=clock, metric_exporter=exporter) as telemetry:
         fill(telemetry)
         telemetry.publish("report", [sli("a", 0.5)], NOW + timedelta(hours=1))
     names = {
         metric.name
-        for data in kept.data
+        for data in made[0].data
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
     }
     assert names == set(own_metrics.BY_NAME)
-    resource = kept.data[-1].resource_metrics[0].resource.attributes
+    resource = made[0].data[-1].resource_metrics[0].resource.attributes
     assert resource["service.name"] == "sloctl" and resource["sloctl.slo_set"] == "shop"
 
 

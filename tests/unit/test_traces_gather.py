@@ -15,8 +15,8 @@ import pytest
 from sloctl import spec
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, problems
 from sloctl.backends.traces.decode_zipkin import decode
-from sloctl.backends.traces.gather import Collector, Outcome, run
-from sloctl.backends.traces.reader import Page, TraceReader
+from sloctl.backends.traces.gather import Answer, Collector, run
+from sloctl.backends.traces.reader import TracePage, TraceReader
 from sloctl.settings.backends import TracesSettings
 from sloctl.spec.sections.sources import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write
@@ -34,7 +34,7 @@ def collected(*answers: Spans, start: int = HOUR, end: int = 2 * HOUR, max_spans
     """``start`` and ``end`` are in microseconds."""
     collector = Collector(start * 1000, end * 1000, max_spans)
     for answer in answers:
-        collector.add(Outcome(answer))
+        collector.add(Answer(answer))
     return collector.result()
 
 
@@ -89,9 +89,9 @@ def test_the_bound_keeps_whole_traces_and_is_said_to_be_reached() -> None:
 def test_what_is_lost_is_said_once_with_its_number() -> None:
     collector = Collector(0, 1, 10)
     for _ in range(2):
-        collector.add(Outcome(lost={"{n} trace{s} expired": 1}))
+        collector.add(Answer(lost={"{n} trace{s} expired": 1}))
     collector.add(
-        Outcome(Spans(spans_of().frame, {"no trace id": 2}, 0, ("a page was lost",)), lost={"{n} page{s}": 1})
+        Answer(Spans(spans_of().frame, {"no trace id": 2}, 0, ("a page was lost",)), lost={"{n} page{s}": 1})
     )
     found = collector.result()
     assert found.incomplete == ("a page was lost", "1 page", "2 traces expired")
@@ -101,12 +101,12 @@ def test_what_is_lost_is_said_once_with_its_number() -> None:
 def test_tasks_run_in_parallel_and_lead_to_others() -> None:
     barrier = threading.Barrier(3, timeout=10)
 
-    def task(depth: int, at: int) -> Outcome:
+    def task(depth: int, at: int) -> Answer:
         if depth == 0:
             barrier.wait()
         trace = Trace(at + 1, (Span(at + 1, 0, "a", HOUR + at),))
         more = [partial(task, depth + 1, 3 * at + k) for k in (1, 2, 3)] if depth < 3 else []
-        return Outcome(spans_of(trace), more)
+        return Answer(spans_of(trace), more)
 
     collector = Collector(0, 2 * HOUR * 1000, 10**6)
     with ThreadPoolExecutor(3) as pool:
@@ -117,11 +117,11 @@ def test_tasks_run_in_parallel_and_lead_to_others() -> None:
 def test_the_first_error_ends_all() -> None:
     done: list[int] = []
 
-    def task(number: int) -> Outcome:
+    def task(number: int) -> Answer:
         done.append(number)
         if number == 5:
             raise ValueError("broken")
-        return Outcome()
+        return Answer()
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="broken"):
         run([partial(task, number) for number in range(100)], pool, 1, Collector(0, 1, 1))
@@ -131,9 +131,9 @@ def test_the_first_error_ends_all() -> None:
 def test_a_full_collector_ends_all() -> None:
     done: list[int] = []
 
-    def task(number: int) -> Outcome:
+    def task(number: int) -> Answer:
         done.append(number)
-        return Outcome(spans_of(Trace(number + 1, (Span(1, 0, "a", HOUR),))))
+        return Answer(spans_of(Trace(number + 1, (Span(1, 0, "a", HOUR),))))
 
     with ThreadPoolExecutor(1) as pool:
         run([partial(task, n) for n in range(100)], pool, 1, Collector(0, 2 * HOUR * 1000, 3))
@@ -176,11 +176,11 @@ class InMemory(TraceReader[str]):
     ) -> tuple[Sequence[str], Mapping[str, int]]:
         return ["all"], {}
 
-    def _page(self, what: str, start: int, end: int) -> Page:
+    def _page(self, what: str, start: int, end: int) -> TracePage:
         assert what == "all"
         self.asked.append((start, end))
         found = [trace for trace in self.traces if start <= trace.begin // 1000 <= end][: self.LIMIT]
-        return Page(len(found), spans_of(*found))
+        return TracePage(len(found), spans_of(*found))
 
 
 @pytest.mark.parametrize("length", [3, 8, 17])

@@ -14,6 +14,7 @@ from sloctl.backends.http.answers import Failure, Reply, by_status, parse, refus
 from sloctl.backends.silences import Silence
 from sloctl.errors import QueryRejected
 from sloctl.model import Matcher
+from sloctl.model.durations import rfc3339
 from sloctl.settings.kinds import ALERTMANAGER
 
 T = TypeVar("T")
@@ -92,8 +93,8 @@ def write(silence: Silence) -> dict[str, Any]:
     return {
         **({"id": silence.id} if silence.id else {}),
         "matchers": matchers,
-        "startsAt": _stamp(silence.starts),
-        "endsAt": _stamp(silence.ends),
+        "startsAt": rfc3339(silence.starts, milliseconds=True),
+        "endsAt": rfc3339(silence.ends, milliseconds=True),
         "createdBy": silence.author,
         "comment": silence.comment,
     }
@@ -164,7 +165,3 @@ def _time(value: Any) -> datetime:
     if time.tzinfo is None:
         raise ValueError("a time without a zone")
     return time.astimezone(UTC)
-
-
-def _stamp(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

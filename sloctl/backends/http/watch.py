@@ -83,20 +83,33 @@ class WatchedAdapter(HTTPAdapter):
         return manager
 
 
-class _Connection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _hold(super()._new_conn())
+class _Held:
+    """A connection whose socket belongs to the attempt that uses it, from the first moment on.
 
+    ``sock`` is where the libraries keep a connection's socket: before they greet a proxy or begin TLS, too.
+    """
+
+    held: Any = None
+
+    @property
+    def sock(self) -> Any:
+        return self.held
+
+    @sock.setter
+    def sock(self, value: Any) -> None:
+        if value is not None:
+            _hold(value)
+        self.held = value
+
+
+class _Connection(_Held, HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
             _hold(self.sock)
         super().request(*args, **kwargs)
 
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _hold(super()._new_conn())
-
+class _TlsConnection(_Held, HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
             _hold(self.sock)
@@ -114,11 +127,10 @@ class _TlsPool(HTTPSConnectionPool):
 _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
-def _hold(connection: socket.socket) -> socket.socket:
+def _hold(connection: socket.socket) -> None:
     watch: Watch | None = getattr(_current, "watch", None)
     if watch is not None:
         watch.hold(connection)
-    return connection
 
 
 def _shut(held: socket.socket) -> None:

@@ -27,7 +27,7 @@ _STORAGE = re.compile(r"expanding series|connection refused|no such host|unavail
 def judge(path: str, reply: Reply) -> dict[str, Any]:
     """The payload ``{"status": "success", "data": …}`` of an answer to the endpoint ``path``.
 
-    The result of a query has been checked to be what ``sloctl.model.Series`` promises; a scalar has become
+    The result of a query has been checked to be what ``sloctl.backends.protocols.Series`` promises; a scalar has become
     a vector. Raises ``Failure``.
     """
     refuse_redirect(reply, PROMETHEUS)

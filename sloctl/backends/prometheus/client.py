@@ -1,26 +1,35 @@
 """The metric source behind ``prometheus-api-client``: Prometheus, Thanos, Mimir, VictoriaMetrics.
 
-This module owns that package; nobody else imports it. It gives raw JSON series (``sloctl.model.Series``);
+This module owns that package; nobody else imports it. It gives raw JSON series (``sloctl.backends.protocols.Series``);
 frames are built elsewhere. It must not know what an SLO is.
 """
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
+from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.client import HttpClient
-from sloctl.backends.prometheus.ranges import MAX_POINTS, Grid, merge, milliseconds, seconds_text
+from sloctl.backends.prometheus.ranges import (
+    MAX_POINTS,
+    RangePoints,
+    instant,
+    merge,
+    milliseconds,
+    seconds_text,
+)
 from sloctl.backends.prometheus.session import MAX_BYTES, Transport
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
@@ -32,7 +41,6 @@ T = TypeVar("T")
 
 MAX_HALVINGS = 6
 """A part of a range that asks for too many samples is halved at most so often: into 64 pieces."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -89,9 +97,9 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         Ranges that are longer than the server's limit of points are divided, and those that load too many
         samples halved; the parts run in parallel. One item with ``values`` per series, sorted by labels.
         """
-        grid = Grid.of(start, end, step)
+        grid = RangePoints.of(start, end, step)
         parts = grid.parts(self._max_points)
-        answers = self._parallel([partial(self._part, expr, part, MAX_HALVINGS) for part in parts])
+        answers = self._parallel([partial(self._part, expr, part) for part in parts])
         return merge(piece for pieces in answers for piece in pieces)
 
     def samples_read(self, expr: str, at: datetime) -> int:
@@ -125,7 +133,8 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
     ) -> Sequence[str]:
         """The names of all metrics, or of those with a series that a selector in ``match`` selects."""
-        return self.label_values("__name__", match, start, end)
+        names: list[str] = self._client.all_metrics(params=_selection(match, start, end))
+        return names
 
     def label_values(
         self,
@@ -157,26 +166,26 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
             return False
         return True
 
-    def _ask(self, method: str, path: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """The data of an endpoint, or of a form, that the client package has no method for."""
-        answer = self._session.request(method, self._settings.url + path, params=params or {}, **options)
-        return answer.payload["data"]
+    def _ask(
+        self, method: str, path: str, params: Mapping[str, Any] | None = None, *, retries: int | None = None
+    ) -> Any:
+        """The data of an endpoint that the client package has no method for, or of which it drops a part."""
+        return self._session.payload(method, path, params or {}, retries=retries)["data"]
 
-    def _part(self, expr: str, part: Grid, halvings: int) -> list[list[Series]]:
+    def _part(self, expr: str, part: RangePoints) -> list[list[Series]]:
         """The answers to one part of a range, in the order of time."""
-        start, end = (seconds_text(instant) for instant in (part.start, part.end))
-        # The client rounds times to seconds; the parameters take the place of what it made of them.
-        params = {"start": start, "end": end, **self._limits}
-        try:
+        step = seconds_text(part.step)
+
+        def ask(first: int, last: int) -> list[list[Series]]:
+            points = part.part(first, last)
+            start, end = points.start, points.end
+            params = dict(self._limits)
+            if start % 1000 or end % 1000:  # the package rounds times to whole seconds; parameters go before
+                params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):
-                return [
-                    self._client.custom_query_range(expr, _EPOCH, _EPOCH, seconds_text(part.step), params)
-                ]
-        except TooLarge:
-            if halvings == 0 or part.points == 1:
-                raise
-        halves = part.parts((part.points + 1) // 2)
-        return [piece for half in halves for piece in self._part(expr, half, halvings - 1)]
+                return [self._client.custom_query_range(expr, instant(start), instant(end), step, params)]
+
+        return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
 
     def _parallel(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
         """The results of all tasks, in order; the first error, or an interruption, cancels the others."""

@@ -21,7 +21,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class RangePoints:
     """The instants ``start``, ``start + step``, …, ``points`` of them; all in milliseconds."""
 
     start: int
@@ -29,7 +29,7 @@ class Grid:
     points: int
 
     @classmethod
-    def of(cls, start: datetime, end: datetime, step: timedelta) -> Grid:
+    def of(cls, start: datetime, end: datetime, step: timedelta) -> RangePoints:
         """The instants from ``start`` to ``end``, both included; raises ``ValueError`` if there are none."""
         first, last = milliseconds(start), milliseconds(end)
         if step <= timedelta(0) or step % _MILLISECOND:
@@ -44,12 +44,13 @@ class Grid:
         """The last instant."""
         return self.start + (self.points - 1) * self.step
 
-    def parts(self, size: int = MAX_POINTS) -> list[Grid]:
+    def parts(self, size: int = MAX_POINTS) -> list[RangePoints]:
         """The same instants in grids of at most ``size`` points."""
-        return [
-            Grid(self.start + done * self.step, self.step, min(size, self.points - done))
-            for done in range(0, self.points, size)
-        ]
+        return [self.part(done, min(done + size, self.points)) for done in range(0, self.points, size)]
+
+    def part(self, first: int, last: int) -> RangePoints:
+        """The instants after the first ``first`` ones, up to the one numbered ``last`` (from 1)."""
+        return RangePoints(self.start + first * self.step, self.step, last - first)
 
 
 def milliseconds(at: datetime) -> int:
@@ -57,6 +58,11 @@ def milliseconds(at: datetime) -> int:
     if at.tzinfo is None or at.utcoffset() is None:
         raise ValueError("a time without a zone means another instant on each machine")
     return ((at - _EPOCH) // _MICROSECOND + 500) // 1000
+
+
+def instant(value: int) -> datetime:
+    """The time that is so many milliseconds of Unix time."""
+    return _EPOCH + value * _MILLISECOND
 
 
 def seconds_text(value: int) -> str:

@@ -1,8 +1,12 @@
-"""The session under the Prometheus client, which judges each answer.
+"""The session that ``PrometheusConnect`` is given: where prometheus-api-client and sloctl's own HTTP layer meet.
 
-It is given to ``PrometheusConnect`` in place of its own session, which has no time limit, repeats rejected
-queries, puts a POST's query into the URL, and leaves a string of an error. This module must not know PromQL
-nor what is asked.
+The package builds each request of the query API and takes the answer apart; it sends by a ``requests.Session``, for
+which its constructor has an argument. Its own session would not do: it has no time limit for a whole answer, repeats
+queries that a server rejects, puts the query of a POST into the address, and leaves of an error nothing but a string.
+Of a successful answer the package passes on the result alone, so what else a server says (warnings, that an answer is
+partial, that a result is a scalar) is heeded here.
+
+This module must not know PromQL nor what is asked.
 """
 
 from __future__ import annotations
@@ -26,8 +30,11 @@ _EXCERPT = 200
 """Characters of a query that telemetry has."""
 
 
-class Answer(requests.Response):
-    """A judged answer: status 200, and a payload that has been checked."""
+class JudgedAnswer(requests.Response):
+    """A successful answer that has been judged, as a ``requests.Response``: what the package asks one for.
+
+    The payload was parsed to be judged, and may be large: it is not parsed again.
+    """
 
     def __init__(self, payload: dict[str, Any]) -> None:
         super().__init__()
@@ -35,7 +42,7 @@ class Answer(requests.Response):
         self.payload = payload
 
     def json(self, **_options: Any) -> Any:
-        """The payload, parsed once."""
+        """The payload."""
         return self.payload
 
 
@@ -50,23 +57,29 @@ class Transport(HttpSession):
         self.notices: list[str] = []
         self._get_only = False
 
-    def request(self, method: str | bytes, url: str | bytes, *_args: Any, **kwargs: Any) -> Answer:
-        """The judged answer to a request for ``url`` with ``params``, after retries where they may help.
+    def request(
+        self, method: str | bytes, url: str | bytes, params: Any = None, *_args: Any, **_given: Any
+    ) -> JudgedAnswer:
+        """As ``requests.Session.request``, for the package: the judged answer, after retries where they may help.
 
-        Of the other keyword arguments of ``requests`` none is heeded but ``retries``, which takes the place
-        of the setting. Raises ``BackendError``.
+        The package also gives what it was made with (headers, credentials, a time-out: none) and the session's own
+        TLS settings; both are the session's to know. Raises ``BackendError``.
         """
         path = str(url).removeprefix(self._settings.url)
-        params, retries = kwargs.get("params") or {}, kwargs.get("retries")
+        return JudgedAnswer(self.payload(str(method), path, params or {}))
+
+    def payload(
+        self, method: str, path: str, params: Mapping[str, Any], *, retries: int | None = None
+    ) -> dict[str, Any]:
+        """What the server answers, judged; ``retries`` takes the place of the setting. Raises ``BackendError``."""
         about = _about(params)
         if method == "POST" and not self._get_only:
             judge = self._judge(path, "POST")
             try:
-                return Answer(self.ask("POST", path, judge, form=params, retries=retries, about=about))
+                return self.ask("POST", path, judge, form=params, retries=retries, about=about)
             except _OnlyGet:
                 self._get_only = True  # Some proxies in front of Prometheus let nothing but GET pass.
-        judge = self._judge(path, "GET")
-        return Answer(self.ask("GET", path, judge, params=params, retries=retries, about=about))
+        return self.ask("GET", path, self._judge(path, "GET"), params=params, retries=retries, about=about)
 
     def _judge(self, path: str, method: str) -> Callable[[Reply], dict[str, Any]]:
         def judged(reply: Reply) -> dict[str, Any]:

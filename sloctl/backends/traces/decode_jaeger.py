@@ -122,24 +122,27 @@ class Decoder:
         document = _document.decode(body)
         data = documents.first(document.data)
         if data == b"[":
-            traces = documents.RAW_LIST.decode(document.data)
+            self._traces(documents.RAW_LIST.decode(document.data))
         elif data == b"{":
-            traces = [document.data]
+            self._traces([document.data])
         elif document.errors:
             raise msgspec.ValidationError(f"the server says: {document.errors[0].msg[:200]}")
-        elif data:
-            return
-        elif documents.first(document.model) or documents.first(document.model_span):
+        elif not data:
+            self._bare(document, body)
+
+    def _bare(self, document: _Document, body: bytes | msgspec.Raw) -> None:
+        """A trace or a span that stands alone, of the API or of the model."""
+        if documents.first(document.model) or documents.first(document.model_span):
             self.feed(as_api(body))
-            return
         elif documents.first(document.span):
             self._rows(documents.structs([msgspec.Raw(body)], _span, _spans, self._columns.reject), {})
-            return
         elif documents.first(document.spans):
-            traces = [msgspec.Raw(body)]
+            self._traces([msgspec.Raw(body)])
         else:
             raise msgspec.ValidationError("no traces in it")
-        for raw in traces:
+
+    def _traces(self, bodies: Sequence[msgspec.Raw]) -> None:
+        for raw in bodies:
             try:
                 trace = _trace.decode(raw)
             except documents.FAILURES:

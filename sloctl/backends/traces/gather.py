@@ -26,18 +26,18 @@ _Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a task found, and the tasks that it leads to.
+class Answer:
+    """What was found, and the questions that it leads to.
 
     ``lost`` counts, by sentence, what could not be had; ``{n}`` in a sentence is the count, ``{s}`` a plural's s.
     """
 
     spans: Spans | None = None
-    more: Sequence[Task] = ()
+    more: Sequence[Question] = ()
     lost: Mapping[str, int] = field(default_factory=dict)
 
 
-Task: TypeAlias = Callable[[], Outcome]
+Question: TypeAlias = Callable[[], Answer]
 
 
 class Collector:
@@ -58,15 +58,15 @@ class Collector:
         self._lost: Counter[str] = Counter()
         self._incomplete: dict[str, None] = {}
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, answer: Answer) -> None:
         """Keep what is new of an answer."""
-        self._lost.update(outcome.lost)
-        if outcome.spans is None:
+        self._lost.update(answer.lost)
+        if answer.spans is None:
             return
-        self._rejected.update(outcome.spans.rejected)
-        self._duplicates += outcome.spans.duplicates
-        self._incomplete.update(dict.fromkeys(outcome.spans.incomplete))
-        if len(frame := outcome.spans.frame):
+        self._rejected.update(answer.spans.rejected)
+        self._duplicates += answer.spans.duplicates
+        self._incomplete.update(dict.fromkeys(answer.spans.incomplete))
+        if len(frame := answer.spans.frame):
             chosen = self._choose(frame)
             self._held += int(chosen.sum())
             self._frames.append(frame if chosen.all() else frame[chosen].reset_index(drop=True))
@@ -117,23 +117,23 @@ class Collector:
         return (began >= self._start) & (began < self._end)
 
 
-def run(tasks: Sequence[Task], pool: Executor, width: int, collector: Collector) -> None:
-    """Do tasks, and those that they lead to, ``width`` at once, until none is left or the collector is full.
+def run(questions: Sequence[Question], pool: Executor, width: int, collector: Collector) -> None:
+    """Ask questions, and those that they lead to, ``width`` at once, until none is left or the collector is full.
 
-    Only answers that are being decoded are held beside what is collected: tasks that came last are done first, and
+    Only answers that are being decoded are held beside what is collected: questions that came last are asked first, and
     what they found is collected before further ones begin. The first error ends all of it and is raised.
     """
-    waiting = list(reversed(tasks))
-    running: set[Future[Outcome]] = set()
+    waiting = list(reversed(questions))
+    running: set[Future[Answer]] = set()
     try:
         while (waiting or running) and not collector.full:
             while waiting and len(running) < width:
                 running.add(pool.submit(here(waiting.pop())))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                outcome = future.result()
-                collector.add(outcome)
-                waiting.extend(reversed(outcome.more))
+                answer = future.result()
+                collector.add(answer)
+                waiting.extend(reversed(answer.more))
     finally:
         for future in running:
             future.cancel()

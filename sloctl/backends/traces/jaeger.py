@@ -20,8 +20,9 @@ from sloctl.backends.spans import Spans, empty
 from sloctl.backends.traces.decode_jaeger import decode
 from sloctl.backends.traces.decode_otlp import decode as decode_otlp
 from sloctl.backends.traces.judge import Gone, judge, names
-from sloctl.backends.traces.reader import Page, TraceReader
+from sloctl.backends.traces.reader import TracePage, TraceReader
 from sloctl.errors import BadAnswer
+from sloctl.model.durations import rfc3339
 
 MAX_SERVICES = 500
 """So many services are asked for if none are named: Jaeger finds the traces of one service at a time."""
@@ -78,18 +79,18 @@ class Jaeger(TraceReader[str]):
             f"{{n}} service{{s}} beyond the first {MAX_SERVICES} were not asked for": beyond
         } if beyond else {}
 
-    def _page(self, what: str, start: int, end: int) -> Page:
+    def _page(self, what: str, start: int, end: int) -> TracePage:
         if self._version == 3:
             return self._page_of_version_3(what, start, end)
         params = {"service": what, "start": start * 1000, "end": end * 1000, "limit": self._limit}
         return self._session.ask("GET", "/api/traces", partial(judge, self._read), params=params)
 
-    def _read(self, body: bytes) -> Page:
+    def _read(self, body: bytes) -> TracePage:
         answer = msgspec.json.decode(body, type=_Traces)
         lost = {_ERRORS: 1} if answer.errors else {}
-        return Page(len(answer.data or ()), decode(body, self._attempt_tags), lost=lost)
+        return TracePage(len(answer.data or ()), decode(body, self._attempt_tags), lost=lost)
 
-    def _page_of_version_3(self, service: str, start: int, end: int) -> Page:
+    def _page_of_version_3(self, service: str, start: int, end: int) -> TracePage:
         wanted = {"ServiceName": service, "StartTimeMin": _text(start), "StartTimeMax": _text(end)}
         # Releases differ in how they write names, and ignore those that they do not know.
         params: dict[str, Any] = {"query.num_traces": self._limit}
@@ -100,14 +101,14 @@ class Jaeger(TraceReader[str]):
         try:
             return self._session.ask("GET", "/api/v3/traces", read, params=params)
         except Gone:
-            return Page(0, Spans(empty()))
+            return TracePage(0, Spans(empty()))
 
-    def _read_of_version_3(self, body: bytes) -> Page:
+    def _read_of_version_3(self, body: bytes) -> TracePage:
         found = decode_otlp(body, self._attempt_tags)
         if not len(found.frame):
             msgspec.json.decode(body, type=_Stream)
         traces = len(found.frame[["trace_high", "trace_low"]].drop_duplicates())
-        return Page(traces + sum(found.rejected.values()), found)
+        return TracePage(traces + sum(found.rejected.values()), found)
 
 
 def _services_of(key: str) -> Callable[[bytes], list[str]]:
@@ -115,5 +116,4 @@ def _services_of(key: str) -> Callable[[bytes], list[str]]:
 
 
 def _text(milliseconds: int) -> str:
-    time = _EPOCH + timedelta(milliseconds=milliseconds)
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(_EPOCH + timedelta(milliseconds=milliseconds), milliseconds=True)

@@ -17,11 +17,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Generic, TypeVar
 
+from sloctl.backends.halving import halfway
 from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.http.client import HttpClient
 from sloctl.backends.http.session import HttpSession
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, empty
-from sloctl.backends.traces.gather import Collector, Outcome, Task, run
+from sloctl.backends.traces.gather import Answer, Collector, Question, run
 from sloctl.settings.backends import TracesSettings
 from sloctl.telemetry.protocol import NOTHING, Observer
 
@@ -39,12 +40,12 @@ What = TypeVar("What")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One answer about a window: how many traces it told of, and their spans, or the tasks that get them."""
+class TracePage:
+    """One answer about a window: how many traces it told of, and their spans, or the questions that get them."""
 
     traces: int
     spans: Spans | None = None
-    more: Sequence[Task] = ()
+    more: Sequence[Question] = ()
     lost: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -100,13 +101,13 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
             return Spans(empty())
         collector = Collector(first, last, self._max_spans)
         whats, lost = self._whats(tuple(dict.fromkeys(services)), start, end)
-        collector.add(Outcome(lost=lost))
+        collector.add(Answer(lost=lost))
         # Clocks differ, and a service may join a trace late: what was found too much is left out by the collector.
         after = _AFTER if services else _SKEW
         windows = list(self._windows(first - _SKEW, last + after))
-        tasks = [partial(self._window, what, *window) for window in windows for what in whats]
+        questions = [partial(self._window, what, *window) for window in windows for what in whats]
         try:
-            run(tasks, self._threads(), self._settings.concurrency, collector)
+            run(questions, self._threads(), self._settings.concurrency, collector)
         except BaseException as error:
             if not isinstance(error, Exception):
                 self._session.cancel()
@@ -128,10 +129,10 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
         """What to ask for in each window, and what is lost by that; all there is if no services are named."""
 
     @abstractmethod
-    def _page(self, what: What, start: int, end: int) -> Page:
+    def _page(self, what: What, start: int, end: int) -> TracePage:
         """The answer about a window, in units since 1970, both ends included."""
 
-    def _window(self, what: What, start: int, end: int) -> Outcome:
+    def _window(self, what: What, start: int, end: int) -> Answer:
         """A window, or its halves if it is too much for one answer."""
         divisible = end - start > 1
         halves = _halves(partial(self._window, what), start, end)
@@ -140,14 +141,14 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
         except TooLarge:
             if not divisible:
                 raise
-            return Outcome(more=halves)
+            return Answer(more=halves)
         if page.traces < self._limit:
-            return Outcome(page.spans, page.more, page.lost)
+            return Answer(page.spans, page.more, page.lost)
         if divisible:
-            return Outcome(more=halves)
+            return Answer(more=halves)
         length = f"{self.UNIT // 10**6} ms" if self.UNIT < SECOND else "1 s"
         cut = f"in {{n}} window{{s}} of {length} are {self._limit:,} traces or more: the others are missing"
-        return Outcome(page.spans, page.more, {**page.lost, cut: 1})
+        return Answer(page.spans, page.more, {**page.lost, cut: 1})
 
     def _windows(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Windows of an hour that together cover a time in nanoseconds, in units, the newest first."""
@@ -165,6 +166,6 @@ def nanoseconds(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _halves(ask: Callable[[int, int], Outcome], start: int, end: int) -> list[Task]:
-    middle = (start + end) // 2
+def _halves(ask: Callable[[int, int], Answer], start: int, end: int) -> list[Question]:
+    middle = halfway(start, end)
     return [partial(ask, start, middle), partial(ask, middle, end)]

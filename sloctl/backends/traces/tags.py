@@ -20,7 +20,7 @@ DETAILS = "response_code_details"
 RETRY = "retry.count"
 KIND = "span.kind"
 
-Found: TypeAlias = tuple[tuple[str, bytes], ...]
+RawTags: TypeAlias = tuple[tuple[str, bytes], ...]
 """Tags of a span that are wanted: keys, and values as they were written."""
 
 
@@ -38,7 +38,7 @@ class Tags:
         self._value = value
 
     def said(
-        self, found: Found, *, service: str | None, operation: str | None, kind: str | None, failed: bool
+        self, found: RawTags, *, service: str | None, operation: str | None, kind: str | None, failed: bool
     ) -> Said:
         """What a span says by its tags and by the fields that are given; ``kind`` None means the tag of that name."""
         texts = {key: self.text(raw) for key, raw in reversed(found)}

@@ -24,9 +24,9 @@ from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.spans import Spans
 from sloctl.backends.traces.decode_otlp import decode
 from sloctl.backends.traces.frame import merge
-from sloctl.backends.traces.gather import Outcome
+from sloctl.backends.traces.gather import Answer
 from sloctl.backends.traces.judge import Gone, judge, names
-from sloctl.backends.traces.reader import SECOND, Page, TraceReader, nanoseconds
+from sloctl.backends.traces.reader import SECOND, TracePage, TraceReader, nanoseconds
 from sloctl.errors import BackendError, QueryRejected
 
 MISSING = 0.1
@@ -171,7 +171,7 @@ class Tempo(TraceReader[_Search]):
         one = _Search("", first, last)
         return [_Search(query, first, last, one.taken, one.lock) for query in queries], {}
 
-    def _page(self, what: _Search, start: int, end: int) -> Page:
+    def _page(self, what: _Search, start: int, end: int) -> TracePage:
         limit = self._limit
         params = {"q": what.query, "start": start, "end": end, "limit": limit, "spss": 1}
         try:
@@ -187,12 +187,12 @@ class Tempo(TraceReader[_Search]):
         # A search that found enough stops before all is searched.
         partly = _partial(answer.status) or (len(found) < limit and int(work.completed) < int(work.total))
         if len(found) >= limit and end - start > 1:
-            return Page(len(found))
+            return TracePage(len(found))
         ids = what.take(found)
         more = [partial(self._fetch, ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE)]
-        return Page(len(found), more=more, lost={_SEARCH: 1} if partly else {})
+        return TracePage(len(found), more=more, lost={_SEARCH: 1} if partly else {})
 
-    def _fetch(self, ids: Sequence[str]) -> Outcome:
+    def _fetch(self, ids: Sequence[str]) -> Answer:
         """The spans of some traces."""
         parts: list[Spans] = []
         lost: Counter[str] = Counter()
@@ -207,7 +207,7 @@ class Tempo(TraceReader[_Search]):
                 parts.append(found)
                 lost[_PART] += partly
                 lost[_GONE] += not len(found.frame) and not found.rejected
-        return Outcome(merge(parts), lost=+lost)
+        return Answer(merge(parts), lost=+lost)
 
     def _trace(self, trace_id: str) -> tuple[Spans, bool]:
         """The spans of a trace, and whether they are only a part. Raises ``Gone``."""

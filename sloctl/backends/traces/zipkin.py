@@ -15,7 +15,7 @@ import msgspec
 
 from sloctl.backends.traces.decode_zipkin import decode
 from sloctl.backends.traces.judge import judge, names
-from sloctl.backends.traces.reader import Page, TraceReader
+from sloctl.backends.traces.reader import TracePage, TraceReader
 
 
 class Zipkin(TraceReader[str]):
@@ -38,12 +38,12 @@ class Zipkin(TraceReader[str]):
     ) -> tuple[Sequence[str], Mapping[str, int]]:
         return services or ("",), {}
 
-    def _page(self, what: str, start: int, end: int) -> Page:
+    def _page(self, what: str, start: int, end: int) -> TracePage:
         params = {"endTs": end, "lookback": end - start, "limit": self._limit}
         if what:
             params |= {"serviceName": what}  # type: ignore[dict-item]
         return self._session.ask("GET", "/api/v2/traces", partial(judge, self._read), params=params)
 
-    def _read(self, body: bytes) -> Page:
+    def _read(self, body: bytes) -> TracePage:
         traces = msgspec.json.decode(body, type=list[list[msgspec.Raw]])
-        return Page(len(traces), decode(body, self._attempt_tags))
+        return TracePage(len(traces), decode(body, self._attempt_tags))

@@ -7,7 +7,7 @@ request exactly, so that what is read from metrics and spans can be held against
 or reports.
 """
 
-from sloctl.demo.mesh.config import Edge, Load, MeshConfig, Spawn, Tracer, Truth, since
+from sloctl.demo.mesh.config import EdgeTruth, EdgeTruths, Load, MeshConfig, Spawn, Tracer, since
 from sloctl.demo.mesh.testbed import Mesh
 
-__all__ = ["Edge", "Load", "Mesh", "MeshConfig", "Spawn", "Tracer", "Truth", "since"]
+__all__ = ["EdgeTruth", "EdgeTruths", "Load", "Mesh", "MeshConfig", "Spawn", "Tracer", "since"]

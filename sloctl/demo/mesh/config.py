@@ -88,7 +88,7 @@ class MeshConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class EdgeTruth:
     """What happened between a workload and the service that it calls.
 
     ``requests`` are calls that the client made, whatever the proxies did with them, and ``answers`` how many of them
@@ -107,9 +107,9 @@ class Edge:
         """Attempts per request; NaN without requests."""
         return self.attempts / self.requests if self.requests else float("nan")
 
-    def since(self, earlier: Edge) -> Edge:
+    def since(self, earlier: EdgeTruth) -> EdgeTruth:
         """What happened after ``earlier``."""
-        return Edge(
+        return EdgeTruth(
             self.requests - earlier.requests,
             self.attempts - earlier.attempts,
             self.first_attempts - earlier.first_attempts,
@@ -118,13 +118,13 @@ class Edge:
         )
 
 
-Truth = Mapping[tuple[str, str], Edge]
+EdgeTruths = Mapping[tuple[str, str], EdgeTruth]
 """The edges of a mesh, by (client, server)."""
 
 
-def since(truth: Truth, earlier: Truth) -> Truth:
+def since(truth: EdgeTruths, earlier: EdgeTruths) -> EdgeTruths:
     """What happened between two moments."""
-    return {names: edge.since(earlier.get(names, Edge())) for names, edge in truth.items()}
+    return {names: edge.since(earlier.get(names, EdgeTruth())) for names, edge in truth.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from sloctl.demo.mesh.applications import Application, Caller, EventLoop, load
 from sloctl.demo.mesh.collectors import Jaeger, SpanServer, Zipkin
-from sloctl.demo.mesh.config import Edge, Load, MeshConfig, Truth, scrape_configs
+from sloctl.demo.mesh.config import EdgeTruth, EdgeTruths, Load, MeshConfig, scrape_configs
 from sloctl.demo.mesh.envoy import Envoy
 from sloctl.demo.mesh.proxy import INBOUND, INBOUND_CLUSTER, OUTBOUND, SPANS_CLUSTER, Proxy, bootstrap
 from sloctl.demo.mesh.web import ask, await_true
@@ -112,13 +112,13 @@ class Mesh:
         self._loop.run(load(caller, requests, concurrency, timeout))
         return Load(began, time.time(), caller.answers - before)
 
-    def truth(self) -> Truth:
+    def truth(self) -> EdgeTruths:
         """What happened on every edge since the start, as the applications counted it."""
         workloads = self.config.workloads
-        out: dict[tuple[str, str], Edge] = {}
+        out: dict[tuple[str, str], EdgeTruth] = {}
         for client, server in itertools.pairwise(workloads):
             caller, application = self._callers[client.name], self.applications[server.name]
-            out[client.name, server.name] = Edge(
+            out[client.name, server.name] = EdgeTruth(
                 caller.requests,
                 application.requests,
                 application.first_attempts,

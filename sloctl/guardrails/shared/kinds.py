@@ -8,7 +8,7 @@ from typing import Literal
 
 from sloctl.model import AlertSeverity
 
-Telemetry = Literal["proxies", "istiod", "kubernetes", "envoy", "traces", "none"]
+TelemetryKind = Literal["proxies", "istiod", "kubernetes", "envoy", "traces", "none"]
 """Whose metrics an alert is computed from: when they are lost, the alert says nothing (and is inhibited)."""
 Minutes = Mapping[str, str]
 """Input series of a proof: selector with plain labels → promtool's shorthand, one sample a minute from minute 0.
@@ -87,7 +87,7 @@ class HealthAlert:
     severity: AlertSeverity | Literal["none"]
     summary: str
     description: str
-    telemetry: Telemetry
+    telemetry: TelemetryKind
     failure_mode: str
     proof: Proof
     keep_firing_for: int = 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-Unit = Literal["percent", "duration", "number"]
+LimitUnit = Literal["percent", "duration", "number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,14 @@ class Limit:
     """A limit of the file: which key sets it, its unit, its default (percent, seconds, or a number) and bounds."""
 
     side: Literal["max", "min"]
-    unit: Unit
+    unit: LimitUnit
     default: Decimal
     lowest: Decimal = Decimal(0)
     highest: Decimal = Decimal(1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class GuardrailPreset:
     """A guardrail of the file. ``params`` are the keys that it takes besides those that all take."""
 
     name: str
@@ -51,11 +51,11 @@ def _duration(side: Literal["max", "min"], seconds: int, lowest: str, highest: i
     return Limit(side, "duration", Decimal(seconds), Decimal(lowest), Decimal(highest))
 
 
-def _kind(name: str, summary: str, limit: Limit | None = None, *params: str) -> Kind:
-    return Kind(name, summary, limit, frozenset(params))
+def _kind(name: str, summary: str, limit: Limit | None = None, *params: str) -> GuardrailPreset:
+    return GuardrailPreset(name, summary, limit, frozenset(params))
 
 
-KINDS: dict[str, Kind] = {
+GUARDRAIL_PRESETS: dict[str, GuardrailPreset] = {
     kind.name: kind
     for kind in (
         _kind(

@@ -65,7 +65,7 @@ class Queries(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedQueries:
     """Over series that rules recorded earlier in the same group."""
 
     slo_set: SloSet
@@ -89,7 +89,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class LiveQueries:
     """Over raw series alone."""
 
     slo_set: SloSet
@@ -188,7 +188,7 @@ def renamed(expr: str, by: Sequence[str], names: Mapping[str, str], operator: st
 
 def signal(slo_set: SloSet, record: str, build: Callable[[Queries], str]) -> Signal:
     """A signal whose expression ``build`` makes in both forms."""
-    return Signal(record, build(Recorded(slo_set)), build(Live(slo_set)))
+    return Signal(record, build(RecordedQueries(slo_set)), build(LiveQueries(slo_set)))
 
 
 def raw_signal(record: str, expr: str) -> Signal:

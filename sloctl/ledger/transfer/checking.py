@@ -6,7 +6,7 @@ import json
 
 from sloctl.ledger import grid
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import MICRO, MOST_MICRO, MutedSpan
+from sloctl.ledger.protocol import MICRO, MOST_MICRO, MutedInterval
 from sloctl.ledger.transfer.exporting import silence_text
 from sloctl.ledger.transfer.lines import BadLine, Line, amount
 
@@ -79,7 +79,7 @@ def _check_cause(line: Line) -> None:
         raise BadLine("detail", "not as sloctl writes labels: sorted, without blanks")
 
 
-def silence(line: Line) -> MutedSpan:
+def silence(line: Line) -> MutedInterval:
     """The silence that a line holds."""
     data = _json(line)
     if not isinstance(data, dict) or sorted(data) != ["comment", "matchers", "ref"]:
@@ -94,7 +94,7 @@ def silence(line: Line) -> MutedSpan:
     if silence_text(ref, matchers, comment) != line.detail:
         raise BadLine("detail", "not as sloctl writes silences: sorted, without blanks")
     found = tuple((label, operator, value) for label, operator, value in matchers)
-    return MutedSpan(ref, number(line.start), number(line.end), found, comment)
+    return MutedInterval(ref, number(line.start), number(line.end), found, comment)
 
 
 def kept(line: Line) -> grid.Kept:

@@ -16,27 +16,27 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import coverage, grid, rollup, schema, sums
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import Span
+from sloctl.ledger.protocol import Interval
 from sloctl.ledger.transfer.lines import Line
 
 _AT_ONCE = 5000
 
 
-def lines(connection: Connection, set_names: Iterable[str], span: Span) -> Iterator[Line]:
+def lines(connection: Connection, set_names: Iterable[str], interval: Interval) -> Iterator[Line]:
     """The lines of sets, within whole days; the last one says how many there are."""
     count = 0
     for set_name in set_names:
-        for line in _Set(connection, set_name, span).lines():
+        for line in _Set(connection, set_name, interval).lines():
             count += 1
             yield line
     yield Line("end", detail=str(count))
 
 
 class _Set:
-    def __init__(self, connection: Connection, set_name: str, span: Span) -> None:
+    def __init__(self, connection: Connection, set_name: str, interval: Interval) -> None:
         self._connection = connection
         self._name = set_name
-        self._span = span
+        self._interval = interval
         self._series = sums.all_series(connection, set_name)
         table = schema.definitions
         query = sa.select(table.c.id, table.c.slo_id, table.c.slo).where(table.c.set_name == set_name)
@@ -68,7 +68,7 @@ class _Set:
         table = schema.coverage
         some = sa.func.min(table.c.fine) != grid.ALL_HOURS
         query = sa.select(table.c.day, some).where(table.c.definition.in_(list(self._definitions)))
-        query = query.where(table.c.day > self._span[0], table.c.day <= self._span[1])
+        query = query.where(table.c.day > self._interval[0], table.c.day <= self._interval[1])
         rows = self._connection.execute(query.group_by(table.c.day).order_by(table.c.day))
         return [(row[0], bool(row[1])) for row in rows]
 
@@ -78,11 +78,11 @@ class _Set:
 
     def _coverage(self) -> Iterator[Line]:
         for number, (slo_id, slo) in self._definitions.items():
-            known = coverage.read(self._connection, {number}, self._span)
-            last: tuple[Span, str, str] | None = None
+            known = coverage.read(self._connection, {number}, self._interval)
+            last: tuple[Interval, str, str] | None = None
             for (day, _), state in sorted(known.items()):
                 kept = _kept_text(state.kept)
-                for start, end in grid.spans_of(day, state.mask):
+                for start, end in grid.intervals_of(day, state.mask):
                     if last and last[0][1] == start and last[1:] == kept:
                         last = ((last[0][0], end), *kept)
                         continue
@@ -92,15 +92,22 @@ class _Set:
             if last:
                 yield self._covered(slo_id, slo, *last)
 
-    def _covered(self, slo_id: str, slo: str, span: Span, state: str, detail: str) -> Line:
+    def _covered(self, slo_id: str, slo: str, interval: Interval, state: str, detail: str) -> Line:
         return Line(
-            "coverage", self._name, slo_id, slo, start=span[0], end=span[1], state=state, detail=detail
+            "coverage",
+            self._name,
+            slo_id,
+            slo,
+            start=interval[0],
+            end=interval[1],
+            state=state,
+            detail=detail,
         )
 
     def _silences(self) -> Iterator[Line]:
         table = schema.silences
         query = sa.select(table).where(table.c.set_name == self._name)
-        query = query.where(table.c.until > self._span[0], table.c.since < self._span[1])
+        query = query.where(table.c.until > self._interval[0], table.c.since < self._interval[1])
         found = []
         for row in self._connection.execute(query):
             detail = silence_text(row.ref, json.loads(row.matchers), row.comment)
@@ -110,14 +117,14 @@ class _Set:
     def _exclusions(self) -> Iterator[Line]:
         table = schema.exclusions
         query = sa.select(table.c.series, table.c.since, table.c.until)
-        query = query.where(table.c.until > self._span[0], table.c.since < self._span[1])
-        spans: dict[int, list[Span]] = {}
+        query = query.where(table.c.until > self._interval[0], table.c.since < self._interval[1])
+        intervals: dict[int, list[Interval]] = {}
         for number, since, until in self._connection.execute(query):
-            span = max(since, self._span[0]), min(until, self._span[1])
-            spans.setdefault(number, []).append(span)
-        ours = sorted((self._place(number), number) for number in spans if number in self._series)
+            interval = max(since, self._interval[0]), min(until, self._interval[1])
+            intervals.setdefault(number, []).append(interval)
+        ours = sorted((self._place(number), number) for number in intervals if number in self._series)
         for place, number in ours:
-            for start, end in grid.joined(spans[number]):
+            for start, end in grid.joined(intervals[number]):
                 yield self._line("exclusion", place, start=start, end=end)
 
     def _place(self, number: int) -> tuple[str, str, str, str]:

@@ -17,8 +17,8 @@ from sloctl import extras
 from sloctl.errors import UsageError
 from sloctl.ledger import check, grid
 from sloctl.ledger.grid import DAY
-from sloctl.ledger.protocol import Span
-from sloctl.ledger.store import LedgerStore
+from sloctl.ledger.protocol import Interval
+from sloctl.ledger.store import DatabaseLedger
 from sloctl.ledger.transfer import exporting, importing
 from sloctl.ledger.transfer.importing import Imported
 from sloctl.ledger.transfer.lines import COLUMNS, BadLine, Line, Parser, Writer, at
@@ -32,7 +32,7 @@ def form_of(path: str) -> Format:
 
 
 def export(
-    store: LedgerStore,
+    store: DatabaseLedger,
     path: Path,
     form: Format,
     *,
@@ -46,7 +46,7 @@ def export(
     where Parquet's library is missing.
     """
     write = _csv_writer if form == "csv" else _parquet_module().write
-    span: Span = (grid.down(since, DAY), grid.up(until, DAY))
+    interval: Interval = (grid.down(since, DAY), grid.up(until, DAY))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -55,7 +55,7 @@ def export(
             lambda connection: write(
                 Path(name),
                 exporting.lines(
-                    connection, check.set_names(connection) if sets is None else sorted(set(sets)), span
+                    connection, check.set_names(connection) if sets is None else sorted(set(sets)), interval
                 ),
             )
         )
@@ -68,7 +68,7 @@ def export(
     return count
 
 
-def import_file(store: LedgerStore, path: Path, form: Format, *, name: str = "") -> Imported:
+def import_file(store: DatabaseLedger, path: Path, form: Format, *, name: str = "") -> Imported:
     """Enter a file into the ledger: what it does not know yet; ``name`` is the file's in errors.
 
     Raises UsageError, which names the place of the first mistake, and BackendError; in both cases nothing was

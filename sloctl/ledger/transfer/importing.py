@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import bulk, coverage, entries, exclusion, grid, journal, rollup, schema
 from sloctl.ledger.coverage import Day
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import Event, Span
+from sloctl.ledger.protocol import Bucket, Interval
 from sloctl.ledger.transfer import checking
 from sloctl.ledger.transfer.checking import number
 from sloctl.ledger.transfer.lines import BadLine, Line
@@ -79,11 +79,11 @@ class _Set:
         self._slos: dict[str, str] = {}
         self._ids: dict[str, int] | None = None
         self._given = Given()
-        self._spans: dict[entries.SeriesKey, list[Span]] = {}
-        self._excluded: dict[int, list[Span]] | None = None
+        self._intervals: dict[entries.DefinitionKey, list[Interval]] = {}
+        self._excluded: dict[int, list[Interval]] | None = None
         self._day = 0
-        self._today: dict[int, tuple[Day, Day | None, Merged]] = {}
-        self._events: list[tuple[int, Event]] = []
+        self._today: dict[int, tuple[Day, Day | None, MergedDay]] = {}
+        self._buckets: list[tuple[int, Bucket]] = []
         self._sums: list[tuple[str, int, Line]] = []
         self._causes: list[tuple[int, Line, bool, bool]] = []
 
@@ -100,8 +100,14 @@ class _Set:
         definition = self._definition(line)
         if line.kind == "exclusion":
             key = (definition, line.namespace, line.service)
-            self._spans.setdefault(key, []).append((number(line.start), number(line.end)))
+            self._intervals.setdefault(key, []).append((number(line.start), number(line.end)))
             return
+        self._add_row(line, definition)
+        if len(self._buckets) + len(self._sums) + len(self._causes) >= _AT_ONCE:
+            self._flush()
+
+    def _add_row(self, line: Line, definition: int) -> None:
+        """Hold a bucket, a sum or a cause, once the day that it lies in is loaded."""
         if self._excluded is None:
             self._begin_rows()
         end = number(line.end)
@@ -116,8 +122,6 @@ class _Set:
             self._add_sums(line, definition)
         else:
             self._add_cause(line, definition)
-        if len(self._events) + len(self._sums) + len(self._causes) >= _AT_ONCE:
-            self._flush()
 
     def _add_coverage(self, line: Line) -> None:
         if self._slos.setdefault(line.slo_id, line.slo) != line.slo:
@@ -155,22 +159,26 @@ class _Set:
 
     def _begin_rows(self) -> None:
         """Leave out what the file leaves out, but for buckets that the ledger knows better."""
-        series = entries.Series(self._connection, self.name)
-        series.want_keys(self._spans)
+        series = entries.SeriesIds(self._connection, self.name)
+        series.want_keys(self._intervals)
         series.make()
-        merged: dict[int, list[Span]] = {}
-        for key, spans in self._spans.items():
-            known = coverage.read(self._connection, {key[0]}, (spans[0][0], spans[-1][1]))
-            open_spans = [
+        merged: dict[int, list[Interval]] = {}
+        for key, intervals in self._intervals.items():
+            known = coverage.read(self._connection, {key[0]}, (intervals[0][0], intervals[-1][1]))
+            open_intervals = [
                 part
-                for span in spans
-                for day in grid.days_of(span)
-                for part in grid.spans_of(day, grid.bits(day, span) & ~known.get((day, key[0]), Day()).mask)
+                for interval in intervals
+                for day in grid.days_of(interval)
+                for part in grid.intervals_of(
+                    day, grid.bits(day, interval) & ~known.get((day, key[0]), Day()).mask
+                )
             ]
-            if open_spans:
-                merged[series.ids[key]] = grid.joined(open_spans)
+            if open_intervals:
+                merged[series.ids[key]] = grid.joined(open_intervals)
         exclusion.join(self._connection, merged)
-        self._excluded = exclusion.spans_by_series(self._connection, series.ids.values(), (0, grid.LATEST))
+        self._excluded = exclusion.intervals_by_series(
+            self._connection, series.ids.values(), (0, grid.LATEST)
+        )
 
     def _load(self, day: int) -> None:
         """What the file and the ledger know of a day."""
@@ -189,11 +197,11 @@ class _Set:
         bit = 1 << grid.bit_of(end)
         if not said.mask & bit or not said.kept.bucket(end):
             raise BadLine("end", "no line of kind coverage says that this bucket was recorded and is kept")
-        spans = self._spans.get((definition, line.namespace, line.service), ())
-        if bool(line.excluded) is not exclusion.within(end, spans):
+        intervals = self._intervals.get((definition, line.namespace, line.service), ())
+        if bool(line.excluded) is not exclusion.within(end, intervals):
             raise BadLine("excluded", "does not follow from the lines of kind exclusion")
         if merged.taken & bit:
-            event = Event(
+            bucket = Bucket(
                 line.namespace,
                 line.service,
                 end,
@@ -201,7 +209,7 @@ class _Set:
                 number(line.bad),
                 number(line.gap_seconds),
             )
-            self._events.append((definition, event))
+            self._buckets.append((definition, bucket))
 
     def _add_sums(self, line: Line, definition: int) -> None:
         end = number(line.end)
@@ -236,29 +244,31 @@ class _Set:
 
     def _flush(self) -> None:
         """Enter the lines that were held."""
-        if not (self._events or self._sums or self._causes):
+        if not (self._buckets or self._sums or self._causes):
             return
-        series = entries.Series(self._connection, self.name)
-        series.want_keys((definition, event.namespace, event.service) for definition, event in self._events)
+        series = entries.SeriesIds(self._connection, self.name)
+        series.want_keys(
+            (definition, bucket.namespace, bucket.service) for definition, bucket in self._buckets
+        )
         for _, definition, line in self._sums:
             series.want_keys([(definition, line.namespace, line.service)])
         series.make()
         known = {(self._day, definition): today[2].after for definition, today in self._today.items()}
-        entry = entries.Entry(known)
-        entry.excluded = self._excluded or {}
-        by_definition: dict[int, list[Event]] = {}
-        for definition, event in self._events:
-            by_definition.setdefault(definition, []).append(event)
-        for definition, events in by_definition.items():
-            entry.add_events(definition, events, series)
-        entry.write(self._connection)
+        transaction = entries.Transaction(known)
+        transaction.excluded = self._excluded or {}
+        by_definition: dict[int, list[Bucket]] = {}
+        for definition, bucket in self._buckets:
+            by_definition.setdefault(definition, []).append(bucket)
+        for definition, buckets in by_definition.items():
+            transaction.add_buckets(definition, buckets, series)
+        transaction.write(self._connection)
         self._write_sums(series)
         self._write_causes(series)
-        self._events, self._sums, self._causes = [], [], []
+        self._buckets, self._sums, self._causes = [], [], []
 
-    def _write_sums(self, series: entries.Series) -> None:
-        hours: dict[rollup.Place, Sequence[int]] = {}
-        days: dict[rollup.Place, list[int]] = {}
+    def _write_sums(self, series: entries.SeriesIds) -> None:
+        hours: dict[rollup.RowKey, Sequence[int]] = {}
+        days: dict[rollup.RowKey, list[int]] = {}
         for kind, definition, line in self._sums:
             place = (number(line.end), series.ids[definition, line.namespace, line.service])
             values = [
@@ -271,7 +281,7 @@ class _Set:
         rollup.add(self._connection, "hours", hours)
         rollup.add(self._connection, "days", days)
 
-    def _write_causes(self, series: entries.Series) -> None:
+    def _write_causes(self, series: entries.SeriesIds) -> None:
         if not self._causes:
             return
         labels = {entries.labels_from(line.detail) for _, line, _, _ in self._causes}
@@ -301,7 +311,7 @@ class _Set:
         if self._excluded is None:
             self._begin_rows()
         self._flush()
-        bounds: dict[int, Span] = {}
+        bounds: dict[int, Interval] = {}
         for day in self._given.days():
             self._load(day)
             after: dict[tuple[int, int], Day] = {}
@@ -310,16 +320,16 @@ class _Set:
                 if merged.taken:
                     self._done.buckets += merged.taken.bit_count()
                     after[day, definition] = merged.after
-                    spans = list(grid.spans_of(day, merged.taken))
-                    begun, ended = bounds.get(definition, (spans[0][0], spans[-1][1]))
-                    bounds[definition] = (min(begun, spans[0][0]), max(ended, spans[-1][1]))
+                    intervals = list(grid.intervals_of(day, merged.taken))
+                    begun, ended = bounds.get(definition, (intervals[0][0], intervals[-1][1]))
+                    bounds[definition] = (min(begun, intervals[0][0]), max(ended, intervals[-1][1]))
             coverage.replace(self._connection, after)
         coverage.extend(self._connection, bounds)
 
 
 _HOUR = (1 << 12) - 1
 Range = tuple[int, int, grid.Kept]
-"""A span that was recorded, and what is kept of it."""
+"""An interval that was recorded, and what is kept of it."""
 
 
 class Given:
@@ -328,14 +338,16 @@ class Given:
     def __init__(self) -> None:
         self._ranges: dict[int, list[Range]] = {}
 
-    def add(self, definition: int, span: Span, kept: grid.Kept) -> bool:
+    def add(self, definition: int, interval: Interval, kept: grid.Kept) -> bool:
         """Enter a range; whether it lies behind the last one and does not contradict it about their common day."""
         ranges = self._ranges.setdefault(definition, [])
         if ranges:
             _, end, before = ranges[-1]
-            if span[0] < end or (before != kept and grid.up(end, DAY) == grid.up(span[0] + STEP, DAY)):
+            if interval[0] < end or (
+                before != kept and grid.up(end, DAY) == grid.up(interval[0] + STEP, DAY)
+            ):
                 return False
-        ranges.append((*span, kept))
+        ranges.append((*interval, kept))
         return True
 
     def days(self) -> list[int]:
@@ -360,7 +372,7 @@ class Given:
         return found
 
 
-class Merged(NamedTuple):
+class MergedDay(NamedTuple):
     """A day of a definition: which buckets are taken, how many are not, and what is kept afterwards."""
 
     taken: int
@@ -368,10 +380,10 @@ class Merged(NamedTuple):
     after: Day
 
 
-def merge(given: Day, have: Day | None) -> Merged:
+def merge(given: Day, have: Day | None) -> MergedDay:
     """Take what is new of ``given``."""
     if have is None:
-        return Merged(given.mask, 0, given)
+        return MergedDay(given.mask, 0, given)
     if not given.kept.hourly:
         taken = 0 if have.mask else given.mask
     elif given.kept.fine == grid.ALL_HOURS:
@@ -392,4 +404,4 @@ def merge(given: Day, have: Day | None) -> Merged:
         hourly = hourly and given.kept.hourly
     left = given.mask & ~have.mask & ~taken
     kept = grid.Kept(fine if hourly else 0, hourly)
-    return Merged(taken, left.bit_count(), Day(have.mask | taken, kept))
+    return MergedDay(taken, left.bit_count(), Day(have.mask | taken, kept))

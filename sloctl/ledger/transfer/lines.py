@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from sloctl.errors import UsageError
 from sloctl.ledger.grid import LATEST
 from sloctl.ledger.protocol import MICRO
+from sloctl.model.durations import rfc3339
 
 KINDS = ("coverage", "silence", "exclusion", "day", "hour", "bucket", "cause_day", "cause", "end")
 """In the order in which a set has them; ``end`` is the last line of a file."""
@@ -115,9 +116,7 @@ class Writer:
             self._times.clear()
         text = self._times.get(value)
         if text is None:
-            text = self._times[value] = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            if len(text) < 20:  # strftime does not fill up years before 1000
-                text = self._times[value] = text.rjust(20, "0")
+            text = self._times[value] = rfc3339(value)
         return text
 
 

@@ -21,7 +21,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
-from sloctl.posting.slack.transport import Fault, Transport, fail, retry_after
+from sloctl.posting.slack.transport import Fault, UrlOpener, fail, retry_after
 from sloctl.settings.address import loopback
 from sloctl.settings.slack import SlackSettings
 
@@ -43,9 +43,14 @@ _LOG.propagate = False
 
 
 class _Client(WebClient):
-    """slack_sdk's client, whose requests travel by ours."""
+    """slack_sdk's client, whose requests travel by ours.
 
-    transport: Transport
+    slack_sdk has no public way to say how a request travels. The two methods that open one, here and in :class:`_Hook`,
+    are all that sloctl has to do with the private parts of any library; tests of deadlines and redirects fail with a
+    version of slack_sdk that goes around them.
+    """
+
+    transport: UrlOpener
 
     def _perform_urllib_http_request_internal(self, url: str, req: urllib.request.Request) -> dict[str, Any]:
         status, headers, body = self.transport.open(req)
@@ -55,7 +60,7 @@ class _Client(WebClient):
 class _Hook(WebhookClient):
     """slack_sdk's client of incoming webhooks, whose requests travel by ours."""
 
-    transport: Transport
+    transport: UrlOpener
 
     def _perform_http_request_internal(self, url: str, req: urllib.request.Request) -> WebhookResponse:
         status, headers, body = self.transport.open(req)
@@ -71,7 +76,7 @@ class Webhook:
         assert settings.webhook is not None
         self._secret, self._now = settings.webhook, now
         self._client = _Hook("", logger=_LOG, retry_handlers=[], user_agent_prefix="sloctl")
-        self._client.transport = Transport(settings.timeout)
+        self._client.transport = UrlOpener(settings.timeout)
 
     def post(self, message: Mapping[str, Any]) -> None:
         """Post a message. Raises :class:`Fault`."""
@@ -101,7 +106,7 @@ class Slack:
         self._client = _Client(
             base_url=settings.api_url, logger=_LOG, retry_handlers=[], user_agent_prefix="sloctl"
         )
-        self._client.transport = Transport(settings.timeout)
+        self._client.transport = UrlOpener(settings.timeout)
 
     def post(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from sloctl.model.calendar import MONTHS
 from sloctl.posting.slack import drawing
 from sloctl.posting.slack.drawing import Drawing, Point
 from sloctl.posting.slack.mrkdwn import ALT, cut
@@ -33,7 +34,6 @@ STYLES = (
 INK, FAINT = "#222222", "#d9d9d9"
 TITLE, TEXT, LEGEND = 23.0, 20.0, 18.0
 """Sizes of letters."""
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MOST_TICKS = 8
 
 
@@ -44,7 +44,7 @@ def worst(report: Report, most: int) -> list[SloStatus]:
 
 def drawn_as_lines(report: Report) -> bool:
     """Whether lines are drawn: for weeks and months, where the history of the budgets is known."""
-    kind = report.routine.period.kind if report.routine else "daily"
+    kind = report.routine.kind if report.routine else "daily"
     return kind != "daily" and any(item.history for item in worst(report, LINES))
 
 
@@ -154,7 +154,7 @@ def _ticks(start: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
     months = next((months for months in (1, 2, 3, 4, 6) if days / 30 / months <= _MOST_TICKS), 12)
     time = start.replace(minute=0, second=0, microsecond=0)
     while time <= end:
-        midnight, day = time.hour == 0, f"{time.day} {_MONTHS[time.month - 1]}"
+        midnight, day = time.hour == 0, f"{time.day} {MONTHS[time.month - 1]}"
         if hours:
             wanted, label = time.hour % hours == 0, day if midnight else f"{time:%H:%M}"
         elif step:
@@ -162,7 +162,7 @@ def _ticks(start: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
             wanted, label = midnight and (time.toordinal() - 1) % step == 0, day
         else:
             wanted = midnight and time.day == 1 and (time.month - 1) % months == 0
-            label = f"{_MONTHS[time.month - 1]} {time.year}"
+            label = f"{MONTHS[time.month - 1]} {time.year}"
         if wanted and time >= start:
             yield time, label
         time += timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Delivers letters, step by step, so that each message is there once whatever happens between the steps.
+"""Delivers posts, step by step, so that each message is there once whatever happens between the steps.
 
 What is done is saved after each step, and what is about to be sent is saved before. So after a lost answer or a
 process that was killed it is known that a message may be there: it is looked for, by the mark in its metadata, before
@@ -16,7 +16,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sloctl.model import SloSet
-from sloctl.posting.protocol import Delivered, Entry, Letter, Outcome, Postponed, Progress, Refused
+from sloctl.posting.protocol import (
+    Delivered,
+    DeliveryOutcome,
+    DeliveryProgress,
+    OutboxEntry,
+    Post,
+    Postponed,
+    Refused,
+)
 from sloctl.posting.slack.api import Fault, Slack, Webhook
 from sloctl.posting.slack.mrkdwn import small, words
 from sloctl.posting.slack.steps import (
@@ -53,13 +61,13 @@ class SlackNotifier:
     ) -> None:
         self._backend, self._now, self._sleep = backend, now, sleep
 
-    def compose(self, report: Report, slo_set: SloSet, key: str) -> Letter:
-        """The letter of a report, whole, with its chart."""
+    def compose(self, report: Report, slo_set: SloSet, key: str) -> Post:
+        """The post of a report, whole, with its chart."""
         return compose(report, slo_set, key)
 
-    def deliver(self, entry: Entry, save: Callable[[Progress], None]) -> Outcome:
+    def deliver(self, entry: OutboxEntry, save: Callable[[DeliveryProgress], None]) -> DeliveryOutcome:
         """Take the steps that are still to be taken."""
-        delivery = Delivery(entry, dict(entry.progress), json.loads(entry.letter.payload), save)
+        delivery = Delivery(entry, dict(entry.progress), json.loads(entry.post.payload), save)
         try:
             if isinstance(self._backend, Webhook):
                 return self._by_webhook(self._backend, delivery)
@@ -67,7 +75,7 @@ class SlackNotifier:
         except Fault as fault:
             return outcome(fault)
 
-    def _by_webhook(self, hook: Webhook, delivery: Delivery) -> Outcome:
+    def _by_webhook(self, hook: Webhook, delivery: Delivery) -> DeliveryOutcome:
         if delivery.done.get("ts"):
             return Delivered()
         message = dict(delivery.payload["single"])
@@ -82,7 +90,7 @@ class SlackNotifier:
         delivery.save(ts="-", sending="")
         return Delivered()
 
-    def _by_bot(self, slack: Slack, delivery: Delivery) -> Outcome:
+    def _by_bot(self, slack: Slack, delivery: Delivery) -> DeliveryOutcome:
         self._image(slack, delivery)
         if refused := self._main(slack, delivery):
             return refused
@@ -97,7 +105,7 @@ class SlackNotifier:
 
     def _image(self, slack: Slack, delivery: Delivery) -> None:
         """Upload the chart, once; without it the report still goes. A file that no message shows is nobody's."""
-        done, data = delivery.done, delivery.entry.letter.image
+        done, data = delivery.done, delivery.entry.post.image
         if not data or done.get("file") or done.get("no_chart") or done.get("ts"):
             return
         try:
@@ -119,7 +127,7 @@ class SlackNotifier:
 
     # --- messages
 
-    def _main(self, slack: Slack, delivery: Delivery) -> Outcome | None:
+    def _main(self, slack: Slack, delivery: Delivery) -> DeliveryOutcome | None:
         done = delivery.done
         if done.get("ts"):
             return None
@@ -159,7 +167,7 @@ class SlackNotifier:
         else:
             self._sleep(2.0 * tries)
 
-    def _reply(self, slack: Slack, delivery: Delivery, number: int) -> Outcome | None:
+    def _reply(self, slack: Slack, delivery: Delivery, number: int) -> DeliveryOutcome | None:
         done, part = delivery.done, f"reply {number}"
         message = dict(delivery.payload["thread"][number])
         if done.get("sending") == part and (there := self._look(slack, delivery, part, message)):
@@ -181,8 +189,8 @@ class SlackNotifier:
         self, slack: Slack, delivery: Delivery, part: str, message: Mapping[str, Any]
     ) -> tuple[str, str]:
         done = delivery.done
-        channel = done.get("channel") or delivery.entry.letter.channel
-        marks = {"key": mark(delivery.entry.letter.key), "part": part}
+        channel = done.get("channel") or delivery.entry.post.channel
+        marks = {"key": mark(delivery.entry.post.key), "part": part}
         thread = "" if part == "main" else done["ts"]
         for pause in range(PAUSES + 1):
             try:
@@ -209,7 +217,9 @@ class SlackNotifier:
 
     # --- is it there already?
 
-    def _look(self, slack: Slack, delivery: Delivery, part: str, message: dict[str, Any]) -> Outcome | bool:
+    def _look(
+        self, slack: Slack, delivery: Delivery, part: str, message: dict[str, Any]
+    ) -> DeliveryOutcome | bool:
         """Look for a message that may have been sent; true (and saved) if it is there."""
         done = delivery.done
         done["unsure"] = True
@@ -229,17 +239,17 @@ class SlackNotifier:
         return True
 
     def _ours(self, slack: Slack, delivery: Delivery, thread: str) -> dict[str, list[dict[str, Any]]]:
-        """This letter's messages in the channel or a thread, by their part."""
+        """This post's messages in the channel or a thread, by their part."""
         done = delivery.done
         if not done.get("channel"):
-            name = delivery.entry.letter.channel
+            name = delivery.entry.post.channel
             channel = slack.channel_id(name)
             if not channel:
                 raise Fault("refused", f"no channel {name} that the token may see", code="missing_scope")
             done["channel"] = channel
         since = float(done.get("since") or delivery.entry.created) - CLOCKS
         found: dict[str, list[dict[str, Any]]] = {}
-        for message in slack.found(done["channel"], mark(delivery.entry.letter.key), since, thread):
+        for message in slack.found(done["channel"], mark(delivery.entry.post.key), since, thread):
             found.setdefault(str(message["metadata"]["event_payload"].get("part")), []).append(message)
         return found
 
@@ -258,7 +268,7 @@ class SlackNotifier:
 
     # --- is it there once?
 
-    def _check(self, slack: Slack, delivery: Delivery) -> Outcome:
+    def _check(self, slack: Slack, delivery: Delivery) -> DeliveryOutcome:
         """Remove what is there twice. After a lost answer, only when a late request can no longer arrive."""
         done = delivery.done
         if done.get("unsure"):

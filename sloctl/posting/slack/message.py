@@ -12,11 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from sloctl.model import SloSet
+from sloctl.model.durations import rfc3339
 from sloctl.naming import dashboard_uid
 from sloctl.posting.slack import mrkdwn
-from sloctl.posting.slack.mrkdwn import Block, code, escape
+from sloctl.posting.slack.mrkdwn import SlackBlock, code, escape
 from sloctl.report import markdown, routine_tables
-from sloctl.report.data import Report, SloStatus, timestamp
+from sloctl.report.data import Report, SloStatus
 from sloctl.report.numbers import budget_share, digits_for, percent, rate
 
 SHOWN = 8
@@ -38,7 +39,7 @@ class Message:
     """The text of notifications, and blocks."""
 
     text: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[SlackBlock, ...]
 
     def as_json(self) -> dict[str, Any]:
         """As Slack's API takes it."""
@@ -93,11 +94,11 @@ def messages(report: Report, slo_set: SloSet, alt: str = "") -> Messages:
 def _title(report: Report) -> str:
     if report.routine is None:
         return f"Error budgets of {report.set_name}"
-    return f"{routine_tables.NOUNS[report.routine.period.kind]} SLO report: {report.set_name}"
+    return f"{routine_tables.NOUNS[report.routine.kind]} SLO report: {report.set_name}"
 
 
 def _about(report: Report) -> str:
-    stated = f"Budgets as of {timestamp(report.at)}"
+    stated = f"Budgets as of {rfc3339(report.at)}"
     if report.routine is None:
         return stated
     return f"{routine_tables.period_text(report.routine.period)}. {stated}"
@@ -135,7 +136,7 @@ def _line(item: SloStatus) -> str:
     return f"{SIGNS[item.status]} {code(item.name, 100)}  {', '.join(parts)}"
 
 
-def _budgets(report: Report) -> list[Block]:
+def _budgets(report: Report) -> list[SlackBlock]:
     worst = [item for item in markdown.ordered(report) if item.status in LOOK]
     if not worst:
         return [] if not report.slos else [mrkdwn.section("No budget is at risk.")]
@@ -145,7 +146,7 @@ def _budgets(report: Report) -> list[Block]:
     return [mrkdwn.section(mrkdwn.whole_lines(lines, mrkdwn.SECTION, "more at risk"))]
 
 
-def _links(report: Report, slo_set: SloSet) -> list[Block]:
+def _links(report: Report, slo_set: SloSet) -> list[SlackBlock]:
     """Links to what the file names, and to nothing else."""
     base = slo_set.sources.grafana.rstrip("/")
     kinds = [kind for kind in ("executive", "budget", "sidecars") if kind in slo_set.dashboards.kinds]
@@ -156,12 +157,12 @@ def _links(report: Report, slo_set: SloSet) -> list[Block]:
     return [mrkdwn.small(mrkdwn.marked("  ·  ".join(shown)))]
 
 
-Table = tuple[str, list[str], list[list[str]], str]
+SlackTable = tuple[str, list[str], list[list[str]], str]
 
 
-def _tables(report: Report) -> list[Table]:
+def _tables(report: Report) -> list[SlackTable]:
     """Every table of the report: the routine's sections first, then all budgets, then the mesh's health."""
-    found: list[Table] = []
+    found: list[SlackTable] = []
     if report.routine is not None:
         for section in report.routine.sections:
             titles, rows = routine_tables.table(section)
@@ -186,8 +187,8 @@ def _short(item: SloStatus) -> list[str]:
     ]
 
 
-def _thread(titles: list[str], rows: list[list[str]], note: str, most: int = THREAD_ROWS) -> list[Block]:
-    blocks: list[Block] = []
+def _thread(titles: list[str], rows: list[list[str]], note: str, most: int = THREAD_ROWS) -> list[SlackBlock]:
+    blocks: list[SlackBlock] = []
     size = 0
     shown = 0
     while shown < min(len(rows), most):
@@ -218,7 +219,7 @@ def _fitting(titles: list[str], rows: list[list[str]]) -> int:
     return step
 
 
-def _findings(report: Report) -> list[Block]:
+def _findings(report: Report) -> list[SlackBlock]:
     """The findings that a reader should act on; what is only worth knowing is in the other forms."""
     found = [item for item in markdown.findings(report) if item.severity != "info"]
     if not found:
@@ -231,18 +232,18 @@ def _findings(report: Report) -> list[Block]:
 
 def _single(
     text: str,
-    head: list[Block],
-    urgent: list[Block],
-    links: list[Block],
-    tables: list[Table],
-    found: list[Block],
+    head: list[SlackBlock],
+    urgent: list[SlackBlock],
+    links: list[SlackBlock],
+    tables: list[SlackTable],
+    found: list[SlackBlock],
 ) -> Message:
     """One message that stands for all: of each table its first rows, as long as there is room."""
     blocks = [*head, *urgent]
     size = sum(_size(block) for block in (*blocks, *links, *found))
     left_out = 0
     for title, titles, rows, note in tables:
-        part: list[Block] = [mrkdwn.paragraph(title), *_thread(titles, rows, note, SINGLE_ROWS)]
+        part: list[SlackBlock] = [mrkdwn.paragraph(title), *_thread(titles, rows, note, SINGLE_ROWS)]
         added = sum(_size(block) for block in part)
         if size + added > MESSAGE or len(blocks) + len(part) > mrkdwn.BLOCKS - 6:
             left_out += 1
@@ -255,6 +256,6 @@ def _single(
     return Message(text, (*blocks, *found, *links))
 
 
-def _size(block: Block) -> int:
+def _size(block: SlackBlock) -> int:
     texts = [block.get("text"), *block.get("elements", ())]
     return sum(len(item["text"]) for item in texts if item)

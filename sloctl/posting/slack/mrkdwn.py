@@ -21,7 +21,7 @@ ALT = 2000
 BACKTICK = "\u02cb"
 """What stands for a backtick: a modifier letter that looks the same and marks nothing."""
 
-Block = dict[str, Any]
+SlackBlock = dict[str, Any]
 
 
 def cut(text: str, most: int) -> str:
@@ -64,12 +64,12 @@ def _more(number: int, rest: str) -> str:
     return f"… and {number:,} {rest}".rstrip()
 
 
-def header(text: str) -> Block:
+def header(text: str) -> SlackBlock:
     """A title; plain text."""
     return {"type": "header", "text": words(text, HEADER)}
 
 
-def words(text: str, most: int) -> Block:
+def words(text: str, most: int) -> SlackBlock:
     """A plain text object, in which nothing is markup; never empty."""
     return {"type": "plain_text", "text": cut(_lines(text), most) or "–", "emoji": False}
 
@@ -78,27 +78,27 @@ def _lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.split("\n")).strip()
 
 
-def marked(text: str) -> Block:
+def marked(text: str) -> SlackBlock:
     """A mrkdwn object of text whose foreign parts are escaped; Slack adds no links or mentions of its own."""
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
-def section(text: str) -> Block:
+def section(text: str) -> SlackBlock:
     """A paragraph of mrkdwn; the caller keeps to :data:`SECTION`."""
     return {"type": "section", "text": marked(text)}
 
 
-def paragraph(text: str) -> Block:
+def paragraph(text: str) -> SlackBlock:
     """A paragraph of plain text."""
     return {"type": "section", "text": words(text, SECTION)}
 
 
-def small(*elements: Block) -> Block:
+def small(*elements: SlackBlock) -> SlackBlock:
     """A line of small print."""
     return {"type": "context", "elements": list(elements[:ELEMENTS])}
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], rest: str, most: int = SECTION) -> Block:
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], rest: str, most: int = SECTION) -> SlackBlock:
     """A table in a code block: columns aligned, cells cut, rows that do not fit folded into a last line."""
     cells = [[cut(plain(cell).strip().replace("`", BACKTICK), 48) for cell in row] for row in (titles, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]

@@ -1,4 +1,4 @@
-"""What a letter for Slack is, what is saved of its delivery, and what faults mean for it."""
+"""What a post for Slack is, what is saved of its delivery, and what faults mean for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sloctl.model import SloSet
-from sloctl.posting.protocol import Entry, Letter, Outcome, Postponed, Progress, Refused
+from sloctl.posting.protocol import DeliveryOutcome, DeliveryProgress, OutboxEntry, Post, Postponed, Refused
 from sloctl.posting.slack.message import messages
 from sloctl.posting.slack.transport import Fault
 from sloctl.report.data import Report
@@ -48,8 +48,8 @@ HINTS = {
 }
 
 
-def compose(report: Report, slo_set: SloSet, key: str, *, chart: bool = True) -> Letter:
-    """The letter of a report, whole, with its chart."""
+def compose(report: Report, slo_set: SloSet, key: str, *, chart: bool = True) -> Post:
+    """The post of a report, whole, with its chart."""
     image, alt = b"", ""
     if chart:
         from sloctl.posting.slack import chart as charts
@@ -58,11 +58,11 @@ def compose(report: Report, slo_set: SloSet, key: str, *, chart: bool = True) ->
             alt = charts.alt_text(report)
     made = messages(report, slo_set, alt)
     payload = json.dumps(made.as_json(), sort_keys=True)
-    return Letter(slo_set.name, key, KIND, slo_set.slack_channel, payload, image)
+    return Post(slo_set.name, key, KIND, slo_set.slack_channel, payload, image)
 
 
 def mark(key: str) -> str:
-    """What stands for a letter's key in metadata."""
+    """What stands for a post's key in metadata."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
@@ -70,10 +70,10 @@ def mark(key: str) -> str:
 class Delivery:
     """One entry on its way: what was saved of it, and how to save more."""
 
-    entry: Entry
-    done: Progress
+    entry: OutboxEntry
+    done: DeliveryProgress
     payload: Mapping[str, Any]
-    keep: Callable[[Progress], None]
+    keep: Callable[[DeliveryProgress], None]
 
     def save(self, **changes: Any) -> None:
         """Keep what is done, with these changes. Raises LeaseLost."""
@@ -86,8 +86,8 @@ class Delivery:
             self.done["notes"].append(text)
 
 
-def outcome(fault: Fault) -> Outcome:
-    """What becomes of a letter after a fault."""
+def outcome(fault: Fault) -> DeliveryOutcome:
+    """What becomes of a post after a fault."""
     if fault.kind == "refused":
         return Refused(fault.reason, HINTS.get(fault.code, ""))
     return Postponed(fault.reason, after=fault.after)

@@ -23,7 +23,7 @@ from urllib.error import HTTPError, URLError
 MOST_BYTES = 8 * 2**20
 LONGEST_WAIT = 86400.0
 
-Kind = Literal["unsent", "unsure", "refused"]
+FaultKind = Literal["unsent", "unsure", "refused"]
 
 
 class Fault(Exception):
@@ -33,7 +33,7 @@ class Fault(Exception):
     none, and will never have. ``after`` is how many seconds the server asks to wait; ``code`` is Slack's word for it.
     """
 
-    def __init__(self, kind: Kind, reason: str, *, code: str = "", after: float | None = None) -> None:
+    def __init__(self, kind: FaultKind, reason: str, *, code: str = "", after: float | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
@@ -87,7 +87,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """None: the answer is then an HTTPError, as every other that is no 2xx."""
 
 
-class Transport:
+class UrlOpener:
     """Opens requests of urllib; ``timeout`` is in seconds, for the whole of each."""
 
     def __init__(self, timeout: float) -> None:
@@ -199,6 +199,6 @@ def retry_after(headers: Any, now: float) -> float | None:
         return None
 
 
-def fail(kind: Kind, reason: str, *, code: str = "", after: float | None = None) -> NoReturn:
+def fail(kind: FaultKind, reason: str, *, code: str = "", after: float | None = None) -> NoReturn:
     """Raise a :class:`Fault`."""
     raise Fault(kind, reason, code=code, after=after)

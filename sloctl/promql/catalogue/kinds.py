@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Type = Literal["counter", "gauge", "histogram"]
+MetricType = Literal["counter", "gauge", "histogram"]
 Exposed = Literal["always", "first event", "on request"]
 """From the start; from the first event it counts on (until then, missing is no events); or once it is switched on."""
 
@@ -40,7 +40,7 @@ class Metric:
     """
 
     name: str
-    type: Type
+    type: MetricType
     origin: str
     help: str
     labels: tuple[str, ...] = ()

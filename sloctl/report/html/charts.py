@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sloctl.model.calendar import MONTHS
 from sloctl.report.history import BudgetHistory
 from sloctl.report.numbers import budget_share, count, digits_for, percent
 
@@ -21,7 +22,6 @@ AREAS = 30
 """Areas of a plot that say what is beneath them, at most."""
 DEEPEST = 8
 """How many error budgets below 100 % the axis of the SLI reaches at most; what is below is marked."""
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _STEPS = (
     *(300 * n for n in (1, 3, 6)),
     *(3600 * n for n in (1, 2, 3, 6, 12)),
@@ -69,7 +69,7 @@ class Chart:
 def moment(time: datetime, *, minutes: bool = True) -> str:
     """A time in UTC as plots show it: ``3 Feb 14:00``."""
     utc = time.astimezone(UTC)
-    day = f"{utc.day} {_MONTHS[utc.month - 1]}"
+    day = f"{utc.day} {MONTHS[utc.month - 1]}"
     return f"{day} {utc:%H:%M}" if minutes else day
 
 

@@ -122,7 +122,7 @@ class Whole(Plain):
         return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
 
 
-class Span(NamedTuple):
+class WrittenDuration(NamedTuple):
     """A duration: its length and how it was written."""
 
     seconds: int
@@ -143,7 +143,7 @@ class Duration(Plain):
         """The duration as messages and the reference show it."""
         return f"a duration such as {self.example}"
 
-    def read(self, node: Node, path: str, reader: Reader) -> Span | None:
+    def read(self, node: Node, path: str, reader: Reader) -> WrittenDuration | None:
         """Seconds and text; None, with the problem noted, if it is no duration or not an allowed one."""
         if not is_scalar(node, path, reader, self.words):
             return None
@@ -160,7 +160,7 @@ class Duration(Plain):
             message = f"{name} must be a multiple of {duration(self.step)}, and {text} is not"
             reader.add(node, path, "duration-step", message, f"use {' or '.join(near)}")
         else:
-            return Span(seconds, text)
+            return WrittenDuration(seconds, text)
         return None
 
     def _not_a_duration(self, node: Node, name: str) -> tuple[str, str, str]:
@@ -184,7 +184,7 @@ class Duration(Plain):
         """JSON Schema: text of the form of a duration."""
         return {"type": "string", "maxLength": 32, "pattern": DURATION_PATTERN}
 
-    def build(self, found: Span, reader: Reader) -> int:
+    def build(self, found: WrittenDuration, reader: Reader) -> int:
         """Seconds."""
         return found.seconds
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sloctl.guardrails.shared.limits import KINDS
+from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model.durations import duration, number
 from sloctl.spec.fields.shapes import Field, Object
 from sloctl.spec.reference.codes import CODES
@@ -105,7 +105,7 @@ def _table(shape: Object) -> list[str]:
 def _guardrails() -> str:
     """The guardrails with their default limits and parameters."""
     rows = ["| preset | what is watched | limit | further keys |", "|---|---|---|---|"]
-    for kind in KINDS.values():
+    for kind in GUARDRAIL_PRESETS.values():
         limit = "–"
         if kind.limit:
             unit = {"percent": " %", "duration": "", "number": ""}[kind.limit.unit]

@@ -11,7 +11,7 @@ from sloctl.model import FINE_LIMIT, GRID, AlertPolicy, AlertSeverity, BurnWindo
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import POLICIES
 from sloctl.spec.fields.containers import Either, Items
-from sloctl.spec.fields.quantities import Duration, Exact, Span, Whole
+from sloctl.spec.fields.quantities import Duration, Exact, Whole, WrittenDuration
 from sloctl.spec.fields.reader import Complaint, Reader
 from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import Block, Field, Section
@@ -100,7 +100,7 @@ def _line(block: Block, reader: Reader) -> BurnWindow | None:
 @BURN_WINDOW.rule
 def _windows_fit_the_grid(block: Block, reader: Reader) -> None:
     for key in ("long", "short"):
-        span: Span | None = block.get(key)
+        span: WrittenDuration | None = block.get(key)
         if span is not None and span.seconds > FINE_LIMIT and span.seconds % GRID:
             message = f"a window over 6h must be a multiple of 5m, and {span.text} is not"
             reader.add(block.at(key), block.child(key), "window-step", message)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sloctl.model import LONGEST_SILENCE, SloSet
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.containers import Items
-from sloctl.spec.fields.quantities import Span
+from sloctl.spec.fields.quantities import WrittenDuration
 from sloctl.spec.fields.reader import Reader
 from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import PLACES, Block, Field, Section
@@ -107,7 +107,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     metadata, defaults, told = whole.get("metadata"), whole.get("defaults"), whole.get("notifications")
     name = metadata.get("name") if metadata is not None else None
     owner = defaults.get("owner") if defaults is not None else None
-    silence: Span | None = told.get("longest_silence") if told is not None else None
+    silence: WrittenDuration | None = told.get("longest_silence") if told is not None else None
     istio = mesh(whole.get("mesh"), reader)
     promised = slos(whole, name or "", istio, reader)
     watched = guardrails(whole, reader, owner or "")

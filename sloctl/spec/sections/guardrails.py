@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from sloctl.guardrails.shared.limits import COMMON, CRITICAL, KINDS, Kind, Limit
+from sloctl.guardrails.shared.limits import COMMON, CRITICAL, GUARDRAIL_PRESETS, GuardrailPreset, Limit
 from sloctl.model import Guardrail
 from sloctl.model.durations import duration, number, parse_duration, parse_milliseconds
 from sloctl.spec.fields.containers import Items, Named
@@ -31,7 +31,7 @@ GUARDRAIL = Section(
     model=Guardrail,
     doc="A threshold rather than a budget.",
     fields=(
-        Field("preset", Choice(tuple(KINDS)), "What is watched.", required=True),
+        Field("preset", Choice(tuple(GUARDRAIL_PRESETS)), "What is watched.", required=True),
         Field("max", _LIMIT, "The highest value that is fine.", examples=(0.01, "5m")),
         Field("min", _LIMIT, "The lowest value that is fine.", examples=(100,)),
         Field(
@@ -113,11 +113,11 @@ def guardrails(whole: Block, reader: Reader, owner: str) -> tuple[Guardrail, ...
         if preset == "jobs" and not whole.items("jobs"):
             message = "the guardrail 'jobs' watches the jobs of this file, and it has none"
             reader.add(node, block.path, "guardrail-parameter", message, "add 'jobs', or remove it")
-        found.append(_guardrail(block, KINDS[preset], reader, owner))
+        found.append(_guardrail(block, GUARDRAIL_PRESETS[preset], reader, owner))
     return tuple(guardrail for guardrail in found if guardrail is not None)
 
 
-def _guardrail(block: Block, kind: Kind, reader: Reader, owner: str) -> Guardrail | None:
+def _guardrail(block: Block, kind: GuardrailPreset, reader: Reader, owner: str) -> Guardrail | None:
     limit = _limit(block, kind.limit.side, kind.limit, reader) if kind.limit else None
     return GUARDRAIL.build(
         block,
@@ -131,7 +131,7 @@ def _guardrail(block: Block, kind: Kind, reader: Reader, owner: str) -> Guardrai
 
 @GUARDRAIL.rule
 def _takes_the_keys(block: Block, reader: Reader) -> None:
-    kind = KINDS[block.get("preset")]
+    kind = GUARDRAIL_PRESETS[block.get("preset")]
     allowed = {*COMMON, *kind.params} | ({kind.limit.side} if kind.limit else set())
     for key in (item.key for item in GUARDRAIL.fields):
         if block.has(key) and key not in allowed:
@@ -141,7 +141,7 @@ def _takes_the_keys(block: Block, reader: Reader) -> None:
             reader.add(block.node.keys[key], block.child(key), "guardrail-parameter", message, hint)
 
 
-def _critical(block: Block, kind: Kind, limit: Decimal | None, reader: Reader) -> Decimal | None:
+def _critical(block: Block, kind: GuardrailPreset, limit: Decimal | None, reader: Reader) -> Decimal | None:
     if "critical" not in kind.params or kind.limit is None:
         return None
     if not block.has("critical"):

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from sloctl.model import Job
-from sloctl.spec.fields.quantities import Duration, Span
+from sloctl.model import Job, job_names
+from sloctl.spec.fields.quantities import Duration, WrittenDuration
 from sloctl.spec.fields.reader import Reader
 from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import Block, Field, Section
 from sloctl.spec.sections.common import CRON, DAY, TIMEZONE
 from sloctl.spec.yaml.tree import Node
 
-JOBS = ("slis", "burn_rate", "retry_amplification", "sidecar_restarts", "report", "slo_report")
-SAME = {"slo_report": "report"}
-"""Two names of one job; all the rest of sloctl knows the second one."""
 JOB = Section(
     "job",
     model=Job,
     doc="A scheduled job.",
     fields=(
-        Field("name", Choice(JOBS, same=SAME), "Which job.", required=True),
+        Field("name", Choice(job_names.IN_FILES, same=job_names.ALIASES), "Which job.", required=True),
         Field("every", Duration(60, DAY, 60, "5m"), "Its interval; divides an hour or a day evenly."),
         Field(
             "cron",
@@ -57,7 +54,7 @@ def jobs(whole: Block, reader: Reader) -> tuple[Job, ...]:
 @JOB.rule
 def _only_reports_have_a_routine(block: Block, reader: Reader) -> None:
     name = block.get("name") or ""
-    if block.get("routine") and SAME.get(name, name) != "report":
+    if block.get("routine") and job_names.ALIASES.get(name, name) != job_names.REPORT:
         message = f"the job '{name}' has no routine: only reports have one"
         reader.add(block.at("routine"), block.child("routine"), "job-without-routine", message, "remove it")
 
@@ -65,7 +62,7 @@ def _only_reports_have_a_routine(block: Block, reader: Reader) -> None:
 @JOB.rule
 def _evenly(block: Block, reader: Reader) -> None:
     """An interval must divide an hour or a day, or else no cron line has the same times."""
-    every: Span | None = block.get("every")
+    every: WrittenDuration | None = block.get("every")
     if every is None or 3600 % every.seconds == 0:
         return
     if every.seconds % 3600 == 0 and 86400 % every.seconds == 0:

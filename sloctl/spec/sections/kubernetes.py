@@ -11,7 +11,7 @@ from sloctl.model.kubernetes import (
     SLACK_TOKEN,
     AccessMode,
     KubernetesSettings,
-    LedgerStore,
+    LedgerStorage,
     Login,
     Mode,
     Operator,
@@ -125,7 +125,7 @@ def _token_or_username(block: Block, reader: Reader) -> None:
 
 LEDGER = Section(
     "ledgerStore",
-    model=LedgerStore,
+    model=LedgerStorage,
     doc="Where the ledger is kept: in a database, or on a volume.",
     fields=(
         Field(
@@ -252,7 +252,7 @@ KUBERNETES = Section(
             without="one is generated, which may do nothing",
         ),
         Field(
-            "ledger", LEDGER, "Where the ledger is kept.", without=f"`{{storage: {LedgerStore().storage}}}`"
+            "ledger", LEDGER, "Where the ledger is kept.", without=f"`{{storage: {LedgerStorage().storage}}}`"
         ),
         Field("prometheus", PROMETHEUS_LOGIN, "How Prometheus is asked.", without="without credentials"),
         Field("traces", TRACES_LOGIN, "How the trace backend is asked.", without="without credentials"),

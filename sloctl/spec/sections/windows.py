@@ -6,7 +6,7 @@ from typing import get_args
 
 from sloctl.model import CalendarUnit, CalendarWindow, RollingWindow, Window
 from sloctl.spec.fields.containers import Either
-from sloctl.spec.fields.quantities import Duration, Span
+from sloctl.spec.fields.quantities import Duration, WrittenDuration
 from sloctl.spec.fields.reader import Reader
 from sloctl.spec.fields.scalars import Choice
 from sloctl.spec.fields.shapes import Block, Field, Section
@@ -33,8 +33,8 @@ MONTH = 30 * DAY
 DEFAULT_WINDOW = RollingWindow(MONTH, "30d")
 
 
-def window(value: Span | Block, reader: Reader) -> Window | None:
+def window(value: WrittenDuration | Block, reader: Reader) -> Window | None:
     """The window that a file says; None if a part of it was unusable."""
-    if isinstance(value, Span):
+    if isinstance(value, WrittenDuration):
         return RollingWindow(value.seconds, value.text)
     return None if value.broken("timezone") else CALENDAR.build(value, reader)

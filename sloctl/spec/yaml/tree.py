@@ -33,7 +33,7 @@ MAX_DEPTH: Final = 50
 MAPPING: Final = "mapping"
 LIST: Final = "list"
 SCALAR: Final = "scalar"
-Kind = Literal["mapping", "list", "scalar"]
+NodeKind = Literal["mapping", "list", "scalar"]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAGS = {
@@ -67,7 +67,7 @@ class Node:
         "text",
     )
 
-    def __init__(self, kind: Kind, file: str, line: int, column: int) -> None:
+    def __init__(self, kind: NodeKind, file: str, line: int, column: int) -> None:
         self.kind = kind
         self.file = file
         self.line = line
@@ -186,14 +186,14 @@ class _Builder:
     def _error(self, node: Node, code: str, message: str, hint: str = "") -> None:
         self.problems.append(problem_at(self.file, node.line, node.column, code, message, hint))
 
-    def _start(self, kind: Kind, event: NodeEvent) -> Node:
+    def _start(self, kind: NodeKind, event: NodeEvent) -> Node:
         mark = event.start_mark
         if mark is None:  # PyYAML's parsers always set it; its types do not say so
             return Node(kind, self.file, 1, 1)
         return Node(kind, self.file, mark.line + 1, mark.column + 1)
 
     def _node(self, event: NodeEvent) -> Node:
-        kind: Kind = SCALAR
+        kind: NodeKind = SCALAR
         if isinstance(event, MappingStartEvent):
             kind = MAPPING
         elif isinstance(event, SequenceStartEvent):

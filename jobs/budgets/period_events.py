@@ -7,31 +7,35 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
-from jobs.budgets.collected import Counts, Key, key_of
+from jobs.budgets.collected import key_of
 from jobs.budgets.from_ledger import counts
-from jobs.budgets.from_rules import sums_of
+from jobs.budgets.from_rules import SMALLEST_PART, sums_of
 from sloctl import naming, promql
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.errors import BackendError, BackendLimit
-from sloctl.ledger.protocol import MICRO, Labels, Ledger, by_service
-from sloctl.model import GRID, Matcher, SloSet
+from sloctl.budget import EventCounts
+from sloctl.errors import BackendError
+from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, by_service, touching
+from sloctl.model import GRID, Matcher, SeriesKey, SloSet
+from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Finding
-from sloctl.report.routine import Period
-
-_SMALLEST = 6 * 3600
 
 
 @dataclass(slots=True)
 class PeriodEvents:
     """(bad, total) events and seconds of gaps by SLO and service; ``found_in`` says where they were read."""
 
-    counts: dict[Key, Counts] = field(default_factory=dict)
-    gaps: dict[Key, float] = field(default_factory=dict)
+    counts: dict[SeriesKey, EventCounts] = field(default_factory=dict)
+    gaps: dict[SeriesKey, float] = field(default_factory=dict)
     found_in: str = "prometheus"
 
 
 def read(
-    source: MetricSource, slo_set: SloSet, period: Period, ledger: Ledger | None, findings: list[Finding]
+    source: MetricSource,
+    slo_set: SloSet,
+    period: CalendarPeriod,
+    ledger: Ledger | None,
+    findings: list[Finding],
 ) -> PeriodEvents:
     """The events of a period. Raises BackendError."""
     if ledger is not None:
@@ -46,15 +50,9 @@ def read(
     return _of_rules(source, slo_set, period)
 
 
-def _span(period: Period) -> tuple[int, int]:
-    """The buckets of a period; time zones are off by multiples of the grid."""
-    start, end = (int(moment.timestamp()) // GRID * GRID for moment in (period.start, period.end))
-    return start, end
-
-
-def _of_ledger(ledger: Ledger, slo_set: SloSet, period: Period) -> PeriodEvents | None:
+def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents | None:
     """What the ledger has; None if it does not cover the period: it began later, or has not caught up."""
-    start, end = _span(period)
+    start, end = touching(period.start, period.end)
     newest, oldest = ledger.newest(slo_set.name), ledger.oldest(slo_set.name)
     ids = {slo.id for slo in slo_set.slos}
     if not any(oldest.get(slo_id, end) <= start + GRID and newest.get(slo_id, 0) >= end for slo_id in ids):
@@ -69,7 +67,7 @@ def _of_ledger(ledger: Ledger, slo_set: SloSet, period: Period) -> PeriodEvents 
     return found
 
 
-def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEvents:
+def _of_rules(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents:
     bad, total, gap = (
         sums_of(source, slo_set, metric, period.seconds, period.end)
         for metric in (naming.BAD_GRID, naming.TOTAL_GRID, naming.GAP_GRID)
@@ -84,15 +82,15 @@ def _of_rules(source: MetricSource, slo_set: SloSet, period: Period) -> PeriodEv
     return PeriodEvents(events, {key: value for key, value in gap.items() if key in known})
 
 
-Causes = dict[Key, dict[Labels, float]]
+Causes = dict[SeriesKey, dict[CauseLabels, float]]
 
 
 def causes(
-    source: MetricSource, slo_set: SloSet, period: Period, ledger: Ledger | None, found_in: str
+    source: MetricSource, slo_set: SloSet, period: CalendarPeriod, ledger: Ledger | None, found_in: str
 ) -> Causes:
     """Bad events of a period by SLO, service and cause, from where its events were read. Raises BackendError."""
     if ledger is not None and found_in == "ledger":
-        known = ledger.causes(slo_set.name, *_span(period))
+        known = ledger.causes(slo_set.name, *touching(period.start, period.end))
         return {
             key: {labels: micro / MICRO for labels, micro in found.items()} for key, found in known.items()
         }
@@ -103,22 +101,21 @@ def _recorded_causes(source: MetricSource, name: str, seconds: int, end: datetim
     identity = (naming.SLO_ID, *naming.IDENTITY)
     labels = (*naming.CAUSE_LABELS, *naming.CALLERS, *naming.CALLED)
     series = promql.selector(naming.BAD_CAUSES, (Matcher(naming.SLO_SET, "=", name),))
-    expr = f"sum by ({', '.join((*identity, *labels))}) (sum_over_time({series}[{promql.milliseconds(seconds)}])) > 0"
-    try:
-        answer = source.query(expr, end)
-    except BackendLimit:
-        if seconds <= _SMALLEST:
-            raise
-        half = seconds // 2 // GRID * GRID
-        found = _recorded_causes(source, name, half, end)
-        for key, older in _recorded_causes(
-            source, name, seconds - half, end - timedelta(seconds=half)
-        ).items():
-            there = found.setdefault(key, {})
-            for cause, value in older.items():
-                there[cause] = there.get(cause, 0.0) + value
-        return found
-    return _by_cause(answer, labels)
+    by = ", ".join((*identity, *labels))
+
+    def ask(first: int, last: int) -> Causes:
+        expr = f"sum by ({by}) (sum_over_time({series}[{promql.milliseconds(last - first)}])) > 0"
+        return _by_cause(source.query(expr, end - timedelta(seconds=seconds - last)), labels)
+
+    return in_halves(ask, _added, 0, seconds, unit=GRID, smallest=SMALLEST_PART)
+
+
+def _added(older: Causes, newer: Causes) -> Causes:
+    for key, more in older.items():
+        there = newer.setdefault(key, {})
+        for cause, value in more.items():
+            there[cause] = there.get(cause, 0.0) + value
+    return newer
 
 
 def _by_cause(answer: Sequence[Series], labels: Sequence[str]) -> Causes:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from alert_rules.groups import BurnAlert
-from alert_rules.slo.recording import slo_labels
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
 from sloctl.model.durations import duration, number
+from sloctl.promql.recording import slo_labels
 
 SERVICE_TEMPLATE = "{{ $labels.service }}"
 VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
