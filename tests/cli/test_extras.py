@@ -135,6 +135,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     (tmp_path / "slo.yaml").write_text(SLO_FILE + case.more)
@@ -188,6 +189,7 @@ def plain(*arguments: str, folder: Path) -> Outcome:
     return sloctl(*arguments, folder=folder, env=without(folder, *modules))
 
 
+@pytest.mark.slow
 def test_the_plain_install_generates_validates_reports_and_keeps_a_ledger(tmp_path: Path) -> None:
     assert plain("init", folder=tmp_path).code == 0
     assert "valid" in plain("validate", "-f", "slo.yaml", folder=tmp_path).stderr

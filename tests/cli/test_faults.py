@@ -136,6 +136,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.slow
 def test_fault(fault: Fault, command: str, folder: Path) -> None:
     with FaultyServer(fault.behaviour) as server:
         outcome = run(folder, server.url, *COMMANDS[command], timeout=fault.timeout)
@@ -220,6 +221,7 @@ def everything(value: str) -> Behaviour:
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "1e308", "-1", "0"])
 @pytest.mark.parametrize("source", ["rules", "raw"])
+@pytest.mark.slow
 def test_nonsense_everywhere_is_no_traceback_and_no_nan(folder: Path, source: str, value: str) -> None:
     with FaultyServer(everything(value)) as server:
         outcome = run(folder, server.url, "report", "--format", "json", "--source", source, "--at", at())
@@ -232,6 +234,7 @@ def test_nonsense_everywhere_is_no_traceback_and_no_nan(folder: Path, source: st
 
 
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "1e308"])
+@pytest.mark.slow
 def test_nonsense_everywhere_in_the_jobs(folder: Path, value: str) -> None:
     with FaultyServer(everything(value)) as server:
         command = ("run", "slis", "burn_rate", "report", "--at", at())
@@ -242,6 +245,7 @@ def test_nonsense_everywhere_in_the_jobs(folder: Path, value: str) -> None:
     assert "nan" not in as_table.stdout.lower()
 
 
+@pytest.mark.slow
 def test_empty_results_are_no_data(folder: Path) -> None:
     def nothing(handler: Handler) -> None:
         kind = "matrix" if handler.received.path.endswith("query_range") else "vector"

@@ -135,6 +135,7 @@ def each_arrived_once(slack: SlackServer, *routines: str) -> None:
 # --- fine
 
 
+@pytest.mark.slow
 def test_jobs_post_their_routines_and_each_once(folder: Path, slack: SlackServer, url: str) -> None:
     first = sloctl(*arguments(url, "weekly"), folder=folder, env=slack.environment())
     assert first.code == 0, first.stderr
@@ -203,6 +204,7 @@ def test_a_dry_run_prints_and_touches_nothing(folder: Path, slack: SlackServer, 
 
 
 @pytest.mark.parametrize("routine", list(KEYS))
+@pytest.mark.slow
 def test_every_form_shows_the_routine(folder: Path, url: str, routine: str) -> None:
     where = ("-f", "slo.yaml", "--prometheus", url, "--at", AT.isoformat(), "--routine", routine)
     made = json.loads(in_process("report", *where, "--format", "json", folder=folder).stdout)
@@ -305,6 +307,7 @@ def test_without_prometheus_what_waits_is_delivered_all_the_same(
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.slow
 def test_every_report_arrives_once_whatever_fails(
     folder: Path, slack: SlackServer, url: str, seed: int
 ) -> None:

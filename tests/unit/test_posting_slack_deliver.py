@@ -186,6 +186,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("step", range(1, 16))
 @pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.slow
 def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when: str) -> None:
     notifier, count = world.notifier(), 0
 

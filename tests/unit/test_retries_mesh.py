@@ -31,6 +31,7 @@ def same(left: tuple[pd.DataFrame, ...], right: tuple[pd.DataFrame, ...]) -> Non
 
 
 @pytest.mark.parametrize("name", TRACERS)
+@pytest.mark.slow
 def test_what_was_sent_is_what_is_counted(name: str) -> None:
     for seed in range(25):
         mesh = anywhere(Random(seed), TRACERS[name], 15)
