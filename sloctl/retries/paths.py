@@ -88,7 +88,11 @@ class _Node:
 
 
 def _nodes(table: CallTable) -> list[_Node]:
-    """All paths that calls took, from the entries down: a node comes after the one before it."""
+    """All paths that calls took, from the entries down: a node comes after the one before it.
+
+    What was called below a call of which its own tags say that it was never sent has no path: the two contradict each
+    other, and nothing says how often the call above was tried.
+    """
     calls = table.calls
     level, above = _levels(table)
     attempts, entry = calls["attempts"].to_numpy(), calls["entry"].to_numpy()
@@ -100,6 +104,7 @@ def _nodes(table: CallTable) -> list[_Node]:
     for depth in range(int(level.max(initial=-1)) + 1):
         rows = np.flatnonzero((level == depth) & (attempts > 0))
         before = entry[rows] if depth == 0 else node[above[rows]]
+        rows, before = rows[before >= 0], before[before >= 0]
         steps, step = np.unique(before * wide + service[rows], return_inverse=True)
         node[rows] = step + len(nodes)
         requests, tried = np.bincount(step), np.bincount(step, attempts[rows]).astype(np.int64)

@@ -42,6 +42,22 @@ def only(found: pd.DataFrame) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
 
 
+@pytest.mark.parametrize("overflow", [False, True])
+def test_what_was_called_below_an_unsent_call_has_no_path(overflow: bool) -> None:
+    rows = []
+    for here in ({"trace_low": number + 1} for number in range(3)):
+        rows += [
+            {"service": "a", "kind": "client", "span": 1, "attempts": 1, "overflow": overflow, **here},
+            {"service": "b", "kind": "server", "span": 2, "parent": 1, **here},
+            {"service": "b", "kind": "client", "span": 3, "parent": 2, "attempts": 2, **here},
+            {"service": "c", "kind": "server", "span": 4, "parent": 3, **here},
+        ]
+    table = retries.calls(frame(rows))
+    paths = [[hop[0] for hop in path] for path in retries.paths(table)["hops"]]
+    assert paths == ([] if overflow else [["b"], ["b", "c"]])
+    assert only(retries.edges(table).query("server == 'c'"))["attempts"] == 6
+
+
 def test_rates_of_an_edge() -> None:
     rows = pd.concat(
         [attempts_apart(30, 3, tries=3), attempts_apart(0, 7, tries=1).assign(trace_high=np.uint64(1))]
