@@ -7,6 +7,7 @@ not at the first instant) when its time is skipped by a change of the clocks, an
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ from sloctl.model import Job, cron, job_names
 from sloctl.model.calendar import first_shown
 from sloctl.model.durations import duration
 
+LOG = logging.getLogger("jobs.triggers")  # shown in logs: it stays, wherever the module is
+AGAIN = timedelta(seconds=60)
+"""After which a trigger that failed is asked again."""
 SETTLED = 60
 """Seconds after an instant of the budget grid from which its bucket can be written."""
 SPREAD = 30
@@ -46,11 +50,16 @@ class Trigger(BaseTrigger):  # type: ignore[misc]
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """The next instant, as APScheduler asks for it: of many that were missed, the last one.
 
-        A process that was suspended for a day would otherwise count through all instants of that day.
+        A process that was suspended for a day would otherwise count through all instants of that day. What goes wrong
+        here must not reach APScheduler, whose thread would end, and with it all jobs.
         """
-        if previous_fire_time is None:
-            return self.after(now - timedelta(microseconds=1))
-        return max(self.after(previous_fire_time), self.latest(now))
+        try:
+            if previous_fire_time is None:
+                return self.after(now - timedelta(microseconds=1))
+            return max(self.after(previous_fire_time), self.latest(now))
+        except Exception:
+            LOG.exception("when to run next is not known (%s), and is asked again", self)
+            return now + AGAIN
 
 
 class Every(Trigger):

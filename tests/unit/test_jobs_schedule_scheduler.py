@@ -153,6 +153,39 @@ def test_one_failing_job_never_stops_another(caplog: pytest.LogCaptureFixture) -
     assert bug.exc_info and "a bug" not in bug.getMessage()
 
 
+class Failing(Fast):
+    """A trigger that fails once its job has run."""
+
+    def __init__(self) -> None:
+        super().__init__(50)
+        self.failing = threading.Event()
+
+    def after(self, time: datetime) -> datetime:
+        if self.failing.is_set():
+            raise ZeroDivisionError("no date")
+        return super().after(time)
+
+
+def test_a_trigger_that_fails_ends_neither_the_scheduler_nor_other_jobs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trigger, ran = Failing(), threading.Semaphore(0)
+
+    def fail_from_now_on(_at: datetime) -> Done:
+        trigger.failing.set()
+        return Done()
+
+    def well(_at: datetime) -> Done:
+        ran.release()
+        return Done()
+
+    with running(Task("bad", "bad", trigger, 1, 1, fail_from_now_on), task("good", well)) as scheduler:
+        eventually(lambda: "when to run next is not known" in caplog.text)
+        for _ in range(5):
+            assert ran.acquire(timeout=PATIENCE)
+        assert scheduler.alive()
+
+
 def test_a_job_that_is_still_running_is_not_begun_again(caplog: pytest.LogCaptureFixture) -> None:
     heard, free, at_once = Heard(), threading.Event(), []
 
