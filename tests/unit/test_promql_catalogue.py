@@ -356,9 +356,9 @@ def test_snippets_are_yaml() -> None:
 HEAD = """# Metrics
 
 Every raw metric that sloctl's rules, jobs, reports and dashboards read: where it comes from, which of its labels are
-used, and what to switch on where it is missing. This page is generated from the catalogue (`sloctl/catalogue/`), which
-tests hold against the generated rules and dashboards, in both directions. `sloctl validate --prometheus`
-[asks a server](preflight.md) for them.
+used, and what to switch on where it is missing. This page is generated from the catalogue
+(`sloctl/promql/catalogue/`), which tests hold against the generated rules and dashboards, in both directions.
+`sloctl validate --prometheus` [asks a server](preflight.md) for them.
 
 Besides the labels below, rules join by the labels of the scrape target ([`mesh.target_labels`](slo-file.md#mesh)) and
 match [`mesh.matchers`](slo-file.md#mesh). *exposed* says when a metric is there: always, from the first event it counts
