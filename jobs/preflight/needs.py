@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from alert_rules import manifest
 from alert_rules.groups import AlertRule, RecordingRule
 from sloctl import naming, promql
-from sloctl.model import CounterSli, Matcher, Slo, SloSet
+from sloctl.model import CounterSli, Slo, SloSet
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.parsing import Aggregate, Call, Expr, Read, Select, children, parse, reads
 
@@ -182,8 +182,3 @@ def _select(text: str) -> Select:
     node = parse(text)
     assert isinstance(node, Select)
     return node
-
-
-def with_mesh(metric: str, matchers: tuple[Matcher, ...]) -> str:
-    """A metric with the mesh's own matchers only."""
-    return promql.selector(metric, matchers)
