@@ -100,6 +100,7 @@ def test_a_file_that_is_no_ledger_is_refused(
     assert (path.read_bytes() if path.is_file() else b"") == before, "left as it was"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [("run", "slis"), ("report", "--source", "ledger")], ids=["run", "report"]
 )
@@ -113,6 +114,7 @@ def test_a_database_that_is_not_there_is_unavailable(
     assert "hint:" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_report_that_may_look_elsewhere_does(folder: Path) -> None:
     slo_set = spec.load([folder / "slo.yaml"])
     source = Simulated(slo_set, [Flow(slo_set.slos[0].id, "shop", "checkout", AT - 1e7, AT + 1e7, 10)])

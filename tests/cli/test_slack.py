@@ -290,6 +290,7 @@ def test_given_up_is_said_until_somebody_acts(folder: Path, slack: SlackServer, 
     assert gone.code == 2 and "no report" in gone.stderr
 
 
+@pytest.mark.slow
 def test_without_prometheus_what_waits_is_delivered_all_the_same(
     folder: Path, slack: SlackServer, url: str
 ) -> None:

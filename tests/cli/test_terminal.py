@@ -135,6 +135,7 @@ def test_a_pipe_gets_all_columns(folder: Path, backend: Simulated) -> None:
     assert_expected("report.txt", outcome)
 
 
+@pytest.mark.slow
 def test_the_gate_fails_on_what_it_is_told_to(folder: Path, backend: Simulated) -> None:
     with FaultyServer(serve(backend)) as server:
         report = f"sloctl report -f slo.yaml --prometheus {server.url} --at {AT.isoformat()} --format json"

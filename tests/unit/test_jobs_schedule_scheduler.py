@@ -234,6 +234,7 @@ def test_a_job_that_runs_elsewhere_is_skipped() -> None:
     assert heard.causes() == []
 
 
+@pytest.mark.slow
 def test_two_schedulers_run_each_job_once() -> None:
     ledger, runs, lock = FakeLedger(), [], threading.Lock()
 

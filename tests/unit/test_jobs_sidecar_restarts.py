@@ -283,6 +283,7 @@ class TestCommandLine:
         assert (done.code, done.stdout) == (0, "")
         assert "sidecar_restarts: no data" in done.stderr
 
+    @pytest.mark.slow
     def test_a_server_that_fails(self, tmp_path: Path) -> None:
         with FaultyServer(status(503)) as server:
             done = self.run(tmp_path, server.url, "--timeout", "2")

@@ -353,6 +353,7 @@ def test_a_file_that_slack_never_accepts_is_left_out(world: World) -> None:
 # --- what may be there already
 
 
+@pytest.mark.slow
 def test_a_request_that_arrives_late_is_removed(world: World) -> None:
     """A message that nobody knew of when it was looked for: at the end it is looked for again."""
     world.timeout = 0.3

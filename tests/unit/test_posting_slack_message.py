@@ -92,6 +92,7 @@ def hostile(texts: list[str], number: int, kind: RoutineKind | None) -> Report:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(names, min_size=1, max_size=6),

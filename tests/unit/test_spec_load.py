@@ -268,6 +268,7 @@ def test_file_without_permission(tmp_path: Path) -> None:
     assert "permission denied" in str(usage_error(file))
 
 
+@pytest.mark.slow
 def test_large_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "slo.yaml"
     file.write_bytes(b"# x\n" * (3 << 20))

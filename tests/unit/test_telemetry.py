@@ -432,6 +432,7 @@ def test_the_server_answers_what_there_is_and_nothing_else() -> None:
         assert b" 414 " in ask(web, b"GET /" + b"x" * 70000 + b" HTTP/1.0\r\n\r\n")
 
 
+@pytest.mark.slow
 def test_nobody_can_keep_the_server_busy() -> None:
     before = threading.active_count()
     with Web("127.0.0.1:0", PAGES, seconds=0.5) as web:
