@@ -19,9 +19,9 @@ class RecordingRule:
     labels: Labels
 
     @classmethod
-    def of(cls, recording: Recording, *, ranged: bool = False) -> RecordingRule:
+    def of(cls, recording: Recording) -> RecordingRule:
         """The rule that records a series."""
-        return cls(recording.record, recording.expr(ranged=ranged), dict(recording.labels))
+        return cls(recording.record, recording.expr(), dict(recording.labels))
 
 
 @dataclass(frozen=True, slots=True)

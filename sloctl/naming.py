@@ -58,6 +58,8 @@ PERIOD_TOTAL = "slo:period_total_events:sum"
 PERIOD_BAD = "slo:period_bad_events:sum"
 REMAINING = "slo:error_budget_remaining:ratio"
 
+COUNTED = "counted"
+"""The label of base events that says how they were counted: parts that add up."""
 FAMILY_LABELS = {
     "requests": ("reporter", "request_protocol", "response_code", "grpc_response_status"),
     "gateway_requests": ("reporter", "request_protocol", "response_code", "grpc_response_status"),
@@ -76,6 +78,7 @@ RESERVED_LABELS = frozenset(
         SLO_SET,
         SLO,
         SCOPE,
+        COUNTED,
         SERVICE,
         NAMESPACE,
         "severity",

@@ -94,9 +94,9 @@ def grid_events(
     Raises ``BackendError``.
     """
     if from_base:
-        exprs = promql.recorded_events(slo, mesh, step, other_side=other_side, ranged=True)
+        exprs = promql.recorded_events(slo, mesh, step, other_side=other_side)
     else:
-        exprs = promql.events(slo, mesh, step, other_side=other_side, ranged=True)
+        exprs = promql.events(slo, mesh, step, other_side=other_side)
     parts = {
         kind: _frame(slo, source.query_range(expr, start, end, timedelta(seconds=step)), kind)
         for kind, expr in exprs.items()

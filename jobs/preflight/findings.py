@@ -12,6 +12,7 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "no-data": ("error",),
     "no-metric": ("error", "warning"),
+    "no-start-time": ("info",),
     "optional-metric": ("error", "warning"),
     "not-yet": ("info",),
     "mesh-matchers": ("error",),

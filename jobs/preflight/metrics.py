@@ -45,8 +45,18 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
         if survey.series_of(metric):
             yield from _matchers(metric, needs, survey, asker)
             yield from _labels(metric, needs, survey)
+    yield from _starts(needs, survey)
     yield from _joins(needs, survey, asker)
     yield from _intervals(needs, survey)
+
+
+def _starts(needs: Needs, survey: Survey) -> Iterator[PreflightFinding]:
+    """Is it known when pods start? Without, the first sample of a new pod shows nothing of what it has counted."""
+    wanted = any(read.select.metric in promql.STARTS for rule in needs.rules for read in rule.reads)
+    if wanted and not promql.STARTS & survey.names:
+        text = "nothing says when pods start: what a new pod counted before its first scrape is not counted"
+        hint = f"scrape the agent's own metrics with the proxy's, or kube-state-metrics: {named(sorted(promql.STARTS))}"
+        yield PreflightFinding("info", "no-start-time", text, hint)
 
 
 def _on_request(metric: str) -> bool:
@@ -98,7 +108,7 @@ def silent(needs: Needs, missing: set[str]) -> tuple[str, ...]:
     found: dict[str, bool] = {}
     for rule in needs.rules:
         if rule.guardrail and not rule.records:
-            read = needs.raw(rule) - {"up"}
+            read = needs.raw(rule) - {"up"} - promql.STARTS
             nothing = bool(read) and read <= missing and not read <= needs.absences
             nothing = nothing and not needs.watches_targets(rule)
             found[rule.name] = found.get(rule.name, True) and nothing

@@ -104,7 +104,7 @@ def needs(slo_set: SloSet) -> Needs:
         slo_set,
         rules,
         recorded,
-        frozenset(raw - {""}),
+        frozenset(raw - {""} - promql.STARTS),
         {metric: frozenset(names) for metric, names in labels.items() if metric},
         frozenset(absences),
     )

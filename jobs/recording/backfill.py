@@ -73,9 +73,7 @@ class Backfill:
                         yield item, step
 
     def _rule(self, rule: Recording, step: int) -> list[FilledSeries]:
-        found = self.source.query_range(
-            rule.expr(ranged=True), self._first(step), self.end, timedelta(seconds=step)
-        )
+        found = self.source.query_range(rule.expr(), self._first(step), self.end, timedelta(seconds=step))
         out = []
         for item in found:
             own = {name: value for name, value in item["metric"].items() if name != "__name__"}

@@ -41,9 +41,9 @@ def read(
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
     texts: dict[str, list[str]] = {}
     for slo in slos:
-        exprs = promql.events(slo, slo_set.mesh, GRID, ranged=True)
+        exprs = promql.events(slo, slo_set.mesh, GRID)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
-        if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID, ranged=True):
+        if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID):
             # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
             del exprs["bad"]

@@ -61,11 +61,9 @@ def recordings(slo_set: SloSet, members: Iterable[Plan], requests: Sequence[Plan
     """What rules record of some guardrails, requests in the detail of ``requests``."""
     labels = dict(slo_set.labels) | {naming.SLO_SET: slo_set.name}
     if by := base_labels(requests):
-        yield Recording(
-            naming.MESH_REQUESTS, labels, by, lambda _: mesh_requests(slo_set, by, TILE), raw=True
-        )
+        yield Recording(naming.MESH_REQUESTS, labels, by, lambda: mesh_requests(slo_set, by, TILE), raw=True)
     for signal in {signal.record: signal for plan in members for signal in plan.signals}.values():
-        yield Recording(signal.record, labels, None, lambda _, signal=signal: signal.expr)  # type: ignore[misc]
+        yield Recording(signal.record, labels, None, lambda signal=signal: signal.expr)  # type: ignore[misc]
 
 
 def recorded(slo_set: SloSet) -> Iterator[Recording]:

@@ -5,8 +5,9 @@ It must not know where an expression goes. Windows are seconds.
 
 from sloctl.promql.counting import (
     SEEN,
+    STARTS,
     base_families,
-    base_rule,
+    base_rules,
     causes_rule,
     events,
     full_selector,
@@ -49,12 +50,13 @@ from sloctl.promql.syntax import (
 
 __all__ = [
     "SEEN",
+    "STARTS",
     "Recording",
     "alert_rule",
     "bad_rule",
     "base_families",
     "base_of_set",
-    "base_rule",
+    "base_rules",
     "burn_rate_rule",
     "causes_rule",
     "evaluated",

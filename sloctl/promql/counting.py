@@ -1,79 +1,118 @@
 """Counts events from raw counters, to the last one.
 
-``rate`` and ``increase`` extrapolate (up to 16 % off over a few scrapes) and never see what a counter held
-when it first appeared. :func:`increments` instead subtracts the last sample before a window from the last
-sample in it, so that the increments of adjoining windows add up to the counter, and takes four cases apart:
+``rate`` and ``increase`` extrapolate (up to 16 % off over a few scrapes) and never see what a counter held when it
+first appeared. Here the last sample before a window is subtracted from the last sample in it, so that the increments of
+adjoining windows add up to the counter. :func:`counted` takes three parts apart, which add up per counter:
 
-1. the counter has a sample before the window and did not restart: the difference;
-2. it restarted: what it gained up to the restart, plus what it counted since;
-3. it had no sample before the window, and its target was not being scraped either: the difference within the
-   window only, for nobody can say how much of the first value is new (a scrape gap, a Prometheus restart, a
-   target added today);
-4. it had none although its **target was scraped without it**: it started from zero.
+``continued``
+    What the counter holds now, less what it held before the window or, if it was not there, when it first came.
+``restarted``
+    What a counter that restarted in the window had reached before: ``continued`` has subtracted it.
+``new``
+    The first value of a counter that was not there before the window, as far as it is known to be new. It is, if other
+    counters of its metric and target went on unbroken while it appeared: then it started from zero. It is too, if its
+    target was scraped and had none of its metric for an hour, or if its target's process started within the hour. What
+    counters gained while their target could not be scraped is new when they return, up to an hour later.
 
-Every case is a lower bound of the true count; all but 3 are exact unless a counter restarts more than once in
-a window, outgrows there what it held before it restarted, or restarts or fails its last scrape in the window in
-which its target is first scraped. Stale markers do not hide the sample before the window (a failed scrape writes
-them for every series of its target), because range selectors pass over them.
+Where none of this can be shown, a first value counts nothing: a merged scrape may lack Envoy's part, and a relabelling
+renames all counters of a target at once. Both would turn whole counters into errors.
+
+Each part is a lower bound of the true count. Together they are exact unless a counter restarts more than once in a
+window, outgrows there what it held before, or is first seen together with its target. Stale markers do not hide the
+sample before the window (a failed scrape writes them for every series of its target): range selectors pass over them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
-from sloctl.model.durations import duration
-from sloctl.promql.syntax import indent, regex_quote, selector
+from sloctl.model.durations import duration, number
+from sloctl.promql.syntax import indent, labelled, regex_quote, selector
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
+MEMORY = 3600
+"""Seconds before a window within which a counter, or a target, counts as known."""
+COUNTED = "__counted__"
+"""What tells the parts of :func:`counted` apart while they are added up."""
+AGENT_START = "istio_agent_process_start_time_seconds"
+"""When the agent beside a proxy started, in its own scrape."""
+NO_SIBLINGS: Mapping[str, str] = MappingProxyType({})
+POD_START = "kube_pod_start_time"
+"""When a pod started, by kube-state-metrics, which is another target: it is found by the pod's name alone."""
+STARTS = frozenset({AGENT_START, POD_START})
+"""What shows that the first values of a young target are new; both may be missing."""
 
 
-def increments(series: str, window: float, mesh: Mesh, *, ranged: bool = False) -> str:
-    """Events that each matching counter counted in the last ``window`` seconds (see the module's text).
+def counted(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
+    """What each matching counter counted in the last ``window`` seconds, in the parts that the module's text names.
 
-    ``series`` is a selector; the result has its labels, without the metric's name. ``ranged`` is for queries over a
-    range, where ``timestamp()`` costs older Prometheus ten times as much as all the rest: staleness stands for it
-    there, which says the same unless Prometheus and a container both restart within the window in which the
-    container's target is first scraped.
+    ``series`` is a selector; the results have its labels, without the metric's name. ``siblings`` selects the counters
+    whose going on shows that one that is not there is new: of the same metric, without what tells outcomes apart.
     """
-    w, reach = duration(window), duration(LOOKBACK)
-    now = f"last_over_time({series}[{w}])"
-    before = f"last_over_time({series}[{reach}] offset {w})"
-    peak = f"max_over_time({series}[{w}])"
-    least = f"min_over_time({series}[{w}])"
-    on = ", ".join(mesh.target_labels)
-    up = selector("up", mesh.matchers)
-    reset = f"(resets({series}[{w}]) > 0)"
-    # The target is new, but was scraped before it had the series. A series that is missing from the last scrape
-    # does not count: its target was scraped without it after it ended, and it may be old.
-    fewer = (
-        f"((count_over_time({series}[{w}]) unless {before})\n"
-        f"    < on ({on}) group_left () max by ({on}) (sum_over_time({up}[{w}])))"
-    )
-    if ranged:
-        begun = f"({series} and {fewer})"
-    else:
-        last = f"max by ({on}) (timestamp({up}))"
-        begun = f"((timestamp({series}) and {fewer})\n    >= on ({on}) group_left () {last})"
-    # The rare cases start from sets that are empty as a rule, at which Prometheus stops at once: few of the
-    # operators ever see all series.
-    return (
-        f"  ({now} - {before} * ({before} <= bool {least}) unless {reset})\n"
-        f"or\n"
-        f"  ({now} and {reset})\n"
-        f"  + clamp_min(({peak} and {reset}) - {before}, 0) * (({peak} and {reset}) > bool {now})\n"
-        f"or\n"
-        f"  ({now} unless {before}\n"
-        f"    unless on ({on}) (max_over_time({up}[{reach}] offset {w}) > 0)\n"
-        f"    unless {reset}\n"
-        f"    unless {begun})\n"
-        f"  - {least}\n"
-        f"or\n"
-        f"  ({now} unless {before})"
-    )
+    w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
+    now, first = f"last_over_time({series}[{w}])", f"min_over_time({series}[{w}])"
+    peak, before = f"max_over_time({series}[{w}])", f"last_over_time({series}{reach})"
+    known = f"last_over_time({series}[{duration(MEMORY)}] offset {w})"
+    return {
+        "continued": f"{now}\n- ({before}\n  or {first})",
+        "restarted": f"{peak} + clamp_min({before} - {peak}, 0) > {now}\nor {before} > {first}",
+        "new": (
+            f"({first} - ({known} <= {first})\n"
+            f"  or {first})\n"
+            f"and (\n"
+            f"{indent(_new(series, before, siblings or series, window, mesh))}\n"
+            f")"
+        ),
+    }
+
+
+def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> str:
+    """The counters that were not there before the window, and of which it can be shown that they are new.
+
+    They have fewer samples than their target shows that they would have had. Infinitely many stand for a proof of
+    another kind: siblings that went on, siblings that returned with it, a process that started lately.
+    """
+    w, wide = duration(window), duration(window + LOOKBACK)
+    on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
+    samples = f"count_over_time({series}[{w}])"
+    lately = f"last_over_time({siblings}[{duration(LOOKBACK)}] offset {w})"
+    known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
+    scraped = f"max by ({on}) (sum_over_time({up}[{w}]))"
+    scraped_wide = f"max by ({on}) (sum_over_time({up}[{wide}]))"
+    scraped_before = f"max_over_time({up}[{duration(LOOKBACK)}] offset {w}) > 0"
+    young = f"> time() - {number(window + MEMORY)}"
+    older = f"unless on ({on}) last_over_time({siblings}[{duration(MEMORY)}] offset {wide})"
+    unbroken = f"count_over_time({siblings}[{w}]) >= on ({on}) group_left () {scraped}"
+    renamed = f"last_over_time({up}[{w}]) unless last_over_time({up}[{duration(LOOKBACK)}] offset {w})"
+    lines = [
+        "((",
+        f"  {samples} and {series}",
+        f"  or {samples} and on ({on}) ({lately} or {scraped_before})",
+        f") unless {before}) < on ({on}) group_left () (",
+        f"  Inf + (group by ({on}) ({lately} and {unbroken}) unless on ({on}) ({renamed}))",
+        f"  or Inf + (group by ({on}) ({lately} and {siblings}) unless on ({on}) {scraped_wide})",
+        f"  or Inf + (group by ({on}) ({known} and {siblings}) unless on ({on}) {lately})",
+        f"  or Inf + max by ({on}) ({selector(AGENT_START, mesh.matchers)} {young}) {older}",
+    ]
+    if "pod" in mesh.target_labels:
+        pods = f"({scraped_wide} and on (pod) (min by (pod) ({POD_START}) {young}))"
+        lines.append(f"  or Inf + {pods} {older}")
+    return "\n".join((*lines, f"  or {scraped_wide} unless on ({on}) {known}", ")"))
+
+
+def increments(series: str, window: float, mesh: Mesh, siblings: str = "") -> str:
+    """Events that each matching counter counted in the last ``window`` seconds: the sum of :func:`counted`."""
+    return f"sum without ({COUNTED}) (\n{indent(_parts_of(series, window, mesh, siblings))}\n)"
+
+
+def _parts_of(series: str, window: float, mesh: Mesh, siblings: str) -> str:
+    parts = counted(series, window, mesh, siblings)
+    return "\nor\n".join(labelled(text, COUNTED, kind) for kind, text in parts.items())
 
 
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
@@ -98,6 +137,12 @@ def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
     return selector(part.metric, (*part.matchers, *scope(slo, sli), *mesh.matchers))
 
 
+def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
+    """All counters of an SLI's family in the SLO's scope, whatever the outcome; of a histogram one for each."""
+    [part, *_] = sli.total
+    return selector(part.metric, (*part.matchers, *scope(slo, sli, overridden=False), *mesh.matchers))
+
+
 def _identified(
     slo: Slo, sli: CounterSli, per_series: str, keep: Sequence[str] = (), operator: str = "sum"
 ) -> str:
@@ -109,10 +154,15 @@ def _identified(
         by = f"by ({', '.join(keep)}) " if keep else ""
         return f"{operator} {by}(\n{indent(per_series)}\n)"
     raw = ", ".join((sli.namespace_label, sli.service_label, *keep))
-    text = f"{operator} by ({raw}) (\n{indent(per_series)}\n)"
-    for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label)):
-        text = f'label_replace(\n{indent(text)},\n  "{label}", "$1", "{source}", "(.*)"\n)'
-    return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) (\n{indent(text)}\n)"
+    namespace, service = (
+        f'"{label}", "$1", "{source}", "(.*)"'
+        for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label))
+    )
+    return (
+        f"sum by ({', '.join((*naming.IDENTITY, *keep))}) (label_replace(label_replace({operator} by ({raw}) (\n"
+        f"{indent(per_series)}\n"
+        f"), {namespace}), {service}))"
+    )
 
 
 def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
@@ -124,8 +174,8 @@ def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
     return families
 
 
-def base_rule(family: Sequence[Slo], mesh: Mesh, window: int, *, ranged: bool = False) -> str:
-    """Events of one family of counters per service, in the detail that its SLOs tell apart.
+def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]:
+    """Events of one family of counters per service, in the detail that its SLOs tell apart: a rule for each part.
 
     Raw series are read here and nowhere else: once per scope and step, whatever the number of SLOs.
     """
@@ -138,12 +188,10 @@ def base_rule(family: Sequence[Slo], mesh: Mesh, window: int, *, ranged: bool = 
     ]
     where = scope(family[0], sli, overridden=False)
     series = selector(parts[0].metric, (*kept, *where, *mesh.matchers))
-    return _identified(
-        family[0],
-        sli,
-        increments(series, window, mesh, ranged=ranged),
-        naming.FAMILY_LABELS[naming.family(sli)],
-    )
+    keep = naming.FAMILY_LABELS[naming.family(sli)]
+    return {
+        kind: _identified(family[0], sli, text, keep) for kind, text in counted(series, window, mesh).items()
+    }
 
 
 def _any_of(label: str, matchers: Sequence[Matcher]) -> Matcher | None:
@@ -180,18 +228,33 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
-def user_expression(expr: str, window: float, mesh: Mesh, *, ranged: bool = False) -> str:
-    """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts."""
-    text = _RANGE_CALL.sub(
-        lambda match: f"(\n{indent(increments(match[2].strip(), window, mesh, ranged=ranged))}\n)",
-        expr.strip(),
-    )
-    return f"sum (\n{indent(text)}\n)"
+def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str, str] = NO_SIBLINGS) -> str:
+    """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts.
+
+    ``siblings`` has the counters that show whether others of their metric are new, by metric.
+    """
+
+    def count(call: re.Match[str]) -> str:
+        series = call[2].strip()
+        text = increments(series, window, mesh, siblings.get(_metric(series), ""))
+        return f"(\n{indent(text)}\n)"
+
+    return f"sum (\n{indent(_RANGE_CALL.sub(count, expr.strip()))}\n)"
 
 
-def events(
-    slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False, ranged: bool = False
-) -> dict[str, str]:
+def _metric(series: str) -> str:
+    return series.partition("{")[0].strip()
+
+
+def _siblings(total: str) -> dict[str, str]:
+    """By metric, what counts all events of it: the selector of a total, if there is one only."""
+    found: dict[str, set[str]] = {}
+    for _, series in range_calls(total)[0]:
+        found.setdefault(_metric(series), set()).add(series)
+    return {metric: next(iter(series)) for metric, series in found.items() if metric and len(series) == 1}
+
+
+def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> dict[str, str]:
     """Raw expressions for the events of the last ``window`` seconds: ``total`` and either ``bad`` or ``good``.
 
     A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
@@ -199,37 +262,36 @@ def events(
     """
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
-        return {
-            kind: user_expression(text, window, mesh, ranged=ranged) for kind, text in texts.items() if text
-        }
+        siblings = _siblings(slo.sli.total)
+        return {kind: user_expression(text, window, mesh, siblings) for kind, text in texts.items() if text}
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")
     kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
     return {
-        kind: _identified(slo, sli, _counted(slo, sli, parts, mesh, window, ranged=ranged))
+        kind: _identified(slo, sli, _events_of(slo, sli, parts, mesh, window))
         for kind, parts in kinds.items()
         if parts
     }
 
 
-def _counted(
-    slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float, *, ranged: bool
-) -> str:
+def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:
     """What the counters of any of some parts of an SLI counted in the last ``window`` seconds."""
-    selectors = (full_selector(slo, sli, part, mesh) for part in parts)
-    return "\nor\n".join(increments(series, window, mesh, ranged=ranged) for series in selectors)
+    siblings = siblings_of(slo, sli, mesh)
+    return "\nor\n".join(
+        _parts_of(full_selector(slo, sli, part, mesh), window, mesh, siblings) for part in parts
+    )
 
 
-def causes_rule(slo: Slo, mesh: Mesh, window: int, *, ranged: bool = False) -> str:
+def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
     """Bad events of the last ``window`` seconds by what tells their causes apart; "" where nothing does.
 
     They add up to the bad events. A latency SLO has none: what is slow is the rest of two counts.
     """
     if not isinstance(slo.sli, CounterSli) or not slo.sli.bad:
         return ""
-    counted = _counted(slo, slo.sli, slo.sli.bad, mesh, window, ranged=ranged)
-    return f"{_identified(slo, slo.sli, counted, naming.causes(slo.sli))} > 0"
+    bad = _events_of(slo, slo.sli, slo.sli.bad, mesh, window)
+    return f"{_identified(slo, slo.sli, bad, naming.causes(slo.sli))} > 0"
 
 
 def gap_rule(slo: Slo, mesh: Mesh) -> str:

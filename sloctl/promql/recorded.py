@@ -39,12 +39,10 @@ def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], windo
     return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
 
 
-def recorded_events(
-    slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False, ranged: bool = False
-) -> dict[str, str]:
-    """As :func:`events`, but over the series that :func:`base_rule` recorded (raw for a user's expressions)."""
+def recorded_events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
+    """As :func:`events`, but over the series that :func:`base_rules` recorded (raw for a user's expressions)."""
     if not isinstance(slo.sli, CounterSli):
-        return events(slo, mesh, window, ranged=ranged)
+        return events(slo, mesh, window)
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sloctl import naming
 from sloctl.model import GRID, CounterSli, RollingWindow, Slo, SloSet
 from sloctl.model.durations import number
-from sloctl.promql.counting import base_families, base_rule, causes_rule, gap_rule
+from sloctl.promql.counting import base_families, base_rules, causes_rule, gap_rule
 from sloctl.promql.recorded import (
     bad_rule,
     burn_rate_rule,
@@ -34,18 +34,18 @@ class Recording:
     """A series that a rule records.
 
     ``labels`` are those that the rule sets, ``by`` names those that its expression leaves; None: what it says itself.
-    ``raw``: of raw series alone, so that :meth:`expr` can also be asked over a range of the past (``ranged``).
+    ``raw``: of raw series alone, so that :meth:`expr` can also be asked over a range of the past.
     """
 
     record: str
     labels: Mapping[str, str]
     by: tuple[str, ...] | None
-    build: Callable[[bool], str]
+    build: Callable[[], str]
     raw: bool = False
 
-    def expr(self, *, ranged: bool = False) -> str:
+    def expr(self) -> str:
         """The rule's expression."""
-        return self.build(ranged)
+        return self.build()
 
 
 def scopes(slo_set: SloSet) -> list[tuple[Slo, ...]]:
@@ -59,7 +59,7 @@ def scopes(slo_set: SloSet) -> list[tuple[Slo, ...]]:
 def of_scope(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[Recording]:
     """All that the group of a step (seconds) records of the SLOs of a scope."""
     for family, members in base_families(slos).items():
-        yield _base(slo_set, members, family, step)
+        yield from _base(slo_set, members, family, step)
     for slo in slos:
         labels = slo_labels(slo_set, slo)
         yield from _events(slo_set, slo, labels, step)
@@ -88,25 +88,24 @@ def _identity(slo: Slo) -> tuple[str, ...]:
     return naming.IDENTITY if slo.wildcard else ()
 
 
-def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> Recording:
-    """Events per service of a family of counters that SLOs of one scope read."""
+def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> Iterator[Recording]:
+    """Events per service of a family of counters that SLOs of one scope read, in their parts."""
     slo = members[0]
     labels = dict(slo_set.labels) | {naming.SCOPE: slo.scope, naming.SLO_SET: slo_set.name}
-    return Recording(
-        naming.base_metric(family, step),
-        labels if slo.wildcard else labels | _service_labels(slo),
-        (*_identity(slo), *naming.FAMILY_LABELS[family]),
-        lambda ranged: base_rule(members, slo_set.mesh, step, ranged=ranged),
-        raw=True,
-    )
+    labels |= {} if slo.wildcard else _service_labels(slo)
+    by = (*_identity(slo), *naming.FAMILY_LABELS[family])
+    for part, expr in base_rules(members, slo_set.mesh, step).items():
+        yield Recording(
+            naming.base_metric(family, step), labels | {naming.COUNTED: part}, by, expr.strip, raw=True
+        )
 
 
 def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Recording]:
     """Total and bad events of one SLO on a grid, total first: bad reads it."""
     bad, total = event_metrics(step)
     by = naming.IDENTITY if isinstance(slo.sli, CounterSli) else ()
-    yield Recording(total, labels, by, lambda _: total_rule(slo, slo_set.mesh, step))
-    yield Recording(bad, labels, by, lambda _: bad_rule(slo, slo_set.mesh, step))
+    yield Recording(total, labels, by, lambda: total_rule(slo, slo_set.mesh, step))
+    yield Recording(bad, labels, by, lambda: bad_rule(slo, slo_set.mesh, step))
 
 
 def _quality(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
@@ -116,10 +115,10 @@ def _quality(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
             naming.BAD_CAUSES,
             labels,
             (*_identity(slo), *naming.causes(slo.sli)),
-            lambda ranged: causes_rule(slo, slo_set.mesh, GRID, ranged=ranged),
+            lambda: causes_rule(slo, slo_set.mesh, GRID),
             raw=True,
         )
-    yield Recording(naming.GAP_GRID, labels, _identity(slo), lambda _: gap_rule(slo, slo_set.mesh), raw=True)
+    yield Recording(naming.GAP_GRID, labels, _identity(slo), lambda: gap_rule(slo, slo_set.mesh), raw=True)
 
 
 def _period(slo: Slo, labels: Labels) -> Iterator[Recording]:
@@ -129,16 +128,14 @@ def _period(slo: Slo, labels: Labels) -> Iterator[Recording]:
     """
     constant = labels | _service_labels(slo)
     share, budget = number(slo.objective / 100), number(slo.budget)
-    yield Recording(naming.OBJECTIVE, constant, (), lambda _: f"vector({share})", raw=True)
-    yield Recording(naming.BUDGET, constant, (), lambda _: f"vector({budget})", raw=True)
+    yield Recording(naming.OBJECTIVE, constant, (), lambda: f"vector({share})", raw=True)
+    yield Recording(naming.BUDGET, constant, (), lambda: f"vector({budget})", raw=True)
     if isinstance(slo.window, RollingWindow):
         seconds, by = slo.window.seconds, naming.IDENTITY
-        yield Recording(
-            naming.PERIOD_TOTAL, labels, by, lambda _: period_rule(naming.TOTAL_GRID, slo, seconds)
-        )
-        yield Recording(naming.PERIOD_BAD, labels, by, lambda _: period_rule(naming.BAD_GRID, slo, seconds))
-        yield Recording(naming.REMAINING, labels, by, lambda _: remaining_rule(slo))
+        yield Recording(naming.PERIOD_TOTAL, labels, by, lambda: period_rule(naming.TOTAL_GRID, slo, seconds))
+        yield Recording(naming.PERIOD_BAD, labels, by, lambda: period_rule(naming.BAD_GRID, slo, seconds))
+        yield Recording(naming.REMAINING, labels, by, lambda: remaining_rule(slo))
 
 
 def _burn_rate(slo: Slo, labels: Labels, window: int) -> Recording:
-    return Recording(naming.burn_rate(window), labels, naming.IDENTITY, lambda _: burn_rate_rule(slo, window))
+    return Recording(naming.burn_rate(window), labels, naming.IDENTITY, lambda: burn_rate_rule(slo, window))

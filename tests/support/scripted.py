@@ -98,9 +98,9 @@ class Scripted:
 
     def _texts(self, slo: Slo) -> list[tuple[str, str]]:
         mesh = self.slo_set.mesh
-        texts = promql.events(slo, mesh, GRID, ranged=True) | {"gap": promql.gap_rule(slo, mesh)}
+        texts = promql.events(slo, mesh, GRID) | {"gap": promql.gap_rule(slo, mesh)}
         if isinstance(slo.sli, CounterSli) and slo.sli.bad:
-            texts["cause"] = promql.causes_rule(slo, mesh, GRID, ranged=True)
+            texts["cause"] = promql.causes_rule(slo, mesh, GRID)
         return [(kind, promql.labelled(text, naming.SLO_ID, slo.id)) for kind, text in texts.items()]
 
     def _times(self, matchers: str | None) -> Sequence[float]:

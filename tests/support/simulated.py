@@ -265,11 +265,9 @@ class Simulated:
             return
         for text in {*_RANGE.findall(expr)}:
             window = int(text[:-2]) / 1000 if text.endswith("ms") else parse_duration(text)
-            for ranged in (False, True):
-                for kind, known in promql.events(
-                    slo, self.slo_set.mesh, window or 1, other_side=other_side, ranged=ranged
-                ).items():
-                    yield kind, known, float(window or 1)
+            texts = promql.events(slo, self.slo_set.mesh, window or 1, other_side=other_side)
+            for kind, known in texts.items():
+                yield kind, known, float(window or 1)
 
     def _own(self, slo: Slo, flow: Flow) -> dict[str, str]:
         return {"namespace": flow.namespace, "service": flow.service} if slo.wildcard else {}

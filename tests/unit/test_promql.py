@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 from sloctl import naming, promql
 from sloctl.guardrails.plans import plans
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Slo, SloSet
-from sloctl.promql.parsing import selectors as selectors_of
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
@@ -78,7 +76,8 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
         }
         out |= {f"raw-{kind}-{step}": text for kind, text in promql.events(one, mesh, step).items()}
         if isinstance(one.sli, CounterSli):
-            out[f"base-{step}"] = promql.base_rule([one], mesh, step)
+            for part, text in promql.base_rules([one], mesh, step).items():
+                out[f"base-{step}-{part}"] = text
             if one.sli.other_side:
                 out |= {f"other-{k}": t for k, t in promql.events(one, mesh, step, other_side=True).items()}
     return out
@@ -106,7 +105,8 @@ class TestEveryExpression:
     @pytest.mark.parametrize("preset", PRESETS)
     def test_raw_series_have_the_meshes_matchers_and_up_too(self, preset: str) -> None:
         mesh = MESHES["matchers"]
-        raw = {"up", "istio_requests_total", "istio_request_duration_milliseconds_bucket"}
+        raw = {"up", "istio_agent_process_start_time_seconds"}
+        raw |= {"istio_requests_total", "istio_request_duration_milliseconds_bucket"}
         wanted = {(m.label, m.op, m.value) for m in mesh.matchers}
         seen = set()
         for text in expressions(make(preset, mesh), mesh).values():
@@ -115,17 +115,21 @@ class TestEveryExpression:
                     seen.add(selector.name)
                     assert wanted <= matchers(selector)
                 else:
-                    assert selector.name is not None and selector.name.startswith(("slo:", "service:"))
-        assert "up" in seen
-        assert len(seen) == 2
+                    assert selector.name is not None
+                    # kube-state-metrics is not a part of the mesh: its series have none of the mesh's labels.
+                    assert selector.name == "kube_pod_start_time" or selector.name.startswith(
+                        ("slo:", "service:")
+                    )
+        assert {"up", "istio_agent_process_start_time_seconds"} < seen
+        assert len(seen) == 3
 
     @pytest.mark.parametrize("preset", PRESETS)
     def test_a_named_service_reads_its_own_series_only(self, preset: str) -> None:
         one = make(preset, Mesh())
         assert isinstance(one.sli, CounterSli)
-        for name in ("base-60", "raw-total-300"):
+        for name in ("base-60-continued", "base-60-restarted", "base-60-new", "raw-total-300"):
             for selector in selectors(expressions(one, Mesh())[name]):
-                if selector.name != "up":
+                if (selector.name or "").startswith("istio_request"):
                     assert (one.sli.service_label, "=", "check.out") in matchers(selector)
                     assert (one.sli.namespace_label, "=", "shop") in matchers(selector)
 
@@ -170,7 +174,8 @@ class TestScope:
     def test_base_events_know_no_overrides(self) -> None:
         """They are shared with other SLOs of the scope, which may have other overrides."""
         few, many = (
-            promql.base_rule([slo(service="*", overridden=names)], Mesh(), GRID) for names in ((), ("a", "b"))
+            promql.base_rules([slo(service="*", overridden=names)], Mesh(), GRID)
+            for names in ((), ("a", "b"))
         )
         assert few == many
 
@@ -186,7 +191,7 @@ class TestScope:
             "requests": 3,
             "request_duration": 2,
         }
-        text = promql.base_rule(promql.base_families(slos)["request_duration"], Mesh(), GRID)
+        text = promql.base_rules(promql.base_families(slos)["request_duration"], Mesh(), GRID)["continued"]
         [pattern] = {
             value for s in selectors(text) for name, op, value in matchers(s) if name == "le" and op == "=~"
         }
@@ -334,7 +339,8 @@ class TestQuoting:
     @given(TEXT, TEXT)
     def test_service_and_namespace_may_be_any_text(self, service: str, namespace: str) -> None:
         one = slo(service=service, namespace=namespace)
-        promql_parser.parse(promql.base_rule([one], Mesh(), TILE))
+        for text in promql.base_rules([one], Mesh(), TILE).values():
+            promql_parser.parse(text)
         promql_parser.parse(promql.bad_rule(one, Mesh(), TILE))
 
 
@@ -370,46 +376,6 @@ class TestUserExpressions:
                 "\n", ""
             ).replace(" ", "")
         assert {"rate", "increase"}.isdisjoint(re.findall(r"\w+", text))
-
-
-def ranged_forms(one: Slo, mesh: Mesh) -> dict[str, tuple[str, str]]:
-    """Every expression that has a form for queries over a range: as rules have it, and that form."""
-    out: dict[str, tuple[str, str]] = {}
-    for ranged in (False, True):
-        texts = {f"raw {kind}": text for kind, text in promql.events(one, mesh, 300, ranged=ranged).items()}
-        if isinstance(one.sli, CounterSli):
-            texts["base"] = promql.base_rule([one], mesh, 60, ranged=ranged)
-            if one.sli.bad:
-                texts["causes"] = promql.causes_rule(one, mesh, 300, ranged=ranged)
-            if one.sli.other_side:
-                other = promql.events(one, mesh, 300, other_side=True, ranged=ranged)
-                texts |= {f"other {kind}": text for kind, text in other.items()}
-        else:
-            recorded = promql.recorded_events(one, mesh, 300, ranged=ranged)
-            texts |= {f"recorded {kind}": text for kind, text in recorded.items()}
-        for name, text in texts.items():
-            out[name] = (out[name][0], text) if ranged else (text, "")
-    return out
-
-
-class TestOverARange:
-    """``timestamp()`` makes a query over a range ten times slower; what is read is the same without it."""
-
-    @pytest.mark.parametrize("mesh", MESHES)
-    @pytest.mark.parametrize("preset", [*PRESETS, *EXPRS])
-    def test_a_series_that_is_not_stale_stands_for_its_last_time(self, preset: str, mesh: str) -> None:
-        for plain, ranged in ranged_forms(make(preset, MESHES[mesh]), MESHES[mesh]).values():
-            counted = plain.count("timestamp(") // 2  # of a series, and of its target
-            assert counted >= 1
-            assert "timestamp(" not in ranged
-            before, after = (Counter(read.select for read in selectors_of(text)) for text in (plain, ranged))
-            assert after - before == Counter()
-            # The target's last time is not asked for any more, and the rest is the same.
-            gone = before - after
-            assert {(select.metric, select.range) for select in gone} == {("up", 0.0)}
-            assert sum(gone.values()) == counted
-            now = [select for select in after.elements() if not select.range]
-            assert len(now) == counted and "up" not in {select.metric for select in now}
 
 
 class TestWindows:

@@ -125,11 +125,11 @@ def raw_counts(
     slo_set: SloSet, family: Family, by: Sequence[str], window: int, parts: Sequence[Iterable[Matcher]] = ALL
 ) -> str:
     """What a family counted in the last ``window`` seconds, from raw counters, exactly, summed by recorded labels."""
-    texts = []
+    texts, siblings = [], promql.selector(family.metric, (*family.where, *slo_set.mesh.matchers))
     for part in parts:
         raw = raw_matchers(part, family.names)
         series = promql.selector(family.metric, (*family.where, *raw, *slo_set.mesh.matchers))
-        texts.append(promql.increments(series, window, slo_set.mesh))
+        texts.append(promql.increments(series, window, slo_set.mesh, siblings))
     text = "\nor\n".join(texts)
     return family.group(text, by) if family.group else renamed(text, by, family.names)
 

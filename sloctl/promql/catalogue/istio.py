@@ -103,6 +103,14 @@ METRICS = (
         instead=("pilot_info", "pilot_xds"),
     ),
     Metric(
+        "istio_agent_process_start_time_seconds",
+        "gauge",
+        "agent",
+        "Unix time at which the agent beside a proxy started: first values of a pod that is as young are all new.",
+        evidence=(_MERGED,),
+        instead=("kube_pod_start_time",),
+    ),
+    Metric(
         "istio_agent_cert_expiry_seconds",
         "gauge",
         "agent",

@@ -168,6 +168,16 @@ METRICS = (
         for state in ("available", "unavailable")
     ),
     Metric(
+        "kube_pod_start_time",
+        "gauge",
+        "kube-state-metrics",
+        "Unix time at which a pod started: first values of its counters are all new.",
+        ("pod",),
+        evidence=(_LEGACY, _KSM),
+        source="kubernetes/kube-state-metrics: docs/metrics/workload/pod-metrics.md",
+        instead=("istio_agent_process_start_time_seconds",),
+    ),
+    Metric(
         "kube_cronjob_status_last_successful_time",
         "gauge",
         "kube-state-metrics",
