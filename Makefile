@@ -3,6 +3,9 @@ PYTEST = .venv/bin/python -m pytest
 # Two more than there are processors: many tests wait for a server.
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
+# Tests start sloctl a thousand times: each start would compile all its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image
 .PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes

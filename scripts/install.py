@@ -53,7 +53,10 @@ def uv_environment() -> dict[str, str] | None:
         _KNOWN[name]: ("," if name == "find-links" else " ").join(value.split())
         for name, value in options.items()
     }
-    return {**os.environ, **told, "UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_CONFIG": "1"}
+    # Modules are compiled when they are first loaded, which few are; here and now where that would not be kept.
+    compiled = "1" if sys.dont_write_bytecode else "0"
+    fixed = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_NO_CONFIG": "1", "UV_COMPILE_BYTECODE": compiled}
+    return {**os.environ, **told, **fixed}
 
 
 def main(environment: str, *arguments: str) -> int:
