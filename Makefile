@@ -3,8 +3,11 @@ PYTEST = .venv/bin/python -m pytest
 # Two more than there are processors: many tests wait for a server.
 PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
 
+# Tests start sloctl a thousand times: each start would compile all its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz crash soak image
+.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz proofs crash soak image
 .PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes
 
 help: ## say what there is
@@ -48,6 +51,10 @@ fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=20
 
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
+
+proofs: setup tools ## let promtool prove the guardrails at every limit of the tests, not at the golden cases' and one more
+	SLOCTL_PROOFS=all $(PYTEST) tests/integration/test_guardrails_requests.py tests/integration/test_guardrails_platform.py \
+		tests/integration/test_guardrails_sidecars.py -n $(PROCESSES)
 
 crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py

@@ -8,7 +8,7 @@ definitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ def read(
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
     texts: dict[str, list[str]] = {}
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for slo in slos:
         exprs = promql.events(slo, slo_set.mesh, GRID)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
@@ -47,7 +48,10 @@ def read(
             # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
             del exprs["bad"]
-        for kind, expr in exprs.items():
+        # Definitions that differ in their window or objective have the same events: those are asked for once.
+        same = alike.setdefault(tuple(exprs.items()), [])
+        same.append(slo.id)
+        for kind, expr in exprs.items() if same == [slo.id] else ():
             texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo.id))
     queries = [(kind, query) for kind, exprs in texts.items() for query in promql.union(exprs)]
     first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
@@ -59,8 +63,9 @@ def read(
         futures = [(kind, pool.submit(copy_context().run, ask, query)) for kind, query in queries]
         answers = [(kind, future.result()) for kind, future in futures]
     series: dict[str, list[Series]] = {}
+    first_of = {same[0]: same for same in alike.values()}
     for kind, found in answers:
-        series.setdefault(kind, []).extend(found)
+        series.setdefault(kind, []).extend(_of_each(found, first_of))
     values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
@@ -74,6 +79,14 @@ def read(
         for slo in slos
     ]
     return out
+
+
+def _of_each(series: Iterable[Series], first_of: Mapping[str, Sequence[str]]) -> Iterator[Series]:
+    """The series of the definitions that were asked for, and of those with the same events."""
+    for item in series:
+        asked = item["metric"].get(naming.SLO_ID, "")
+        for slo_id in first_of.get(asked, (asked,)):
+            yield item if slo_id == asked else {**item, "metric": {**item["metric"], naming.SLO_ID: slo_id}}
 
 
 def _key(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> SeriesKey:

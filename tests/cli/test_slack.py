@@ -46,7 +46,7 @@ KEYS = {
     "weekly": "shop/weekly/2026-W09/Europe/Paris/slack:#slo-reviews",
     "monthly": "shop/monthly/2026-02/Europe/Paris/slack:#slo-reviews",
 }
-SEEDS = int(os.environ.get("SLOCTL_SLACK_SEEDS", "2"))
+SEEDS = int(os.environ.get("SLOCTL_SLACK_SEEDS", "1"))
 """How many times each kind of trouble is drawn anew (make crash: twenty)."""
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from alert_rules import manifest
 from sloctl.model import AlertPolicy, BurnWindow, ExprSli, SloSet
-from tests.support.promtool import run, slo
+from tests.support.promtool import of_group, run, slo
 
 POLICY = AlertPolicy(
     "page",
@@ -29,14 +29,17 @@ GROUND = SloSet("shop", (slo(policy=POLICY),))
 
 
 def passes(slo_set: SloSet, mutate: Callable[[str], str], folder: Path) -> bool:
-    """Whether the generated tests pass on mutated rules. The mutation must change the rules and leave them valid."""
+    """Whether the generated tests pass on mutated rules. The mutation must change the rules and leave them valid.
+
+    No alert reads the rules of the five-minute grid here: promtool, which evaluates all that it loads, is spared them.
+    """
     changed = False
     for name, text in manifest.generate(slo_set, "prometheus"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not name.endswith("_test.yaml"):
-            mutated = mutate(text)
-            changed = changed or mutated != text
+            [plain], [mutated] = of_group([text], "tiles"), of_group([mutate(text)], "tiles")
+            changed = changed or mutated != plain
             text = mutated
         path.write_text(text, encoding="utf-8")
     assert changed, "the mutation does not apply"
@@ -90,7 +93,7 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
 
 
 def test_without_a_mutation_they_pass(tmp_path: Path) -> None:
-    assert passes(GROUND, lambda text: text + "# changed\n", tmp_path)
+    assert passes(GROUND, swap(r"> 14\b", "> 14.0"), tmp_path)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

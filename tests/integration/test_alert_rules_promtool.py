@@ -14,7 +14,7 @@ import pytest
 from sloctl import naming
 from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
-from tests.support.promtool import Inputs, days, evaluate, rule_texts, series, slo
+from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, series, slo
 
 Counts = tuple[float | None, float | None]
 """Bad and total events."""
@@ -65,7 +65,7 @@ def record(
     """(bad, total) that the rules record at some minutes for the SLO ``checkout`` (or what ``rules`` define)."""
     metrics = (BAD_TILE, TOTAL_TILE) if tiles else (BAD_GRID, TOTAL_GRID)
     queries = [(f"round({metric}, 1e-6)", f"{minute}m") for minute in minutes for metric in metrics]
-    texts = rules or rule_texts(AVAILABILITY)
+    texts = of_group(rules or rule_texts(AVAILABILITY), "tiles" if tiles else "grid")
     [answers] = evaluate(texts, [Inputs(raw, queries, interval)], evaluation_interval="1m" if tiles else "5m")
     values: list[float | None] = []
     for samples in answers:

@@ -155,7 +155,7 @@ def write(found: Sequence[SloSet], folder: Path) -> list[Path]:
     return paths
 
 
-def watch(server: PrometheusServer, minutes: float) -> Seen:
+def watch(server: PrometheusServer, minutes: float, pause: float = 0.2) -> Seen:
     """See what Prometheus makes of its rules, for some minutes of the mesh and until every rule was evaluated."""
     api = Api(server.url)
     ends, deadline = time.monotonic() + minutes * MINUTE, time.monotonic() + PATIENCE
@@ -171,7 +171,7 @@ def watch(server: PrometheusServer, minutes: float) -> Seen:
         evaluated = all(rule["health"] != "unknown" for rule in rules)
         for alert in api.get("alerts")["alerts"]:
             alerts[json.dumps(alert["labels"], sort_keys=True)] = alert
-        time.sleep(0.2)
+        time.sleep(pause)
     return Seen(
         errors,
         {k: v for k, v in api.metric("prometheus_rule_evaluation_failures_total").items() if v},
@@ -291,7 +291,9 @@ def worlds(stack: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         for number, (name, found) in enumerate(WORLDS.items())
     }
     with ThreadPoolExecutor() as pool:
-        return dict(zip(servers, pool.map(lambda server: watch(server, 3), servers.values()), strict=True))
+        return dict(
+            zip(servers, pool.map(lambda server: watch(server, 3, MINUTE / 2), servers.values()), strict=True)
+        )
 
 
 @pytest.mark.parametrize("world", WORLDS)

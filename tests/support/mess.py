@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from zlib import crc32
@@ -233,13 +233,12 @@ def only(number: str) -> Iterator[Series]:
         yield metric, labels, number if metric.type == "gauge" or number == "0" else ""
 
 
-def _value(metric: Metric, labels: Labels, how: str, tick: int) -> str:
-    """The value at a scrape; "" while there is no such series."""
+def _value(metric: Metric, labels: Labels, how: str, dice: int, tick: int) -> str:
+    """The value at a scrape, of a series that drew ``dice``; "" while there is no such series."""
     if metric.type == "gauge" and how:
         return how
     if how == "0":
         return "0"
-    dice = crc32(repr((metric.name, sorted(labels.items()))).encode())
     if metric.type == "gauge":
         if metric.name.endswith("_timestamp") or "timestamp_seconds" in metric.name:
             return str(int(time.time()) + (dice % 3 - 1) * 86400)
@@ -256,14 +255,25 @@ def _value(metric: Metric, labels: Labels, how: str, tick: int) -> str:
     return str(since * (40 if how in ("", "+Inf") else 0) + dice % 50 * (how == ""))
 
 
-def page(series: Iterator[Series], tick: int) -> str:
-    """The exposition of some series at a scrape; of two alike, the first."""
+@cache
+def _rows(name: str) -> list[tuple[str, Metric, Labels, str, int]]:
+    """A page's series: how each is written, what it is, and what it drew."""
+    rows = []
+    for metric, labels, how in PAGES[name]():
+        pairs = sorted(labels.items())
+        text = ",".join(f"{label}={_escaped(value)}" for label, value in pairs)
+        dice = crc32(repr((metric.name, pairs)).encode())
+        rows.append((f"{metric.name}{{{text}}}", metric, labels, how, dice))
+    return rows
+
+
+def page(name: str, tick: int) -> str:
+    """What a page exposes at a scrape; of two series alike, the first."""
     found: dict[str, str] = {}
-    for metric, labels, how in series:
-        text = ",".join(f"{name}={_escaped(value)}" for name, value in sorted(labels.items()))
-        number = _value(metric, labels, how, tick)
+    for text, metric, labels, how, dice in _rows(name):
+        number = _value(metric, labels, how, dice, tick)
         if number:
-            found.setdefault(f"{metric.name}{{{text}}}", number)
+            found.setdefault(text, number)
     return "".join(f"{name} {number}\n" for name, number in found.items())
 
 
@@ -337,7 +347,7 @@ class Exporter:
         with self._lock:
             if (name, tick) not in self._pages:
                 self._pages = {key: text for key, text in self._pages.items() if key[1] >= tick - 1}
-                self._pages[name, tick] = page(PAGES[name](), tick)
+                self._pages[name, tick] = page(name, tick)
             return self._pages[name, tick]
 
     def scrape_configs(self, found: list[Target]) -> list[dict[str, Any]]:

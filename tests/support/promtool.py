@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+import yaml
+
 from alert_rules import manifest
 from sloctl.demo.programs import find_program
 from sloctl.model import AlertPolicy, Matcher, Mesh, RollingWindow, Slo, SloSet, Window
@@ -28,6 +30,8 @@ from sloctl.promql.presets import PRESETS, Params
 Samples = list[tuple[dict[str, str], float]]
 """Labels (with ``__name__`` where there is one) and value of every series of an answer."""
 
+EVERY_LIMIT = os.environ.get("SLOCTL_PROOFS") == "all"
+"""Whether guardrails prove themselves at every limit of the tests (make proofs), or at one beside the golden cases."""
 _PROBE = "sloctl_test_probe"
 _LABEL = r'[a-zA-Z_]\w*="(?:\\.|[^"\\])*"'
 _SAMPLE = re.compile(rf"\{{((?:{_LABEL}(?:, )?)*)\}} (\S+?)(?:, |$)")
@@ -89,9 +93,22 @@ def slo(
 
 def rule_texts(*slos: Slo, mesh: Mesh | None = None) -> list[str]:
     """The plain rule files of some SLOs."""
-    slo_set = SloSet("shop", slos, mesh=mesh or Mesh())
-    generated = manifest.generate(slo_set, "prometheus")
-    return [text for path, text in generated if not path.endswith("_test.yaml")]
+    return loaded_rules(SloSet("shop", slos, mesh=mesh or Mesh()))
+
+
+def loaded_rules(slo_set: SloSet) -> list[str]:
+    """The rule files that Prometheus loads: no copies of them, which promtool would evaluate once more."""
+    return [manifest.prometheus(file) for file in manifest.rule_files(slo_set)]
+
+
+def of_group(texts: Iterable[str], kind: str) -> list[str]:
+    """The rule files with no more than their groups of a kind, such as ``tiles``: promtool evaluates them all."""
+    found = []
+    for text in texts:
+        groups = [group for group in yaml.safe_load(text)["groups"] if group["name"].endswith(f":{kind}")]
+        assert groups, f"no group is one of {kind}"
+        found.append(json.dumps({"groups": groups}))
+    return found
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

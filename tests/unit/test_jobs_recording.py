@@ -84,6 +84,21 @@ def test_what_was_missed_is_recorded_once_it_is_old_enough(ledger: DatabaseLedge
     assert ledger.causes("shop", NOON - 3600, NOON)[key] == {(("response_code", "503"),): 12 * MICRO}
 
 
+def test_definitions_that_differ_in_window_or_objective_are_asked_for_once(ledger: DatabaseLedger) -> None:
+    quarter = CHECKOUT.replace("name: availability", "name: strict").replace("99.9", "99.99, window: 90d")
+    slo_set = slos(CHECKOUT, quarter)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
+    record.run(source, slo_set, ledger, time(NOON + 60))
+    (sums,) = ledger.sums("shop", [(NOON - 3600, NOON)])
+    one, other = ((slo.id, "shop", "checkout") for slo in slo_set.slos)
+    assert (sums[one].total, sums[one].bad) == (1200 * MICRO, 12 * MICRO)
+    assert sums[other] == sums[one]
+    causes = ledger.causes("shop", NOON - 3600, NOON)
+    assert causes[other] == causes[one] == {(("response_code", "503"),): 12 * MICRO}
+    asked = [text for text in source.asked if "istio_requests_total" in text]
+    assert asked and not any(slo_set.slos[1].id in text for text in asked)
+
+
 def test_a_backend_that_lags_behind_is_waited_for(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     times = scrape_times(NOON - DAY, NOON, 30)
