@@ -62,7 +62,7 @@ def counted(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} + clamp_min({before} - {peak}, 0) > {now}\nor {before} > {first}",
         "new": (
-            f"({first} - ({known} <= {first})\n"
+            f"({first} - {known} >= 0\n"
             f"  or {first})\n"
             f"and (\n"
             f"{indent(_new(series, before, siblings or series, window, mesh))}\n"
@@ -86,23 +86,28 @@ def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> 
     scraped_wide = f"max by ({on}) (sum_over_time({up}[{wide}]))"
     scraped_before = f"max_over_time({up}[{duration(LOOKBACK)}] offset {w}) > 0"
     young = f"> time() - {number(window + MEMORY)}"
-    older = f"unless on ({on}) last_over_time({siblings}[{duration(MEMORY)}] offset {wide})"
+    older = f"last_over_time({siblings}[{duration(MEMORY)}] offset {wide})"
     unbroken = f"count_over_time({siblings}[{w}]) >= on ({on}) group_left () {scraped}"
     renamed = f"last_over_time({up}[{w}]) unless last_over_time({up}[{duration(LOOKBACK)}] offset {w})"
-    lines = [
-        "((",
-        f"  {samples} and {series}",
-        f"  or {samples} and on ({on}) ({lately} or {scraped_before})",
-        f") unless {before}) < on ({on}) group_left () (",
-        f"  Inf + (group by ({on}) ({lately} and {unbroken}) unless on ({on}) ({renamed}))",
-        f"  or Inf + (group by ({on}) ({lately} and {siblings}) unless on ({on}) {scraped_wide})",
-        f"  or Inf + (group by ({on}) ({known} and {siblings}) unless on ({on}) {lately})",
-        f"  or Inf + max by ({on}) ({selector(AGENT_START, mesh.matchers)} {young}) {older}",
-    ]
+    started = [f"Inf + max by ({on}) ({selector(AGENT_START, mesh.matchers)} {young})"]
     if "pod" in mesh.target_labels:
-        pods = f"({scraped_wide} and on (pod) (min by (pod) ({POD_START}) {young}))"
-        lines.append(f"  or Inf + {pods} {older}")
-    return "\n".join((*lines, f"  or {scraped_wide} unless on ({on}) {known}", ")"))
+        started += [f"Inf + ({scraped_wide} and on (pod) (min by (pod) ({POD_START}) {young}))"]
+    return "\n".join(
+        (
+            "((",
+            f"  {samples} and {series}",
+            f"  or {samples} and on ({on}) {scraped_before}",
+            f") unless {before}) < on ({on}) group_left () (",
+            f"  Inf + (group by ({on}) ({lately} and {unbroken}) unless on ({on}) ({renamed}))",
+            f"  or Inf + (group by ({on}) ({known} and {siblings})",
+            f"    unless on ({on}) ({scraped_wide} and on ({on}) {lately}))",
+            "  or (",
+            *(f"    {text} or" for text in started),
+            f"    {scraped_wide} unless on ({on}) {lately}",
+            f"  ) unless on ({on}) {older}",
+            ")",
+        )
+    )
 
 
 def increments(series: str, window: float, mesh: Mesh, siblings: str = "") -> str:
