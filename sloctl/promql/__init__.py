@@ -15,7 +15,6 @@ from sloctl.promql.counting import (
     range_calls,
     scope,
     user_expression,
-    without,
 )
 from sloctl.promql.recorded import (
     alert_rule,
@@ -37,6 +36,7 @@ from sloctl.promql.recorded import (
     windowed,
 )
 from sloctl.promql.recording import Recording
+from sloctl.promql.services import is_service, services
 from sloctl.promql.syntax import (
     indent,
     labelled,
@@ -65,6 +65,7 @@ __all__ = [
     "gap_rule",
     "increments",
     "indent",
+    "is_service",
     "labelled",
     "last_instant",
     "milliseconds",
@@ -78,11 +79,11 @@ __all__ = [
     "remaining_rule",
     "scope",
     "selector",
+    "services",
     "step_of",
     "tile_metrics",
     "total_rule",
     "union",
     "user_expression",
     "windowed",
-    "without",
 ]

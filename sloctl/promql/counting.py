@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration
+from sloctl.promql.services import services
 from sloctl.promql.syntax import indent, regex_quote, selector
 
 SEEN = "1h:5m"
@@ -77,20 +78,13 @@ def increments(series: str, window: float, mesh: Mesh, *, ranged: bool = False) 
 
 
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
-    """Matchers that keep the series of the SLO's service, or of its namespace less the overridden services."""
+    """Matchers that keep the series of the SLO's service, or of the services of its namespace less the overridden."""
     matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
     if not slo.wildcard:
         matchers.append(Matcher(sli.service_label, "=", slo.service))
-    elif overridden:
-        matchers += without(sli.service_label, slo.overridden)
+    else:
+        matchers.append(services(sli.service_label, slo.overridden if overridden else ()))
     return tuple(matchers)
-
-
-def without(label: str, names: Sequence[str]) -> list[Matcher]:
-    """Matchers that leave out the series of some services."""
-    if len(names) <= 1:
-        return [Matcher(label, "!=", name) for name in names]
-    return [Matcher(label, "!~", "|".join(regex_quote(name) for name in names))]
 
 
 def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:

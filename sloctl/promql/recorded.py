@@ -11,7 +11,8 @@ from decimal import Decimal
 from sloctl import naming
 from sloctl.model import FINE_LIMIT, GRID, TILE, BurnWindow, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration, number
-from sloctl.promql.counting import events, without
+from sloctl.promql.counting import events
+from sloctl.promql.services import without
 from sloctl.promql.syntax import indent, milliseconds, selector
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from sloctl import naming, promql
 from sloctl.guardrails.plans import plans
+from sloctl.guardrails.shared.queries import SERVICES as SERVICES_OF_GUARDRAILS
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Slo, SloSet
 from sloctl.promql.parsing import selectors as selectors_of
 from sloctl.promql.presets import PRESETS, bucket_pattern
@@ -153,19 +154,31 @@ class TestScope:
             Matcher("destination_service_name", "=", "a|b"),
         )
 
-    @pytest.mark.parametrize(
-        ("overridden", "op", "value"),
-        [(("a",), "!=", "a"), (("a.b", "c+d"), "!~", r"a\.b|c\+d"), (("a", "b|c", "d"), "!~", r"a|b\|c|d")],
-    )
-    def test_every_service_but_the_overridden(self, overridden: tuple[str, ...], op: str, value: str) -> None:
-        one = slo(service="*", overridden=overridden)
-        assert isinstance(one.sli, CounterSli)
-        assert promql.scope(one, one.sli)[1:] == (Matcher("destination_service_name", op, value),)
+    def test_a_wildcard_host_is_a_name_like_others(self) -> None:
+        one = slo(service="*.example.org")
+        assert isinstance(one.sli, CounterSli) and not one.wildcard
+        assert promql.scope(one, one.sli)[1:] == (Matcher("destination_service_name", "=", "*.example.org"),)
 
-    def test_every_service(self) -> None:
+    @pytest.mark.parametrize("preset", PRESETS)
+    @pytest.mark.parametrize("overridden", [(), ("a",), ("a.b", "c+d"), ("a", "*.example.org", "d")])
+    def test_every_service_but_the_overridden(self, preset: str, overridden: tuple[str, ...]) -> None:
+        one = slo(preset, service="*", overridden=overridden)
+        assert isinstance(one.sli, CounterSli)
+        where, [name] = promql.scope(one, one.sli)[0], promql.scope(one, one.sli)[1:]
+        assert where == Matcher(one.sli.namespace_label, "=", "shop")
+        found = {(name.label, name.op, name.value)}
+        for service in ("b", "a-b", "axb", "c", "unknown-host", "x.example.org", "*.example.com"):
+            assert takes(found, {one.sli.service_label: service}), service
+        nobody = ("", "unknown", "BlackHoleCluster", "PassthroughCluster", "InboundPassthroughCluster")
+        for service in (*nobody, "InboundPassthroughClusterIpv4", *overridden):
+            assert not takes(found, {one.sli.service_label: service}), service
+            assert promql.is_service(service) is (service in overridden)
+
+    def test_guardrails_know_the_same_services(self) -> None:
         one = slo(service="*")
         assert isinstance(one.sli, CounterSli)
-        assert promql.scope(one, one.sli) == (Matcher("destination_service_namespace", "=", "shop"),)
+        [name] = promql.scope(one, one.sli)[1:]
+        assert name.value == SERVICES_OF_GUARDRAILS.value
 
     def test_base_events_know_no_overrides(self) -> None:
         """They are shared with other SLOs of the scope, which may have other overrides."""

@@ -174,7 +174,9 @@ defaults:
         """
 An SLO is of one service, or with `service: "*"` (in quotes: a bare star is YAML syntax) of every service of its
 namespace, also those that are deployed tomorrow. A named service overrides the `"*"` SLO of the same name, so that no
-service counts in both. Name, service and namespace together must be unique.
+service counts in both. Name, service and namespace together must be unique. What Istio calls a service and is none,
+such as `PassthroughCluster`, [never becomes one](presets.md#what-is-no-service). A wildcard host of a ServiceEntry is a
+service like others: `service: "*.example.org"` is its exact name in the metrics, and matches nothing else.
 
 The objective is read exactly as it is written: 99.9 leaves a budget of 0.001, not of 0.0009999999999998899.
 """,
