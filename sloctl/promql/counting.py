@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration
+from sloctl.promql import flags
 from sloctl.promql.services import services
 from sloctl.promql.syntax import indent, regex_quote, selector
 
@@ -93,17 +94,28 @@ def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
 
 
 def _identified(
-    slo: Slo, sli: CounterSli, per_series: str, keep: Sequence[str] = (), operator: str = "sum"
+    slo: Slo,
+    sli: CounterSli,
+    per_series: str,
+    keep: Sequence[str] = (),
+    operator: str = "sum",
+    flag: str = "",
 ) -> str:
     """Aggregate per-series values to one per service (and per value of the labels ``keep``).
 
     A wildcard's result has the labels ``namespace`` and ``service``; a named service's gets them from its rule.
+    With ``flag``, a pattern of :func:`flags.kept`, it also has the flag that this finds.
     """
-    if not slo.wildcard:
+    if not slo.wildcard and not flag:
         by = f"by ({', '.join(keep)}) " if keep else ""
         return f"{operator} {by}(\n{indent(per_series)}\n)"
-    raw = ", ".join((sli.namespace_label, sli.service_label, *keep))
+    place = (sli.namespace_label, sli.service_label) if slo.wildcard else ()
+    raw = ", ".join((*place, *keep, *((flags.LABEL,) if flag else ())))
     text = f"{operator} by ({raw}) (\n{indent(per_series)}\n)"
+    if flag:
+        text, keep = flags.one_of(text, flag), (*keep, naming.FLAG)
+    if not slo.wildcard:
+        return f"sum by ({', '.join(keep)}) (\n{indent(text)}\n)"
     for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label)):
         text = f'label_replace(\n{indent(text)},\n  "{label}", "$1", "{source}", "(.*)"\n)'
     return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) (\n{indent(text)}\n)"
@@ -137,7 +149,15 @@ def base_rule(family: Sequence[Slo], mesh: Mesh, window: int, *, ranged: bool = 
         sli,
         increments(series, window, mesh, ranged=ranged),
         naming.FAMILY_LABELS[naming.family(sli)],
+        flag=flags.kept(parts),
     )
+
+
+def base_labels(family: Sequence[Slo]) -> tuple[str, ...]:
+    """The labels besides the service's that :func:`base_rule` leaves."""
+    sli = _counter(family[0])
+    looks = flags.kept(part for member in family for part in _parts(_counter(member)))
+    return (*naming.FAMILY_LABELS[naming.family(sli)], *((naming.FLAG,) if looks else ()))
 
 
 def _any_of(label: str, matchers: Sequence[Matcher]) -> Matcher | None:

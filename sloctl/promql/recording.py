@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sloctl import naming
 from sloctl.model import GRID, CounterSli, RollingWindow, Slo, SloSet
 from sloctl.model.durations import number
-from sloctl.promql.counting import base_families, base_rule, causes_rule, gap_rule
+from sloctl.promql.counting import base_families, base_labels, base_rule, causes_rule, gap_rule
 from sloctl.promql.recorded import (
     bad_rule,
     burn_rate_rule,
@@ -95,7 +95,7 @@ def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> Re
     return Recording(
         naming.base_metric(family, step),
         labels if slo.wildcard else labels | _service_labels(slo),
-        (*_identity(slo), *naming.FAMILY_LABELS[family]),
+        (*_identity(slo), *base_labels(members)),
         lambda ranged: base_rule(members, slo_set.mesh, step, ranged=ranged),
         raw=True,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.three_ways import WAYS, Events, counted, in_an_hour, request
 
 EVERY = (
@@ -52,3 +54,71 @@ class TestServices:
         counters = [request(10), request(5, source_workload="unknown", response_code="503")]
         slos = EVERY.replace("preset: availability", "preset: gateway")
         assert counted(slos, counters, tmp_path) == each_way({("availability", "web"): (0, in_an_hour(10))})
+
+
+class TestResponseFlags:
+    """2,160 bad ones of 216,000 in six hours are 360 of 36,000 in one."""
+
+    GOOD, CUT = 297, 3
+
+    @pytest.mark.parametrize("preset", ["availability", "grpc", "gateway"])
+    def test_an_answer_that_was_cut_is_bad(self, preset: str, tmp_path: Path) -> None:
+        protocol = {"request_protocol": "grpc", "grpc_response_status": "0"} if preset == "grpc" else {}
+        streams = {"UC": self.CUT, "UT": 1, "URX,UR": 1, "DI": 5, "UCX": 7}
+        counters = [
+            request(self.GOOD, **protocol),
+            *(request(gain, **protocol, response_flags=seen) for seen, gain in streams.items()),
+            request(2, **protocol | {"grpc_response_status": ""}, response_code="503", response_flags="UC"),
+        ]
+        slos = (
+            f"  - {{name: {preset}, service: web, namespace: shop, objective: 99, sli: {{preset: {preset}}}}}\n"
+            f'  - {{name: {preset}, service: "*", namespace: shop, objective: 99, sli: {{preset: {preset}}}}}\n'
+            "  - {name: fast, service: checkout, namespace: shop, objective: 99, sli: {preset: errors}}\n"
+        )
+        service = "web" if preset == "gateway" else "checkout"
+        bad, total = in_an_hour(self.CUT + 1 + 1 + 2), in_an_hour(self.GOOD + self.CUT + 1 + 1 + 5 + 7 + 2)
+        assert counted(slos, counters, tmp_path) == each_way(
+            {(preset, service): (bad, total), ("fast", "checkout"): (in_an_hour(2), total)}
+        )
+
+    @pytest.mark.parametrize("hang_ups", ["counted", "excluded"])
+    def test_callers_that_hang_up(self, hang_ups: str, tmp_path: Path) -> None:
+        grpc = {"request_protocol": "grpc", "grpc_response_status": "0"}
+        counters = [
+            request(100),
+            request(10, response_flags="DC"),  # all of its answer was there
+            request(7, response_code="0", response_flags="DC"),
+            request(3, response_code="0", response_flags="UF"),
+            request(200, **grpc),
+            request(5, **grpc | {"grpc_response_status": ""}, response_code="0", response_flags="DC"),
+            request(6, **grpc | {"grpc_response_status": ""}, response_flags="DC"),
+            request(4, **grpc | {"grpc_response_status": "1"}, response_flags="DR"),
+            request(2, **grpc | {"grpc_response_status": "1"}),  # the service's own doing
+            request(1, **grpc | {"grpc_response_status": "14"}, response_flags="DC"),
+            request(8, **grpc | {"grpc_response_status": ""}, response_code="503", response_flags="DC"),
+        ]
+        key = f", hang_ups: {hang_ups}" if hang_ups == "excluded" else ""
+        slos = "".join(
+            f'  - {{name: {preset}, service: "{service}", namespace: shop, objective: 99, '
+            f"sli: {{preset: {preset}{key}}}}}\n"
+            for preset, service in (("availability", "*"), ("grpc", "checkout"))
+        )
+        found = counted(slos, counters, tmp_path)
+        http, calls = 100 + 10 + 3, 200 + 2 + 1 + 8
+        failed, failed_calls = 3, 1 + 8
+        if hang_ups == "excluded":
+            events = {
+                "availability": (failed + failed_calls, http + calls),
+                "grpc": (failed_calls, calls),
+            }
+        else:
+            events = {
+                "availability": (failed + failed_calls + 7 + 5, http + calls + 7 + 5 + 6 + 4),
+                "grpc": (failed_calls + 5, calls + 5 + 6 + 4),
+            }
+        assert found == each_way(
+            {
+                (name, "checkout"): (in_an_hour(bad), in_an_hour(total))
+                for name, (bad, total) in events.items()
+            }
+        )
