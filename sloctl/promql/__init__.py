@@ -16,6 +16,7 @@ from sloctl.promql.counting import (
     scope,
     user_expression,
 )
+from sloctl.promql.own_events import counts
 from sloctl.promql.recorded import (
     alert_rule,
     bad_rule,
@@ -57,6 +58,7 @@ __all__ = [
     "base_rule",
     "burn_rate_rule",
     "causes_rule",
+    "counts",
     "evaluated",
     "event_metrics",
     "events",

@@ -26,8 +26,9 @@ from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration
 from sloctl.promql import flags
+from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.services import services
-from sloctl.promql.syntax import indent, regex_quote, selector
+from sloctl.promql.syntax import indent, labelled, regex_quote, selector
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
@@ -190,17 +191,27 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
 
     Each call is (function, selector); in the rest every call is replaced by ``vector(1)``.
     """
-    calls = [(match[1], match[2].strip()) for match in _RANGE_CALL.finditer(expr)]
+    calls = [(match[1], normalised(match[2].strip())) for match in _RANGE_CALL.finditer(expr)]
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
 def user_expression(expr: str, window: float, mesh: Mesh, *, ranged: bool = False) -> str:
     """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts."""
-    text = _RANGE_CALL.sub(
-        lambda match: f"(\n{indent(increments(match[2].strip(), window, mesh, ranged=ranged))}\n)",
-        expr.strip(),
-    )
-    return f"sum (\n{indent(text)}\n)"
+    texts = [
+        _RANGE_CALL.sub(
+            lambda match: (
+                f"(\n{indent(increments(normalised(match[2].strip()), window, mesh, ranged=ranged))}\n)"
+            ),
+            term,
+        )
+        for term in terms(expr)
+    ]
+    sums = [f"sum (\n{indent(text)}\n)" for text in texts]
+    if len(sums) == 1:
+        return sums[0]
+    # A term without series has counted nothing, and must not take the others with it.
+    apart = "\nor\n".join(labelled(text, "term", str(number)) for number, text in enumerate(sums))
+    return f"sum (\n{indent(apart)}\n)"
 
 
 def events(
@@ -213,9 +224,12 @@ def events(
     """
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
-        return {
+        found = {
             kind: user_expression(text, window, mesh, ranged=ranged) for kind, text in texts.items() if text
         }
+        # Bad events that cannot be told are not zero: then there are no events at all.
+        found["total"] = all_there(found["total"], operands(slo.sli.bad), duration(window + LOOKBACK))
+        return found
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")

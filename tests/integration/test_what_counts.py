@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.three_ways import WAYS, Events, counted, in_an_hour, request
+from tests.support.three_ways import WAYS, Counter, Events, counted, in_an_hour, request
 
 EVERY = (
     '  - {name: availability, service: "*", namespace: shop, objective: 99, sli: {preset: availability}}\n'
@@ -122,3 +122,67 @@ class TestResponseFlags:
                 for name, (bad, total) in events.items()
             }
         )
+
+
+class TestOwnEvents:
+    """A tenth of what 300 in 30 seconds are: 21,600 of 216,000 in six hours, 3,600 of 36,000 in one."""
+
+    JOBS, QUICK, LOST = 300, 270, 5
+
+    def counted(self, bad: str, folder: Path, *, total: str = "sum(rate(jobs_count[$window]))") -> Events:
+        counters = [
+            Counter("jobs_count", {}, self.JOBS),
+            Counter("jobs_bucket", {"le": "250.0"}, self.QUICK),
+            Counter("jobs_bucket", {"le": "500.0"}, self.JOBS),
+            Counter("old_bucket", {"le": "250"}, self.QUICK),
+            Counter("lost_total", {"queue": "mail"}, self.LOST),
+        ]
+        key, text = bad.split(": ", 1)
+        slos = (
+            "  - name: age\n    service: billing\n    objective: 99\n    sli:\n      events:\n"
+            f"        total: {total}\n        {key}: {text}\n"
+        )
+        found = counted(slos, counters, folder)
+        assert found["rules"] == found["raw"] == found["ledger"]
+        return found["rules"]
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            'bad: sum(rate(jobs_count[$window])) - sum(rate(jobs_bucket{le="250"}[$window]))',
+            'bad: sum(rate(jobs_count[$window])) - sum(rate(jobs_bucket{le="250.0"}[$window]))',
+            'bad: rate(jobs_count[$window]) - ignoring (le) rate(old_bucket{le="250.0"}[$window])',
+            'bad: sum(rate(jobs_bucket{le=~"500"}[$window])) - sum(rate(jobs_bucket{le!~"500|1000"}[$window]))',
+            'good: rate(jobs_bucket{le="250"}[$window])',
+        ],
+    )
+    def test_bounds_match_whichever_prometheus_wrote_them(self, bad: str, tmp_path: Path) -> None:
+        slow = in_an_hour(self.JOBS - self.QUICK)
+        assert self.counted(bad, tmp_path) == {("age", "billing"): (slow, in_an_hour(self.JOBS))}
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            'bad: sum(rate(jobs_count[$window])) - sum(rate(jobs_bucket{le="251"}[$window]))',
+            'bad: sum(rate(jobs_late_total[$window])) - sum(rate(jobs_bucket{le="250"}[$window]))',
+            'good: rate(jobs_bucket{le="251"}[$window])',
+        ],
+    )
+    def test_an_operand_that_matches_nothing_is_no_data(self, bad: str, tmp_path: Path) -> None:
+        assert self.counted(bad, tmp_path) == {}
+
+    @pytest.mark.parametrize(
+        ("bad", "events"),
+        [
+            ("bad: sum(rate(lost_total[$window])) + sum(rate(never_total[$window]))", LOST),
+            ("bad: rate(never_total[$window]) + rate(lost_total[$window])", LOST),
+            ("bad: rate(never_total[$window]) + rate(ever_total[$window])", 0),
+            ("bad: rate(never_total[$window])", 0),
+            ("bad: sum(rate(lost_total[$window])) - (sum(rate(never_total[$window])) or vector(0))", LOST),
+        ],
+    )
+    def test_a_term_that_matches_nothing_has_counted_nothing(
+        self, bad: str, events: int, tmp_path: Path
+    ) -> None:
+        expected = (in_an_hour(events), in_an_hour(self.JOBS))
+        assert self.counted(bad, tmp_path) == {("age", "billing"): expected}

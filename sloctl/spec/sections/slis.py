@@ -170,7 +170,7 @@ class Slis:
 
     def _complaint(self, text: str) -> Complaint | None:
         if text not in self._expressions:
-            self._expressions[text] = expressions.check(text, self.mesh)
+            self._expressions[text] = expressions.check(text)
         return self._expressions[text]
 
 
