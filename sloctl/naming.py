@@ -67,6 +67,9 @@ FAMILY_LABELS = {
 }
 """Families of raw counters, and the labels that their recorded events keep besides the service's."""
 
+FLAG = "response_flag"
+"""Of base events: the one response flag that SLOs of the scope tell apart, where a request has it."""
+
 CAUSE_LABELS = ("response_code", "response_flags", "grpc_response_status", "destination_version")
 """What bad events are told apart by, besides :data:`CALLERS` (of a gateway's SLO: :data:`CALLED`)."""
 CALLERS = ("source_workload_namespace", "source_workload")
@@ -98,6 +101,7 @@ RESERVED_LABELS = frozenset(
         "le",
         "reporter",
         "request_protocol",
+        FLAG,
     }
     | {
         "certificate",

@@ -39,7 +39,9 @@ def per_minute(
     """
     metric = _metric(subject, [*by, *(m.label for m in more)])
     assert metric is not None
-    series = subject.series(metric, *matchers, Matcher(REPORTER, "=", side), *more)
+    # The mesh's requests are also those to no service: a list of services has none of them.
+    whose = (queries.SERVICES,) if metric == naming.MESH_REQUESTS and naming.SERVICE in by else ()
+    series = subject.series(metric, *matchers, Matcher(REPORTER, "=", side), *whose, *more)
     mean = f"avg_over_time({series}[{STEP}])"
     if metric == BASE:
         mean = f"max without ({naming.SCOPE}) ({mean})"

@@ -178,6 +178,8 @@ def _reporters(
     for item in asker.source.query(f"count by ({namespace}, {name}, reporter) ({metric})", asker.at):
         labels = item["metric"]
         place = labels.get(namespace, ""), labels.get(name, "")
+        if not promql.is_service(place[1]):
+            continue
         found.setdefault(place, set()).add(labels.get("reporter", ""))
     return {place: frozenset(reporters) for place, reporters in found.items()}
 

@@ -17,7 +17,6 @@ from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Ver
 from sloctl.guardrails.shared.queries import (
     RENAMED,
     SERVICE_LABELS,
-    SERVICES,
     Queries,
     RecordedQueries,
     counted,
@@ -101,7 +100,7 @@ def _connections(slo_set: SloSet, guardrail: Guardrail) -> _What:
     names = {label: RENAMED[label] for label in SERVICE_LABELS}
     where = (
         Matcher("reporter", "=", "destination"),
-        Matcher(names[SERVICES.label], SERVICES.op, SERVICES.value),
+        promql.services(names[naming.SERVICE]),
         *in_namespaces(guardrail, names[naming.NAMESPACE]),
     )
 

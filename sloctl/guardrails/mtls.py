@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sloctl import naming
+from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Verdict
 from sloctl.guardrails.shared.queries import (
     SERVICE_LABELS,
+    SERVICES,
     Queries,
     RecordedQueries,
     counted,
@@ -41,9 +42,9 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     def count(q: Queries, *matchers: Matcher) -> str:
         where = (Matcher("reporter", "=", "destination"), *matchers)
         if not ambient:
-            return q.requests((*where, *in_namespaces(guardrail)), WINDOW, SERVICE_LABELS)
+            return q.requests((*where, SERVICES, *in_namespaces(guardrail)), WINDOW, SERVICE_LABELS)
         scope = in_namespaces(guardrail, names[naming.NAMESPACE])
-        raw = selected(slo_set, CONNECTIONS, *where, *scope)
+        raw = selected(slo_set, CONNECTIONS, *where, promql.services(names[naming.SERVICE]), *scope)
         return renamed(counted(slo_set, raw, WINDOW), SERVICE_LABELS, names)
 
     total = signal(slo_set, "service:mtls_traffic:increase5m", count)

@@ -84,7 +84,8 @@ def errors(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             summary="{label:service}: {percent} of its requests fail",
             description=(
                 f"More than {number(percent)} % of the requests to {{label:service}} in {{label:namespace}} failed "
-                f"over {window // 60} minutes: 5xx, no response, or a gRPC server error, as its clients see it."
+                f"over {window // 60} minutes: 5xx, no response or a cut one, or a gRPC server error, as its clients "
+                "see it."
             ),
             telemetry="proxies",
             failure_mode="M4",

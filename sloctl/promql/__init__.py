@@ -16,8 +16,8 @@ from sloctl.promql.counting import (
     range_calls,
     scope,
     user_expression,
-    without,
 )
+from sloctl.promql.own_events import counts
 from sloctl.promql.recorded import (
     alert_rule,
     bad_rule,
@@ -38,6 +38,7 @@ from sloctl.promql.recorded import (
     windowed,
 )
 from sloctl.promql.recording import Recording
+from sloctl.promql.services import is_service, services
 from sloctl.promql.syntax import (
     indent,
     labelled,
@@ -59,6 +60,7 @@ __all__ = [
     "base_rules",
     "burn_rate_rule",
     "causes_rule",
+    "counts",
     "evaluated",
     "event_metrics",
     "events",
@@ -67,6 +69,7 @@ __all__ = [
     "gap_rule",
     "increments",
     "indent",
+    "is_service",
     "labelled",
     "last_instant",
     "milliseconds",
@@ -80,11 +83,11 @@ __all__ = [
     "remaining_rule",
     "scope",
     "selector",
+    "services",
     "step_of",
     "tile_metrics",
     "total_rule",
     "union",
     "user_expression",
     "windowed",
-    "without",
 ]

@@ -31,6 +31,9 @@ from types import MappingProxyType
 from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration, number
+from sloctl.promql import flags
+from sloctl.promql.own_events import all_there, normalised, operands, terms
+from sloctl.promql.services import services
 from sloctl.promql.syntax import indent, labelled, regex_quote, selector
 
 SEEN = "1h:5m"
@@ -121,20 +124,13 @@ def _parts_of(series: str, window: float, mesh: Mesh, siblings: str) -> str:
 
 
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
-    """Matchers that keep the series of the SLO's service, or of its namespace less the overridden services."""
+    """Matchers that keep the series of the SLO's service, or of the services of its namespace less the overridden."""
     matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
     if not slo.wildcard:
         matchers.append(Matcher(sli.service_label, "=", slo.service))
-    elif overridden:
-        matchers += without(sli.service_label, slo.overridden)
+    else:
+        matchers.append(services(sli.service_label, slo.overridden if overridden else ()))
     return tuple(matchers)
-
-
-def without(label: str, names: Sequence[str]) -> list[Matcher]:
-    """Matchers that leave out the series of some services."""
-    if len(names) <= 1:
-        return [Matcher(label, "!=", name) for name in names]
-    return [Matcher(label, "!~", "|".join(regex_quote(name) for name in names))]
 
 
 def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
@@ -149,25 +145,31 @@ def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
 
 
 def _identified(
-    slo: Slo, sli: CounterSli, per_series: str, keep: Sequence[str] = (), operator: str = "sum"
+    slo: Slo,
+    sli: CounterSli,
+    per_series: str,
+    keep: Sequence[str] = (),
+    operator: str = "sum",
+    flag: str = "",
 ) -> str:
     """Aggregate per-series values to one per service (and per value of the labels ``keep``).
 
     A wildcard's result has the labels ``namespace`` and ``service``; a named service's gets them from its rule.
+    With ``flag``, a pattern of :func:`flags.kept`, it also has the flag that this finds.
     """
-    if not slo.wildcard:
+    if not slo.wildcard and not flag:
         by = f"by ({', '.join(keep)}) " if keep else ""
         return f"{operator} {by}(\n{indent(per_series)}\n)"
-    raw = ", ".join((sli.namespace_label, sli.service_label, *keep))
-    namespace, service = (
-        f'"{label}", "$1", "{source}", "(.*)"'
-        for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label))
-    )
-    return (
-        f"sum by ({', '.join((*naming.IDENTITY, *keep))}) (label_replace(label_replace({operator} by ({raw}) (\n"
-        f"{indent(per_series)}\n"
-        f"), {namespace}), {service}))"
-    )
+    place = (sli.namespace_label, sli.service_label) if slo.wildcard else ()
+    raw = ", ".join((*place, *keep, *((flags.LABEL,) if flag else ())))
+    text = f"{operator} by ({raw}) (\n{indent(per_series)}\n)"
+    if flag:
+        text, keep = flags.one_of(text, flag), (*keep, naming.FLAG)
+    if not slo.wildcard:
+        return f"sum by ({', '.join(keep)}) ({text})"
+    for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label)):
+        text = f'label_replace({text}, "{label}", "$1", "{source}", "(.*)")'
+    return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) ({text})"
 
 
 def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
@@ -193,10 +195,18 @@ def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]
     ]
     where = scope(family[0], sli, overridden=False)
     series = selector(parts[0].metric, (*kept, *where, *mesh.matchers))
-    keep = naming.FAMILY_LABELS[naming.family(sli)]
+    keep, flag = naming.FAMILY_LABELS[naming.family(sli)], flags.kept(parts)
     return {
-        kind: _identified(family[0], sli, text, keep) for kind, text in counted(series, window, mesh).items()
+        kind: _identified(family[0], sli, text, keep, flag=flag)
+        for kind, text in counted(series, window, mesh).items()
     }
+
+
+def base_labels(family: Sequence[Slo]) -> tuple[str, ...]:
+    """The labels besides the service's that :func:`base_rules` leaves."""
+    sli = _counter(family[0])
+    looks = flags.kept(part for member in family for part in _parts(_counter(member)))
+    return (*naming.FAMILY_LABELS[naming.family(sli)], *((naming.FLAG,) if looks else ()))
 
 
 def _any_of(label: str, matchers: Sequence[Matcher]) -> Matcher | None:
@@ -229,7 +239,7 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
 
     Each call is (function, selector); in the rest every call is replaced by ``vector(1)``.
     """
-    calls = [(match[1], match[2].strip()) for match in _RANGE_CALL.finditer(expr)]
+    calls = [(match[1], normalised(match[2].strip())) for match in _RANGE_CALL.finditer(expr)]
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
@@ -240,11 +250,16 @@ def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str,
     """
 
     def count(call: re.Match[str]) -> str:
-        series = call[2].strip()
+        series = normalised(call[2].strip())
         text = increments(series, window, mesh, siblings.get(_metric(series), ""))
         return f"(\n{indent(text)}\n)"
 
-    return f"sum (\n{indent(_RANGE_CALL.sub(count, expr.strip()))}\n)"
+    sums = [f"sum (\n{indent(_RANGE_CALL.sub(count, term))}\n)" for term in terms(expr)]
+    if len(sums) == 1:
+        return sums[0]
+    # A term without series has counted nothing, and must not take the others with it.
+    apart = "\nor\n".join(labelled(text, "term", str(number)) for number, text in enumerate(sums))
+    return f"sum (\n{indent(apart)}\n)"
 
 
 def _metric(series: str) -> str:
@@ -268,7 +283,10 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
         siblings = _siblings(slo.sli.total)
-        return {kind: user_expression(text, window, mesh, siblings) for kind, text in texts.items() if text}
+        found = {kind: user_expression(text, window, mesh, siblings) for kind, text in texts.items() if text}
+        # Bad events that cannot be told are not zero: then there are no events at all.
+        found["total"] = all_there(found["total"], operands(slo.sli.bad), duration(window + LOOKBACK))
+        return found
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")

@@ -7,6 +7,7 @@ client side (``reporter="source"``) sees final outcomes after retries, the serve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -14,6 +15,7 @@ from typing import Literal
 
 from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.model.durations import number, parse_milliseconds
+from sloctl.promql.flags import DID_NOT_HANG_UP, HUNG_UP, WAS_CUT, WAS_NOT_CUT
 
 REQUESTS = "istio_requests_total"
 DURATION_BUCKET = "istio_request_duration_milliseconds_bucket"
@@ -27,6 +29,14 @@ ENVOY_BUCKETS = tuple(
 """Envoy's default histogram bounds in milliseconds (Envoy, ``StatsImpl``; Istio does not change them)."""
 
 NO_RESPONSE = "0"
+ANSWERED = "200"
+"""The code of every answer of a gRPC server, failed ones too."""
+CODE, GRPC_STATUS = "response_code", "grpc_response_status"
+GRPC = Matcher("request_protocol", "=", "grpc")
+UNFINISHED = ("", "1")
+"""The gRPC statuses of a call that its caller gave up: none, and CANCELLED."""
+COUNTED, EXCLUDED = "counted", "excluded"
+"""What ``hang_ups`` may be; the first holds unless the file says otherwise."""
 FAILED = ("5xx", NO_RESPONSE)
 """The response codes that count as bad, unless the file says otherwise."""
 THRESHOLD = "100ms"
@@ -93,32 +103,77 @@ def _requests(side: Side, *matchers: Matcher) -> Selector:
 
 def _grpc_bad(codes: tuple[str, ...]) -> tuple[Matcher, ...]:
     return (
-        Matcher("request_protocol", "=", "grpc"),
+        GRPC,
         Matcher("grpc_response_status", "=~", "|".join(codes)),
     )
+
+
+def _without_hang_ups(part: Selector) -> tuple[Selector, ...]:
+    """What is left of a selector of requests without those whose callers hung up, as disjoint selectors.
+
+    A caller hung up (see :data:`~sloctl.promql.flags.HANG_UP`) if there was no answer by then (code 0), or of a gRPC
+    call an answer (200) with no status at the end of it, or CANCELLED.
+    """
+
+    def may_be(label: str, *values: str) -> bool:
+        asked = [m for m in part.matchers if m.label == label]
+        return any(all(_takes(matcher, value) for matcher in asked) for value in values)
+
+    def left(*more: Matcher) -> Selector:
+        return replace(part, matchers=tuple(dict.fromkeys((*part.matchers, *more))))
+
+    no_answer = may_be(CODE, NO_RESPONSE)
+    unfinished = (
+        may_be(CODE, ANSWERED) and may_be(GRPC.label, GRPC.value) and may_be(GRPC_STATUS, *UNFINISHED)
+    )
+    if WAS_CUT in part.matchers or not (no_answer or unfinished):
+        return (part,)
+    codes = [code for code, there in ((NO_RESPONSE, no_answer), (ANSWERED, unfinished)) if there]
+    found = [left(DID_NOT_HANG_UP), left(HUNG_UP, Matcher(CODE, "!~", "|".join(codes)))]
+    if unfinished:
+        answered = (HUNG_UP, Matcher(CODE, "=", ANSWERED))
+        if GRPC not in part.matchers:
+            found.append(left(*answered, Matcher(GRPC.label, "!=", GRPC.value)))
+        found.append(left(*answered, GRPC, Matcher(GRPC_STATUS, "!~", "|".join(UNFINISHED))))
+    return tuple(found)
+
+
+def _takes(matcher: Matcher, value: str) -> bool:
+    same = re.fullmatch(matcher.value, value) is not None if "~" in matcher.op else matcher.value == value
+    return same is (matcher.op[0] == "=")
+
+
+def _hang_ups(sli: CounterSli, params: Params) -> CounterSli:
+    """An SLI as ``hang_ups`` says: with the calls that their callers gave up, or without them."""
+    if params.get("hang_ups", COUNTED) == COUNTED:
+        return sli
+    total, bad = (
+        tuple(left for part in parts for left in _without_hang_ups(part)) for parts in (sli.total, sli.bad)
+    )
+    return replace(sli, total=total, bad=bad)
 
 
 _OK = (("request_protocol", "http"), ("response_code", "200"), ("response_flags", "-"))
 _FAILED = (("response_code", "503"), ("response_flags", "UF"))
 
 
-def _availability_of(side: Side) -> CounterSli:
-    return CounterSli(
+def _availability_of(side: Side, params: Params) -> CounterSli:
+    other_code = Matcher("response_code", "!~", SERVER_ERRORS)
+    sli = CounterSli(
         preset="availability",
         side=side,
         total=(_requests(side),),
         bad=(
             _requests(side, Matcher("response_code", "=~", SERVER_ERRORS)),
-            # A gRPC failure travels in a response with code 200: it is not in the selector above.
-            _requests(
-                side,
-                Matcher("response_code", "!~", SERVER_ERRORS),
-                *_grpc_bad(GRPC_SERVER_ERRORS),
-            ),
+            # An answer that began well and was cut.
+            _requests(side, other_code, WAS_CUT),
+            # A gRPC failure travels in a response with code 200: it is in none of the selectors above.
+            _requests(side, other_code, WAS_NOT_CUT, *_grpc_bad(GRPC_SERVER_ERRORS)),
         ),
         example=_OK,
         example_bad=_FAILED,
     )
+    return _hang_ups(sli, params)
 
 
 def _with_other_side(build: Callable[[Side], CounterSli], side: Side) -> CounterSli:
@@ -128,7 +183,7 @@ def _with_other_side(build: Callable[[Side], CounterSli], side: Side) -> Counter
 
 
 def _availability(params: Params, mesh: Mesh) -> CounterSli:
-    return _with_other_side(_availability_of, _side(params, mesh))
+    return _with_other_side(lambda side: _availability_of(side, params), _side(params, mesh))
 
 
 def _code_pattern(code: str) -> str:
@@ -142,7 +197,7 @@ def _errors(params: Params, mesh: Mesh) -> CounterSli:
     first = _code_pattern(codes[0]).replace(".", "0")
 
     def of(side: Side) -> CounterSli:
-        return CounterSli(
+        sli = CounterSli(
             preset="errors",
             side=side,
             total=(_requests(side),),
@@ -150,6 +205,7 @@ def _errors(params: Params, mesh: Mesh) -> CounterSli:
             example=(("request_protocol", "http"), ("response_code", "201"), ("response_flags", "-")),
             example_bad=(("response_code", first), ("response_flags", "-")),
         )
+        return _hang_ups(sli, params)
 
     return _with_other_side(of, _side(params, mesh))
 
@@ -158,26 +214,33 @@ def _grpc(params: Params, mesh: Mesh) -> CounterSli:
     raw = params.get("codes", ())
     names = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
     codes = tuple(GRPC_CODES[str(name)] for name in names) or GRPC_SERVER_ERRORS
-    grpc = Matcher("request_protocol", "=", "grpc")
 
     def of(side: Side) -> CounterSli:
-        return CounterSli(
+        sli = CounterSli(
             preset="grpc",
             side=side,
-            total=(_requests(side, grpc),),
+            total=(_requests(side, GRPC),),
             bad=(
-                _requests(side, *_grpc_bad(codes)),
+                _requests(side, GRPC, WAS_CUT),
+                _requests(side, WAS_NOT_CUT, *_grpc_bad(codes)),
                 # No gRPC status at all: the proxy answered, or nobody did.
                 _requests(
                     side,
-                    grpc,
+                    GRPC,
+                    WAS_NOT_CUT,
                     Matcher("grpc_response_status", "=", ""),
-                    Matcher("response_code", "!=", "200"),
+                    Matcher("response_code", "!=", ANSWERED),
                 ),
             ),
-            example=(("request_protocol", "grpc"), ("response_code", "200"), ("grpc_response_status", "0")),
+            example=(
+                ("request_protocol", "grpc"),
+                ("response_code", "200"),
+                ("response_flags", "-"),
+                ("grpc_response_status", "0"),
+            ),
             example_bad=(("grpc_response_status", codes[0]),),
         )
+        return _hang_ups(sli, params)
 
     return _with_other_side(of, _side(params, mesh))
 
@@ -219,7 +282,7 @@ def _latency(params: Params, mesh: Mesh) -> CounterSli:
 
 def _gateway(params: Params, mesh: Mesh) -> CounterSli:
     # A gateway is a client of the mesh in both modes: it reports with reporter="source".
-    sli = _availability_of("client")
+    sli = _availability_of("client", params)
     return replace(
         sli,
         preset="gateway",
@@ -233,22 +296,22 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             "availability",
-            "requests that did not fail on the server's side: no 5xx, no missing response, no gRPC server error",
-            ("side",),
+            "requests that did not fail on the server's side: no 5xx, no missing or cut response, no gRPC server error",
+            ("side", "hang_ups"),
             Decimal("99.5"),
             _availability,
         ),
         Preset(
             "errors",
             "requests without the response codes given in 'codes'",
-            ("side", "codes"),
+            ("side", "codes", "hang_ups"),
             Decimal(99),
             _errors,
         ),
         Preset(
             "grpc",
-            "gRPC calls without the status codes given in 'codes'",
-            ("side", "codes"),
+            "gRPC calls that were not cut, without the status codes given in 'codes'",
+            ("side", "codes", "hang_ups"),
             Decimal("99.5"),
             _grpc,
         ),
@@ -258,7 +321,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "gateway",
             "requests that a gateway workload (the 'service') passed on without failure",
-            (),
+            ("hang_ups",),
             Decimal("99.5"),
             _gateway,
         ),

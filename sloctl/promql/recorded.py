@@ -11,7 +11,9 @@ from decimal import Decimal
 from sloctl import naming
 from sloctl.model import FINE_LIMIT, GRID, TILE, BurnWindow, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration, number
-from sloctl.promql.counting import events, without
+from sloctl.promql import flags
+from sloctl.promql.counting import events
+from sloctl.promql.services import without
 from sloctl.promql.syntax import indent, milliseconds, selector
 
 
@@ -34,7 +36,8 @@ def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], windo
     where = [Matcher(naming.SCOPE, "=", slo.scope)]
     if slo.wildcard:
         where += without(naming.SERVICE, slo.overridden)
-    series = "\nor\n".join(_just_recorded(selector(metric, (*where, *part.matchers))) for part in parts)
+    kept = (flags.recorded(part) for part in parts)
+    series = "\nor\n".join(_just_recorded(selector(metric, (*where, *part.matchers))) for part in kept)
     by = f"sum by ({', '.join(naming.IDENTITY)})"
     return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
 
@@ -165,6 +168,6 @@ def base_of_set(set_name: str, family: str, parts: Sequence[Selector], window: i
     series = " or ".join(
         f"sum_over_time({selector(metric, (Matcher(naming.SLO_SET, '=', set_name), *part.matchers))}"
         f"[{milliseconds(window)}])"
-        for part in parts
+        for part in map(flags.recorded, parts)
     )
     return f"sum by ({by}) ({series})"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sloctl import naming
 from sloctl.model import GRID, CounterSli, RollingWindow, Slo, SloSet
 from sloctl.model.durations import number
-from sloctl.promql.counting import base_families, base_rules, causes_rule, gap_rule
+from sloctl.promql.counting import base_families, base_labels, base_rules, causes_rule, gap_rule
 from sloctl.promql.recorded import (
     bad_rule,
     burn_rate_rule,
@@ -93,7 +93,7 @@ def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> It
     slo = members[0]
     labels = dict(slo_set.labels) | {naming.SCOPE: slo.scope, naming.SLO_SET: slo_set.name}
     labels |= {} if slo.wildcard else _service_labels(slo)
-    by = (*_identity(slo), *naming.FAMILY_LABELS[family])
+    by = (*_identity(slo), *base_labels(members))
     for part, expr in base_rules(members, slo_set.mesh, step).items():
         yield Recording(
             naming.base_metric(family, step), labels | {naming.COUNTED: part}, by, expr.strip, raw=True

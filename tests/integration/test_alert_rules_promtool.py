@@ -461,6 +461,57 @@ class TestPresets:
         raw = {up(): "1x20", requests("0", response_flags="UF"): "0+1x20", requests("429"): "0+1x20"}
         assert record(raw, [10]) == [(5, 10)]
 
+    @pytest.mark.parametrize("preset", ["availability", "grpc"])
+    def test_answers_that_were_cut_are_bad(self, preset: str) -> None:
+        grpc = {"request_protocol": "grpc", "grpc_response_status": "0"}
+        raw = {up(): "1x20", requests(**grpc): "0+99x20"} | {
+            requests(**grpc, response_flags=seen): "0+1x20"
+            for seen in ("UC", "UT", "URX,UC", "DI", "DC", "UCX")
+        }
+        for tiles, minutes in ((False, 5), (True, 1)):
+            rules = rule_texts(slo(preset, policy=NEVER))
+            assert record(raw, [10], tiles=tiles, rules=rules) == [(3 * minutes, 105 * minutes)]
+
+    def test_callers_that_hang_up_are_counted_or_are_no_events(self) -> None:
+        grpc = {"request_protocol": "grpc"}
+        raw = {
+            up(): "1x20",
+            requests(): "0+90x20",
+            requests("0", response_flags="DC"): "0+5x20",
+            requests("0", response_flags="UF"): "0+1x20",
+            requests(grpc_response_status="1", response_flags="DC", **grpc): "0+2x20",
+            requests("503", response_flags="DC"): "0+1x20",
+        }
+        rules = rule_texts(slo(params={"hang_ups": "excluded"}, policy=NEVER))
+        assert record(raw, [10], rules=rules) == [(10, 460)]
+        assert record(raw, [10]) == [(35, 495)]
+        assert record(raw, [10], rules=rule_texts(slo("errors", {"hang_ups": "excluded"}, policy=NEVER))) == [
+            (10, 460)
+        ]
+
+    def test_what_is_no_service_has_no_budget(self) -> None:
+        nobody = ("", "unknown", "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughClusterIpv6")
+        raw = {up(): "1x20", requests(): "0+10x20", requests(destination_service_name="*.a.org"): "0+1x20"}
+        raw |= {requests("503", destination_service_name=name): "0+9x20" for name in nobody}
+        found = by_service(rule_texts(slo(service="*", policy=NEVER)), raw, 10, TOTAL_GRID)
+        assert [row[1:] for row in found] == [("*.a.org", 5), ("checkout", 50)]
+        [one] = by_service(rule_texts(slo(service="*.a.org", policy=NEVER)), raw, 10, TOTAL_GRID)
+        assert one[1:] == ("*.a.org", 5)
+
+    def test_a_difference_that_misses_a_side_is_no_data(self) -> None:
+        def rules(le: str) -> list[str]:
+            bad = f'sum(rate(jobs_count[$window])) - sum(rate(jobs_bucket{{le="{le}"}}[$window]))'
+            return rule_texts(
+                replace(slo(policy=NEVER), sli=ExprSli(bad=bad, total="rate(jobs_count[$window])"))
+            )
+
+        raw = {up(): "1x20"} | {
+            series("jobs_count", **target()): "0+10x20",
+            series("jobs_bucket", le="250.0", **target()): "0+9x20",
+        }
+        assert record(raw, [10], rules=rules("250")) == record(raw, [10], rules=rules("250.0")) == [(5, 50)]
+        assert record(raw, [10], rules=rules("251")) == [(None, None)]
+
     def test_grpc(self) -> None:
         grpc = {"request_protocol": "grpc"}
         raw = {

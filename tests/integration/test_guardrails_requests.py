@@ -172,14 +172,19 @@ class TestServiceErrors:
             "unknown",
             "BlackHoleCluster",
             "PassthroughCluster",
+            "InboundPassthroughCluster",
             "InboundPassthroughClusterIpv4",
-            "*.example.com",
             "",
         ],
     )
     def test_what_is_no_service(self, name: str) -> None:
         raw = {up(): "1x20", requests("503", destination_service_name=name): "0+10x20"}
         assert recorded(watched("service-errors"), raw, "service:errors:ratio5m", 10) == {}
+
+    def test_a_wildcard_host_is_a_service(self) -> None:
+        raw = {up(): "1x20", requests("503", destination_service_name="*.example.com"): "0+10x20"}
+        found = recorded(watched("service-errors"), raw, "service:errors:ratio5m", 10)
+        assert found == {("shop", "*.example.com"): 1}
 
     @pytest.mark.parametrize("name", ['a"b', "a\\b$1", "{{ $value }}", "x{y='z'}", "naïve"])
     def test_any_name(self, name: str) -> None:

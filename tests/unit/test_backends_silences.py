@@ -19,6 +19,7 @@ from sloctl.backends.silences import Silence, ensure, expire, valid_id, wanted
 from sloctl.errors import UsageError
 from sloctl.model import Matcher, SloSet
 from sloctl.settings.backends import AlertmanagerSettings
+from tests.support.promtool import slo
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CHECKOUT = [Matcher("service", "=", "checkout"), Matcher("slo_set", "=", "shop")]
@@ -92,6 +93,20 @@ def test_patterns_and_blanks_are_refused(name: str, value: str) -> None:
         request.matchers(Scope(**{name: value}), None)
     assert f"--{name}: " in str(error.value)
     assert str(error.value).isprintable()
+
+
+def test_a_wildcard_host_is_the_exact_name_of_a_service() -> None:
+    hosts = (slo(service="*.example.org"), slo(service="api.example.org"))
+    for slo_set in (None, SloSet("shop", hosts)):
+        found = request.matchers(Scope(service="*.example.org"), slo_set)
+        assert found[-1] == Matcher("service", "=", "*.example.org")
+    with pytest.raises(UsageError, match="no service"):
+        request.matchers(Scope(service="*.example.com"), SloSet("shop", hosts))
+    for value in ("*.*", "*.", "*.example.*", "*.a|b", "api.*.org", "x*.example.org"):
+        with pytest.raises(UsageError, match="is a pattern"):
+            request.matchers(Scope(service=value), None)
+    with pytest.raises(UsageError, match="is a pattern"):
+        request.matchers(Scope(namespace="*.example.org"), None)
 
 
 @pytest.mark.parametrize("name", ["Watchdog", "watchdog", "WATCHDOG"])

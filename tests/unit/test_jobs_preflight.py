@@ -52,6 +52,7 @@ SERVICE = {
     "source_workload_namespace": "shop",
     "request_protocol": "http",
     "response_code": "200",
+    "response_flags": "-",
 }
 BOUNDS = ("5", "25", "100", "250", "1000", "+Inf")
 All = list[dict[str, str]]
@@ -279,6 +280,11 @@ SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
         changed({"__name__": REQUESTS}, response_code=""),
         {("warning", "no-label")},
         "no series has the label response_code",
+    ),
+    "cut responses cannot be told": (
+        changed({"__name__": REQUESTS}, response_flags=""),
+        {("warning", "no-label")},
+        "no series has the label response_flags",
     ),
 }  # fmt: skip
 

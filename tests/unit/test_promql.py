@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from sloctl import naming, promql
 from sloctl.guardrails.plans import plans
-from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Slo, SloSet
+from sloctl.guardrails.shared.queries import SERVICES as SERVICES_OF_GUARDRAILS
+from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Selector, Slo, SloSet
+from sloctl.promql import flags
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
@@ -157,19 +159,31 @@ class TestScope:
             Matcher("destination_service_name", "=", "a|b"),
         )
 
-    @pytest.mark.parametrize(
-        ("overridden", "op", "value"),
-        [(("a",), "!=", "a"), (("a.b", "c+d"), "!~", r"a\.b|c\+d"), (("a", "b|c", "d"), "!~", r"a|b\|c|d")],
-    )
-    def test_every_service_but_the_overridden(self, overridden: tuple[str, ...], op: str, value: str) -> None:
-        one = slo(service="*", overridden=overridden)
-        assert isinstance(one.sli, CounterSli)
-        assert promql.scope(one, one.sli)[1:] == (Matcher("destination_service_name", op, value),)
+    def test_a_wildcard_host_is_a_name_like_others(self) -> None:
+        one = slo(service="*.example.org")
+        assert isinstance(one.sli, CounterSli) and not one.wildcard
+        assert promql.scope(one, one.sli)[1:] == (Matcher("destination_service_name", "=", "*.example.org"),)
 
-    def test_every_service(self) -> None:
+    @pytest.mark.parametrize("preset", PRESETS)
+    @pytest.mark.parametrize("overridden", [(), ("a",), ("a.b", "c+d"), ("a", "*.example.org", "d")])
+    def test_every_service_but_the_overridden(self, preset: str, overridden: tuple[str, ...]) -> None:
+        one = slo(preset, service="*", overridden=overridden)
+        assert isinstance(one.sli, CounterSli)
+        where, [name] = promql.scope(one, one.sli)[0], promql.scope(one, one.sli)[1:]
+        assert where == Matcher(one.sli.namespace_label, "=", "shop")
+        found = {(name.label, name.op, name.value)}
+        for service in ("b", "a-b", "axb", "c", "unknown-host", "x.example.org", "*.example.com"):
+            assert takes(found, {one.sli.service_label: service}), service
+        nobody = ("", "unknown", "BlackHoleCluster", "PassthroughCluster", "InboundPassthroughCluster")
+        for service in (*nobody, "InboundPassthroughClusterIpv4", *overridden):
+            assert not takes(found, {one.sli.service_label: service}), service
+            assert promql.is_service(service) is (service in overridden)
+
+    def test_guardrails_know_the_same_services(self) -> None:
         one = slo(service="*")
         assert isinstance(one.sli, CounterSli)
-        assert promql.scope(one, one.sli) == (Matcher("destination_service_namespace", "=", "shop"),)
+        [name] = promql.scope(one, one.sli)[1:]
+        assert name.value == SERVICES_OF_GUARDRAILS.value
 
     def test_base_events_know_no_overrides(self) -> None:
         """They are shared with other SLOs of the scope, which may have other overrides."""
@@ -212,6 +226,56 @@ def takes(found: Iterable[tuple[str, str, str]], labels: Mapping[str, str]) -> b
     return all(one(*matcher) for matcher in found)
 
 
+CASES = [
+    {
+        "reporter": "source",
+        "request_protocol": protocol,
+        "response_code": code,
+        "grpc_response_status": status,
+        "response_flags": seen,
+    }
+    for protocol, statuses in (("http", [""]), ("grpc", ["", "0", "1", "5", "14"]))
+    for code in ("0", "101", "200", "206", "404", "408", "499", "500", "503")
+    for status in statuses
+    for seen in (
+        *(
+            "-",
+            "",
+            "UC",
+            "UR",
+            "LR",
+            "UT",
+            "UPE",
+            "UMSDR",
+            "OM",
+            "URX,UC",
+            "UT,URX",
+            "UC,DC",
+            "DC,UC",
+            "UC,UT",
+        ),
+        *("DC", "DR", "DI,DC", "UF", "UF,URX", "UO", "UH", "NR", "NC", "SI", "DT", "DPE", "FI", "UCX", "XUC"),
+    )
+]
+"""Requests of all kinds, as a client's proxy reports them."""
+
+
+def counted(preset: str, labels: Mapping[str, str], hang_ups: str) -> tuple[bool, bool]:
+    """Whether a request is an event of a preset, and a bad one."""
+    code, status, seen = (labels[n] for n in ("response_code", "grpc_response_status", "response_flags"))
+    grpc = labels["request_protocol"] == "grpc"
+    hung_up = seen in ("DC", "DR") and (code == "0" or (code == "200" and grpc and status in ("", "1")))
+    if (preset == "grpc" and not grpc) or (hang_ups == "excluded" and hung_up):
+        return False, False
+    failed = code == "0" or code.startswith("5")
+    cut = bool(set(seen.split(",")) & {"UC", "UR", "LR", "UT", "UPE", "UMSDR", "OM"})
+    bad = {
+        "errors": failed,
+        "grpc": cut or status == "14" or (status == "" and code != "200"),
+    }
+    return True, bad.get(preset, failed or cut or (grpc and status == "14"))
+
+
 class TestWhatIsBad:
     """No response is a failure (code 0), and a gRPC failure travels with code 200; each counts once."""
 
@@ -247,8 +311,58 @@ class TestWhatIsBad:
         assert found == {name: int(name in bad) for name in found}
         assert bad <= found.keys()
 
+    @pytest.mark.parametrize("hang_ups", ["counted", "excluded"])
+    @pytest.mark.parametrize("preset", ["availability", "gateway", "grpc", "errors"])
+    def test_flags_decide_where_codes_do_not(self, preset: str, hang_ups: str) -> None:
+        """Every request is in one selector of all events or in none, and in one of the bad ones or in none."""
+        sli = PRESETS[preset].build({"hang_ups": hang_ups}, Mesh())
+        assert {m.label for part in (*sli.total, *sli.bad) for m in part.matchers} <= set(CASES[0]) | {
+            "reporter"
+        }
+        for labels in CASES:
+            total, bad = counted(preset, labels, hang_ups)
+            assert self._in(sli.total, labels) == total, labels
+            assert self._in(sli.bad, labels) == bad, labels
+
+    @pytest.mark.parametrize("hang_ups", ["counted", "excluded"])
+    @pytest.mark.parametrize("preset", ["availability", "gateway", "grpc", "errors"])
+    def test_base_events_keep_what_flags_decide(self, preset: str, hang_ups: str) -> None:
+        """One flag of each request is kept at most, and selects what all of them select."""
+        sli = PRESETS[preset].build({"hang_ups": hang_ups}, Mesh())
+        parts = (*sli.total, *sli.bad)
+        pattern = flags.kept(parts)
+        assert bool(pattern) is ((preset, hang_ups) != ("errors", "counted"))
+        kept = set()
+        for labels in CASES:
+            found = re.fullmatch(pattern, labels["response_flags"])
+            flag = "".join(group or "" for group in found.groups()) if found else ""
+            kept.add(flag)
+            base = {name: value for name, value in labels.items() if name != "response_flags"}
+            for part in parts:
+                recorded = flags.recorded(part)
+                assert self._in((recorded,), base | {"response_flag": flag}) == self._in((part,), labels), (
+                    labels
+                )
+        assert kept <= {"", *flags.CUT, *flags.HANG_UP}
+
+    def test_presets_agree_on_who_hung_up(self) -> None:
+        calls = [case for case in CASES if case["request_protocol"] == "grpc"]
+        left = [
+            [
+                case
+                for case in calls
+                if self._in(PRESETS[name].build({"hang_ups": "excluded"}, Mesh()).total, case)
+            ]
+            for name in ("grpc", "availability", "errors", "gateway")
+        ]
+        assert 0 < len(left[0]) < len(calls)
+        assert all(found == left[0] for found in left)
+
+    def _in(self, parts: Iterable[Selector], labels: Mapping[str, str]) -> int:
+        return sum(takes({(m.label, m.op, m.value) for m in part.matchers}, labels) for part in parts)
+
     @pytest.mark.parametrize(
-        ("service", "flags", "lost"),
+        ("service", "seen", "lost"),
         [
             ("checkout", "NC", True),
             ("checkout", "NR", True),
@@ -262,13 +376,13 @@ class TestWhatIsBad:
         ],
     )
     def test_what_has_no_route_or_no_cluster_is_misrouted_once(
-        self, service: str, flags: str, lost: bool
+        self, service: str, seen: str, lost: bool
     ) -> None:
         guardrail = Guardrail("misroutes", Decimal(1))
         [plan] = plans(SloSet("shop", (), guardrails=(guardrail,)))
         [ratio] = [signal for signal in plan.signals if signal.record.endswith("misroutes:ratio5m")]
         labels = {"reporter": "source", "destination_service_name": service, "service": service}
-        labels |= {"slo_set": "shop", "response_flags": flags}
+        labels |= {"slo_set": "shop", "response_flags": seen}
         read = {frozenset(matchers(selector)) for selector in selectors(ratio.expr)}
         counting = [found for found in read if {"service", "response_flags"} & {label for label, *_ in found}]
         assert len(counting) == 2

@@ -27,6 +27,8 @@ _LABELS = {
     "slo": naming.SLO,
 }
 _PATTERN = re.compile(r"[*+?|()\[\]{}^$\\]")
+_WILDCARD_HOST = re.compile(r"^\*\.(?=[a-z0-9])")
+"""How the name of a ServiceEntry's wildcard host begins: the service is called so, and matched as it is."""
 _LENGTHS = {"--comment": 500, "--author": 100}
 
 
@@ -114,7 +116,8 @@ def _check_value(option: str, value: str) -> None:
         raise UsageError(f"{option}: {value!r} is not a name", hint="a variable of the job may be empty")
     if not value.isprintable() or len(value) > 253:
         raise UsageError(f"{option}: {value[:40]!r} is not a name")
-    if _PATTERN.search(value):
+    name = _WILDCARD_HOST.sub("", value, count=1) if option == "--service" else value
+    if _PATTERN.search(name):
         raise UsageError(
             f"{option}: {value!r} is a pattern, and a silence matches exact names only",
             hint="for all services of a namespace give --namespace alone",

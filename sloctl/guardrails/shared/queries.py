@@ -23,10 +23,8 @@ RENAMED = {
 }
 """Recorded labels that Istio calls otherwise; all others keep Istio's name."""
 SERVICE_LABELS = (naming.NAMESPACE, naming.SERVICE)
-SERVICES = Matcher(
-    naming.SERVICE, "!~", "|unknown|BlackHoleCluster|PassthroughCluster|InboundPassthroughCluster.*|[*].*"
-)
-"""What Istio calls a service and is one: no traffic without a route or to unknown hosts, no wildcard host."""
+SERVICES = promql.services(naming.SERVICE)
+"""What Istio calls a service and is one."""
 ALL: tuple[tuple[Matcher, ...], ...] = ((),)
 """The parts of a family that are everything."""
 

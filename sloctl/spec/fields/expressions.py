@@ -1,7 +1,8 @@
 """Checks PromQL that users write for ``events`` SLIs.
 
 Such an expression is embedded in larger ones, and each ``rate(selector[$window])`` in it is replaced by exact
-counting. So it must be complete PromQL by itself, without comments, and every range must be of that form.
+counting. So it must be complete PromQL by itself, without comments, and every range must be of that form. Its value
+must be a number of events, for it is evaluated over windows of all lengths and the results are added up.
 ``promql_parser`` is imported only when there is an expression to check.
 """
 
@@ -10,16 +11,15 @@ from __future__ import annotations
 import re
 
 from sloctl import promql
-from sloctl.model import Mesh
+from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Expr, Literal, children, parse, reads
 from sloctl.spec.fields.values import Complaint
 
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`')
 _OTHER_VARIABLE = re.compile(r"\$\{?(?:__)?\w+\}?|\{\{[^}]*\}\}")
 _FORM = 'write rate(metric{label="value"}[$window])'
-PROBE = 300
 
 
-def check(text: str, mesh: Mesh) -> Complaint | None:
+def check(text: str) -> Complaint | None:
     """What is wrong with an expression, or None."""
     outside = _STRING.sub('""', text)
     if any("$window" in literal for literal in _STRING.findall(text)):
@@ -35,7 +35,7 @@ def check(text: str, mesh: Mesh) -> Complaint | None:
     complaint = _ranges(calls, rest_outside)
     if complaint is not None:
         return complaint
-    return _parses(text, rest, calls, mesh)
+    return _parses(text, rest, calls)
 
 
 def _ranges(calls: list[tuple[str, str]], rest: str) -> Complaint | None:
@@ -74,7 +74,7 @@ def _where_window(rest: str) -> str:
     return f"{call[1]}() needs a plain selector and [$window]"
 
 
-def _parses(text: str, rest: str, calls: list[tuple[str, str]], mesh: Mesh) -> Complaint | None:
+def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | None:
     import promql_parser
 
     plain = re.sub(r"\[\s*\$window\s*\]", "[5m]", text)
@@ -85,11 +85,166 @@ def _parses(text: str, rest: str, calls: list[tuple[str, str]], mesh: Mesh) -> C
             said = " ".join(str(error).split())[:200].replace("[5m]", "[$window]")
             return Complaint("promql-syntax", f"not valid PromQL: {said}", _syntax_hint(said))
     try:
-        promql_parser.parse(promql.user_expression(text, PROBE, mesh))
+        promql_parser.parse(f"sum (\n{plain}\n)")
     except ValueError:
         message = "the expression must be a vector (it is summed up), not a number or a text"
         return Complaint("promql-type", message, _FORM)
-    return None
+    return _events(parse(plain))
+
+
+_NO_SERIES_OF_EVENTS = {
+    "count": "how many series there are",
+    "count_values": "how many series there are",
+    "group": "that there are series",
+    "quantile": "one of the series",
+    "stddev": "how series differ",
+    "stdvar": "how series differ",
+    "topk": "some of the series, others in each window",
+    "bottomk": "some of the series, others in each window",
+    "limitk": "some of the series",
+    "limit_ratio": "some of the series",
+}
+_KEEP_EVENTS = frozenset({"label_replace", "label_join", "sort", "sort_desc"})
+
+
+def _events(node: Expr, *, joined: bool = False) -> Complaint | None:
+    """Whether an expression that counts is a number of events, which may be added up over windows and series.
+
+    ``joined``: its labels are used by the operation that it is in.
+    """
+    match node:
+        case Call(function="rate" | "increase"):
+            return None
+        case Call():
+            return _function(node)
+        case Aggregate():
+            return _aggregate(node, joined)
+        case Binary(operator="and" | "unless"):
+            return _only(node.left, node.operator) or _nested(node.right) or _events(node.left, joined=True)
+        case Binary(operator="or"):
+            return _alternatives(node)
+        case Binary():
+            return _comparison(node) or _arithmetic(node)
+    return _uncounted("this")
+
+
+def _nested(node: Expr) -> Complaint | None:
+    """What stands beside what is counted, as a filter or a factor: only comparisons of what is counted are wrong."""
+    if isinstance(node, Binary) and (complaint := _comparison(node)) is not None:
+        return complaint
+    return next((found for child in children(node) if (found := _nested(child)) is not None), None)
+
+
+def _comparison(node: Binary) -> Complaint | None:
+    if node.operator not in COMPARISONS or not promql.counts(node):
+        return None
+    return _refused(
+        f"'{node.operator}' compares what a window counted, and windows have different lengths: whole windows "
+        "would be events or not",
+        "count the bad events with a counter of their own, or with a bound of a histogram",
+    )
+
+
+def _function(node: Call) -> Complaint | None:
+    name, inner = node.function, node.args[0] if node.args else None
+    if inner is None or not promql.counts(node):
+        return _uncounted(f"{name}()")
+    if name in _KEEP_EVENTS:
+        return _events(inner, joined=True)
+    if name == "clamp_min" and node.args[1] == Literal(0.0):
+        return _events(inner, joined=True)
+    if name.startswith("histogram_"):
+        return _refused(
+            f"{name}() reads a native histogram, whose events cannot be counted exactly",
+            'use the counters of the classic one: rate(metric_count[$window]), rate(metric_bucket{le="250"}[$window])',
+        )
+    if name.startswith("clamp"):
+        return _refused(
+            f"{name}() cuts what a window counted, and windows have different lengths",
+            "only clamp_min(…, 0) is the same for all of them",
+        )
+    return _refused(f"{name}() of what a window counted is no number of events", f"leave out {name}()")
+
+
+def _aggregate(node: Aggregate, joined: bool) -> Complaint | None:
+    if not promql.counts(node.expr):
+        return _uncounted(f"{node.operator}()")
+    if node.operator in _NO_SERIES_OF_EVENTS:
+        return _refused(
+            f"{node.operator}() says {_NO_SERIES_OF_EVENTS[node.operator]}, not how many events there were",
+            "add the events up: sum(rate(metric[$window]))",
+        )
+    if node.operator == "sum" and not joined and (node.labels or node.without):
+        how = "without" if node.without else "by"
+        return _refused(
+            f"'{how} ({', '.join(node.labels)})' has no effect, for the result is summed up: an SLO has one budget",
+            f"leave out '{how}', or write an SLO for each of them, with a matcher",
+        )
+    return _events(node.expr, joined=joined or node.operator != "sum")
+
+
+def _alternatives(node: Binary) -> Complaint | None:
+    for side in (node.left, node.right):
+        if promql.counts(side):
+            if (complaint := _events(side, joined=True)) is not None:
+                return complaint
+        elif side != Call("vector", (Literal(0.0),)):
+            return _only(side, "or")
+    return None if promql.counts(node) else _uncounted("'or'")
+
+
+def _arithmetic(node: Binary) -> Complaint | None:
+    left, right = node.left, node.right
+    counted = [side for side in (left, right) if promql.counts(side)]
+    if node.operator in ("+", "-"):
+        if len(counted) == 1:
+            return _only(right if counted[0] is left else left, node.operator)
+        return _events(left, joined=True) or _events(right, joined=True)
+    if node.operator not in ("*", "/") or len(counted) == 2 or (node.operator == "/" and counted == [right]):
+        return _refused(
+            f"'{node.operator}' of what a window counted is no number of events",
+            "events may be added, subtracted, and multiplied with or divided by what is not counted",
+        )
+    factor = right if counted[0] is left else left
+    if _negative(factor):
+        return _refused(
+            "a negative number of events: there is no such thing",
+            "subtract them from all events: rate(total[$window]) - rate(part[$window])",
+        )
+    return _nested(factor) or _events(counted[0], joined=_joins(factor))
+
+
+def _joins(factor: Expr) -> bool:
+    """Whether a factor has labels, by which it is joined to what is multiplied."""
+    return bool(list(reads(factor)))
+
+
+def _negative(node: Expr) -> bool:
+    match node:
+        case Literal(value=float(value)):
+            return value < 0
+        case Binary(operator="*" | "/"):
+            return _negative(node.left) is not _negative(node.right)
+    return False
+
+
+def _only(side: Expr, operator: str) -> Complaint | None:
+    """That one side of an operator does not count."""
+    if promql.counts(side):
+        return None
+    what = "a number" if not list(reads(side)) else "a value that is not counted over the window"
+    return _refused(
+        f"'{operator}' puts {what} beside events, the same in a window of a minute and in one of an hour",
+        "write rate(metric[$window]) for each counter; without series for a moment it is '… or vector(0)'",
+    )
+
+
+def _uncounted(what: str) -> Complaint:
+    return _refused(f"{what} does not count events over the window", _FORM)
+
+
+def _refused(message: str, hint: str) -> Complaint:
+    return Complaint("promql-events", message, hint)
 
 
 def _syntax_hint(said: str) -> str:

@@ -72,6 +72,7 @@ CODES: dict[str, str] = {
     "events-wildcard": 'An `events` SLI for `service: "*"`.',
     "promql-syntax": "An expression that is not PromQL.",
     "promql-comment": "A comment in an expression.",
+    "promql-events": "An expression whose value is no number of events.",
     "promql-type": "An expression that is no vector.",
     "promql-window": "A range other than `[$window]` in `rate()` or `increase()` of a selector.",
     "promql-mixed": "`rate()` and `increase()` in one SLI.",

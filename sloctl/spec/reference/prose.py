@@ -174,7 +174,9 @@ defaults:
         """
 An SLO is of one service, or with `service: "*"` (in quotes: a bare star is YAML syntax) of every service of its
 namespace, also those that are deployed tomorrow. A named service overrides the `"*"` SLO of the same name, so that no
-service counts in both. Name, service and namespace together must be unique.
+service counts in both. Name, service and namespace together must be unique. What Istio calls a service and is none,
+such as `PassthroughCluster`, [never becomes one](presets.md#what-is-no-service). A wildcard host of a ServiceEntry is a
+service like others: `service: "*.example.org"` is its exact name in the metrics, and matches nothing else.
 
 The objective is read exactly as it is written: 99.9 leaves a budget of 0.001, not of 0.0009999999999998899.
 """,
@@ -238,6 +240,27 @@ Where no preset fits, give two PromQL expressions over counters. Each range is w
 selector, inside `rate()` or `increase()` (which of the two makes no difference: sloctl replaces both by an exact count
 of the events in the window). The results are summed up. Comments, subqueries, `offset`, `irate()` and fixed ranges such
 as `[5m]` are errors.
+
+The value must be a number of events, in a window of a minute as in one of a day. What may stand around a counter:
+
+| form | what it is |
+|---|---|
+| `sum(…)`, `max without (replica) (…)` | the sum over all series; the larger of replicas |
+| `… + …` | both; a counter that has no series yet has counted nothing |
+| `… - …` | the rest: `sum(rate(jobs_count[$window])) - sum(rate(jobs_bucket{le="250"}[$window]))` |
+| `… * 2`, `… / 1000`, `… * on (pod) group_left () weight` | a multiple |
+| `… or …`, `… or vector(0)` | one or the other |
+| `… and …`, `… unless …` | some of the series: `rate(late[$window]) and on (pod) (up == 1)` |
+| `clamp_min(…, 0)`, `label_replace(…)`, `label_join(…)` | no negative rest; other labels |
+
+Refused, each with what to write instead: comparisons of what was counted (`rate(x[$window]) > 10` would take all events
+of a window or none), `count`, `quantile`, `topk` and others that count series and not events, `-rate(…)`, a number or a
+plain metric added to events, ratios, `histogram_count(rate(…))` and other functions, and `sum by (…)` where the sum of
+all follows. One SLO has one budget: for a budget per queue write an SLO per queue, with a matcher.
+
+A difference of which a side matches nothing, and a factor that does, are no data: not zero bad events. If a side may
+rightly be missing, say so: `… - (sum(rate(expected[$window])) or vector(0))`. `le="250"` matches what Prometheus 3
+calls `250.0`, and the other way round.
 """,
         """
 slos:

@@ -19,14 +19,14 @@ _DNS_HINT = "lower case letters, digits and '-', first and last a letter or digi
 
 SLO_NAME = Text("a DNS label", DNS_LABEL, _DNS_HINT, 63)
 SET_NAME = Text("a DNS label", DNS_LABEL, _DNS_HINT, 40)
+_SERVICE = rf"(?:\*\.)?{DNS_LABEL}(?:\.{DNS_LABEL})*"
+"""Also a wildcard host of a ServiceEntry, ``*.example.org``: a name like others, no pattern."""
 SERVICE = Text(
     'a service\'s name or "*"',
-    rf"\*|{DNS_LABEL}(?:\.{DNS_LABEL})*",
+    rf"\*|{_SERVICE}",
     'the service as the metrics call it, in lower case; "*" alone stands for every service',
 )
-SERVICE_NAME = Text(
-    "a service's name", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "the service as the metrics call it"
-)
+SERVICE_NAME = Text("a service's name", _SERVICE, "the service as the metrics call it")
 NAMESPACE = Text("the name of a namespace", DNS_LABEL, f"{_DNS_HINT}; '*' is for services only", 63)
 LINE = Text("one line of text", max_length=128, checks=(checks.no_template,))
 PROSE = Text("text", max_length=2000, lines=True, checks=(checks.no_template,), make=str.strip)

@@ -7,7 +7,9 @@ from typing import Any
 
 from sloctl.model import CounterSli, ExprSli, Mesh, Sli
 from sloctl.promql.presets import (
+    COUNTED,
     ENVOY_BUCKETS,
+    EXCLUDED,
     FAILED,
     GRPC_CODES,
     GRPC_SERVER_ERRORS,
@@ -50,6 +52,13 @@ def preset_fields(name: str) -> tuple[Field, ...]:
             f"The latency to stay within; a bound of the histogram ({bounds}, or `mesh.latency_buckets`).",
             without=THRESHOLD,
             examples=("250ms", "2.5s"),
+        ),
+        "hang_ups": Field(
+            "hang_ups",
+            Choice((COUNTED, EXCLUDED)),
+            "Requests whose callers hung up before the answer was complete: counted (bad without an answer), or "
+            "excluded from all events.",
+            without=COUNTED,
         ),
         "codes": Field(
             "codes",
@@ -161,7 +170,7 @@ class Slis:
 
     def _complaint(self, text: str) -> Complaint | None:
         if text not in self._expressions:
-            self._expressions[text] = expressions.check(text, self.mesh)
+            self._expressions[text] = expressions.check(text)
         return self._expressions[text]
 
 
