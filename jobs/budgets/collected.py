@@ -34,6 +34,14 @@ class Collected:
     findings: list[Finding] = field(default_factory=list)
     buckets: dict[SeriesKey, dict[int, EventCounts]] = field(default_factory=dict)
     """The period in buckets, numbered from the newest (0); only where a history is asked for."""
+    unsure: dict[str, set[str]] = field(default_factory=dict)
+    """The definitions whose numbers may lack events, by what the server said of its answers."""
+
+    def doubt(self, said: Iterable[str], slos: Iterable[Slo]) -> None:
+        """Note that what was read of some SLOs may lack events."""
+        ids = {slo.id for slo in slos}
+        for text in said:
+            self.unsure.setdefault(text, set()).update(ids)
 
 
 def burn_windows(slo: Slo) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from jobs.budgets.collected import Collected, burn_windows, period_start, would_
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
@@ -164,6 +165,7 @@ def _from_prometheus(
     """Fill in what only Prometheus knows; the instants of its rules, if it has any."""
     if source is None:
         return {}
+    heard = source = Heard(source)
     try:
         instants = from_rules.last_instants(source, slo_set, at)
         _open_buckets(source, slo_set, at, newest, out)
@@ -175,6 +177,8 @@ def _from_prometheus(
         text = f"Prometheus could not be asked, so that what is newer than the ledger is missing: {error}"
         out.findings.append(Finding("warning", "prometheus-not-read", text))
         return {}
+    finally:
+        out.doubt(heard.doubts, slo_set.slos)
     return instants
 
 

@@ -23,6 +23,7 @@ from jobs.budgets.collected import (
 )
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
@@ -175,6 +176,7 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[
     Raises ``BackendError``.
     """
     out = Collected(recorded=True)
+    heard = source = Heard(source)
     reader = _Reader(source, slo_set, at)
     periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
     windows = _windows(slo_set)
@@ -197,6 +199,7 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[
         longest = max(periods.values())
         out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
     add_alerts(source, slo_set, at, out)
+    out.doubt(heard.doubts, slo_set.slos)
     return out
 
 

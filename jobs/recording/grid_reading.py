@@ -17,6 +17,7 @@ from math import isfinite
 
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
+from sloctl.backends.answers import doubts
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
@@ -27,10 +28,15 @@ _Buckets = dict[tuple[str, str, int], Bucket]
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of one interval; ``implausible`` are the SLOs whose bad events exceed all of them, or overflow."""
+    """What was read of one interval.
+
+    ``implausible`` are the SLOs whose bad events exceed all of them, or overflow. ``unsure`` are those of which an
+    answer was in doubt, with what the server said: they have no batch.
+    """
 
     batches: list[Batch] = field(default_factory=list)
     implausible: set[str] = field(default_factory=set)
+    unsure: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read(
@@ -39,7 +45,7 @@ def read(
     """All buckets of an interval, of some definitions. Raises ``BackendError``."""
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[tuple[str, str]]] = {}
     for slo in slos:
         exprs = promql.events(slo, slo_set.mesh, GRID, ranged=True)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
@@ -48,23 +54,30 @@ def read(
             exprs["cause"] = by_cause
             del exprs["bad"]
         for kind, expr in exprs.items():
-            texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo.id))
-    queries = [(kind, query) for kind, exprs in texts.items() for query in promql.union(exprs)]
+            marked = promql.labelled(expr, naming.SLO_ID, slo.id)
+            texts.setdefault(kind, []).append((slo.id, marked))
+    queries = [(kind, *query) for kind, exprs in texts.items() for query in promql.shared(exprs)]
     first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
 
     def ask(query: str) -> Sequence[Series]:
         return source.query_range(query, first, last, timedelta(seconds=GRID))
 
     with ThreadPoolExecutor(threads, "sloctl-grid") as pool:
-        futures = [(kind, pool.submit(copy_context().run, ask, query)) for kind, query in queries]
-        answers = [(kind, future.result()) for kind, future in futures]
+        futures = [
+            (kind, owners, pool.submit(copy_context().run, ask, query)) for kind, query, owners in queries
+        ]
+        answers = [(kind, owners, future.result()) for kind, owners, future in futures]
+    out = Reading()
+    for _, owners, found in answers:
+        if said := doubts(found):
+            out.unsure |= {owner: (*out.unsure.get(owner, ()), *said) for owner in owners}
+    slos = [slo for slo in slos if slo.id not in out.unsure]
     series: dict[str, list[Series]] = {}
-    for kind, found in answers:
+    for kind, _, found in answers:
         series.setdefault(kind, []).extend(found)
     values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
-    out = Reading()
     buckets = _buckets(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
     causes = _causes(series.get("cause", ()), named, causes_of, buckets)
     out.batches = [

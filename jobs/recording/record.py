@@ -3,7 +3,9 @@
 A bucket is recorded once it is :data:`SETTLE` seconds old and something that was scraped after its end is there: what
 is recorded stays as it is, and backends that are written to from elsewhere lag behind. Whatever is missing within the
 time to catch up is read from Prometheus's history, newest first and a day at a time: a run that dies half-way has done
-what it has done, and the next one does the rest. :mod:`jobs.recording.gaps` says what there is to be recorded.
+what it has done, and the next one does the rest. Nothing is recorded of an answer that the server itself calls partial,
+or leaves in doubt; what else there is is recorded, and the run fails at its end. :mod:`jobs.recording.gaps` says what
+there is to be recorded.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from jobs.budgets import maintenance
 from jobs.recording import grid_reading
 from jobs.recording.gaps import Observed
 from sloctl import naming
+from sloctl.backends.answers import Heard, partial_error
 from sloctl.backends.protocols import MetricSource
 from sloctl.backends.silences import SilenceStore
 from sloctl.budget import ratio
-from sloctl.errors import BackendError, BadAnswer
+from sloctl.errors import BackendError, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Batch, Interval, Keep, Ledger, MutedInterval
 from sloctl.model import GRID, CalendarWindow, SloSet
 from sloctl.model.calendar import days_begin
@@ -31,6 +34,8 @@ from sloctl.report.data import Finding
 SETTLE = 60
 PIECE = 86400
 """Seconds of buckets that are read, and recorded, at once."""
+REFUSALS = 3
+"""After so many pieces with partial answers a run reads no more: the next one may find a server that is whole."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,8 @@ class RecordingResult:
     excluded: int = 0
     batches: list[Batch] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
+    refused: list[tuple[Interval, Mapping[str, tuple[str, ...]]]] = field(default_factory=list)
+    """Of which intervals and definitions nothing was recorded, with what the server said of its answers."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -66,7 +73,7 @@ def run(
     """Record what is missing at ``at``, leave out what is excused, and remove what is too old.
 
     ``muted`` are Alertmanager's silences. The batches of the last ``keep_batches`` seconds are kept in the result.
-    Raises ``BackendError``; what was recorded before that stays.
+    Raises ``BackendError``; what was recorded before that stays. Where answers were partial, it is raised at the end.
     """
     end = newest(at)
     out = RecordingResult(end)
@@ -76,13 +83,30 @@ def run(
     if wanted:
         first = min(intervals[0][0] for intervals in wanted.values())
         last = max(intervals[-1][1] for intervals in wanted.values())
-        observed = Observed(source, slo_set, (first, last), start, at, out.findings)
+        # What was scraped when is of every definition: in doubt, nothing can be recorded.
+        observed = Observed(Heard(source, strict=True), slo_set, (first, last), start, at, out.findings)
         for interval, slo_ids in pieces(wanted, observed.begin, observed.end):
             progress(interval)
             _record(source, slo_set, ledger, observed, interval, slo_ids, out, end - keep_batches)
+            if len(out.refused) == REFUSALS:
+                break
     out.excluded = maintenance.apply(ledger, slo_set, end, muted)
     _prune(ledger, slo_set, end, at)
+    if out.refused:
+        raise _refusal(out)
     return out
+
+
+def _refusal(out: RecordingResult) -> PartialAnswer:
+    """The error that says of what nothing was recorded, and why."""
+    ids = sorted({slo_id for _, unsure in out.refused for slo_id in unsure})
+    texts = dict.fromkeys(text for _, unsure in out.refused for said in unsure.values() for text in said)
+    named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    times = " and ".join(shown(interval) for interval, _ in out.refused)
+    error = partial_error(list(texts), f"{named} from {times}")
+    if out.buckets:
+        error.hint += f"; {out.buckets} other buckets were recorded"
+    return error
 
 
 def _prune(ledger: Ledger, slo_set: SloSet, end: int, at: datetime) -> None:
@@ -162,15 +186,11 @@ def _record(
     out: RecordingResult,
     keep_since: int,
 ) -> None:
-    before = _partial(source)
     reading = grid_reading.read(source, slo_set, slo_ids, interval)
-    if new := [text for text in _partial(source) if text not in before]:
-        raise BadAnswer(
-            f"Prometheus gave a partial answer, which is not recorded: {new[0]}",
-            backend="prometheus",
-            url="",
-            hint="the next run reads it again; what is recorded stays as it is",
-        )
+    if reading.unsure:
+        out.refused.append((interval, reading.unsure))
+    if not reading.batches:
+        return
     down = observed.gaps(interval)
     batches = [
         Batch(item.slo_id, item.slo, item.interval, (*item.buckets, *down), item.causes)
@@ -184,11 +204,6 @@ def _record(
         text = f"{slo_id}: more bad events than events, or too many to be true; does the SLI's total count all of them?"
         if not any(found.message == text for found in out.findings):
             out.findings.append(Finding("error", "implausible-events", text, {naming.SLO_ID: slo_id}))
-
-
-def _partial(source: MetricSource) -> list[str]:
-    """What the server warned of that makes an answer incomplete; remarks on a query do not."""
-    return [text for text in source.warnings if not text.startswith("PromQL ")]
 
 
 def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:

@@ -11,14 +11,15 @@ from jobs import sidecar_restarts
 from jobs.budgets import budget_history, from_rules
 from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
-from sloctl import budget
+from sloctl import budget, naming
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
-from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report.data import PARTIAL, Finding, Quality, Report, SideComparison, SloStatus, partial_findings
 from sloctl.report.health import EdgeAmplification
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         if sides
         else None,
         owner=slo.owner,
+        doubts=(PARTIAL,) if any(slo.id in ids for ids in data.unsure.values()) else (),
     )
 
 
@@ -109,6 +111,18 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
                 "retries hide failures"
             )
             found.append(Finding("info", "retries-hide-failures", text, scope))
+    return found
+
+
+def _unsure(slo_set: SloSet, data: Collected) -> list[Finding]:
+    """That answers were partial, and whose numbers may lack events therefore."""
+    found = []
+    for said, ids in data.unsure.items():
+        one = len(ids) == 1
+        of = next(iter(ids)) if one else f"{len(ids)} of {len(slo_set.slos)} SLOs"
+        text = f"Prometheus: {said}: events of {of} may be missing, and what is said of them is in doubt"
+        scope = {naming.SLO_ID: next(iter(ids))} if one else {naming.SLO_SET: slo_set.name}
+        found.append(Finding("warning", "partial-answer", text, scope))
     return found
 
 
@@ -186,8 +200,9 @@ def build(
     Raises ``BackendError``.
     """
     findings: list[Finding] = []
+    heard = source = Heard(source)
     data, found_in = _collect(source, slo_set, at, origin, ledger, history, findings)
-    findings += data.findings
+    findings += [*data.findings, *_unsure(slo_set, data)]
     items = []
     for slo, key in _keys(slo_set, data):
         item = _status(slo, key, data, at)
@@ -204,12 +219,14 @@ def build(
         slo_set.name, at, "ledger" if found_in == "ledger" else "prometheus", tuple(items), tuple(findings)
     )
     try:
-        return _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
+        report = _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
     except BackendError as error:
         if found_in != "ledger":
             raise
         text = f"Prometheus could not be asked for the mesh's health: {error}"
-        return replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
+        report = replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
+    remarks = [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in heard.remarks]
+    return replace(report, findings=(*report.findings, *remarks))
 
 
 def _collect(
@@ -228,11 +245,13 @@ def _collect(
         from jobs.budgets import from_ledger
 
         return from_ledger.collect(ledger, source, slo_set, at, history=history), "ledger"
+    heard = source = Heard(source)
     instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
     if instants or origin == "rules":
         data = from_rules.collect(source, slo_set, at, instants)
         if history:
             _read_history(source, slo_set, at, data)
+        data.doubt(heard.doubts, slo_set.slos)
         findings += _rule_findings(slo_set, instants)
         return data, "rules"
     from jobs.budgets import from_counters  # pandas, which reading recorded series does not need
@@ -240,7 +259,10 @@ def _collect(
     if origin == "auto":
         text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
         findings.append(Finding("warning", "rules-not-loaded", text))
-    return from_counters.collect(source, slo_set, at, history=history), "raw"
+    said = heard.doubts
+    data = from_counters.collect(source, slo_set, at, history=history)
+    data.doubt(said, slo_set.slos)
+    return data, "raw"
 
 
 def _fresh(ledger: Ledger, slo_set: SloSet, at: datetime, findings: list[Finding]) -> bool:
@@ -265,12 +287,17 @@ def _with_health(
     """The report with what it says of the mesh besides budgets."""
     findings = list(report.findings)
     verdicts, more = guardrails.run(source, slo_set, report.at, recorded=recorded)
-    edges = guardrails.amplification(source, slo_set, report.at, recorded=recorded)
-    restarts = sidecar_restarts.rows_for_report(source, slo_set, report.at)
     findings += more
+    asked = Heard(source)
+    edges = guardrails.amplification(asked, slo_set, report.at, recorded=recorded)
+    findings += partial_findings(
+        asked.doubts, "requests and attempts may be missing", {"section": "retry_amplification"}
+    )
+    asked = Heard(source)
+    restarts = sidecar_restarts.rows_for_report(asked, slo_set, report.at)
+    findings += partial_findings(asked.doubts, "restarts may be missing", {"section": "sidecar_restarts"})
     if traces is not None:
         edges = [*edges, *_read_traces(traces, slo_set, report.at, edges, findings)]
-    findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
     return replace(
         report,
         findings=tuple(findings),

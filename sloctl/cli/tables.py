@@ -130,7 +130,7 @@ def _print(out: Console, what: RenderableType) -> None:
 
 
 def _cell(title: str, cell: str) -> Text:
-    return Text(cell, style=STYLES.get(cell, "") if title == "status" else "")
+    return Text(cell, style=STYLES.get(cell.removesuffix(markdown.IN_DOUBT), "") if title == "status" else "")
 
 
 def print_report(report: Report) -> None:

@@ -44,6 +44,7 @@ from sloctl.promql.syntax import (
     quote,
     regex_quote,
     selector,
+    shared,
     union,
 )
 
@@ -78,6 +79,7 @@ __all__ = [
     "remaining_rule",
     "scope",
     "selector",
+    "shared",
     "step_of",
     "tile_metrics",
     "total_rule",

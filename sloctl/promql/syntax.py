@@ -74,10 +74,16 @@ def labelled(expr: str, label: str, value: str) -> str:
 
 def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:
     """Queries of at most about ``limit`` characters that together have the series of all ``exprs``."""
-    queries: list[str] = []
-    for expr in exprs:
-        if queries and len(queries[-1]) + len(expr) < limit:
-            queries[-1] += f"\nor\n{expr}"
+    return [query for query, _ in shared((("", expr) for expr in exprs), limit)]
+
+
+def shared(exprs: Iterable[tuple[str, str]], limit: int = 100_000) -> list[tuple[str, list[str]]]:
+    """As :func:`union`, of expressions that have owners: each query with the owners of what it has."""
+    queries: list[tuple[str, list[str]]] = []
+    for owner, expr in exprs:
+        if queries and len(queries[-1][0]) + len(expr) < limit:
+            query, owners = queries[-1]
+            queries[-1] = f"{query}\nor\n{expr}", [*owners, owner]
         else:
-            queries.append(expr)
+            queries.append((expr, [owner]))
     return queries

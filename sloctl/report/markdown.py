@@ -20,6 +20,8 @@ from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, perc
 
 STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
 """States as people read them, the worst first."""
+IN_DOUBT = " (?)"
+"""Stands behind the state of a budget whose numbers may be wrong: a finding says why."""
 SEVERITIES = ("error", "warning", "info")
 RETRIED = 1.05
 """Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
@@ -73,6 +75,11 @@ def header(windows: Sequence[str]) -> list[str]:
     ]
 
 
+def state(item: SloStatus) -> str:
+    """An SLO's state in words, with a mark where its numbers may be wrong."""
+    return STATUS_WORDS[item.status] + (IN_DOUBT if item.doubts else "")
+
+
 def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
     """One SLO's cells, as :func:`header` names them."""
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
@@ -82,7 +89,7 @@ def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
         low, high = (percent(bound, digits) for bound in item.sli_interval)
         interval = f"{low.removesuffix(' %')} … {high}"
     return [
-        STATUS_WORDS[item.status],
+        state(item),
         plain(place),
         plain(item.slo),
         budget_share(item.remaining),

@@ -8,13 +8,14 @@ What PromQL makes of real counters is tested on real servers elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from jobs.reports import guardrails
 from sloctl import naming, promql
+from sloctl.backends.answers import doubts, judged, remarks
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
@@ -78,6 +79,9 @@ class Simulated:
     """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
     warnings: Sequence[str] = ()
+    """What each answer has beside its data."""
+    warned: Callable[[str], Sequence[str]] = lambda _query: ()
+    """What the answers to some queries have beside their data."""
     asked: list[str] = field(default_factory=list)
     _known: dict[str, list[_Meaning]] = field(default_factory=dict)
 
@@ -94,7 +98,8 @@ class Simulated:
         if (made_up := self.override(expr)) is not None:
             return made_up
         now = at.timestamp()
-        return [{"metric": labels, "value": [now, repr(value)]} for labels, value in self._answer(expr, now)]
+        found = ({"metric": labels, "value": [now, repr(value)]} for labels, value in self._answer(expr, now))
+        return self._judged(expr, found)
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
@@ -108,7 +113,10 @@ class Simulated:
             for labels, value in self._stepwise(expr, time):
                 found.setdefault(tuple(sorted(labels.items())), []).append([time, repr(value)])
             time += step.total_seconds()
-        return [{"metric": dict(key), "values": values} for key, values in found.items()]
+        return self._judged(expr, ({"metric": dict(key), "values": values} for key, values in found.items()))
+
+    def _judged(self, expr: str, series: Iterable[Series]) -> Sequence[Series]:
+        return judged(series, [*self.warnings, *self.warned(expr)])
 
     def _answer(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
         name = self.slo_set.name
@@ -289,15 +297,17 @@ def serve(source: MetricSource, other: Callable[[str], Behaviour | None] = lambd
                     datetime.fromtimestamp(float(form[key])).astimezone() for key in ("start", "end")
                 )
                 step = timedelta(seconds=float(form["step"]))
-                data = {"resultType": "matrix", "result": source.query_range(form["query"], start, end, step)}
+                found = source.query_range(form["query"], start, end, step)
+                data = {"resultType": "matrix", "result": found}
             else:
                 at = datetime.fromtimestamp(float(form["time"])).astimezone()
-                data = {"resultType": "vector", "result": source.query(form["query"], at)}
+                found = source.query(form["query"], at)
+                data = {"resultType": "vector", "result": found}
         except BackendLimit:
             error(422, "execution", "query processing would load too many samples into memory")(handler)
         except AssertionError as unknown:
             error(400, "bad_data", str(unknown))(handler)
         else:
-            answer(data, warnings=list(source.warnings))(handler)
+            answer(data, warnings=[*doubts(found), *remarks(found)])(handler)
 
     return behave

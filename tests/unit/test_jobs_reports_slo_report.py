@@ -10,7 +10,7 @@ import pytest
 
 from jobs.budgets import slis
 from jobs.recording import backfill
-from jobs.reports import slo_report
+from jobs.reports import gauges, slo_report
 from jobs.reports import slo_report as burn_rate
 from sloctl import naming, promql
 from sloctl.backends.protocols import Series
@@ -496,11 +496,48 @@ def test_what_the_other_side_saw_is_that_of_the_slos_own_scope(wildcard_last: bo
     }
 
 
-def test_warnings_of_the_backend_reach_the_reader() -> None:
+def test_remarks_of_the_backend_reach_the_reader() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], warnings=["PromQL info: no counter"])
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "backend-warning")
+    assert finding.message == "Prometheus: PromQL info: no counter"
+    assert (only(report).doubts, found(report, "partial-answer")) == ((), [])
+
+
+def test_budgets_of_partial_answers_are_in_doubt_and_no_gauge() -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], warnings=["store-2 did not answer"])
-    (finding,) = found(slo_report.build(source, slo_set, AT), "backend-warning")
-    assert finding.message == "Prometheus: store-2 did not answer"
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "partial-answer")
+    assert "store-2 did not answer" in finding.message
+    assert finding.scope == {"slo_id": slo_set.slos[0].id}
+    assert (only(report).doubts, found(report, "backend-warning")) == (("partial-answer",), [])
+    assert list(gauges.of_report(report)) == []
+    source.warnings = []
+    assert list(gauges.of_report(slo_report.build(source, slo_set, AT)))
+
+
+def test_from_raw_counters_only_those_of_the_partial_answer_are_in_doubt() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 9), flow(slo_set, 1, "billing", 9)])
+    source.warned = lambda query: ["store-2 did not answer"] if "(t[" in query else []
+    items = by_name(slo_report.build(source, slo_set, AT, "raw"))
+    assert {name: item.doubts for name, item in items.items()} == {
+        "billing late": ("partial-answer",),
+        "shop/checkout availability": (),
+    }
+
+
+@pytest.mark.parametrize("part", ["time() -", "kube_pod"])
+def test_a_verdict_of_a_partial_answer_says_so(part: str) -> None:
+    more = "guardrails: [{preset: telemetry-gap}, {preset: sidecar-restarts}]\n"
+    slo_set = slos(CHECKOUT, more=more)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    source.warned = lambda query: ["gone"] if part in query else []
+    report = slo_report.build(source, slo_set, AT)
+    assert found(report, "partial-answer"), source.asked
+    assert only(report).doubts == (), "the budgets are of other answers"
 
 
 def test_a_server_that_limits_samples_is_asked_in_parts() -> None:

@@ -130,6 +130,8 @@ def _line(item: SloStatus) -> str:
         parts.append(f"burns {rate(hour)} times too fast")
     if item.exhausted_at:
         parts.append(f"runs out {item.exhausted_at:%Y-%m-%d %H:%M} UTC")
+    if item.doubts:
+        parts.append("these numbers are in doubt")
     if item.alerts:
         more = f" and {len(item.alerts) - 2} more" if len(item.alerts) > 2 else ""
         parts.append(" ".join(code(alert, 80) for alert in item.alerts[:2]) + more)
@@ -179,7 +181,7 @@ def _tables(report: Report) -> list[SlackTable]:
 def _short(item: SloStatus) -> list[str]:
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     return [
-        budget_share(item.remaining),
+        budget_share(item.remaining) + (markdown.IN_DOUBT if item.doubts else ""),
         percent(item.sli, digits_for(item.objective)),
         f"{item.objective:.10g} %",
         place,

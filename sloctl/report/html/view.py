@@ -55,11 +55,8 @@ class Section:
     plots: tuple[Chart, ...]
     drawn: str
     missing: str
-
-    @property
-    def word(self) -> str:
-        """Its state in words."""
-        return STATUS_WORDS[self.status]
+    word: str
+    """Its state in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +195,7 @@ def _section(
         plots=plots,
         drawn=drawn,
         missing="" if plots else _missing(item, failed),
+        word=markdown.state(item),
     )
 
 
@@ -224,6 +222,8 @@ def _facts(item: SloStatus, by_title: dict[str, str]) -> list[tuple[str, str]]:
     facts.append(("gaps", _length(item.quality.gaps)))
     if item.quality.excluded:
         facts.append(("excluded", _length(item.quality.excluded)))
+    if item.doubts:
+        facts.append(("in doubt, see the findings", ", ".join(plain(code) for code in item.doubts)))
     facts.append(("owner", plain(item.owner) or NOTHING))
     return facts
 
