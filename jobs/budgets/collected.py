@@ -13,7 +13,7 @@ from sloctl.budget import EventCounts
 from sloctl.model import CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
 from sloctl.model.policies import POLICIES
-from sloctl.report.data import Finding
+from sloctl.report.data import BudgetSource, Finding
 
 DEFAULT_WINDOWS = POLICIES["mesh"].lengths
 
@@ -36,6 +36,10 @@ class Collected:
     """The period in buckets, numbered from the newest (0); only where a history is asked for."""
     unsure: dict[str, set[str]] = field(default_factory=dict)
     """The definitions whose numbers may lack events, by what the server said of its answers."""
+    origins: dict[str, BudgetSource] = field(default_factory=dict)
+    """Where the numbers of each definition are from."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """The definitions that could not be read, with the code of the finding that says so."""
 
     def doubt(self, said: Iterable[str], slos: Iterable[Slo]) -> None:
         """Note that what was read of some SLOs may lack events."""

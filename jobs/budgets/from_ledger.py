@@ -30,15 +30,10 @@ OPEN = 3600
 """The longest time after the last bucket that is read from raw counters for a report."""
 
 
-def lag(ledger: Ledger, slo_set: SloSet, at: datetime) -> float | None:
-    """Seconds since the end of the newest bucket, of the definition that lags most; None if one has no bucket at all.
-
-    Raises ``BackendError``.
-    """
+def lags(ledger: Ledger, slo_set: SloSet, at: datetime) -> dict[str, float]:
+    """Seconds since the end of the newest bucket, of each SLO that has one. Raises ``BackendError``."""
     newest = ledger.newest(slo_set.name)
-    ends = [newest.get(slo.id) for slo in slo_set.slos]
-    known = [end for end in ends if end is not None]
-    return at.timestamp() - min(known) if len(known) == len(ends) else None
+    return {slo.id: at.timestamp() - newest[slo.id] for slo in slo_set.slos if slo.id in newest}
 
 
 def period_interval(slo: Slo, at: datetime, newest: int) -> Interval:
@@ -83,7 +78,7 @@ def collect(
     if history:
         _history(ledger, slo_set, intervals, out)
     instants = _from_prometheus(source, slo_set, at, newest, out)
-    _burn(ledger, slo_set, newest, at, out)
+    _burn(ledger, slo_set, newest, at, instants, out)
     out.recorded = bool(instants)
     if not instants:
         would_fire_all(slo_set.slos, out)
@@ -202,12 +197,21 @@ def _open_buckets(
         out.findings.append(Finding("warning", "ledger-behind", text, {naming.SLO_SET: slo_set.name}))
 
 
-def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: datetime, out: Collected) -> None:
-    """Burn windows from buckets, where Prometheus did not give them."""
-    windows = {w for slo in slo_set.slos for w in burn_windows(slo)} - set(out.burn)
+def _burn(
+    ledger: Ledger,
+    slo_set: SloSet,
+    newest: Mapping[str, int],
+    at: datetime,
+    instants: Mapping[str, float],
+    out: Collected,
+) -> None:
+    """Burn windows from buckets, of SLOs of which the rules record nothing."""
+    slos = [slo for slo in slo_set.slos if slo.id in newest and slo.id not in instants]
+    ids = {slo.id for slo in slos}
+    windows = {w for slo in slos for w in burn_windows(slo)}
     intervals: dict[tuple[int, int], Interval] = {}
     for window in windows:
-        for end in set(newest.values()):
+        for end in {newest[slo_id] for slo_id in ids}:
             last = min(end, int(at.timestamp()) // GRID * GRID)
             if at.timestamp() - last <= max(OPEN, window / 2):
                 intervals[window, end] = (last - max(GRID, window // GRID * GRID), last)
@@ -216,4 +220,8 @@ def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: dateti
         keys, ledger.sums(slo_set.name, [intervals[key] for key in keys]), strict=True
     ):
         into = out.burn.setdefault(window, {})
-        into |= {key: counts(item) for key, item in sums.items() if key[2] and newest.get(key[0]) == end}
+        into |= {
+            key: counts(item)
+            for key, item in sums.items()
+            if key[2] and key[0] in ids and newest[key[0]] == end
+        }

@@ -7,9 +7,10 @@ bucket since its last instant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import isfinite
 
 from jobs.budgets.collected import (
     Collected,
@@ -25,7 +26,7 @@ from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.halving import in_halves
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
 from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
@@ -38,11 +39,37 @@ SMALLEST_PART = 6 * 3600
 
 
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
-    """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes."""
+    """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes.
+
+    An instant with total events and without bad ones is none: a rule fails.
+    """
     found = source.query(promql.last_instant(slo_set.name), at)
     now = at.timestamp()
     instants = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in found}
-    return {slo_id: time for slo_id, time in instants.items() if slo_id and now - STALE <= time <= now}
+    ids = {slo.id for slo in slo_set.slos}
+    return {slo_id: time for slo_id, time in instants.items() if slo_id in ids and now - STALE <= time <= now}
+
+
+def evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> tuple[frozenset[str], dict[str, int]]:
+    """The definitions whose rules were evaluated in the last eleven minutes, and how often within the longest window.
+
+    Where a server refuses to count, nothing is known of how often. Raises ``BackendError``.
+    """
+    recent = _by_definition(source.query(promql.evaluations(slo_set.name, STALE), at))
+    try:
+        longest = max(period_seconds(slo, at) for slo in slo_set.slos)
+        counted = (
+            _by_definition(source.query(promql.evaluations(slo_set.name, longest), at)) if recent else {}
+        )
+    except BackendLimit:
+        counted = {}
+    ids = {slo.id for slo in slo_set.slos}
+    return frozenset(ids & set(recent)), {slo_id: round(value) for slo_id, value in counted.items()}
+
+
+def _by_definition(series: Sequence[Series]) -> dict[str, float]:
+    values = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in series}
+    return {slo_id: value for slo_id, value in values.items() if isfinite(value)}
 
 
 class _Reader:
@@ -132,9 +159,14 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
-def _evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> list[float]:
-    """When Prometheus evaluated the grid's rules (Unix seconds, ascending), within the longest period."""
-    slo = min(slo_set.slos, key=lambda item: item.id)
+def _evaluations(
+    source: MetricSource, slo_set: SloSet, at: datetime, counted: Mapping[str, int]
+) -> list[float]:
+    """When Prometheus evaluated the grid's rules (Unix seconds, ascending), within the longest period.
+
+    Those of the definition that has been evaluated most often.
+    """
+    slo = min(slo_set.slos, key=lambda item: (-counted.get(item.id, 0), item.id))
     seconds = max(period_seconds(item, at) for item in slo_set.slos)
     series = source.query_range(
         promql.recorded(naming.OBJECTIVE, slo), at - timedelta(seconds=seconds), at, timedelta(seconds=GRID)
@@ -142,9 +174,11 @@ def _evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> list[fl
     return sorted({float(time) for item in series for time, _ in item["values"]})
 
 
-def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+def _add_evaluation_gaps(
+    source: MetricSource, slo_set: SloSet, at: datetime, counted: Mapping[str, int], out: Collected
+) -> None:
     """Say when no rules were evaluated; time before the first evaluation is no gap, but is said too."""
-    times = _evaluations(source, slo_set, at)
+    times = _evaluations(source, slo_set, at, counted)
     if not times:
         return
     scope = {naming.SLO_SET: slo_set.name}
@@ -157,6 +191,7 @@ def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, ou
             f"{duration(longest)}: budgets are of that time"
         )
         out.findings.append(Finding("warning", "partial-period", text, scope))
+    _say_younger(slo_set, at, counted, len(times), out)
     # What follows a gap covers one step of the grid itself.
     gaps = [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
     if not gaps:
@@ -170,8 +205,35 @@ def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, ou
         out.gaps[key] = out.gaps.get(key, 0.0) + missing
 
 
-def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float]) -> Collected:
+def _say_younger(
+    slo_set: SloSet, at: datetime, counted: Mapping[str, int], most: int, out: Collected
+) -> None:
+    """Say whose rules have recorded for less of their window than the oldest ones."""
+    younger = {
+        slo.id: counted[slo.id] * GRID
+        for slo in slo_set.slos
+        if slo.id in counted and counted[slo.id] < min(most, period_seconds(slo, at) // GRID) - 2
+    }
+    if younger:
+        first = min(younger, key=lambda slo_id: younger[slo_id])
+        more = f" and {len(younger) - 1} more" if len(younger) > 1 else ""
+        text = (
+            f"{first}{more}: the rules have recorded for {duration(younger[first])} only, less than those of other "
+            "SLOs: budgets are of that time"
+        )
+        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
+
+
+def collect(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    instants: Mapping[str, float],
+    counted: Mapping[str, int] | None = None,
+) -> Collected:
     """Everything a report needs, from recorded series; ``instants`` as :func:`last_instants` gives them.
+
+    ``counted`` is how often the rules of each definition were evaluated: see :func:`evaluations`.
 
     Raises ``BackendError``.
     """
@@ -194,7 +256,7 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[
     _take_burn(found, windows, out)
     _add_open_buckets(source, slo_set, at, instants, out)
     add_sides(source, slo_set, at, out)
-    _add_evaluation_gaps(source, slo_set, at, out)
+    _add_evaluation_gaps(source, slo_set, at, counted or {}, out)
     if any(out.gaps.values()):
         longest = max(periods.values())
         out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
@@ -243,7 +305,7 @@ def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collect
 
 
 def _add_open_buckets(
-    source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float], out: Collected
+    source: MetricSource, slo_set: SloSet, at: datetime, instants: Mapping[str, float], out: Collected
 ) -> None:
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from jobs.budgets.choice import BudgetOrigin
 from jobs.reports import routine_budgets, routine_mesh, slo_report
 from jobs.reports.routine_budgets import RoutineReader
 from sloctl.backends.protocols import MetricSource
@@ -24,7 +25,7 @@ def build(
     slo_set: SloSet,
     at: datetime,
     period: CalendarPeriod,
-    origin: slo_report.BudgetOrigin = "auto",
+    origin: BudgetOrigin = "auto",
     *,
     ledger: Ledger | None = None,
 ) -> Report:

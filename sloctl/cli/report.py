@@ -65,8 +65,8 @@ FAIL_ON = {
     type=click.Choice(["auto", "ledger", "rules", "raw"]),
     default="auto",
     show_default=True,
-    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes the first that "
-    "is there and up to date.",
+    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes, for "
+    "each SLO, the first that is there and up to date.",
 )
 @click.option(
     "--fail-on",

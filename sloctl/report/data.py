@@ -27,6 +27,8 @@ from sloctl.report.history import BudgetHistory
 from sloctl.report.routine import Routine
 
 VERSION = 1
+BudgetSource = Literal["ledger", "rules", "raw"]
+"""Where the numbers of a budget are from: the ledger, what rules recorded, or raw counters."""
 PARTIAL = "partial-answer"
 """The code of the finding that a server said itself that its answer may lack data."""
 
@@ -74,6 +76,7 @@ class SloStatus:
     sides: SideComparison | None = None
     owner: str = ""
     history: BudgetHistory | None = None
+    source: BudgetSource = "rules"
     doubts: tuple[str, ...] = ()
     """Codes of the findings for which these numbers may be wrong."""
 
@@ -137,6 +140,7 @@ def _slo(item: SloStatus) -> dict[str, Any]:
             "gaps": health.count(item.quality.gaps),
             "excluded": health.count(item.quality.excluded),
         },
+        "source": item.source,
     }
     if item.sides is not None:
         out["sides"] = {"client": item.sides.client, "server": item.sides.server}
@@ -220,6 +224,7 @@ def json_schema() -> dict[str, Any]:
             "exhausted_at": {**_nullable(time), "description": "at the burn rate of the last hour"},
             "alerts": {"type": "array", "items": text},
             "quality": _object({"gaps": count, "excluded": count}) | {"description": "seconds"},
+            "source": {"enum": ["ledger", "rules", "raw"], "description": "where these numbers are from"},
             "sides": _object({"client": _nullable(share), "server": _nullable(share)})
             | {"description": "success ratio after retries (client) and of every attempt (server)"},
             "owner": text,

@@ -28,6 +28,7 @@ _OF_SET = re.compile(
     r"(sum|max) by \(slo_id, namespace, service\) "
     r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
 )
+_MS = re.compile(r"\[(\d+)ms\]")
 _RANGE = re.compile(r"\[(\w+)\]")
 
 
@@ -65,6 +66,12 @@ class Simulated:
     flows: list[Flow] = field(default_factory=list)
     recorded: tuple[float, float] = (0.0, float("inf"))
     pauses: list[tuple[float, float]] = field(default_factory=list)
+    loaded: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rules are loaded, if later than ``recorded``."""
+    failing: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rules of total and bad events fail."""
+    failing_bad: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rule of bad events fails."""
     scrape_gaps: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Per service: from when to when its targets could not be scraped."""
     sides: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -125,6 +132,8 @@ class Simulated:
             yield from self._sums(match, now)
         elif expr == promql.last_instant(name):
             yield from self._last_instant(now)
+        elif expr.startswith(f"max by ({naming.SLO_ID}) (count_over_time({naming.OBJECTIVE}"):
+            yield from self._evaluations((int(_MS.findall(expr)[0]) + 1) / 1000, now)
         elif expr == promql.firing(name):
             for flow, alert in self.alerts:
                 yield flow.labels | {"alertname": alert, "alertstate": "firing"}, 1.0
@@ -141,8 +150,27 @@ class Simulated:
     def _last_instant(self, now: float) -> Iterator[tuple[dict[str, str], float]]:
         last = now // GRID * GRID
         if self._evaluated(last):
-            for slo_id in {flow.slo_id for flow in self.flows}:
-                yield {naming.SLO_ID: slo_id}, last
+            for slo_id in {flow.slo_id for flow in self.flows if flow.start <= last}:
+                if all(
+                    self._records(slo_id, metric, last) for metric in (naming.TOTAL_GRID, naming.BAD_GRID)
+                ):
+                    yield {naming.SLO_ID: slo_id}, last
+
+    def _records(self, slo_id: str, metric: str, instant: float) -> bool:
+        """Whether the rule of a metric records something of a definition then."""
+        fails = self.failing.get(slo_id, float("inf"))
+        if metric in (naming.BAD_GRID, naming.BAD_TILE):
+            fails = min(fails, self.failing_bad.get(slo_id, float("inf")))
+        return self._evaluated(instant) and self.loaded.get(slo_id, 0.0) <= instant < fails
+
+    def _evaluations(self, seconds: float, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        if seconds > self.largest_window:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+        instants = range(int((now - seconds) // GRID + 1) * GRID, int(now) + 1, GRID)
+        for slo in self.slo_set.slos:
+            times = [t for t in instants if self._evaluated(t) and t >= self.loaded.get(slo.id, 0.0)]
+            if times:
+                yield {naming.SLO_ID: slo.id}, float(len(times))
 
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""
@@ -160,10 +188,11 @@ class Simulated:
         return None
 
     def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:
-        if expr in {promql.recorded(naming.OBJECTIVE, slo) for slo in self.slo_set.slos}:
-            if self._evaluated(time // GRID * GRID):
-                yield {}, 0.999
-            return
+        for slo in self.slo_set.slos:
+            if expr == promql.recorded(naming.OBJECTIVE, slo):
+                if self._evaluated(time // GRID * GRID) and time >= self.loaded.get(slo.id, 0.0):
+                    yield {}, 0.999
+                return
         if match := _OF_SET.fullmatch(expr):
             yield from self._sums(match, time)
             return
@@ -184,7 +213,7 @@ class Simulated:
         first = int((end - window) // step + 1)
         instants = [number * step for number in range(first, int(end // step) + 1)]
         for flows in self._grouped(self.flows):
-            there = [t for t in instants if self._evaluated(t) and t >= flows[0].start]
+            there = [t for t in instants if self._records(flows[0].slo_id, metric, t) and t >= flows[0].start]
             values = [self._value(metric, flows, t, step) for t in there]
             if values:
                 yield flows[0].labels, sum(values) if operator == "sum" else max(values)
