@@ -21,6 +21,7 @@ from sloctl.errors import BackendError, BackendLimit, BackendTimeout
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
+from sloctl.model.ledger import LedgerSettings
 from sloctl.report.data import BudgetSource, Finding
 
 BudgetOrigin = Literal["auto", "rules", "raw", "ledger"]
@@ -105,13 +106,15 @@ def _ledger_ids(
     if origin != "auto":
         return ids if origin == "ledger" else set()
     from jobs.budgets import from_ledger
+    from jobs.recording.reread import settle_of
 
     try:
         lags = from_ledger.lags(ledger, slo_set, at)
+        waiting = max(0, settle_of(ledger, slo_set, at) - LedgerSettings().settle)
     except BackendError as error:
         out.findings.append(Finding("warning", "ledger-not-read", f"budgets are Prometheus's: {error}"))
         return set()
-    late = {slo_id: lag for slo_id, lag in lags.items() if lag > from_ledger.BEHIND}
+    late = {slo_id: lag for slo_id, lag in lags.items() if lag > from_ledger.BEHIND + waiting}
     if late:
         ago = duration(round(max(late.values()) / 60) * 60)
         of = "" if len(late) == len(ids) else f" of {len(late)} of {len(ids)} SLOs"

@@ -1,11 +1,12 @@
 """Enters into the ledger what is missing there: the newest buckets, and those of missed runs.
 
-A bucket is recorded once it is :data:`SETTLE` seconds old and something that was scraped after its end is there: what
-is recorded stays as it is, and backends that are written to from elsewhere lag behind. Whatever is missing within the
-time to catch up is read from Prometheus's history, newest first and a day at a time: a run that dies half-way has done
-what it has done, and the next one does the rest. Nothing is recorded of an answer that the server itself calls partial,
-or leaves in doubt; what else there is is recorded, and the run fails at its end. :mod:`jobs.recording.gaps` says what
-there is to be recorded.
+A bucket is recorded once it has settled (``ledger.settle``, or longer where samples were late before) and something
+that was scraped after its end is there: what is recorded stays as it is, and backends that are written to from
+elsewhere lag behind. Whatever is missing within the time to catch up is read from Prometheus's history, newest first
+and a day at a time: a run that dies half-way has done what it has done, and the next one does the rest. Nothing is
+recorded of an answer that the server itself calls partial, or leaves in doubt; what else there is is recorded, and the
+run fails at its end. :mod:`jobs.recording.gaps` says what there is to be recorded, :mod:`jobs.recording.reread` reads
+it again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 from jobs.budgets import maintenance
 from jobs.recording import grid_reading
 from jobs.recording.gaps import Observed
+from jobs.recording.reread import RereadResult, look_back, settle_of
+from jobs.recording.reread import findings as reread_findings
 from sloctl import naming
 from sloctl.backends.answers import Heard, partial_error
 from sloctl.backends.protocols import MetricSource
@@ -28,10 +31,9 @@ from sloctl.errors import BackendError, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Batch, Interval, Keep, Ledger, MutedInterval
 from sloctl.model import GRID, CalendarWindow, SloSet
 from sloctl.model.calendar import days_begin
-from sloctl.model.durations import rfc3339
+from sloctl.model.durations import duration, rfc3339
 from sloctl.report.data import Finding
 
-SETTLE = 60
 PIECE = 86400
 """Seconds of buckets that are read, and recorded, at once."""
 REFUSALS = 3
@@ -53,11 +55,15 @@ class RecordingResult:
     refused: list[tuple[Interval, Mapping[str, tuple[str, ...]]]] = field(default_factory=list)
     """Of which intervals and definitions nothing was recorded, with what the server said of its answers."""
     findings: list[Finding] = field(default_factory=list)
+    settle: int = 0
+    """Seconds that buckets waited for late samples."""
+    reread: RereadResult = field(default_factory=RereadResult)
+    """What looking back at buckets of before found."""
 
 
-def newest(at: datetime) -> int:
-    """The end of the newest bucket that may be recorded at ``at``, Unix seconds."""
-    return (int(at.timestamp()) - SETTLE) // GRID * GRID
+def newest(at: datetime, settle: int) -> int:
+    """The end of the newest bucket that may be recorded at ``at``, Unix seconds, if it waits ``settle`` seconds."""
+    return (int(at.timestamp()) - settle) // GRID * GRID
 
 
 def run(
@@ -75,8 +81,9 @@ def run(
     ``muted`` are Alertmanager's silences. The batches of the last ``keep_batches`` seconds are kept in the result.
     Raises ``BackendError``; what was recorded before that stays. Where answers were partial, it is raised at the end.
     """
-    end = newest(at)
-    out = RecordingResult(end)
+    settle = settle_of(ledger, slo_set, at)
+    end = newest(at, settle)
+    out = RecordingResult(end, settle=settle)
     start = end - slo_set.ledger.catch_up // GRID * GRID
     missing = ledger.missing(slo_set.name, [slo.id for slo in slo_set.slos], start, end)
     wanted = {slo_id: intervals for slo_id, intervals in missing.items() if intervals}
@@ -90,6 +97,8 @@ def run(
             _record(source, slo_set, ledger, observed, interval, slo_ids, out, end - keep_batches)
             if len(out.refused) == REFUSALS:
                 break
+    out.reread = look_back(source, slo_set, ledger, at, end, out.intervals)
+    out.findings += reread_findings(out.reread, slo_set)
     out.excluded = maintenance.apply(ledger, slo_set, end, muted)
     _prune(ledger, slo_set, end, at)
     if out.refused:
@@ -145,6 +154,8 @@ def said(done: RecordingResult) -> str:
         return "nothing new"
     first, last = min(a for a, _ in done.intervals), max(b for _, b in done.intervals)
     more = f", {done.excluded} left out or taken in again" if done.excluded else ""
+    if repaired := len(done.reread.repaired):
+        more += f", {repaired} of before repaired; buckets wait {duration(done.settle)} for late samples"
     return f"{done.buckets} buckets recorded from {shown((first, last))}{more}"
 
 

@@ -130,6 +130,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "context",
         "demo_mesh",
         "ledger_budgets",
+        "ledger_reread",
         "main",
         "posting",
         "problems",

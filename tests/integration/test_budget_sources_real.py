@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from jobs.reports import slo_report
 from sloctl import naming
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.settings.backends import PrometheusSettings
+from tests.support.command_line import Outcome, in_process
 from tests.support.prometheus_fixture import MISSING, running_prometheus
-from tests.support.shop_slos import slos
+from tests.support.shop_slos import slos, text
 
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -30,18 +33,19 @@ SET = slos(*(LINE.format(name) for name in ("cart", "checkout", "orders")))
 IDS = {slo.service: slo.id for slo in SET.slos}
 
 
-def counters() -> Iterator[str]:
-    """Ten good requests and one bad in each half a minute, of each service, from pods that are scraped all the time."""
+def counters(*pods: str) -> Iterator[str]:
+    """Ten good requests and one bad in each half a minute, of each pod, all of which are scraped all the time."""
+    names = [(slo.service, pod) for slo in SET.slos for pod in pods or ("a",)]
     yield "# TYPE up gauge"
-    for slo in SET.slos:
+    for service, pod in names:
         for at in range(START, END + 1, 30):
-            yield f'up{{job="mesh",instance="{slo.service}",pod="{slo.service}"}} 1 {at}'
+            yield f'up{{job="mesh",instance="{service}",pod="{service}-{pod}"}} 1 {at}'
     yield "# TYPE istio_requests counter"
-    for slo in SET.slos:
+    for service, pod in names:
         for code, each in (("200", 10), ("503", 1)):
             labels = (
-                f'reporter="source",destination_service_name="{slo.service}",destination_service_namespace="shop",'
-                f'response_code="{code}",response_flags="-",job="mesh",instance="{slo.service}",pod="{slo.service}"'
+                f'reporter="source",destination_service_name="{service}",destination_service_namespace="shop",'
+                f'response_code="{code}",response_flags="-",job="mesh",instance="{service}",pod="{service}-{pod}"'
             )
             for number, at in enumerate(range(START, END + 1, 30)):
                 yield f"istio_requests_total{{{labels}}} {number * each} {at}"
@@ -66,9 +70,9 @@ def recorded() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    text = "\n".join((*counters(), *recorded(), "# EOF", ""))
+    samples = "\n".join((*counters(), *recorded(), "# EOF", ""))
     folder: Path = tmp_path_factory.mktemp("sources")
-    with running_prometheus(folder, text) as url, Prometheus(PrometheusSettings(url)) as client:
+    with running_prometheus(folder, samples) as url, Prometheus(PrometheusSettings(url)) as client:
         yield client
 
 
@@ -84,3 +88,44 @@ def test_each_slo_is_read_from_where_it_is_known(source: Prometheus) -> None:
     codes = {finding.code for finding in report.findings}
     assert {"mixed-sources", "not-recorded"} <= codes
     assert "no-data" not in codes
+
+
+def slo_file(folder: Path) -> None:
+    (folder / "slo.yaml").write_text(text(*(LINE.format(name) for name in IDS)))
+
+
+def run(folder: Path, url: str, *command: str) -> Outcome:
+    return in_process(*command, "-f", "slo.yaml", "--prometheus", url, "--ledger", "ledger.db", folder=folder)
+
+
+def test_late_samples_are_repaired_and_a_replica_that_lacks_some_is_found_out(tmp_path: Path) -> None:
+    """One server has the pods ``a`` alone, the other all: the pods ``b`` were written to it late."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    slo_file(folder)
+    servers = []
+    with ExitStack() as stack:
+        for name, pods in (("few", "a"), ("all", "ab")):
+            (tmp_path / name).mkdir()
+            samples = "\n".join((*counters(*pods), "# EOF", ""))
+            servers.append(stack.enter_context(running_prometheus(tmp_path / name, samples)))
+        few, every = servers
+        span = ("--from", str(END - 3600), "--to", str(END - 600))
+        recorded = run(folder, few, "run", "slis", "--at", str(END))
+        repaired = run(folder, every, "ledger", "reread", *span, "--author", "ann", "--format", "json")
+        again = run(folder, every, "ledger", "reread", *span)
+        kept = run(folder, few, "ledger", "reread", *span, "--format", "json")
+    assert recorded.code == 0, recorded.stderr
+    assert (repaired.code, again.code, kept.code) == (0, 0, 1), repaired.stderr + again.stderr + kept.stderr
+    rows = json.loads(repaired.stdout)
+    events = {(row["total"], row["bad"], row["read_total"], row["read_bad"]) for row in rows}
+    assert (len(rows), events) == (3 * 10, {(110.0, 10.0, 220.0, 20.0)})
+    assert "0 repaired, 0 kept" in again.stderr
+    assert {row["outcome"] for row in json.loads(kept.stdout)} == {"kept"}
+    shown = in_process("ledger", "show", "--ledger", "ledger.db", "--format", "json", folder=folder)
+    journal = json.loads(shown.stdout)["repairs"]
+    assert {(row["outcome"], row["made_by"]) for row in journal} == {("repaired", "ann"), ("kept", "sloctl")}
+    table = in_process("ledger", "show", "--ledger", "ledger.db", folder=folder).stdout
+    assert "20 of 220" in table and "more before these" not in table.partition("read again")[0]
+    verified = in_process("ledger", "verify", "--ledger", "ledger.db", folder=folder)
+    assert verified.code == 0, verified.stdout

@@ -218,7 +218,7 @@ def test_runs_at_any_times_record_what_one_run_does(
     with open_ledger(Secret(urls[0])) as ledger:
         last = ledger.newest("shop")[slo_set.slos[0].id]
         assert last == min(end, int(-(-times[-1] // GRID) * GRID - GRID))
-        first = record.newest(time(earliest)) - 8 * 3600
+        first = record.newest(time(earliest), 60) - 8 * 3600
         assert ledger.oldest("shop")[slo_set.slos[0].id] == first
         wanted = {at: true_gap(times, at) for at in range(first + GRID, last + 1, GRID)}
         assert gaps(ledger, slo_set, first, last) == {at: gap for at, gap in wanted.items() if gap}
