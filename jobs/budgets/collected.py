@@ -38,6 +38,8 @@ class Collected:
     """The definitions whose numbers may lack events, by what the server said of its answers."""
     origins: dict[str, BudgetSource] = field(default_factory=dict)
     """Where the numbers of each definition are from."""
+    disputed: dict[SeriesKey, int] = field(default_factory=dict)
+    """How many recorded buckets had another truth when they were read again, of budgets that it would change."""
     unread: dict[str, str] = field(default_factory=dict)
     """The definitions that could not be read, with the code of the finding that says so."""
 

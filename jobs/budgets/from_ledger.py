@@ -13,13 +13,14 @@ from jobs.budgets import from_rules
 from jobs.budgets.collected import Collected, burn_windows, period_start, would_fire_all
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
+from jobs.recording.reread import LOOK_BACK
 from sloctl import naming
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import MICRO, Interval, Ledger, Sums, by_service
-from sloctl.model import GRID, RollingWindow, Slo, SloSet
+from sloctl.model import GRID, RollingWindow, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 from sloctl.report.history import width_for
@@ -71,6 +72,7 @@ def collect(
     intervals = {id_: period_interval(slo, at, newest[id_]) for id_, slo in slos.items() if id_ in newest}
     _periods(ledger, slo_set, intervals, out)
     _gaps(ledger, slo_set, intervals, out)
+    _disputes(ledger, slo_set, intervals, out)
     for slo in slo_set.slos:
         if slo.id not in newest:
             text = f"{slo.id}: the ledger has no bucket of it; run  sloctl run slis"
@@ -139,6 +141,30 @@ def _gaps(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], ou
             f"{len(short)} of {len(intervals)} SLOs (up to {duration(end - start)}): their budgets are of that time"
         )
         out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
+
+
+def _disputes(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+    """Mark budgets in whose windows looking back found another truth, which would change them by over a hundredth."""
+    budgets = {slo.id: float(slo.budget) for slo in slo_set.slos}
+    since = min((start for start, _ in intervals.values()), default=0)
+    latest = {
+        (item.slo_id, item.namespace, item.service, item.end): item
+        for item in ledger.repairs(slo_set.name, float(since))
+        if item.made_by == LOOK_BACK or item.outcome == "repaired"
+    }
+    lost: dict[SeriesKey, list[float]] = {}
+    for item in latest.values():
+        start, end = intervals.get(item.slo_id, (0, 0))
+        if item.outcome == "kept" and start < item.end <= end:
+            amounts = lost.setdefault((item.slo_id, item.namespace, item.service), [0.0, 0.0, 0.0])
+            bad = abs(item.new[1] - item.old[1]) / MICRO
+            amounts[0] += abs(item.new[0] - item.old[0]) / MICRO
+            amounts[1] += bad
+            amounts[2] += 1
+    for key, (total, bad, buckets) in lost.items():
+        whole = out.period.get(key, (0.0, 0.0))[1]
+        if total > whole / 100 or bad > whole * budgets[key[0]] / 100:
+            out.disputed[key] = round(buckets)
 
 
 def _history(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:

@@ -68,10 +68,9 @@ def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> Perio
 
 
 def _of_rules(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents:
-    bad, total, gap = (
-        sums_of(source, slo_set, metric, period.seconds, period.end)
-        for metric in (naming.BAD_GRID, naming.TOTAL_GRID, naming.GAP_GRID)
-    )
+    metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID, "gap": naming.GAP_GRID}
+    found = sums_of(source, slo_set, metrics, period.seconds, period.end)
+    bad, total, gap = found["bad"], found["total"], found["gap"]
     by_id = {slo.id: slo for slo in slo_set.slos}
     known = {
         key: value

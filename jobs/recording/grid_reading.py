@@ -3,7 +3,7 @@
 The ledger's grid is that of the clock, at whole five minutes, so that its days begin at midnight in every time zone;
 Prometheus evaluates rules at other seconds of the same five minutes. Both count every event once. The expressions are
 those of the rules; many definitions share a query, so that requests do not grow with services and little with
-definitions.
+definitions. Everything of one definition is in one query: see ``promql.together``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from math import isfinite
 
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
-from sloctl.backends.answers import doubts
+from sloctl.backends.answers import apart, doubts
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
@@ -45,7 +45,7 @@ def read(
     """All buckets of an interval, of some definitions. Raises ``BackendError``."""
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
-    texts: dict[str, list[tuple[str, str]]] = {}
+    texts: list[tuple[str, str]] = []
     for slo in slos:
         exprs = promql.events(slo, slo_set.mesh, GRID, ranged=True)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
@@ -53,28 +53,26 @@ def read(
             # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
             del exprs["bad"]
-        for kind, expr in exprs.items():
-            marked = promql.labelled(expr, naming.SLO_ID, slo.id)
-            texts.setdefault(kind, []).append((slo.id, marked))
-    queries = [(kind, *query) for kind, exprs in texts.items() for query in promql.shared(exprs)]
+        marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
+        texts.append((slo.id, promql.together(marked)))
+    queries = promql.shared(texts)
     first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
 
     def ask(query: str) -> Sequence[Series]:
         return source.query_range(query, first, last, timedelta(seconds=GRID))
 
     with ThreadPoolExecutor(threads, "sloctl-grid") as pool:
-        futures = [
-            (kind, owners, pool.submit(copy_context().run, ask, query)) for kind, query, owners in queries
-        ]
-        answers = [(kind, owners, future.result()) for kind, owners, future in futures]
+        futures = [(owners, pool.submit(copy_context().run, ask, query)) for query, owners in queries]
+        answers = [(owners, future.result()) for owners, future in futures]
     out = Reading()
-    for _, owners, found in answers:
+    series: dict[str, list[Series]] = {}
+    for owners, found in answers:
         if said := doubts(found):
             out.unsure |= {owner: (*out.unsure.get(owner, ()), *said) for owner in owners}
+            continue
+        for kind, items in apart(found, promql.PART).items():
+            series.setdefault(kind, []).extend(items)
     slos = [slo for slo in slos if slo.id not in out.unsure]
-    series: dict[str, list[Series]] = {}
-    for kind, _, found in answers:
-        series.setdefault(kind, []).extend(found)
     values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}

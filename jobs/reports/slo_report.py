@@ -75,14 +75,15 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         else None,
         owner=slo.owner,
         source=data.origins.get(slo.id, "rules"),
-        doubts=_doubts(slo, data),
+        doubts=_doubts(slo, key, data),
     )
 
 
-def _doubts(slo: Slo, data: Collected) -> tuple[str, ...]:
+def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
     """The codes of the findings for which an SLO's numbers may be wrong."""
     partial = [PARTIAL] if any(slo.id in ids for ids in data.unsure.values()) else []
-    return (*partial, *([data.unread[slo.id]] if slo.id in data.unread else []))
+    disputed = ["replicas-disagree"] if key in data.disputed else []
+    return (*partial, *disputed, *([data.unread[slo.id]] if slo.id in data.unread else []))
 
 
 def _plausible(bad: float, total: float) -> EventCounts:
@@ -110,6 +111,13 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         found.append(Finding("error", "implausible-events", text, scope))
     if item.quality.gaps >= 60 and item.spent is not None:
         found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
+    if key in data.disputed:
+        buckets = f"{data.disputed[key]} recorded bucket{'s' if data.disputed[key] > 1 else ''}"
+        text = (
+            f"{item.name}: {buckets} had fewer good or bad events when read again: replicas of Prometheus disagree; "
+            "sloctl ledger show has both numbers"
+        )
+        found.append(Finding("warning", "replicas-disagree", text, scope))
     if item.sides and item.sides.client is not None and item.sides.server is not None:
         difference = item.sides.client - item.sides.server
         if difference > SIDE_DIFFERENCE:

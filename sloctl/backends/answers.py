@@ -61,6 +61,15 @@ def remarks(answer: Sequence[Series]) -> tuple[str, ...]:
     return answer.remarks if isinstance(answer, Answer) else ()
 
 
+def apart(answer: Sequence[Series], label: str) -> dict[str, Answer]:
+    """The series of one answer by the value of a label, which they lose; each with the doubts of the whole answer."""
+    found: dict[str, list[Series]] = {}
+    for item in answer:
+        metric = dict(item["metric"])
+        found.setdefault(metric.pop(label, ""), []).append({**item, "metric": metric})
+    return {value: Answer(series, doubts(answer), remarks(answer)) for value, series in found.items()}
+
+
 class Heard:
     """A metric source that asks another one, and keeps what its answers left in doubt, each text once.
 

@@ -39,6 +39,7 @@ from sloctl.promql.recorded import (
 )
 from sloctl.promql.recording import Recording
 from sloctl.promql.syntax import (
+    PART,
     indent,
     labelled,
     milliseconds,
@@ -46,10 +47,12 @@ from sloctl.promql.syntax import (
     regex_quote,
     selector,
     shared,
+    together,
     union,
 )
 
 __all__ = [
+    "PART",
     "SEEN",
     "Recording",
     "alert_rule",
@@ -84,6 +87,7 @@ __all__ = [
     "shared",
     "step_of",
     "tile_metrics",
+    "together",
     "total_rule",
     "union",
     "user_expression",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from sloctl.model import Matcher
@@ -70,6 +70,19 @@ def indent(text: str, spaces: int = 2) -> str:
 def labelled(expr: str, label: str, value: str) -> str:
     """``expr`` with one more label on every series."""
     return f'label_replace(\n{indent(expr)},\n  "{label}", {quote(value.replace("$", "$$"))}, "", ""\n)'
+
+
+PART = "sloctl_part"
+"""The label that tells the expressions of one query apart."""
+
+
+def together(exprs: Mapping[str, str]) -> str:
+    """One query that has the series of several expressions, each with its name under the label :data:`PART`.
+
+    What belongs together has to come from one answer: behind a balancer two queries may meet two servers, and total
+    events of one with bad events of the other are the truth of neither.
+    """
+    return "\nor\n".join(labelled(expr, PART, name) for name, expr in exprs.items())
 
 
 def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:

@@ -18,6 +18,7 @@ from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable
 from sloctl.model import GRID, CounterSli, Slo, SloSet
 from sloctl.model.durations import parse_duration
+from tests.support.simulated import unjoined
 
 Answer: TypeAlias = list[tuple[dict[str, str], float]]
 """Labels and value of each series at one instant."""
@@ -93,12 +94,13 @@ class Scripted:
             values = [[time, "1"] for time in times if self._any(present[1], time, width)]
             there: list[Series] = [{"metric": {}, "values": values}] if values else []
             return self._judged(expr, first, last, there)
-        known = [(slo, kind) for slo in self.slo_set.slos for kind, text in self._texts(slo) if text in expr]
+        texts = {text: (slo, kind) for slo in self.slo_set.slos for kind, text in self._texts(slo)}
+        known = [(*texts[part], name) for name, part in unjoined(expr)]
         assert known, f"not a query that is scripted:\n{expr}"
-        for slo, kind in known:
+        for slo, kind, name in known:
             for time in times:
                 for labels, value in self.events(slo, kind, time):
-                    key = tuple(sorted((labels | {naming.SLO_ID: slo.id}).items()))
+                    key = tuple(sorted((labels | {naming.SLO_ID: slo.id, promql.PART: name}).items()))
                     found.setdefault(key, []).append([time, repr(value)])
         result: list[Series] = [{"metric": dict(key), "values": values} for key, values in found.items()]
         return self._judged(expr, first, last, result)

@@ -32,6 +32,19 @@ _MS = re.compile(r"\[(\d+)ms\]")
 _RANGE = re.compile(r"\[(\w+)\]")
 
 
+def unjoined(expr: str) -> list[tuple[str, str]]:
+    """The expressions that ``promql.together`` made one query of, with their names; none for another query."""
+    begin, end, mark = "label_replace(\n", "\n)", f',\n  "{promql.PART}", "'
+    found = []
+    for piece in (expr + "\nor\n").split(f"{end}\nor\n")[:-1]:
+        inner, there, name = piece.removeprefix(begin).rpartition(mark)
+        if not (there and piece.startswith(begin) and name.endswith('", "", ""')):
+            return []
+        lines = (line.removeprefix("  ") for line in inner.split("\n"))
+        found.append((name.removesuffix('", "", ""'), "\n".join(lines)))
+    return found
+
+
 @dataclass(frozen=True)
 class Flow:
     """Events of one SLO and service at a steady rate from ``start`` to ``end`` (Unix seconds), per minute."""
@@ -90,6 +103,8 @@ class Simulated:
     warned: Callable[[str], Sequence[str]] = lambda _query: ()
     """What the answers to some queries have beside their data."""
     asked: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    """The queries that were asked as parts of others."""
     _known: dict[str, list[_Meaning]] = field(default_factory=dict)
 
     @property
@@ -102,6 +117,24 @@ class Simulated:
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         assert at.tzinfo is not None
         self.asked.append(expr)
+        return self._together(expr, lambda part: self._query(part, at))
+
+    def _together(self, expr: str, ask: Callable[[str], Sequence[Series]]) -> Sequence[Series]:
+        """The answer to a query, or to each of those that are one, with the label that tells them apart."""
+        parts = unjoined(expr)
+        if not parts:
+            return ask(expr)
+        self.parts += [part for _, part in parts]
+        answers = [(name, ask(part)) for name, part in parts]
+        found = [
+            {**item, "metric": {**item["metric"], promql.PART: name}}
+            for name, series in answers
+            for item in series
+        ]
+        said = [text for _, series in answers for text in (*doubts(series), *remarks(series))]
+        return judged(found, dict.fromkeys(said))
+
+    def _query(self, expr: str, at: datetime) -> Sequence[Series]:
         if (made_up := self.override(expr)) is not None:
             return made_up
         now = at.timestamp()
@@ -110,6 +143,9 @@ class Simulated:
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
+        return self._together(expr, lambda part: self._query_range(part, start, end, step))
+
+    def _query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         if (made_up := self.override(expr)) is not None:
             return made_up
         if _OF_SET.fullmatch(expr) and (end - start) / step + 1 > self.most_points:

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jobs.recording import record
-from sloctl import promql
 from sloctl.backends.answers import PARTIAL
 from sloctl.errors import BackendUnavailable, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Interval, MutedInterval
@@ -265,9 +264,7 @@ def test_a_constant_warning_is_no_leave_to_record(ledger: DatabaseLedger) -> Non
         with pytest.raises(PartialAnswer, match="who knows what"):
             record.run(source, slo_set, ledger, time(NOON + 60))
     assert missing(ledger, slo_set, NOON - DAY, NOON) == [(NOON - DAY, NOON)]
-    read = sum(
-        promql.gap_rule(slo_set.slos[0], slo_set.mesh) in text.replace("\n  ", "\n") for text in source.asked
-    )
+    read = sum("istio_requests_total" in text for text in source.asked)
     assert 0 < read <= record.REFUSALS, "a server that is never whole is not asked for a month each time"
 
 
@@ -301,7 +298,7 @@ def test_prometheus_that_fails_in_the_middle_leaves_what_was_recorded(ledger: Da
     midnight = NOON - NOON % DAY
 
     def fail(expr: str) -> None:
-        if sum("istio_requests_total" in text for text in source.asked) > 4:
+        if sum("istio_requests_total" in text for text in source.asked) > 1:
             raise unreachable()
 
     source.before = fail

@@ -416,8 +416,8 @@ def test_each_bucket_of_a_window_without_even_halves_is_summed_once(
     source = Limited(slo_set, flows, largest_window=hours * 3600)
     end = AT + timedelta(seconds=more)
     key, seconds, wanted = (slo.id, "shop", "checkout"), buckets * 300 + more, sum(range(buckets))
-    found = from_rules.sums_of(source, slo_set, naming.TOTAL_GRID, seconds, end)
-    assert found == {key: pytest.approx(wanted)}
+    found = from_rules.sums_of(source, slo_set, {"total": naming.TOTAL_GRID}, seconds, end)
+    assert found == {"total": {key: pytest.approx(wanted)}}
     period = CalendarPeriod("day", end - timedelta(seconds=seconds), end, "UTC", "a day")
     causes = period_events.causes(source, slo_set, period, None, "prometheus")
     assert causes == {key: {(("response_code", "503"),): wanted}}

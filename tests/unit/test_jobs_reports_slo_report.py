@@ -355,7 +355,7 @@ def test_a_histogram_without_the_bound_says_nothing_in_the_open_bucket_either() 
     good = promql.labelled(good, naming.SLO_ID, slo_set.slos[0].id)
     source.override = lambda query: [] if query == good else None
     item = only(slo_report.build(source, slo_set, at))
-    assert good in source.asked
+    assert good in source.parts
     assert (item.total, item.bad) == pytest.approx((30 * DAY, 3 * DAY))
 
 
