@@ -14,6 +14,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from jobs.budgets.collected import key_of, numbers, period_seconds
+from jobs.budgets.lineage import Lineage
 from sloctl import naming, promql
 from sloctl.backends.answers import apart
 from sloctl.backends.halving import in_halves
@@ -38,12 +39,15 @@ def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
     for seconds in sorted(set(windows.values())):
         read = _read(source, slo_set, seconds, at)
         bad, total = read["bad"], read["total"]
+        lineage = Lineage(slo_set)
         for key, values in total.items():
-            if windows.get(key[0]) == seconds:
-                known = bad.get(key, {})
-                found[key] = {
-                    number: (known[number], value) for number, value in values.items() if number in known
-                }
+            now = lineage.current(key)
+            if now is not None and windows.get(now[0]) == seconds:
+                known, into = bad.get(key, {}), found.setdefault(now, {})
+                for number, value in values.items():
+                    if number in known:
+                        before = into.get(number, (0.0, 0.0))
+                        into[number] = (before[0] + known[number], before[1] + value)
     return found
 
 

@@ -23,6 +23,7 @@ from jobs.budgets.collected import (
     two_sided,
     would_fire_all,
 )
+from jobs.budgets.lineage import Lineage, changed
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard, apart
@@ -278,16 +279,23 @@ def collect(
     metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID, "gap": naming.GAP_GRID}
     wanted = {f"period {seconds}": _Wanted(metrics, seconds) for seconds in set(periods.values())}
     found = reader.many(wanted | _burn_queries(windows))
+    lineage, moved = Lineage(slo_set), set[SeriesKey]()
     for seconds in set(periods.values()):
-        of = found[f"period {seconds}"]
+        read = found[f"period {seconds}"]
+        of = {name: lineage.joined(values) for name, values in read.items()}
         for key, value in counts(of["bad"], of["total"]).items():
             if periods.get(key[0]) == seconds:
                 out.period[key] = value
                 out.gaps[key] = of["gap"].get(key, 0.0)
-    _take_burn(found, windows, out)
+        moved |= {key for key in lineage.moved(read["total"]) if periods.get(key[0]) == seconds}
+    out.findings += changed(moved, slo_set)
+    _take_burn(found, windows, lineage, out)
     _add_open_buckets(source, slo_set, at, instants, out)
     add_sides(source, slo_set, at, out)
-    _add_evaluation_gaps(source, slo_set, at, counted or {}, out)
+    # What another definition counted before is no missing time.
+    others = {key[0] for key in moved}
+    own = {slo_id: number for slo_id, number in (counted or {}).items() if slo_id not in others}
+    _add_evaluation_gaps(source, slo_set, at, own, out)
     if any(out.gaps.values()):
         longest = max(periods.values())
         peaks = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")})
@@ -309,16 +317,17 @@ def _burn_queries(windows: Sequence[int]) -> dict[str, _Wanted]:
     return wanted
 
 
-def _take_burn(found: Mapping[str, _Sums], windows: Sequence[int], out: Collected) -> None:
+def _take_burn(found: Mapping[str, _Sums], windows: Sequence[int], lineage: Lineage, out: Collected) -> None:
     for window in windows:
-        of = found[f"burn {window}"]
+        of = {name: lineage.joined(values) for name, values in found[f"burn {window}"].items()}
         out.burn[window] = counts(of["bad"], of["total"])
 
 
 def add_burn_rates(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
     """Fill in the events of every burn window. Raises ``BackendError``."""
     windows = _windows(slo_set)
-    _take_burn(_Reader(source, slo_set, at).many(_burn_queries(windows)), windows, out)
+    found = _Reader(source, slo_set, at).many(_burn_queries(windows))
+    _take_burn(found, windows, Lineage(slo_set), out)
 
 
 def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:

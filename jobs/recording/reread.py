@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from jobs.budgets.lineage import Lineage
 from jobs.recording import grid_reading
 from jobs.recording.gaps import Observed
 from sloctl import naming
@@ -116,6 +117,7 @@ def read_again(
     reading = grid_reading.read(source, slo_set, known, part)
     out.unsure = reading.unsure
     down = observed.gaps(part)
+    elsewhere = _Elsewhere(slo_set, ledger, part)
     there = ledger.buckets(slo_set.name, known, part)
     for batch in reading.batches:
         ends = {end for end in recorded[batch.slo_id] if part[0] < end <= part[1]}
@@ -125,7 +127,11 @@ def read_again(
         old = {(b.namespace, b.service, b.end): (b.total, b.bad, b.gap) for b in there[batch.slo_id]}
         causes = _causes(batch)
         for key in sorted({*new, *old}):
-            if key[2] in ends and (changed := _compared(old.get(key, _NOTHING), new.get(key, _NOTHING))):
+            if (
+                key[2] in ends
+                and (changed := _compared(old.get(key, _NOTHING), new.get(key, _NOTHING)))
+                and not elsewhere(batch.slo_id, key)
+            ):
                 less = changed == "less"
                 repair = Repair(
                     batch.slo_id,
@@ -141,6 +147,30 @@ def read_again(
     if not dry_run:
         ledger.amend(slo_set.name, [*out.repaired, *out.kept])
     return out
+
+
+class _Elsewhere:
+    """Whether events of a service belong to another definition: the SLO of ``*`` and an override that came or went.
+
+    Such a bucket was recorded while another definition counted the service, and is no other truth.
+    """
+
+    def __init__(self, slo_set: SloSet, ledger: Ledger, interval: Interval) -> None:
+        self._wild = {slo.id: slo for slo in slo_set.slos if slo.wildcard}
+        self._lineage = Lineage(slo_set)
+        self._ledger, self._set, self._interval = ledger, slo_set.name, interval
+        self._known: dict[str, frozenset[int]] = {}
+
+    def __call__(self, slo_id: str, key: _BucketKey) -> bool:
+        slo = self._wild.get(slo_id)
+        if slo is None or not key[1]:
+            return False
+        if key[1] in slo.overridden:
+            return True
+        other = self._lineage.others(slo, key[1])
+        if other not in self._known:
+            self._known[other] = self._ledger.kept(self._set, [other], self._interval)[other]
+        return key[2] in self._known[other]
 
 
 def _causes(batch: Batch) -> Mapping[_BucketKey, tuple[tuple[CauseLabels, int], ...]]:

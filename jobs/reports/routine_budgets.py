@@ -278,7 +278,7 @@ def causes(reader: RoutineReader) -> RoutineSection:
         RoutineColumn("spent", "of the budget", "budget"),
     )
     events = reader.events(reader.period)
-    found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.found_in)
+    found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.booked)
     statuses = _statuses(reader)
     lines: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, causes in found.items():

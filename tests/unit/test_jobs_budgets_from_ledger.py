@@ -141,16 +141,31 @@ def test_a_definition_that_the_ledger_lacks_is_named(ledger: DatabaseLedger) -> 
     assert finding.scope == {"slo_id": slo_set.slos[1].id}
 
 
-def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: DatabaseLedger) -> None:
-    """From the time before, the ledger still has events of the service under ``*``."""
+def test_what_a_wildcard_counted_before_an_override_is_in_its_budget(ledger: DatabaseLedger) -> None:
     before = slos(EVERY)
     enter(ledger, before, NOON - 31 * DAY, NOON)
     enter(ledger, before, NOON - 32 * DAY, NOON - 31 * DAY, service="cart")
     after = slos(EVERY, CHECKOUT)
     report = slo_report.build(dead(after), after, AT, "ledger", ledger=ledger)
-    assert [(item.slo, item.service, item.total) for item in report.slos] == [
-        ("availability", "checkout", 0.0)
+    assert [(item.slo, item.service, item.objective, item.total) for item in report.slos] == [
+        ("availability", "checkout", 99.9, 864_000.0)
     ]
+    assert "definition-changed" in codes(report)
+    assert "partial-period" not in codes(report)
+
+
+def test_a_definition_that_is_gone_from_the_file_does_not_make_the_ledger_late(
+    ledger: DatabaseLedger,
+) -> None:
+    """Its newest bucket is of the day on which it was taken out."""
+    both = slos(CHECKOUT, JOBS)
+    enter(ledger, both, NOON - 31 * DAY, NOON)
+    enter(ledger, replace(both, slos=(both.slos[1],)), NOON - 31 * DAY, NOON - 5 * DAY)
+    one = slos(CHECKOUT)
+    for origin in ("auto", "ledger"):
+        report = slo_report.build(simulated(one), one, AT, slo_report.ORIGINS[origin], ledger=ledger)
+        assert (report.source, "ledger-behind" in codes(report)) == ("ledger", False)
+    assert "ledger-behind" in codes(slo_report.build(simulated(both), both, AT, "ledger", ledger=ledger))
 
 
 def test_maintenance_is_left_out_and_told(ledger: DatabaseLedger) -> None:

@@ -244,9 +244,14 @@ def test_a_service_that_is_overridden_since_yesterday_counts_once() -> None:
     source = Simulated(
         slo_set, [before, flow(slo_set, 1, "checkout", 100, start=NOW - DAY), flow(slo_set, 0, "cart", 1)]
     )
-    items = by_name(slo_report.build(source, slo_set, AT))
+    report = slo_report.build(source, slo_set, AT)
+    items = by_name(report)
     assert items["shop/checkout availability"].objective == 99.9
-    assert items["shop/checkout availability"].bad == 0
+    assert items["shop/checkout availability"].total == pytest.approx(30 * 1440 * 100)
+    assert items["shop/checkout availability"].bad == pytest.approx(29 * 1440 * 100), "not lost"
+    (finding,) = found(report, "definition-changed")
+    assert finding.scope["service"] == "checkout"
+    assert found(report, "partial-period") == []
     assert set(items) == {"shop/cart availability", "shop/checkout availability"}
 
 
