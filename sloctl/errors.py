@@ -11,6 +11,7 @@
         ├── BackendRefused          exit 3   401, 403: credentials
         ├── BackendLimit            exit 3   429, or the server's own limit on samples or time
         ├── BadAnswer               exit 3   HTML, truncated JSON, an unknown form
+        │   └── PartialAnswer       exit 3   the server says that data is missing from it
         └── QueryRejected           exit 2   the server cannot parse or execute the query
 
 Foreign exceptions are converted at the boundary, in the adapters. A message names the thing that failed
@@ -113,6 +114,10 @@ class BackendLimit(BackendError):
 
 class BadAnswer(BackendError):
     """The answer is not what the API promises: HTML, truncated JSON, wrong types."""
+
+
+class PartialAnswer(BadAnswer):
+    """The server says that its answer lacks data, or leaves it in doubt."""
 
 
 class QueryRejected(BackendError):

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from jobs.budgets.from_ledger import counts, period_interval
+from jobs.budgets.lineage import Books
 from jobs.budgets.maintenance import Excused, seconds_within
 from sloctl import budget
-from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, Sums, by_service, touching
+from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, Sums, touching
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.model.durations import rfc3339
@@ -59,18 +60,21 @@ def read(ledger: Ledger, slo_set: SloSet, wanted: Sequence[Time]) -> list[Attain
         return []
     low, high = min(a for a, _ in intervals), max(b for _, b in intervals)
     excused = Excused(slo_set, ledger.muted(slo_set.name), low, high)
+    books = Books(ledger, slo_set)
+    newest = books.newest()
+    keys = sorted(books.keys)
     missing = ledger.missing(slo_set.name, sorted(slos), low, high)
-    oldest, newest = ledger.oldest(slo_set.name), ledger.newest(slo_set.name)
-    keys = [key for key in ledger.keys(slo_set.name) if key[0] in slos and key[2]]
+    of_pairs = {key: books.missing(key, (low, high)) for key in books.paired()}
     found = []
-    for time, interval, sums in zip(wanted, intervals, ledger.sums(slo_set.name, intervals), strict=True):
-        known = by_service(sums, keys)
+    for time, interval, known in zip(wanted, intervals, books.sums(intervals, keys), strict=True):
         for key in keys:
-            slo, item = slos[key[0]], known[key]
+            slo, item = slos[key[0]], known.get(key, Sums())
             first, last = interval
-            if oldest.get(key[0], high) >= last:
+            oldest = books.oldest(key)
+            if oldest is None or oldest >= last:
                 continue  # the ledger began later
-            unknown = seconds_within(missing.get(key[0], ()), first, min(last, newest.get(key[0], last)))
+            open_ = of_pairs.get(key, missing.get(key[0], ()))
+            unknown = seconds_within(open_, first, min(last, newest.get(key[0], last)))
             bad, total = counts(item)
             found.append(
                 Attained(
@@ -117,7 +121,7 @@ def costs(ledger: Ledger, slo_set: SloSet, incident: Incident) -> list[dict[str,
     The window is the one that the incident's end lies in; ``budget_spent`` is of the budget that all its events up to
     that end allow. Only SLOs with events in that time have a row, the dearest first. Raises ``BackendError``.
     """
-    newest = ledger.newest(slo_set.name)
+    newest = Books(ledger, slo_set).newest()
     items = [item for item in read(ledger, slo_set, [incident]) if item.total]
     windows = {
         slo.id: period_interval(
@@ -126,7 +130,7 @@ def costs(ledger: Ledger, slo_set: SloSet, incident: Incident) -> list[dict[str,
         for slo in slo_set.slos
     }
     distinct = sorted(set(windows.values()))
-    sums = dict(zip(distinct, ledger.sums(slo_set.name, distinct), strict=True))
+    sums = dict(zip(distinct, Books(ledger, slo_set).sums(distinct), strict=True))
     found = []
     for item in items:
         whole = sums[windows[item.slo.id]].get(item.key, Sums()).total / MICRO
@@ -146,8 +150,9 @@ def causes(ledger: Ledger, slo_set: SloSet, time: Time) -> list[dict[str, Any]]:
     """
     slos = {slo.id: slo for slo in slo_set.slos}
     interval = touching(time.start, time.end)
-    (sums,) = ledger.sums(slo_set.name, [interval])
-    by_cause = ledger.causes(slo_set.name, *interval)
+    books = Books(ledger, slo_set)
+    (sums,) = books.sums([interval])
+    by_cause = books.causes(interval)
     found = []
     for key, item in sorted(sums.items(), key=lambda pair: (pair[0][1], pair[0][2], pair[0][0])):
         slo = slos.get(key[0])

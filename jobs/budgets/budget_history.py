@@ -1,6 +1,6 @@
 """Events of each SLO's window in buckets: what the history of a budget is drawn from.
 
-From recorded series it takes two requests for each distinct window of the set (four where a calendar window is no
+From recorded series it takes one request for each distinct window of the set (two where a calendar window is no
 multiple of its buckets), whatever the number of SLOs and services. Buckets are numbered from the newest (0), which
 ends at the report's time: they then hold exactly the period's events, whenever the grid's rules are evaluated.
 """
@@ -14,7 +14,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from jobs.budgets.collected import key_of, numbers, period_seconds
+from jobs.budgets.lineage import Lineage
 from sloctl import naming, promql
+from sloctl.backends.answers import apart
 from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
@@ -35,33 +37,44 @@ def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
     windows = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
     found: Buckets = {}
     for seconds in sorted(set(windows.values())):
-        bad, total = (
-            _read(source, slo_set, metric, seconds, at) for metric in (naming.BAD_GRID, naming.TOTAL_GRID)
-        )
+        read = _read(source, slo_set, seconds, at)
+        bad, total = read["bad"], read["total"]
+        lineage = Lineage(slo_set)
         for key, values in total.items():
-            if windows.get(key[0]) == seconds:
-                known = bad.get(key, {})
-                found[key] = {
-                    number: (known[number], value) for number, value in values.items() if number in known
-                }
+            now = lineage.current(key)
+            if now is not None and windows.get(now[0]) == seconds:
+                known, into = bad.get(key, {}), found.setdefault(now, {})
+                for number, value in values.items():
+                    if number in known:
+                        before = into.get(number, (0.0, 0.0))
+                        into[number] = (before[0] + known[number], before[1] + value)
     return found
 
 
-def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime) -> _Values:
+def _query(slo_set: SloSet, seconds: int) -> str:
+    metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID}
+    return promql.together(
+        {name: promql.of_set(metric, slo_set.name, seconds) for name, metric in metrics.items()}
+    )
+
+
+def _read(source: MetricSource, slo_set: SloSet, seconds: int, at: datetime) -> dict[str, _Values]:
+    """Bad and total events, from the same answers."""
     width = width_for(seconds)
     whole, rest = divmod(seconds, width)
-    found: _Values = {}
+    found: dict[str, _Values] = {"bad": {}, "total": {}}
     if whole:
-        query = promql.of_set(metric, slo_set.name, width)
-        for item in _range(source, query, at, whole, width):
-            values = found.setdefault(key_of(item["metric"]), {})
+        for item in _range(source, _query(slo_set, width), at, whole, width):
+            of = found.setdefault(item["metric"].get(promql.PART, ""), {})
+            values = of.setdefault(key_of(item["metric"]), {})
             for time, text in item["values"]:
                 if isfinite(value := float(text)):
                     values[round((at.timestamp() - float(time)) / width)] = value
     if rest:
         oldest = at - timedelta(seconds=whole * width)
-        for key, value in numbers(source.query(promql.of_set(metric, slo_set.name, rest), oldest)).items():
-            found.setdefault(key, {})[whole] = value
+        for name, series in apart(source.query(_query(slo_set, rest), oldest), promql.PART).items():
+            for key, value in numbers(series).items():
+                found.setdefault(name, {}).setdefault(key, {})[whole] = value
     return found
 
 

@@ -13,7 +13,7 @@ from sloctl.budget import EventCounts
 from sloctl.model import CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
 from sloctl.model.policies import POLICIES
-from sloctl.report.data import Finding
+from sloctl.report.data import BudgetSource, Finding
 
 DEFAULT_WINDOWS = POLICIES["mesh"].lengths
 
@@ -34,6 +34,20 @@ class Collected:
     findings: list[Finding] = field(default_factory=list)
     buckets: dict[SeriesKey, dict[int, EventCounts]] = field(default_factory=dict)
     """The period in buckets, numbered from the newest (0); only where a history is asked for."""
+    unsure: dict[str, set[str]] = field(default_factory=dict)
+    """The definitions whose numbers may lack events, by what the server said of its answers."""
+    origins: dict[str, BudgetSource] = field(default_factory=dict)
+    """Where the numbers of each definition are from."""
+    disputed: dict[SeriesKey, int] = field(default_factory=dict)
+    """How many recorded buckets had another truth when they were read again, of budgets that it would change."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """The definitions that could not be read, with the code of the finding that says so."""
+
+    def doubt(self, said: Iterable[str], slos: Iterable[Slo]) -> None:
+        """Note that what was read of some SLOs may lack events."""
+        ids = {slo.id for slo in slos}
+        for text in said:
+            self.unsure.setdefault(text, set()).update(ids)
 
 
 def burn_windows(slo: Slo) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from jobs.budgets import budget_history
 from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
@@ -33,6 +34,7 @@ def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[f
 def _collect_one(
     source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected, *, history: bool
 ) -> None:
+    heard = source = Heard(source)
     seconds = period_seconds(slo, at) // GRID * GRID
     first = at - timedelta(seconds=max(seconds, *burn_windows(slo)) - GRID)
     frame = grid_events(source, slo, slo_set.mesh, first, at)
@@ -51,6 +53,7 @@ def _collect_one(
     if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
         other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
         _add_other_side(slo, slo.sli.side, _sums(other, at - timedelta(seconds=seconds)), out)
+    out.doubt(heard.doubts, [slo])
 
 
 def _add_gaps(

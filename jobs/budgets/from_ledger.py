@@ -11,14 +11,17 @@ from datetime import datetime
 
 from jobs.budgets import from_rules
 from jobs.budgets.collected import Collected, burn_windows, period_start, would_fire_all
+from jobs.budgets.lineage import Books, Lineage, changed
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
+from jobs.recording.reread import LOOK_BACK
 from sloctl import naming
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
-from sloctl.ledger.protocol import MICRO, Interval, Ledger, Sums, by_service
-from sloctl.model import GRID, RollingWindow, Slo, SloSet
+from sloctl.ledger.protocol import MICRO, Interval, Ledger, Sums
+from sloctl.model import GRID, RollingWindow, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 from sloctl.report.history import width_for
@@ -29,15 +32,10 @@ OPEN = 3600
 """The longest time after the last bucket that is read from raw counters for a report."""
 
 
-def lag(ledger: Ledger, slo_set: SloSet, at: datetime) -> float | None:
-    """Seconds since the end of the newest bucket, of the definition that lags most; None if one has no bucket at all.
-
-    Raises ``BackendError``.
-    """
+def lags(ledger: Ledger, slo_set: SloSet, at: datetime) -> dict[str, float]:
+    """Seconds since the end of the newest bucket, of each SLO that has one. Raises ``BackendError``."""
     newest = ledger.newest(slo_set.name)
-    ends = [newest.get(slo.id) for slo in slo_set.slos]
-    known = [end for end in ends if end is not None]
-    return at.timestamp() - min(known) if len(known) == len(ends) else None
+    return {slo.id: at.timestamp() - newest[slo.id] for slo in slo_set.slos if slo.id in newest}
 
 
 def period_interval(slo: Slo, at: datetime, newest: int) -> Interval:
@@ -70,25 +68,32 @@ def collect(
     Raises ``BackendError`` for the ledger; what cannot be read from ``source`` becomes a finding.
     """
     out = Collected()
-    newest = ledger.newest(slo_set.name)
+    books = Books(ledger, slo_set)
+    newest = books.newest()
     slos = {slo.id: slo for slo in slo_set.slos}
     intervals = {id_: period_interval(slo, at, newest[id_]) for id_, slo in slos.items() if id_ in newest}
-    _periods(ledger, slo_set, intervals, out)
-    _gaps(ledger, slo_set, intervals, out)
+    _periods(books, intervals, out)
+    _gaps(ledger, books, slo_set, intervals, out)
+    _disputes(ledger, slo_set, intervals, out)
+    distinct = _distinct(intervals)
+    moved = {
+        key for interval in distinct for key in books.moved(interval) if intervals.get(key[0]) == interval
+    }
+    out.findings += changed(moved, slo_set)
     for slo in slo_set.slos:
         if slo.id not in newest:
             text = f"{slo.id}: the ledger has no bucket of it; run  sloctl run slis"
             out.findings.append(Finding("warning", "not-in-ledger", text, {naming.SLO_ID: slo.id}))
     if history:
-        _history(ledger, slo_set, intervals, out)
+        _history(books, intervals, out)
     instants = _from_prometheus(source, slo_set, at, newest, out)
-    _burn(ledger, slo_set, newest, at, out)
+    _burn(books, slo_set, newest, at, instants, out)
     out.recorded = bool(instants)
     if not instants:
         would_fire_all(slo_set.slos, out)
     if any(out.gaps.values()) and intervals:
         first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
-        out.peak = {key: most / MICRO for key, most in ledger.peaks(slo_set.name, first, last).items()}
+        out.peak = {key: most / MICRO for key, most in books.peaks((first, last)).items()}
     return out
 
 
@@ -96,16 +101,18 @@ def _distinct(intervals: Mapping[str, Interval]) -> list[Interval]:
     return sorted({interval for interval in intervals.values() if interval[1] > interval[0]})
 
 
-def _periods(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+def _periods(books: Books, intervals: Mapping[str, Interval], out: Collected) -> None:
     distinct = _distinct(intervals)
-    for interval, sums in zip(distinct, ledger.sums(slo_set.name, distinct), strict=True):
-        for key, item in by_service(sums).items():
+    for interval, sums in zip(distinct, books.sums(distinct), strict=True):
+        for key, item in sums.items():
             if intervals.get(key[0]) == interval:
                 out.period[key] = counts(item)
                 out.gaps[key] = float(item.gap)
 
 
-def _gaps(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+def _gaps(
+    ledger: Ledger, books: Books, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected
+) -> None:
     """Add what is not recorded, and say what is left out by agreement."""
     if not intervals:
         return
@@ -115,7 +122,10 @@ def _gaps(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], ou
         missing |= ledger.missing(
             slo_set.name, sorted(id_ for id_ in intervals if intervals[id_] == interval), *interval
         )
-    oldest = ledger.oldest(slo_set.name)
+    for key in books.paired():
+        if not books.is_wild(key) and key[0] in intervals:
+            missing[key[0]] = books.missing(key, intervals[key[0]])
+    oldest = {slo.id: begun for slo in slo_set.slos if (begun := books.oldest_of(slo)) is not None}
     excused = Excused(slo_set, ledger.muted(slo_set.name), first, last)
     open_: dict[str, int] = {}
     for slo_id, (start, end) in intervals.items():
@@ -145,16 +155,42 @@ def _gaps(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], ou
         out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
 
 
-def _history(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+def _disputes(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:
+    """Mark budgets in whose windows looking back found another truth, which would change them by over a hundredth."""
+    budgets = {slo.id: float(slo.budget) for slo in slo_set.slos}
+    since = min((start for start, _ in intervals.values()), default=0)
+    latest = {
+        (item.slo_id, item.namespace, item.service, item.end): item
+        for item in ledger.repairs(slo_set.name, float(since))
+        if item.made_by == LOOK_BACK or item.outcome == "repaired"
+    }
+    lost: dict[SeriesKey, list[float]] = {}
+    lineage = Lineage(slo_set)
+    for item in latest.values():
+        key = lineage.current((item.slo_id, item.namespace, item.service))
+        start, end = intervals.get(key[0], (0, 0)) if key else (0, 0)
+        if key and item.outcome == "kept" and start < item.end <= end:
+            amounts = lost.setdefault(key, [0.0, 0.0, 0.0])
+            bad = abs(item.new[1] - item.old[1]) / MICRO
+            amounts[0] += abs(item.new[0] - item.old[0]) / MICRO
+            amounts[1] += bad
+            amounts[2] += 1
+    for service, (total, bad, buckets) in lost.items():
+        whole = out.period.get(service, (0.0, 0.0))[1]
+        if total > whole / 100 or bad > whole * budgets[service[0]] / 100:
+            out.disputed[service] = round(buckets)
+
+
+def _history(books: Books, intervals: Mapping[str, Interval], out: Collected) -> None:
     """The windows in buckets for plots, numbered from the newest."""
     for start, end in _distinct(intervals):
         width = width_for(end - start)
         edges = list(range(end, start, -width))
         parts = [(max(start, edge - width), edge) for edge in edges]
         users = {id_ for id_, interval in intervals.items() if interval == (start, end)}
-        for number, sums in enumerate(ledger.sums(slo_set.name, parts)):
+        for number, sums in enumerate(books.sums(parts)):
             for key, item in sums.items():
-                if key[0] in users and key[2] and item.total:
+                if key[0] in users and item.total:
                     out.buckets.setdefault(key, {})[number] = counts(item)
 
 
@@ -164,6 +200,7 @@ def _from_prometheus(
     """Fill in what only Prometheus knows; the instants of its rules, if it has any."""
     if source is None:
         return {}
+    heard = source = Heard(source)
     try:
         instants = from_rules.last_instants(source, slo_set, at)
         _open_buckets(source, slo_set, at, newest, out)
@@ -175,6 +212,8 @@ def _from_prometheus(
         text = f"Prometheus could not be asked, so that what is newer than the ledger is missing: {error}"
         out.findings.append(Finding("warning", "prometheus-not-read", text))
         return {}
+    finally:
+        out.doubt(heard.doubts, slo_set.slos)
     return instants
 
 
@@ -198,18 +237,25 @@ def _open_buckets(
         out.findings.append(Finding("warning", "ledger-behind", text, {naming.SLO_SET: slo_set.name}))
 
 
-def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: datetime, out: Collected) -> None:
-    """Burn windows from buckets, where Prometheus did not give them."""
-    windows = {w for slo in slo_set.slos for w in burn_windows(slo)} - set(out.burn)
+def _burn(
+    books: Books,
+    slo_set: SloSet,
+    newest: Mapping[str, int],
+    at: datetime,
+    instants: Mapping[str, float],
+    out: Collected,
+) -> None:
+    """Burn windows from buckets, of SLOs of which the rules record nothing."""
+    slos = [slo for slo in slo_set.slos if slo.id in newest and slo.id not in instants]
+    ids = {slo.id for slo in slos}
+    windows = {w for slo in slos for w in burn_windows(slo)}
     intervals: dict[tuple[int, int], Interval] = {}
     for window in windows:
-        for end in set(newest.values()):
+        for end in {newest[slo_id] for slo_id in ids}:
             last = min(end, int(at.timestamp()) // GRID * GRID)
             if at.timestamp() - last <= max(OPEN, window / 2):
                 intervals[window, end] = (last - max(GRID, window // GRID * GRID), last)
     keys: Sequence[tuple[int, int]] = sorted(intervals)
-    for (window, end), sums in zip(
-        keys, ledger.sums(slo_set.name, [intervals[key] for key in keys]), strict=True
-    ):
+    for (window, end), sums in zip(keys, books.sums([intervals[key] for key in keys]), strict=True):
         into = out.burn.setdefault(window, {})
-        into |= {key: counts(item) for key, item in sums.items() if key[2] and newest.get(key[0]) == end}
+        into |= {key: counts(item) for key, item in sums.items() if key[0] in ids and newest[key[0]] == end}

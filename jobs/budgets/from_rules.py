@@ -7,9 +7,11 @@ bucket since its last instant.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import isfinite
 
 from jobs.budgets.collected import (
     Collected,
@@ -21,10 +23,12 @@ from jobs.budgets.collected import (
     two_sided,
     would_fire_all,
 )
+from jobs.budgets.lineage import Lineage, changed
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard, apart
 from sloctl.backends.halving import in_halves
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
 from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
@@ -37,11 +41,50 @@ SMALLEST_PART = 6 * 3600
 
 
 def last_instants(source: MetricSource, slo_set: SloSet, at: datetime) -> dict[str, float]:
-    """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes."""
+    """Unix time of the last budget-grid instant of each definition that has one in the last eleven minutes.
+
+    An instant with total events and without bad ones is none: a rule fails.
+    """
     found = source.query(promql.last_instant(slo_set.name), at)
     now = at.timestamp()
     instants = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in found}
-    return {slo_id: time for slo_id, time in instants.items() if slo_id and now - STALE <= time <= now}
+    ids = {slo.id for slo in slo_set.slos}
+    return {slo_id: time for slo_id, time in instants.items() if slo_id in ids and now - STALE <= time <= now}
+
+
+def evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> tuple[frozenset[str], dict[str, int]]:
+    """The definitions whose rules were evaluated in the last eleven minutes, and how often within the longest window.
+
+    Where a server refuses to count, nothing is known of how often. Raises ``BackendError``.
+    """
+    recent = _by_definition(source.query(promql.evaluations(slo_set.name, STALE), at))
+    try:
+        longest = max(period_seconds(slo, at) for slo in slo_set.slos)
+        counted = (
+            _by_definition(source.query(promql.evaluations(slo_set.name, longest), at)) if recent else {}
+        )
+    except BackendLimit:
+        counted = {}
+    ids = {slo.id for slo in slo_set.slos}
+    return frozenset(ids & set(recent)), {slo_id: round(value) for slo_id, value in counted.items()}
+
+
+def _by_definition(series: Sequence[Series]) -> dict[str, float]:
+    values = {item["metric"].get(naming.SLO_ID, ""): float(item["value"][1]) for item in series}
+    return {slo_id: value for slo_id, value in values.items() if isfinite(value)}
+
+
+_Sums = dict[str, dict[SeriesKey, float]]
+"""By the name of the metric, and by SLO and service."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Metrics by their names, that are read together over a window (seconds)."""
+
+    metrics: Mapping[str, str]
+    window: int
+    operator: str = "sum"
 
 
 class _Reader:
@@ -52,64 +95,83 @@ class _Reader:
         self._set = slo_set
         self._at = at
 
-    def sums(self, metric: str, window: int, operator: str = "sum") -> dict[SeriesKey, float]:
+    def _query(self, wanted: _Wanted, first: int, last: int) -> str:
+        return promql.together(
+            {
+                name: promql.of_set(
+                    metric,
+                    self._set.name,
+                    last - first,
+                    offset=wanted.window - last,
+                    operator=wanted.operator,
+                )
+                for name, metric in wanted.metrics.items()
+            }
+        )
+
+    def sums(self, wanted: _Wanted) -> _Sums:
         """Sums over the grid are additive, and so are largest values."""
 
-        def ask(first: int, last: int) -> dict[SeriesKey, float]:
-            query = promql.of_set(
-                metric, self._set.name, last - first, offset=window - last, operator=operator
-            )
-            return numbers(self._source.query(query, self._at))
+        def ask(first: int, last: int) -> _Sums:
+            return self._numbers(wanted, self._source.query(self._query(wanted, first, last), self._at))
 
-        def join(older: dict[SeriesKey, float], newer: dict[SeriesKey, float]) -> dict[SeriesKey, float]:
-            merged = dict(newer)
-            for key, value in older.items():
-                there = merged.get(key, 0.0)
-                merged[key] = max(there, value) if operator == "max" else there + value
+        def join(older: _Sums, newer: _Sums) -> _Sums:
+            merged = {name: dict(values) for name, values in newer.items()}
+            for name, values in older.items():
+                into = merged[name]
+                for key, value in values.items():
+                    there = into.get(key, 0.0)
+                    into[key] = max(there, value) if wanted.operator == "max" else there + value
             return merged
 
-        return in_halves(ask, join, 0, window, unit=GRID, smallest=SMALLEST_PART)
+        return in_halves(ask, join, 0, wanted.window, unit=GRID, smallest=SMALLEST_PART)
 
-    def many(self, wanted: dict[str, tuple[str, int, str]]) -> dict[str, dict[SeriesKey, float]]:
-        """Several sums at once: name → (metric, window, operator)."""
-        queries = {
-            name: promql.of_set(metric, self._set.name, window, operator=operator)
-            for name, (metric, window, operator) in wanted.items()
-        }
+    def many(self, wanted: Mapping[str, _Wanted]) -> dict[str, _Sums]:
+        """Several sums at once, by name."""
+        queries = {name: self._query(item, 0, item.window) for name, item in wanted.items()}
         try:
             return {
-                name: numbers(result) for name, result in self._source.query_many(queries, self._at).items()
+                name: self._numbers(wanted[name], result)
+                for name, result in self._source.query_many(queries, self._at).items()
             }
         except BackendLimit:
-            return {
-                name: self.sums(metric, window, operator=operator)
-                for name, (metric, window, operator) in wanted.items()
-            }
+            return {name: self.sums(item) for name, item in wanted.items()}
+
+    @staticmethod
+    def _numbers(wanted: _Wanted, answer: Sequence[Series]) -> _Sums:
+        found = apart(answer, promql.PART)
+        return {name: numbers(found.get(name, ())) for name in wanted.metrics}
 
 
 def sums_of(
-    source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime
-) -> dict[SeriesKey, float]:
-    """A recorded metric over the ``seconds`` before ``at``, in halves where the server has a limit.
+    source: MetricSource, slo_set: SloSet, metrics: Mapping[str, str], seconds: int, at: datetime
+) -> dict[str, dict[SeriesKey, float]]:
+    """Recorded metrics over the ``seconds`` before ``at`` by their names, from one query, in halves where the server
+    has a limit.
 
     Raises ``BackendError``.
     """
-    return _Reader(source, slo_set, at).sums(metric, seconds)
+    return _Reader(source, slo_set, at).sums(_Wanted(metrics, seconds))
 
 
 def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Collected) -> None:
     """Fill in what the other side of the mesh saw, over each SLO's own period. Raises ``BackendError``."""
     queries: dict[str, str] = {}
-    users: dict[str, list[tuple[Slo, str]]] = {}
-    names: dict[tuple[str, tuple[Selector, ...], int], str] = {}
+    users: dict[str, list[Slo]] = {}
+    names: dict[tuple[str, tuple[Selector, ...], tuple[Selector, ...], int], str] = {}
     for slo in two_sided(slo_set):
         assert isinstance(slo.sli, CounterSli) and slo.sli.other_side
-        for kind in ("bad", "total"):
-            parts: tuple[Selector, ...] = getattr(slo.sli.other_side, kind)
-            identity = (naming.family(slo.sli), parts, period_seconds(slo, at))
-            name = names.setdefault(identity, f"side {len(names)}")
-            queries[name] = promql.base_of_set(slo_set.name, *identity)
-            users.setdefault(name, []).append((slo, kind))
+        family, seconds = naming.family(slo.sli), period_seconds(slo, at)
+        bad, total = slo.sli.other_side.bad, slo.sli.other_side.total
+        name = names.setdefault((family, bad, total, seconds), f"side {len(names)}")
+        queries[name] = promql.together(
+            {
+                kind: promql.base_of_set(slo_set.name, family, parts, seconds)
+                for kind, parts in (("bad", bad), ("total", total))
+                if parts
+            }
+        )
+        users.setdefault(name, []).append(slo)
     other: dict[tuple[str, SeriesKey], float] = {}
     try:
         answers = source.query_many(queries, at)
@@ -118,22 +180,27 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
         collected.findings.append(Finding("info", "sides-not-compared", text))
         return
     for name, result in answers.items():
-        values = numbers(result, naming.SCOPE)
-        for slo, kind in users[name]:
-            for (scope, namespace, service), value in values.items():
-                if scope == slo.scope:
-                    other[kind, (slo.id, namespace, service)] = value
+        for kind, series in apart(result, promql.PART).items():
+            for (scope, namespace, service), value in numbers(series, naming.SCOPE).items():
+                for slo in users[name]:
+                    if scope == slo.scope:
+                        other[kind, (slo.id, namespace, service)] = value
     sides = {slo.id: slo.sli.side for slo in two_sided(slo_set) if isinstance(slo.sli, CounterSli)}
     for key, own in collected.period.items():
-        total = other.get(("total", key))
-        if key[0] in sides and total is not None:
-            theirs: EventCounts = (other.get(("bad", key), 0.0), total)
+        seen = other.get(("total", key))
+        if key[0] in sides and seen is not None:
+            theirs: EventCounts = (other.get(("bad", key), 0.0), seen)
             collected.sides[key] = (own, theirs) if sides[key[0]] == "client" else (theirs, own)
 
 
-def _evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> list[float]:
-    """When Prometheus evaluated the grid's rules (Unix seconds, ascending), within the longest period."""
-    slo = min(slo_set.slos, key=lambda item: item.id)
+def _evaluations(
+    source: MetricSource, slo_set: SloSet, at: datetime, counted: Mapping[str, int]
+) -> list[float]:
+    """When Prometheus evaluated the grid's rules (Unix seconds, ascending), within the longest period.
+
+    Those of the definition that has been evaluated most often.
+    """
+    slo = min(slo_set.slos, key=lambda item: (-counted.get(item.id, 0), item.id))
     seconds = max(period_seconds(item, at) for item in slo_set.slos)
     series = source.query_range(
         promql.recorded(naming.OBJECTIVE, slo), at - timedelta(seconds=seconds), at, timedelta(seconds=GRID)
@@ -141,9 +208,11 @@ def _evaluations(source: MetricSource, slo_set: SloSet, at: datetime) -> list[fl
     return sorted({float(time) for item in series for time, _ in item["values"]})
 
 
-def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+def _add_evaluation_gaps(
+    source: MetricSource, slo_set: SloSet, at: datetime, counted: Mapping[str, int], out: Collected
+) -> None:
     """Say when no rules were evaluated; time before the first evaluation is no gap, but is said too."""
-    times = _evaluations(source, slo_set, at)
+    times = _evaluations(source, slo_set, at, counted)
     if not times:
         return
     scope = {naming.SLO_SET: slo_set.name}
@@ -156,6 +225,7 @@ def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, ou
             f"{duration(longest)}: budgets are of that time"
         )
         out.findings.append(Finding("warning", "partial-period", text, scope))
+    _say_younger(slo_set, at, counted, len(times), out)
     # What follows a gap covers one step of the grid itself.
     gaps = [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
     if not gaps:
@@ -169,34 +239,69 @@ def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, ou
         out.gaps[key] = out.gaps.get(key, 0.0) + missing
 
 
-def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float]) -> Collected:
+def _say_younger(
+    slo_set: SloSet, at: datetime, counted: Mapping[str, int], most: int, out: Collected
+) -> None:
+    """Say whose rules have recorded for less of their window than the oldest ones."""
+    younger = {
+        slo.id: counted[slo.id] * GRID
+        for slo in slo_set.slos
+        if slo.id in counted and counted[slo.id] < min(most, period_seconds(slo, at) // GRID) - 2
+    }
+    if younger:
+        first = min(younger, key=lambda slo_id: younger[slo_id])
+        more = f" and {len(younger) - 1} more" if len(younger) > 1 else ""
+        text = (
+            f"{first}{more}: the rules have recorded for {duration(younger[first])} only, less than those of other "
+            "SLOs: budgets are of that time"
+        )
+        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
+
+
+def collect(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    instants: Mapping[str, float],
+    counted: Mapping[str, int] | None = None,
+) -> Collected:
     """Everything a report needs, from recorded series; ``instants`` as :func:`last_instants` gives them.
+
+    ``counted`` is how often the rules of each definition were evaluated: see :func:`evaluations`.
 
     Raises ``BackendError``.
     """
     out = Collected(recorded=True)
+    heard = source = Heard(source)
     reader = _Reader(source, slo_set, at)
     periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
     windows = _windows(slo_set)
-    wanted: dict[str, tuple[str, int, str]] = {}
-    for seconds in set(periods.values()):
-        wanted[f"bad {seconds}"] = (naming.BAD_GRID, seconds, "sum")
-        wanted[f"total {seconds}"] = (naming.TOTAL_GRID, seconds, "sum")
-        wanted[f"gap {seconds}"] = (naming.GAP_GRID, seconds, "sum")
+    metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID, "gap": naming.GAP_GRID}
+    wanted = {f"period {seconds}": _Wanted(metrics, seconds) for seconds in set(periods.values())}
     found = reader.many(wanted | _burn_queries(windows))
+    lineage, moved = Lineage(slo_set), set[SeriesKey]()
     for seconds in set(periods.values()):
-        for key, value in counts(found[f"bad {seconds}"], found[f"total {seconds}"]).items():
+        read = found[f"period {seconds}"]
+        of = {name: lineage.joined(values) for name, values in read.items()}
+        for key, value in counts(of["bad"], of["total"]).items():
             if periods.get(key[0]) == seconds:
                 out.period[key] = value
-                out.gaps[key] = found[f"gap {seconds}"].get(key, 0.0)
-    _take_burn(found, windows, out)
+                out.gaps[key] = of["gap"].get(key, 0.0)
+        moved |= {key for key in lineage.moved(read["total"]) if periods.get(key[0]) == seconds}
+    out.findings += changed(moved, slo_set)
+    _take_burn(found, windows, lineage, out)
     _add_open_buckets(source, slo_set, at, instants, out)
     add_sides(source, slo_set, at, out)
-    _add_evaluation_gaps(source, slo_set, at, out)
+    # What another definition counted before is no missing time.
+    others = {key[0] for key in moved}
+    own = {slo_id: number for slo_id, number in (counted or {}).items() if slo_id not in others}
+    _add_evaluation_gaps(source, slo_set, at, own, out)
     if any(out.gaps.values()):
         longest = max(periods.values())
-        out.peak = reader.many({"peak": (naming.TOTAL_GRID, longest, "max")})["peak"]
+        peaks = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")})
+        out.peak = peaks["peak"]["peak"]
     add_alerts(source, slo_set, at, out)
+    out.doubt(heard.doubts, slo_set.slos)
     return out
 
 
@@ -204,24 +309,25 @@ def _windows(slo_set: SloSet) -> list[int]:
     return sorted({window for slo in slo_set.slos for window in burn_windows(slo)})
 
 
-def _burn_queries(windows: Sequence[int]) -> dict[str, tuple[str, int, str]]:
+def _burn_queries(windows: Sequence[int]) -> dict[str, _Wanted]:
     wanted = {}
     for window in windows:
         bad, total = promql.tile_metrics(window)
-        wanted[f"burn bad {window}"] = (bad, window, "sum")
-        wanted[f"burn total {window}"] = (total, window, "sum")
+        wanted[f"burn {window}"] = _Wanted({"bad": bad, "total": total}, window)
     return wanted
 
 
-def _take_burn(found: dict[str, dict[SeriesKey, float]], windows: Sequence[int], out: Collected) -> None:
+def _take_burn(found: Mapping[str, _Sums], windows: Sequence[int], lineage: Lineage, out: Collected) -> None:
     for window in windows:
-        out.burn[window] = counts(found[f"burn bad {window}"], found[f"burn total {window}"])
+        of = {name: lineage.joined(values) for name, values in found[f"burn {window}"].items()}
+        out.burn[window] = counts(of["bad"], of["total"])
 
 
 def add_burn_rates(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
     """Fill in the events of every burn window. Raises ``BackendError``."""
     windows = _windows(slo_set)
-    _take_burn(_Reader(source, slo_set, at).many(_burn_queries(windows)), windows, out)
+    found = _Reader(source, slo_set, at).many(_burn_queries(windows))
+    _take_burn(found, windows, Lineage(slo_set), out)
 
 
 def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
@@ -240,7 +346,7 @@ def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collect
 
 
 def _add_open_buckets(
-    source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float], out: Collected
+    source: MetricSource, slo_set: SloSet, at: datetime, instants: Mapping[str, float], out: Collected
 ) -> None:
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():

@@ -22,26 +22,27 @@ def open_bucket(
     """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
 
     As on the grid, a histogram without the bound says nothing, nor does what is no number. Many definitions share one
-    query, so that requests do not grow with services and little with definitions.
+    query, so that requests do not grow with services and little with definitions; each has all of its events in one.
     """
-    texts: dict[str, list[str]] = {}
+    texts = []
     for slo_id, slo in slos.items():
         width = round(at.timestamp() - since[slo_id], 3)
-        for kind, expr in promql.events(slo, mesh, width).items() if width > 0 else ():
-            texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo_id))
-    queries = {
-        f"{kind} {number}": query
-        for kind, exprs in texts.items()
-        for number, query in enumerate(promql.union(exprs))
-    }
+        if width > 0:
+            exprs = promql.events(slo, mesh, width)
+            texts.append(
+                promql.together(
+                    {kind: promql.labelled(expr, naming.SLO_ID, slo_id) for kind, expr in exprs.items()}
+                )
+            )
+    queries = {str(number): query for number, query in enumerate(promql.union(texts))}
     counts: dict[str, dict[SeriesKey, float]] = {"total": {}, "bad": {}, "good": {}}
-    for name, series in source.query_many(queries, at).items():
-        for item in series:
+    for answer in source.query_many(queries, at).values():
+        for item in answer:
             metric = item["metric"]
             slo = slos[metric[naming.SLO_ID]]
             named = (slo.namespace, slo.service)
             service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))
-            counts[name.split()[0]][slo.id, *service] = float(item["value"][1])
+            counts.setdefault(metric.get(promql.PART, ""), {})[slo.id, *service] = float(item["value"][1])
     out = {}
     for key, total in counts["total"].items():
         if slos[key[0]].counts_good:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
+from typing import TypeVar
 
 from jobs.budgets.collected import key_of
 from jobs.budgets.from_ledger import counts
 from jobs.budgets.from_rules import SMALLEST_PART, sums_of
+from jobs.budgets.lineage import Books, Lineage
 from sloctl import naming, promql
 from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
-from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, by_service, touching
+from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, touching
 from sloctl.model import GRID, Matcher, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Finding
@@ -23,11 +25,11 @@ from sloctl.report.data import Finding
 
 @dataclass(slots=True)
 class PeriodEvents:
-    """(bad, total) events and seconds of gaps by SLO and service; ``found_in`` says where they were read."""
+    """(bad, total) events and seconds of gaps by SLO and service; ``booked`` are the SLOs that the ledger gave."""
 
     counts: dict[SeriesKey, EventCounts] = field(default_factory=dict)
     gaps: dict[SeriesKey, float] = field(default_factory=dict)
-    found_in: str = "prometheus"
+    booked: frozenset[str] = frozenset()
 
 
 def read(
@@ -38,28 +40,52 @@ def read(
     findings: list[Finding],
 ) -> PeriodEvents:
     """The events of a period. Raises BackendError."""
+    books = PeriodEvents()
     if ledger is not None:
         try:
-            found = _of_ledger(ledger, slo_set, period)
+            books = _of_ledger(ledger, slo_set, period)
         except BackendError as error:
             text = f"{period.label}: events are Prometheus's, for the ledger could not be read: {error}"
             findings.append(Finding("warning", "routine-ledger-not-read", text))
-        else:
-            if found is not None:
-                return found
-    return _of_rules(source, slo_set, period)
+    if books.booked == {slo.id for slo in slo_set.slos}:
+        return books
+    rules = _of_rules(source, slo_set, period)
+    known = {key[0] for key in rules.counts}
+    # Of an SLO that neither has for the whole period, the ledger is better than nothing.
+    booked = books.booked | {key[0] for key in books.counts if key[0] not in known}
+    return PeriodEvents(
+        _chosen(books.counts, rules.counts, booked),
+        _chosen(books.gaps, rules.gaps, booked),
+        frozenset(booked),
+    )
 
 
-def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents | None:
-    """What the ledger has; None if it does not cover the period: it began later, or has not caught up."""
+T = TypeVar("T")
+
+
+def _chosen(
+    books: Mapping[SeriesKey, T], rules: Mapping[SeriesKey, T], booked: Collection[str]
+) -> dict[SeriesKey, T]:
+    return {key: value for key, value in rules.items() if key[0] not in booked} | {
+        key: value for key, value in books.items() if key[0] in booked
+    }
+
+
+def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents:
+    """What the ledger has; ``booked`` are those of which it has the whole period."""
     start, end = touching(period.start, period.end)
-    newest, oldest = ledger.newest(slo_set.name), ledger.oldest(slo_set.name)
+    books = Books(ledger, slo_set)
+    newest = books.newest()
+    found = PeriodEvents()
+    whole = set()
+    for slo in slo_set.slos:
+        oldest = books.oldest_of(slo)
+        if oldest is not None and oldest <= start + GRID and newest.get(slo.id, 0) >= end:
+            whole.add(slo.id)
+    found.booked = frozenset(whole)
+    (sums,) = books.sums([(start, end)])
     ids = {slo.id for slo in slo_set.slos}
-    if not any(oldest.get(slo_id, end) <= start + GRID and newest.get(slo_id, 0) >= end for slo_id in ids):
-        return None
-    found = PeriodEvents(found_in="ledger")
-    (sums,) = ledger.sums(slo_set.name, [(start, end)])
-    for key, item in by_service(sums).items():
+    for key, item in sums.items():
         if key[0] in ids:
             if item.total > 0:
                 found.counts[key] = counts(item)
@@ -68,16 +94,11 @@ def _of_ledger(ledger: Ledger, slo_set: SloSet, period: CalendarPeriod) -> Perio
 
 
 def _of_rules(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> PeriodEvents:
-    bad, total, gap = (
-        sums_of(source, slo_set, metric, period.seconds, period.end)
-        for metric in (naming.BAD_GRID, naming.TOTAL_GRID, naming.GAP_GRID)
-    )
-    by_id = {slo.id: slo for slo in slo_set.slos}
-    known = {
-        key: value
-        for key, value in total.items()
-        if value > 0 and key in bad and key[0] in by_id and key[2] not in by_id[key[0]].overridden
-    }
+    metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID, "gap": naming.GAP_GRID}
+    found = sums_of(source, slo_set, metrics, period.seconds, period.end)
+    lineage = Lineage(slo_set)
+    bad, total, gap = (lineage.joined(found[name]) for name in metrics)
+    known = {key: value for key, value in total.items() if value > 0 and key in bad}
     events = {key: (min(max(bad[key], 0.0), value), value) for key, value in known.items()}
     return PeriodEvents(events, {key: value for key, value in gap.items() if key in known})
 
@@ -86,15 +107,31 @@ Causes = dict[SeriesKey, dict[CauseLabels, float]]
 
 
 def causes(
-    source: MetricSource, slo_set: SloSet, period: CalendarPeriod, ledger: Ledger | None, found_in: str
+    source: MetricSource,
+    slo_set: SloSet,
+    period: CalendarPeriod,
+    ledger: Ledger | None,
+    booked: Collection[str],
 ) -> Causes:
     """Bad events of a period by SLO, service and cause, from where its events were read. Raises BackendError."""
-    if ledger is not None and found_in == "ledger":
-        known = ledger.causes(slo_set.name, *touching(period.start, period.end))
-        return {
-            key: {labels: micro / MICRO for labels, micro in found.items()} for key, found in known.items()
+    found: Causes = {}
+    if ledger is not None and booked:
+        known = Books(ledger, slo_set).causes(touching(period.start, period.end))
+        found = {
+            key: {labels: micro / MICRO for labels, micro in each.items()}
+            for key, each in known.items()
+            if key[0] in booked
         }
-    return _recorded_causes(source, slo_set.name, period.seconds, period.end)
+    if all(slo.id in booked for slo in slo_set.slos):
+        return found
+    lineage = Lineage(slo_set)
+    for key, each in _recorded_causes(source, slo_set.name, period.seconds, period.end).items():
+        now = lineage.current(key)
+        if now is not None and now[0] not in booked:
+            into = found.setdefault(now, {})
+            for labels, value in each.items():
+                into[labels] = into.get(labels, 0.0) + value
+    return found
 
 
 def _recorded_causes(source: MetricSource, name: str, seconds: int, end: datetime) -> Causes:

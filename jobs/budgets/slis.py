@@ -15,6 +15,7 @@ import pandas as pd
 
 from jobs.budgets import from_rules
 from sloctl import naming, promql
+from sloctl.backends.answers import apart
 from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import ratio
@@ -97,10 +98,9 @@ def grid_events(
         exprs = promql.recorded_events(slo, mesh, step, other_side=other_side)
     else:
         exprs = promql.events(slo, mesh, step, other_side=other_side)
-    parts = {
-        kind: _frame(slo, source.query_range(expr, start, end, timedelta(seconds=step)), kind)
-        for kind, expr in exprs.items()
-    }
+    answer = source.query_range(promql.together(exprs), start, end, timedelta(seconds=step))
+    found = apart(answer, promql.PART)
+    parts = {kind: _frame(slo, found.get(kind, ()), kind) for kind in exprs}
     keys = ["namespace", "service", "time"]
     if "good" in parts:
         frame = parts["total"].merge(parts["good"], on=keys, how="inner")

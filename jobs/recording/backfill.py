@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.model import GRID, TILE, Slo, SloSet
 from sloctl.promql import Recording, recording
@@ -54,6 +55,10 @@ class Backfill:
             self._events, [(slo, step) for slo in self.slo_set.slos for step in (GRID, TILE)]
         )
 
+    def _asked(self) -> MetricSource:
+        """What is filled stays: an answer that is in doubt is refused."""
+        return Heard(self.source, strict=True)
+
     def _first(self, step: int) -> datetime:
         return self.start if step == GRID else max(self.start, self.end - timedelta(seconds=self.tiles))
 
@@ -73,7 +78,7 @@ class Backfill:
                         yield item, step
 
     def _rule(self, rule: Recording, step: int) -> list[FilledSeries]:
-        found = self.source.query_range(rule.expr(), self._first(step), self.end, timedelta(seconds=step))
+        found = self._asked().query_range(rule.expr(), self._first(step), self.end, timedelta(seconds=step))
         out = []
         for item in found:
             own = {name: value for name, value in item["metric"].items() if name != "__name__"}
@@ -84,7 +89,7 @@ class Backfill:
 
     def _events(self, slo: Slo, step: int) -> list[FilledSeries]:
         frame = grid_events(
-            self.source, slo, self.slo_set.mesh, self._first(step), self.end, step=step, from_base=True
+            self._asked(), slo, self.slo_set.mesh, self._first(step), self.end, step=step, from_base=True
         )
         bad, total = promql.event_metrics(step)
         out = []

@@ -3,7 +3,7 @@
 The ledger's grid is that of the clock, at whole five minutes, so that its days begin at midnight in every time zone;
 Prometheus evaluates rules at other seconds of the same five minutes. Both count every event once. The expressions are
 those of the rules; many definitions share a query, so that requests do not grow with services and little with
-definitions.
+definitions. Everything of one definition is in one query: see ``promql.together``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from math import isfinite
 
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
+from sloctl.backends.answers import apart, doubts
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
@@ -27,10 +28,15 @@ _Buckets = dict[tuple[str, str, int], Bucket]
 
 @dataclass(slots=True)
 class Reading:
-    """What was read of one interval; ``implausible`` are the SLOs whose bad events exceed all of them, or overflow."""
+    """What was read of one interval.
+
+    ``implausible`` are the SLOs whose bad events exceed all of them, or overflow. ``unsure`` are those of which an
+    answer was in doubt, with what the server said: they have no batch.
+    """
 
     batches: list[Batch] = field(default_factory=list)
     implausible: set[str] = field(default_factory=set)
+    unsure: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read(
@@ -39,7 +45,7 @@ def read(
     """All buckets of an interval, of some definitions. Raises ``BackendError``."""
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
-    texts: dict[str, list[str]] = {}
+    texts: list[tuple[str, str]] = []
     alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for slo in slos:
         exprs = promql.events(slo, slo_set.mesh, GRID)
@@ -51,25 +57,32 @@ def read(
         # Definitions that differ in their window or objective have the same events: those are asked for once.
         same = alike.setdefault(tuple(exprs.items()), [])
         same.append(slo.id)
-        for kind, expr in exprs.items() if same == [slo.id] else ():
-            texts.setdefault(kind, []).append(promql.labelled(expr, naming.SLO_ID, slo.id))
-    queries = [(kind, query) for kind, exprs in texts.items() for query in promql.union(exprs)]
+        if same == [slo.id]:
+            marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
+            texts.append((slo.id, promql.together(marked)))
+    queries = promql.shared(texts)
     first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
 
     def ask(query: str) -> Sequence[Series]:
         return source.query_range(query, first, last, timedelta(seconds=GRID))
 
     with ThreadPoolExecutor(threads, "sloctl-grid") as pool:
-        futures = [(kind, pool.submit(copy_context().run, ask, query)) for kind, query in queries]
-        answers = [(kind, future.result()) for kind, future in futures]
+        futures = [(owners, pool.submit(copy_context().run, ask, query)) for query, owners in queries]
+        answers = [(owners, future.result()) for owners, future in futures]
+    out = Reading()
     series: dict[str, list[Series]] = {}
     first_of = {same[0]: same for same in alike.values()}
-    for kind, found in answers:
-        series.setdefault(kind, []).extend(_of_each(found, first_of))
+    for owners, found in answers:
+        if said := doubts(found):
+            for owner in (slo_id for first in owners for slo_id in first_of[first]):
+                out.unsure[owner] = (*out.unsure.get(owner, ()), *said)
+            continue
+        for kind, items in apart(found, promql.PART).items():
+            series.setdefault(kind, []).extend(_of_each(items, first_of))
+    slos = [slo for slo in slos if slo.id not in out.unsure]
     values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
-    out = Reading()
     buckets = _buckets(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
     causes = _causes(series.get("cause", ()), named, causes_of, buckets)
     out.batches = [

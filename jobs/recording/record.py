@@ -1,9 +1,12 @@
 """Enters into the ledger what is missing there: the newest buckets, and those of missed runs.
 
-A bucket is recorded once it is :data:`SETTLE` seconds old and something that was scraped after its end is there: what
-is recorded stays as it is, and backends that are written to from elsewhere lag behind. Whatever is missing within the
-time to catch up is read from Prometheus's history, newest first and a day at a time: a run that dies half-way has done
-what it has done, and the next one does the rest. :mod:`jobs.recording.gaps` says what there is to be recorded.
+A bucket is recorded once it has settled (``ledger.settle``, or longer where samples were late before) and something
+that was scraped after its end is there: what is recorded stays as it is, and backends that are written to from
+elsewhere lag behind. Whatever is missing within the time to catch up is read from Prometheus's history, newest first
+and a day at a time: a run that dies half-way has done what it has done, and the next one does the rest. Nothing is
+recorded of an answer that the server itself calls partial, or leaves in doubt; what else there is is recorded, and the
+run fails at its end. :mod:`jobs.recording.gaps` says what there is to be recorded, :mod:`jobs.recording.reread` reads
+it again.
 """
 
 from __future__ import annotations
@@ -17,20 +20,24 @@ from typing import Any
 from jobs.budgets import maintenance
 from jobs.recording import grid_reading
 from jobs.recording.gaps import Observed
+from jobs.recording.reread import RereadResult, look_back, settle_of
+from jobs.recording.reread import findings as reread_findings
 from sloctl import naming
+from sloctl.backends.answers import Heard, partial_error
 from sloctl.backends.protocols import MetricSource
 from sloctl.backends.silences import SilenceStore
 from sloctl.budget import ratio
-from sloctl.errors import BackendError, BadAnswer
+from sloctl.errors import BackendError, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Batch, Interval, Keep, Ledger, MutedInterval
 from sloctl.model import GRID, CalendarWindow, SloSet
 from sloctl.model.calendar import days_begin
-from sloctl.model.durations import rfc3339
+from sloctl.model.durations import duration, rfc3339
 from sloctl.report.data import Finding
 
-SETTLE = 60
 PIECE = 86400
 """Seconds of buckets that are read, and recorded, at once."""
+REFUSALS = 3
+"""After so many pieces with partial answers a run reads no more: the next one may find a server that is whole."""
 
 
 @dataclass(slots=True)
@@ -45,12 +52,18 @@ class RecordingResult:
     excluded: int = 0
     batches: list[Batch] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
+    refused: list[tuple[Interval, Mapping[str, tuple[str, ...]]]] = field(default_factory=list)
+    """Of which intervals and definitions nothing was recorded, with what the server said of its answers."""
     findings: list[Finding] = field(default_factory=list)
+    settle: int = 0
+    """Seconds that buckets waited for late samples."""
+    reread: RereadResult = field(default_factory=RereadResult)
+    """What looking back at buckets of before found."""
 
 
-def newest(at: datetime) -> int:
-    """The end of the newest bucket that may be recorded at ``at``, Unix seconds."""
-    return (int(at.timestamp()) - SETTLE) // GRID * GRID
+def newest(at: datetime, settle: int) -> int:
+    """The end of the newest bucket that may be recorded at ``at``, Unix seconds, if it waits ``settle`` seconds."""
+    return (int(at.timestamp()) - settle) // GRID * GRID
 
 
 def run(
@@ -66,23 +79,43 @@ def run(
     """Record what is missing at ``at``, leave out what is excused, and remove what is too old.
 
     ``muted`` are Alertmanager's silences. The batches of the last ``keep_batches`` seconds are kept in the result.
-    Raises ``BackendError``; what was recorded before that stays.
+    Raises ``BackendError``; what was recorded before that stays. Where answers were partial, it is raised at the end.
     """
-    end = newest(at)
-    out = RecordingResult(end)
+    settle = settle_of(ledger, slo_set, at)
+    end = newest(at, settle)
+    out = RecordingResult(end, settle=settle)
     start = end - slo_set.ledger.catch_up // GRID * GRID
     missing = ledger.missing(slo_set.name, [slo.id for slo in slo_set.slos], start, end)
     wanted = {slo_id: intervals for slo_id, intervals in missing.items() if intervals}
     if wanted:
         first = min(intervals[0][0] for intervals in wanted.values())
         last = max(intervals[-1][1] for intervals in wanted.values())
-        observed = Observed(source, slo_set, (first, last), start, at, out.findings)
+        # What was scraped when is of every definition: in doubt, nothing can be recorded.
+        observed = Observed(Heard(source, strict=True), slo_set, (first, last), start, at, out.findings)
         for interval, slo_ids in pieces(wanted, observed.begin, observed.end):
             progress(interval)
             _record(source, slo_set, ledger, observed, interval, slo_ids, out, end - keep_batches)
+            if len(out.refused) == REFUSALS:
+                break
+    out.reread = look_back(source, slo_set, ledger, at, end, out.intervals)
+    out.findings += reread_findings(out.reread, slo_set)
     out.excluded = maintenance.apply(ledger, slo_set, end, muted)
     _prune(ledger, slo_set, end, at)
+    if out.refused:
+        raise _refusal(out)
     return out
+
+
+def _refusal(out: RecordingResult) -> PartialAnswer:
+    """The error that says of what nothing was recorded, and why."""
+    ids = sorted({slo_id for _, unsure in out.refused for slo_id in unsure})
+    texts = dict.fromkeys(text for _, unsure in out.refused for said in unsure.values() for text in said)
+    named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    times = " and ".join(shown(interval) for interval, _ in out.refused)
+    error = partial_error(list(texts), f"{named} from {times}")
+    if out.buckets:
+        error.hint += f"; {out.buckets} other buckets were recorded"
+    return error
 
 
 def _prune(ledger: Ledger, slo_set: SloSet, end: int, at: datetime) -> None:
@@ -121,6 +154,8 @@ def said(done: RecordingResult) -> str:
         return "nothing new"
     first, last = min(a for a, _ in done.intervals), max(b for _, b in done.intervals)
     more = f", {done.excluded} left out or taken in again" if done.excluded else ""
+    if repaired := len(done.reread.repaired):
+        more += f", {repaired} of before repaired; buckets wait {duration(done.settle)} for late samples"
     return f"{done.buckets} buckets recorded from {shown((first, last))}{more}"
 
 
@@ -162,15 +197,11 @@ def _record(
     out: RecordingResult,
     keep_since: int,
 ) -> None:
-    before = _partial(source)
     reading = grid_reading.read(source, slo_set, slo_ids, interval)
-    if new := [text for text in _partial(source) if text not in before]:
-        raise BadAnswer(
-            f"Prometheus gave a partial answer, which is not recorded: {new[0]}",
-            backend="prometheus",
-            url="",
-            hint="the next run reads it again; what is recorded stays as it is",
-        )
+    if reading.unsure:
+        out.refused.append((interval, reading.unsure))
+    if not reading.batches:
+        return
     down = observed.gaps(interval)
     batches = [
         Batch(item.slo_id, item.slo, item.interval, (*item.buckets, *down), item.causes)
@@ -184,11 +215,6 @@ def _record(
         text = f"{slo_id}: more bad events than events, or too many to be true; does the SLI's total count all of them?"
         if not any(found.message == text for found in out.findings):
             out.findings.append(Finding("error", "implausible-events", text, {naming.SLO_ID: slo_id}))
-
-
-def _partial(source: MetricSource) -> list[str]:
-    """What the server warned of that makes an answer incomplete; remarks on a query do not."""
-    return [text for text in source.warnings if not text.startswith("PromQL ")]
 
 
 def rows_of(batches: Iterable[Batch], since: datetime) -> list[dict[str, Any]]:

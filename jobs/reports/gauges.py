@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sloctl import naming
-from sloctl.report.data import Report
+from sloctl.report.data import PARTIAL, Report
 from sloctl.report.health import EdgeAmplification, SidecarRestarts
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.own_metrics import Gauge
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 def of_report(report: Report) -> Iterator[Gauge]:
-    """Budgets and burn rates of every SLO, amplification by edge, restarts by workload; without what has no data."""
+    """Budgets and burn rates of every SLO, amplification by edge, restarts by workload; without what has no data.
+
+    Numbers that may be wrong are left out, for whoever reads gauges sees no findings.
+    """
     for item in report.slos:
+        if item.doubts:
+            continue
         labels = {
             naming.SLO_SET: report.set_name,
             naming.NAMESPACE: item.namespace,
@@ -37,8 +42,11 @@ def of_report(report: Report) -> Iterator[Gauge]:
             yield Gauge(own_metrics.EVENTS, labels | {"kind": "bad"}, item.bad)
         for window, rate in item.burn_rates.items():
             yield from _known(labels | {"window": window}, {own_metrics.BURN_RATE: rate})
-    yield from _edges(report.set_name, report.retry_amplification)
-    yield from _restarts(report.set_name, report.sidecar_restarts)
+    unsure = {item.scope.get("section") for item in report.findings if item.code == PARTIAL}
+    if "retry_amplification" not in unsure:
+        yield from _edges(report.set_name, report.retry_amplification)
+    if "sidecar_restarts" not in unsure:
+        yield from _restarts(report.set_name, report.sidecar_restarts)
 
 
 def of_retries(found: RetryFrames, set_name: str) -> Iterator[Gauge]:

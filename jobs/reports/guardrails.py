@@ -7,12 +7,13 @@ from datetime import datetime
 from math import isfinite
 
 from sloctl import naming, promql
+from sloctl.backends.answers import doubts
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.kinds import Plan, Signal, Verdict
 from sloctl.guardrails.shared.queries import in_set
 from sloctl.model import SloSet
-from sloctl.report.data import Finding
+from sloctl.report.data import Finding, partial_findings
 from sloctl.report.health import EdgeAmplification, GuardrailStatus
 
 FRESH = "3m"
@@ -54,6 +55,13 @@ def run(
         # Of two ways to measure the same, one will do.
         known = {item.name for item in items if item.value is not None}
         found += [item for item in items if item.value is not None or item.name not in known]
+        said = dict.fromkeys(
+            text
+            for number in range(len(plan.verdicts))
+            for text in doubts(answers[f"{plan.preset} {number}"])
+        )
+        about = f"guardrail {plan.preset} may miss a violation"
+        findings += partial_findings(said, about, {naming.GUARDRAIL: plan.preset})
         if items and all(item.value is None for item in items):
             findings.append(_no_data(plan))
     return sorted(found, key=_order), findings

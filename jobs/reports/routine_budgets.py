@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from jobs.budgets import period_events
 from jobs.budgets.period_events import PeriodEvents
 from sloctl import budget, naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BackendError
@@ -17,7 +18,7 @@ from sloctl.ledger.protocol import Ledger
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.model.calendar import CalendarPeriod, CalendarUnit
 from sloctl.model.durations import rfc3339
-from sloctl.report.data import Finding, Report, SloStatus
+from sloctl.report.data import Finding, Report, SloStatus, partial_findings
 from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
 MOST = 200
@@ -36,22 +37,23 @@ class RoutineReader:
         period: CalendarPeriod,
         ledger: Ledger | None,
     ) -> None:
-        self.source, self.slo_set, self.report, self.period, self.ledger = (
-            source,
-            slo_set,
-            report,
-            period,
-            ledger,
-        )
+        self.source: MetricSource = source
+        self.slo_set, self.report, self.period, self.ledger = slo_set, report, period, ledger
         self.findings: list[Finding] = []
+        self._asked = source
         self._events: dict[str, PeriodEvents] = {}
+        self._unsure: dict[str, Sequence[str]] = {}
+        self._said: dict[str, None] = {}
 
     def events(self, period: CalendarPeriod) -> PeriodEvents:
         """The events of a period, read once. Raises BackendError."""
         if period.label not in self._events:
+            heard = Heard(self._asked)
             self._events[period.label] = period_events.read(
-                self.source, self.slo_set, period, self.ledger, self.findings
+                heard, self.slo_set, period, self.ledger, self.findings
             )
+            self._unsure[period.label] = heard.doubts
+        self._said.update(dict.fromkeys(self._unsure.get(period.label, ())))
         return self._events[period.label]
 
     def earlier(self) -> PeriodEvents:
@@ -66,12 +68,18 @@ class RoutineReader:
 
     def section(self, name: str, make: Callable[[], RoutineSection]) -> RoutineSection | None:
         """A section, or a finding that says why it is missing."""
+        heard = self.source = Heard(self._asked)
+        self._said.clear()
         try:
-            return make()
+            found = make()
         except BackendError as error:
             text = f"{name.replace('_', ' ')}: could not be read: {error}"
             self.findings.append(Finding("warning", "routine-not-read", text, {"section": name}))
             return None
+        said = dict.fromkeys((*heard.doubts, *self._said))
+        about = f"{name.replace('_', ' ')}: something may be missing"
+        self.findings += partial_findings(said, about, {"section": name})
+        return found
 
 
 def _place(namespace: str, service: str) -> str:
@@ -270,7 +278,7 @@ def causes(reader: RoutineReader) -> RoutineSection:
         RoutineColumn("spent", "of the budget", "budget"),
     )
     events = reader.events(reader.period)
-    found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.found_in)
+    found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.booked)
     statuses = _statuses(reader)
     lines: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, causes in found.items():

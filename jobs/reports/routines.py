@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from jobs.budgets.choice import BudgetOrigin
 from jobs.reports import routine_budgets, routine_mesh, slo_report
 from jobs.reports.routine_budgets import RoutineReader
 from sloctl.backends.protocols import MetricSource
@@ -24,7 +25,7 @@ def build(
     slo_set: SloSet,
     at: datetime,
     period: CalendarPeriod,
-    origin: slo_report.BudgetOrigin = "auto",
+    origin: BudgetOrigin = "auto",
     *,
     ledger: Ledger | None = None,
 ) -> Report:
@@ -51,15 +52,17 @@ def add(
         },
         "week": {
             "budgets": lambda: routine_budgets.spenders(reader, compared=True),
-            "sidecar_restarts": lambda: routine_mesh.restarts(source, slo_set, period),
-            "telemetry_gaps": lambda: routine_mesh.gaps(source, slo_set, period, reader.events(period).gaps),
-            "configuration": lambda: routine_mesh.churn(source, slo_set, period),
+            "sidecar_restarts": lambda: routine_mesh.restarts(reader.source, slo_set, period),
+            "telemetry_gaps": lambda: routine_mesh.gaps(
+                reader.source, slo_set, period, reader.events(period).gaps
+            ),
+            "configuration": lambda: routine_mesh.churn(reader.source, slo_set, period),
             "alerts": lambda: routine_budgets.alerts(reader),
         },
         "month": {
             "attainment": lambda: routine_budgets.attainment(reader),
             "causes": lambda: routine_budgets.causes(reader),
-            "resources": lambda: routine_mesh.resources(source, slo_set, period),
+            "resources": lambda: routine_mesh.resources(reader.source, slo_set, period),
             "alerts": lambda: routine_budgets.alerts(reader),
         },
     }[period.unit]

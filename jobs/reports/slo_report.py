@@ -5,27 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jobs import sidecar_restarts
-from jobs.budgets import budget_history, from_rules
+from jobs.budgets import budget_history, choice
+from jobs.budgets.choice import BudgetOrigin
 from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
-from sloctl import budget
+from sloctl import budget, naming
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
-from sloctl.report.data import Finding, Quality, Report, SideComparison, SloStatus
+from sloctl.report.data import PARTIAL, Finding, Quality, Report, SideComparison, SloStatus, partial_findings
 from sloctl.report.health import EdgeAmplification
 
 if TYPE_CHECKING:
     from sloctl.backends.spans import TraceSource
 
 
-BudgetOrigin = Literal["auto", "rules", "raw", "ledger"]
 ORIGINS: dict[str, BudgetOrigin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
@@ -73,7 +74,16 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         if sides
         else None,
         owner=slo.owner,
+        source=data.origins.get(slo.id, "rules"),
+        doubts=_doubts(slo, key, data),
     )
+
+
+def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
+    """The codes of the findings for which an SLO's numbers may be wrong."""
+    partial = [PARTIAL] if any(slo.id in ids for ids in data.unsure.values()) else []
+    disputed = ["replicas-disagree"] if key in data.disputed else []
+    return (*partial, *disputed, *([data.unread[slo.id]] if slo.id in data.unread else []))
 
 
 def _plausible(bad: float, total: float) -> EventCounts:
@@ -91,7 +101,7 @@ def _gaps(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> float:
 def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> list[Finding]:
     scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
     found = []
-    if item.spent is None:
+    if item.spent is None and slo.id not in data.unread:
         text = f"{item.name}: no events in the window; the objective is neither met nor missed"
         found.append(Finding("warning", "no-data", text, scope))
     bad, total = data.period.get(key, (0.0, 0.0))
@@ -101,6 +111,13 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         found.append(Finding("error", "implausible-events", text, scope))
     if item.quality.gaps >= 60 and item.spent is not None:
         found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
+    if key in data.disputed:
+        buckets = f"{data.disputed[key]} recorded bucket{'s' if data.disputed[key] > 1 else ''}"
+        text = (
+            f"{item.name}: {buckets} had fewer good or bad events when read again: replicas of Prometheus disagree; "
+            "sloctl ledger show has both numbers"
+        )
+        found.append(Finding("warning", "replicas-disagree", text, scope))
     if item.sides and item.sides.client is not None and item.sides.server is not None:
         difference = item.sides.client - item.sides.server
         if difference > SIDE_DIFFERENCE:
@@ -109,6 +126,18 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
                 "retries hide failures"
             )
             found.append(Finding("info", "retries-hide-failures", text, scope))
+    return found
+
+
+def _unsure(slo_set: SloSet, data: Collected) -> list[Finding]:
+    """That answers were partial, and whose numbers may lack events therefore."""
+    found = []
+    for said, ids in data.unsure.items():
+        one = len(ids) == 1
+        of = next(iter(ids)) if one else f"{len(ids)} of {len(slo_set.slos)} SLOs"
+        text = f"Prometheus: {said}: events of {of} may be missing, and what is said of them is in doubt"
+        scope = {naming.SLO_ID: next(iter(ids))} if one else {naming.SLO_SET: slo_set.name}
+        found.append(Finding("warning", "partial-answer", text, scope))
     return found
 
 
@@ -144,15 +173,6 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
-def _read_history(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
-    """Read the buckets that plots are drawn from; without them the report still says what it has to say."""
-    try:
-        out.buckets = budget_history.read(source, slo_set, at)
-    except BackendError as error:
-        text = f"the history of the budgets could not be read, so it is not drawn: {error}"
-        out.findings.append(Finding("warning", "history-not-read", text))
-
-
 def _read_traces(
     traces: TraceSource, slo_set: SloSet, at: datetime, counted: list[EdgeAmplification], out: list[Finding]
 ) -> list[EdgeAmplification]:
@@ -181,13 +201,14 @@ def build(
     """The report at ``at`` (aware).
 
     ``origin``: ``ledger`` reads the ledger, ``rules`` recorded series, ``raw`` evaluates the counters; ``auto`` takes
-    the ledger if one is given that is up to date, else recorded series where there are any. With ``history``, each SLO
-    has what its plots are drawn from; with ``traces``, retries are also counted from those of the last half hour.
+    for each SLO the ledger if it is up to date, else recorded series if there are any, else raw counters. With
+    ``history``, each SLO has what its plots are drawn from; with ``traces``, retries are also counted from those of the
+    last half hour.
     Raises ``BackendError``.
     """
-    findings: list[Finding] = []
-    data, found_in = _collect(source, slo_set, at, origin, ledger, history, findings)
-    findings += data.findings
+    heard = source = Heard(source)
+    data = choice.collect(source, slo_set, at, origin, ledger, history=history)
+    findings = [*data.findings, *_unsure(slo_set, data)]
     items = []
     for slo, key in _keys(slo_set, data):
         item = _status(slo, key, data, at)
@@ -195,68 +216,24 @@ def build(
         items.append(replace(item, history=drawn) if drawn else item)
         findings += _findings(slo, key, item, data)
     for slo in slo_set.slos:
-        if slo.wildcard and not any(key[0] == slo.id for key in data.period):
+        if slo.wildcard and slo.id not in data.unread and not any(key[0] == slo.id for key in data.period):
             text = f"{slo.namespace}/* {slo.name}: no service of the namespace has any requests"
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
+    books = set(data.origins.values())
     report = Report(
-        slo_set.name, at, "ledger" if found_in == "ledger" else "prometheus", tuple(items), tuple(findings)
+        slo_set.name, at, "ledger" if books == {"ledger"} else "prometheus", tuple(items), tuple(findings)
     )
     try:
-        return _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
+        report = _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
     except BackendError as error:
-        if found_in != "ledger":
+        if "ledger" not in books:
             raise
         text = f"Prometheus could not be asked for the mesh's health: {error}"
-        return replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
-
-
-def _collect(
-    source: MetricSource,
-    slo_set: SloSet,
-    at: datetime,
-    origin: BudgetOrigin,
-    ledger: Ledger | None,
-    history: bool,
-    findings: list[Finding],
-) -> tuple[Collected, BudgetOrigin]:
-    """What the budgets are made of, and where it was found."""
-    if ledger is not None and (
-        origin == "ledger" or (origin == "auto" and _fresh(ledger, slo_set, at, findings))
-    ):
-        from jobs.budgets import from_ledger
-
-        return from_ledger.collect(ledger, source, slo_set, at, history=history), "ledger"
-    instants = from_rules.last_instants(source, slo_set, at) if origin != "raw" else {}
-    if instants or origin == "rules":
-        data = from_rules.collect(source, slo_set, at, instants)
-        if history:
-            _read_history(source, slo_set, at, data)
-        findings += _rule_findings(slo_set, instants)
-        return data, "rules"
-    from jobs.budgets import from_counters  # pandas, which reading recorded series does not need
-
-    if origin == "auto":
-        text = "the rules are not loaded: computed from raw counters, which is slower; alerts are as they would be"
-        findings.append(Finding("warning", "rules-not-loaded", text))
-    return from_counters.collect(source, slo_set, at, history=history), "raw"
-
-
-def _fresh(ledger: Ledger, slo_set: SloSet, at: datetime, findings: list[Finding]) -> bool:
-    """Whether the ledger is up to date; a finding says why not, if it has something."""
-    from jobs.budgets import from_ledger
-
-    try:
-        late = from_ledger.lag(ledger, slo_set, at)
-    except BackendError as error:
-        findings.append(Finding("warning", "ledger-not-read", f"budgets are Prometheus's: {error}"))
-        return False
-    if late is not None and late > from_ledger.BEHIND:
-        ago = duration(round(late / 60) * 60)
-        text = f"the ledger ends {ago} ago: budgets are Prometheus's; does the job slis run?"
-        findings.append(Finding("warning", "ledger-behind", text))
-    return late is not None and late <= from_ledger.BEHIND
+        report = replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))
+    remarks = [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in heard.remarks]
+    return replace(report, findings=(*report.findings, *remarks))
 
 
 def _with_health(
@@ -265,12 +242,17 @@ def _with_health(
     """The report with what it says of the mesh besides budgets."""
     findings = list(report.findings)
     verdicts, more = guardrails.run(source, slo_set, report.at, recorded=recorded)
-    edges = guardrails.amplification(source, slo_set, report.at, recorded=recorded)
-    restarts = sidecar_restarts.rows_for_report(source, slo_set, report.at)
     findings += more
+    asked = Heard(source)
+    edges = guardrails.amplification(asked, slo_set, report.at, recorded=recorded)
+    findings += partial_findings(
+        asked.doubts, "requests and attempts may be missing", {"section": "retry_amplification"}
+    )
+    asked = Heard(source)
+    restarts = sidecar_restarts.rows_for_report(asked, slo_set, report.at)
+    findings += partial_findings(asked.doubts, "restarts may be missing", {"section": "sidecar_restarts"})
     if traces is not None:
         edges = [*edges, *_read_traces(traces, slo_set, report.at, edges, findings)]
-    findings += [Finding("warning", "backend-warning", f"Prometheus: {text}") for text in source.warnings]
     return replace(
         report,
         findings=tuple(findings),
@@ -278,16 +260,6 @@ def _with_health(
         retry_amplification=tuple(edges),
         sidecar_restarts=restarts,
     )
-
-
-def _rule_findings(slo_set: SloSet, instants: dict[str, float]) -> list[Finding]:
-    stale = sorted(slo.id for slo in slo_set.slos if slo.id not in instants and not slo.wildcard)
-    if not stale:
-        return []
-    shown = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
-    late = duration(from_rules.STALE)
-    text = f"nothing was recorded in the last {late} for {len(stale)} of {len(slo_set.slos)} SLOs: {shown}"
-    return [Finding("warning", "not-recorded", text)]
 
 
 def run(source: MetricSource, slo_set: SloSet, at: datetime) -> Report:

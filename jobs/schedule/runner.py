@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.errors import UsageError
 from sloctl.model import SloSet, job_names
@@ -76,7 +77,9 @@ def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int 
     if connections.ledger is None:
         from jobs.budgets import slis  # pandas, which recording does not need
 
-        return Result(job_names.SLIS, slis.rows(slis.run(connections.metrics, slo_set, at, seconds or 3600)))
+        heard = Heard(connections.metrics)
+        rows = slis.rows(slis.run(heard, slo_set, at, seconds or 3600))
+        return Result(job_names.SLIS, rows, findings=_partial(heard, job_names.SLIS, "events may be missing"))
     from jobs.recording import record
 
     reach = seconds or 3600
@@ -108,8 +111,11 @@ def _sidecar_restarts(slo_set: SloSet, connections: Connections, at: datetime, s
     from jobs.reports import gauges
 
     windows = (seconds,) if seconds else sidecar_restarts.WINDOWS
-    rows = sidecar_restarts.rows(sidecar_restarts.run(connections.metrics, slo_set, at, windows))
-    return Result(job_names.SIDECAR_RESTARTS, rows, tuple(gauges.of_restarts(rows, slo_set.name)))
+    heard = Heard(connections.metrics)
+    rows = sidecar_restarts.rows(sidecar_restarts.run(heard, slo_set, at, windows))
+    found = _partial(heard, job_names.SIDECAR_RESTARTS, "restarts may be missing")
+    numbers = () if found else tuple(gauges.of_restarts(rows, slo_set.name))
+    return Result(job_names.SIDECAR_RESTARTS, rows, numbers, found)
 
 
 def _retry_amplification(
@@ -123,10 +129,12 @@ def _retry_amplification(
             "the SLO file names no trace backend",
             hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo)",
         )
+    heard = Heard(connections.metrics)
     with connections.traces() as traces:
-        found = retry_amplification.run(
-            connections.metrics, traces, slo_set, at, seconds or retry_amplification.WINDOW
-        )
+        found = retry_amplification.run(heard, traces, slo_set, at, seconds or retry_amplification.WINDOW)
+    about = "what metrics counted may be too little"
+    unsure = _partial(heard, job_names.RETRY_AMPLIFICATION, about)
+    found = replace(found, findings=(*found.findings, *unsure))
     numbers = tuple(gauges.of_retries(found, slo_set.name))
     return Result(
         job_names.RETRY_AMPLIFICATION,
@@ -148,6 +156,13 @@ def _report(slo_set: SloSet, connections: Connections, at: datetime, _seconds: i
             connections.metrics, slo_set, at, connections.period, ledger=connections.ledger
         )
     return Result(job_names.REPORT, report, tuple(gauges.of_report(report)), report.findings, report)
+
+
+def _partial(heard: Heard, job: str, about: str) -> list[Finding]:
+    """That what a job read was in doubt; what it made of it is shown, and is no truth to be kept."""
+    from sloctl.report.data import partial_findings
+
+    return partial_findings(heard.doubts, about, {"section": job})
 
 
 _BODIES: dict[str, Callable[[SloSet, Connections, datetime, int | None], Result]] = {

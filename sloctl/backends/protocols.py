@@ -11,7 +11,10 @@ Series = dict[str, Any]
 
 
 class MetricSource(Protocol):
-    """Where jobs read metrics from. Times are aware; errors are ``sloctl.errors.BackendError``."""
+    """Where jobs read metrics from. Times are aware; errors are ``sloctl.errors.BackendError``.
+
+    Each answer may say what leaves it in doubt: see :mod:`sloctl.backends.answers`.
+    """
 
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         """Evaluate ``expr`` at an instant."""

@@ -22,6 +22,7 @@ from sloctl.cli.context import (
     pass_context,
 )
 from sloctl.cli.ledger_budgets import budgets, causes
+from sloctl.cli.ledger_reread import reread, row
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 from sloctl.model.durations import rfc3339
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+REPAIRS = 20
+"""Entries of the journal of repairs that are shown."""
 _form_option = format_option("How to print it; the JSON form is an interface.")
 
 
@@ -50,6 +53,7 @@ def command() -> None:
 
 command.add_command(budgets)
 command.add_command(causes)
+command.add_command(reread)
 
 
 @command.command("show", short_help="Show what is recorded: since when, until when, with which holes.")
@@ -263,6 +267,9 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
             {"name": lock, "holder": holder, "since": rfc3339(since)} for lock, holder, since in found.locks
         ],
         "outbox": [{"set": set_name, **states} for set_name, states in found.outbox.items()],
+        "repairs": [
+            {"set": set_name, **row(item)} for set_name, items in found.repairs.items() for item in items
+        ],
     }
 
 
@@ -295,6 +302,22 @@ def _print(data: dict[str, Any]) -> None:
     states = ("pending", "sent", "dead")
     waiting = [[item["set"], *(str(item.get(state, 0)) for state in states)] for item in data["outbox"]]
     _table([["reports of set", *states], *waiting])
+    read = [
+        [
+            *(item["set"], item["time"], item["slo_id"], item["service"], item["outcome"]),
+            *(
+                f"{item['bad']:,.6g} of {item['total']:,.6g}",
+                f"{item['read_bad']:,.6g} of {item['read_total']:,.6g}",
+            ),
+            *(item["made"], item["made_by"]),
+        ]
+        for item in data["repairs"][-REPAIRS:]
+    ]
+    _table(
+        [["read again", "bucket", "SLO", "service", "outcome", "bad was", "bad then", "when", "by"], *read]
+    )
+    if (more := len(data["repairs"]) - REPAIRS) > 0:
+        click.echo(f"… and {more} before these (--format json has all)")
 
 
 def _table(rows: list[list[str]]) -> None:

@@ -22,7 +22,7 @@ from sloctl.cli.context import (
     pass_context,
     source_options,
 )
-from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, UsageError
 from sloctl.model.job_names import REPORT
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ FAIL_ON = {
     type=click.Choice(["auto", "ledger", "rules", "raw"]),
     default="auto",
     show_default=True,
-    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes the first that "
-    "is there and up to date.",
+    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes, for "
+    "each SLO, the first that is there and up to date.",
 )
 @click.option(
     "--fail-on",
@@ -147,10 +147,23 @@ def command(
         )
         show(context, report, "slack" if dry_run else form, output, slo_set)
         code = _post(context, report, slo_set, ledger, dry_run=dry_run) if post or dry_run else EXIT_OK
-    failed = sum(1 for item in report.slos if item.status in FAIL_ON[fail_on])
-    if failed:
-        context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(FAIL_ON[fail_on])}")
-    return code or (EXIT_PROBLEMS if failed else EXIT_OK)
+    return code or _gate(context, report, fail_on)
+
+
+def _gate(context: Context, report: Report, fail_on: str) -> int:
+    """What the report means to a gate. Numbers that may be wrong open none: then nobody can say."""
+    states = FAIL_ON[fail_on]
+    sure = [item for item in report.slos if not item.doubts]
+    if failed := sum(1 for item in sure if item.status in states):
+        context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(states)}")
+        return EXIT_PROBLEMS
+    if states and len(sure) < len(report.slos):
+        unsure = len(report.slos) - len(sure)
+        context.say(
+            f"sloctl: {unsure} of {len(report.slos)} budgets are in doubt, so that --fail-on cannot judge"
+        )
+        return EXIT_BACKEND
+    return EXIT_OK
 
 
 def _build(

@@ -28,7 +28,7 @@ from sloctl.cli.context import (
 )
 from sloctl.errors import UsageError
 from sloctl.model.durations import parse_duration
-from sloctl.model.job_names import NAMES, REPORT, RETRY_AMPLIFICATION, SLIS
+from sloctl.model.job_names import NAMES, REPORT, RETRY_AMPLIFICATION, SIDECAR_RESTARTS, SLIS
 
 if TYPE_CHECKING:
     from jobs.retry_amplification import RetryFrames
@@ -219,17 +219,23 @@ class _Runs:
         context = self.context
         if name != SLIS or connections.ledger is None:
             done = runner.run(name, self.slo_set, connections, self.at, self.seconds)
+            if name in (SLIS, SIDECAR_RESTARTS):
+                self._say(done)
         else:
             with connections.ledger.lock(f"{self.slo_set.name}/{SLIS}") as held:
                 if not held:
                     context.say("slis: another process is at it, so there is nothing to do")
                     return runner.Result(name, [])
                 done = runner.run(name, self.slo_set, connections, self.at, self.seconds)
-            for item in done.findings:
-                context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
+            self._say(done)
         if done.said:
             context.say(f"{name}: {done.said}") if name == SLIS else context.detail(f"{name}: {done.said}")
         return done
+
+    def _say(self, done: Result) -> None:
+        """The findings of a job whose rows have none."""
+        for item in done.findings:
+            self.context.say(f"sloctl: {item.severity}: {item.message} [{item.code}]")
 
     @contextmanager
     def _noted(self, name: str, observer: Observer) -> Iterator[None]:

@@ -130,7 +130,7 @@ def _print(out: Console, what: RenderableType) -> None:
 
 
 def _cell(title: str, cell: str) -> Text:
-    return Text(cell, style=STYLES.get(cell, "") if title == "status" else "")
+    return Text(cell, style=STYLES.get(cell.removesuffix(markdown.IN_DOUBT), "") if title == "status" else "")
 
 
 def print_report(report: Report) -> None:
@@ -139,8 +139,9 @@ def print_report(report: Report) -> None:
     A narrow terminal gets the columns that matter most, and is told which are missing.
     """
     windows = markdown.columns(report)
-    titles = markdown.header(windows)
-    rows = [markdown.row(item, windows) for item in markdown.ordered(report)]
+    sources = markdown.mixed(report)
+    titles = markdown.header(windows, sources=sources)
+    rows = [markdown.row(item, windows, sources=sources) for item in markdown.ordered(report)]
     shown, out = titles, console()
     widths: dict[str, int] = {}
     if out.is_terminal and _width(titles, rows) > out.width:
@@ -176,7 +177,18 @@ def _fitting(
     """The columns that fit, chosen by importance, in the table's order; and how wide the folded ones are."""
     burn = [f"burn {window}" for window in windows]
     hour = [title for title in burn if title == "burn 1h"]
-    order = ["alerts", *hour, "SLI", "runs out (UTC)", *burn, "objective", "bad", "events", "window"]
+    order = [
+        "source",
+        "alerts",
+        *hour,
+        "SLI",
+        "runs out (UTC)",
+        *burn,
+        "objective",
+        "bad",
+        "events",
+        "window",
+    ]
     columns = dict(zip(titles, zip(*rows, strict=True), strict=True)) if rows else {}
     full = {title: max(map(cell_len, (title, *columns.get(title, ())))) for title in titles}
     words = max(
@@ -186,7 +198,7 @@ def _fitting(
     sizes = {title: min(size, least.get(title, size)) for title, size in full.items()}
     room = width - sum(sizes[title] + _GAP for title in ESSENTIAL) + _GAP
     chosen = set(ESSENTIAL)
-    for title in [*order, *titles]:
+    for title in [*(title for title in order if title in titles), *titles]:
         nothing = set(columns.get(title, ())) == {NOTHING}
         if title not in chosen and not nothing and sizes[title] + _GAP <= room:
             chosen.add(title)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.ledger import check, coverage, grid, journal, locks, schema, sums
+from sloctl.ledger import check, coverage, grid, journal, locks, repairs, schema, sums
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import JobRun
+from sloctl.ledger.protocol import JobRun, Repair
 from sloctl.ledger.store import DatabaseLedger
 from sloctl.model import SeriesKey
 
@@ -39,13 +39,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a ledger holds; ``size`` in bytes, ``outbox`` by set and state."""
+    """What a ledger holds; ``size`` in bytes, ``outbox`` by set and state, ``repairs`` the journal, by time."""
 
     size: int
     definitions: tuple[Held, ...]
     runs: Mapping[str, Mapping[str, JobRun]]
     locks: tuple[tuple[str, str, float], ...]
     outbox: Mapping[str, Mapping[str, int]]
+    repairs: Mapping[str, tuple[Repair, ...]]
 
 
 def contents(store: DatabaseLedger, set_name: str | None = None) -> Contents:
@@ -69,6 +70,7 @@ def _contents(connection: Connection, set_name: str | None) -> Contents:
         {name: runs for name in sorted(names) if (runs := journal.last_runs(connection, name))},
         tuple(locks.held(connection)),
         {name: waiting[name] for name in sorted(names) if name in waiting},
+        {name: tuple(found) for name in sorted(names) if (found := repairs.journal(connection, name, 0.0))},
     )
 
 

@@ -127,6 +127,27 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """A recorded bucket of a service that had other numbers when it was read again.
+
+    ``old`` and ``new`` are total and bad micro-events and seconds of gap; ``new`` took the place of ``old`` if the
+    ``outcome`` says so, and is kept out otherwise. ``made`` is when (Unix seconds), ``made_by`` who read it.
+    ``causes`` are those of the new bad events; the journal has none.
+    """
+
+    slo_id: str
+    namespace: str
+    service: str
+    end: int
+    old: tuple[int, int, int]
+    new: tuple[int, int, int]
+    outcome: Literal["repaired", "kept"]
+    made: float
+    made_by: str
+    causes: tuple[tuple[CauseLabels, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class JobRun:
     """A run of a job that ended."""
 
@@ -149,6 +170,24 @@ class Ledger(Protocol):
 
         A bucket that is known stays as it is: what is recorded once is never changed by a later reading.
         """
+
+    def buckets(
+        self, set_name: str, slo_ids: Sequence[str], interval: Interval
+    ) -> Mapping[str, Sequence[Bucket]]:
+        """The buckets of an interval that have events or gaps, as far as they are kept, for each definition."""
+
+    def kept(self, set_name: str, slo_ids: Sequence[str], interval: Interval) -> Mapping[str, frozenset[int]]:
+        """The ends of the buckets of an interval that were recorded and are kept as such, for each definition."""
+
+    def amend(self, set_name: str, repairs: Sequence[Repair]) -> int:
+        """Put new numbers in the place of old ones, as far as those are still there; how many buckets changed.
+
+        All sums follow. Every repair, and what was kept, is entered into the journal, once. The only way in which a
+        recorded bucket changes.
+        """
+
+    def repairs(self, set_name: str, since: float = 0.0) -> Sequence[Repair]:
+        """The journal of what was repaired or kept since some time (Unix seconds), by time."""
 
     def missing(
         self, set_name: str, slo_ids: Sequence[str], start: int, end: int

@@ -39,9 +39,17 @@ def prune(database: Database, set_name: str, keep: Keep, now: int, edges: Sequen
         removed[2] += database.write(
             lambda connection, day=oldest: _prune_days(connection, set_name, day, days)  # type: ignore[misc]
         )
+    oldest_kept = float(now - keep.hours)
+    database.write(lambda connection: _forget_repairs(connection, set_name, oldest_kept))
     if removed[2]:
         database.write(lambda connection: _forget(connection, set_name))
     return Pruned(*removed)
+
+
+def _forget_repairs(connection: Connection, set_name: str, before: float) -> None:
+    """Remove from the journal what is older than sums of hours."""
+    table = schema.repairs
+    connection.execute(table.delete().where(table.c.set_name == set_name, table.c.made < before))
 
 
 def _days(connection: Connection, set_name: str, state: int, last: int) -> list[int]:

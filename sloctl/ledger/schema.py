@@ -177,6 +177,25 @@ runs = Table(
     Column("message", Text, nullable=False),
 )
 """The last run of each job with each outcome."""
+repairs = Table(
+    "repairs",
+    METADATA,
+    Column("set_name", Text, primary_key=True),
+    Column("slo_id", Text, primary_key=True),
+    Column("namespace", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("time", BIG, primary_key=True, autoincrement=False),
+    *(
+        Column(f"{which}_{name}", BIG, primary_key=True, autoincrement=False)
+        for which in ("old", "new")
+        for name in ("total", "bad", "gap")
+    ),
+    Column("outcome", Text, primary_key=True),
+    Column("made", Double, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Index("repairs_made", "set_name", "made"),
+)
+"""The journal of buckets that were read again and had other numbers: ``outcome`` is repaired or kept."""
 outbox = Table(
     "outbox",
     METADATA,

@@ -8,8 +8,20 @@ from types import TracebackType
 from typing import Self
 
 from sloctl.ledger import causes, coverage, entries, exclusion, grid, journal, locks, pruning, sums
+from sloctl.ledger import repairs as repairing
 from sloctl.ledger.database import Database
-from sloctl.ledger.protocol import Batch, CauseLabels, Interval, JobRun, Keep, MutedInterval, Pruned, Sums
+from sloctl.ledger.protocol import (
+    Batch,
+    Bucket,
+    CauseLabels,
+    Interval,
+    JobRun,
+    Keep,
+    MutedInterval,
+    Pruned,
+    Repair,
+    Sums,
+)
 from sloctl.model import SeriesKey
 from sloctl.settings.secret import Secret
 
@@ -52,6 +64,28 @@ class DatabaseLedger:
                 lambda connection, group=group: entries.enter(connection, set_name, group)  # type: ignore[misc]
             )
         return added
+
+    def buckets(
+        self, set_name: str, slo_ids: Sequence[str], interval: Interval
+    ) -> Mapping[str, Sequence[Bucket]]:
+        """See :meth:`sloctl.ledger.protocol.Ledger.buckets`."""
+        return self.database.read(
+            lambda connection: repairing.buckets(connection, set_name, slo_ids, interval)
+        )
+
+    def kept(self, set_name: str, slo_ids: Sequence[str], interval: Interval) -> Mapping[str, frozenset[int]]:
+        """See :meth:`sloctl.ledger.protocol.Ledger.kept`."""
+        return self.database.read(lambda connection: repairing.kept(connection, set_name, slo_ids, interval))
+
+    def amend(self, set_name: str, repairs: Sequence[Repair]) -> int:
+        """See :meth:`sloctl.ledger.protocol.Ledger.amend`."""
+        if not repairs:
+            return 0
+        return self.database.write(lambda connection: repairing.amend(connection, set_name, repairs))
+
+    def repairs(self, set_name: str, since: float = 0.0) -> Sequence[Repair]:
+        """See :meth:`sloctl.ledger.protocol.Ledger.repairs`."""
+        return self.database.read(lambda connection: repairing.journal(connection, set_name, since))
 
     def missing(
         self, set_name: str, slo_ids: Sequence[str], start: int, end: int

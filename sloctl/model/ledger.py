@@ -16,14 +16,17 @@ class LedgerSettings:
     """Durations are seconds.
 
     ``keep_buckets`` follows from the longest window of the set where the file does not say it. ``catch_up`` is how far
-    back missed buckets are read from Prometheus's history. ``silences`` says which of Alertmanager's silences excuse
-    what they mute.
+    back missed buckets are read from Prometheus's history. ``settle`` is how old a bucket is when it is recorded,
+    ``look_back`` how old when it is read again for the last time (0: never). ``silences`` says which of Alertmanager's
+    silences excuse what they mute.
     """
 
     keep_buckets: int = 37 * DAY
     keep_hours: int = 400 * DAY
     keep_days: int = 5 * 366 * DAY
     catch_up: int = 31 * DAY
+    settle: int = 60
+    look_back: int = 3600
     silences: Silences = "none"
 
 

@@ -24,6 +24,7 @@ from sloctl.promql.recorded import (
     base_of_set,
     burn_rate_rule,
     evaluated,
+    evaluations,
     event_metrics,
     firing,
     last_instant,
@@ -40,16 +41,20 @@ from sloctl.promql.recorded import (
 from sloctl.promql.recording import Recording
 from sloctl.promql.services import is_service, services
 from sloctl.promql.syntax import (
+    PART,
     indent,
     labelled,
     milliseconds,
     quote,
     regex_quote,
     selector,
+    shared,
+    together,
     union,
 )
 
 __all__ = [
+    "PART",
     "SEEN",
     "STARTS",
     "Recording",
@@ -62,6 +67,7 @@ __all__ = [
     "causes_rule",
     "counts",
     "evaluated",
+    "evaluations",
     "event_metrics",
     "events",
     "firing",
@@ -84,8 +90,10 @@ __all__ = [
     "scope",
     "selector",
     "services",
+    "shared",
     "step_of",
     "tile_metrics",
+    "together",
     "total_rule",
     "union",
     "user_expression",

@@ -142,10 +142,20 @@ def of_set(metric: str, set_name: str, window: int, *, offset: int = 0, operator
 
 
 def last_instant(set_name: str) -> str:
-    """Unix time of the last budget-grid instant of every SLO of a set."""
-    series = selector(naming.TOTAL_GRID, (Matcher(naming.SLO_SET, "=", set_name),))
-    late = f"max_over_time(timestamp({series})[{duration(2 * GRID + TILE)}:{duration(TILE)}])"
-    return f"max by ({naming.SLO_ID}) (timestamp({series}) or {late})"
+    """Unix time of the last budget-grid instant of every SLO of a set that has both total and bad events."""
+
+    def newest(metric: str) -> str:
+        series = selector(metric, (Matcher(naming.SLO_SET, "=", set_name),))
+        late = f"max_over_time(timestamp({series})[{duration(2 * GRID + TILE)}:{duration(TILE)}])"
+        return f"max by ({naming.SLO_ID}) (timestamp({series}) or {late})"
+
+    return f"{newest(naming.TOTAL_GRID)}\n== on ({naming.SLO_ID})\n{newest(naming.BAD_GRID)}"
+
+
+def evaluations(set_name: str, seconds: int) -> str:
+    """How often the rules of every SLO of a set were evaluated on the budget grid within some time."""
+    series = selector(naming.OBJECTIVE, (Matcher(naming.SLO_SET, "=", set_name),))
+    return f"max by ({naming.SLO_ID}) (count_over_time({series}[{milliseconds(seconds)}]))"
 
 
 def firing(set_name: str, *matchers: Matcher) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from sloctl.model import Matcher
@@ -72,12 +72,31 @@ def labelled(expr: str, label: str, value: str) -> str:
     return f'label_replace(\n{indent(expr)},\n  "{label}", {quote(value.replace("$", "$$"))}, "", ""\n)'
 
 
+PART = "sloctl_part"
+"""The label that tells the expressions of one query apart."""
+
+
+def together(exprs: Mapping[str, str]) -> str:
+    """One query that has the series of several expressions, each with its name under the label :data:`PART`.
+
+    What belongs together has to come from one answer: behind a balancer two queries may meet two servers, and total
+    events of one with bad events of the other are the truth of neither.
+    """
+    return "\nor\n".join(labelled(expr, PART, name) for name, expr in exprs.items())
+
+
 def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:
     """Queries of at most about ``limit`` characters that together have the series of all ``exprs``."""
-    queries: list[str] = []
-    for expr in exprs:
-        if queries and len(queries[-1]) + len(expr) < limit:
-            queries[-1] += f"\nor\n{expr}"
+    return [query for query, _ in shared((("", expr) for expr in exprs), limit)]
+
+
+def shared(exprs: Iterable[tuple[str, str]], limit: int = 100_000) -> list[tuple[str, list[str]]]:
+    """As :func:`union`, of expressions that have owners: each query with the owners of what it has."""
+    queries: list[tuple[str, list[str]]] = []
+    for owner, expr in exprs:
+        if queries and len(queries[-1][0]) + len(expr) < limit:
+            query, owners = queries[-1]
+            queries[-1] = f"{query}\nor\n{expr}", [*owners, owner]
         else:
-            queries.append(expr)
+            queries.append((expr, [owner]))
     return queries

@@ -5,6 +5,7 @@ This module must not know where the numbers come from, nor how a report is print
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -26,6 +27,10 @@ from sloctl.report.history import BudgetHistory
 from sloctl.report.routine import Routine
 
 VERSION = 1
+BudgetSource = Literal["ledger", "rules", "raw"]
+"""Where the numbers of a budget are from: the ledger, what rules recorded, or raw counters."""
+PARTIAL = "partial-answer"
+"""The code of the finding that a server said itself that its answer may lack data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class SloStatus:
     sides: SideComparison | None = None
     owner: str = ""
     history: BudgetHistory | None = None
+    source: BudgetSource = "rules"
+    doubts: tuple[str, ...] = ()
+    """Codes of the findings for which these numbers may be wrong."""
 
     @property
     def name(self) -> str:
@@ -87,6 +95,11 @@ class Finding:
     code: str
     message: str
     scope: dict[str, str] = field(default_factory=dict)
+
+
+def partial_findings(said: Iterable[str], about: str, scope: dict[str, str]) -> list[Finding]:
+    """That Prometheus said itself of some answers that they may lack data, and what that means."""
+    return [Finding("warning", "partial-answer", f"Prometheus: {text}: {about}", scope) for text in said]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +140,14 @@ def _slo(item: SloStatus) -> dict[str, Any]:
             "gaps": health.count(item.quality.gaps),
             "excluded": health.count(item.quality.excluded),
         },
+        "source": item.source,
     }
     if item.sides is not None:
         out["sides"] = {"client": item.sides.client, "server": item.sides.server}
     if item.owner:
         out["owner"] = item.owner
+    if item.doubts:
+        out["doubts"] = list(item.doubts)
     return out
 
 
@@ -208,11 +224,18 @@ def json_schema() -> dict[str, Any]:
             "exhausted_at": {**_nullable(time), "description": "at the burn rate of the last hour"},
             "alerts": {"type": "array", "items": text},
             "quality": _object({"gaps": count, "excluded": count}) | {"description": "seconds"},
+            "source": {"enum": ["ledger", "rules", "raw"], "description": "where these numbers are from"},
             "sides": _object({"client": _nullable(share), "server": _nullable(share)})
             | {"description": "success ratio after retries (client) and of every attempt (server)"},
             "owner": text,
+            "doubts": {
+                "type": "array",
+                "items": text,
+                "minItems": 1,
+                "description": "codes of the findings for which these numbers may be wrong",
+            },
         },
-        optional=("sides", "owner"),
+        optional=("sides", "owner", "doubts"),
     )
     labels = {"type": "object", "additionalProperties": text}
     guardrail = _object(guardrail_properties())

@@ -20,6 +20,8 @@ from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, perc
 
 STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
 """States as people read them, the worst first."""
+IN_DOUBT = " (?)"
+"""Stands behind the state of a budget whose numbers may be wrong: a finding says why."""
 SEVERITIES = ("error", "warning", "info")
 RETRIED = 1.05
 """Attempts per request from which an edge is shown; less is the scrapes' own imprecision."""
@@ -64,16 +66,27 @@ def ordered(report: Report) -> list[SloStatus]:
     return sorted(report.slos, key=key)
 
 
-def header(windows: Sequence[str]) -> list[str]:
-    """The titles of :func:`row`'s cells."""
+def mixed(report: Report) -> bool:
+    """Whether the numbers of the budgets are not all from one source, so that each row has to say its own."""
+    return len({item.source for item in report.slos}) > 1
+
+
+def header(windows: Sequence[str], *, sources: bool = False) -> list[str]:
+    """The titles of :func:`row`'s cells; with ``sources``, one more."""
     burn = (f"burn {window}" for window in windows)
     return [
         *("status", "service", "SLO", "budget left", "SLI", "objective", *burn, "alerts", "runs out (UTC)"),
         *("window", "events", "bad", "95 % interval"),
+        *(["source"] if sources else []),
     ]
 
 
-def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
+def state(item: SloStatus) -> str:
+    """An SLO's state in words, with a mark where its numbers may be wrong."""
+    return STATUS_WORDS[item.status] + (IN_DOUBT if item.doubts else "")
+
+
+def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> list[str]:
     """One SLO's cells, as :func:`header` names them."""
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     digits = digits_for(item.objective)
@@ -82,7 +95,7 @@ def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
         low, high = (percent(bound, digits) for bound in item.sli_interval)
         interval = f"{low.removesuffix(' %')} … {high}"
     return [
-        STATUS_WORDS[item.status],
+        state(item),
         plain(place),
         plain(item.slo),
         budget_share(item.remaining),
@@ -95,6 +108,7 @@ def row(item: SloStatus, windows: Sequence[str]) -> list[str]:
         count(item.total),
         count(item.bad),
         interval,
+        *([item.source] if sources else []),
     ]
 
 
@@ -205,7 +219,9 @@ def markdown(report: Report) -> str:
     """The report as GitHub-flavoured Markdown."""
     windows = columns(report)
     lines = [f"# Error budgets: {markdown_cell(summary(report))}", ""]
-    lines += _markdown_table(header(windows), [row(item, windows) for item in ordered(report)])
+    sources = mixed(report)
+    rows = [row(item, windows, sources=sources) for item in ordered(report)]
+    lines += _markdown_table(header(windows, sources=sources), rows)
     for title, titles, rows in tables(report):
         lines += ["", f"## {title}", "", *_markdown_table(titles, rows)]
     if report.findings:

@@ -280,9 +280,17 @@ def test_a_partial_answer_is_reported_with_its_warning(folder: Path) -> None:
         report = valid_report(run(folder, server.url, "report", "--format", "json", "--at", at()))
         table = run(folder, server.url, "report", "--at", at())
         job = run(folder, server.url, "run", "burn_rate", "--at", at())
-    messages = [finding["message"] for finding in report["findings"] if finding["code"] == "backend-warning"]
-    assert messages == ["Prometheus: store-2: connection refused", "Prometheus: echo *** [31m"]
-    assert "warning: Prometheus: store-2: connection refused [backend-warning]" in table.stdout
+        gate = run(folder, server.url, "report", "--fail-on", "exhausted", "--at", at())
+    messages = [finding["message"] for finding in report["findings"] if finding["code"] == "partial-answer"]
+    assert [message.partition(": events of 2 of 2 SLOs may be missing")[0] for message in messages] == [
+        "Prometheus: store-2: connection refused",
+        "Prometheus: echo *** [31m",
+    ]
+    assert {tuple(slo["doubts"]) for slo in report["slos"]} == {("partial-answer",)}
+    assert "warning: Prometheus: store-2: connection refused: events of 2 of 2 SLOs" in table.stdout
+    assert "ok (?)" in table.stdout and "exhausted (?)" in table.stdout
+    assert gate.code == 3, "nobody can say"
+    assert "2 of 2 budgets are in doubt" in gate.stderr
     assert "sloctl: warning: Prometheus: store-2: connection refused" in job.stderr
     assert "\x1b" not in table.stdout + job.stderr
 

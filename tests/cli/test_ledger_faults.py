@@ -7,17 +7,19 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sloctl import spec
+from sloctl.ledger.protocol import MICRO
 from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
 from tests.support.command_line import Outcome, in_process, shell
-from tests.support.faulty_server import FaultyServer, refused_url
-from tests.support.scripted import Scripted, scrape_times
+from tests.support.faulty_server import FaultyServer, Handler, answer, refused_url
+from tests.support.scripted import Scripted, scrape_times, steady
 from tests.support.simulated import Flow, Simulated, serve
 
 AT = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) + 60
@@ -51,6 +53,34 @@ def prometheus(folder: Path) -> Iterator[str]:
 def run(folder: Path, url: str, *command: str, ledger: str = "ledger.db") -> Outcome:
     where = ("-f", "slo.yaml", "--prometheus", url, "--at", str(AT), "--ledger", ledger)
     return in_process(*command, *where, folder=folder, env={"SLOCTL_PROMETHEUS_RETRIES": "0"})
+
+
+@pytest.mark.parametrize("said", [{"isPartial": True}, {"warnings": ["the same text as ever"]}])
+def test_a_partial_answer_ends_with_3_and_is_never_stored(folder: Path, said: dict[str, Any]) -> None:
+    """Half of the events, from a cluster that says so: the next run, of a whole answer, has the truth."""
+    slo_set = spec.load([folder / "slo.yaml"])
+    whole = serve(Scripted(slo_set, scrape_times(AT - 7200, AT, 30), steady(100, 10)))
+    half = Scripted(slo_set, scrape_times(AT - 7200, AT, 30), steady(50, 0))
+
+    def partial(handler: Handler) -> None:
+        form = handler.received.form
+        times = [datetime.fromtimestamp(float(form[key]), UTC) for key in ("start", "end") if key in form]
+        if "istio_" not in form["query"]:
+            whole(handler)
+            return
+        found = half.query_range(form["query"], times[0], times[1], timedelta(seconds=float(form["step"])))
+        answer({"resultType": "matrix", "result": found}, **said)(handler)
+
+    with FaultyServer(partial) as server:
+        failed = run(folder, server.url, "run", "slis")
+    assert failed.code == 3
+    assert "partial answer of shop:shop/checkout/availability from" in failed.stderr
+    with open_ledger(Secret(f"sqlite:///{folder / 'ledger.db'}")) as ledger:
+        assert ledger.newest("shop") == {}
+        with FaultyServer(whole) as server:
+            recorded(folder, server.url)
+        (sums,) = ledger.sums("shop", [(AT - 60 - 600, AT - 60)])
+        assert [(item.total, item.bad) for item in sums.values()] == [(200 * MICRO, 20 * MICRO)]
 
 
 def recorded(folder: Path, prometheus: str) -> None:

@@ -41,7 +41,7 @@ that fit. `--quiet` and `--verbose` may stand before or after the command.
 | 0 | fine |
 | 1 | problems: drift (`generate --check`), a budget as in `report --fail-on`, an unknown silence; a bug of sloctl |
 | 2 | wrong usage, an invalid file, a query that the server rejects, a file that cannot be read or written |
-| 3 | a backend is unavailable, too slow, refuses the credentials, or answers nonsense |
+| 3 | a backend is unavailable, too slow, refuses the credentials, or gives an answer that is nonsense or partial |
 | 130 | interrupted |
 """
 ENVIRONMENT = """
@@ -130,6 +130,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "context",
         "demo_mesh",
         "ledger_budgets",
+        "ledger_reread",
         "main",
         "posting",
         "problems",

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests.exceptions
 import urllib3
 
+from sloctl.backends.answers import PARTIAL, doubts, remarks
 from sloctl.backends.frames import vector_frame
 from sloctl.backends.http.answers import FOREIGN, Failure, convert
 from sloctl.backends.prometheus.client import MAX_HALVINGS, Prometheus
@@ -393,6 +395,38 @@ def test_warnings_are_collected_once() -> None:
             "no _total",
             "the answer is partial: a storage node did not answer",
         )
+
+
+def test_each_answer_is_judged_by_itself() -> None:
+    """The second partial answer is as partial as the first, and the third is whole."""
+    partial = answer(vector(1), warnings=["store eu2 is down\n"], infos=["no _total"], isPartial=True)
+    with FaultyServer(partial, partial, OK) as server, source(server.url) as prometheus:
+        found = [prometheus.query("up", AT) for _ in range(3)]
+    assert [doubts(item) for item in found] == [("store eu2 is down", PARTIAL)] * 2 + [()]
+    assert [remarks(item) for item in found] == [("no _total",)] * 2 + [()]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"warnings": "not a list"}, ("not a list",)),
+        ({"isPartial": "true"}, (PARTIAL,)),
+        ({"isPartial": False, "warnings": None}, ()),
+    ],
+)
+def test_what_is_said_in_another_form_is_heard_too(more: dict[str, Any], said: tuple[str, ...]) -> None:
+    with FaultyServer(answer(vector(1), **more)) as server, source(server.url) as prometheus:
+        assert doubts(prometheus.query("up", AT)) == said
+
+
+def test_a_range_is_in_doubt_if_one_of_its_parts_is() -> None:
+    whole, partial = (
+        answer({"resultType": "matrix", "result": []}),
+        answer({"resultType": "matrix", "result": []}, isPartial=True),
+    )
+    with FaultyServer(whole, partial, whole) as server, source(server.url, max_points=1) as prometheus:
+        start = AT - timedelta(minutes=2)
+        assert doubts(prometheus.query_range("up", start, AT, timedelta(minutes=1))) == (PARTIAL,)
 
 
 def test_what_a_server_says_is_shown_short_and_on_one_line() -> None:

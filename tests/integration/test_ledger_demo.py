@@ -50,7 +50,7 @@ def last(demo: Demo) -> int:
 
 def reaching(demo: Demo, at: int) -> SloSet:
     """The shop's SLOs, of which is read what came since the same instant, whenever that is."""
-    back = recording.newest(datetime.fromtimestamp(at, UTC)) - (last(demo) - LENGTH)
+    back = recording.newest(datetime.fromtimestamp(at, UTC), 60) - (last(demo) - LENGTH)
     slos = tuple(
         replace(slo, window=RollingWindow(seconds=LENGTH - 3600, text="74h")) for slo in demo.slo_set.slos
     )

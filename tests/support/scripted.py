@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from sloctl import naming, promql
+from sloctl.backends.answers import judged
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable
 from sloctl.model import GRID, CounterSli, Slo, SloSet
 from sloctl.model.durations import parse_duration
+from tests.support.simulated import unjoined
 
 Answer: TypeAlias = list[tuple[dict[str, str], float]]
 """Labels and value of each series at one instant."""
@@ -54,6 +56,9 @@ class Scripted:
     matched: Sequence[float] | None = None
     before: Callable[[str], object] = lambda _expr: None
     warnings: list[str] = field(default_factory=list)
+    """What each answer has beside its data."""
+    warned: Callable[[str, int, int], Sequence[str]] = lambda _expr, _first, _last: ()
+    """What answers about a time (Unix seconds) have beside their data."""
     asked: list[str] = field(default_factory=list)
 
     @property
@@ -74,7 +79,8 @@ class Scripted:
             value = self._edge(found[1], found[2], now)
         else:
             raise AssertionError(f"not a query that is scripted:\n{expr}")
-        return [] if value is None else [{"metric": {}, "value": [now, repr(value)]}]
+        result: list[Series] = [] if value is None else [{"metric": {}, "value": [now, repr(value)]}]
+        return self._judged(expr, int(now), int(now), result)
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
@@ -86,15 +92,21 @@ class Scripted:
         if present := _PRESENT.fullmatch(expr):
             width = _seconds(present[2])
             values = [[time, "1"] for time in times if self._any(present[1], time, width)]
-            return [{"metric": {}, "values": values}] if values else []
-        known = [(slo, kind) for slo in self.slo_set.slos for kind, text in self._texts(slo) if text in expr]
+            there: list[Series] = [{"metric": {}, "values": values}] if values else []
+            return self._judged(expr, first, last, there)
+        texts = {text: (slo, kind) for slo in self.slo_set.slos for kind, text in self._texts(slo)}
+        known = [(*texts[part], name) for name, part in unjoined(expr)]
         assert known, f"not a query that is scripted:\n{expr}"
-        for slo, kind in known:
+        for slo, kind, name in known:
             for time in times:
                 for labels, value in self.events(slo, kind, time):
-                    key = tuple(sorted((labels | {naming.SLO_ID: slo.id}).items()))
+                    key = tuple(sorted((labels | {naming.SLO_ID: slo.id, promql.PART: name}).items()))
                     found.setdefault(key, []).append([time, repr(value)])
-        return [{"metric": dict(key), "values": values} for key, values in found.items()]
+        result: list[Series] = [{"metric": dict(key), "values": values} for key, values in found.items()]
+        return self._judged(expr, first, last, result)
+
+    def _judged(self, expr: str, first: int, last: int, series: Sequence[Series]) -> Sequence[Series]:
+        return judged(series, [*self.warnings, *self.warned(expr, first, last)])
 
     def _texts(self, slo: Slo) -> list[tuple[str, str]]:
         mesh = self.slo_set.mesh

@@ -8,13 +8,14 @@ What PromQL makes of real counters is tested on real servers elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from jobs.reports import guardrails
 from sloctl import naming, promql
+from sloctl.backends.answers import doubts, judged, remarks
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BackendLimit
 from sloctl.guardrails import restarts
@@ -27,7 +28,21 @@ _OF_SET = re.compile(
     r"(sum|max) by \(slo_id, namespace, service\) "
     r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
 )
+_MS = re.compile(r"\[(\d+)ms\]")
 _RANGE = re.compile(r"\[(\w+)\]")
+
+
+def unjoined(expr: str) -> list[tuple[str, str]]:
+    """The expressions that ``promql.together`` made one query of, with their names; none for another query."""
+    begin, end, mark = "label_replace(\n", "\n)", f',\n  "{promql.PART}", "'
+    found = []
+    for piece in (expr + "\nor\n").split(f"{end}\nor\n")[:-1]:
+        inner, there, name = piece.removeprefix(begin).rpartition(mark)
+        if not (there and piece.startswith(begin) and name.endswith('", "", ""')):
+            return []
+        lines = (line.removeprefix("  ") for line in inner.split("\n"))
+        found.append((name.removesuffix('", "", ""'), "\n".join(lines)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,12 @@ class Simulated:
     flows: list[Flow] = field(default_factory=list)
     recorded: tuple[float, float] = (0.0, float("inf"))
     pauses: list[tuple[float, float]] = field(default_factory=list)
+    loaded: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rules are loaded, if later than ``recorded``."""
+    failing: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rules of total and bad events fail."""
+    failing_bad: dict[str, float] = field(default_factory=dict)
+    """Per definition: since when its rule of bad events fails."""
     scrape_gaps: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Per service: from when to when its targets could not be scraped."""
     sides: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -78,7 +99,12 @@ class Simulated:
     """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
     warnings: Sequence[str] = ()
+    """What each answer has beside its data."""
+    warned: Callable[[str], Sequence[str]] = lambda _query: ()
+    """What the answers to some queries have beside their data."""
     asked: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    """The queries that were asked as parts of others."""
     _known: dict[str, list[_Meaning]] = field(default_factory=dict)
 
     @property
@@ -91,13 +117,35 @@ class Simulated:
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         assert at.tzinfo is not None
         self.asked.append(expr)
+        return self._together(expr, lambda part: self._query(part, at))
+
+    def _together(self, expr: str, ask: Callable[[str], Sequence[Series]]) -> Sequence[Series]:
+        """The answer to a query, or to each of those that are one, with the label that tells them apart."""
+        parts = unjoined(expr)
+        if not parts:
+            return ask(expr)
+        self.parts += [part for _, part in parts]
+        answers = [(name, ask(part)) for name, part in parts]
+        found = [
+            {**item, "metric": {**item["metric"], promql.PART: name}}
+            for name, series in answers
+            for item in series
+        ]
+        said = [text for _, series in answers for text in (*doubts(series), *remarks(series))]
+        return judged(found, dict.fromkeys(said))
+
+    def _query(self, expr: str, at: datetime) -> Sequence[Series]:
         if (made_up := self.override(expr)) is not None:
             return made_up
         now = at.timestamp()
-        return [{"metric": labels, "value": [now, repr(value)]} for labels, value in self._answer(expr, now)]
+        found = ({"metric": labels, "value": [now, repr(value)]} for labels, value in self._answer(expr, now))
+        return self._judged(expr, found)
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         self.asked.append(expr)
+        return self._together(expr, lambda part: self._query_range(part, start, end, step))
+
+    def _query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
         if (made_up := self.override(expr)) is not None:
             return made_up
         if _OF_SET.fullmatch(expr) and (end - start) / step + 1 > self.most_points:
@@ -108,7 +156,10 @@ class Simulated:
             for labels, value in self._stepwise(expr, time):
                 found.setdefault(tuple(sorted(labels.items())), []).append([time, repr(value)])
             time += step.total_seconds()
-        return [{"metric": dict(key), "values": values} for key, values in found.items()]
+        return self._judged(expr, ({"metric": dict(key), "values": values} for key, values in found.items()))
+
+    def _judged(self, expr: str, series: Iterable[Series]) -> Sequence[Series]:
+        return judged(series, [*self.warnings, *self.warned(expr)])
 
     def _answer(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
         name = self.slo_set.name
@@ -117,6 +168,8 @@ class Simulated:
             yield from self._sums(match, now)
         elif expr == promql.last_instant(name):
             yield from self._last_instant(now)
+        elif expr.startswith(f"max by ({naming.SLO_ID}) (count_over_time({naming.OBJECTIVE}"):
+            yield from self._evaluations((int(_MS.findall(expr)[0]) + 1) / 1000, now)
         elif expr == promql.firing(name):
             for flow, alert in self.alerts:
                 yield flow.labels | {"alertname": alert, "alertstate": "firing"}, 1.0
@@ -133,8 +186,27 @@ class Simulated:
     def _last_instant(self, now: float) -> Iterator[tuple[dict[str, str], float]]:
         last = now // GRID * GRID
         if self._evaluated(last):
-            for slo_id in {flow.slo_id for flow in self.flows}:
-                yield {naming.SLO_ID: slo_id}, last
+            for slo_id in {flow.slo_id for flow in self.flows if flow.start <= last}:
+                if all(
+                    self._records(slo_id, metric, last) for metric in (naming.TOTAL_GRID, naming.BAD_GRID)
+                ):
+                    yield {naming.SLO_ID: slo_id}, last
+
+    def _records(self, slo_id: str, metric: str, instant: float) -> bool:
+        """Whether the rule of a metric records something of a definition then."""
+        fails = self.failing.get(slo_id, float("inf"))
+        if metric in (naming.BAD_GRID, naming.BAD_TILE):
+            fails = min(fails, self.failing_bad.get(slo_id, float("inf")))
+        return self._evaluated(instant) and self.loaded.get(slo_id, 0.0) <= instant < fails
+
+    def _evaluations(self, seconds: float, now: float) -> Iterator[tuple[dict[str, str], float]]:
+        if seconds > self.largest_window:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+        instants = range(int((now - seconds) // GRID + 1) * GRID, int(now) + 1, GRID)
+        for slo in self.slo_set.slos:
+            times = [t for t in instants if self._evaluated(t) and t >= self.loaded.get(slo.id, 0.0)]
+            if times:
+                yield {naming.SLO_ID: slo.id}, float(len(times))
 
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""
@@ -152,10 +224,11 @@ class Simulated:
         return None
 
     def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:
-        if expr in {promql.recorded(naming.OBJECTIVE, slo) for slo in self.slo_set.slos}:
-            if self._evaluated(time // GRID * GRID):
-                yield {}, 0.999
-            return
+        for slo in self.slo_set.slos:
+            if expr == promql.recorded(naming.OBJECTIVE, slo):
+                if self._evaluated(time // GRID * GRID) and time >= self.loaded.get(slo.id, 0.0):
+                    yield {}, 0.999
+                return
         if match := _OF_SET.fullmatch(expr):
             yield from self._sums(match, time)
             return
@@ -176,7 +249,7 @@ class Simulated:
         first = int((end - window) // step + 1)
         instants = [number * step for number in range(first, int(end // step) + 1)]
         for flows in self._grouped(self.flows):
-            there = [t for t in instants if self._evaluated(t) and t >= flows[0].start]
+            there = [t for t in instants if self._records(flows[0].slo_id, metric, t) and t >= flows[0].start]
             values = [self._value(metric, flows, t, step) for t in there]
             if values:
                 yield flows[0].labels, sum(values) if operator == "sum" else max(values)
@@ -287,15 +360,17 @@ def serve(source: MetricSource, other: Callable[[str], Behaviour | None] = lambd
                     datetime.fromtimestamp(float(form[key])).astimezone() for key in ("start", "end")
                 )
                 step = timedelta(seconds=float(form["step"]))
-                data = {"resultType": "matrix", "result": source.query_range(form["query"], start, end, step)}
+                found = source.query_range(form["query"], start, end, step)
+                data = {"resultType": "matrix", "result": found}
             else:
                 at = datetime.fromtimestamp(float(form["time"])).astimezone()
-                data = {"resultType": "vector", "result": source.query(form["query"], at)}
+                found = source.query(form["query"], at)
+                data = {"resultType": "vector", "result": found}
         except BackendLimit:
             error(422, "execution", "query processing would load too many samples into memory")(handler)
         except AssertionError as unknown:
             error(400, "bad_data", str(unknown))(handler)
         else:
-            answer(data, warnings=list(source.warnings))(handler)
+            answer(data, warnings=[*doubts(found), *remarks(found)])(handler)
 
     return behave

@@ -106,7 +106,7 @@ def test_a_gap_of_a_definition_is_one_of_each_of_its_services(ledger: DatabaseLe
     routine = period_events.read(Simulated(slo_set), slo_set, day, ledger, [])
 
     assert found.gaps == 360
-    assert (routine.found_in, routine.gaps) == ("ledger", {KEY: 360})
+    assert (set(routine.booked), routine.gaps) == ({SLO.id}, {KEY: 360})
 
 
 def test_maintenance_counts_in_no_period_and_is_told(ledger: DatabaseLedger) -> None:

@@ -19,7 +19,7 @@ from sloctl.model import GRID, SeriesKey, SloSet
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from tests.support.scripted import Scripted, unreachable
-from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, MAINTENANCE, NOON, slos
+from tests.support.shop_slos import CHECKOUT, DAY, EVERY, JOBS, LATENCY, MAINTENANCE, NOON, slos
 from tests.support.simulated import Flow, Simulated
 
 AT = datetime.fromtimestamp(NOON, UTC)
@@ -141,16 +141,31 @@ def test_a_definition_that_the_ledger_lacks_is_named(ledger: DatabaseLedger) -> 
     assert finding.scope == {"slo_id": slo_set.slos[1].id}
 
 
-def test_a_wildcard_leaves_out_what_is_overridden_since(ledger: DatabaseLedger) -> None:
-    """From the time before, the ledger still has events of the service under ``*``."""
+def test_what_a_wildcard_counted_before_an_override_is_in_its_budget(ledger: DatabaseLedger) -> None:
     before = slos(EVERY)
     enter(ledger, before, NOON - 31 * DAY, NOON)
     enter(ledger, before, NOON - 32 * DAY, NOON - 31 * DAY, service="cart")
     after = slos(EVERY, CHECKOUT)
     report = slo_report.build(dead(after), after, AT, "ledger", ledger=ledger)
-    assert [(item.slo, item.service, item.total) for item in report.slos] == [
-        ("availability", "checkout", 0.0)
+    assert [(item.slo, item.service, item.objective, item.total) for item in report.slos] == [
+        ("availability", "checkout", 99.9, 864_000.0)
     ]
+    assert "definition-changed" in codes(report)
+    assert "partial-period" not in codes(report)
+
+
+def test_a_definition_that_is_gone_from_the_file_does_not_make_the_ledger_late(
+    ledger: DatabaseLedger,
+) -> None:
+    """Its newest bucket is of the day on which it was taken out."""
+    both = slos(CHECKOUT, JOBS)
+    enter(ledger, both, NOON - 31 * DAY, NOON)
+    enter(ledger, replace(both, slos=(both.slos[1],)), NOON - 31 * DAY, NOON - 5 * DAY)
+    one = slos(CHECKOUT)
+    for origin in ("auto", "ledger"):
+        report = slo_report.build(simulated(one), one, AT, slo_report.ORIGINS[origin], ledger=ledger)
+        assert (report.source, "ledger-behind" in codes(report)) == ("ledger", False)
+    assert "ledger-behind" in codes(slo_report.build(simulated(both), both, AT, "ledger", ledger=ledger))
 
 
 def test_maintenance_is_left_out_and_told(ledger: DatabaseLedger) -> None:
@@ -280,10 +295,60 @@ def test_a_lost_ledger_that_was_asked_for_is_an_error() -> None:
         slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=Broken())
 
 
-def test_lag_is_that_of_the_definition_that_lags_most(ledger: DatabaseLedger) -> None:
+def test_each_definition_has_a_lag_of_its_own(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT, EVERY)
     enter(ledger, slo_set, NOON - DAY, NOON)
-    assert from_ledger.lag(ledger, slo_set, AT) is None, "one has no bucket"
+    first, second = (slo.id for slo in slo_set.slos)
+    assert from_ledger.lags(ledger, slo_set, AT) == {first: 0}, "the other has no bucket"
     other = replace(slo_set, slos=(slo_set.slos[1],))
     enter(ledger, other, NOON - DAY, NOON - 900)
-    assert from_ledger.lag(ledger, slo_set, AT) == 900
+    assert from_ledger.lags(ledger, slo_set, AT) == {first: 0, second: 900}
+
+
+def test_each_slo_is_read_from_where_it_is_known(ledger: DatabaseLedger) -> None:
+    """A new SLO that the job has not recorded yet, and one of which the ledger lags, take nothing from the others."""
+    slo_set = slos(CHECKOUT, LATENCY, JOBS)
+    _, late, new = slo_set.slos
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, total=7)
+    enter(ledger, replace(slo_set, slos=(late,)), NOON - 31 * DAY, NOON - 3600, total=1)
+    flows = [
+        Flow(slo.id, slo.namespace, slo.service, NOON - 100 * DAY, NOON + DAY, 20) for slo in slo_set.slos
+    ]
+    source = Simulated(slo_set, flows, loaded={new.id: NOON - 600})
+    report = slo_report.build(source, slo_set, AT, ledger=ledger)
+    found = {item.slo: (item.source, round(item.total)) for item in report.slos}
+    assert found == {
+        "availability": ("ledger", 7 * 8640),
+        "latency": ("rules", 864_000),
+        "late": ("raw", 864_000),
+    }
+    assert report.source == "prometheus", "not all of it is the ledger's"
+    behind, mixed = (
+        next(item.message for item in report.findings if item.code == code)
+        for code in ("ledger-behind", "mixed-sources")
+    )
+    assert behind.startswith("the ledger of 1 of 3 SLOs ends 1h ago")
+    assert "1 from the ledger, 1 from what rules recorded, 1 from raw counters" in mixed
+
+
+def test_what_the_ledger_has_is_there_though_the_rest_cannot_be_asked(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, total=7)
+    report = slo_report.build(dead(slo_set), slo_set, AT, ledger=ledger)
+    items = {item.slo: item for item in report.slos}
+    assert (items["availability"].source, items["availability"].total) == ("ledger", 7 * 8640)
+    assert items["late"].doubts == ("prometheus-not-read",)
+    assert "no-data" not in codes(report), "nobody knows that it had no requests"
+    assert any(slo_set.slos[1].id in item.message for item in report.findings)
+
+
+def test_burn_rates_of_the_ledger_do_not_wait_for_rules_that_are_new(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON, total=100, bad=5)
+    other = slo_set.slos[1]
+    flows = [Flow(slo_set.slos[0].id, "shop", "checkout", NOON - DAY, NOON + DAY, 20, 1)]
+    flows.append(Flow(other.id, "", "billing", NOON - DAY, NOON + DAY, 20))
+    source = Simulated(slo_set, flows, failing={slo_set.slos[0].id: 0.0})
+    report = slo_report.build(source, slo_set, AT, ledger=ledger)
+    item = next(item for item in report.slos if item.slo == "availability")
+    assert item.burn_rates == dict.fromkeys(("5m", "30m", "1h", "6h", "3d"), pytest.approx(50))

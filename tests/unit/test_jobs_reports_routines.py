@@ -17,7 +17,7 @@ from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendLimit, BackendUnavailable
 from sloctl.guardrails.plans import plans
 from sloctl.ledger.protocol import MICRO, Sums
-from sloctl.model import Guardrail, SloSet
+from sloctl.model import Guardrail, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report
 from sloctl.report.routine import CellValue, Routine, RoutineKind, last_period
@@ -322,6 +322,9 @@ class FakeLedger:
         self.ids = [slo.id for slo in slo_set.slos]
         self._oldest, self._newest = oldest, newest
 
+    def keys(self, _name: str) -> Sequence[SeriesKey]:
+        return [(self.ids[0], "shop", "checkout")]
+
     def oldest(self, _name: str) -> Mapping[str, int]:
         return {self.ids[0]: self._oldest}
 
@@ -348,9 +351,13 @@ def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
     source = world()
     ledger = FakeLedger(source.slo_set, 0, int(NOW))
     report = add(source, "monthly", ledger)
-    (row,) = rows(report, "attainment")
-    assert row["bad"] == pytest.approx(28 * 1440 * 7) and row["met"] == "missed"
-    (cause,) = rows(report, "causes")
+    found = {row["service"]: row for row in rows(report, "attainment")}
+    assert found["shop/checkout"]["bad"] == pytest.approx(28 * 1440 * 7)
+    assert found["shop/checkout"]["met"] == "missed"
+    assert set(found) == {"shop/checkout", "shop/cart", "shop/pricing"}, (
+        "others are read from what rules recorded"
+    )
+    (cause,) = [row for row in rows(report, "causes") if row["service"] == "shop/checkout"]
     assert cause["cause"] == "502" and cause["share"] == pytest.approx(1)
 
 
@@ -416,8 +423,8 @@ def test_each_bucket_of_a_window_without_even_halves_is_summed_once(
     source = Limited(slo_set, flows, largest_window=hours * 3600)
     end = AT + timedelta(seconds=more)
     key, seconds, wanted = (slo.id, "shop", "checkout"), buckets * 300 + more, sum(range(buckets))
-    found = from_rules.sums_of(source, slo_set, naming.TOTAL_GRID, seconds, end)
-    assert found == {key: pytest.approx(wanted)}
+    found = from_rules.sums_of(source, slo_set, {"total": naming.TOTAL_GRID}, seconds, end)
+    assert found == {"total": {key: pytest.approx(wanted)}}
     period = CalendarPeriod("day", end - timedelta(seconds=seconds), end, "UTC", "a day")
-    causes = period_events.causes(source, slo_set, period, None, "prometheus")
+    causes = period_events.causes(source, slo_set, period, None, ())
     assert causes == {key: {(("response_code", "503"),): wanted}}

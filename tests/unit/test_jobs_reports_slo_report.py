@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.budgets import slis
+from jobs.budgets.choice import BudgetOrigin
 from jobs.recording import backfill
-from jobs.reports import slo_report
+from jobs.reports import gauges, slo_report
 from jobs.reports import slo_report as burn_rate
 from sloctl import naming, promql
 from sloctl.backends.protocols import Series
@@ -34,7 +35,7 @@ def found(report: Report, code: str) -> list[Finding]:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.BudgetOrigin) -> None:
+def test_events_budget_and_burn_are_the_true_ones(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)], alert_rules=False)
     steady = only(slo_report.build(source, slo_set, AT, origin))
@@ -51,7 +52,7 @@ def test_events_budget_and_burn_are_the_true_ones(origin: slo_report.BudgetOrigi
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_an_outage_costs_its_share_of_events_whenever_it_was(origin: slo_report.BudgetOrigin) -> None:
+def test_an_outage_costs_its_share_of_events_whenever_it_was(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     steady = flow(slo_set, 0, "checkout", 10)
     noon = flow(slo_set, 0, "checkout", 990, 990, start=NOW - 20 * DAY, end=NOW - 20 * DAY + 300)
@@ -77,6 +78,121 @@ def test_without_rules_raw_counters_are_evaluated_and_the_report_says_so() -> No
     report = slo_report.build(source, slo_set, AT)
     assert only(report).spent == pytest.approx(0.5)
     assert [finding.code for finding in report.findings] == ["rules-not-loaded"]
+
+
+def sources(report: Report) -> dict[str, tuple[str, int]]:
+    return {item.name: (item.source, round(item.total)) for item in report.slos}
+
+
+MONTH_OF = 100 * 60 * 24 * 30
+"""Events of a month at a hundred a minute."""
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"loaded": FOR_EVER},
+        {"loaded": NOW - 180},
+        {"loaded": NOW - 3000},
+        {"failing": NOW - 7200},
+        {"failing": 0.0},
+        {"failing_bad": NOW - 7200},
+    ],
+)
+@pytest.mark.parametrize("line", [CHECKOUT, EVERY, LATENCY])
+def test_rules_that_are_new_or_fail_say_nothing_of_requests(line: str, rules: dict[str, float]) -> None:
+    """An outage of the last hour, which such rules do not have; the other SLO is read from its own."""
+    slo_set = slos(*(each.replace("objective", "window: 7d, objective") for each in (line, JOBS)))
+    mine, other = 0, 1
+    steady, outage = (
+        flow(slo_set, mine, "checkout", 90),
+        flow(slo_set, mine, "checkout", 10, 10, start=NOW - 3600),
+    )
+    source = Simulated(slo_set, [steady, outage, flow(slo_set, other, "billing", 100)])
+    for name, since in rules.items():
+        getattr(source, name)[slo_set.slos[mine].id] = since
+    report = slo_report.build(source, slo_set, AT)
+    items = by_name(report)
+    item = items[f"shop/checkout {slo_set.slos[mine].name}"]
+    assert item.source == "raw"
+    assert (item.total, item.bad) == pytest.approx((90 * 60 * 168 + 600, 600))
+    assert item.burn_rates["1h"] == pytest.approx(0.1 / float(slo_set.slos[mine].budget))
+    assert sources(report)["billing late"] == ("rules", 7 * 1440 * 100)
+    assert found(report, "mixed-sources")
+    young = NOW - 3600 < rules.get("loaded", 0) <= NOW
+    assert found(report, "rules-young" if young else "not-recorded")
+    assert found(report, "no-data") == []
+
+
+def test_on_the_first_day_raw_counters_are_read_for_all() -> None:
+    slo_set = slos(CHECKOUT, EVERY)
+    flows = [flow(slo_set, 0, "checkout", 100), flow(slo_set, 1, "cart", 100)]
+    source = Simulated(slo_set, flows, recorded=(NOW - 1800, FOR_EVER))
+    report = slo_report.build(source, slo_set, AT)
+    assert sources(report) == {
+        "shop/checkout availability": ("raw", MONTH_OF),
+        "shop/cart availability": ("raw", MONTH_OF),
+    }
+    assert found(report, "mixed-sources") == []
+
+
+def test_requests_from_before_the_rules_are_no_missing_requests() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    before = flow(slo_set, 0, "checkout", 100, end=NOW - 5 * DAY)
+    source = Simulated(
+        slo_set, [before, flow(slo_set, 1, "billing", 100)], recorded=(NOW - 3 * DAY, FOR_EVER)
+    )
+    assert sources(slo_report.build(source, slo_set, AT)) == {
+        "shop/checkout availability": ("raw", 25 * 1440 * 100),
+        "billing late": ("rules", (3 * 1440 + 5) * 100),
+    }
+
+
+def test_a_service_that_is_quiet_is_not_read_twice() -> None:
+    """Its rules are evaluated, and there are no requests now: a month of raw counters would say the same."""
+    slo_set = slos(CHECKOUT, JOBS)
+    before = flow(slo_set, 0, "checkout", 100, end=NOW - 5 * DAY)
+    source = Simulated(
+        slo_set, [before, flow(slo_set, 1, "billing", 100)], failing={slo_set.slos[0].id: NOW - 4 * DAY}
+    )
+    found_in = sources(slo_report.build(source, slo_set, AT))
+    assert found_in["shop/checkout availability"] == ("rules", 25 * 1440 * 100)
+
+
+def test_raw_counters_that_are_refused_leave_the_rest_as_it_is() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+
+    class Small(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            if "istio_requests_total" in expr:
+                raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+            return super().query_range(expr, start, end, step)
+
+    flows = [flow(slo_set, 0, "checkout", 100), flow(slo_set, 1, "billing", 100)]
+    report = slo_report.build(Small(slo_set, flows, failing={slo_set.slos[0].id: 0.0}), slo_set, AT)
+    items = by_name(report)
+    assert items["shop/checkout availability"].doubts == ("raw-not-read",)
+    assert items["billing late"].total == pytest.approx(MONTH_OF)
+    assert found(report, "no-data") == [], "nobody knows that it had no requests"
+    assert found(report, "raw-not-read")
+
+
+def test_an_alert_of_young_rules_is_reported() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    flows = [flow(slo_set, 0, "checkout", 100), flow(slo_set, 1, "billing", 100)]
+    young = {slo_set.slos[0].id: NOW - 1800}
+    source = Simulated(slo_set, flows, loaded=young, alerts=[(flows[0], "AvailabilityBudgetBurnPage1h")])
+    item = by_name(slo_report.build(source, slo_set, AT))["shop/checkout availability"]
+    assert (item.source, item.alerts) == ("raw", ("AvailabilityBudgetBurnPage1h",))
+
+
+def test_rules_of_one_slo_that_are_younger_than_the_others_are_said_to_be() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    flows = [flow(slo_set, 0, "checkout", 100), flow(slo_set, 1, "billing", 100)]
+    source = Simulated(slo_set, flows, loaded={slo_set.slos[0].id: NOW - DAY + 300})
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "partial-period")
+    assert finding.message.startswith(f"{slo_set.slos[0].id}: the rules have recorded for 1d only")
 
 
 def test_rules_that_stopped_are_said_to_have_stopped() -> None:
@@ -111,7 +227,7 @@ def test_requests_do_not_grow_with_services() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_namespace_is_reported_service_by_service(origin: slo_report.BudgetOrigin) -> None:
+def test_a_namespace_is_reported_service_by_service(origin: BudgetOrigin) -> None:
     slo_set = slos(EVERY)
     source = Simulated(slo_set, [flow(slo_set, 0, "cart", 10, 0.1), flow(slo_set, 0, "search", 20)])
     items = by_name(slo_report.build(source, slo_set, AT, origin))
@@ -128,9 +244,14 @@ def test_a_service_that_is_overridden_since_yesterday_counts_once() -> None:
     source = Simulated(
         slo_set, [before, flow(slo_set, 1, "checkout", 100, start=NOW - DAY), flow(slo_set, 0, "cart", 1)]
     )
-    items = by_name(slo_report.build(source, slo_set, AT))
+    report = slo_report.build(source, slo_set, AT)
+    items = by_name(report)
     assert items["shop/checkout availability"].objective == 99.9
-    assert items["shop/checkout availability"].bad == 0
+    assert items["shop/checkout availability"].total == pytest.approx(30 * 1440 * 100)
+    assert items["shop/checkout availability"].bad == pytest.approx(29 * 1440 * 100), "not lost"
+    (finding,) = found(report, "definition-changed")
+    assert finding.scope["service"] == "checkout"
+    assert found(report, "partial-period") == []
     assert set(items) == {"shop/cart availability", "shop/checkout availability"}
 
 
@@ -162,7 +283,7 @@ def test_good_events_are_counted_for_latency() -> None:
 
 
 @pytest.mark.parametrize("origin", ["auto", "raw"])
-def test_no_data_is_neither_met_nor_missed(origin: slo_report.BudgetOrigin) -> None:
+def test_no_data_is_neither_met_nor_missed(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT, EVERY)
     report = slo_report.build(Simulated(slo_set), slo_set, AT, origin)
     item = only(report)
@@ -172,7 +293,7 @@ def test_no_data_is_neither_met_nor_missed(origin: slo_report.BudgetOrigin) -> N
 
 
 @pytest.mark.parametrize("origin", ["auto", "raw"])
-def test_zero_traffic_is_no_data_and_poisons_nothing(origin: slo_report.BudgetOrigin) -> None:
+def test_zero_traffic_is_no_data_and_poisons_nothing(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT, LATENCY)
     idle = flow(slo_set, 0, "checkout", 0)
     source = Simulated(slo_set, [idle, flow(slo_set, 1, "checkout", 100, 0.1)], alert_rules=False)
@@ -239,7 +360,7 @@ def test_a_histogram_without_the_bound_says_nothing_in_the_open_bucket_either() 
     good = promql.labelled(good, naming.SLO_ID, slo_set.slos[0].id)
     source.override = lambda query: [] if query == good else None
     item = only(slo_report.build(source, slo_set, at))
-    assert good in source.asked
+    assert good in source.parts
     assert (item.total, item.bad) == pytest.approx((30 * DAY, 3 * DAY))
 
 
@@ -263,7 +384,7 @@ def test_less_than_no_bad_event_of_the_open_bucket_gives_no_budget_back(line: st
     ],
 )
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_window_counts_from_its_beginning(window: str, start: str, origin: slo_report.BudgetOrigin) -> None:
+def test_a_window_counts_from_its_beginning(window: str, start: str, origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT.replace("objective", f"window: {window}, objective"))
     begins = datetime.fromisoformat(start).timestamp()
     before = flow(slo_set, 0, "checkout", 100, 100, end=begins)
@@ -303,7 +424,7 @@ def test_a_budget_that_outlasts_its_calendar_window_does_not_run_out() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: slo_report.BudgetOrigin) -> None:
+def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     gap = (NOW - 10 * DAY, NOW - 5 * DAY)
     before = flow(slo_set, 0, "checkout", 100, 0.05, end=gap[0])
@@ -406,7 +527,7 @@ def test_no_alert_fires_where_the_rules_say_so() -> None:
 )
 @pytest.mark.parametrize("origin", ["rules", "raw"])
 def test_alerts_are_computed_where_no_alert_rule_is(
-    bad: float, names: set[str], origin: slo_report.BudgetOrigin
+    bad: float, names: set[str], origin: BudgetOrigin
 ) -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, bad)], alert_rules=False)
@@ -435,7 +556,7 @@ def test_errors_that_are_over_page_nobody() -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_what_clients_and_servers_saw_is_compared(origin: slo_report.BudgetOrigin) -> None:
+def test_what_clients_and_servers_saw_is_compared(origin: BudgetOrigin) -> None:
     slo_set = slos(EVERY)
     source = Simulated(
         slo_set,
@@ -454,7 +575,7 @@ def test_what_clients_and_servers_saw_is_compared(origin: slo_report.BudgetOrigi
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
 def test_whichever_side_an_slo_counts_clients_are_clients_and_servers_servers(
-    origin: slo_report.BudgetOrigin,
+    origin: BudgetOrigin,
 ) -> None:
     server = CHECKOUT.replace("preset: availability", "preset: availability, side: server")
     slo_set = slos(server.replace("checkout", "cart"), CHECKOUT)
@@ -496,11 +617,48 @@ def test_what_the_other_side_saw_is_that_of_the_slos_own_scope(wildcard_last: bo
     }
 
 
-def test_warnings_of_the_backend_reach_the_reader() -> None:
+def test_remarks_of_the_backend_reach_the_reader() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], warnings=["PromQL info: no counter"])
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "backend-warning")
+    assert finding.message == "Prometheus: PromQL info: no counter"
+    assert (only(report).doubts, found(report, "partial-answer")) == ((), [])
+
+
+def test_budgets_of_partial_answers_are_in_doubt_and_no_gauge() -> None:
     slo_set = slos(CHECKOUT)
     source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], warnings=["store-2 did not answer"])
-    (finding,) = found(slo_report.build(source, slo_set, AT), "backend-warning")
-    assert finding.message == "Prometheus: store-2 did not answer"
+    report = slo_report.build(source, slo_set, AT)
+    (finding,) = found(report, "partial-answer")
+    assert "store-2 did not answer" in finding.message
+    assert finding.scope == {"slo_id": slo_set.slos[0].id}
+    assert (only(report).doubts, found(report, "backend-warning")) == (("partial-answer",), [])
+    assert list(gauges.of_report(report)) == []
+    source.warnings = []
+    assert list(gauges.of_report(slo_report.build(source, slo_set, AT)))
+
+
+def test_from_raw_counters_only_those_of_the_partial_answer_are_in_doubt() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 9), flow(slo_set, 1, "billing", 9)])
+    source.warned = lambda query: ["store-2 did not answer"] if "(t[" in query else []
+    items = by_name(slo_report.build(source, slo_set, AT, "raw"))
+    assert {name: item.doubts for name, item in items.items()} == {
+        "billing late": ("partial-answer",),
+        "shop/checkout availability": (),
+    }
+
+
+@pytest.mark.parametrize("part", ["time() -", "kube_pod"])
+def test_a_verdict_of_a_partial_answer_says_so(part: str) -> None:
+    more = "guardrails: [{preset: telemetry-gap}, {preset: sidecar-restarts}]\n"
+    slo_set = slos(CHECKOUT, more=more)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    source.warned = lambda query: ["gone"] if part in query else []
+    report = slo_report.build(source, slo_set, AT)
+    assert found(report, "partial-answer"), source.asked
+    assert only(report).doubts == (), "the budgets are of other answers"
 
 
 def test_a_server_that_limits_samples_is_asked_in_parts() -> None:

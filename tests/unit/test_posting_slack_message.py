@@ -184,3 +184,17 @@ def test_escape() -> None:
     assert mrkdwn.code("a`b") == "`aˋb`" and mrkdwn.code("  ") == "`–`"
     assert mrkdwn.cut("abcdef", 4) == "abc…"
     assert mrkdwn.whole_lines(["aaaa", "bbbb", "cccc"], 18, "more") == "aaaa\n… and 2 more"
+
+
+def test_the_table_of_budgets_says_where_each_is_from_if_they_differ() -> None:
+    one, two = (
+        replace(slo(), source="ledger"),
+        replace(slo("latency"), source="raw", doubts=("partial-answer",)),
+    )
+    mixed, plain = (replace(report(), slos=slos) for slos in ((one, two), (one,)))
+    texts = []
+    for shown in (mixed, plain):
+        (reply,) = [reply for reply in messages(shown, SLO_SET).replies if reply.text == "All budgets"]
+        texts.append(json.dumps(reply.as_json(), ensure_ascii=False))
+    assert all(word in texts[0] for word in ("source", "ledger", "raw", "(?)"))
+    assert not any(word in texts[1] for word in ("source", "ledger", "(?)"))

@@ -98,6 +98,25 @@ def test_every_state_is_valid(entry: SloStatus) -> None:
     assert data["slos"][0]["budget"] == {"spent": entry.spent, "remaining": entry.remaining}
 
 
+def cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\", "") for cell in line.strip("|").split(" | ")]
+
+
+def test_a_row_says_its_source_where_they_differ_and_its_doubts() -> None:
+    one, two = item(source="ledger"), item(slo="latency", source="raw", doubts=("partial-answer",))
+    mixed, plain = markdown.markdown(report(one, two)), markdown.markdown(report(one))
+    titles, _, *rows = [cells(line) for line in mixed.splitlines() if line.startswith("| ")]
+    assert titles[-1] == "source"
+    assert sorted((row[0], row[-1]) for row in rows) == [("ok", "ledger"), ("ok (?)", "raw")]
+    assert "source" not in plain
+    data = to_json(report(one, two))
+    VALIDATOR.validate(json.loads(markdown.json_text(data)))
+    assert [(slo["source"], slo.get("doubts")) for slo in data["slos"]] == [
+        ("ledger", None),
+        ("raw", ["partial-answer"]),
+    ]
+
+
 @pytest.mark.parametrize(
     "change",
     [

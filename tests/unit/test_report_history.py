@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.budgets.choice import BudgetOrigin
 from jobs.reports import slo_report
 from sloctl import naming, promql
 from sloctl.backends.protocols import Series
@@ -26,7 +27,7 @@ MONTH = (
 WEEK = "- {name: weekly, service: checkout, namespace: shop, objective: 99, window: 7d, sli: {preset: availability}}"
 
 
-def built(source: Simulated, at: datetime = AT, origin: slo_report.BudgetOrigin = "auto") -> Report:
+def built(source: Simulated, at: datetime = AT, origin: BudgetOrigin = "auto") -> Report:
     return slo_report.build(source, source.slo_set, at, origin, history=True)
 
 
@@ -53,9 +54,7 @@ def holds(item: SloStatus) -> None:
 
 @pytest.mark.parametrize("seconds", [0, 132, 299])
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_steady_burn_is_a_straight_line_to_the_budget_left(
-    origin: slo_report.BudgetOrigin, seconds: int
-) -> None:
+def test_a_steady_burn_is_a_straight_line_to_the_budget_left(origin: BudgetOrigin, seconds: int) -> None:
     at = AT + timedelta(seconds=seconds)
     slo_set = slos(CHECKOUT)
     item = only(built(Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)]), at, origin))
@@ -69,7 +68,7 @@ def test_a_steady_burn_is_a_straight_line_to_the_budget_left(
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_an_outage_is_where_it_was(origin: slo_report.BudgetOrigin) -> None:
+def test_an_outage_is_where_it_was(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     steady = flow(slo_set, 0, "checkout", 10)
     outage = flow(slo_set, 0, "checkout", 990, 990, start=NOW - 20 * DAY, end=NOW - 20 * DAY + 300)
@@ -87,7 +86,7 @@ def test_an_outage_is_where_it_was(origin: slo_report.BudgetOrigin) -> None:
 
 
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_time_without_events_is_no_success(origin: slo_report.BudgetOrigin) -> None:
+def test_time_without_events_is_no_success(origin: BudgetOrigin) -> None:
     slo_set = slos(CHECKOUT)
     first = flow(slo_set, 0, "checkout", 10, 0.01, start=NOW - 20 * DAY, end=NOW - 15 * DAY)
     later = flow(slo_set, 0, "checkout", 10, 0.01, start=NOW - 10 * DAY)
@@ -149,7 +148,7 @@ def test_raw_counters_are_not_asked_twice() -> None:
     ],
 )
 @pytest.mark.parametrize("origin", ["rules", "raw"])
-def test_a_calendar_window_begins_with_its_period(at: datetime, origin: slo_report.BudgetOrigin) -> None:
+def test_a_calendar_window_begins_with_its_period(at: datetime, origin: BudgetOrigin) -> None:
     slo_set = slos(MONTH)
     item = only(built(Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, 0.05)]), at, origin))
     holds(item)

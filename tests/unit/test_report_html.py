@@ -22,7 +22,7 @@ from sloctl.report import markdown
 from sloctl.report.data import Finding, Quality, Report, SideComparison
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.history import BudgetHistory, bucket_count, history
-from sloctl.report.html import FOLDER, asset, charts, page
+from sloctl.report.html import FOLDER, asset, charts, page, view
 from sloctl.report.numbers import budget_share, plain
 from tests.support.reports import AT, ATTACKS, MONTH, attacked, drawn, item, kept, report
 
@@ -423,3 +423,15 @@ def test_a_path_goes_where_it_was_told(tenths: list[tuple[int, int]]) -> None:
         if (x, y) not in [(round(a, 1), round(b, 1)) for a, b in found]:
             (left,) = [b for (a, b), (c, _) in itertools.pairwise(found) if a < x < c]
             assert left == pytest.approx(y)
+
+
+def test_the_page_says_the_source_of_each_row_where_they_differ() -> None:
+    mixed = view.page_view(report(item(source="ledger"), item(slo="latency", source="raw", doubts=("x-y",))))
+    one = view.page_view(report(item(source="ledger")))
+    assert mixed.columns[-1].title == "source" != one.columns[-1].title
+    assert sorted((section.word, section.cells[-1]) for section in mixed.sections) == [
+        ("ok", "ledger"),
+        ("ok (?)", "raw"),
+    ]
+    facts = dict(next(section for section in mixed.sections if section.slo == "latency").facts)
+    assert facts["in doubt, see the findings"] == "x-y"

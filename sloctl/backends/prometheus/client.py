@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
+from sloctl.backends.answers import Answer, doubts, remarks
 from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.session import HttpClient
@@ -90,10 +91,17 @@ def seconds_text(value: int) -> str:
     return f"{'-' if value < 0 else ''}{abs(value) // 1000}.{abs(value) % 1000:03d}"
 
 
-def merge(answers: Iterable[Sequence[Series]]) -> list[Series]:
-    """One series per label set, from the answers to consecutive parts; sorted by labels, as Prometheus does."""
+def merge(answers: Iterable[Sequence[Series]]) -> Answer:
+    """One series per label set, from the answers to consecutive parts; sorted by labels, as Prometheus does.
+
+    What leaves one part in doubt leaves all of it in doubt.
+    """
     merged: dict[tuple[tuple[str, str], ...], Series] = {}
+    unsure: list[str] = []
+    said: list[str] = []
     for answer in answers:
+        unsure += doubts(answer)
+        said += remarks(answer)
         for series in answer:
             key = tuple(sorted(series["metric"].items()))
             known = merged.setdefault(key, {"metric": series["metric"], "values": []})["values"]
@@ -103,7 +111,7 @@ def merge(answers: Iterable[Sequence[Series]]) -> list[Series]:
             while known and skip < len(values) and values[skip][0] <= known[-1][0]:
                 skip += 1
             known.extend(values[skip:] if skip else values)
-    return [merged[key] for key in sorted(merged)]
+    return Answer((merged[key] for key in sorted(merged)), unsure, said)
 
 
 T = TypeVar("T")

@@ -20,6 +20,7 @@ from typing import Any
 
 import requests
 
+from sloctl.backends.answers import PARTIAL, judged
 from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, parse, refuse_redirect, say
 from sloctl.backends.http.session import HttpSession
 from sloctl.errors import BackendLimit, BackendUnavailable, BadAnswer, QueryRejected
@@ -57,15 +58,20 @@ def judge(path: str, reply: Reply) -> dict[str, Any]:
     raise _failure(reply, error_type, said)
 
 
-def notices(payload: Mapping[str, Any], secrets: Sequence[str] = ()) -> list[str]:
-    """What the server says beside the data: warnings, infos, and that the answer is partial."""
-    found = []
+def notices(payload: dict[str, Any], secrets: Sequence[str] = ()) -> list[str]:
+    """What the server says beside the data: warnings, infos, and that the answer is partial.
+
+    The series of a query have it from now on: they become an ``Answer``.
+    """
+    said = {}
     for key in ("warnings", "infos"):
-        said = payload.get(key)
-        found += [say(str(item), secrets) for item in said] if isinstance(said, list) else []
-    if payload.get("isPartial") is True:
-        found.append("the answer is partial: a storage node did not answer")
-    return found
+        texts = payload.get(key) or []
+        said[key] = [say(str(item), secrets) for item in (texts if isinstance(texts, list) else [texts])]
+    partial = payload.get("isPartial") not in (None, False)
+    data = payload["data"]
+    if isinstance(data, dict) and isinstance(data.get("result"), list):
+        data["result"] = judged(data["result"], said["warnings"], said["infos"], partial=partial)
+    return [*said["warnings"], *said["infos"], *([PARTIAL] if partial else [])]
 
 
 def _failure(reply: Reply, error_type: str, said: str) -> Failure:

@@ -130,6 +130,8 @@ def _line(item: SloStatus) -> str:
         parts.append(f"burns {rate(hour)} times too fast")
     if item.exhausted_at:
         parts.append(f"runs out {item.exhausted_at:%Y-%m-%d %H:%M} UTC")
+    if item.doubts:
+        parts.append("these numbers are in doubt")
     if item.alerts:
         more = f" and {len(item.alerts) - 2} more" if len(item.alerts) > 2 else ""
         parts.append(" ".join(code(alert, 80) for alert in item.alerts[:2]) + more)
@@ -169,19 +171,22 @@ def _tables(report: Report) -> list[SlackTable]:
             note = section.note if rows else section.empty or section.note
             found.append((section.title, titles, rows, note))
     if report.slos:
-        rows = [_short(item) for item in markdown.ordered(report)]
-        found.append(("All budgets", ["budget left", "SLI", "objective", "service", "SLO"], rows, ""))
+        sources = markdown.mixed(report)
+        rows = [_short(item, sources=sources) for item in markdown.ordered(report)]
+        titles = ["budget left", "SLI", "objective", *(["source"] if sources else []), "service", "SLO"]
+        found.append(("All budgets", titles, rows, ""))
     for title, titles, rows in markdown.tables(replace(report, routine=None)):
         found.append((title, titles, rows, ""))
     return found
 
 
-def _short(item: SloStatus) -> list[str]:
+def _short(item: SloStatus, *, sources: bool) -> list[str]:
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     return [
-        budget_share(item.remaining),
+        budget_share(item.remaining) + (markdown.IN_DOUBT if item.doubts else ""),
         percent(item.sli, digits_for(item.objective)),
         f"{item.objective:.10g} %",
+        *([item.source] if sources else []),
         place,
         item.slo,
     ]

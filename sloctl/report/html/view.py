@@ -55,11 +55,8 @@ class Section:
     plots: tuple[Chart, ...]
     drawn: str
     missing: str
-
-    @property
-    def word(self) -> str:
-        """Its state in words."""
-        return STATUS_WORDS[self.status]
+    word: str
+    """Its state in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +91,20 @@ class Page:
 def page_view(report: Report) -> Page:
     """The page of a report."""
     windows = markdown.columns(report)
-    titles = markdown.header(windows)
+    mixed = markdown.mixed(report)
+    titles = markdown.header(windows, sources=mixed)
     ordered = markdown.ordered(report)
     taken: set[str] = set()
     areas = min(charts.AREAS, max(8, _MOST_AREAS // max(1, len(ordered))))
     failed = any(finding.code == "history-not-read" for finding in report.findings)
-    sections = tuple(_section(item, titles, windows, _ident(item, taken), areas, failed) for item in ordered)
+    sections = tuple(
+        _section(item, titles, windows, _ident(item, taken), areas, failed, mixed) for item in ordered
+    )
     numbers = {status: sum(1 for item in ordered if item.status == status) for status in STATUS_WORDS}
     return Page(
         name=plain(report.set_name),
         at=f"{report.at:%Y-%m-%d %H:%M} UTC",
-        source=SOURCES[report.source],
+        source="several sources" if mixed else SOURCES[report.source],
         headline=_headline(numbers),
         worst=next((status for status in STATUS_WORDS if numbers[status]), "no_data"),
         counts=tuple((status, SIGNS[status], word, numbers[status]) for status, word in STATUS_WORDS.items()),
@@ -175,9 +175,15 @@ def _ident(item: SloStatus, taken: set[str]) -> str:
 
 
 def _section(
-    item: SloStatus, titles: Sequence[str], windows: Sequence[str], ident: str, areas: int, failed: bool
+    item: SloStatus,
+    titles: Sequence[str],
+    windows: Sequence[str],
+    ident: str,
+    areas: int,
+    failed: bool,
+    mixed: bool,
 ) -> Section:
-    cells = markdown.row(item, windows)
+    cells = markdown.row(item, windows, sources=mixed)
     by_title = dict(zip(titles, cells, strict=True))
     history = item.history
     plots: tuple[Chart, ...] = ()
@@ -198,6 +204,7 @@ def _section(
         plots=plots,
         drawn=drawn,
         missing="" if plots else _missing(item, failed),
+        word=markdown.state(item),
     )
 
 
@@ -224,6 +231,9 @@ def _facts(item: SloStatus, by_title: dict[str, str]) -> list[tuple[str, str]]:
     facts.append(("gaps", _length(item.quality.gaps)))
     if item.quality.excluded:
         facts.append(("excluded", _length(item.quality.excluded)))
+    facts.append(("source", item.source))
+    if item.doubts:
+        facts.append(("in doubt, see the findings", ", ".join(plain(code) for code in item.doubts)))
     facts.append(("owner", plain(item.owner) or NOTHING))
     return facts
 

@@ -44,6 +44,18 @@ LEDGER = Section(
             "How far back missed buckets are read from Prometheus's history, as far as it has one.",
         ),
         Field(
+            "settle",
+            Duration(0, 1800, 1, "2m"),
+            "How long a bucket waits for samples that come late before it is recorded. Where some were later, the job "
+            "waits longer by itself, up to ten minutes.",
+        ),
+        Field(
+            "look_back",
+            Duration(0, DAY, 300, "6h"),
+            "How old a recorded bucket is when it is read again for the last time, to find what came late; `0s`: "
+            "never.",
+        ),
+        Field(
             "silences",
             Choice(get_args(Silences)),
             "Alertmanager's silences whose time counts in no budget: none, those of `sloctl silence`, or all. Only "
