@@ -47,6 +47,14 @@ class Trigger(BaseTrigger):  # type: ignore[misc]
     def latest(self, time: datetime) -> datetime:
         """The last instant that is not after ``time``."""
 
+    def due(self, time: datetime) -> datetime | None:
+        """The last instant that is not after ``time``; None if that cannot be found out, which is logged."""
+        try:
+            return self.latest(time)
+        except Exception:
+            LOG.exception("when it was due is not known (%s)", self)
+            return None
+
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """The next instant, as APScheduler asks for it: of many that were missed, the last one.
 

@@ -31,10 +31,13 @@ class Numbers:
         self._since: dict[str, dict[LabelPairs, datetime]] = {}
         self._results: dict[str, tuple[datetime, Samples]] = {}
 
-    def set(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        """A number that holds from now on."""
+    def set(self, name: str, labels: Mapping[str, str], value: float | None) -> None:
+        """A number that holds from now on; None: it is not known any more."""
         with self._lock:
-            self._held.setdefault(name, {})[_key(labels)] = value
+            every = self._held.setdefault(name, {})
+            every.pop(_key(labels), None)
+            if value is not None:
+                every[_key(labels)] = value
 
     def age(self, name: str, labels: Mapping[str, str], since: datetime | None) -> None:
         """A number of seconds that grows; None: it is not known."""

@@ -370,6 +370,29 @@ def test_a_day_is_too_old_from_the_midnight_at_which_its_last_bucket_is(tmp_path
         assert total(ledger, (midnight, midnight + 86400)) == 288
 
 
+def test_what_is_kept_of_buckets_is_kept_of_hours_and_days_too(tmp_path: Path) -> None:
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    events = [Bucket("shop", "checkout", day + at, MICRO, 0) for at in (GRID, 4 * 86400, 9 * 86400)]
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.record("shop", [Batch("a", "a", (day, day + 9 * 86400), events)])
+        keep = Keep(buckets=7 * 86400, hours=2 * 86400, days=86400)
+        pruned = ledger.prune("shop", keep, day + 10 * 86400)
+        assert (pruned.days, ledger.oldest("shop")) == (1, {"a": day + 3 * 86400})
+        (sums,) = ledger.sums("shop", [(day + 4 * 86400 - GRID, day + 4 * 86400)])
+        assert [item.total for item in sums.values()] == [MICRO]
+
+
+def test_nothing_is_known_of_before_the_days_that_are_kept_where_recording_paused(tmp_path: Path) -> None:
+    """The last day that was removed is a week before the first one that is left."""
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        for begun in (day, day + 20 * 86400):
+            event = Bucket("shop", "checkout", begun + GRID, MICRO, 0)
+            ledger.record("shop", [Batch("a", "a", (begun, begun + 86400), [event])])
+        ledger.prune("shop", Keep(86400, 86400, 86400), day + 11 * 86400)
+        assert ledger.oldest("shop") == {"a": day + 10 * 86400}
+
+
 def test_an_edge_within_an_hour_spares_the_hours_buckets_and_one_at_midnight_spares_none(
     tmp_path: Path,
 ) -> None:
