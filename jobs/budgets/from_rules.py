@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 
+from jobs.budgets import downtime
 from jobs.budgets.collected import (
     Collected,
     burn_windows,
@@ -146,27 +146,15 @@ def _add_evaluation_gaps(source: MetricSource, slo_set: SloSet, at: datetime, ou
     times = _evaluations(source, slo_set, at)
     if not times:
         return
-    scope = {naming.SLO_SET: slo_set.name}
-    periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
-    longest = max(periods.values())
+    longest = max(period_seconds(slo, at) for slo in slo_set.slos)
     recorded = at.timestamp() - times[0] + GRID
     if recorded < longest - 2 * GRID:
         text = (
             f"the rules have recorded for {duration(round(recorded / 60) * 60)} only, of periods of up to "
             f"{duration(longest)}: budgets are of that time"
         )
-        out.findings.append(Finding("warning", "partial-period", text, scope))
-    # What follows a gap covers one step of the grid itself.
-    gaps = [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
-    if not gaps:
-        return
-    lost = duration(round(sum(end - start for start, end in gaps)))
-    text = f"Prometheus recorded nothing for {lost}; what happened then is in no budget"
-    out.findings.append(Finding("warning", "evaluation-gap", text, scope))
-    for key in out.period:
-        since = at.timestamp() - periods[key[0]]
-        missing = sum(max(0.0, end - max(start, since)) for start, end in gaps)
-        out.gaps[key] = out.gaps.get(key, 0.0) + missing
+        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
+    downtime.add(slo_set, at, times, out)
 
 
 def collect(source: MetricSource, slo_set: SloSet, at: datetime, instants: dict[str, float]) -> Collected:
