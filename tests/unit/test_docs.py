@@ -45,6 +45,7 @@ BASE = {
     "apiVersion": "sloctl/v1",
     "kind": "MeshSLOs",
     "metadata": {"name": "shop"},
+    "sources": {"alertmanager": {"url": "http://alertmanager:9093"}},
     "defaults": {"owner": "team-shop", "runbook": "https://runbooks.example.org/{slo}"},
     "slos": [{"name": "base", "service": "base", "namespace": "base", "sli": {"preset": "availability"}}],
 }
@@ -308,6 +309,12 @@ def test_lowest_objective_of_a_policy() -> None:
 
 def readme_file() -> str:
     return next(block for block in blocks(README, "yaml") if "kind: MeshSLOs" in block)
+
+
+def test_what_the_readme_adds_to_its_file_needs_nothing_else() -> None:
+    more = next(block for block in blocks(README, "yaml") if block.startswith("ledger:"))
+    _, problems = spec.check([Path("-")], stdin=io.BytesIO((readme_file() + more).encode()))
+    assert problems == []
 
 
 def test_the_alert_shown_is_generated() -> None:

@@ -25,6 +25,8 @@ ledger:
   keep: {buckets: 60d, hours: 400d, days: 1830d}
   catch_up: 15d
   silences: deploys
+sources:
+  alertmanager: {url: "http://alertmanager:9093"}     # where silences are
 """,
     ),
     "maintenance": (
