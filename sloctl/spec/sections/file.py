@@ -125,8 +125,8 @@ for _place, _object in (
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)
 PLACES["preset"] = PLACES["events"] = "sli"
-for _name in PRESETS:
-    for _field in preset_fields(_name):
+for _preset in PRESETS.values():
+    for _field in preset_fields(_preset):
         PLACES[_field.key] = "sli"
 
 
