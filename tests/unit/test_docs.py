@@ -208,6 +208,17 @@ def test_every_recorded_series_is_in_the_table() -> None:
     assert set(series_rows()) == names | {"slo:burn_rate:<window>"}
 
 
+def test_pictures_of_the_site_are_pictures_and_name_what_there_is() -> None:
+    """Nothing on the site draws Mermaid."""
+    assert [page.name for page in DOCS.rglob("*.md") if blocks(page, "mermaid")] == []
+    known = {name.replace("<window>", "3d") for name in series_rows()}
+    drawn = (DOCS / "images/rules.svg").read_text(encoding="utf-8")
+    shown = re.findall(r"(?:slo|service):\w[\w:…]*", drawn)
+    assert len(shown) == 6
+    for name in shown:
+        assert any(re.fullmatch(name.replace("…", r"\w+"), other) for other in known), name
+
+
 @pytest.mark.parametrize("service", ["checkout", "*"])
 def test_series_have_the_step_and_the_labels_of_the_table(service: str) -> None:
     rows = series_rows()
