@@ -25,7 +25,7 @@ class Numbers:
     """Safe to use from several threads; ``now`` is the time, aware."""
 
     def __init__(self, now: Callable[[], datetime], *, limit: int = LIMIT) -> None:
-        self._now, self._limit = now, limit
+        self.now, self._limit = now, limit
         self._lock = threading.Lock()
         self._held: Samples = {}
         self._since: dict[str, dict[LabelPairs, datetime]] = {}
@@ -61,7 +61,7 @@ class Numbers:
     def read(self) -> Samples:
         """All that holds now; every list in the order of its labels."""
         with self._lock:
-            now = self._now()
+            now = self.now()
             self._results = {
                 owner: (until, found) for owner, (until, found) in self._results.items() if now < until
             }
