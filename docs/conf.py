@@ -72,5 +72,4 @@ def _read(app: Any, name: str, source: list[str]) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _read)
-    for language in ("promql", "mermaid"):  # Pygments knows neither
-        app.add_lexer(language, TextLexer)
+    app.add_lexer("promql", TextLexer)  # Pygments does not know it

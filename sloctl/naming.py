@@ -74,6 +74,8 @@ CAUSE_LABELS = ("response_code", "response_flags", "grpc_response_status", "dest
 """What bad events are told apart by, besides :data:`CALLERS` (of a gateway's SLO: :data:`CALLED`)."""
 CALLERS = ("source_workload_namespace", "source_workload")
 CALLED = ("destination_service_namespace", "destination_service_name")
+ALL_CAUSES = (*CAUSE_LABELS, *CALLERS, *CALLED)
+"""All that :data:`BAD_CAUSES` may have besides the labels of the SLO."""
 
 RESERVED_LABELS = frozenset(
     {
@@ -112,7 +114,7 @@ RESERVED_LABELS = frozenset(
         "sloctl_job",
         "workload",
     }
-    | {*CAUSE_LABELS, *CALLERS, *CALLED}
+    | {*ALL_CAUSES}
     | {"__name__"}
 )
 """Labels that sloctl sets or joins on; a file may not set them."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from jobs.budgets import budget_history
+from jobs.budgets import budget_history, downtime
 from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
@@ -87,5 +87,6 @@ def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: boo
     out = Collected()
     for slo in slo_set.slos:
         _collect_one(source, slo_set, slo, at, out, history=history)
+    downtime.add(slo_set, at, downtime.scraped(source, slo_set, at), out)
     would_fire_all(slo_set.slos, out)
     return out

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from math import isfinite
 
+from jobs.budgets import downtime
 from jobs.budgets.collected import (
     Collected,
     burn_windows,
@@ -215,28 +215,16 @@ def _add_evaluation_gaps(
     times = _evaluations(source, slo_set, at, counted)
     if not times:
         return
-    scope = {naming.SLO_SET: slo_set.name}
-    periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
-    longest = max(periods.values())
+    longest = max(period_seconds(slo, at) for slo in slo_set.slos)
     recorded = at.timestamp() - times[0] + GRID
     if recorded < longest - 2 * GRID:
         text = (
             f"the rules have recorded for {duration(round(recorded / 60) * 60)} only, of periods of up to "
             f"{duration(longest)}: budgets are of that time"
         )
-        out.findings.append(Finding("warning", "partial-period", text, scope))
+        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
     _say_younger(slo_set, at, counted, len(times), out)
-    # What follows a gap covers one step of the grid itself.
-    gaps = [(a, b - GRID) for a, b in pairwise(times) if b - a > 1.5 * GRID]
-    if not gaps:
-        return
-    lost = duration(round(sum(end - start for start, end in gaps)))
-    text = f"Prometheus recorded nothing for {lost}; what happened then is in no budget"
-    out.findings.append(Finding("warning", "evaluation-gap", text, scope))
-    for key in out.period:
-        since = at.timestamp() - periods[key[0]]
-        missing = sum(max(0.0, end - max(start, since)) for start, end in gaps)
-        out.gaps[key] = out.gaps.get(key, 0.0) + missing
+    downtime.add(slo_set, at, times, out)
 
 
 def _say_younger(

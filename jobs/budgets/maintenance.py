@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sloctl import naming
@@ -21,8 +21,7 @@ from sloctl.model.ledger import Maintenance
 def occurrences(item: Maintenance, start: int, end: int) -> list[Interval]:
     """When the maintenance takes place within (start, end), Unix seconds, ascending.
 
-    At a change of the clocks, a local time that does not exist stands for the first instant after the gap, and one
-    that there is twice for the first of the two.
+    When clocks change, a cron line means what it means for jobs: see :func:`sloctl.model.cron.instants`.
     """
     if item.start is not None and item.end is not None:
         intervals = [(int(item.start.timestamp()), int(item.end.timestamp()))]
@@ -35,14 +34,10 @@ def _begins(item: Maintenance, start: int, end: int) -> list[int]:
     zone = ZoneInfo(item.timezone)
     day = datetime.fromtimestamp(start, zone).date() - timedelta(days=1)
     last = datetime.fromtimestamp(end, zone).date() + timedelta(days=1)
-    times = cron.times_of_day(item.cron)
+    line = cron.parse(item.cron)
     found = set()
     while day <= last:
-        if cron.due_on(item.cron, day):
-            for hour, minute in times:
-                local = datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone)
-                # A time that does not exist is reckoned by the offset from before the gap: it lies after it.
-                found.add(int(local.astimezone(UTC).timestamp()))
+        found |= {int(time.timestamp()) for time in cron.instants(line, zone, day)}
         day += timedelta(days=1)
     return sorted(begin for begin in found if start <= begin < end)
 

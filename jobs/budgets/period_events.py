@@ -18,7 +18,7 @@ from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import MICRO, CauseLabels, Ledger, touching
-from sloctl.model import GRID, Matcher, SeriesKey, SloSet
+from sloctl.model import GRID, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Finding
 
@@ -135,14 +135,9 @@ def causes(
 
 
 def _recorded_causes(source: MetricSource, name: str, seconds: int, end: datetime) -> Causes:
-    identity = (naming.SLO_ID, *naming.IDENTITY)
-    labels = (*naming.CAUSE_LABELS, *naming.CALLERS, *naming.CALLED)
-    series = promql.selector(naming.BAD_CAUSES, (Matcher(naming.SLO_SET, "=", name),))
-    by = ", ".join((*identity, *labels))
-
     def ask(first: int, last: int) -> Causes:
-        expr = f"sum by ({by}) (sum_over_time({series}[{promql.milliseconds(last - first)}])) > 0"
-        return _by_cause(source.query(expr, end - timedelta(seconds=seconds - last)), labels)
+        expr = promql.causes_of_set(name, last - first)
+        return _by_cause(source.query(expr, end - timedelta(seconds=seconds - last)), naming.ALL_CAUSES)
 
     return in_halves(ask, _added, 0, seconds, unit=GRID, smallest=SMALLEST_PART)
 

@@ -22,8 +22,6 @@ from sloctl.telemetry.protocol import LOG_FIELDS, Observer, Span, cause
 LOG = logging.getLogger("jobs.attempt")  # shown in logs: it stays, wherever the module is
 SLACK = 300
 """Seconds for which a result holds beyond two intervals: as long as the alert JobNotRun waits."""
-AHEAD = timedelta(seconds=60)
-"""A run that is known from so far in the future was noted by a clock that has been set back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,7 @@ class Attempts:
         self._names: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._changed = threading.Condition()
         self._running: dict[str, datetime] = {}
-        self.told = RunsTold(set_name, observer)
+        self.told = RunsTold(set_name, observer, now)
 
     @property
     def running(self) -> Mapping[str, datetime]:
@@ -105,8 +103,9 @@ class Attempts:
                 self._changed.notify_all()
 
     def _alone(self, task: Task, span: Span) -> None:
-        due = task.trigger.latest(self._now())
-        # Jobs of one name in this process wait for each other, for each has a schedule of its own.
+        due = task.trigger.due(self._now())
+        # Jobs of one name in this process wait for each other, for each has a schedule of its own. Other processes know
+        # them by their ids: that one of them runs elsewhere is no reason to leave out another.
         with self._names[task.name], self._lock(task) as held:
             why = "" if held else "it runs elsewhere"
             if held and self._has_run(task, due):
@@ -126,15 +125,15 @@ class Attempts:
             held = True
             if self._ledger is not None:
                 try:
-                    held = stack.enter_context(self._ledger().lock(f"{self._set}/{task.name}"))
+                    held = stack.enter_context(self._ledger().lock(f"{self._set}/{task.id}"))
                 except SloctlError as error:
                     LOG.warning("the job runs without its lock: %s", error)
             yield held
 
-    def _has_run(self, task: Task, due: datetime) -> bool:
+    def _has_run(self, task: Task, due: datetime | None) -> bool:
         """Whether some process has run it since it was due."""
         found = self.known().get(task.id)
-        return found is not None and due <= found.started <= self._now() + AHEAD
+        return found is not None and due is not None and due <= found.started
 
     def _observed(self, task: Task, span: Span) -> None:
         started, failure = self._now(), None

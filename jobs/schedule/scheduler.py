@@ -121,10 +121,13 @@ def first_run(task: Task, known: Mapping[str, JobRun], now: datetime) -> datetim
 
     ``known`` has the last runs, as :meth:`sloctl.ledger.protocol.Ledger.runs` gives them.
     """
-    due = task.trigger.latest(now)
-    runs = [known[key].started for key in (task.id, f"{task.id}!") if key in known]
-    if runs:
-        missed = max(runs) < due and now - due <= timedelta(seconds=task.grace)
+    due = task.trigger.due(now)
+    runs = [known[key] for key in (task.id, f"{task.id}!") if key in known]
+    times = [run.started for run in runs if not run.ahead(now)]
+    if due is None:
+        missed = False
+    elif times:
+        missed = max(times) < due and now - due <= timedelta(seconds=task.grace)
     else:
         missed = task.interval <= _SOON and isinstance(task.trigger, Every)
     return now if missed else task.trigger.get_next_fire_time(None, now)
@@ -178,15 +181,18 @@ class Scheduler:
     def replace(self, tasks: Sequence[Task], slo_ids: Sequence[str] = ()) -> None:
         """Go on with other tasks; runs that have begun end as they would have."""
         with self._lock:
-            for id_ in self._tasks:
-                self._loop.remove_job(id_)
+            before = self._tasks
             self._tasks, self._slo_ids = {task.id: task for task in tasks}, tuple(slo_ids)
-        self._add()
+            if self._state == "running":
+                for id_ in before:
+                    self._loop.remove_job(id_)
+                self._add()
         self.check()
 
     def stop(self) -> None:
         """Begin no further run. Returns at once; see :meth:`wait`."""
-        self._state = "draining"
+        with self._lock:
+            self._state = "draining"
         self._loop.shutdown(wait=False)
 
     def wait(self, seconds: float) -> bool:
@@ -203,11 +209,15 @@ class Scheduler:
         return self._state != "running" or self._monotonic() - self._jobs.beat < FROZEN
 
     def problems(self) -> list[str]:
-        """Why it is not ready; nothing if it is."""
+        """Why it is not ready; nothing if it is. That a job fails is not among it, see :meth:`notes`."""
         found = [] if self._state == "running" else [f"the scheduler is {self._state}"]
         if self._ledger_trouble:
             found.append(self._ledger_trouble)
         return found
+
+    def notes(self) -> list[str]:
+        """What a person may want to know although it is ready: jobs that failed when they last ran."""
+        return [f"{run.job}: the run of {rfc3339(run.started)} failed" for run in self._told.failed()]
 
     def next_runs(self) -> Mapping[str, datetime]:
         """When each task is to run next."""
@@ -215,6 +225,7 @@ class Scheduler:
         return {id_: times[id_] for id_ in self._tasks if times.get(id_)}
 
     def _add(self) -> None:
+        self._told.expect({id_: task.name for id_, task in self._tasks.items()})
         known, now = self._attempts.known(), self._now()
         for id_, task in self._tasks.items():
             first = first_run(task, known, now)
@@ -228,14 +239,14 @@ class Scheduler:
                 next_run_time=first,
             )
             self._told.show(task.name, id_)
-            self._told.due(task.name, first)
+            self._told.due(task.name, id_, first)
             LOG.info("%s: %s, next at %s", task.id, task.trigger, rfc3339(first))
 
     def _run(self, id_: str, task: Task) -> None:
         self._attempts.run(task)
         times = self.next_runs()
         if id_ in times:
-            self._told.due(task.name, times[id_])
+            self._told.due(task.name, id_, times[id_])
 
     def _left_out(self, event: JobEvent) -> None:
         task = self._tasks.get(event.job_id)

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -20,7 +20,6 @@ from apscheduler.triggers.base import BaseTrigger
 from sloctl import naming
 from sloctl.guardrails.own import interval
 from sloctl.model import Job, cron, job_names
-from sloctl.model.calendar import first_shown
 from sloctl.model.durations import duration
 
 LOG = logging.getLogger("jobs.triggers")  # shown in logs: it stays, wherever the module is
@@ -46,6 +45,14 @@ class Trigger(BaseTrigger):  # type: ignore[misc]
     @abstractmethod
     def latest(self, time: datetime) -> datetime:
         """The last instant that is not after ``time``."""
+
+    def due(self, time: datetime) -> datetime | None:
+        """The last instant that is not after ``time``; None if that cannot be found out, which is logged."""
+        try:
+            return self.latest(time)
+        except Exception:
+            LOG.exception("when it was due is not known (%s)", self)
+            return None
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """The next instant, as APScheduler asks for it: of many that were missed, the last one.
@@ -82,19 +89,12 @@ class Every(Trigger):
 
 
 class Cron(Trigger):
-    """A valid cron line in a time zone.
-
-    When clocks change, a line that names hours runs once for each of its local times: at the first instant after the
-    change if the time is skipped, at the first of the two if it is repeated. A line that runs in every hour of the
-    day runs at each instant at which clocks show one of its times. Both are what cron does.
-    """
+    """A valid cron line in a time zone; :func:`sloctl.model.cron.instants` says what it means when clocks change."""
 
     def __init__(self, line: str, timezone: str) -> None:
         self.line, self.zone = line, ZoneInfo(timezone)
         parsed = cron.parse(line)
-        self._times = tuple(parsed.times)
-        self._hourly = len(parsed.hours) == 24
-        self._instants = lru_cache(maxsize=8)(self._instants_of)
+        self._instants = lru_cache(maxsize=8)(partial(cron.instants, parsed, self.zone))
         self._due = lru_cache(maxsize=8)(parsed.due)
 
     def after(self, time: datetime) -> datetime:
@@ -123,21 +123,6 @@ class Cron(Trigger):
             day = first + timedelta(days=step * number)
             if self._due(day):
                 yield day
-
-    def _instants_of(self, day: date) -> tuple[datetime, ...]:
-        """When the line runs because of a day, which clocks may repeat or skip in part."""
-        if not self._due(day):
-            return ()
-        local = [datetime(day.year, day.month, day.day, *time, tzinfo=self.zone) for time in self._times]
-        if not self._hourly:
-            return tuple(sorted({first_shown(time) for time in local}))
-        both = [time.replace(fold=fold) for time in local for fold in (0, 1)]
-        return tuple(sorted({time.astimezone(UTC) for time in both if self._shown(time)}))
-
-    def _shown(self, time: datetime) -> bool:
-        """Whether clocks show this time at all."""
-        back = time.astimezone(UTC).astimezone(self.zone)
-        return back.replace(tzinfo=None, fold=0) == time.replace(tzinfo=None, fold=0)
 
     def __str__(self) -> str:
         return f"cron {self.line} ({self.zone.key})"

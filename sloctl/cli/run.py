@@ -249,7 +249,7 @@ class _Runs:
             raise
         finally:
             run = run_of(name, started, now(), failure)
-            RunsTold(self.slo_set.name, observer).ended(name, run, failure)
+            RunsTold(self.slo_set.name, observer, now).ended(name, run, failure)
             if self.textfile is not None:
                 from sloctl.telemetry import textfile
 

@@ -27,7 +27,7 @@ from sloctl.cli.composition import (
     silences,
     telemetry,
 )
-from sloctl.cli.context import Context
+from sloctl.cli.context import Context, now
 from sloctl.cli.posting import period_of_job
 from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
@@ -106,7 +106,12 @@ class Service:
 
         def more() -> Mapping[str, Any]:
             times = {id_: rfc3339(at) for id_, at in self.scheduler.next_runs().items()}
-            return {"slo_set": self._set.name, "running": self.scheduler.running, "next_runs": times}
+            return {
+                "notes": self.scheduler.notes(),
+                "slo_set": self._set.name,
+                "running": self.scheduler.running,
+                "next_runs": times,
+            }
 
         pages = {
             "/metrics": metrics,
@@ -165,7 +170,7 @@ class Service:
     def runs(self, slo_set: SloSet) -> Callable[[Job, datetime], Done]:
         """The body of each job; every run has connections of its own, which end with it."""
         servers = Servers(slo_set.sources, self._overrides, _SAID, self.telemetry)
-        told = RunsTold(slo_set.name, self.telemetry)
+        told = RunsTold(slo_set.name, self.telemetry, now)
 
         def run(job: Job, at: datetime) -> Done:
             with ExitStack() as stack:

@@ -278,6 +278,8 @@ def upgrade(connection: Connection, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    if not (SCRIPTS / "env.py").exists():
+        config.set_main_option("sourceless", "true")  # an install of bytecode alone
     found = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:

@@ -10,15 +10,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from sloctl.ledger.protocol import JobRun, MutedInterval
+from sloctl.ledger.protocol import AHEAD, JobRun, MutedInterval
 from sloctl.ledger.schema import runs, silences
 
 _LONGEST = 2000
 """Characters of a message that are kept."""
 
 
-def note(connection: Connection, set_name: str, run: JobRun) -> None:
-    """Enter a run, unless a later one with the same outcome is known."""
+def note(connection: Connection, set_name: str, run: JobRun, now: float) -> None:
+    """Enter a run, unless a later one with the same outcome is known that is not from the future of ``now``."""
     values = {
         "started": run.started.timestamp(),
         "ended": run.ended.timestamp(),
@@ -29,7 +29,11 @@ def note(connection: Connection, set_name: str, run: JobRun) -> None:
         insert.on_conflict_do_update(
             index_elements=["set_name", "job", "outcome"],
             set_=values,
-            where=runs.c.ended <= insert.excluded.ended,
+            where=sa.or_(
+                runs.c.ended <= insert.excluded.ended,
+                runs.c.ended > now + AHEAD,
+                runs.c.started > now + AHEAD,
+            ),
         )
     )
 

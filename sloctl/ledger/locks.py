@@ -21,10 +21,8 @@ from sqlalchemy.engine import Connection
 
 from sloctl.errors import BackendError
 from sloctl.ledger.database import Database
+from sloctl.ledger.protocol import AHEAD
 from sloctl.ledger.schema import locks
-
-_AHEAD = 60.0
-"""Seconds: a lease that was renewed so far in the future was so by a clock that has been set back since."""
 
 
 def clock(connection: Connection, local: Callable[[], float] = time.time) -> float:
@@ -102,7 +100,7 @@ def _renew(connection: Connection, name: str, owner: str, lease: float, local: C
 
 
 def _void(row: sa.Row[tuple[object, ...]], now: float) -> bool:
-    return row.expires <= now or row.renewed > now + _AHEAD or gone(row.owner)
+    return row.expires <= now or row.renewed > now + AHEAD or gone(row.owner)
 
 
 def new_owner() -> str:

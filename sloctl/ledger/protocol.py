@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
 from sloctl.model import GRID, SeriesKey
@@ -19,6 +19,9 @@ MICRO = 1_000_000
 """Micro-events in an event."""
 MOST_MICRO = 9 * 10**18
 """The largest number of micro-events in a bucket; databases hold 64 bits."""
+
+AHEAD = 60
+"""Seconds: what was entered by a clock that was further ahead than this counts for nothing once that is set right."""
 
 Interval = tuple[int, int]
 """(start, end): after ``start``, up to and with ``end``."""
@@ -157,6 +160,10 @@ class JobRun:
     outcome: Literal["succeeded", "failed"]
     message: str = ""
 
+    def ahead(self, now: datetime) -> bool:
+        """Whether it is of a time that is yet to come: it was noted by a clock that has been set back since."""
+        return max(self.started, self.ended) > now + timedelta(seconds=AHEAD)
+
 
 class Ledger(Protocol):
     """Where events are kept. Errors are ``sloctl.errors.BackendError`` with ``backend`` "ledger".
@@ -245,7 +252,10 @@ class Ledger(Protocol):
         """
 
     def note(self, set_name: str, run: JobRun) -> None:
-        """Enter a run of a job."""
+        """Enter a run of a job, unless a later one with the same outcome is known that is not ahead."""
 
     def runs(self, set_name: str) -> Mapping[str, JobRun]:
-        """The last run of each job that succeeded, and under ``job!`` the last one that did not."""
+        """The last run of each job that succeeded, and under ``job!`` the last one that did not.
+
+        As they were noted: who asks must leave out those that are :meth:`JobRun.ahead`.
+        """

@@ -151,7 +151,9 @@ class DatabaseLedger:
 
     def note(self, set_name: str, run: JobRun) -> None:
         """See :meth:`sloctl.ledger.protocol.Ledger.note`."""
-        self.database.write(lambda connection: journal.note(connection, set_name, run))
+        self.database.write(
+            lambda connection: journal.note(connection, set_name, run, locks.clock(connection))
+        )
 
     def runs(self, set_name: str) -> Mapping[str, JobRun]:
         """See :meth:`sloctl.ledger.protocol.Ledger.runs`."""

@@ -1,7 +1,7 @@
 """Cron lines: what they say, how far apart their runs are, and on which days and at what times they are due.
 
 The one parser of the five fields. It takes what cron, Kubernetes and sloctl's scheduler understand in the same way; it
-must not know how a file words what is wrong. Time zones and changing clocks are the callers'.
+must not know how a file words what is wrong. Jobs and maintenance have one rule for clocks that change, which is here.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sloctl.model.calendar import first_shown
 
 _FIRST, _LAST = date(2095, 1, 1), date(2108, 12, 31)
 """Years around 2100, which has no 29 February: the longest pause that a yearly line can have."""
@@ -143,11 +146,23 @@ def _pauses(line: CronLine) -> Iterator[int]:
         yield 60 * (1440 * (after - before).days - times[-1] + times[0])
 
 
-def times_of_day(line: str) -> list[tuple[int, int]]:
-    """The hours and minutes of a valid cron line, ascending."""
-    return parse(line).times
+def instants(line: CronLine, zone: ZoneInfo, day: date) -> tuple[datetime, ...]:
+    """When a line is due because of a local day, which clocks may repeat or skip in part: in UTC, ascending.
+
+    A line that names hours is due once for each of its local times: at the first instant after the change if clocks
+    skip the time, at the first of the two if they repeat it. A line for every hour of the day is due at each instant at
+    which clocks show one of its times. Both are what cron does.
+    """
+    if not line.due(day):
+        return ()
+    local = [datetime(day.year, day.month, day.day, *time, tzinfo=zone) for time in line.times]
+    if len(line.hours) < 24:
+        return tuple(sorted({first_shown(time) for time in local}))
+    both = [time.replace(fold=fold) for time in local for fold in (0, 1)]
+    return tuple(sorted({time.astimezone(UTC) for time in both if _shown(time)}))
 
 
-def due_on(line: str, day: date) -> bool:
-    """Whether a valid cron line has times on a day."""
-    return parse(line).due(day)
+def _shown(time: datetime) -> bool:
+    """Whether clocks show this time at all."""
+    back = time.astimezone(UTC).astimezone(time.tzinfo)
+    return back.replace(tzinfo=None, fold=0) == time.replace(tzinfo=None, fold=0)

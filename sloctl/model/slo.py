@@ -118,6 +118,11 @@ class CalendarWindow:
 Window = RollingWindow | CalendarWindow
 
 
+def budget_of(objective: Decimal) -> Decimal:
+    """The share of events that may be bad, exactly: 0.001 for an objective of 99.9."""
+    return ((100 - objective) / 100).normalize()
+
+
 @dataclass(frozen=True, slots=True)
 class Slo:
     """One SLO: of one service, or of every service of a namespace (``service == "*"``)."""
@@ -160,8 +165,8 @@ class Slo:
 
     @property
     def budget(self) -> Decimal:
-        """The share of events that may be bad, exactly: 0.001 for an objective of 99.9."""
-        return ((100 - self.objective) / 100).normalize()
+        """The share of events that may be bad."""
+        return budget_of(self.objective)
 
 
 @dataclass(frozen=True, slots=True)

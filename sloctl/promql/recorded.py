@@ -141,6 +141,13 @@ def of_set(metric: str, set_name: str, window: int, *, offset: int = 0, operator
     return f"{operator} by ({by}) ({operator}_over_time({series}[{milliseconds(window)}]{shift}))"
 
 
+def causes_of_set(set_name: str, window: int) -> str:
+    """Bad events of a set summed over a window (seconds), by SLO, service and cause; those that had any."""
+    series = selector(naming.BAD_CAUSES, (Matcher(naming.SLO_SET, "=", set_name),))
+    by = ", ".join((naming.SLO_ID, *naming.IDENTITY, *naming.ALL_CAUSES))
+    return f"sum by ({by}) (sum_over_time({series}[{milliseconds(window)}])) > 0"
+
+
 def last_instant(set_name: str) -> str:
     """Unix time of the last budget-grid instant of every SLO of a set that has both total and bad events."""
 

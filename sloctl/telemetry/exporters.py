@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -62,7 +61,7 @@ def extended(data: MetricsData, numbers: Numbers) -> MetricsData:
 
 
 def _metrics(numbers: Numbers) -> list[Metric]:
-    now = time.time_ns()
+    now = int(numbers.now().timestamp() * 1000) * 1_000_000
     return [
         Metric(
             name,

@@ -25,16 +25,19 @@ class Numbers:
     """Safe to use from several threads; ``now`` is the time, aware."""
 
     def __init__(self, now: Callable[[], datetime], *, limit: int = LIMIT) -> None:
-        self._now, self._limit = now, limit
+        self.now, self._limit = now, limit
         self._lock = threading.Lock()
         self._held: Samples = {}
         self._since: dict[str, dict[LabelPairs, datetime]] = {}
         self._results: dict[str, tuple[datetime, Samples]] = {}
 
-    def set(self, name: str, labels: Mapping[str, str], value: float) -> None:
-        """A number that holds from now on."""
+    def set(self, name: str, labels: Mapping[str, str], value: float | None) -> None:
+        """A number that holds from now on; None: it is not known any more."""
         with self._lock:
-            self._held.setdefault(name, {})[_key(labels)] = value
+            every = self._held.setdefault(name, {})
+            every.pop(_key(labels), None)
+            if value is not None:
+                every[_key(labels)] = value
 
     def age(self, name: str, labels: Mapping[str, str], since: datetime | None) -> None:
         """A number of seconds that grows; None: it is not known."""
@@ -58,7 +61,7 @@ class Numbers:
     def read(self) -> Samples:
         """All that holds now; every list in the order of its labels."""
         with self._lock:
-            now = self._now()
+            now = self.now()
             self._results = {
                 owner: (until, found) for owner, (until, found) in self._results.items() if now < until
             }

@@ -141,7 +141,7 @@ class Telemetry:
         """See :class:`sloctl.telemetry.protocol.Observer`."""
         self._histograms[name].record(seconds, labels)
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, name: str, value: float | None, **labels: str) -> None:
         """See :class:`sloctl.telemetry.protocol.Observer`."""
         self.numbers.set(name, labels, value)
 

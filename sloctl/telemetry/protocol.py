@@ -65,8 +65,8 @@ class Observer(Protocol):
     def time(self, name: str, seconds: float, **labels: str) -> None:
         """Enter a duration into a histogram."""
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
-        """A number that holds until it is given anew."""
+    def gauge(self, name: str, value: float | None, **labels: str) -> None:
+        """A number that holds until it is given anew; None: it is not known (any more)."""
 
     def age(self, name: str, since: datetime | None, **labels: str) -> None:
         """A number of seconds that grows from ``since`` on; None: it is not known."""
@@ -99,7 +99,7 @@ class Nobody:
     def time(self, name: str, seconds: float, **labels: str) -> None:
         """See :class:`Observer`."""
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, name: str, value: float | None, **labels: str) -> None:
         """See :class:`Observer`."""
 
     def age(self, name: str, since: datetime | None, **labels: str) -> None:

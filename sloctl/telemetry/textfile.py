@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sloctl import naming
 from sloctl.errors import UsageError
-from sloctl.ledger.protocol import JobRun
+from sloctl.ledger.protocol import AHEAD, JobRun
 from sloctl.telemetry.own_metrics import Gauge
 
 SUFFIX = ".prom"
@@ -89,8 +89,11 @@ def _enter(samples: _Samples, slo_set: str, run: JobRun) -> None:
         naming.JOB_FAILED: float(failed),
         naming.JOB_LAST_RUN: ended,
     }
+    success = (naming.JOB_LAST_SUCCESS, slo_set, run.job)
     if not failed:
         values[naming.JOB_LAST_SUCCESS] = ended
+    elif samples.get(success, 0) > ended + AHEAD:
+        del samples[success]  # of a clock that has been set back since: the alert would never come
     for metric, value in values.items():
         samples[metric, slo_set, run.job] = value
 

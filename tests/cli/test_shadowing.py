@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+import py_compile
+import shutil
 import subprocess
 import sys
 import timeit
@@ -43,12 +46,13 @@ def installed(tmp_path: Path) -> Path:
     return place
 
 
-def run(folder: Path, *command: str, path: str) -> Outcome:
-    """A command of Python's, with a path of its own."""
+def run(folder: Path, *command: str, path: str | None = None) -> Outcome:
+    """A command of Python's, with a path of its own; None: without the variable."""
+    given = {} if path is None else {"PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": path, "HOME": str(folder)},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)} | given,
         capture_output=True,
         text=True,
         timeout=60,
@@ -85,6 +89,66 @@ def test_the_remedies_help(folder: Path, installed: Path) -> None:
     for number, command in enumerate((("-P", "-m", "sloctl"), (str(script),))):
         done = run(folder, *command, *GENERATE[:-1], f"out{number}", path=str(installed))
         assert done.code == 0 and "files written" in done.stderr, done.stderr
+
+
+RUN = "run  sloctl  or  python -P -m sloctl, which do not look into the working folder"
+EMPTY = "take the empty entry, which is the working folder, out of PYTHONPATH"
+
+
+@pytest.mark.parametrize(
+    ("path", "safe", "hint"),
+    [
+        pytest.param(None, (), RUN, id="no variable"),
+        pytest.param("", (), RUN, id="an empty variable"),
+        pytest.param(":/nothing", (), f"{EMPTY} and {RUN}", id="an empty entry"),
+        pytest.param("/nothing:", ("-P",), EMPTY, id="an empty entry alone"),
+        pytest.param("{folder}", ("-P",), "take {folder} out of PYTHONPATH", id="the folder by its name"),
+        pytest.param(
+            "{folder}", (), f"take {{folder}} out of PYTHONPATH and {RUN}", id="by its name, and in front"
+        ),
+        pytest.param("{folder}", ("-E",), RUN, id="a variable that is not heeded"),
+    ],
+)
+@pytest.mark.parametrize("file", ["jobs/__init__.py", "jobs/__init__.pyc", "jobs.py"])
+def test_the_hint_is_about_what_brings_the_folder_in(
+    path: str | None, safe: tuple[str, ...], hint: str, file: str, folder: Path
+) -> None:
+    """The tests' own environment has sloctl installed, so that no variable is needed."""
+    own = folder / file
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(LOUD)
+    if own.suffix == ".pyc":
+        source = own.with_suffix(".py")
+        own.rename(source)
+        py_compile.compile(str(source), cfile=str(own), doraise=True)
+        source.unlink()
+    given = None if path is None else path.format(folder=folder)
+    said = run(folder, *safe, "-m", "sloctl", *GENERATE, path=given)
+    kind, place = ("file", own) if file == "jobs.py" else ("folder", own.parent)
+    assert (said.code, said.stdout) == (2, "")
+    assert said.stderr == (
+        f"sloctl: error: the {kind} {place} is found in place of sloctl's own package jobs\n"
+        f"  hint: {hint.format(folder=folder)}, or rename the {kind}\n"
+    )
+
+
+@pytest.mark.slow
+def test_an_install_without_sources_is_no_stranger_to_itself(folder: Path, tmp_path: Path) -> None:
+    """``compileall -b``, and sources removed, as some images have it."""
+    place = tmp_path / "bytecode"
+    for name in ("sloctl", *shadowing.PACKAGES):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    assert compileall.compile_dir(place, quiet=1, legacy=True)
+    for source in place.rglob("*.py"):
+        source.unlink()
+    done = run(folder, "-m", "sloctl", *GENERATE, path=str(place))
+    assert done.code == 0 and "files written" in done.stderr, done.stderr
+    script = (
+        "from sloctl.ledger.store import open_ledger; from sloctl.settings.secret import Secret;"
+        "print(open_ledger(Secret('sqlite:///new.db')).newest('shop'))"
+    )
+    new = run(folder, "-W", "ignore", "-c", script, path=str(place))
+    assert new.stdout == "{}\n", "its migrations are not found: " + new.stderr
 
 
 def test_what_pythonpath_brings_is_named(folder: Path, installed: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sloctl import spec
 from sloctl.demo.pipeline import SLO_FILE
 from sloctl.demo.programs import find_program
 from sloctl.model import Sli, SloSet
+from sloctl.report.markdown import header
 from tests.support.command_line import Outcome, environment
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,13 @@ def test_check_notices_that_only_one_was_changed(tmp_path: Path) -> None:
 
 def excerpts() -> list[str]:
     return re.findall(r"^```text\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_excerpts_have_their_columns_in_the_order_of_the_table() -> None:
+    titles = header(("5m", "1h"))
+    for excerpt in excerpts():
+        shown = re.split(r"\s{2,}", excerpt.splitlines()[0].strip())
+        assert sorted(shown, key=titles.index) == shown
 
 
 @pytest.mark.xdist_group("demo")

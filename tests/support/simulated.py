@@ -29,6 +29,7 @@ _OF_SET = re.compile(
     r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
 )
 _MS = re.compile(r"\[(\d+)ms\]")
+_SCRAPED = re.compile(r"group\(last_over_time\(up(?:\{[^{}]*\})?\[(\d+)ms\]\)\)")
 _RANGE = re.compile(r"\[(\w+)\]")
 
 
@@ -85,6 +86,8 @@ class Simulated:
     """Per definition: since when its rules of total and bad events fail."""
     failing_bad: dict[str, float] = field(default_factory=dict)
     """Per definition: since when its rule of bad events fails."""
+    down: list[tuple[float, float]] = field(default_factory=list)
+    """When Prometheus itself was not there, and nothing was scraped."""
     scrape_gaps: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Per service: from when to when its targets could not be scraped."""
     sides: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -224,6 +227,11 @@ class Simulated:
         return None
 
     def _stepwise(self, expr: str, time: float) -> Iterator[tuple[dict[str, str], float]]:
+        if match := _SCRAPED.fullmatch(expr):
+            begun = time - float(match[1]) / 1000
+            if not any(start <= begun and time <= end for start, end in self.down):
+                yield {}, 1.0
+            return
         for slo in self.slo_set.slos:
             if expr == promql.recorded(naming.OBJECTIVE, slo):
                 if self._evaluated(time // GRID * GRID) and time >= self.loaded.get(slo.id, 0.0):
@@ -235,7 +243,7 @@ class Simulated:
         yield from self._raw(expr, time, "")
 
     def _evaluated(self, instant: float) -> bool:
-        paused = any(start < instant <= end for start, end in self.pauses)
+        paused = any(start < instant <= end for start, end in [*self.pauses, *self.down])
         return self.recorded[0] <= instant <= self.recorded[1] and not paused
 
     def _sums(self, match: re.Match[str], now: float) -> Iterator[tuple[dict[str, str], float]]:

@@ -45,6 +45,7 @@ BASE = {
     "apiVersion": "sloctl/v1",
     "kind": "MeshSLOs",
     "metadata": {"name": "shop"},
+    "sources": {"alertmanager": {"url": "http://alertmanager:9093"}},
     "defaults": {"owner": "team-shop", "runbook": "https://runbooks.example.org/{slo}"},
     "slos": [{"name": "base", "service": "base", "namespace": "base", "sli": {"preset": "availability"}}],
 }
@@ -207,6 +208,17 @@ def test_every_recorded_series_is_in_the_table() -> None:
     assert set(series_rows()) == names | {"slo:burn_rate:<window>"}
 
 
+def test_pictures_of_the_site_are_pictures_and_name_what_there_is() -> None:
+    """Nothing on the site draws Mermaid."""
+    assert [page.name for page in DOCS.rglob("*.md") if blocks(page, "mermaid")] == []
+    known = {name.replace("<window>", "3d") for name in series_rows()}
+    drawn = (DOCS / "images/rules.svg").read_text(encoding="utf-8")
+    shown = re.findall(r"(?:slo|service):\w[\w:…]*", drawn)
+    assert len(shown) == 6
+    for name in shown:
+        assert any(re.fullmatch(name.replace("…", r"\w+"), other) for other in known), name
+
+
 @pytest.mark.parametrize("service", ["checkout", "*"])
 def test_series_have_the_step_and_the_labels_of_the_table(service: str) -> None:
     rows = series_rows()
@@ -308,6 +320,12 @@ def test_lowest_objective_of_a_policy() -> None:
 
 def readme_file() -> str:
     return next(block for block in blocks(README, "yaml") if "kind: MeshSLOs" in block)
+
+
+def test_what_the_readme_adds_to_its_file_needs_nothing_else() -> None:
+    more = next(block for block in blocks(README, "yaml") if block.startswith("ledger:"))
+    _, problems = spec.check([Path("-")], stdin=io.BytesIO((readme_file() + more).encode()))
+    assert problems == []
 
 
 def test_the_alert_shown_is_generated() -> None:

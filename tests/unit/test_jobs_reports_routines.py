@@ -17,7 +17,7 @@ from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendLimit, BackendUnavailable
 from sloctl.guardrails.plans import plans
 from sloctl.ledger.protocol import MICRO, Sums
-from sloctl.model import Guardrail, SeriesKey, SloSet
+from sloctl.model import GRID, Guardrail, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.data import Report
 from sloctl.report.routine import CellValue, Routine, RoutineKind, last_period
@@ -359,6 +359,16 @@ def test_events_come_from_the_ledger_where_it_has_the_whole_period() -> None:
     )
     (cause,) = [row for row in rows(report, "causes") if row["service"] == "shop/checkout"]
     assert cause["cause"] == "502" and cause["share"] == pytest.approx(1)
+
+
+def test_a_ledger_that_began_with_the_periods_first_bucket_has_the_whole_period() -> None:
+    begin = datetime(2026, 2, 1, tzinfo=UTC).timestamp()
+    for late, whole in ((GRID, True), (2 * GRID, False)):
+        source = world()
+        ledger: Any = FakeLedger(source.slo_set, int(begin) + late, int(NOW))
+        period = last_period("monthly", AT)
+        booked = period_events.read(source, source.slo_set, period, ledger, []).booked
+        assert booked == ({slo.id for slo in source.slo_set.slos} if whole else frozenset())
 
 
 @pytest.mark.parametrize(("oldest", "newest"), [(NOW - 10 * DAY, NOW), (0, NOW - 5 * DAY)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -471,6 +472,30 @@ def test_a_pause_of_the_rules_is_stated_and_counts_as_a_gap_of_the_window_that_h
     assert items["shop/checkout availability"].quality.gaps == 3600
     assert items["shop/checkout availability"].total == pytest.approx(100 * (30 * 1440 - 60))
     assert items["shop/checkout latency"].quality.gaps == 0, "the pause was before its window"
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_a_prometheus_that_was_down_is_stated_wherever_the_numbers_come_from(
+    origin: BudgetOrigin,
+) -> None:
+    slo_set = slos(CHECKOUT, LATENCY.replace("objective", "window: 7d, objective"))
+    down = (NOW - 10 * DAY, NOW - 10 * DAY + 4800)
+    flows = [
+        replace(flow(slo_set, number, "checkout", 100), start=start, end=end)
+        for number in (0, 1)
+        for start, end in ((NOW - 40 * DAY, down[0]), (down[1], NOW))
+    ]
+    report = slo_report.build(Simulated(slo_set, flows, down=[down]), slo_set, AT, origin)
+    (finding,) = found(report, "evaluation-gap")
+    assert finding.message == "Prometheus recorded nothing for 1h20m; what happened then is in no budget"
+    assert finding.scope == {naming.SLO_SET: "shop"}
+    items = by_name(report)
+    item = items["shop/checkout availability"]
+    assert item.quality.gaps == 4800
+    assert item.total == pytest.approx(100 * (30 * 1440 - 80))
+    assert items["shop/checkout latency"].quality.gaps == 0, "it was before its window"
+    (known,) = found(report, "scrape-gap")
+    assert "at most 8,000 events are unseen" in known.message
 
 
 def test_rules_that_are_younger_than_the_window_have_no_gap_but_say_so() -> None:

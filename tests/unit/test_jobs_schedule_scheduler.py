@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
@@ -19,7 +20,9 @@ from jobs.schedule.triggers import Cron, Every, Trigger
 from sloctl import naming
 from sloctl.errors import BackendTimeout, BackendUnavailable, UsageError
 from sloctl.ledger.protocol import JobRun
+from sloctl.ledger.store import open_ledger
 from sloctl.model import Job, SloSet
+from sloctl.settings.secret import Secret
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.own_metrics import Gauge
 from sloctl.telemetry.protocol import Nobody
@@ -40,8 +43,11 @@ class Heard(Nobody):
     def count(self, name: str, **labels: str) -> None:
         self.counted.append((name, labels))
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
-        self.gauges[name, labels.get(naming.JOB, "")] = value
+    def gauge(self, name: str, value: float | None, **labels: str) -> None:
+        key = (name, labels.get(naming.JOB, ""))
+        self.gauges.pop(key, None)
+        if value is not None:
+            self.gauges[key] = value
 
     def age(self, name: str, since: datetime | None, **labels: str) -> None:
         self.ages[name] = since
@@ -301,6 +307,9 @@ def test_a_result_holds_for_two_intervals_and_as_long_as_the_alert_waits() -> No
         pytest.param(Cron("0 8 * * 1", "UTC"), 604800, 86400, True, id="weekly, an hour ago"),
         pytest.param(Cron("0 8 * * 1", "UTC"), 604800, None, False, id="weekly, a first start"),
         pytest.param(Cron("0 2 * * 1", "UTC"), 604800, 86400, False, id="weekly, too long ago"),
+        pytest.param(Every(300, 60), 300, -120, True, id="noted by a clock that was ahead"),
+        pytest.param(Every(43200, 10890), 21600, 86400, True, id="as late as may be, to the second"),
+        pytest.param(Every(43200, 10889), 21600, 86400, False, id="a second later than may be"),
     ],
 )
 def test_what_a_restart_makes_up_for(
@@ -329,6 +338,213 @@ def test_a_restart_shows_what_the_ledger_knows() -> None:
     assert heard.gauges[naming.JOB_LAST_RUN, "slis"] == later.timestamp() + 1
     assert heard.gauges[naming.JOB_FAILED, "slis"] == 1
     assert heard.gauges[own_metrics.NEXT_RUN, "slis"] > START.timestamp()
+
+
+def entry(id_: str, started: datetime, outcome: Literal["succeeded", "failed"] = "succeeded") -> JobRun:
+    return JobRun(id_, started, started + timedelta(seconds=3), outcome)
+
+
+def test_the_numbers_of_a_name_are_of_all_jobs_that_have_it() -> None:
+    """Whichever is added last: the latest success and run, the soonest due time."""
+    daily = Task("report-d", "report", Cron("0 6 * * *", "UTC"), 86400, 3600, nothing)
+    monthly = Task("report-m", "report", Cron("0 7 1 * *", "UTC"), 31 * 86400, 3600, nothing)
+    yesterday, first = START - timedelta(days=1), datetime(2026, 3, 1, 7, tzinfo=UTC)
+    for tasks in ([daily, monthly], [monthly, daily]):
+        heard, ledger = Heard(), FakeLedger()
+        for run in (entry("report-d", first - timedelta(hours=1)), entry("report-m", first)):
+            ledger.note("shop", run)
+        ledger.note("shop", entry("report-m", yesterday + timedelta(hours=1), "failed"))
+        ledger.note("shop", entry("report-d", START - timedelta(hours=1)))
+        with running(*tasks, observer=heard, ledger=ledger, now=lambda: START) as scheduler:
+            assert heard.gauges[naming.JOB_LAST_SUCCESS, "report"] == START.timestamp() - 3597
+            assert heard.gauges[naming.JOB_LAST_RUN, "report"] == START.timestamp() - 3597
+            assert heard.gauges[naming.JOB_FAILED, "report"] == 0
+            due = datetime(2026, 3, 3, 6, tzinfo=UTC)
+            assert heard.gauges[own_metrics.NEXT_RUN, "report"] == due.timestamp()
+            assert scheduler.notes() == ["report-m: the run of 2026-03-01T10:00:00Z failed"]
+            assert scheduler.problems() == []
+            scheduler.replace([monthly])
+            later = datetime(2026, 4, 1, 7, tzinfo=UTC)
+            assert heard.gauges[own_metrics.NEXT_RUN, "report"] == later.timestamp()
+            scheduler.replace([])
+            assert (own_metrics.NEXT_RUN, "report") not in heard.gauges
+
+
+class Clocked:
+    """Two schedulers' attempts on one ledger, with a clock that is set."""
+
+    def __init__(self, ledger: Any) -> None:
+        self.now, self.heard, self.runs = START + timedelta(minutes=1), Heard(), list[datetime]()
+        self.failing = False
+        self.first, self.second = (
+            Attempts("shop", lambda: ledger, self.heard, lambda: self.now) for _ in range(2)
+        )
+        self.job = Task("slis", "slis", Every(300, 60), 300, 300, self._run)
+
+    def _run(self, at: datetime) -> Done:
+        self.runs.append(at)
+        if self.failing:
+            raise UsageError("no")
+        return Done()
+
+    def each(self) -> int:
+        """Both run what is due; how many runs became of it."""
+        before = len(self.runs)
+        self.first.run(self.job)
+        self.now += timedelta(seconds=5)
+        self.second.run(self.job)
+        self.now -= timedelta(seconds=5)
+        return len(self.runs) - before
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["succeeded", "failed"])
+def test_a_run_that_a_clock_ahead_noted_is_unknown_once_the_clock_is_right(
+    failing: bool, tmp_path: Path
+) -> None:
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        clocked = Clocked(ledger)
+        assert clocked.each() == 1
+        year = timedelta(days=365 * 50)
+        clocked.now, clocked.failing = clocked.now + year, failing
+        clocked.first.run(clocked.job)
+        clocked.now, clocked.failing = clocked.now - year, False
+        for _ in range(3):
+            clocked.now += timedelta(seconds=300)
+            assert clocked.each() == 1, "each instant once, by one of the two"
+            for name in (naming.JOB_LAST_SUCCESS, naming.JOB_LAST_RUN):
+                assert clocked.heard.gauges[name, "slis"] == clocked.now.timestamp()
+            assert clocked.heard.gauges[naming.JOB_FAILED, "slis"] == 0
+        # A process that starts now makes up for what was due since.
+        clocked.now += timedelta(seconds=310)
+        known = Attempts("shop", lambda: ledger, Heard(), lambda: clocked.now).known()
+        assert set(known) == {"slis"}
+        for runs in (known, ledger.runs("shop")):
+            assert first_run(clocked.job, runs, clocked.now) == clocked.now
+
+
+def test_a_success_of_the_future_is_not_shown_while_the_job_fails(tmp_path: Path) -> None:
+    clocked = Clocked(FakeLedger())
+    clocked.now += timedelta(days=365)
+    clocked.first.run(clocked.job)
+    assert (naming.JOB_LAST_SUCCESS, "slis") in clocked.heard.gauges
+    clocked.now, clocked.failing = clocked.now - timedelta(days=365), True
+    clocked.first.run(clocked.job)
+    assert (naming.JOB_LAST_SUCCESS, "slis") not in clocked.heard.gauges, (
+        "or JobNotRun would be silent for a year"
+    )
+    assert clocked.heard.gauges[naming.JOB_FAILED, "slis"] == 1
+
+
+@pytest.mark.parametrize(("started", "runs"), [(0, 0), (-1, 1), (60, 0), (119, 0), (121, 1)])
+def test_what_has_run_since_it_was_due(started: int, runs: int) -> None:
+    """At 9:02, what was due at 9:01: a run of that very second counts, and one of a minute ahead, no later one."""
+    ledger = FakeLedger()
+    clocked = Clocked(ledger)
+    due = clocked.now
+    clocked.now += timedelta(seconds=60)
+    at = due + timedelta(seconds=started)
+    ledger.note("shop", JobRun("slis", at, at, "succeeded"))
+    clocked.first.run(clocked.job)
+    assert len(clocked.runs) == runs
+
+
+def test_what_the_ledger_missed_is_not_forgotten() -> None:
+    """A run that succeeded and could not be noted is not repeated when the file is loaded anew."""
+
+    class Forgetful(FakeLedger):
+        def note(self, set_name: str, run: JobRun) -> None:
+            if self.noted:
+                raise BackendUnavailable("locked", backend="ledger", url="x")
+            super().note(set_name, run)
+
+    clocked = Clocked(Forgetful())
+    clocked.first.run(clocked.job)
+    clocked.now += timedelta(seconds=300)
+    clocked.first.run(clocked.job)
+    assert len(clocked.runs) == 2
+    clocked.now += timedelta(seconds=10)
+    assert first_run(clocked.job, clocked.first.known(), clocked.now) > clocked.now
+    clocked.first.run(clocked.job)
+    assert len(clocked.runs) == 2
+
+
+def test_of_jobs_of_one_name_none_is_lost_to_another_scheduler(tmp_path: Path) -> None:
+    """While one runs the daily report, the other's monthly one is not taken for it, whoever comes first."""
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ran: list[str] = []
+        begun, free = threading.Event(), threading.Event()
+
+        def made(id_: str) -> Task:
+            def run(_at: datetime) -> Done:
+                ran.append(id_)
+                begun.set()
+                assert free.wait(PATIENCE)
+                return Done()
+
+            return Task(id_, "report", Every(3600), 3600, 3600, run)
+
+        ours, theirs = (Attempts("shop", lambda: ledger, Heard(), lambda: START) for _ in range(2))
+        slow = threading.Thread(target=ours.run, args=(made("report-d"),))
+        slow.start()
+        assert begun.wait(PATIENCE)
+        others = [threading.Thread(target=theirs.run, args=(made(id_),)) for id_ in ("report-d", "report-m")]
+        for other in others:
+            other.start()
+        eventually(lambda: len(ran) == 2)
+        free.set()
+        for thread in (slow, *others):
+            thread.join(PATIENCE)
+        assert sorted(ran) == ["report-d", "report-m"]
+
+
+class Unknowing(Every):
+    """A trigger that does not know when it was due."""
+
+    def latest(self, time: datetime) -> datetime:
+        raise ZeroDivisionError("no date")
+
+    def after(self, time: datetime) -> datetime:
+        return Every(1).after(time)
+
+
+def test_a_trigger_that_fails_at_the_start_ends_nothing_and_its_job_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard = Heard()
+    bad = Task("bad", "bad", Unknowing(60), 60, 60, nothing)
+    with running(bad, task("good", nothing), observer=heard) as scheduler:
+        eventually(lambda: "succeeded" in heard.outcomes("good"))
+        assert set(scheduler.next_runs()) == {"bad", "good"}
+        Attempts("shop", None, heard, lambda: START).run(bad)
+    assert "succeeded" in heard.outcomes("bad")
+    assert "when it was due is not known" in caplog.text
+
+
+def test_other_tasks_may_come_before_the_start_and_after_the_end() -> None:
+    scheduler = Scheduler("shop", [task("old", nothing)], tick=0.05)
+    scheduler.replace([task("new", nothing)])
+    scheduler.start()
+    assert set(scheduler.next_runs()) == {"new"}
+    scheduler.stop()
+    scheduler.replace([task("newer", nothing)])
+    assert scheduler.wait(PATIENCE)
+    assert scheduler.next_runs() == {}
+
+
+def test_a_clock_that_is_set_forward_loses_no_run_that_was_due() -> None:
+    clock = {"now": START, "passed": 0.0}
+    jobs = ClockedJobs(now=lambda: clock["now"], monotonic=lambda: clock["passed"], tick=1000)  # type: ignore[arg-type, return-value]
+    loop = background(jobs, 2)
+    loop.start(paused=True)
+    try:
+        due = START + timedelta(minutes=30)
+        job = loop.add_job(print, Every(86400), next_run_time=due)
+        now = START + timedelta(hours=1)
+        clock.update(now=now, passed=1.0)
+        assert jobs.get_due_jobs(now) == [job]
+        assert job.next_run_time == due
+    finally:
+        loop.shutdown()
 
 
 def test_a_clock_that_is_set_back_keeps_no_job_waiting(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import sqlalchemy as sa
@@ -153,6 +154,25 @@ def test_runs_of_jobs(ledger: DatabaseLedger) -> None:
     assert found["slis!"].message.startswith("no�good ?xxx")
     assert set(found) == {"slis", "slis!"}
     assert ledger.runs("t") == {}
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+def test_a_run_from_the_future_makes_room_for_one_of_now(
+    ledger: DatabaseLedger, outcome: Literal["succeeded", "failed"]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    century, minute = timedelta(days=36500), timedelta(minutes=1)
+    right = JobRun("slis", now - minute, now, outcome)
+    for started, ended in ((now + century, now + century), (now + century, now)):
+        ledger.note(
+            "s", JobRun("slis", started, ended, outcome)
+        )  # the clock was set back after or during the run
+        ledger.note("s", right)
+        assert list(ledger.runs("s").values()) == [right]
+    soon = JobRun("slis", now, now + timedelta(seconds=20), outcome)
+    ledger.note("s", soon)
+    ledger.note("s", right)
+    assert list(ledger.runs("s").values()) == [soon], "clocks of two machines differ by seconds"
 
 
 def test_silences_are_remembered(ledger: DatabaseLedger) -> None:

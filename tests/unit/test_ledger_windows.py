@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from jobs.budgets import maintenance
 from jobs.budgets.collected import period_end, period_start
 from jobs.budgets.from_ledger import period_interval
+from jobs.schedule.triggers import Cron
 from sloctl.ledger.protocol import MICRO, Batch, Bucket, Interval, Keep, Pruned, Sums
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, CalendarWindow, Slo
 from sloctl.model.ledger import Maintenance
 from sloctl.settings.secret import Secret
+from tests.support.clocks import by_the_clock
 from tests.support.shop_slos import CHECKOUT, slos
 
 ZONES = ("Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")
@@ -159,27 +161,14 @@ def test_windows_that_follow_each_other_add_up_to_the_whole(tmp_path: Path, unit
 
 
 def brute(item: Maintenance, start: int, end: int) -> list[Interval]:
-    """Maintenance each night at 02:30: every minute of the interval is looked at."""
-    zone = ZoneInfo(item.timezone)
-    found = []
-    days: set[date] = set()
-    for minute in range((start - 90000) // 60 * 60, end, 60):
-        local = datetime.fromtimestamp(minute, zone)
-        skipped = (local.hour, local.minute) > (2, 30) and local.date() not in days and minute > start - 80000
-        if (local.hour, local.minute) == (2, 30) and local.date() not in days:
-            days.add(local.date())
-            found.append((minute, minute + item.seconds))
-        elif skipped and local.hour == 3 and local.minute == 30:
-            # 02:30 does not exist: as long after the change as it should have been.
-            before = datetime.fromtimestamp(minute - 3600, zone)
-            if (before.hour, before.minute) == (1, 30):
-                days.add(local.date())
-                found.append((minute, minute + item.seconds))
+    """Every minute that the maintenance may have begun in is looked at, as for jobs."""
+    begins = by_the_clock(item.cron, ZoneInfo(item.timezone), when(start - item.seconds), when(end))
+    found = [(int(begin.timestamp()), int(begin.timestamp()) + item.seconds) for begin in begins]
     return [(max(a, start), min(b, end)) for a, b in found if a < end and b > start]
 
 
-@pytest.mark.parametrize("name", ["Europe/Paris", "America/New_York", "Asia/Kolkata"])
-@pytest.mark.parametrize("month", [3, 10, 11])
+@pytest.mark.parametrize("name", ["Europe/Paris", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("month", [3, 4, 10, 11])
 def test_nightly_maintenance_takes_place_once_each_night(name: str, month: int) -> None:
     item = Maintenance("nightly", cron="30 2 * * *", timezone=name, seconds=2700)
     start = int(datetime(2025, month, 1, 20, tzinfo=UTC).timestamp())
@@ -189,6 +178,49 @@ def test_nightly_maintenance_takes_place_once_each_night(name: str, month: int) 
     assert len(found) == len(nights) == 33
     assert all(b - a == 2700 for a, b in found)
     assert found == brute(item, start, end)
+
+
+@pytest.mark.parametrize(
+    ("cron", "start", "begins"),
+    [
+        pytest.param("30 2 * * *", "2026-03-28T12:00Z", ["2026-03-29T01:00Z"], id="skipped: right after the change"),
+        pytest.param("0,30 2 * * *", "2026-03-28T12:00Z", ["2026-03-29T01:00Z"], id="two skipped times: once"),
+        pytest.param("30 2 * * *", "2026-10-24T12:00Z", ["2026-10-25T00:30Z"], id="repeated: the first of the two"),
+        pytest.param("30 0-3 * * *", "2026-10-24T12:00Z",
+                     ["2026-10-24T22:30Z", "2026-10-24T23:30Z", "2026-10-25T00:30Z", "2026-10-25T02:30Z"],
+                     id="some hours: once for each local time"),
+        pytest.param("30 * * * *", "2026-10-24T23:00Z",
+                     [f"2026-10-{day}Z" for day in ("24T23:30", *(f"25T{hour:02}:30" for hour in range(11)))],
+                     id="every hour: both hours that are repeated"),
+    ],
+)  # fmt: skip
+def test_a_cron_line_means_for_maintenance_what_it_means_for_jobs(
+    cron: str, start: str, begins: list[str]
+) -> None:
+    item = Maintenance("some", cron=cron, timezone="Europe/Paris", seconds=60)
+    first = datetime.fromisoformat(start)
+    last = first + timedelta(hours=12 if cron.startswith("30 *") else 24)
+    found = maintenance.occurrences(item, int(first.timestamp()), int(last.timestamp()))
+    assert [when(a) for a, _ in found] == [datetime.fromisoformat(text) for text in begins]
+    trigger, time, due = Cron(cron, "Europe/Paris"), first, []
+    while (time := trigger.after(time)) < last:
+        due.append(time)
+    assert [when(a) for a, _ in found] == due
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(ZONES),
+    at=st.builds(lambda at, by: at + 60 * by, st.sampled_from(CHANGES), st.integers(-600, 600)),
+    cron=st.sampled_from(["30 2 * * *", "*/45 * * * *", "30 1-3 * * *", "0 0 * * *", "15 * * * *"]),
+    seconds=st.sampled_from([60, 900, 7200]),
+)
+def test_occurrences_are_those_of_a_clock_that_is_read_each_minute(
+    name: str, at: int, cron: str, seconds: int
+) -> None:
+    item = Maintenance("some", cron=cron, timezone=name, seconds=seconds)
+    end = at + 12 * 3600
+    assert maintenance.occurrences(item, at, end) == brute(item, at, end)
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
@@ -368,6 +400,29 @@ def test_a_day_is_too_old_from_the_midnight_at_which_its_last_bucket_is(tmp_path
         assert days.days == (1 if early else 2)
         assert ledger.oldest("shop") == {"a": midnight - (86400 if early else 0)}
         assert total(ledger, (midnight, midnight + 86400)) == 288
+
+
+def test_what_is_kept_of_buckets_is_kept_of_hours_and_days_too(tmp_path: Path) -> None:
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    events = [Bucket("shop", "checkout", day + at, MICRO, 0) for at in (GRID, 4 * 86400, 9 * 86400)]
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.record("shop", [Batch("a", "a", (day, day + 9 * 86400), events)])
+        keep = Keep(buckets=7 * 86400, hours=2 * 86400, days=86400)
+        pruned = ledger.prune("shop", keep, day + 10 * 86400)
+        assert (pruned.days, ledger.oldest("shop")) == (1, {"a": day + 3 * 86400})
+        (sums,) = ledger.sums("shop", [(day + 4 * 86400 - GRID, day + 4 * 86400)])
+        assert [item.total for item in sums.values()] == [MICRO]
+
+
+def test_nothing_is_known_of_before_the_days_that_are_kept_where_recording_paused(tmp_path: Path) -> None:
+    """The last day that was removed is a week before the first one that is left."""
+    day = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp())
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        for begun in (day, day + 20 * 86400):
+            event = Bucket("shop", "checkout", begun + GRID, MICRO, 0)
+            ledger.record("shop", [Batch("a", "a", (begun, begun + 86400), [event])])
+        ledger.prune("shop", Keep(86400, 86400, 86400), day + 11 * 86400)
+        assert ledger.oldest("shop") == {"a": day + 10 * 86400}
 
 
 def test_an_edge_within_an_hour_spares_the_hours_buckets_and_one_at_midnight_spares_none(

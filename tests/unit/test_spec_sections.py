@@ -12,8 +12,10 @@ import pytest
 
 from sloctl import spec
 from sloctl.model import SloSet
+from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import Either, Field, Items, Named, Object, Section, Type, Variants, defaults
 from sloctl.spec.sections.file import FILE
+from sloctl.spec.sections.slis import preset_fields
 
 VALID = sorted((Path(__file__).parent.parent / "golden").rglob("*.yaml"))
 
@@ -120,6 +122,16 @@ def loaded() -> Iterator[SloSet]:
         slo_set, _ = spec.check([file])
         if slo_set is not None:
             yield slo_set
+
+
+def test_every_parameter_of_every_preset_has_a_field() -> None:
+    for preset in PRESETS.values():
+        assert tuple(item.key for item in preset_fields(preset)) == preset.params
+    lacking = dataclasses.replace(PRESETS["availability"], params=("side", "status"))
+    with pytest.raises(
+        LookupError, match=r"'status' of the preset 'availability' has no Field in preset_fields"
+    ):
+        preset_fields(lacking)
 
 
 def test_the_model_holds_what_its_annotations_say() -> None:

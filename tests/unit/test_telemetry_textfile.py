@@ -59,6 +59,16 @@ def test_a_failed_run_keeps_the_last_success(tmp_path: Path) -> None:
     assert found[f"sloctl_job_last_run_failed{labels}"] == "1"
 
 
+def test_a_success_of_a_clock_that_was_ahead_goes_with_the_next_failure(tmp_path: Path) -> None:
+    path = tmp_path / "sloctl.prom"
+    for ahead, kept in ((timedelta(days=365), False), (timedelta(seconds=30), True)):
+        textfile.write(path, "shop", run(at=START + ahead))
+        textfile.write(path, "shop", run(at=START, failed=True))
+        assert (
+            'sloctl_job_last_success_timestamp_seconds{slo_set="shop",sloctl_job="slis"}' in values(path)
+        ) is kept
+
+
 def test_a_job_that_never_succeeded_has_no_success(tmp_path: Path) -> None:
     path = tmp_path / "sloctl.prom"
     textfile.write(path, "shop", run(failed=True))

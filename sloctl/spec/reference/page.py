@@ -96,6 +96,7 @@ CODES: dict[str, str] = {
     # warnings
     "no-owner": "Warning: an SLO or a guardrail without owner.",
     "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
+    "no-alertmanager": "Warning: silences are to excuse, and the file has no address of Alertmanager.",
     "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
 }
 

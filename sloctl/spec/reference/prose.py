@@ -25,6 +25,8 @@ ledger:
   keep: {buckets: 60d, hours: 400d, days: 1830d}
   catch_up: 15d
   silences: deploys
+sources:
+  alertmanager: {url: "http://alertmanager:9093"}     # where silences are
 """,
     ),
     "maintenance": (
@@ -33,6 +35,10 @@ Time that counts in no budget, by agreement: once, or again and again. A bucket 
 touches is left out, its good and its bad events alike; reports say how much time that was. It counts for what is
 recorded in the ledger, also for times that have passed; alerts do not know of it (silence them). With neither
 `namespace`, `services` nor `slos` it is for all SLOs of the set.
+
+When clocks change, `cron` means what it means for [jobs](scheduler.md#when-jobs-run): a time that is skipped begins at
+the first instant after the change, one that is repeated at the first of the two, and a line for every hour of the day
+(`30 * * * *`) whenever clocks show it, in both of the hours that are repeated.
 """,
         """
 maintenance:

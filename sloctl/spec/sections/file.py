@@ -18,7 +18,7 @@ from sloctl.spec.sections.guardrails import GUARDRAIL, guardrails
 from sloctl.spec.sections.guardrails import warn_of_nobody as guardrails_without_owner
 from sloctl.spec.sections.jobs import JOB, jobs
 from sloctl.spec.sections.kubernetes import KUBERNETES, RESOURCES
-from sloctl.spec.sections.ledger import KEEP, LEDGER, ledger
+from sloctl.spec.sections.ledger import KEEP, LEDGER, ledger, warn_of_silences
 from sloctl.spec.sections.maintenance import MAINTENANCE
 from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
@@ -125,8 +125,8 @@ for _place, _object in (
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)
 PLACES["preset"] = PLACES["events"] = "sli"
-for _name in PRESETS:
-    for _field in preset_fields(_name):
+for _preset in PRESETS.values():
+    for _field in preset_fields(_preset):
         PLACES[_field.key] = "sli"
 
 
@@ -162,6 +162,8 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     slos_without_owner(promised, whole, reader)
     guardrails_without_owner(watched, whole, reader)
     warn_of_owners(told, receivers, promised, watched, reader)
+    if found is not None:
+        warn_of_silences(whole.get("ledger"), found.ledger, found.sources, reader)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-from sloctl.model import RollingWindow, Slo
+from sloctl.model import RollingWindow, Slo, Sources
 from sloctl.model.durations import duration
 from sloctl.model.ledger import LedgerSettings, Silences
 from sloctl.spec.fields.shapes import Block, Field, Object, Section
@@ -78,6 +78,21 @@ def ledger(block: Block | None, slos: Sequence[Slo], reader: Reader) -> LedgerSe
         longest = max((slo.window.seconds for slo in slos), default=30 * DAY)
         _long_enough(keep, found, longest, reader)
     return found
+
+
+def warn_of_silences(block: Block | None, found: LedgerSettings, sources: Sources, reader: Reader) -> None:
+    """Silences excuse nothing where nobody can be asked for them: each run that records would fail."""
+    if block is not None and found.silences != "none" and not sources.alertmanager:
+        message = f"'silences: {found.silences}' needs an Alertmanager, and the file gives no address"
+        hint = "give 'sources: {alertmanager: {url: …}}', if SLOCTL_ALERTMANAGER_URL does not"
+        reader.add(
+            block.at("silences"),
+            block.child("silences"),
+            "no-alertmanager",
+            message,
+            hint,
+            severity="warning",
+        )
 
 
 def _long_enough(keep: Block, found: LedgerSettings, longest: int, reader: Reader) -> None:

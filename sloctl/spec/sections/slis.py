@@ -15,6 +15,7 @@ from sloctl.promql.presets import (
     GRPC_SERVER_ERRORS,
     PRESETS,
     THRESHOLD,
+    Preset,
     PresetProblem,
 )
 from sloctl.spec.fields import expressions
@@ -30,8 +31,9 @@ _HTTP_CODE = Loose(
 )
 
 
-def preset_fields(name: str) -> tuple[Field, ...]:
-    """The parameters of a preset."""
+def preset_fields(preset: Preset) -> tuple[Field, ...]:
+    """The parameters of a preset. Raises LookupError for one that has no ``Field`` here."""
+    name = preset.name
     codes: Type = _GRPC_CODE if name == "grpc" else _HTTP_CODE
     bounds = f"{ENVOY_BUCKETS[0]}ms to {ENVOY_BUCKETS[-1]}ms"
     known = {
@@ -70,7 +72,10 @@ def preset_fields(name: str) -> tuple[Field, ...]:
             examples=(["UNAVAILABLE"],) if name == "grpc" else (["5xx", 429],),
         ),
     }
-    return tuple(known[param] for param in PRESETS[name].params)
+    for param in preset.params:
+        if param not in known:
+            raise LookupError(f"the parameter {param!r} of the preset {name!r} has no Field in preset_fields")
+    return tuple(known[param] for param in preset.params)
 
 
 def _preset(name: str) -> Object:
@@ -78,7 +83,7 @@ def _preset(name: str) -> Object:
     choice = Field("preset", Choice((name,)), "Which preset.", required=True)
     doc = f"`{name}`: {preset.summary}. Default objective: {preset.objective}."
     unknown = f"preset '{name}' has no parameter"
-    return Object(f"{name}Sli", (choice, *preset_fields(name)), doc=doc, unknown=unknown)
+    return Object(f"{name}Sli", (choice, *preset_fields(preset)), doc=doc, unknown=unknown)
 
 
 _EXPRESSION = Text("PromQL", max_length=4096, lines=True, make=str.strip)

@@ -29,6 +29,7 @@ from sloctl.model import (
 )
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import POLICIES
+from sloctl.model.slo import budget_of
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Object, Section
 from sloctl.spec.fields.values import (
@@ -196,22 +197,20 @@ def _alerts_have_different_names(value: Block, reader: Reader) -> None:
         seen.setdefault(name, block)
 
 
-def can_fire(slo: Slo) -> Complaint | None:
-    """Whether every alert of the SLO can fire at all.
+def can_fire(objective: Decimal, period: int, policy: AlertPolicy) -> Complaint | None:
+    """Whether every alert of an SLO can fire at all; ``period`` is that of its budget, in seconds.
 
     A burn rate is at most 1 / budget (every event bad), so an alert needs ``factor × budget < 1``; and its long
     window must fit into the period.
     """
-    if slo.policy is None:
-        return None
-    period = slo.window.seconds
+    budget = budget_of(objective)
     stuck, too_long = [], []
-    for line in slo.policy.windows:
-        factor = slo.policy.scaled(line, period)
+    for line in policy.windows:
+        factor = policy.scaled(line, period)
         if line.long > period:
             too_long.append(line)
-        elif factor * slo.budget >= 1:
-            product = f"{number(factor)} × {number(slo.budget)} = {number(factor * slo.budget)}"
+        elif factor * budget >= 1:
+            product = f"{number(factor)} × {number(budget)} = {number(factor * budget)}"
             stuck.append(f"{line.severity} on {duration(line.long)} ({product})")
     if too_long:
         names = " and ".join(f"{line.severity} on {duration(line.long)}" for line in too_long)
@@ -221,12 +220,12 @@ def can_fire(slo: Slo) -> Complaint | None:
             "use a longer window for the SLO, or an inline policy ('alerting: {windows: […]}') with shorter ones",
         )
     if stuck:
-        if slo.objective <= 1:
-            hint = f"an objective is a percentage: did you mean {number(slo.objective * 100)}?"
+        if objective <= 1:
+            hint = f"an objective is a percentage: did you mean {number(objective * 100)}?"
             return Complaint(
-                "alert-never-fires", f"an objective of {number(slo.objective)} % alerts on nothing", hint
+                "alert-never-fires", f"an objective of {number(objective)} % alerts on nothing", hint
             )
-        most = (Decimal(MONTH) / (slo.budget * period)).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
+        most = (Decimal(MONTH) / (budget * period)).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
         return Complaint(
             "alert-never-fires",
             f"alert {' and '.join(stuck)} can never fire: factor × budget must be below 1",
@@ -334,7 +333,8 @@ def slos(whole: Block, set_name: str, mesh: Mesh, reader: Reader) -> tuple[Slo, 
     """The SLOs of all documents, in their order."""
     builder = _Slos(set_name, mesh, whole.get("defaults"), reader)
     built = [slo for _, block in whole.items("slos") if (slo := builder.build(block)) is not None]
-    return _override(_unique(built, whole, reader))
+    _no_two_alike(whole, reader)
+    return _override(built)
 
 
 class _Slos:
@@ -353,17 +353,19 @@ class _Slos:
         """One SLO; None, with the problems noted, if it is unusable."""
         before = len(self.reader.problems)
         counted: Block | None = block.get("sli")
-        preset = counted.get("preset") if counted is not None and not counted.has("events") else None
+        presets = counted is not None and counted.has("preset") and not counted.has("events")
         sli = self._slis.build(counted) if counted is not None else None
-        self._check_place(block, preset is not None)
-        objective, window, policy = self._objective(block, preset), self._window(block), self._policy(block)
+        self._check_place(block, presets)
+        objective = self._objective(block, counted.get("preset") if counted is not None and presets else None)
+        window, policy = self._window(block), self._policy(block)
+        self._check_alerts(block, objective, window, policy)
         if sli is None or objective is None or window is None:
             return None
         if policy is None and self._said(block, "alerting") != "none":
             return None
         if len(self.reader.problems) > before or block.broken("namespace"):
             return None
-        slo = SLO.build(
+        return SLO.build(
             block,
             self.reader,
             set_name=self.set_name,
@@ -378,12 +380,17 @@ class _Slos:
             labels=self._labels(block),
             position=position(block.node),
         )
-        complaint = can_fire(slo) if slo is not None else None
+
+    def _check_alerts(
+        self, block: Block, objective: Decimal | None, window: Window | None, policy: AlertPolicy | None
+    ) -> None:
+        """Whatever else is wrong with an SLO, its alerts must be able to fire."""
+        if objective is None or window is None or policy is None:
+            return
+        complaint = can_fire(objective, window.seconds, policy)
         if complaint is not None:
             key = next((key for key in ("alerting", "objective", "window") if block.has(key)), "alerting")
             self.reader.complain(block.at(key), block.child(key), complaint)
-            return None
-        return slo
 
     def _place(self, block: Block, key: str) -> Block | None:
         """What has a key: the SLO itself, or else the defaults."""
@@ -432,7 +439,7 @@ class _Slos:
         return self._policies[id(node)]
 
     def _check_place(self, block: Block, preset: bool) -> None:
-        """Namespace and service must fit together and to the SLI."""
+        """Namespace and service must fit together and to the SLI; ``preset``: it is to be one, known or not."""
         if block.get("service") == "*" and not preset and block.get("sli") is not None:
             if block.get("sli").get("events") is not None:
                 message = "an 'events' SLI needs a named service: its expressions do not say which service they are of"
@@ -446,20 +453,20 @@ class _Slos:
             self.reader.add(block.node, block.child("namespace"), "no-namespace", message, hint)
 
 
-def _unique(built: list[Slo], whole: Block, reader: Reader) -> list[Slo]:
-    blocks: dict[Position, Block] = {position(node): block for node, block in whole.items("slos")}
-    first: dict[tuple[str, str, str], Slo] = {}
-    for slo in built:
-        key = (slo.namespace, slo.service, slo.name)
-        if key not in first:
-            first[key] = slo
+def _no_two_alike(whole: Block, reader: Reader) -> None:
+    """Namespace, service and name tell SLOs apart, whatever else is wrong with them."""
+    first: dict[tuple[str, str, str], Position] = {}
+    for node, block in whole.items("slos"):
+        namespace, service, name = (block.get(key) or "" for key in ("namespace", "service", "name"))
+        counted = block.get("sli")
+        placed = namespace or (counted is not None and counted.has("events") and not block.has("namespace"))
+        if not (placed and service and name):
             continue
-        where = f"{slo.namespace}/{slo.service}" if slo.namespace else slo.service
-        message = f"{where} has two SLOs called '{slo.name}'"
-        hint = f"the first is in {first[key].position.file}:{first[key].position.line}; rename or remove one"
-        block = blocks[slo.position]
-        reader.add(block.node, block.path, "duplicate-slo", message, hint)
-    return list(first.values())
+        there = first.setdefault((namespace, service, name), position(node))
+        if there != position(node):
+            message = f"{f'{namespace}/{service}' if namespace else service} has two SLOs called '{name}'"
+            hint = f"the first is in {there.file}:{there.line}; rename or remove one"
+            reader.add(block.node, block.path, "duplicate-slo", message, hint)
 
 
 def _override(built: list[Slo]) -> tuple[Slo, ...]:
