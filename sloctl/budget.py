@@ -48,15 +48,12 @@ def wilson_interval(good: float, total: float, z: float = Z95) -> tuple[float, f
 def spent(bad: float, total: float, budget: float) -> float | None:
     """Share of the error budget that is used: 1 is all of it, more is overspent; None without events.
 
+    Of the events of a window, that is the burn rate: how many times faster than sustainable the budget burns (SRE
+    workbook, chapter 5).
     ``budget`` is the share of events that may be bad (0.001 for an objective of 99.9 %).
     """
     share = ratio(bad, total)
     return None if share is None else share / budget
-
-
-def burn_rate(bad: float, total: float, budget: float) -> float | None:
-    """How many times faster than sustainable the budget burns (SRE workbook, chapter 5); None without events."""
-    return spent(bad, total, budget)
 
 
 def exhausted_at(now: datetime, remaining: float, rate: float, period: int) -> datetime | None:

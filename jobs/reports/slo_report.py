@@ -42,7 +42,7 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
     rates: dict[str, float | None] = {}
     for window in burn_windows(slo):
         events = _plausible(*data.burn.get(window, {}).get(key, (0.0, 0.0)))
-        rates[duration(window)] = budget.burn_rate(*events, share)
+        rates[duration(window)] = budget.spent(*events, share)
     # Replicas of Prometheus that nobody deduplicates give each alert more than once.
     alerts = tuple(sorted(set(data.alerts.get(key, ()))))
     ends = None

@@ -15,13 +15,12 @@ from jobs.schedule.told import RunsTold, run_of, seconds
 from jobs.schedule.triggers import Trigger
 from sloctl import naming
 from sloctl.errors import SloctlError
+from sloctl.guardrails.own import SLACK
 from sloctl.ledger.protocol import JobRun, Ledger
 from sloctl.telemetry.own_metrics import Gauge
 from sloctl.telemetry.protocol import LOG_FIELDS, Observer, Span, cause
 
 LOG = logging.getLogger("jobs.attempt")  # shown in logs: it stays, wherever the module is
-SLACK = 300
-"""Seconds for which a result holds beyond two intervals: as long as the alert JobNotRun waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +145,7 @@ class Attempts:
             for line in done.lines:
                 LOG.info("%s", line)
             LOG.info("succeeded in %.2f s", seconds(run))
+            # Beyond two intervals a result holds for as long as the alert JobNotRun waits.
             until = run.ended + timedelta(seconds=2 * task.interval + SLACK)
             self._observer.publish(f"{self._set}/{task.id}", done.numbers, until)
         else:

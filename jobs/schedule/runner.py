@@ -99,11 +99,10 @@ def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int 
 
 def _burn_rate(slo_set: SloSet, connections: Connections, at: datetime, _seconds: int | None) -> Result:
     from jobs.reports import gauges, slo_report
-    from jobs.reports import slo_report as burn_rate
 
     report = slo_report.build(connections.metrics, slo_set, at, ledger=connections.ledger)
     numbers = tuple(gauges.of_report(report))
-    return Result(job_names.BURN_RATE, burn_rate.burn_rate_rows(report), numbers, report.findings, report)
+    return Result(job_names.BURN_RATE, slo_report.burn_rate_rows(report), numbers, report.findings, report)
 
 
 def _sidecar_restarts(slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None) -> Result:
@@ -125,10 +124,7 @@ def _retry_amplification(
     from jobs.reports import gauges
 
     if connections.traces is None:
-        raise UsageError(
-            "the SLO file names no trace backend",
-            hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo)",
-        )
+        raise UsageError("retry_amplification reads traces, and was given no trace backend")
     heard = Heard(connections.metrics)
     with connections.traces() as traces:
         found = retry_amplification.run(heard, traces, slo_set, at, seconds or retry_amplification.WINDOW)

@@ -21,12 +21,11 @@ from sloctl import naming
 from sloctl.guardrails.own import interval
 from sloctl.model import Job, cron, job_names
 from sloctl.model.durations import duration
+from sloctl.model.ledger import SETTLE
 
 LOG = logging.getLogger("jobs.triggers")  # shown in logs: it stays, wherever the module is
 AGAIN = timedelta(seconds=60)
 """After which a trigger that failed is asked again."""
-SETTLED = 60
-"""Seconds after an instant of the budget grid from which its bucket can be written."""
 SPREAD = 30
 """Seconds over which jobs of different sets are spread, so that a fleet of schedulers does not ask all at once."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -147,7 +146,7 @@ def trigger(set_name: str, job: Job) -> Trigger:
     if job.cron:
         return Cron(job.cron, job.timezone)
     spread = int(naming.digest(set_name, job.name)[:8], 16) % SPREAD
-    return Every(job.every, SETTLED + spread + (0 if job.name == job_names.SLIS else SPREAD))
+    return Every(job.every, SETTLE + spread + (0 if job.name == job_names.SLIS else SPREAD))
 
 
 def grace(job: Job) -> int:

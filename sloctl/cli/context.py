@@ -186,3 +186,10 @@ def parse_time(text: str | None, now: datetime) -> datetime:
 def now() -> datetime:
     """The time, in UTC: read here, and passed down from here."""
     return datetime.now(UTC)
+
+
+def printable(text: str) -> str:
+    """A text without control characters, for a terminal."""
+    from sloctl.report.numbers import plain  # which not every start needs
+
+    return plain(text)

@@ -20,6 +20,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    printable,
 )
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.cli.ledger_reread import reread, row
@@ -96,7 +97,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
         for item in found:
-            click.echo(_plain(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))
+            click.echo(printable(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))
         context.say(f"sloctl: {len(found)} findings" if found else "sloctl: the ledger is consistent")
     return EXIT_PROBLEMS if found else EXIT_OK
 
@@ -187,7 +188,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
                     copy.write(block)
         done = files.import_file(store, path, kind, name="stdin" if file == "-" else file)
     context.say(
-        f"sloctl: {done.buckets} buckets of SLOs are new, of {_plain(', '.join(done.sets)) or 'no set'}"
+        f"sloctl: {done.buckets} buckets of SLOs are new, of {printable(', '.join(done.sets)) or 'no set'}"
     )
     if done.left:
         context.warn(
@@ -274,7 +275,7 @@ def _shown(name: str, found: Contents) -> dict[str, Any]:
 
 
 def _print(data: dict[str, Any]) -> None:
-    click.echo(f"{_plain(data['ledger'])}, {data['bytes'] / 1e6:.1f} MB")
+    click.echo(f"{printable(data['ledger'])}, {data['bytes'] / 1e6:.1f} MB")
     slos = [
         ["set", "SLO", "namespace", "service", "first", "last", "buckets", "missing", "gap s", "excluded s"]
     ]
@@ -325,10 +326,4 @@ def _table(rows: list[list[str]]) -> None:
     from sloctl.cli.tables import columns
 
     if len(rows) > 1:
-        click.echo("\n".join(["", *columns([[_plain(cell) for cell in row] for row in rows])]))
-
-
-def _plain(text: str) -> str:
-    from sloctl.report.numbers import plain
-
-    return plain(text)
+        click.echo("\n".join(["", *columns([[printable(cell) for cell in row] for row in rows])]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -111,6 +112,20 @@ def _report(error: SloctlError) -> int:
     return error.exit_code
 
 
+def _meant(error: click.ClickException) -> str:
+    """What the value of an option was probably meant to be: ``md`` for markdown."""
+    kind = getattr(getattr(error, "param", None), "type", None)
+    found = re.match(r"'(.+?)' is not one of ", error.message)
+    if not isinstance(kind, click.Choice) or found is None:
+        return ""
+    import difflib
+
+    near = difflib.get_close_matches(found[1], kind.choices, n=1)
+    letters = ".*".join(map(re.escape, found[1]))
+    near = near or [str(choice) for choice in kind.choices if re.match(letters, str(choice))]
+    return f" Did you mean {near[0]!r}?" if len(near) == 1 else ""
+
+
 def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     """Call ``call`` and give the exit code: its own, or that of the error it raised."""
     try:
@@ -118,6 +133,8 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter) and (near := _meant(error)):
+            error = click.BadParameter(error.message + near, error.ctx, error.param, error.param_hint)
         error.show()
         return EXIT_USAGE
     except SloctlError as error:

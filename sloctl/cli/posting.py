@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.model import Job, SloSet
     from sloctl.model.calendar import CalendarPeriod
+    from sloctl.model.job_names import RoutineKind
     from sloctl.posting.protocol import Outbox, Post
     from sloctl.report.data import Report
-    from sloctl.report.routine import RoutineKind
 
 
 def report_job(slo_set: SloSet, routine: str | None = None) -> Job | None:

@@ -23,7 +23,7 @@ from sloctl.cli.context import (
     source_options,
 )
 from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, UsageError
-from sloctl.model.job_names import REPORT
+from sloctl.model.job_names import REPORT, ROUTINES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,7 +77,7 @@ FAIL_ON = {
 )
 @click.option(
     "--routine",
-    type=click.Choice(["daily", "weekly", "monthly"]),
+    type=click.Choice(ROUTINES),
     help="Also say what the last complete day, week or month was like.",
 )
 @click.option(

@@ -28,7 +28,7 @@ from sloctl.cli.context import (
 )
 from sloctl.errors import UsageError
 from sloctl.model.durations import parse_duration
-from sloctl.model.job_names import NAMES, REPORT, RETRY_AMPLIFICATION, SIDECAR_RESTARTS, SLIS
+from sloctl.model.job_names import NAMES, REPORT, RETRY_AMPLIFICATION, ROUTINES, SIDECAR_RESTARTS, SLIS
 
 if TYPE_CHECKING:
     from jobs.retry_amplification import RetryFrames
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--routine",
-    type=click.Choice(["daily", "weekly", "monthly"]),
+    type=click.Choice(ROUTINES),
     help="Which of the file's jobs 'report' is meant, if it has several: the period that it is about.",
 )
 @click.option(

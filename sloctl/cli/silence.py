@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sloctl.cli.composition import Overrides, Servers
-from sloctl.cli.context import Context, format_option, load, now, pass_context
+from sloctl.cli.context import Context, format_option, load, now, pass_context, printable
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 from sloctl.model.durations import rfc3339
 
@@ -126,7 +126,7 @@ def command(
     if form == "json":
         _print_json(_as_json(done.silence) | {"change": done.change})
     else:
-        click.echo(_plain(done.silence.id))
+        click.echo(printable(done.silence.id))
     context.say(f"sloctl: {done.change}, until {rfc3339(done.silence.ends)}: {_match_text(matchers)}")
     if done.limited:
         context.warn("it ends earlier than asked, for it may not last longer as a whole")
@@ -207,12 +207,12 @@ def expire_command(
         for silence_id, result in silences.expire(server, [text.strip().lower() for text in ids]):
             results.append({"id": silence_id, "result": result})
             if form == "table" and result == "expired":
-                click.echo(_plain(silence_id))
+                click.echo(printable(silence_id))
             elif result == "already expired":
-                context.say(f"sloctl: {_plain(silence_id)}: {result}")
+                context.say(f"sloctl: {printable(silence_id)}: {result}")
     if form == "json":
         _print_json(results)
-    if unknown := [_plain(item["id"]) for item in results if item["result"] == "unknown"]:
+    if unknown := [printable(item["id"]) for item in results if item["result"] == "unknown"]:
         raise SloctlError(
             f"no silence {', '.join(unknown)} is known",
             hint="sloctl silence list shows those that are active",
@@ -261,15 +261,9 @@ def _print_table(found: Sequence[Silence]) -> None:
     for silence in found:
         ends = silence.ends.strftime("%Y-%m-%d %H:%M:%S")
         cells = [silence.id, silence.state, ends, silence.deploy_id or "–", silence.author]
-        rows.append([_plain(cell) for cell in (*cells, _match_text(silence.matchers), silence.said)])
+        rows.append([printable(cell) for cell in (*cells, _match_text(silence.matchers), silence.said)])
     click.echo("\n".join(columns(rows)))
 
 
 def _match_text(matchers: Sequence[Matcher]) -> str:
-    return ", ".join(f'{_plain(m.label)}{m.op}"{_plain(m.value)}"' for m in matchers)
-
-
-def _plain(text: str) -> str:
-    from sloctl.report.numbers import plain
-
-    return plain(text)
+    return ", ".join(f'{printable(m.label)}{m.op}"{printable(m.value)}"' for m in matchers)

@@ -11,6 +11,10 @@ DAY = 86400
 Silences = Literal["none", "deploys", "all"]
 
 
+SETTLE = 60
+"""Seconds that a bucket waits for late samples, unless the file says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """Durations are seconds.
@@ -25,7 +29,7 @@ class LedgerSettings:
     keep_hours: int = 400 * DAY
     keep_days: int = 5 * 366 * DAY
     catch_up: int = 31 * DAY
-    settle: int = 60
+    settle: int = SETTLE
     look_back: int = 3600
     silences: Silences = "none"
 

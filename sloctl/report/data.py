@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sloctl.budget import Status
 from sloctl.errors import Severity
@@ -204,7 +204,7 @@ def json_schema() -> dict[str, Any]:
                 "description": "percent",
             },
             "window": text,
-            "status": {"enum": ["ok", "at_risk", "exhausted", "no_data"]},
+            "status": {"enum": list(get_args(Status))},
             "sli": {**_nullable(share), "description": "good events over all events of the window"},
             "sli_interval": _nullable(
                 {"type": "array", "prefixItems": [share, share], "minItems": 2, "maxItems": 2}

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from sloctl.model import Job, calendar
 from sloctl.model.calendar import CalendarPeriod, CalendarUnit
 from sloctl.model.durations import rfc3339
+from sloctl.model.job_names import ROUTINES, RoutineKind
 
-RoutineKind = Literal["daily", "weekly", "monthly"]
-ROUTINE_KINDS: dict[str, RoutineKind] = {"daily": "daily", "weekly": "weekly", "monthly": "monthly"}
+ROUTINE_KINDS: dict[str, RoutineKind] = {kind: kind for kind in ROUTINES}
 
 ColumnUnit = Literal["text", "count", "ratio", "budget", "rate", "seconds", "cores", "bytes", "money", "time"]
 """What a column holds: ``ratio`` and ``budget`` are shares (1 is all), ``rate`` is per second or per pod and day,

@@ -16,8 +16,9 @@ from sloctl.demo.shop import shop
 from sloctl.demo.truth import CountKind as Counted
 from sloctl.demo.truth import Side
 from sloctl.model.calendar import CalendarPeriod
+from sloctl.model.job_names import RoutineKind
 from sloctl.report.data import Report, json_schema, to_json
-from sloctl.report.routine import RoutineKind, last_period
+from sloctl.report.routine import last_period
 from sloctl.settings.variables import environment
 
 pytestmark = pytest.mark.xdist_group("demo")

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from sloctl.budget import Status
 from sloctl.model import SloSet, Sources
 from sloctl.model.dashboards import DashboardSettings
+from sloctl.model.job_names import RoutineKind
 from sloctl.report.data import Finding, Report, SloStatus
 from sloctl.report.history import history
-from sloctl.report.routine import Routine, RoutineColumn, RoutineKind, RoutineSection, last_period
+from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SLO_SET = SloSet(

@@ -103,7 +103,6 @@ def test_no_events_are_no_data(part: float, share: float) -> None:
     assert budget.ratio(part, 0) is None
     assert budget.wilson_interval(part, 0) is None
     assert budget.spent(part, 0, share) is None
-    assert budget.burn_rate(part, 0, share) is None
     assert budget.status(None, alerting=True) == "no_data"
 
 
@@ -118,8 +117,8 @@ def test_the_budget_is_spent_when_its_share_of_events_is_bad(total: int, share: 
 def test_ratios_are_of_sums(one: tuple[int, int], other: tuple[int, int], share: float) -> None:
     """Two windows together spend what their events say: the mean of their rates weighed by traffic."""
     (bad, total), (more_bad, more_total) = one, other
-    both = budget.burn_rate(bad + more_bad, total + more_total, share)
-    first, second = budget.burn_rate(bad, total, share), budget.burn_rate(more_bad, more_total, share)
+    both = budget.spent(bad + more_bad, total + more_total, share)
+    first, second = budget.spent(bad, total, share), budget.spent(more_bad, more_total, share)
     assert both is not None and first is not None and second is not None
     assert both == pytest.approx((first * total + second * more_total) / (total + more_total))
     assert min(first, second) * (1 - 1e-9) <= both <= max(first, second) * (1 + 1e-9)

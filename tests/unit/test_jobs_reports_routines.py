@@ -19,8 +19,9 @@ from sloctl.guardrails.plans import plans
 from sloctl.ledger.protocol import MICRO, Sums
 from sloctl.model import GRID, Guardrail, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
+from sloctl.model.job_names import RoutineKind
 from sloctl.report.data import Report
-from sloctl.report.routine import CellValue, Routine, RoutineKind, last_period
+from sloctl.report.routine import CellValue, Routine, last_period
 from tests.support.shop_slos import CHECKOUT, EVERY, slos
 from tests.support.simulated import Flow, Simulated
 

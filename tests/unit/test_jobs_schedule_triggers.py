@@ -11,8 +11,9 @@ from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.schedule.triggers import SETTLED, SPREAD, Cron, Every, grace, trigger
+from jobs.schedule.triggers import SPREAD, Cron, Every, grace, trigger
 from sloctl.model import GRID, Job
+from sloctl.model.ledger import SETTLE
 from sloctl.spec.fields import checks
 from tests.support.clocks import by_the_clock
 
@@ -191,9 +192,9 @@ def test_intervals_are_spread_and_buckets_are_settled_when_they_are_read(
     again = trigger(name, Job(job, every=every))
     assert isinstance(again, Every) and again.offset == found.offset
     if job == "slis" and every >= GRID:
-        assert SETTLED <= found.offset < SETTLED + SPREAD
+        assert SETTLE <= found.offset < SETTLE + SPREAD
     elif every >= GRID:
-        assert SETTLED + SPREAD <= found.offset < SETTLED + 2 * SPREAD
+        assert SETTLE + SPREAD <= found.offset < SETTLE + 2 * SPREAD
 
 
 def test_sets_are_spread() -> None:

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.model import SloSet
+from sloctl.model.job_names import RoutineKind
 from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.message import REPLIES, messages
 from sloctl.report.data import Finding, Report
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
-from sloctl.report.routine import Routine, RoutineColumn, RoutineKind, RoutineSection, last_period
+from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
 from tests.support.block_kit import problems
 from tests.support.slack_reports import AT, SLO_SET, report, slo
 

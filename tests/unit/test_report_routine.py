@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sloctl.model import Job
 from sloctl.model.calendar import CalendarPeriod
+from sloctl.model.job_names import RoutineKind
 from sloctl.report import routine_tables
 from sloctl.report.routine import (
     ROUTINE_KINDS,
@@ -18,7 +19,6 @@ from sloctl.report.routine import (
     ColumnUnit,
     Routine,
     RoutineColumn,
-    RoutineKind,
     RoutineSection,
     last_period,
     of_job,

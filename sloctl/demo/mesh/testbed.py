@@ -64,11 +64,6 @@ class Mesh:
         """The address of its Zipkin, if it has one."""
         return self.spans.url if isinstance(self.spans, Zipkin) else None
 
-    @property
-    def jaeger_url(self) -> str | None:
-        """The address of its Jaeger's API, if it has one."""
-        return self.spans.url if isinstance(self.spans, Jaeger) else None
-
     def __enter__(self) -> Mesh:
         try:
             self._start()

@@ -25,7 +25,7 @@ JOB = Section(
         Field("post", Choice(("slack",)), "Where the result is posted."),
         Field(
             "routine",
-            Choice(("daily", "weekly", "monthly")),
+            Choice(job_names.ROUTINES),
             "Of `report`: which period it is about, the last complete one in `timezone`.",
             without="`weekly` if `cron` has a fixed day of the week, `monthly` with one of the month, else `daily`",
         ),

@@ -1,5 +1,0 @@
-"""``python -m sloctl.cli``."""
-
-from sloctl.cli.main import main
-
-main()
