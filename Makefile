@@ -43,7 +43,7 @@ bench-smoke: setup tools ## run the benchmarks at their smallest size: whether t
 kubernetes: setup ## validate the generated objects with the schemas of every supported version, not the oldest and newest only
 	SLOCTL_KUBERNETES=all $(PYTEST) tests/unit/test_jobs_manifests.py -n $(PROCESSES)
 
-fuzz: setup tools ## run the property tests with many more examples (EXAMPLES=2000)
+fuzz: setup tools ## run the property tests with many more examples, 2,000 of each (EXAMPLES=20000)
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
 
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)

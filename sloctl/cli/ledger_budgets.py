@@ -87,7 +87,7 @@ def _incident(start: str | None, end: str | None, at: datetime) -> Incident | No
     return Incident(first, last)
 
 
-@click.command("budgets")
+@click.command("budgets", short_help="Show what each SLO was in past days, weeks, months, …")
 @_options
 @click.option(
     "--by",
@@ -133,7 +133,7 @@ def budgets(
     _show(context, [row for row in rows if service in (None, row["service"])], form)
 
 
-@click.command("causes")
+@click.command("causes", short_help="Show what the budgets were spent on: code, caller, version.")
 @_options
 @pass_context
 def causes(

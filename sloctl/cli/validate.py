@@ -95,13 +95,16 @@ def _show(context: Context, given: Input, slo_set: SloSet | None, problems: list
     if slo_set is not None:
         wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
         named = len(slo_set.slos) - wildcards
-        watched = f", {len(slo_set.guardrails)} guardrails" if slo_set.guardrails else ""
-        context.say(
-            f"{slo_set.name}: {named} SLOs of named services, {wildcards} of whole namespaces{watched}: valid"
-        )
+        watched = len(slo_set.guardrails)
+        guarded = f", {watched} guardrail{'s' if watched != 1 else ''}" if watched else ""
+        promised = "1 SLO of a named service" if named == 1 else f"{named} SLOs of named services"
+        context.say(f"{slo_set.name}: {promised}, {wildcards} of whole namespaces{guarded}: valid")
     else:
         errors = sum(1 for problem in problems if problem.severity == "error")
-        context.say(f"{errors} error{'s' if errors != 1 else ''}, {len(problems) - errors} warnings")
+        warnings = len(problems) - errors
+        context.say(
+            f"{errors} error{'s' if errors != 1 else ''}, {warnings} warning{'s' if warnings != 1 else ''}"
+        )
 
 
 def _json(problems: list[Problem], preflight: Preflight | None, *, asked: bool) -> str:

@@ -210,6 +210,13 @@ def test_equal_sections_in_two_files_are_fine_and_others_name_both_places(tmp_pa
     assert f"{one}:7" in problem.hint
 
 
+def test_small_numbers_may_be_written_as_json_writes_them() -> None:
+    text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+    policy = slo_set.slos[0].policy
+    assert policy is not None and policy.windows[0].factor == Decimal("0.000001")
+
+
 def test_problems_of_all_files_are_sorted_by_place(tmp_path: Path) -> None:
     for name in "cab":
         (tmp_path / f"{name}.yaml").write_text(document(slo(more=", objective: 0, window: 1"), slo("X")))

@@ -294,7 +294,7 @@ class Exact(Plain):
         name, text = last(path), node.text
         if node.empty:
             return Complaint("no-value", f"{name} has no value", f"it must be {self.words}")
-        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?", text):
+        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?(e-[0-9]{1,2})?", text):
             return self._no_number(node, name)
         if not node.plain:
             return Complaint("wrong-type", f"{name} must be a number, not text", "remove the quotes")
