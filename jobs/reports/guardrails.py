@@ -52,9 +52,10 @@ def run(
             for number, verdict in enumerate(plan.verdicts)
             for item in _judge(verdict, answers[f"{plan.preset} {number}"])
         ]
-        # Of two ways to measure the same, one will do.
+        # Of two ways to measure the same, one will do; if neither has data, that is said once.
+        found += [item for item in items if item.value is not None]
         known = {item.name for item in items if item.value is not None}
-        found += [item for item in items if item.value is not None or item.name not in known]
+        found += {item.name: item for item in items if item.name not in known}.values()
         said = dict.fromkeys(
             text
             for number in range(len(plan.verdicts))

@@ -112,18 +112,22 @@ def _report(error: SloctlError) -> int:
     return error.exit_code
 
 
-def _meant(error: click.ClickException) -> str:
-    """What the value of an option was probably meant to be: ``md`` for markdown."""
-    kind = getattr(getattr(error, "param", None), "type", None)
+def _hinted(error: click.ClickException) -> click.ClickException:
+    """The error, with what the value of an option was probably meant to be: ``md`` for markdown."""
     found = re.match(r"'(.+?)' is not one of ", error.message)
-    if not isinstance(kind, click.Choice) or found is None:
-        return ""
+    if not isinstance(error, click.BadParameter) or error.param is None or found is None:
+        return error
+    kind = error.param.type
+    if not isinstance(kind, click.Choice):
+        return error
     import difflib
 
     near = difflib.get_close_matches(found[1], kind.choices, n=1)
     letters = ".*".join(map(re.escape, found[1]))
     near = near or [str(choice) for choice in kind.choices if re.match(letters, str(choice))]
-    return f" Did you mean {near[0]!r}?" if len(near) == 1 else ""
+    if len(near) != 1:
+        return error
+    return click.BadParameter(f"{error.message} Did you mean {near[0]!r}?", error.ctx, error.param)
 
 
 def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
@@ -133,9 +137,7 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.BadParameter) and (near := _meant(error)):
-            error = click.BadParameter(error.message + near, error.ctx, error.param, error.param_hint)
-        error.show()
+        _hinted(error).show()
         return EXIT_USAGE
     except SloctlError as error:
         return _report(error)

@@ -155,7 +155,7 @@ def print_report(report: Report) -> None:
         say("")
         say(title, "bold")
         print_table(columns, cells)
-    for finding in markdown.findings(report):
+    for finding in markdown.brief(report):
         say(markdown.finding_line(finding), SEVERITY_STYLES.get(finding.severity, ""))
     if hidden := [title for title in titles if title not in shown]:
         say(f"Not shown, for want of room: {', '.join(hidden)} (see --format json)", "dim")

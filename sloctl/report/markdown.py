@@ -192,9 +192,32 @@ def summary(report: Report) -> str:
     return f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
 
 
+_FEW = 3
+"""Findings of a kind that are shown one by one wherever they are."""
+
+
 def findings(report: Report) -> list[Finding]:
     """The findings, the gravest first."""
     return sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def brief(report: Report) -> list[Finding]:
+    """The findings for a terminal or a channel: what many SLOs have in common is one line there.
+
+    An outage of Prometheus makes a gap of every SLO; each with its bounds is in the other forms.
+    """
+    found = findings(report)
+    alike = [finding for finding in found if finding.code == "scrape-gap"]
+    if len(alike) <= _FEW:
+        return found
+    longest = max(item.quality.gaps for item in report.slos)
+    text = (
+        f"of {len(alike)} SLOs some time is not known, up to {duration(round(longest / 60) * 60)}; what that may hide "
+        "of each is in the forms markdown, html and json"
+    )
+    place = found.index(alike[0])
+    rest = [finding for finding in found if finding.code != "scrape-gap"]
+    return [*rest[:place], Finding("warning", "scrape-gap", text), *rest[place:]]
 
 
 def markdown_cell(text: str) -> str:

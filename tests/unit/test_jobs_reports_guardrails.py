@@ -66,6 +66,13 @@ def test_no_data_is_neither_kept_nor_violated(value: float | None) -> None:
     assert (finding.code, finding.scope) == ("guardrail-no-data", {"guardrail": "mtls"})
 
 
+def test_no_data_of_two_ways_to_measure_the_same_is_said_once() -> None:
+    wanted = slo_set(TEXT.replace("{preset: mtls, min: 99}", "{preset: retry-amplification, max: 1.5}"))
+    found, findings = guardrails.run(Simulated(wanted, health={}), wanted, AT, recorded=True)
+    assert [(item.name, item.status) for item in found] == [("retry-amplification", "no_data")]
+    assert [finding.code for finding in findings] == ["guardrail-no-data"]
+
+
 def test_of_two_replicas_the_worse_one_counts() -> None:
     asked = source()
     asked.health[RATIO] = [(place("checkout") | {"replica": r}, v) for r, v in (("a", 0.9), ("b", 1.0))]

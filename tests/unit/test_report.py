@@ -274,3 +274,15 @@ def test_a_pipe_gets_every_column_on_one_line(capsys: pytest.CaptureFixture[str]
     assert len(lines) == 4
     assert "s" * 253 in lines[2] and "Alert59" in lines[2] and "99.900 … 99.980 %" in lines[2]
     assert not any(line.endswith(" ") for line in lines)
+
+
+def test_a_gap_that_many_slos_have_is_one_line_for_a_terminal_or_a_channel() -> None:
+    slos = tuple(item(slo=f"slo-{number}", quality=Quality(gaps=60 * number)) for number in range(80))
+    down = Finding("warning", "evaluation-gap", "Prometheus recorded nothing for 1h20m")
+    other = Finding("info", "sides-not-compared", "too many")
+    for many, lines in ((3, 3), (4, 1), (80, 1)):
+        gaps = [Finding("warning", "scrape-gap", f"slo-{number}: nothing is known") for number in range(many)]
+        brief = markdown.brief(report(*slos, findings=(down, *gaps, other)))
+        assert [finding.code for finding in brief] == [down.code, *["scrape-gap"] * lines, other.code]
+        if lines == 1:
+            assert brief[1].message.startswith(f"of {many} SLOs some time is not known, up to 1h19m;")

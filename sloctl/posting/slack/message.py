@@ -226,7 +226,7 @@ def _fitting(titles: list[str], rows: list[list[str]]) -> int:
 
 def _findings(report: Report) -> list[SlackBlock]:
     """The findings that a reader should act on; what is only worth knowing is in the other forms."""
-    found = [item for item in markdown.findings(report) if item.severity != "info"]
+    found = [item for item in markdown.brief(report) if item.severity != "info"]
     if not found:
         return []
     lines = [mrkdwn.cut(markdown.finding_line(item), 600) for item in found[:20]]
