@@ -108,7 +108,7 @@ def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[BurnAlert]:
         factor = slo.policy.scaled(window, slo.window.seconds)
         yield BurnAlert(
             alert=naming.alert_name(slo, window),
-            expr=promql.alert_rule(slo, window, factor, slo.policy.min_events, slo.policy.min_bad_events),
+            expr=promql.alert_rule(slo, window, factor, slo.policy.gate(window, slo.window.seconds)),
             for_=window.for_,
             labels=alert_labels(slo_set, slo, window),
             annotations=texts(slo_set, slo, window, factor),

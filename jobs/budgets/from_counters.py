@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 
 from jobs.budgets import budget_history
-from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
 from sloctl.backends.frames import matrix_frame
@@ -42,6 +42,11 @@ def _collect_one(
         target = out.burn.setdefault(window, {})
         for (namespace, service), value in _sums(frame, at - timedelta(seconds=window)).items():
             target[slo.id, namespace, service] = value
+    for long, short in lines([slo]):
+        there = _sums(
+            frame[frame["time"] <= pd.Timestamp(at - timedelta(seconds=short))], at - timedelta(seconds=long)
+        )
+        out.seasoned.setdefault((long, short), set()).update((slo.id, *place) for place in there)
     if history:
         out.buckets |= budget_history.of_events(frame, slo, at)
     peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()

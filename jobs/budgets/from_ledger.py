@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs.budgets import from_rules
-from jobs.budgets.collected import Collected, burn_windows, period_start, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_start, would_fire_all
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming
@@ -85,6 +85,7 @@ def collect(
     _burn(ledger, slo_set, newest, at, out)
     out.recorded = bool(instants)
     if not instants:
+        _seasoned(ledger, slo_set, newest, out)
         would_fire_all(slo_set.slos, out)
     if any(out.gaps.values()) and intervals:
         first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
@@ -213,3 +214,16 @@ def _burn(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], at: dateti
     ):
         into = out.burn.setdefault(window, {})
         into |= {key: counts(item) for key, item in sums.items() if key[2] and newest.get(key[0]) == end}
+
+
+def _seasoned(ledger: Ledger, slo_set: SloSet, newest: Mapping[str, int], out: Collected) -> None:
+    """What has events that are old enough to be judged by: what the ledger sums has nothing where nothing happened."""
+    spans: dict[tuple[tuple[int, int], int], Interval] = {}
+    for line in lines(slo_set.slos):
+        long, short = (max(GRID, window // GRID * GRID) for window in line)
+        for end in set(newest.values()):
+            spans[line, end] = (end - max(long, short + GRID), end - short)
+    keys = list(spans)
+    for (line, end), sums in zip(keys, ledger.sums(slo_set.name, [spans[key] for key in keys]), strict=True):
+        found = {key for key in sums if key[2] and newest.get(key[0]) == end}
+        out.seasoned.setdefault(line, set()).update(found)

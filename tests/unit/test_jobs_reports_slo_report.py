@@ -415,10 +415,35 @@ def test_alerts_are_computed_where_no_alert_rule_is(
     assert len(found(report, "alerts-computed")) == (origin == "rules")
 
 
-def test_few_events_page_nobody() -> None:
+def test_one_failure_pages_nobody_and_a_quiet_outage_pages() -> None:
     slo_set = slos(CHECKOUT)
-    recent = flow(slo_set, 0, "checkout", 0.3, 0.3, start=NOW - 3600)
-    assert only(slo_report.build(Simulated(slo_set, [recent], alert_rules=False), slo_set, AT)).alerts == ()
+
+    def alerts(a_minute: float) -> tuple[str, ...]:
+        recent = flow(slo_set, 0, "checkout", a_minute, a_minute, start=NOW - 3600)
+        return only(slo_report.build(Simulated(slo_set, [recent], alert_rules=False), slo_set, AT)).alerts
+
+    assert alerts(1 / 60) == ()
+    assert alerts(3 / 60) == tuple(f"AvailabilityBudgetBurnPage{window}" for window in ("1h", "6h"))
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize(
+    ("minutes", "names"),
+    [
+        (3, set()),
+        (10, {"Page1h"}),
+        (28, {"Page1h"}),
+        (35, {"Page1h", "Page6h"}),
+        (355, {"Page1h", "Page6h"}),
+        (365, {"Page1h", "Page6h", "Ticket3d"}),
+    ],
+)
+def test_a_young_window_says_nothing(minutes: int, names: set[str], origin: slo_report.BudgetOrigin) -> None:
+    slo_set = slos(CHECKOUT)
+    recent = flow(slo_set, 0, "checkout", 100, 100, start=NOW - minutes * 60)
+    source = Simulated(slo_set, [recent], alert_rules=False)
+    found = only(slo_report.build(source, slo_set, AT, origin)).alerts
+    assert set(found) == {f"AvailabilityBudgetBurn{name}" for name in names}
 
 
 def test_errors_that_are_over_page_nobody() -> None:
