@@ -24,7 +24,7 @@ MARGIN = 1e-4
 class Traffic:
     """Events per minute: ``clean`` minutes without errors, ``faulty`` with, ``after`` without again.
 
-    Before that, the series are there for ``idle`` minutes, and count nothing.
+    Before that, the series are there for ``idle`` minutes, and after it for ``silent`` ones, and count nothing.
     """
 
     events: int
@@ -33,6 +33,7 @@ class Traffic:
     faulty: int
     after: int
     idle: int = 0
+    silent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,18 @@ def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
     return found
 
 
-def _read(source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime) -> _Values:
-    width = width_for(seconds)
+def eventful(
+    source: MetricSource, slo_set: SloSet, at: datetime, seconds: int, width: int
+) -> dict[SeriesKey, list[int]]:
+    """The numbers of the buckets of ``width`` with events in the last ``seconds``. Raises ``BackendError``."""
+    found = _read(source, slo_set, naming.TOTAL_GRID, seconds, at, width)
+    return {key: [number for number, value in values.items() if value > 0] for key, values in found.items()}
+
+
+def _read(
+    source: MetricSource, slo_set: SloSet, metric: str, seconds: int, at: datetime, width: int = 0
+) -> _Values:
+    width = width or width_for(seconds)
     whole, rest = divmod(seconds, width)
     found: _Values = {}
     if whole:

@@ -26,6 +26,8 @@ class Collected:
     burn: dict[int, dict[SeriesKey, EventCounts]] = field(default_factory=dict)
     seasoned: dict[tuple[int, int], set[SeriesKey]] = field(default_factory=dict)
     """By the long and the short window of a policy's line: of what it has a step that is old enough to be judged by."""
+    eventful: dict[SeriesKey, list[int]] = field(default_factory=dict)
+    """The numbers of the buckets of the last week that had events, where nothing is recorded (see ``stopped``)."""
     gaps: dict[SeriesKey, float] = field(default_factory=dict)
     excluded: dict[SeriesKey, float] = field(default_factory=dict)
     recorded: bool = False

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs import sidecar_restarts
-from jobs.budgets import budget_history, from_rules
+from jobs.budgets import budget_history, from_rules, stopped
 from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
 from sloctl import budget
@@ -144,6 +144,15 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
+def _stopped(source: MetricSource, slo_set: SloSet, at: datetime, data: Collected) -> list[Finding]:
+    """What has no traffic any more; a server that fails here has said so before, or limits what may be read."""
+    try:
+        return stopped.findings(source, slo_set, at, data)
+    except BackendError as error:
+        text = f"whether traffic stopped could not be read: {error}"
+        return [Finding("info", "pauses-not-read", text)]
+
+
 def _read_history(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
     """Read the buckets that plots are drawn from; without them the report still says what it has to say."""
     try:
@@ -200,6 +209,7 @@ def build(
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
+    findings += _stopped(source, slo_set, at, data)
     report = Report(
         slo_set.name, at, "ledger" if found_in == "ledger" else "prometheus", tuple(items), tuple(findings)
     )

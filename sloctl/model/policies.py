@@ -11,6 +11,7 @@ from math import log
 from typing import Literal
 
 AlertSeverity = Literal["page", "ticket"]
+StoppedTraffic = Literal["none", "ticket"]
 H, M, D = 3600, 60, 86400
 
 
@@ -58,6 +59,25 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """When traffic is said to have stopped: after ``least`` seconds, and ``times`` the longest pause remembered.
+
+    A pause is the time between two steps of the budget grid with events. Pauses of the last ``memory`` seconds count,
+    if there are ``steps`` steps with events, the first of them ``age`` seconds ago: of so many pauses at random, the
+    next one is three times the longest in one of two thousand cases; and a day has its night.
+    """
+
+    least: int = 3600
+    times: int = 3
+    memory: int = 7 * 86400
+    steps: int = 20
+    age: int = 86400
+
+
+SILENCE = Silence()
+
+
+@dataclass(frozen=True, slots=True)
 class EventGate:
     """Numbers of events, and of bad ones, that the long window must hold."""
 
@@ -74,7 +94,8 @@ class AlertPolicy:
     """A multi-window multi-burn-rate policy, with its gate for low traffic.
 
     An alert must be ``confidence`` percent sure. Where one of ``min_events`` and ``min_bad_events`` is given, it needs
-    that many events and bad ones in its long window instead.
+    that many events and bad ones in its long window instead. ``traffic_stopped`` is who is told of traffic that stays
+    away.
     """
 
     name: str
@@ -82,6 +103,7 @@ class AlertPolicy:
     min_events: int | None = None
     min_bad_events: int | None = None
     confidence: Decimal = Decimal("99.99")
+    traffic_stopped: StoppedTraffic = "none"
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -38,6 +38,7 @@ from sloctl.promql.recorded import (
     windowed,
 )
 from sloctl.promql.recording import Recording
+from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule
 from sloctl.promql.syntax import (
     indent,
     labelled,
@@ -68,9 +69,12 @@ __all__ = [
     "increments",
     "indent",
     "labelled",
+    "last_event_rule",
     "last_instant",
     "milliseconds",
     "of_set",
+    "other_reporters",
+    "pause_rule",
     "period_rule",
     "quote",
     "range_calls",
@@ -81,6 +85,7 @@ __all__ = [
     "scope",
     "selector",
     "step_of",
+    "stopped_rule",
     "tile_metrics",
     "total_rule",
     "union",

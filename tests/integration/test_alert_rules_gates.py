@@ -168,3 +168,27 @@ class TestYoungWindows:
         raw = {requests(): "0+600x60 _x25 51600+0x20", requests("503"): "_x85 15000+600x20"}
         found = fired(slo(policy=PAGE), raw, 60, 90)
         assert found == [set(), {("AvailabilityBudgetBurnPage1h", "checkout")}]
+
+
+class TestStoppedTraffic:
+    """A pause of an hour is usual: three are not."""
+
+    STOPS = 1500
+
+    def stopped(self, *minutes: int, begins: int = 0) -> list[bool]:
+        policy = AlertPolicy("stopped", (), traffic_stopped="ticket")
+        before = f"_x{begins} " if begins else ""
+        pause = f"{before}0+10x{300 - begins} {10 * (300 - begins)}+0x59 "
+        count = 10 * (300 - begins)
+        raw = {requests(): f"{pause}{count}+10x{self.STOPS - 360} {count + 10 * (self.STOPS - 360)}+0x400"}
+        return [bool(found) for found in fired(slo(policy=policy), raw, *minutes)]
+
+    def test_is_told_after_three_times_the_longest_pause(self) -> None:
+        """Minutes 304 to 362 were the longest pause, 1505 the last step with events: 3 × 58 minutes, and 10 of ``for``.
+
+        promtool takes the grid's sums of five minutes every minute, so that events last four minutes longer.
+        """
+        assert self.stopped(400, 1500, 1570, 1689, 1690) == [False, False, False, False, True]
+
+    def test_is_not_told_of_a_service_that_is_younger_than_a_day(self) -> None:
+        assert self.stopped(1680, 1720, begins=290) == [False, False]

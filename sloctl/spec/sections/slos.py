@@ -28,7 +28,7 @@ from sloctl.model import (
     Window,
 )
 from sloctl.model.durations import duration, number
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import POLICIES, StoppedTraffic
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Object, Section
 from sloctl.spec.fields.values import (
@@ -148,6 +148,12 @@ POLICY = Section(
             "How sure an alert must be, in percent, that failures are more than chance in a service that meets its "
             "objective.",
             examples=(99.9,),
+        ),
+        Field(
+            "traffic_stopped",
+            Choice(get_args(StoppedTraffic)),
+            "Whether an alert says when a service that had events has none for far longer than in any pause of a week.",
+            examples=("ticket",),
         ),
     ),
     one_of=(("policy", "windows"),),
