@@ -24,7 +24,8 @@ def literal(text: str) -> str:
     return text.replace("{{", '{{ "{{" }}')
 
 
-def _link(template: str, slo: Slo, alert: str) -> str:
+def link_of(template: str, slo: Slo, alert: str) -> str:
+    """A link of the SLO file with an SLO's names filled in."""
     service = SERVICE_TEMPLATE if slo.wildcard else slo.service
     return link(
         template, slo=slo.name, service=service, namespace=slo.namespace, alert=alert, set=slo.set_name
@@ -71,20 +72,21 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
             f"and a whole budget lasts {lasts}." + (f" {literal(slo.description)}" if slo.description else "")
         ),
     }
-    out["runbook_url"] = _link(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
+    out["runbook_url"] = link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
     if link := dashboard_link(slo_set, slo):
-        out["dashboard_url"] = _link(link, slo, alert)
+        out["dashboard_url"] = link_of(link, slo, alert)
     return out
 
 
 def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str]:
     """Labels that the alert adds to those of its series."""
-    labels = dict(slo_set.labels) | dict(slo.labels)
-    labels |= {
-        "severity": window.severity,
-        "long_window": duration(window.long),
-        "short_window": duration(window.short),
-    }
+    windows = {"long_window": duration(window.long), "short_window": duration(window.short)}
+    return labels_of(slo_set, slo, {"severity": window.severity} | windows)
+
+
+def labels_of(slo_set: SloSet, slo: Slo, own: Mapping[str, str]) -> dict[str, str]:
+    """The labels that every alert of an SLO adds to its ``own``."""
+    labels = dict(slo_set.labels) | dict(slo.labels) | dict(own)
     if isinstance(slo.sli, CounterSli):
         labels[naming.TELEMETRY] = "proxies"
     return labels | {"owner": slo.owner} if slo.owner else labels
@@ -108,7 +110,7 @@ def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[BurnAlert]:
         factor = slo.policy.scaled(window, slo.window.seconds)
         yield BurnAlert(
             alert=naming.alert_name(slo, window),
-            expr=promql.alert_rule(slo, window, factor, slo.policy.min_events, slo.policy.min_bad_events),
+            expr=promql.alert_rule(slo, window, factor, slo.policy.gate(window, slo.window.seconds)),
             for_=window.for_,
             labels=alert_labels(slo_set, slo, window),
             annotations=texts(slo_set, slo, window, factor),

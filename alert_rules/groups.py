@@ -45,6 +45,13 @@ class BurnAlert(AlertRule):
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedAlert(AlertRule):
+    """An alert of the traffic of ``slo`` that stays away."""
+
+    slo: Slo
+
+
+@dataclass(frozen=True, slots=True)
 class HealthRule(AlertRule):
     """An alert of a guardrail, and what it was made from."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from alert_rules import burn_alerts, health
+from alert_rules import burn_alerts, health, stopped_alerts
 from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup
 from alert_rules.proofs import health_proofs, slo_proofs
 from sloctl import naming
@@ -42,6 +42,8 @@ def _group(slo_set: SloSet, slos: tuple[Slo, ...], kind: str, step: int) -> Rule
     ]
     for slo in slos:
         rules.extend(burn_alerts.rules(slo_set, slo, step))
+        if step == GRID:
+            rules.extend(stopped_alerts.rules(slo_set, slo))
     return RuleGroup(naming.group(slos[0], kind), step, tuple(rules))
 
 

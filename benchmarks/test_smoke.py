@@ -7,6 +7,7 @@ import re
 import pytest
 
 from benchmarks import (
+    bench_alerts,
     bench_dashboards,
     bench_generate,
     bench_guardrails,
@@ -38,6 +39,15 @@ def test_the_benchmark_of_guardrails_prints_its_tables(capsys: pytest.CaptureFix
         assert int(line.replace(",", "")) > 0, preset
     assert "| from recorded series, with all guardrails |" in printed
     assert "| 10 SLOs and all guardrails |" in printed
+
+
+def test_the_benchmark_of_alerts_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = "quiet: a request a minute, a failure a day"
+    bench_alerts.main(days=1, seeds=1, only=("outage of 5 min", quiet))
+
+    printed = capsys.readouterr().out
+    assert "| outage of 5 min | ≤ 1 | 1 | 5 | 1 | 5 | 1 | 1 |" in printed
+    assert f"| {quiet} | 0 | 0 | 0 | 0 |" in printed
 
 
 def test_the_benchmark_of_dashboards_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:

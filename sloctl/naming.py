@@ -50,6 +50,10 @@ BAD_GRID = "slo:bad_events:increase5m"
 BAD_CAUSES = "slo:bad_events_by_cause:increase5m"
 """Bad events of a grid step by :data:`CAUSE_LABELS`; only what failed has a series."""
 GAP_GRID = "slo:scrape_gap_seconds:increase5m"
+LAST_EVENT = "slo:last_event:timestamp_seconds"
+"""When an SLO had its last events; only where the file asks for an alert of traffic that stops."""
+EVENT_PAUSE = "slo:event_pause:seconds"
+"""At grid steps with events: how long there were none before."""
 TOTAL_TILE = "slo:total_events:increase1m"
 BAD_TILE = "slo:bad_events:increase1m"
 OBJECTIVE = "slo:objective:ratio"
@@ -159,6 +163,11 @@ def alert_name(slo: Slo, window: BurnWindow) -> str:
     return "".join(part.title() for part in slo.name.split("-")) + alert(window)
 
 
+def stopped_alert(slo: Slo) -> str:
+    """The alert of an SLO whose traffic stays away: ``AvailabilityTrafficStopped``."""
+    return "".join(part.title() for part in slo.name.split("-")) + TRAFFIC_STOPPED
+
+
 def slug(text: str) -> str:
     """A file or object name part: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
@@ -259,6 +268,8 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+TRAFFIC_STOPPED = "TrafficStopped"
+"""What the alert of traffic that stays away is called, after the SLO's name."""
 ISTIOD_DOWN = "IstiodDown"
 """A page of ``control-plane``: no istiod answers."""
 GATEWAY_DOWN = "GatewayDown"

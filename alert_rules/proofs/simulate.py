@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from math import log
 
 from sloctl.model import FINE_LIMIT, BurnWindow
+from sloctl.model.policies import EventGate, Gate
 
 MARGIN = 1e-4
 """How far, relatively, a burn rate must stay from its threshold for rounding not to matter."""
@@ -20,13 +22,18 @@ MARGIN = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Events per minute: ``clean`` minutes without errors, ``faulty`` with, ``after`` without again."""
+    """Events per minute: ``clean`` minutes without errors, ``faulty`` with, ``after`` without again.
+
+    Before that, the series are there for ``idle`` minutes, and after it for ``silent`` ones, and count nothing.
+    """
 
     events: int
     bad: int
     clean: int
     faulty: int
     after: int
+    idle: int = 0
+    silent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class ErrorBurst:
 def _burn(traffic: Traffic, window: int, budget: Decimal) -> tuple[list[float], list[int], list[int]]:
     """Burn rate, total and bad events over a window, at every minute."""
     minutes = traffic.clean + traffic.faulty + traffic.after
-    total, bad = [0], [0]  # cumulative
+    total, bad = [0] * (traffic.idle + 1), [0] * (traffic.idle + 1)  # cumulative
     for minute in range(1, minutes + 1):
         faulty = traffic.clean < minute <= traffic.clean + traffic.faulty
         total.append(total[-1] + traffic.events)
@@ -52,7 +59,7 @@ def _burn(traffic: Traffic, window: int, budget: Decimal) -> tuple[list[float], 
         bad = _cumulated(bad)
     span = window // 60
     rates, totals, bads = [], [], []
-    for minute in range(minutes + 1):
+    for minute in range(len(total)):
         first = max(0, minute - span)
         events, wrong = total[minute] - total[first], bad[minute] - bad[first]
         totals.append(events)
@@ -68,9 +75,17 @@ def _cumulated(counter: list[int]) -> list[int]:
     return out
 
 
+def _enough(gate: Gate, bad: float, total: float, budget: Decimal) -> bool:
+    """Whether a gate is open: by numbers of events, or by Chernoff's bound of what chance gives."""
+    if isinstance(gate, EventGate):
+        return total >= gate.events and bad >= gate.bad
+    expected = total * float(budget * gate.allowed)
+    return bad >= 2 and bad > expected and bad * (log(bad / expected) - 1) + expected >= float(gate.needed)
+
+
 @lru_cache(maxsize=4096)
 def active(
-    traffic: Traffic, window: BurnWindow, factor: Decimal, budget: Decimal, min_events: int, min_bad: int
+    traffic: Traffic, window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate
 ) -> tuple[tuple[bool, ...], tuple[float, ...], bool]:
     """Per minute: does the alert fire; the long window's burn rate; and is rounding sure not to matter."""
     long, totals, bads = _burn(traffic, window.long, budget)
@@ -78,9 +93,9 @@ def active(
     limit = float(factor)
     fires, since, sure = [], -1, True
     for minute, (a, b) in enumerate(zip(long, short, strict=True)):
-        enough = totals[minute] >= min_events and bads[minute] >= min_bad
         sure = sure and all(abs(rate - limit) > MARGIN * limit for rate in (a, b))
-        if not (enough and a > limit and b > limit):
+        recorded = minute * 60 >= window.short
+        if not (recorded and a > limit and b > limit and _enough(gate, bads[minute], totals[minute], budget)):
             since = -1
         elif since < 0:
             since = minute
@@ -92,30 +107,35 @@ def _events_per_minute(budget: Decimal) -> int:
     return 1_000_000 if budget >= Decimal("0.0001") else 1_000_000_000
 
 
-@lru_cache(maxsize=4096)
-def incident(
-    window: BurnWindow, factor: Decimal, budget: Decimal, min_events: int, min_bad: int
-) -> ErrorBurst | None:
-    """A burst at about twice the factor (or a total outage, if that is less) and the minutes of alert and resolution.
+def _least(gate: Gate) -> EventGate:
+    """The events that every minute of a proof holds at least, so that the gate is open in all of them."""
+    return gate if isinstance(gate, EventGate) else EventGate(0, 0)
 
-    None if no such burst fires within a day of simulated time.
+
+@lru_cache(maxsize=4096)
+def incident(window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate) -> ErrorBurst | None:
+    """A burst at twice the factor or more (or a total outage, if that is less) and the minutes of alert and resolution.
+
+    It begins when the short window's length is recorded. None if no such burst fires within days of simulated time.
     """
-    events = _events_per_minute(budget) + min_events
+    events = _events_per_minute(budget) + _least(gate).events
+    youth = -(-window.short // 60)
     for attempt in range(12):
-        ratio = min(Decimal(1), (Decimal("2.1") + Decimal("0.03") * attempt) * factor * budget)
+        times = Decimal("2.1") + Decimal("0.03") * attempt + youth // 60
+        ratio = min(Decimal(1), times * factor * budget)
         room = int(min(Decimal(20), 240 * (ratio / budget - factor) / factor))
-        found = _burst(events, ratio, max(room, 2) + attempt, (window, factor, budget, min_events, min_bad))
+        found = _burst(events, ratio, max(room, youth, 2) + attempt, (window, factor, budget, gate))
         if found:
             return found
     return None
 
 
 def _burst(
-    events: int, ratio: Decimal, clean: int, policy: tuple[BurnWindow, Decimal, Decimal, int, int]
+    events: int, ratio: Decimal, clean: int, policy: tuple[BurnWindow, Decimal, Decimal, Gate]
 ) -> ErrorBurst | None:
     """The incident of one burst; None if it does not fire, or where rounding might decide."""
-    bad = max(int(ratio * events), policy[4])
-    fires, _, _ = active(Traffic(events, bad, clean, 1000, 0), *policy)
+    bad = max(int(ratio * events), _least(policy[3]).bad)
+    fires, _, _ = active(Traffic(events, bad, clean, 4000, 0), *policy)
     if True not in fires:
         return None
     first = fires.index(True)
@@ -124,29 +144,65 @@ def _burst(
         fires, rates, sure = active(traffic, *policy)
         if not fires[-1]:
             resolved = max(minute for minute, firing in enumerate(fires) if firing) + 1
-            clear = sure and abs(rates[first] * 10 % 1 - 0.5) > 0.01
             short = replace(traffic, after=resolved - clean - traffic.faulty + 1)
-            return ErrorBurst(short, first, resolved, rates[first]) if clear else None
+            return ErrorBurst(short, first, resolved, rates[first]) if sure and _clear(rates[first]) else None
     return None
 
 
-def just_below(factor: Decimal, budget: Decimal, min_events: int) -> Traffic:
-    """Errors for half an hour at 95 % of the burn rate that the alert waits for: it must never fire."""
-    events = _events_per_minute(budget) + min_events
-    return Traffic(events, int(Decimal("0.95") * factor * budget * events), 0, 30, 0)
+def _clear(rate: float) -> bool:
+    """Whether all agree on a rate's first decimal."""
+    return abs(rate * 10 % 1 - 0.5) > 0.01
+
+
+def just_below(window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate) -> Traffic | None:
+    """Errors for half an hour at 95 % of the burn rate that the alert waits for: it must never fire.
+
+    None for short windows of over an hour: hours of promtool's time, for what the minute of the burst tells as well.
+    """
+    if window.short > 3600:
+        return None
+    events = _events_per_minute(budget) + _least(gate).events
+    return Traffic(
+        events, int(Decimal("0.95") * factor * budget * events), 0, 30, 0, idle=-(-window.short // 60)
+    )
+
+
+def young(window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate) -> ErrorBurst | None:
+    """A service that fails from its first minute: the alert waits until its short window's length is recorded.
+
+    None where something else keeps the alert silent then.
+    """
+    wait = -(-window.short // 60) + window.for_ // 60
+    events = _events_per_minute(budget) + _least(gate).events
+    traffic = Traffic(events, events, 0, wait + 1, 0)
+    fires, rates, sure = active(traffic, window, factor, budget, gate)
+    if not (sure and _clear(rates[wait]) and fires[wait] and not fires[wait - 1]):
+        return None
+    return ErrorBurst(traffic, wait, wait + 1, rates[wait])
 
 
 def quiet(
-    window: BurnWindow, factor: Decimal, budget: Decimal, min_events: int, min_bad: int
-) -> Iterator[tuple[str, Traffic]]:
-    """One minute of traffic that burns fast enough on too few (what?) events: that gate alone must hold the alert.
+    window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate
+) -> Iterator[tuple[str, Traffic, float | None]]:
+    """One minute of traffic that burns fast enough: what of it holds the alert, and its burn rate where it fires.
 
-    Nothing for gates that cannot decide, and for windows of the five-minute grid, whose events promtool counts five
-    times.
+    On too few (what?) events the gate alone must hold the alert; on one failure more, evidence is enough. Nothing for
+    gates that cannot decide, and for windows of the five-minute grid, whose events promtool counts five times.
     """
     if window.long > FINE_LIMIT:
         return
-    if min_events - 1 >= max(min_bad, 1):
-        yield "events", Traffic(min_events - 1, min_events - 1, 0, 1, 0)
-    if min_bad > 1 and min_bad - 1 > factor * budget * max(min_events, min_bad):
-        yield "bad events", Traffic(max(min_events, min_bad), min_bad - 1, 0, 1, 0)
+    idle = -(-window.short // 60)
+    if isinstance(gate, EventGate):
+        if gate.events - 1 >= max(gate.bad, 1):
+            yield "too few events", Traffic(gate.events - 1, gate.events - 1, 0, 1, 0, idle), None
+        if gate.bad > 1 and gate.bad - 1 > factor * budget * max(gate.events, gate.bad):
+            yield "too few bad events", Traffic(max(gate.events, gate.bad), gate.bad - 1, 0, 1, 0, idle), None
+        return
+    least = next((count for count in range(2, 10_000) if _enough(gate, count, count, budget)), 0)
+    if not least:
+        return
+    few, one_more = (Traffic(count, count, 0, 1, 0, idle) for count in (least - 1, least))
+    yield ("one failure" if least == 2 else f"{least - 1} failures"), few, None
+    fires, rates, sure = active(one_more, window, factor, budget, gate)
+    if fires[-1] and sure and _clear(rates[-1]):
+        yield f"{least} failures", one_more, rates[-1]

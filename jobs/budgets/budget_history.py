@@ -51,6 +51,14 @@ def read(source: MetricSource, slo_set: SloSet, at: datetime) -> Buckets:
     return found
 
 
+def eventful(
+    source: MetricSource, slo_set: SloSet, at: datetime, seconds: int, width: int
+) -> dict[SeriesKey, list[int]]:
+    """The numbers of the buckets of ``width`` with events in the last ``seconds``. Raises ``BackendError``."""
+    found = _read(source, slo_set, seconds, at, width)["total"]
+    return {key: [number for number, value in values.items() if value > 0] for key, values in found.items()}
+
+
 def _query(slo_set: SloSet, seconds: int) -> str:
     metrics = {"bad": naming.BAD_GRID, "total": naming.TOTAL_GRID}
     return promql.together(
@@ -58,9 +66,11 @@ def _query(slo_set: SloSet, seconds: int) -> str:
     )
 
 
-def _read(source: MetricSource, slo_set: SloSet, seconds: int, at: datetime) -> dict[str, _Values]:
+def _read(
+    source: MetricSource, slo_set: SloSet, seconds: int, at: datetime, width: int = 0
+) -> dict[str, _Values]:
     """Bad and total events, from the same answers."""
-    width = width_for(seconds)
+    width = width or width_for(seconds)
     whole, rest = divmod(seconds, width)
     found: dict[str, _Values] = {"bad": {}, "total": {}}
     if whole:

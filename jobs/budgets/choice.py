@@ -85,7 +85,7 @@ def _part(slo_set: SloSet, ids: Collection[str]) -> SloSet:
 def _take(out: Collected, more: Collected, part: SloSet, where: BudgetSource) -> None:
     """Add what was read of a part of the set."""
     ids = {slo.id for slo in part.slos}
-    for name in ("period", "gaps", "excluded", "peak", "sides", "alerts", "buckets", "disputed"):
+    for name in ("period", "gaps", "excluded", "peak", "sides", "alerts", "buckets", "disputed", "eventful"):
         into = getattr(out, name)
         into |= {key: value for key, value in getattr(more, name).items() if key[0] in ids}
     for window, counts in more.burn.items():

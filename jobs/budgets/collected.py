@@ -12,7 +12,7 @@ from sloctl.backends.protocols import Series
 from sloctl.budget import EventCounts
 from sloctl.model import CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import POLICIES, Evidence, Gate
 from sloctl.report.data import BudgetSource, Finding
 
 DEFAULT_WINDOWS = POLICIES["mesh"].lengths
@@ -24,6 +24,10 @@ class Collected:
 
     period: dict[SeriesKey, EventCounts] = field(default_factory=dict)
     burn: dict[int, dict[SeriesKey, EventCounts]] = field(default_factory=dict)
+    seasoned: dict[tuple[int, int], set[SeriesKey]] = field(default_factory=dict)
+    """By the long and the short window of a policy's line: of what it has a step that is old enough to be judged by."""
+    eventful: dict[SeriesKey, list[int]] = field(default_factory=dict)
+    """The numbers of the buckets of the last week that had events, where nothing is recorded (see ``stopped``)."""
     gaps: dict[SeriesKey, float] = field(default_factory=dict)
     excluded: dict[SeriesKey, float] = field(default_factory=dict)
     recorded: bool = False
@@ -104,17 +108,36 @@ def two_sided(slo_set: SloSet) -> list[Slo]:
     return [slo for slo in slo_set.slos if isinstance(slo.sli, CounterSli) and slo.sli.other_side]
 
 
-def would_fire(slo: Slo, key: SeriesKey, burn: Mapping[int, Mapping[SeriesKey, EventCounts]]) -> list[str]:
-    """The alerts whose condition holds; how long it has held is not known here."""
+def would_fire(slo: Slo, key: SeriesKey, found: Collected) -> list[str]:
+    """The alerts whose condition holds; how long it has held is not known here.
+
+    In the order of the rules' own operations, so that both agree to the last bit.
+    """
     names = []
     for line in slo.policy.windows if slo.policy else ():
         assert slo.policy
-        limit = float(slo.policy.scaled(line, slo.window.seconds) * slo.budget)
-        long, short = (burn.get(window, {}).get(key, (0.0, 0.0)) for window in (line.long, line.short))
-        enough = long[1] >= slo.policy.min_events and long[0] >= slo.policy.min_bad_events
-        if enough and long[0] > limit * long[1] and short[0] > limit * short[1]:
+        period = slo.window.seconds
+        factor, gate = float(slo.policy.scaled(line, period)), slo.policy.gate(line, period)
+        (bad, total), (short_bad, short_total) = (
+            found.burn.get(window, {}).get(key, (0.0, 0.0)) for window in (line.long, line.short)
+        )
+        if not (total > 0 and short_total > 0 and key in found.seasoned.get((line.long, line.short), ())):
+            continue
+        burn, short = (part / float(slo.budget) for part in (bad / total, short_bad / short_total))
+        if burn > factor and short > factor and _enough(gate, bad, total, burn):
             names.append(naming.alert_name(slo, line))
     return names
+
+
+def _enough(gate: Gate, bad: float, total: float, burn: float) -> bool:
+    if isinstance(gate, Evidence):
+        return gate.enough(bad, burn)
+    return total >= gate.events and bad >= gate.bad
+
+
+def lines(slos: Iterable[Slo]) -> list[tuple[int, int]]:
+    """The long and short windows (seconds) of all lines of some SLOs' policies."""
+    return sorted({(line.long, line.short) for slo in slos if slo.policy for line in slo.policy.windows})
 
 
 def would_fire_all(slos: Iterable[Slo], out: Collected) -> None:
@@ -122,5 +145,5 @@ def would_fire_all(slos: Iterable[Slo], out: Collected) -> None:
     by_id = {slo.id: slo for slo in slos}
     for key in out.period:
         slo = by_id.get(key[0])
-        if slo is not None and (names := would_fire(slo, key, out.burn)):
+        if slo is not None and (names := would_fire(slo, key, out)):
             out.alerts[key] = names

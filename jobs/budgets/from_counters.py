@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from jobs.budgets import budget_history, downtime
-from jobs.budgets.collected import Collected, burn_windows, period_seconds, would_fire_all
+from jobs.budgets import budget_history, downtime, stopped
+from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
 from jobs.budgets.slis import grid_events
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
@@ -20,6 +20,7 @@ from sloctl.backends.frames import matrix_frame
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
+from sloctl.model.policies import SILENCE
 
 
 def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:
@@ -44,6 +45,12 @@ def _collect_one(
         target = out.burn.setdefault(window, {})
         for (namespace, service), value in _sums(frame, at - timedelta(seconds=window)).items():
             target[slo.id, namespace, service] = value
+    for long, short in lines([slo]):
+        there = _sums(
+            frame[frame["time"] <= pd.Timestamp(at - timedelta(seconds=short))], at - timedelta(seconds=long)
+        )
+        out.seasoned.setdefault((long, short), set()).update((slo.id, *place) for place in there)
+    _add_eventful(frame, slo, at, out)
     if history:
         out.buckets |= budget_history.of_events(frame, slo, at)
     peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()
@@ -54,6 +61,16 @@ def _collect_one(
         other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
         _add_other_side(slo, slo.sli.side, _sums(other, at - timedelta(seconds=seconds)), out)
     out.doubt(heard.doubts, [slo])
+
+
+def _add_eventful(frame: pd.DataFrame, slo: Slo, at: datetime, out: Collected) -> None:
+    recent = frame[
+        (frame["total"] > 0) & (frame["time"] > pd.Timestamp(at - timedelta(seconds=SILENCE.memory)))
+    ]
+    ages = (pd.Timestamp(at) - recent["time"]).dt.total_seconds()
+    numbers = (ages // stopped.WIDTH).astype("int64")
+    for (namespace, service), found in numbers.groupby([recent["namespace"], recent["service"]], sort=False):
+        out.eventful[slo.id, str(namespace), str(service)] = sorted({int(number) for number in found})
 
 
 def _add_gaps(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs.budgets import from_rules
-from jobs.budgets.collected import Collected, burn_windows, period_start, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_start, would_fire_all
 from jobs.budgets.lineage import Books, Lineage, changed
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
@@ -90,6 +90,7 @@ def collect(
     _burn(books, slo_set, newest, at, instants, out)
     out.recorded = bool(instants)
     if not instants:
+        _seasoned(books, slo_set, newest, out)
         would_fire_all(slo_set.slos, out)
     if any(out.gaps.values()) and intervals:
         first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
@@ -259,3 +260,16 @@ def _burn(
     for (window, end), sums in zip(keys, books.sums([intervals[key] for key in keys]), strict=True):
         into = out.burn.setdefault(window, {})
         into |= {key: counts(item) for key, item in sums.items() if key[0] in ids and newest[key[0]] == end}
+
+
+def _seasoned(books: Books, slo_set: SloSet, newest: Mapping[str, int], out: Collected) -> None:
+    """What has events that are old enough to be judged by: what the ledger sums has nothing where nothing happened."""
+    spans: dict[tuple[tuple[int, int], int], Interval] = {}
+    for line in lines(slo_set.slos):
+        long, short = (max(GRID, window // GRID * GRID) for window in line)
+        for end in set(newest.values()):
+            spans[line, end] = (end - max(long, short + GRID), end - short)
+    keys = list(spans)
+    for (line, end), sums in zip(keys, books.sums([spans[key] for key in keys]), strict=True):
+        found = {key for key in sums if key[2] and newest.get(key[0]) == end}
+        out.seasoned.setdefault(line, set()).update(found)

@@ -18,6 +18,7 @@ from jobs.budgets.collected import (
     burn_windows,
     counts,
     key_of,
+    lines,
     numbers,
     period_seconds,
     two_sided,
@@ -330,7 +331,16 @@ def add_alerts(source: MetricSource, slo_set: SloSet, at: datetime, out: Collect
         return
     text = "no alert rule was evaluated at this time: the alerts are those whose condition holds"
     out.findings.append(Finding("info", "alerts-computed", text))
+    add_seasoned(source, slo_set, at, out)
     would_fire_all(policies, out)
+
+
+def add_seasoned(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    """Fill in what was recorded long enough to be judged by. Raises ``BackendError``."""
+    for long, short in lines(slo_set.slos):
+        metric, before = promql.before_metric(long, short), at - timedelta(seconds=short)
+        found = sums_of(source, slo_set, {"before": metric}, long - short, before)
+        out.seasoned.setdefault((long, short), set()).update(found["before"])
 
 
 def _add_open_buckets(

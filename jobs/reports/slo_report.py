@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from jobs import sidecar_restarts
-from jobs.budgets import budget_history, choice
+from jobs.budgets import budget_history, choice, stopped
 from jobs.budgets.choice import BudgetOrigin
 from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
@@ -173,6 +173,15 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
+def _stopped(source: MetricSource, slo_set: SloSet, at: datetime, data: Collected) -> list[Finding]:
+    """What has no traffic any more; a server that fails here has said so before, or limits what may be read."""
+    try:
+        return stopped.findings(source, slo_set, at, data)
+    except BackendError as error:
+        text = f"whether traffic stopped could not be read: {error}"
+        return [Finding("info", "pauses-not-read", text)]
+
+
 def _read_traces(
     traces: TraceSource, slo_set: SloSet, at: datetime, counted: list[EdgeAmplification], out: list[Finding]
 ) -> list[EdgeAmplification]:
@@ -221,6 +230,7 @@ def build(
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
+    findings += _stopped(source, slo_set, at, data)
     books = set(data.origins.values())
     report = Report(
         slo_set.name, at, "ledger" if books == {"ledger"} else "prometheus", tuple(items), tuple(findings)

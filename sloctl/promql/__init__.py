@@ -22,6 +22,7 @@ from sloctl.promql.recorded import (
     alert_rule,
     bad_rule,
     base_of_set,
+    before_metric,
     burn_rate_rule,
     causes_of_set,
     evaluated,
@@ -41,6 +42,7 @@ from sloctl.promql.recorded import (
 )
 from sloctl.promql.recording import Recording
 from sloctl.promql.services import is_service, services
+from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule
 from sloctl.promql.syntax import (
     PART,
     indent,
@@ -64,6 +66,7 @@ __all__ = [
     "base_families",
     "base_of_set",
     "base_rules",
+    "before_metric",
     "burn_rate_rule",
     "causes_of_set",
     "causes_rule",
@@ -79,9 +82,12 @@ __all__ = [
     "indent",
     "is_service",
     "labelled",
+    "last_event_rule",
     "last_instant",
     "milliseconds",
     "of_set",
+    "other_reporters",
+    "pause_rule",
     "period_rule",
     "quote",
     "range_calls",
@@ -94,6 +100,7 @@ __all__ = [
     "services",
     "shared",
     "step_of",
+    "stopped_rule",
     "tile_metrics",
     "together",
     "total_rule",

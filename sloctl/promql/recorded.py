@@ -11,10 +11,14 @@ from decimal import Decimal
 from sloctl import naming
 from sloctl.model import FINE_LIMIT, GRID, TILE, BurnWindow, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration, number
+from sloctl.model.policies import Evidence, Gate
 from sloctl.promql import flags
 from sloctl.promql.counting import events
 from sloctl.promql.services import without
 from sloctl.promql.syntax import indent, milliseconds, selector
+
+COARSE_YOUTH = 1800
+"""From this length (seconds) of a short window on, the budget grid is fine enough to tell how long it was recorded."""
 
 
 def recorded(metric: str, slo: Slo) -> str:
@@ -117,20 +121,46 @@ def remaining_rule(slo: Slo) -> str:
     )
 
 
-def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, min_events: int, min_bad_events: int) -> str:
-    """The condition of one policy line: both windows burn faster than ``factor``, on enough events."""
+def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, gate: Gate) -> str:
+    """The condition of one policy line: both windows burn faster than ``factor``, long enough recorded, for sure."""
     on = f"on ({', '.join(naming.IDENTITY)})"
-    bad, total = tile_metrics(window.long)
+    # The last one before a restart, if the file's labels changed with it, would be the same alert twice.
+    burn = _just_recorded(recorded(naming.burn_rate(window.long), slo))
     lines = [
-        # The last one before a restart, if the file's labels changed with it, would be the same alert twice.
-        f"{_just_recorded(recorded(naming.burn_rate(window.long), slo))} > {number(factor)}",
+        f"{burn} > {number(factor)}",
         f"and {on}\n  {recorded(naming.burn_rate(window.short), slo)} > {number(factor)}",
+        f"and {on}\n  {_recorded_before(slo, window)}",
     ]
-    if min_events > 1:
-        lines.append(f"and {on}\n  {windowed(total, slo, window.long)} >= {min_events}")
-    if min_bad_events > 1:
-        lines.append(f"and {on}\n  {windowed(bad, slo, window.long)} >= {min_bad_events}")
+    bad, total = tile_metrics(window.long)
+    if isinstance(gate, Evidence):
+        lines.append(f"and {on}\n{indent(_evidence(windowed(bad, slo, window.long), burn, on, gate), 4)}")
+    else:
+        if gate.events > 1:
+            lines.append(f"and {on}\n  {windowed(total, slo, window.long)} >= {gate.events}")
+        if gate.bad > 1:
+            lines.append(f"and {on}\n  {windowed(bad, slo, window.long)} >= {gate.bad}")
     return "\n".join(lines)
+
+
+def _recorded_before(slo: Slo, window: BurnWindow) -> str:
+    """Something where the long window holds a step that was recorded at least the short window's length ago.
+
+    On less recorded time, a long window is no more than a short one: three days that hold half an hour.
+    """
+    series = recorded(before_metric(window.long, window.short), slo)
+    return f"last_over_time({series}[{milliseconds(window.long - window.short)}] offset {duration(window.short)})"
+
+
+def before_metric(long: int, short: int) -> str:
+    """The recorded events that tell whether a long window held something before its short one."""
+    return event_metrics(GRID if short >= COARSE_YOUTH else step_of(long))[1]
+
+
+def _evidence(bad: str, burn: str, on: str, gate: Evidence) -> str:
+    """The bad events of a window, each weighed by how improbable the burn rate makes it (see :class:`Evidence`)."""
+    above = burn if gate.allowed == 1 else f"({burn} / {number(gate.allowed)})"
+    each = f"clamp_max(\n  ln({above}) - 1 + 1 / {above},\n  {number(gate.most)}\n)"
+    return f"{bad}\n* {on} {each} >= {number(gate.needed)}"
 
 
 def of_set(metric: str, set_name: str, window: int, *, offset: int = 0, operator: str = "sum") -> str:

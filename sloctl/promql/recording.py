@@ -25,6 +25,7 @@ from sloctl.promql.recorded import (
     step_of,
     total_rule,
 )
+from sloctl.promql.stopped import last_event_rule, pause_rule
 
 Labels = dict[str, str]
 
@@ -66,6 +67,7 @@ def of_scope(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[Record
         if step == GRID:
             yield from _quality(slo_set, slo, labels)
             yield from _period(slo, labels)
+            yield from _pauses(slo, labels)
         for window in slo.policy.lengths if slo.policy else ():
             if step_of(window) == step:
                 yield _burn_rate(slo, labels, window)
@@ -135,6 +137,13 @@ def _period(slo: Slo, labels: Labels) -> Iterator[Recording]:
         yield Recording(naming.PERIOD_TOTAL, labels, by, lambda: period_rule(naming.TOTAL_GRID, slo, seconds))
         yield Recording(naming.PERIOD_BAD, labels, by, lambda: period_rule(naming.BAD_GRID, slo, seconds))
         yield Recording(naming.REMAINING, labels, by, lambda: remaining_rule(slo))
+
+
+def _pauses(slo: Slo, labels: Labels) -> Iterator[Recording]:
+    """For the alert of traffic that stops: the pause before each step with events, and the last such step."""
+    if slo.policy is not None and slo.policy.traffic_stopped != "none":
+        yield Recording(naming.EVENT_PAUSE, labels, naming.IDENTITY, lambda: pause_rule(slo))
+        yield Recording(naming.LAST_EVENT, labels, naming.IDENTITY, lambda: last_event_rule(slo))
 
 
 def _burn_rate(slo: Slo, labels: Labels, window: int) -> Recording:

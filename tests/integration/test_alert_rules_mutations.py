@@ -70,12 +70,18 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
     "> is <": swap(r"> 14\b", "< 14"),
     "the budget is ten times smaller": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.0001\n"),
     "the budget is ten times larger": swap(r"\n( +)/ 0\.001\n", r"\n\1/ 0.01\n"),
-    "the gate of events and bad events is gone": swap(
-        r"\n +and on \(namespace, service\)\n +sum by \(namespace, service\) \(sum_over_time[^\n]*\) >= \d+",
+    "the gate is gone": swap(
+        r"\n +and on \(namespace, service\)\n +sum by \(namespace, service\) "
+        r"\(sum_over_time(?:[^\n]*\n){4} +\) >= [\d.]+",
         "",
     ),
-    "the gate of events is wide open": swap(r"\)\) >= 20\b", ")) >= 1"),
-    "the gate of bad events is wide open": swap(r"\)\) >= 3\b", ")) >= 1"),
+    "one failure is enough": swap(r">= 9\.2103\b", ">= 4"),
+    "a failure adds less": swap(r"4\.60515\b", "4.6"),
+    "no window is too young": swap(
+        r"\n +and on \(namespace, service\)\n +last_over_time\(slo:total_events[^\n]*", ""
+    ),
+    "a window is young for less time": swap(r"\] offset 30m\b", "] offset 29m"),
+    "a window is young for longer": swap(r"\] offset 5m\b", "] offset 6m"),
     "for is gone": swap(r"\n +for: 5m", ""),
     "for is longer": swap(r"for: 5m", "for: 10m"),
     "an alert is gone": swap(r"alert: AvailabilityBudgetBurnPage6h", "alert: Another"),
@@ -94,6 +100,22 @@ MUTATIONS: dict[str, Callable[[str], str]] = {
 
 def test_without_a_mutation_they_pass(tmp_path: Path) -> None:
     assert passes(GROUND, swap(r"> 14\b", "> 14.0"), tmp_path)
+
+
+COUNTED = SloSet("shop", (slo(policy=replace(POLICY, min_events=20, min_bad_events=3)),))
+COUNTED_MUTATIONS: dict[str, Callable[[str], str]] = {
+    "the gate of events and bad events is gone": swap(
+        r"\n +and on \(namespace, service\)\n +sum by \(namespace, service\) \(sum_over_time[^\n]*\) >= \d+",
+        "",
+    ),
+    "the gate of events is wide open": swap(r"\)\) >= 20\b", ")) >= 1"),
+    "the gate of bad events is wide open": swap(r"\)\) >= 3\b", ")) >= 1"),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED_MUTATIONS)
+def test_wrong_numbers_of_events_fail_their_tests(name: str, tmp_path: Path) -> None:
+    assert not passes(COUNTED, COUNTED_MUTATIONS[name], tmp_path)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

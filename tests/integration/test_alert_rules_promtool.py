@@ -668,8 +668,8 @@ class TestAlerts:
     @pytest.mark.parametrize(("events", "bad", "fires"), [(20, 3, True), (21, 3, False), (20, 4, False)])
     def test_the_gate_opens_at_exactly_its_numbers(self, events: int, bad: int, fires: bool) -> None:
         policy = replace(PAGE, min_events=events, min_bad_events=bad)
-        raw = {up(): "1x10", requests(): "0 17x9", requests("503"): "_ 3x9"}
-        assert bool(firing(rule_texts(slo(policy=policy)), raw, 2)) is fires
+        raw = {up(): "1x15", requests(): "0+0x5 17x9", requests("503"): "_x6 3x9"}
+        assert bool(firing(rule_texts(slo(policy=policy)), raw, 7)) is fires
 
     @pytest.mark.parametrize(
         ("period", "errors", "fires"),

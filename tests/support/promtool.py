@@ -134,13 +134,15 @@ def evaluate(
     """
     with tempfile.TemporaryDirectory(prefix="sloctl-promtool-") as folder:
         root = Path(folder)
-        names = []
+        names, groups = [], []
         for number, text in enumerate(rule_texts):
             (root / f"rules-{number}.yaml").write_text(text, encoding="utf-8")
             names.append(f"rules-{number}.yaml")
+            groups += re.findall(r"^ +- name: \"?([^\n\"]+)\"?$", text, re.MULTILINE)
         document = {
             "rule_files": names,
             "evaluation_interval": evaluation_interval,
+            "group_eval_order": groups,
             "tests": [_test(number, item) for number, item in enumerate(inputs)],
         }
         (root / "test.yaml").write_text(json.dumps(document), encoding="utf-8")

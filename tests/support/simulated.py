@@ -98,6 +98,8 @@ class Simulated:
     """Seconds: a longer range in a query is refused."""
     most_points: float = float("inf")
     """A range query of recorded events with more points is refused."""
+    reporters: dict[str, str] = field(default_factory=dict)
+    """Per service: the reporter that counts it besides those that its SLO reads."""
     health: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
     """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
@@ -179,8 +181,8 @@ class Simulated:
         elif policies and expr == promql.evaluated(policies):
             if self.alert_rules:
                 yield {}, 1.0
-        elif expr.startswith("sum by (slo_scope"):
-            yield from self._other_side(expr, now)
+        elif expr.startswith(("sum by (reporter, ", "sum by (slo_scope")):
+            yield from self._reporters(expr) if "(reporter, " in expr[:20] else self._other_side(expr, now)
         elif (record := self._guardrail(expr)) is not None:
             yield from self.health.get(record, ())
         else:
@@ -210,6 +212,16 @@ class Simulated:
             times = [t for t in instants if self._evaluated(t) and t >= self.loaded.get(slo.id, 0.0)]
             if times:
                 yield {naming.SLO_ID: slo.id}, float(len(times))
+
+    def _reporters(self, expr: str) -> Iterator[tuple[dict[str, str], float]]:
+        """Who else counts the services that a query names."""
+        [names] = re.findall(r'destination_service_name=~"([^"]*)"', expr)
+        services = names.split("|")
+        known = {promql.other_reporters(slo, self.slo_set.mesh, services) for slo in self.slo_set.slos}
+        assert expr in known, f"not a query that the simulation knows:\n{expr}"
+        for service in services:
+            if service in self.reporters:
+                yield {"reporter": self.reporters[service], "destination_service_name": service}, 1.0
 
     def _guardrail(self, expr: str) -> str | None:
         """The series that a query of a guardrail means, recorded or computed; None for other queries."""

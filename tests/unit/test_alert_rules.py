@@ -17,7 +17,7 @@ from alert_rules.proofs import simulate
 from sloctl import naming
 from sloctl.artefacts.objects import Format
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import POLICIES, EventGate
 from tests.support.promtool import days, slo
 
 
@@ -291,6 +291,9 @@ WINDOWS = st.builds(
 )
 
 
+SURE = POLICIES["mesh"].gate(POLICIES["mesh"].windows[0], 30 * 86400)
+
+
 class TestSimulation:
     """The tests that are generated stand on this account of a policy, which knows nothing of PromQL."""
 
@@ -299,23 +302,44 @@ class TestSimulation:
     def test_an_incident_fires_after_its_first_error_and_resolves(
         self, window: BurnWindow, budget: Decimal
     ) -> None:
-        case = simulate.incident(window, window.factor, budget, 20, 3)
+        case = simulate.incident(window, window.factor, budget, SURE)
         assert case
+        assert case.fires * 60 >= window.short
         assert case.traffic.clean < case.fires < case.resolved
         assert case.fires - case.traffic.clean >= window.for_ / 60
         assert case.value > window.factor
 
     def test_a_burn_rate_over_one_is_out_of_reach(self) -> None:
         window = BurnWindow("page", Decimal(14), 3600, 300)
-        assert simulate.incident(window, Decimal(14), Decimal("0.1"), 20, 3) is None
+        assert simulate.incident(window, Decimal(14), Decimal("0.1"), SURE) is None
 
     def test_gates_are_tried_one_at_a_time(self) -> None:
+        window, budget = BurnWindow("page", Decimal(14), 3600, 300), Decimal("0.001")
+        found = {
+            what: traffic
+            for what, traffic, _ in simulate.quiet(window, Decimal(14), budget, EventGate(20, 3))
+        }
+        assert found["too few events"].events == found["too few events"].bad == 19
+        assert (found["too few bad events"].events, found["too few bad events"].bad) == (20, 2)
+        assert not list(simulate.quiet(window, Decimal(14), budget, EventGate(1, 1)))
+        for gate in (EventGate(20, 3), SURE):
+            assert not list(simulate.quiet(replace(window, long=86400), Decimal(14), budget, gate))
+
+    @pytest.mark.parametrize(("budget", "failures"), [("0.001", 2), ("0.01", 3), ("0.05", 5)])
+    def test_evidence_is_tried_with_one_failure_less_and_just_enough(
+        self, budget: str, failures: int
+    ) -> None:
         window = BurnWindow("page", Decimal(14), 3600, 300)
-        found = dict(simulate.quiet(window, Decimal(14), Decimal("0.001"), 20, 3))
-        assert found["events"].events == found["events"].bad == 19
-        assert (found["bad events"].events, found["bad events"].bad) == (20, 2)
-        assert not list(simulate.quiet(window, Decimal(14), Decimal("0.001"), 1, 1))
-        assert not list(simulate.quiet(replace(window, long=86400), Decimal(14), Decimal("0.001"), 20, 3))
+        few, enough = simulate.quiet(window, Decimal(14), Decimal(budget), SURE)
+        assert (few[1].bad, few[2]) == (failures - 1, None)
+        assert enough[1].bad == failures
+        assert enough[2] == pytest.approx(1 / float(budget))
+
+    def test_a_young_service_is_tried_at_the_length_of_its_short_window(self) -> None:
+        for line in POLICIES["mesh"].windows:
+            fresh = simulate.young(line, line.factor, Decimal("0.001"), SURE)
+            assert fresh is not None
+            assert fresh.fires * 60 == line.short + line.for_
 
     def test_an_alert_without_proof_is_named(self) -> None:
         policy = AlertPolicy("loose", (BurnWindow("page", Decimal(14), 3600, 300),))

@@ -24,7 +24,7 @@ from sloctl import naming, promql, spec
 from sloctl.cli.main import cli
 from sloctl.model import FINE_LIMIT, AlertPolicy, CounterSli, Mesh, RollingWindow, Slo, SloSet
 from sloctl.model.durations import duration, number
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import MIN_BAD_EVENTS, MIN_EVENTS, POLICIES, Evidence
 from sloctl.promql.presets import ENVOY_BUCKETS, GRPC_CODES, GRPC_SERVER_ERRORS, PRESETS
 from sloctl.settings import backends
 from tests.support.doc_pages import table, text_of
@@ -280,8 +280,23 @@ def test_policies_are_in_the_table() -> None:
 
 
 def test_gates_are_the_defaults() -> None:
-    rows = {row["key"].strip("`"): int(row["default"]) for row in table(DOCS / "alerting.md", "key")}
-    assert rows == {"min_events": MESH.min_events, "min_bad_events": MESH.min_bad_events}
+    rows = {row["key"].strip("`"): row for row in table(DOCS / "alerting.md", "key")}
+    assert rows.keys() == {"confidence", "min_events", "min_bad_events"}
+    assert Decimal(rows["confidence"]["default"]) == MESH.confidence
+    for key, number_of in (("min_events", MIN_EVENTS), ("min_bad_events", MIN_BAD_EVENTS)):
+        last = list(rows[key].values())[-1]
+        assert last.endswith(f"; {number_of} if only the other is given")
+
+
+def test_failures_that_page_by_traffic() -> None:
+    line, budget = MESH.windows[0], Decimal("0.001")
+    gate = MESH.gate(line, 30 * 86400)
+    assert isinstance(gate, Evidence)
+    for row in table(DOCS / "alerting.md", "requests in the hour"):
+        total, least = (int(text.replace(",", "")) for text in row.values())
+        burns = [bad / (total * float(budget)) for bad in range(1, least + 1)]
+        pages = [gate.enough(bad, burn) and burn > line.factor for bad, burn in enumerate(burns, 1)]
+        assert pages.index(True) + 1 == least
 
 
 def minutes_to_fire(objective: str, share: Decimal, line: int) -> int | None:
@@ -290,9 +305,8 @@ def minutes_to_fire(objective: str, share: Decimal, line: int) -> int | None:
     clean = window.long // 60 + 10
     faulty = int(window.factor * budget / share * window.long / 60) + window.for_ // 60 + 20
     traffic = Traffic(1_000_000, int(share * 1_000_000), clean, faulty, 0)
-    fires, _, _ = simulate.active(
-        traffic, window, window.factor, budget, MESH.min_events, MESH.min_bad_events
-    )
+    gate = MESH.gate(window, 30 * 86400)
+    fires, _, _ = simulate.active(traffic, window, window.factor, budget, gate)
     return fires.index(True) - clean if True in fires else None
 
 

@@ -52,7 +52,8 @@ def generated() -> Iterator[AlertRule]:
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    pages = {naming.runbook_page(name) for name in alerts()} | {naming.runbook_page("BudgetBurn")}
+    names = [*alerts(), "BudgetBurn", naming.TRAFFIC_STOPPED]
+    pages = {naming.runbook_page(name) for name in names}
     assert {page.name for page in RUNBOOKS.glob("*.md")} == pages
 
 
@@ -63,7 +64,7 @@ def test_every_alert_links_to_its_page() -> None:
         assert (RUNBOOKS / page).is_file(), rule.alert
 
 
-@pytest.mark.parametrize("name", [*sorted(alerts()), "BudgetBurn"])
+@pytest.mark.parametrize("name", [*sorted(alerts()), "BudgetBurn", naming.TRAFFIC_STOPPED])
 def test_a_runbook_says_what_somebody_needs_at_night(name: str) -> None:
     text = (RUNBOOKS / naming.runbook_page(name)).read_text(encoding="utf-8")
     assert text.startswith(f"# {name}\n")

@@ -519,6 +519,79 @@ def test_rules_that_lack_more_than_two_buckets_of_the_window_say_so(lacking: int
     assert only(report).total == pytest.approx((30 * 1440 - 5 * lacking) * 100)
 
 
+# --- traffic that stops
+
+
+def _stopped(source: Simulated, origin: BudgetOrigin = "rules") -> list[str]:
+    return [
+        item.message
+        for item in found(slo_report.build(source, source.slo_set, AT, origin), "traffic-stopped")
+    ]
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize(("minutes", "said"), [(45, False), (180, True)])
+def test_traffic_that_stops_is_told_with_its_end(minutes: int, origin: BudgetOrigin, *, said: bool) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, end=NOW - minutes * 60)])
+    since = (AT - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    expected = (
+        f"shop/checkout availability: no events since {since}; the longest pause of the week before was 15m. "
+        "Is it gone, not called, or not scraped?"
+    )
+    assert _stopped(source, origin) == [expected] * said
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize(("hours", "said"), [(9, False), (23, False), (30, True)])
+def test_a_service_that_rests_at_night_is_held_against_its_nights(
+    hours: int, origin: BudgetOrigin, *, said: bool
+) -> None:
+    """It rests for eight hours: three times that is a day."""
+    slo_set = slos(CHECKOUT)
+    last = NOW - hours * 3600
+    days = [
+        flow(slo_set, 0, "checkout", 100, start=last - day * DAY - 16 * 3600, end=last - day * DAY)
+        for day in range(8)
+    ]
+    assert len(_stopped(Simulated(slo_set, days), origin)) == said
+
+
+def test_a_service_of_a_few_hours_or_requests_has_no_usual_pause() -> None:
+    slo_set = slos(CHECKOUT)
+    young = flow(slo_set, 0, "checkout", 100, start=NOW - 20 * 3600, end=NOW - 12 * 3600)
+    assert _stopped(Simulated(slo_set, [young])) == []
+    rare = [
+        flow(slo_set, 0, "checkout", 1, start=NOW - day * 6 * 3600 - 60, end=NOW - day * 6 * 3600)
+        for day in range(5, 24)
+    ]
+    assert _stopped(Simulated(slo_set, rare)) == []
+
+
+def test_what_stopped_before_all_that_is_remembered_is_told_too() -> None:
+    slo_set = slos(CHECKOUT)
+    [message] = _stopped(Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, end=NOW - 9 * DAY)]))
+    assert message.startswith("shop/checkout availability: no events for more than 7d.")
+
+
+def test_a_service_that_moved_to_a_waypoint_is_told() -> None:
+    slo_set = slos(CHECKOUT)
+    moved = flow(slo_set, 0, "checkout", 100, end=NOW - 2 * 3600)
+    [message] = _stopped(Simulated(slo_set, [moved], reporters={"checkout": "waypoint"}))
+    assert message.endswith(
+        "Its requests are counted by the reporter waypoint now, which this SLO does not read "
+        "(a waypoint: mesh.mode ambient)"
+    )
+
+
+def test_pauses_that_cannot_be_read_leave_the_budgets() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, end=NOW - 2 * 3600)], most_points=0)
+    report = slo_report.build(source, slo_set, AT)
+    assert found(report, "pauses-not-read")
+    assert only(report).total > 0
+
+
 # --- alerts
 
 
@@ -561,10 +634,35 @@ def test_alerts_are_computed_where_no_alert_rule_is(
     assert len(found(report, "alerts-computed")) == (origin == "rules")
 
 
-def test_few_events_page_nobody() -> None:
+def test_one_failure_pages_nobody_and_a_quiet_outage_pages() -> None:
     slo_set = slos(CHECKOUT)
-    recent = flow(slo_set, 0, "checkout", 0.3, 0.3, start=NOW - 3600)
-    assert only(slo_report.build(Simulated(slo_set, [recent], alert_rules=False), slo_set, AT)).alerts == ()
+
+    def alerts(a_minute: float) -> tuple[str, ...]:
+        recent = flow(slo_set, 0, "checkout", a_minute, a_minute, start=NOW - 3600)
+        return only(slo_report.build(Simulated(slo_set, [recent], alert_rules=False), slo_set, AT)).alerts
+
+    assert alerts(1 / 60) == ()
+    assert alerts(3 / 60) == tuple(f"AvailabilityBudgetBurnPage{window}" for window in ("1h", "6h"))
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize(
+    ("minutes", "names"),
+    [
+        (3, set()),
+        (10, {"Page1h"}),
+        (28, {"Page1h"}),
+        (35, {"Page1h", "Page6h"}),
+        (355, {"Page1h", "Page6h"}),
+        (365, {"Page1h", "Page6h", "Ticket3d"}),
+    ],
+)
+def test_a_young_window_says_nothing(minutes: int, names: set[str], origin: BudgetOrigin) -> None:
+    slo_set = slos(CHECKOUT)
+    recent = flow(slo_set, 0, "checkout", 100, 100, start=NOW - minutes * 60)
+    source = Simulated(slo_set, [recent], alert_rules=False)
+    found = only(slo_report.build(source, slo_set, AT, origin)).alerts
+    assert set(found) == {f"AvailabilityBudgetBurn{name}" for name in names}
 
 
 def test_errors_that_are_over_page_nobody() -> None:

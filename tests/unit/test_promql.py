@@ -16,6 +16,7 @@ from sloctl import naming, promql
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.queries import SERVICES as SERVICES_OF_GUARDRAILS
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Selector, Slo, SloSet
+from sloctl.model.policies import EventGate, Evidence, Gate
 from sloctl.promql import flags
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
@@ -61,13 +62,26 @@ def matchers(selector: promql_parser.VectorSelector) -> set[tuple[str, str, str]
     return {(m.name, ops[str(m.op).rsplit(".", 1)[-1]], m.value) for m in selector.matchers.matchers}
 
 
+def _alerts(one: Slo) -> dict[str, str]:
+    gates: dict[str, Gate] = {
+        "counted": EventGate(20, 3),
+        "sure": Evidence(Decimal("9.2103"), Decimal("0.25")),
+    }
+    windows = one.policy.windows[:1] if one.policy else ()
+    return {
+        f"alert-{name}": promql.alert_rule(one, window, Decimal("14.4"), gate)
+        for name, gate in gates.items()
+        for window in windows
+    }
+
+
 def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
     """Everything that the module writes for an SLO."""
     out = {
         "gap": promql.gap_rule(one, mesh),
         "period": promql.period_rule(naming.TOTAL_GRID, one, 30 * 86400),
         "remaining": promql.remaining_rule(one),
-        "alert": promql.alert_rule(one, one.policy.windows[0], Decimal("14.4"), 20, 3) if one.policy else "1",
+        **_alerts(one),
         "burn": promql.burn_rate_rule(one, 3600),
         "burn-long": promql.burn_rate_rule(one, 3 * 86400),
     }
@@ -519,6 +533,6 @@ class TestWindows:
         one = slo()
         assert one.policy
         window = one.policy.windows[0]
-        assert ">= " not in promql.alert_rule(one, window, Decimal(14), 1, 1)
-        assert promql.alert_rule(one, window, Decimal(14), 20, 1).endswith(">= 20")
-        assert promql.alert_rule(one, window, Decimal("14.40").normalize(), 1, 3).endswith(">= 3")
+        assert ">= " not in promql.alert_rule(one, window, Decimal(14), EventGate(1, 1))
+        assert promql.alert_rule(one, window, Decimal(14), EventGate(20, 1)).endswith(">= 20")
+        assert promql.alert_rule(one, window, Decimal("14.40").normalize(), EventGate(1, 3)).endswith(">= 3")

@@ -28,7 +28,7 @@ from sloctl.model import (
     SloSet,
     Sources,
 )
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import POLICIES, EventGate
 
 VALID = Path(__file__).parent.parent / "golden" / "valid"
 HEAD = "apiVersion: sloctl/v1\nkind: MeshSLOs\n"
@@ -132,7 +132,8 @@ def test_gates_of_a_shipped_policy() -> None:
     policy = from_text(text).slos[0].policy
     assert policy is not None
     assert policy.windows == POLICIES["sre-workbook"].windows
-    assert (policy.name, policy.min_events, policy.min_bad_events) == ("sre-workbook", 7, 3)
+    assert (policy.name, policy.min_events, policy.min_bad_events) == ("sre-workbook", 7, None)
+    assert policy.gate(policy.windows[0], 30 * 86400) == EventGate(7, 3)
 
 
 @pytest.mark.parametrize("text", ["99.9", "99.90", "0.000001", "99.999999", "50", "12.5"])

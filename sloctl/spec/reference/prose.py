@@ -285,8 +285,10 @@ slos:
 once the allowed speed over 3d and 6h. `sre-workbook` has the lines of the SRE workbook's table 5-8. `none` is silent.
 With a mapping you choose other gates for one of these, or write lines of your own.
 
-An alert needs a number of events, and of bad ones, in its long window: one failed request at night pages nobody. An
-alert that could not fire even if every event were bad (factor × budget ≥ 1) is an error.
+An alert must be sure that its failures are more than chance, to the `confidence` given: one failed request at night
+pages nobody, and three an hour that all fail do. With `min_events` or `min_bad_events` it needs numbers of events in
+its long window instead. [How sure an alert is](alerting.md#how-sure-an-alert-is) has the formula. An alert that could
+not fire even if every event were bad (factor × budget ≥ 1) is an error.
 """,
         """
 slos:
@@ -299,7 +301,7 @@ slos:
       windows:
         - {severity: page, factor: 14.4, long: 1h, short: 5m, for: 2m}
         - {severity: ticket, factor: 1, long: 3d, short: 6h}
-      min_events: 200
+      confidence: 99.9
   - name: latency
     service: checkout
     namespace: shop

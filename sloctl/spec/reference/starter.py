@@ -52,8 +52,8 @@ slos:
     namespace: @namespace@
     objective: 99.9
     sli: {preset: availability}
-    # Alerts stay silent below this many events in their long window: one failed request at night pages nobody.
-    alerting: {policy: mesh, min_events: 100, min_bad_events: 5}
+    # Alerts fire once it is this sure that failures are no chance: one failed request at night pages nobody.
+    alerting: {policy: mesh, confidence: 99.99}
 
   # Latency: the share of requests within a threshold, which is a bound of the mesh's histogram.
   - name: latency

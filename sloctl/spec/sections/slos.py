@@ -28,7 +28,7 @@ from sloctl.model import (
     Window,
 )
 from sloctl.model.durations import duration, number
-from sloctl.model.policies import POLICIES
+from sloctl.model.policies import POLICIES, StoppedTraffic
 from sloctl.model.slo import budget_of
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Object, Section
@@ -117,6 +117,13 @@ BURN_WINDOW = Section(
         ),
     ),
 )
+CONFIDENCE = Exact(
+    "a percentage from 50 to 99.999999",
+    Decimal(50),
+    Decimal("99.999999"),
+    hint="99.99 is one chance in 10,000; to count events instead, set min_events and min_bad_events",
+    inclusive=True,
+)
 POLICY = Section(
     "alertPolicy",
     model=AlertPolicy,
@@ -127,12 +134,27 @@ POLICY = Section(
         Field(
             "min_events",
             Whole(0, 1_000_000_000),
-            "Events that the long window must hold before an alert may fire.",
+            "Events that the long window must hold before an alert may fire, instead of `confidence`.",
+            without="no number; 20 beside `min_bad_events`",
         ),
         Field(
             "min_bad_events",
             Whole(0, 1_000_000_000),
-            "Bad events that the long window must hold before an alert may fire.",
+            "Bad events that the long window must hold before an alert may fire, instead of `confidence`.",
+            without="no number; 3 beside `min_events`",
+        ),
+        Field(
+            "confidence",
+            CONFIDENCE,
+            "How sure an alert must be, in percent, that failures are more than chance in a service that meets its "
+            "objective.",
+            examples=(99.9,),
+        ),
+        Field(
+            "traffic_stopped",
+            Choice(get_args(StoppedTraffic)),
+            "Whether an alert says when a service that had events has none for far longer than in any pause of a week.",
+            examples=("ticket",),
         ),
     ),
     one_of=(("policy", "windows"),),
@@ -181,6 +203,15 @@ def _short_is_shorter(block: Block, reader: Reader) -> None:
         message = f"the short window ({short.text}) must be shorter than the long one ({long.text})"
         hint = "a twelfth of the long window is usual"
         reader.add(block.at("short"), block.child("short"), "window-order", message, hint)
+
+
+@POLICY.rule
+def _one_kind_of_gate(value: Block, reader: Reader) -> None:
+    counted = next((key for key in ("min_events", "min_bad_events") if value.has(key)), None)
+    if counted is not None and value.has("confidence"):
+        message = f"'confidence' and '{counted}' exclude each other"
+        hint = "keep 'confidence', or the numbers of events that an alert needs"
+        reader.add(value.node.keys["confidence"], value.child("confidence"), "key-conflict", message, hint)
 
 
 @POLICY.rule
@@ -257,7 +288,7 @@ _ALERTING = Field(
     ALERTING,
     "When to alert.",
     without=DEFAULT_POLICY,
-    examples=("sre-workbook", {"policy": "mesh", "min_events": 100}),
+    examples=("sre-workbook", {"policy": "mesh", "confidence": 99.9}),
 )
 
 DEFAULTS = Object(
