@@ -335,6 +335,24 @@ class TestSimulation:
         assert enough[1].bad == failures
         assert enough[2] == pytest.approx(1 / float(budget))
 
+    @pytest.mark.parametrize("budget", ["0.001", "0.005", "0.01", "0.05"])
+    def test_one_test_of_a_long_short_window_proves_its_youth_and_its_factor(self, budget: str) -> None:
+        for policy in POLICIES.values():
+            for line in policy.windows:
+                if line.short <= 3600:
+                    continue
+                case = simulate.diluted(line, line.factor, Decimal(budget), SURE)
+                assert case is not None
+                assert case.fires * 60 == line.short
+                assert case.fires < case.resolved < case.fires + 20
+                # At a factor of 1 and below, the evidence ends with the burn rate that it is held against.
+                for times in ("0.96", "1.04") if line.factor > 1 else ("1.02", "1.04"):
+                    factor = line.factor * Decimal(times)
+                    fires, _, _ = simulate.active(case.traffic, line, factor, Decimal(budget), SURE)
+                    assert not (fires[case.resolved - 1] and not fires[case.resolved]), (
+                        "another factor would pass"
+                    )
+
     def test_a_young_service_is_tried_at_the_length_of_its_short_window(self) -> None:
         for line in POLICIES["mesh"].windows:
             fresh = simulate.young(line, line.factor, Decimal("0.001"), SURE)
