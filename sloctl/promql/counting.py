@@ -51,16 +51,23 @@ STARTS = frozenset({AGENT_START, POD_START})
 """What shows that the first values of a young target are new; both may be missing."""
 
 
-def counted(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
+def _each(function: str, series: Sequence[str], past: str) -> str:
+    """A function of the past of all series of some selectors, which have none in common."""
+    texts = [f"{function}({one}{past})" if function else one for one in series]
+    return texts[0] if len(texts) == 1 else f"({' or '.join(texts)})"
+
+
+def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
     """What each matching counter counted in the last ``window`` seconds, in the parts that the module's text names.
 
-    ``series`` is a selector; the results have its labels, without the metric's name. ``siblings`` selects the counters
-    whose going on shows that one that is not there is new: of the same metric, without what tells outcomes apart.
+    ``series`` are selectors that have no series in common; the results have their labels, without the metric's name.
+    ``siblings`` selects the counters whose going on shows that one that is not there is new: of the same metric,
+    without what tells outcomes apart.
     """
-    w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
-    now, first = f"last_over_time({series}[{w}])", f"min_over_time({series}[{w}])"
-    peak, before = f"max_over_time({series}[{w}])", f"last_over_time({series}{reach})"
-    known = f"last_over_time({series}[{duration(MEMORY)}] offset {w})"
+    w, reach = f"[{duration(window)}]", f"[{duration(LOOKBACK)}] offset {duration(window)}"
+    now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
+    peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
+    known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} + clamp_min({before} - {peak}, 0) > {now}\nor {before} > {first}",
@@ -68,13 +75,13 @@ def counted(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[
             f"({first} - {known} >= 0\n"
             f"  or {first})\n"
             f"and (\n"
-            f"{indent(_new(series, before, siblings or series, window, mesh))}\n"
+            f"{indent(_new(series, before, siblings or series[0], window, mesh))}\n"
             f")"
         ),
     }
 
 
-def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> str:
+def _new(series: Sequence[str], before: str, siblings: str, window: float, mesh: Mesh) -> str:
     """The counters that were not there before the window, and of which it can be shown that they are new.
 
     They have fewer samples than their target shows that they would have had. Infinitely many stand for a proof of
@@ -82,7 +89,7 @@ def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> 
     """
     w, wide = duration(window), duration(window + LOOKBACK)
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
-    samples = f"count_over_time({series}[{w}])"
+    samples, there = _each("count_over_time", series, f"[{w}]"), _each("", series, "")
     lately = f"last_over_time({siblings}[{duration(LOOKBACK)}] offset {w})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
     scraped = f"max by ({on}) (sum_over_time({up}[{w}]))"
@@ -98,7 +105,7 @@ def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> 
     return "\n".join(
         (
             "((",
-            f"  {samples} and {series}",
+            f"  {samples} and {there}",
             f"  or {samples} and on ({on}) {scraped_before}",
             f") unless {before}) < on ({on}) group_left () (",
             f"  Inf + (group by ({on}) ({lately} and {unbroken}) unless on ({on}) ({renamed}))",
@@ -113,12 +120,13 @@ def _new(series: str, before: str, siblings: str, window: float, mesh: Mesh) -> 
     )
 
 
-def increments(series: str, window: float, mesh: Mesh, siblings: str = "") -> str:
+def increments(series: str | Sequence[str], window: float, mesh: Mesh, siblings: str = "") -> str:
     """Events that each matching counter counted in the last ``window`` seconds: the sum of :func:`counted`."""
+    series = (series,) if isinstance(series, str) else series
     return f"sum without ({COUNTED}) (\n{indent(_parts_of(series, window, mesh, siblings))}\n)"
 
 
-def _parts_of(series: str, window: float, mesh: Mesh, siblings: str) -> str:
+def _parts_of(series: Sequence[str], window: float, mesh: Mesh, siblings: str) -> str:
     parts = counted(series, window, mesh, siblings)
     return "\nor\n".join(labelled(text, COUNTED, kind) for kind, text in parts.items())
 
@@ -198,7 +206,7 @@ def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]
     keep, flag = naming.FAMILY_LABELS[naming.family(sli)], flags.kept(parts)
     return {
         kind: _identified(family[0], sli, text, keep, flag=flag)
-        for kind, text in counted(series, window, mesh).items()
+        for kind, text in counted([series], window, mesh).items()
     }
 
 
@@ -300,10 +308,8 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
 
 def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:
     """What the counters of any of some parts of an SLI counted in the last ``window`` seconds."""
-    siblings = siblings_of(slo, sli, mesh)
-    return "\nor\n".join(
-        _parts_of(full_selector(slo, sli, part, mesh), window, mesh, siblings) for part in parts
-    )
+    selectors = [full_selector(slo, sli, part, mesh) for part in parts]
+    return _parts_of(selectors, window, mesh, siblings_of(slo, sli, mesh))
 
 
 def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:

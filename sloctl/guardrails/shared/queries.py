@@ -127,8 +127,8 @@ def raw_counts(
     for part in parts:
         raw = raw_matchers(part, family.names)
         series = promql.selector(family.metric, (*family.where, *raw, *slo_set.mesh.matchers))
-        texts.append(promql.increments(series, window, slo_set.mesh, siblings))
-    text = "\nor\n".join(texts)
+        texts.append(series)
+    text = promql.increments(texts, window, slo_set.mesh, siblings)
     return family.group(text, by) if family.group else renamed(text, by, family.names)
 
 
