@@ -52,7 +52,7 @@ fuzz: setup tools ## run the property tests with many more examples, 2,000 of ea
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
-proofs: setup tools ## let promtool prove the guardrails at every limit of the tests, not at the golden cases' and one more
+proofs: setup tools ## let promtool prove all golden cases, and the guardrails at every limit of the tests
 	SLOCTL_PROOFS=all $(PYTEST) tests/integration/test_guardrails_requests.py tests/integration/test_guardrails_platform.py \
 		tests/integration/test_guardrails_sidecars.py -n $(PROCESSES)
 
