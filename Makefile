@@ -54,7 +54,7 @@ soak: setup ## hours of the scheduler's schedule, compressed: what it holds must
 
 proofs: setup tools ## let promtool prove all golden cases, and the guardrails at every limit of the tests
 	SLOCTL_PROOFS=all $(PYTEST) tests/integration/test_guardrails_requests.py tests/integration/test_guardrails_platform.py \
-		tests/integration/test_guardrails_sidecars.py -n $(PROCESSES)
+		tests/integration/test_guardrails_sidecars.py tests/golden/test_rules_golden.py -n $(PROCESSES)
 
 crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py

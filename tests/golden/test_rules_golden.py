@@ -163,7 +163,7 @@ def assert_promtool_agrees(folder: Path, tests: list[str]) -> None:
 
 PROVED = {"custom-events", "guardrails", "guardrails-ambient", "guardrails-limits", "hang-ups", "latency"}
 PROVED |= {"sre-workbook", "traffic-stopped", "wildcard-and-override"}
-"""The cases whose proofs promtool runs: every kind of rule and alert. It takes seconds of each; ``make proofs`` runs all."""
+"""The cases whose proofs promtool runs: every kind of rule and alert; ``make proofs`` runs all."""
 
 
 @pytest.mark.parametrize("case", CASES if EVERY_LIMIT else sorted(PROVED))
