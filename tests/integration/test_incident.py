@@ -218,7 +218,8 @@ def test_pages_come_as_soon_as_the_policy_promises(outcome: Outcome, service: st
     traffic = Traffic(
         edge.rate * callers, int(edge.rate * callers * edge.failing), int(outcome.begins), 20, 0
     )
-    fires, _, _ = simulate.active(traffic, line, line.factor, budget, 20, 3)
+    gate = POLICIES["mesh"].gate(line, 30 * 86400)
+    fires, _, _ = simulate.active(traffic, line, line.factor, budget, gate)
     promised = fires.index(True)
     came = outcome.first("AvailabilityBudgetBurnPage1h", service, VICTIMS[service])
     # Alerts of a group wait for each other (30 s); what joins it later waits for the group's interval (5 min).
