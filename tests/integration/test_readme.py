@@ -24,7 +24,7 @@ assert WALK
 STEP = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def shell(command: str, folder: Path, timeout: float = 60, **env: str) -> Outcome:
+def shell(command: str, folder: Path, timeout: float = 600, **env: str) -> Outcome:
     """One line of a shell, with this tree's ``sloctl`` on its PATH, of which users see no traceback."""
     done = subprocess.run(
         ["bash", "-c", command],
