@@ -50,10 +50,12 @@ fuzz: setup tools ## run the property tests with many more examples, 2,000 of ea
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
 
 soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
+	SLOCTL_SOAK=1 $(PYTEST) tests/integration/test_jobs_schedule_soak.py
 	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
 proofs: setup tools ## let promtool prove all golden cases, and the guardrails at every limit of the tests
 	SLOCTL_PROOFS=all $(PYTEST) tests/integration/test_guardrails_requests.py tests/integration/test_guardrails_platform.py \
+		tests/integration/test_alert_rules_gates.py \
 		tests/integration/test_guardrails_sidecars.py tests/golden/test_rules_golden.py -n $(PROCESSES)
 
 crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack

@@ -23,6 +23,7 @@ JOBS = ("name: burn_rate, every: 1m", "name: report, every: 5m", "name: report, 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")]
 
 
+@pytest.mark.skipif("SLOCTL_SOAK" not in os.environ, reason="an hour of schedule: make soak")
 def test_hours_of_schedule_leave_nothing_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "jobs")
     path = slo_file(tmp_path, "http://127.0.0.1:1", *JOBS)

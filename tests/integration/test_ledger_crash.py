@@ -31,7 +31,7 @@ from tests.support.ledger_rows import rows
 
 pytestmark = pytest.mark.xdist_group("ledger-month")
 
-KILLS = int(os.environ.get("SLOCTL_CRASH_KILLS", "15"))
+KILLS = int(os.environ.get("SLOCTL_CRASH_KILLS", "8"))
 SEED = int(os.environ.get("SLOCTL_CRASH_SEED", "20251112"))
 TROUBLE = {
     "finish": 8,
