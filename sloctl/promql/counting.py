@@ -34,27 +34,29 @@ from sloctl.model.durations import duration, number
 from sloctl.promql import flags
 from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.services import services
-from sloctl.promql.syntax import indent, labelled, regex_quote, selector
+from sloctl.promql.syntax import PART, indent, regex_quote, selector, together
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
 MEMORY = 3600
 """Seconds before a window within which a counter, or a target, counts as known."""
-COUNTED = "__counted__"
-"""What tells the parts of :func:`counted` apart while they are added up."""
 AGENT_START = "istio_agent_process_start_time_seconds"
 """When the agent beside a proxy started, in its own scrape."""
-NO_SIBLINGS: Mapping[str, str] = MappingProxyType({})
 POD_START = "kube_pod_start_time"
 """When a pod started, by kube-state-metrics, which is another target: it is found by the pod's name alone."""
 STARTS = frozenset({AGENT_START, POD_START})
 """What shows that the first values of a young target are new; both may be missing."""
+NO_SIBLINGS: Mapping[str, str] = MappingProxyType({})
+"""A metric of which nothing is known but the counters in question: they are each other's siblings."""
+
+
+def _either(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"({' or '.join(texts)})"
 
 
 def _each(function: str, series: Sequence[str], past: str) -> str:
     """A function of the past of all series of some selectors, which have none in common."""
-    texts = [f"{function}({one}{past})" if function else one for one in series]
-    return texts[0] if len(texts) == 1 else f"({' or '.join(texts)})"
+    return _either([f"{function}({one}{past})" for one in series])
 
 
 def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
@@ -89,7 +91,7 @@ def _new(series: Sequence[str], before: str, siblings: str, window: float, mesh:
     """
     w, wide = duration(window), duration(window + LOOKBACK)
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
-    samples, there = _each("count_over_time", series, f"[{w}]"), _each("", series, "")
+    samples, there = _each("count_over_time", series, f"[{w}]"), _either(series)
     lately = f"last_over_time({siblings}[{duration(LOOKBACK)}] offset {w})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
     scraped = f"max by ({on}) (sum_over_time({up}[{w}]))"
@@ -122,13 +124,8 @@ def _new(series: Sequence[str], before: str, siblings: str, window: float, mesh:
 
 def increments(series: str | Sequence[str], window: float, mesh: Mesh, siblings: str = "") -> str:
     """Events that each matching counter counted in the last ``window`` seconds: the sum of :func:`counted`."""
-    series = (series,) if isinstance(series, str) else series
-    return f"sum without ({COUNTED}) (\n{indent(_parts_of(series, window, mesh, siblings))}\n)"
-
-
-def _parts_of(series: Sequence[str], window: float, mesh: Mesh, siblings: str) -> str:
-    parts = counted(series, window, mesh, siblings)
-    return "\nor\n".join(labelled(text, COUNTED, kind) for kind, text in parts.items())
+    parts = counted((series,) if isinstance(series, str) else series, window, mesh, siblings)
+    return f"sum without ({PART}) (\n{indent(together(parts))}\n)"
 
 
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
@@ -266,7 +263,7 @@ def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str,
     if len(sums) == 1:
         return sums[0]
     # A term without series has counted nothing, and must not take the others with it.
-    apart = "\nor\n".join(labelled(text, "term", str(number)) for number, text in enumerate(sums))
+    apart = together({str(number): text for number, text in enumerate(sums)})
     return f"sum (\n{indent(apart)}\n)"
 
 
@@ -309,7 +306,7 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
 def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:
     """What the counters of any of some parts of an SLI counted in the last ``window`` seconds."""
     selectors = [full_selector(slo, sli, part, mesh) for part in parts]
-    return _parts_of(selectors, window, mesh, siblings_of(slo, sli, mesh))
+    return together(counted(selectors, window, mesh, siblings_of(slo, sli, mesh)))
 
 
 def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
