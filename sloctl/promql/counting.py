@@ -46,6 +46,8 @@ POD_START = "kube_pod_start_time"
 """When a pod started, by kube-state-metrics, which is another target: it is found by the pod's name alone."""
 STARTS = frozenset({AGENT_START, POD_START})
 """What shows that the first values of a young target are new; both may be missing."""
+FAMILY_MATCHERS = ("reporter", "le")
+"""The labels whose values choose a family's counters; all others tell outcomes apart."""
 NO_SIBLINGS: Mapping[str, str] = MappingProxyType({})
 """A metric of which nothing is known but the counters in question: they are each other's siblings."""
 
@@ -146,7 +148,8 @@ def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
 def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
     """All counters of an SLI's family in the SLO's scope, whatever the outcome; of a histogram one for each."""
     [part, *_] = sli.total
-    return selector(part.metric, (*part.matchers, *scope(slo, sli, overridden=False), *mesh.matchers))
+    family = [matcher for matcher in part.matchers if matcher.label in FAMILY_MATCHERS]
+    return selector(part.metric, (*family, *scope(slo, sli, overridden=False), *mesh.matchers))
 
 
 def _identified(
@@ -195,7 +198,7 @@ def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]
     parts = [part for member in family for part in _parts(_counter(member))]
     kept = [
         matcher
-        for label in ("reporter", "le")
+        for label in FAMILY_MATCHERS
         if (matcher := _any_of(label, [m for part in parts for m in part.matchers if m.label == label]))
     ]
     where = scope(family[0], sli, overridden=False)

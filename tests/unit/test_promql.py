@@ -157,6 +157,28 @@ class TestEveryExpression:
                     (selector.name or "").startswith(("service:", "slo:")) for selector in selectors(text)
                 )
 
+    @pytest.mark.parametrize("preset", ["availability", "errors", "grpc", "gateway"])
+    @pytest.mark.parametrize("hang_ups", ["counted", "excluded"])
+    def test_raw_counters_and_base_events_prove_by_the_same_siblings(
+        self, preset: str, hang_ups: str
+    ) -> None:
+        """What shows that a counter is new: raw counters by an hour of siblings, rules by one of all they count."""
+        one = slo(preset, {"hang_ups": hang_ups}, service="*")
+        assert isinstance(one.sli, CounterSli)
+
+        def siblings(text: str) -> set[str]:
+            found = re.findall(
+                r"\(last_over_time\((istio_requests_total\{[^}]*\})\[1h\] offset 1m\) and", text
+            )
+            assert found
+            return set(found)
+
+        of_rules = siblings(
+            promql.base_rules([replace(one, sli=replace(one.sli, other_side=None))], Mesh(), TILE)["new"]
+        )
+        for text in promql.events(one, Mesh(), TILE).values():
+            assert siblings(text) == of_rules
+
     def test_what_rules_record_is_read_at_its_own_instant(self) -> None:
         """An instant selector would look back past a restart of Prometheus."""
         one = make("availability", Mesh())
