@@ -72,54 +72,50 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
     now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
     peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
     known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
+    on = ", ".join(mesh.target_labels)
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
-        "restarted": f"{peak} + clamp_min({before} - {peak}, 0) > {now}\nor {before} > {first}",
+        "restarted": f"{peak} > {now} >= {before}\nor {before} > {first}",
         "new": (
             f"({first} - {known} >= 0\n"
             f"  or {first})\n"
-            f"and (\n"
-            f"{indent(_new(series, before, siblings or series[0], window, mesh))}\n"
+            f"and ({_each('count_over_time', series, w)} unless {before}) < on ({on}) group_left () (\n"
+            f"{indent(_proof(siblings or series[0], window, mesh))}\n"
             f")"
         ),
     }
 
 
-def _new(series: Sequence[str], before: str, siblings: str, window: float, mesh: Mesh) -> str:
-    """The counters that were not there before the window, and of which it can be shown that they are new.
+def _proof(siblings: str, window: float, mesh: Mesh) -> str:
+    """By target, the samples of which a counter that was not there before the window has fewer if it is new.
 
-    They have fewer samples than their target shows that they would have had. Infinitely many stand for a proof of
-    another kind: siblings that went on, siblings that returned with it, a process that started lately.
+    They are infinitely many where a sibling went on, under its own name and with a sample of each scrape, or returned
+    with the target; and where there was none for an hour, although the target was scraped, or as its process is
+    younger. Where there was none for another reason, a counter is new that came after a sibling.
     """
-    w, wide = duration(window), duration(window + LOOKBACK)
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
-    samples, there = _each("count_over_time", series, f"[{w}]"), _either(series)
-    lately = f"last_over_time({siblings}[{duration(LOOKBACK)}] offset {w})"
+    w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
+    lately = f"last_over_time({siblings}{reach})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
-    scraped = f"max by ({on}) (sum_over_time({up}[{w}]))"
-    scraped_wide = f"max by ({on}) (sum_over_time({up}[{wide}]))"
-    scraped_before = f"max_over_time({up}[{duration(LOOKBACK)}] offset {w}) > 0"
+    samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
-    older = f"last_over_time({siblings}[{duration(MEMORY)}] offset {wide})"
-    unbroken = f"count_over_time({siblings}[{w}]) >= on ({on}) group_left () {scraped}"
-    renamed = f"last_over_time({up}[{w}]) unless last_over_time({up}[{duration(LOOKBACK)}] offset {w})"
-    started = [f"Inf + max by ({on}) ({selector(AGENT_START, mesh.matchers)} {young})"]
+    first = [
+        f"max_over_time({up}{reach}) > 0",
+        f"{selector(AGENT_START, mesh.matchers)} {young}",
+    ]
     if "pod" in mesh.target_labels:
-        started += [f"Inf + ({scraped_wide} and on (pod) (min by (pod) ({POD_START}) {young}))"]
+        first += [f"last_over_time({up}[{w}]) and on (pod) (min by (pod) ({POD_START}) {young})"]
     return "\n".join(
         (
-            "((",
-            f"  {samples} and {there}",
-            f"  or {samples} and on ({on}) {scraped_before}",
-            f") unless {before}) < on ({on}) group_left () (",
-            f"  Inf + (group by ({on}) ({lately} and {unbroken}) unless on ({on}) ({renamed}))",
-            f"  or Inf + (group by ({on}) ({known} and {siblings})",
-            f"    unless on ({on}) ({scraped_wide} and on ({on}) {lately}))",
-            "  or (",
-            *(f"    {text} or" for text in started),
-            f"    {scraped_wide} unless on ({on}) {lately}",
-            f"  ) unless on ({on}) {older}",
+            f"Inf + group by ({on}) (",
+            f"  {samples} and ({lately}",
+            f"    unless {samples} < on ({on}) group_left () sum by ({on}) (sum_over_time({up}[{w}]))",
+            f"    or {known} unless on ({on}) {lately})",
             ")",
+            f"or (Inf + group by ({on}) (",
+            indent("\nor ".join(first)),
+            f") or max by ({on}) ({samples})",
+            f") unless on ({on}) {known}",
         )
     )
 

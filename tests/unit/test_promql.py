@@ -168,7 +168,7 @@ class TestEveryExpression:
 
         def siblings(text: str) -> set[str]:
             found = re.findall(
-                r"\(last_over_time\((istio_requests_total\{[^}]*\})\[1h\] offset 1m\) and", text
+                r"unless on \([^)]*\) last_over_time\((istio_requests_total\{[^}]*\})\[1h\] offset 1m\)", text
             )
             assert found
             return set(found)
