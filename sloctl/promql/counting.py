@@ -11,8 +11,8 @@ adjoining windows add up to the counter. :func:`counted` takes three parts apart
 ``new``
     The first value of a counter that was not there before the window, as far as it is known to be new. It is, if other
     counters of its metric and target went on unbroken while it appeared: then it started from zero. It is too, if its
-    target was scraped and had none of its metric for an hour, or if its target's process started within the hour. What
-    counters gained while their target could not be scraped is new when they return, up to an hour later.
+    target had none of its metric for an hour, and was scraped before, or began within the hour. What counters gained
+    while their target could not be scraped is new when they return, up to an hour later.
 
 Where none of this can be shown, a first value counts nothing: a merged scrape may lack Envoy's part, and a relabelling
 renames all counters of a target at once. Both would turn whole counters into errors.
