@@ -80,8 +80,16 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
 
 def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str]:
     """Labels that the alert adds to those of its series."""
-    windows = {"long_window": duration(window.long), "short_window": duration(window.short)}
-    return labels_of(slo_set, slo, {"severity": window.severity} | windows)
+    own: dict[str, str] = {"severity": window.severity}
+    own |= {"long_window": duration(window.long), "short_window": duration(window.short)}
+    if not slo_set.sources.chained:
+        own |= identity_labels(slo_set, slo)
+    return labels_of(slo_set, slo, own)
+
+
+def identity_labels(slo_set: SloSet, slo: Slo) -> dict[str, str]:
+    """What says of which SLO an alert is whose expression does not: all but whose service."""
+    return {name: value for name, value in slo_labels(slo_set, slo).items() if name not in naming.IDENTITY}
 
 
 def labels_of(slo_set: SloSet, slo: Slo, own: Mapping[str, str]) -> dict[str, str]:
@@ -110,7 +118,13 @@ def rules(slo_set: SloSet, slo: Slo, step: int) -> Iterator[BurnAlert]:
         factor = slo.policy.scaled(window, slo.window.seconds)
         yield BurnAlert(
             alert=naming.alert_name(slo, window),
-            expr=promql.alert_rule(slo, window, factor, slo.policy.gate(window, slo.window.seconds)),
+            expr=promql.alert_rule(
+                slo,
+                window,
+                factor,
+                slo.policy.gate(window, slo.window.seconds),
+                chained=slo_set.sources.chained,
+            ),
             for_=window.for_,
             labels=alert_labels(slo_set, slo, window),
             annotations=texts(slo_set, slo, window, factor),

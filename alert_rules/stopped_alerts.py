@@ -10,7 +10,6 @@ from sloctl import naming, promql
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
-from sloctl.promql.recording import slo_labels
 
 VALUE_TEMPLATE = "{{ humanizeDuration $value }}"
 FOR = 2 * GRID
@@ -43,12 +42,10 @@ def rules(slo_set: SloSet, slo: Slo) -> Iterator[StoppedAlert]:
     """The alert, for the group of the budget grid."""
     if slo.policy is None or slo.policy.traffic_stopped == "none":
         return
-    identity = {
-        name: value for name, value in slo_labels(slo_set, slo).items() if name not in naming.IDENTITY
-    }
+    identity = burn_alerts.identity_labels(slo_set, slo)
     yield StoppedAlert(
         alert=naming.stopped_alert(slo),
-        expr=promql.stopped_rule(slo),
+        expr=promql.stopped_rule(slo, chained=slo_set.sources.chained),
         for_=FOR,
         labels=burn_alerts.labels_of(slo_set, slo, identity | {"severity": slo.policy.traffic_stopped}),
         annotations=texts(slo_set, slo),

@@ -169,9 +169,9 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     buckets = raw_signal("service:request_duration_buckets:increase5m", raw())
 
     def requests(q: Queries, *le: Matcher) -> str:
-        if not isinstance(q, RecordedQueries):
+        if not (isinstance(q, RecordedQueries) and slo_set.sources.chained):
             return raw(*le)
-        return f"last_over_time({promql.selector(buckets.record, (*in_set(slo_set), *le))}[1s])"
+        return promql.just_recorded(promql.selector(buckets.record, (*in_set(slo_set), *le)))
 
     def count(q: Queries, le: Matcher) -> str:
         return f"sum by ({', '.join(SERVICE_LABELS)}) (\n{promql.indent(requests(q, le))}\n)"

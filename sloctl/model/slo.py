@@ -179,16 +179,22 @@ class Mesh:
     target_labels: tuple[str, ...] = ("job", "instance", "pod")
 
 
+Engine = Literal["prometheus", "victoriametrics", "remote"]
+"""What keeps the metrics and runs the rules."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Addresses, and what is to be known of traces; credentials come from the environment.
+    """Addresses, and what is to be known of the servers; credentials come from the environment.
 
+    ``engine`` is what evaluates the rules; ``remote`` is any that writes what it records to another server.
     ``traces_ui`` is where people look at traces ("" is the backend's own address, for Tempo Grafana's),
     ``attempt_tag`` the spans' tag with x-envoy-attempt-count, ``sampling`` the percentage of requests that are traced
     (None is not known).
     """
 
     prometheus: str = ""
+    engine: Engine = "prometheus"
     traces_backend: str = ""
     traces: str = ""
     alertmanager: str = ""
@@ -197,6 +203,11 @@ class Sources:
     traces_ui: str = ""
     attempt_tag: str = ""
     sampling: Decimal | None = None
+
+    @property
+    def chained(self) -> bool:
+        """Whether a rule sees what rules before it in its group recorded at the same instant."""
+        return self.engine == "prometheus"
 
 
 @dataclass(frozen=True, slots=True)

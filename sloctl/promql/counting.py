@@ -90,8 +90,8 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     """By target, the samples of which a counter that was not there before the window has fewer if it is new.
 
     They are infinitely many where a sibling went on, under its own name and with a sample of each scrape, or returned
-    with the target; and where there was none for an hour, although the target was scraped, or as its process is
-    younger. Where there was none for another reason, a counter is new that came after a sibling.
+    with the target; and where there was none for an hour, as the process is younger. Where there was none for another
+    reason, a counter is new that the target was once scraped without.
     """
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
     w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
@@ -99,10 +99,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
     samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
-    first = [
-        f"max_over_time({up}{reach}) > 0",
-        f"{selector(AGENT_START, mesh.matchers)} {young}",
-    ]
+    first = [f"{selector(AGENT_START, mesh.matchers)} {young}"]
     if "pod" in mesh.target_labels:
         first += [f"last_over_time({up}[{w}]) and on (pod) (min by (pod) ({POD_START}) {young})"]
     return "\n".join(
@@ -114,7 +111,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
             ")",
             f"or (Inf + group by ({on}) (",
             indent("\nor ".join(first)),
-            f") or max by ({on}) ({samples})",
+            f") or max by ({on}) (sum_over_time({up}[{duration(window + LOOKBACK)}]))",
             f") unless on ({on}) {known}",
         )
     )
@@ -300,6 +297,13 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
         for kind, parts in kinds.items()
         if parts
     }
+
+
+def present(slo: Slo, mesh: Mesh, window: float) -> str:
+    """Something for each service of which a counter of all events had a sample in the last ``window`` seconds."""
+    sli = _counter(slo)
+    selectors = [full_selector(slo, sli, part, mesh) for part in sli.total]
+    return _identified(slo, sli, _each("last_over_time", selectors, f"[{duration(window)}]"), operator="max")
 
 
 def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:

@@ -9,11 +9,22 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from sloctl import naming
-from sloctl.model import FINE_LIMIT, GRID, TILE, BurnWindow, CounterSli, Matcher, Mesh, Selector, Slo
+from sloctl.model import (
+    FINE_LIMIT,
+    GRID,
+    TILE,
+    BurnWindow,
+    CounterSli,
+    Matcher,
+    Mesh,
+    RollingWindow,
+    Selector,
+    Slo,
+)
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import Evidence, Gate
 from sloctl.promql import flags
-from sloctl.promql.counting import events
+from sloctl.promql.counting import events, present
 from sloctl.promql.services import without
 from sloctl.promql.syntax import indent, milliseconds, selector
 
@@ -26,7 +37,7 @@ def recorded(metric: str, slo: Slo) -> str:
     return selector(metric, (Matcher(naming.SLO_ID, "=", slo.id),))
 
 
-def _just_recorded(series: str) -> str:
+def just_recorded(series: str) -> str:
     """What a rule earlier in the group recorded at this very instant.
 
     An instant selector would look back five minutes: after a restart, Prometheus has written no stale markers,
@@ -41,7 +52,7 @@ def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], windo
     if slo.wildcard:
         where += without(naming.SERVICE, slo.overridden)
     kept = (flags.recorded(part) for part in parts)
-    series = "\nor\n".join(_just_recorded(selector(metric, (*where, *part.matchers))) for part in kept)
+    series = "\nor\n".join(just_recorded(selector(metric, (*where, *part.matchers))) for part in kept)
     by = f"sum by ({', '.join(naming.IDENTITY)})"
     return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
 
@@ -61,22 +72,27 @@ def _join(slo: Slo) -> str:
     return f"on ({', '.join(naming.IDENTITY)})" if isinstance(slo.sli, CounterSli) else "on ()"
 
 
-def total_rule(slo: Slo, mesh: Mesh, window: int) -> str:
-    """What is recorded as the total events of a grid step."""
-    return recorded_events(slo, mesh, window)["total"]
+def total_rule(slo: Slo, mesh: Mesh, window: int, *, chained: bool = True) -> str:
+    """What is recorded as the total events of a grid step.
+
+    ``chained`` (here and below): rules see what earlier ones of their group recorded at the same instant. If not, they
+    read raw counters, and of recorded series only sums over time, which bear that the newest step is not there yet.
+    """
+    return (recorded_events if chained else events)(slo, mesh, window)["total"]
 
 
-def bad_rule(slo: Slo, mesh: Mesh, window: int) -> str:
+def bad_rule(slo: Slo, mesh: Mesh, window: int, *, chained: bool = True) -> str:
     """What is recorded as the bad events of a grid step, just after the total events.
 
     No bad series is no bad event as long as there is a total. No good series next to a total is different: the
     histogram lacks the bound, so nothing is known and nothing is recorded.
     """
-    parts = recorded_events(slo, mesh, window)
-    series = _just_recorded(recorded(event_metrics(window)[1], slo))
+    parts = (recorded_events if chained else events)(slo, mesh, window)
+    total = just_recorded(recorded(event_metrics(window)[1], slo)) if chained else f"({parts['total']})"
     if "bad" in parts:
-        return f"{parts['bad']}\nor {_join(slo)}\n  0 * {series}"
-    return f"clamp_min(\n  {series}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
+        total = total if chained or not isinstance(slo.sli, CounterSli) else f"({present(slo, mesh, window)})"
+        return f"{parts['bad']}\nor {_join(slo)}\n  0 * {total}"
+    return f"clamp_min(\n  {total}\n- {_join(slo)}\n{indent(parts['good'])},\n  0\n)"
 
 
 def windowed(metric: str, slo: Slo, window: int) -> str:
@@ -111,24 +127,30 @@ def period_rule(metric: str, slo: Slo, seconds: int) -> str:
     return windowed(metric, slo, seconds)
 
 
-def remaining_rule(slo: Slo) -> str:
+def remaining_rule(slo: Slo, *, chained: bool = True) -> str:
     """Share of the period's budget that is left: 1 is all of it, negative is overspent."""
-    return (
-        f"1 - {_just_recorded(recorded(naming.PERIOD_BAD, slo))}\n"
-        f"/\n"
-        f"  ({_just_recorded(recorded(naming.PERIOD_TOTAL, slo))} > 0)\n"
-        f"/ {number(slo.budget)}"
-    )
+    if chained:
+        bad = just_recorded(recorded(naming.PERIOD_BAD, slo))
+        total = just_recorded(recorded(naming.PERIOD_TOTAL, slo))
+    else:
+        assert isinstance(slo.window, RollingWindow)
+        bad = period_rule(naming.BAD_GRID, slo, slo.window.seconds)
+        total = period_rule(naming.TOTAL_GRID, slo, slo.window.seconds)
+    return f"1 - {bad}\n/\n  ({total} > 0)\n/ {number(slo.budget)}"
 
 
-def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, gate: Gate) -> str:
+def alert_rule(slo: Slo, window: BurnWindow, factor: Decimal, gate: Gate, *, chained: bool = True) -> str:
     """The condition of one policy line: both windows burn faster than ``factor``, long enough recorded, for sure."""
     on = f"on ({', '.join(naming.IDENTITY)})"
-    # The last one before a restart, if the file's labels changed with it, would be the same alert twice.
-    burn = _just_recorded(recorded(naming.burn_rate(window.long), slo))
+    if chained:
+        # The last one before a restart, if the file's labels changed with it, would be the same alert twice.
+        burn = just_recorded(recorded(naming.burn_rate(window.long), slo))
+        short = recorded(naming.burn_rate(window.short), slo)
+    else:
+        burn, short = (f"({burn_rate_rule(slo, length)})" for length in (window.long, window.short))
     lines = [
         f"{burn} > {number(factor)}",
-        f"and {on}\n  {recorded(naming.burn_rate(window.short), slo)} > {number(factor)}",
+        f"and {on}\n  {short} > {number(factor)}",
         f"and {on}\n  {_recorded_before(slo, window)}",
     ]
     bad, total = tile_metrics(window.long)

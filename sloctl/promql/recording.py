@@ -66,8 +66,8 @@ def of_scope(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[Record
         yield from _events(slo_set, slo, labels, step)
         if step == GRID:
             yield from _quality(slo_set, slo, labels)
-            yield from _period(slo, labels)
-            yield from _pauses(slo, labels)
+            yield from _period(slo_set, slo, labels)
+            yield from _pauses(slo_set, slo, labels)
         for window in slo.policy.lengths if slo.policy else ():
             if step_of(window) == step:
                 yield _burn_rate(slo, labels, window)
@@ -106,8 +106,9 @@ def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Re
     """Total and bad events of one SLO on a grid, total first: bad reads it."""
     bad, total = event_metrics(step)
     by = naming.IDENTITY if isinstance(slo.sli, CounterSli) else ()
-    yield Recording(total, labels, by, lambda: total_rule(slo, slo_set.mesh, step))
-    yield Recording(bad, labels, by, lambda: bad_rule(slo, slo_set.mesh, step))
+    chained = slo_set.sources.chained
+    yield Recording(total, labels, by, lambda: total_rule(slo, slo_set.mesh, step, chained=chained))
+    yield Recording(bad, labels, by, lambda: bad_rule(slo, slo_set.mesh, step, chained=chained))
 
 
 def _quality(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
@@ -123,7 +124,7 @@ def _quality(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
     yield Recording(naming.GAP_GRID, labels, _identity(slo), lambda: gap_rule(slo, slo_set.mesh), raw=True)
 
 
-def _period(slo: Slo, labels: Labels) -> Iterator[Recording]:
+def _period(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
     """Objective, budget, and for a rolling window the period's events and what is left of the budget.
 
     A calendar window has no fixed length, which PromQL's ranges need: its budget is the jobs' to compute.
@@ -133,17 +134,28 @@ def _period(slo: Slo, labels: Labels) -> Iterator[Recording]:
     yield Recording(naming.OBJECTIVE, constant, (), lambda: f"vector({share})", raw=True)
     yield Recording(naming.BUDGET, constant, (), lambda: f"vector({budget})", raw=True)
     if isinstance(slo.window, RollingWindow):
-        seconds, by = slo.window.seconds, naming.IDENTITY
+        seconds, by, chained = slo.window.seconds, naming.IDENTITY, slo_set.sources.chained
         yield Recording(naming.PERIOD_TOTAL, labels, by, lambda: period_rule(naming.TOTAL_GRID, slo, seconds))
         yield Recording(naming.PERIOD_BAD, labels, by, lambda: period_rule(naming.BAD_GRID, slo, seconds))
-        yield Recording(naming.REMAINING, labels, by, lambda: remaining_rule(slo))
+        yield Recording(naming.REMAINING, labels, by, lambda: remaining_rule(slo, chained=chained))
 
 
-def _pauses(slo: Slo, labels: Labels) -> Iterator[Recording]:
+def _pauses(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
     """For the alert of traffic that stops: the pause before each step with events, and the last such step."""
+    mesh, chained = slo_set.mesh, slo_set.sources.chained
     if slo.policy is not None and slo.policy.traffic_stopped != "none":
-        yield Recording(naming.EVENT_PAUSE, labels, naming.IDENTITY, lambda: pause_rule(slo))
-        yield Recording(naming.LAST_EVENT, labels, naming.IDENTITY, lambda: last_event_rule(slo))
+        yield Recording(
+            naming.EVENT_PAUSE,
+            labels,
+            naming.IDENTITY,
+            lambda: pause_rule(slo, mesh, chained=chained),
+        )
+        yield Recording(
+            naming.LAST_EVENT,
+            labels,
+            naming.IDENTITY,
+            lambda: last_event_rule(slo, mesh, chained=chained),
+        )
 
 
 def _burn_rate(slo: Slo, labels: Labels, window: int) -> Recording:

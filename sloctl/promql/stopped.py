@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sloctl import naming
-from sloctl.model import CounterSli, Matcher, Mesh, Slo
+from sloctl.model import GRID, CounterSli, Matcher, Mesh, Slo
 from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
-from sloctl.promql.recorded import recorded
-from sloctl.promql.syntax import milliseconds, regex_quote, selector
+from sloctl.promql.recorded import just_recorded, recorded, total_rule
+from sloctl.promql.syntax import labelled, milliseconds, regex_quote, selector
 
 _BY = f"by ({', '.join(naming.IDENTITY)})"
 _ON = f"on ({', '.join(naming.IDENTITY)})"
@@ -20,8 +20,14 @@ _KEPT = 86400
 """For how long (seconds) the last event is remembered where no rules are evaluated."""
 
 
-def _eventful(slo: Slo) -> str:
-    return f"max {_BY} (last_over_time({recorded(naming.TOTAL_GRID, slo)}[1s])) > 0"
+def _eventful(slo: Slo, mesh: Mesh, chained: bool) -> str:
+    if chained:
+        return f"max {_BY} ({just_recorded(recorded(naming.TOTAL_GRID, slo))}) > 0"
+    text = total_rule(slo, mesh, GRID, chained=False)
+    if not slo.wildcard:
+        text = labelled(text, naming.SERVICE, slo.service)
+        text = labelled(text, naming.NAMESPACE, slo.namespace) if slo.namespace else text
+    return f"{text} > 0"
 
 
 def _last(slo: Slo, reach: str) -> str:
@@ -29,25 +35,25 @@ def _last(slo: Slo, reach: str) -> str:
     return f"max {_BY} (last_over_time({recorded(naming.LAST_EVENT, slo)}[{reach}]))"
 
 
-def pause_rule(slo: Slo) -> str:
+def pause_rule(slo: Slo, mesh: Mesh, *, chained: bool = True) -> str:
     """At steps with events: seconds since such a step before. To be recorded before :func:`last_event_rule`."""
-    return f"time() - {_last(slo, duration(_KEPT))}\nand {_ON}\n  ({_eventful(slo)})"
+    return f"time() - {_last(slo, duration(_KEPT))}\nand {_ON}\n  ({_eventful(slo, mesh, chained)})"
 
 
-def last_event_rule(slo: Slo) -> str:
+def last_event_rule(slo: Slo, mesh: Mesh, *, chained: bool = True) -> str:
     """When the last step with events was; forgotten when it is older than what pauses are remembered."""
     return (
-        f"0 * ({_eventful(slo)}) + time()\n"
+        f"0 * ({_eventful(slo, mesh, chained)}) + time()\n"
         f"or {_ON}\n"
         f"  ({_last(slo, duration(_KEPT))} > time() - {SILENCE.memory})"
     )
 
 
-def stopped_rule(slo: Slo) -> str:
+def stopped_rule(slo: Slo, *, chained: bool = True) -> str:
     """Seconds without events, where they are far more than usual."""
     pauses = f"{recorded(naming.EVENT_PAUSE, slo)}[{milliseconds(SILENCE.memory)}]"
     return (
-        f"time() - {_last(slo, '1s')}\n"
+        f"time() - {_last(slo, '1s' if chained else duration(2 * GRID))}\n"
         f"> {_ON}\n"
         f"  clamp_min({SILENCE.times} * max {_BY} (max_over_time({pauses})), {SILENCE.least})\n"
         f"and {_ON}\n"

@@ -167,6 +167,7 @@ PROVED = {
     "guardrails-ambient",
     "guardrails-limits",
     "latency",
+    "remote",
     "traffic-stopped",
 }
 PROVED |= {"wildcard-and-override"}
@@ -237,6 +238,15 @@ def test_names_are_unique_in_a_set(case: str) -> None:
             series += [(r["record"], str(sorted(r["labels"].items()))) for r in rules(text) if "record" in r]
     assert len(set(groups)) == len(groups)
     assert len(set(series)) == len(series)
+
+
+@pytest.mark.parametrize("case", ["remote", "remote-stopped"])
+def test_a_ruler_that_writes_remotely_reads_nothing_of_the_same_instant(case: str) -> None:
+    """It would not be there yet, and every series made of it would stay empty."""
+    for text in loaded(generated(case)).values():
+        for rule in rules(text):
+            assert "[1s])" not in rule["expr"], rule
+            assert len(rule["expr"].encode()) < 15_000, rule.get("record") or rule["alert"]
 
 
 @case_names

@@ -81,6 +81,7 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
         "gap": promql.gap_rule(one, mesh),
         "period": promql.period_rule(naming.TOTAL_GRID, one, 30 * 86400),
         "remaining": promql.remaining_rule(one),
+        "unchained-remaining": promql.remaining_rule(one, chained=False),
         **_alerts(one),
         "burn": promql.burn_rate_rule(one, 3600),
         "burn-long": promql.burn_rate_rule(one, 3 * 86400),
@@ -89,6 +90,8 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
         out |= {
             f"total-{step}": promql.total_rule(one, mesh, step),
             f"bad-{step}": promql.bad_rule(one, mesh, step),
+            f"unchained-total-{step}": promql.total_rule(one, mesh, step, chained=False),
+            f"unchained-bad-{step}": promql.bad_rule(one, mesh, step, chained=False),
         }
         out |= {f"raw-{kind}-{step}": text for kind, text in promql.events(one, mesh, step).items()}
         if isinstance(one.sli, CounterSli):

@@ -64,7 +64,10 @@ class Queries(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordedQueries:
-    """Over series that rules recorded earlier in the same group."""
+    """Over series that rules recorded earlier in the same group.
+
+    Where these are not seen at once, only sums over time are read, and everything else is computed again.
+    """
 
     slo_set: SloSet
 
@@ -83,7 +86,9 @@ class RecordedQueries:
 
     def read(self, signal: Signal) -> str:
         """See :class:`Queries`."""
-        return f"last_over_time({promql.selector(signal.record, in_set(self.slo_set))}[1s])"
+        if not self.slo_set.sources.chained:
+            return f"(\n{promql.indent(signal.expr)}\n)"
+        return promql.just_recorded(promql.selector(signal.record, in_set(self.slo_set)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (file.FILE,),
     "metadata": (metadata.METADATA, metadata.OBJECTS),
     "mesh": (mesh.MESH, mesh.MATCHER_FORMS),
-    "sources": (sources.SOURCES, sources.ADDRESS, sources.TRACES),
+    "sources": (sources.SOURCES, sources.PROMETHEUS, sources.ADDRESS, sources.TRACES),
     "defaults": (slos.DEFAULTS,),
     "slos": (slos.SLO,),
     "Windows": (slos.CALENDAR,),

@@ -62,12 +62,30 @@ TRACES = Object(
         ),
     ),
 )
+PROMETHEUS = Object(
+    "prometheus",
+    model=Sources,
+    doc="The server that holds metrics.",
+    fields=(
+        _url("prometheus"),
+        Field(
+            "engine",
+            Choice(("prometheus", "victoriametrics", "remote")),
+            "What evaluates the rules: Prometheus, or another ruler that sees what it records at once, as Mimir's; "
+            "VictoriaMetrics with vmalert; or any ruler that writes what it records to a remote server, such as a "
+            "stateless Thanos Ruler. The latter two get rules that do not read what was recorded at the same instant.",
+            without="prometheus",
+            examples=("victoriametrics",),
+            fills="engine",
+        ),
+    ),
+)
 SOURCES = Section(
     "sources",
     model=Sources,
     doc="Addresses of the servers. Credentials come from the environment, never from the file.",
     fields=(
-        Field("prometheus", _address("prometheus"), "Where metrics are."),
+        Field("prometheus", PROMETHEUS, "Where metrics are."),
         Field("traces", TRACES, "Where traces are."),
         Field("alertmanager", _address("alertmanager"), "Where alerts are routed and silenced."),
         Field("grafana", _address("grafana"), "Where dashboards are shown."),
@@ -78,5 +96,5 @@ SOURCES = Section(
         ),
     ),
 )
-ADDRESS = _address("prometheus")
+ADDRESS = _address("alertmanager")
 """What the reference says of each of them."""
