@@ -34,6 +34,7 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.errors import (
     BackendError,
     BackendLimit,
+    BackendRateLimit,
     BackendTimeout,
     BadAnswer,
     InvalidFile,
@@ -301,6 +302,7 @@ def test_errors_are_counted_by_few_words() -> None:
     places = {"backend": "prometheus", "url": "x"}
     assert cause(BackendTimeout("", **places)) == "timeout"
     assert cause(BackendLimit("", **places)) == "limit"
+    assert cause(BackendRateLimit("", **places)) == "rate_limit"
     assert cause(BadAnswer("", **places)) == "bad_answer"
     assert cause(QueryRejected("", **places)) == "query_rejected"
     assert cause(BackendError("", **places)) == "error"
