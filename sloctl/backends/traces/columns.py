@@ -68,8 +68,8 @@ BATCH = 8192
 """So many rows are turned into columns at once."""
 REMEMBERED = 100_000
 """How many numbers are kept by what decoders know them by."""
-MAX_SPANS = 2_000_000
-"""So many spans are held at most: about 200 MB of columns. What is beyond is left out, and said to be."""
+MAX_SPANS = 1_000_000
+"""So many spans are held at most: some 0.7 GB when they are analysed. What is beyond is left out, and said to be."""
 _SPAN = 100
 """Bytes of a span in columns; texts are weighed in spans, too."""
 _TEXT, _FEW = 60, 4096
