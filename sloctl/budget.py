@@ -37,11 +37,11 @@ def wilson_interval(good: float, total: float, z: float = Z95) -> tuple[float, f
         return None
     share = min(max(good / total, 0.0), 1.0)
     z2 = z * z
-    centre = share + z2 / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    scale = 1 + z2 / total
-    low = 0.0 if share == 0 else max(0.0, (centre - spread) / scale)
-    high = 1.0 if share == 1 else min(1.0, (centre + spread) / scale)
+    # Both sides of the usual fraction times the total: a total may be too small to be divided by.
+    centre = share * total + z2 / 2
+    spread = z * math.sqrt(share * (1 - share) * total + z2 / 4)
+    low = 0.0 if share == 0 else max(0.0, (centre - spread) / (total + z2))
+    high = 1.0 if share == 1 else min(1.0, (centre + spread) / (total + z2))
     return low, high
 
 

@@ -9,7 +9,8 @@
         ├── BackendUnavailable      exit 3   no connection, TLS failure, 502/503/504 after all retries
         ├── BackendTimeout          exit 3   no (whole) answer in time
         ├── BackendRefused          exit 3   401, 403: credentials
-        ├── BackendLimit            exit 3   429, or the server's own limit on samples or time
+        ├── BackendLimit            exit 3   too much data at once, for the server or for this side
+        ├── BackendRateLimit        exit 3   429: too many requests
         ├── BadAnswer               exit 3   HTML, truncated JSON, an unknown form
         │   └── PartialAnswer       exit 3   the server says that data is missing from it
         └── QueryRejected           exit 2   the server cannot parse or execute the query
@@ -109,7 +110,11 @@ class BackendRefused(BackendError):
 
 
 class BackendLimit(BackendError):
-    """The server refuses because of a limit: rate (429), samples per query, query time."""
+    """Too much is asked for at once: samples per query, query time, the size of the answer. Less may be had."""
+
+
+class BackendRateLimit(BackendError):
+    """The server is asked too often (429): asking for less, which is to ask more often, cannot help."""
 
 
 class BadAnswer(BackendError):

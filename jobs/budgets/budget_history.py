@@ -7,7 +7,6 @@ ends at the report's time: they then hold exactly the period's events, whenever 
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import isfinite
@@ -17,8 +16,7 @@ from jobs.budgets.collected import key_of, numbers, period_seconds
 from jobs.budgets.lineage import Lineage
 from sloctl import naming, promql
 from sloctl.backends.answers import apart
-from sloctl.backends.halving import in_halves
-from sloctl.backends.protocols import MetricSource, Series
+from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.report.history import BudgetHistory, history, width_for
@@ -74,7 +72,8 @@ def _read(
     whole, rest = divmod(seconds, width)
     found: dict[str, _Values] = {"bad": {}, "total": {}}
     if whole:
-        for item in _range(source, _query(slo_set, width), at, whole, width):
+        step = timedelta(seconds=width)
+        for item in source.query_range(_query(slo_set, width), at - (whole - 1) * step, at, step):
             of = found.setdefault(item["metric"].get(promql.PART, ""), {})
             values = of.setdefault(key_of(item["metric"]), {})
             for time, text in item["values"]:
@@ -86,18 +85,6 @@ def _read(
             for key, value in numbers(series).items():
                 found.setdefault(name, {}).setdefault(key, {})[whole] = value
     return found
-
-
-def _range(source: MetricSource, query: str, at: datetime, count: int, width: int) -> list[Series]:
-    """The ``count`` buckets up to ``at``."""
-    step = timedelta(seconds=width)
-
-    def ask(first: int, last: int) -> list[Series]:
-        return list(
-            source.query_range(query, at - (count - 1 - first) * step, at - (count - last) * step, step)
-        )
-
-    return in_halves(ask, operator.add, 0, count)
 
 
 def of_events(frame: pd.DataFrame, slo: Slo, at: datetime) -> Buckets:

@@ -17,7 +17,7 @@ from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
-from sloctl.errors import BackendError, BackendLimit, BackendTimeout
+from sloctl.errors import BackendError, BackendLimit, BackendRateLimit, BackendTimeout
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
@@ -229,10 +229,18 @@ def _read_raw(
     if alone:
         _take(out, from_counters.collect(source, part, at, history=history), part, "raw")
         return
-    for slo in part.slos:
+    for number, slo in enumerate(part.slos):
         one = _part(part, {slo.id})
         try:
             _take(out, from_counters.collect(source, one, at, history=history), one, "raw")
+        except BackendRateLimit as error:
+            rest = part.slos[number:]
+            _unread(out, rest, "raw-not-read")
+            text = (
+                f"the rules say nothing yet of {_named(rest)}, and their raw counters were not read: {error}"
+            )
+            out.findings.append(Finding("warning", "raw-not-read", text, {naming.SLO_SET: part.name}))
+            return
         except (BackendLimit, BackendTimeout) as error:
             _unread(out, [slo], "raw-not-read")
             text = f"{slo.id}: the rules say nothing yet, and the raw counters could not be read: {error}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from math import inf
 
 import pandas as pd
 
@@ -77,7 +78,8 @@ def _add_gaps(
     source: MetricSource, slo_set: SloSet, slo: Slo, first: datetime, at: datetime, out: Collected
 ) -> None:
     series = source.query_range(promql.gap_rule(slo, slo_set.mesh), first, at, timedelta(seconds=GRID))
-    gaps = matrix_frame(series, naming.IDENTITY).dropna(subset=["value"])
+    gaps = matrix_frame(series, naming.IDENTITY)
+    gaps = gaps[gaps["value"].abs() < inf]
     if not slo.wildcard:
         gaps = gaps.assign(namespace=slo.namespace, service=slo.service)
     sums = gaps.groupby(["namespace", "service"])["value"].sum()

@@ -39,6 +39,8 @@ def open_bucket(
     for answer in source.query_many(queries, at).values():
         for item in answer:
             metric = item["metric"]
+            if metric.get(naming.SLO_ID) not in slos:
+                continue  # of nothing that was asked for
             slo = slos[metric[naming.SLO_ID]]
             named = (slo.namespace, slo.service)
             service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))

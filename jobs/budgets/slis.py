@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 import pandas as pd
@@ -68,7 +69,8 @@ COLUMNS = ("namespace", "service", "time", "total", "bad", "good")
 
 
 def _frame(slo: Slo, series: Sequence[Series], column: str) -> pd.DataFrame:
-    frame = matrix_frame(series, naming.IDENTITY).rename(columns={"value": column}).dropna(subset=[column])
+    frame = matrix_frame(series, naming.IDENTITY).rename(columns={"value": column})
+    frame = frame[frame[column].abs() < inf]  # what is no number is no data
     if not slo.wildcard:
         frame = frame.assign(namespace=slo.namespace, service=slo.service)
     return frame

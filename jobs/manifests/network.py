@@ -11,6 +11,7 @@ from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import object_metadata
 from sloctl.model import SloSet
+from sloctl.model.kubernetes import Scraper
 
 METRICS_PORT = 9464
 """Where the scheduler serves metrics and its health; the port that OpenTelemetry's Prometheus exporter has."""
@@ -47,9 +48,14 @@ def port(url: str) -> int:
 
 
 def policy(slo_set: SloSet) -> yaml.YamlMapping:
-    """The NetworkPolicy: nothing comes in but for the scheduler's metrics, and what goes out goes to known ports."""
-    listens = slo_set.kubernetes.mode == "scheduler"
-    ingress: list[yaml.YamlValue] = [{"ports": [_port("TCP", METRICS_PORT)]}] if listens else []
+    """The NetworkPolicy: those who scrape may read the scheduler's metrics, and what goes out goes to known ports.
+
+    The probes are the kubelet's: what comes from a pod's own node is let in whatever policies say.
+    """
+    scrapers: list[yaml.YamlValue] = [_peer(item) for item in slo_set.kubernetes.scrapers]
+    ingress: list[yaml.YamlValue] = []
+    if slo_set.kubernetes.mode == "scheduler":
+        ingress.append({"from": scrapers, "ports": [_port("TCP", METRICS_PORT)]})
     # NodeLocal DNS and most clusters answer at 53; OpenShift's name servers listen on 5353 behind their Service.
     names: list[yaml.YamlValue] = [
         _port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")
@@ -68,6 +74,13 @@ def policy(slo_set: SloSet) -> yaml.YamlMapping:
             "egress": egress,
         },
     }
+
+
+def _peer(scraper: Scraper) -> yaml.YamlMapping:
+    namespace: yaml.YamlMapping = (
+        {"matchLabels": {"kubernetes.io/metadata.name": scraper.namespace}} if scraper.namespace else {}
+    )
+    return {"namespaceSelector": namespace, "podSelector": {"matchLabels": dict(scraper.labels)}}
 
 
 def _port(protocol: str, number: int) -> yaml.YamlMapping:

@@ -19,6 +19,7 @@ from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
 from sloctl.backends.answers import apart, doubts
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.errors import BadAnswer
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
 
@@ -61,10 +62,19 @@ def read(
             marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
             texts.append((slo.id, promql.together(marked)))
     queries = promql.shared(texts)
-    first, last = (datetime.fromtimestamp(at, UTC) for at in (interval[0] + GRID, interval[1]))
+    start, end = interval[0] + GRID, interval[1]
+    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, end))
 
     def ask(query: str) -> Sequence[Series]:
-        return source.query_range(query, first, last, timedelta(seconds=GRID))
+        found = source.query_range(query, first, last, timedelta(seconds=GRID))
+        if any(time % GRID or not start <= time <= end for item in found for time, _ in item["values"]):
+            raise BadAnswer(
+                "Prometheus gave samples at times that were not asked for, which are not recorded",
+                backend="prometheus",
+                url="",
+                hint="is there a cache or a downsampling in front of it? the grid is the clock's whole five minutes",
+            )
+        return found
 
     with ThreadPoolExecutor(threads, "sloctl-grid") as pool:
         futures = [(owners, pool.submit(copy_context().run, ask, query)) for query, owners in queries]
@@ -140,7 +150,7 @@ def _buckets(
             if not 0 <= total * MICRO < MOST_MICRO or bad > total * (1 + 1e-9) + 1e-6:
                 implausible.add(slo_id)
             whole = round(min(max(total, 0.0) * MICRO, MOST_MICRO))
-            wrong = min(round(max(bad, 0.0) * MICRO), whole)
+            wrong = round(min(max(bad, 0.0) * MICRO, whole))
             if whole:
                 bucket = Bucket(namespace, service, time, whole, wrong)
                 out.setdefault(slo_id, {})[namespace, service, time] = bucket
@@ -164,7 +174,7 @@ def _add_gaps(gaps: _Values, out: dict[str, _Buckets]) -> None:
         for time, gap in seconds.items():
             if gap >= SHORTEST_GAP:
                 known = buckets.get((namespace, service, time)) or Bucket(namespace, service, time, 0, 0)
-                buckets[namespace, service, time] = known._replace(gap=min(round(gap), GRID))
+                buckets[namespace, service, time] = known._replace(gap=round(min(gap, GRID)))
 
 
 def _causes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +10,7 @@ from jobs.budgets import period_events
 from jobs.budgets.period_events import PeriodEvents
 from sloctl import budget, naming, promql
 from sloctl.backends.answers import Heard
-from sloctl.backends.halving import in_halves
-from sloctl.backends.protocols import MetricSource, Series
+from sloctl.backends.protocols import MetricSource
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import SeriesKey, Slo, SloSet
@@ -313,7 +311,6 @@ def _cause(labels: Mapping[str, str]) -> tuple[str, str, str]:
 STEPS: dict[CalendarUnit, int] = {"day": 60, "week": 120, "month": 300}
 """Seconds between two looks: a server gives 11,000 of a series. What fires for less than that may be missed."""
 BY = ("alertname", "severity", naming.SLO, naming.NAMESPACE, naming.SERVICE, naming.GUARDRAIL)
-_SMALLEST = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,14 +329,8 @@ def read(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> list[
     step = timedelta(seconds=STEPS[period.unit])
     query = f"max by ({', '.join(BY)}) ({promql.firing(slo_set.name)})"
     looks = (period.end - period.start) // step
-
-    def look(first: int, last: int) -> list[Series]:
-        return list(
-            source.query_range(query, period.start + (first + 1) * step, period.start + last * step, step)
-        )
-
     seen: dict[tuple[tuple[str, str], ...], set[float]] = {}
-    for item in in_halves(look, operator.add, 0, looks, smallest=_SMALLEST // step + 1):
+    for item in source.query_range(query, period.start + step, period.start + looks * step, step):
         labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
         seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
     found = []

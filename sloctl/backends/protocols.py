@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 Series = dict[str, Any]
-"""One series of a Prometheus answer: ``{"metric": {…}, "value": [t, "v"]}`` or ``"values": [[t, "v"]…]``."""
+"""One series of a Prometheus answer: ``{"metric": {…}, "value": (t, "v")}`` or ``"values": [(t, "v")…]``.
+
+Times are Unix seconds; values are texts of numbers, ``NaN`` and ``+Inf`` among them.
+"""
 
 
 class MetricSource(Protocol):
@@ -23,7 +26,10 @@ class MetricSource(Protocol):
         """Evaluate several expressions at an instant, in parallel."""
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
-        """Evaluate ``expr`` at ``start``, ``start + step``, … up to ``end``, both included."""
+        """Evaluate ``expr`` at ``start``, ``start + step``, … up to ``end``, both included.
+
+        Where a server has a limit of size or time, the range is asked for in halves.
+        """
 
     @property
     def warnings(self) -> Sequence[str]:

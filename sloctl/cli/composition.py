@@ -68,10 +68,8 @@ class Servers:
 
     def traces(self) -> TraceReader[Any]:
         """The trace source. Raises UsageError where no backend is named, too."""
+        from sloctl.backends.traces.client import open_traces
         from sloctl.settings.backends import TracesSettings
-
-        with extras.needed("traces", "reading traces"):
-            from sloctl.backends.traces.client import open_traces
 
         sources = self.sources
         if not sources.traces_backend:

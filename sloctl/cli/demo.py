@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from sloctl import extras
 from sloctl.cli.context import Context, now
 from sloctl.errors import UsageError
 
@@ -214,9 +213,7 @@ def run(context: Context, directory: Path, keep: bool) -> None:
     from jobs import retry_amplification
     from sloctl.cli.run import print_tables
     from sloctl.cli.tables import print_table
-
-    with extras.needed("traces", "--mesh"):
-        from sloctl.demo import retry_phases
+    from sloctl.demo import retry_phases
 
     began = time.monotonic()
     retry_phases.require_programs()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.schedule.told import RunsTold, run_of
-from sloctl import extras
 from sloctl.cli import posting
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers, listening, silences
 from sloctl.cli.context import (
@@ -271,9 +270,7 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Ret
     """Retries in files: all of their spans, of whatever time, and without metrics."""
     from jobs import retry_amplification
     from sloctl.backends.spans import attempt_tags
-
-    with extras.needed("traces", "reading traces"):
-        from sloctl.backends.traces import files
+    from sloctl.backends.traces import files
 
     tags = attempt_tags(slo_set.sources.attempt_tag)
     result = retry_amplification.of_spans(files.read(paths, tags), slo_set)

@@ -87,6 +87,14 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
+class Scraper:
+    """The pods that may read the scheduler's metrics; an empty ``namespace`` means every namespace."""
+
+    namespace: str = ""
+    labels: tuple[tuple[str, str], ...] = (("app.kubernetes.io/name", "prometheus"),)
+
+
+@dataclass(frozen=True, slots=True)
 class KubernetesSettings:
     """How jobs run on Kubernetes. ``image`` is empty for that of this version of sloctl."""
 
@@ -106,4 +114,5 @@ class KubernetesSettings:
     node_selector: tuple[tuple[str, str], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     egress_ports: tuple[int, ...] = ()
+    scrapers: tuple[Scraper, ...] = (Scraper(),)
     leave_out: tuple[str, ...] = ()

@@ -124,6 +124,7 @@ _CAUSES = {
     "BackendTimeout": "timeout",
     "BackendRefused": "refused",
     "BackendLimit": "limit",
+    "BackendRateLimit": "rate_limit",
     "BadAnswer": "bad_answer",
     "QueryRejected": "query_rejected",
     "InvalidFile": "usage",

@@ -1,30 +1,33 @@
-"""``/metrics``, ``/healthz`` and ``/readyz``: a small server that nobody can keep busy.
+"""``/metrics``, ``/healthz`` and ``/readyz``: an ASGI application, served by Hypercorn on a thread of its own.
 
-One request a connection, a bounded number of connections, and a few seconds for each, whatever the client does. It
-answers GET and HEAD, and says nothing that is secret.
+Nobody can keep it busy: a client has a few seconds for its header, for each part of a body and between two requests,
+and each page is sent a bounded number of times at a time. It answers GET and HEAD, and says nothing that is secret.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
 import logging
 import socket
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from sloctl import __version__
 from sloctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 LOG = logging.getLogger(__name__)
 MOST = 16
-"""Connections at a time; more are turned away."""
-SECONDS = 10.0
-"""For each connection, from its beginning to its end."""
+"""So many times is each page sent at a time; slow readers of one page do not keep others from theirs."""
+SECONDS = 5.0
+"""For a client's header, between two parts of what it sends, and between two requests."""
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
 Body = tuple[int, bytes, str]
 """Status, content and content type."""
 Page = Callable[[str], Body]
@@ -40,23 +43,23 @@ class Web:
     def __init__(self, address: str, pages: Mapping[str, Page], *, seconds: float = SECONDS) -> None:
         host, port = parse(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        server = type("_Family", (_Server,), {"address_family": family})
         try:
-            self._server: _Server = server((host, port), _Handler)
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise UsageError(
                 f"--listen {address}: {why}", hint="choose another port, or write  --listen none"
             ) from None
-        self._server.pages, self._server.seconds = dict(pages), seconds
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.2,), name="sloctl-web", daemon=True
-        )
+        self._name = self._socket.getsockname()[:2]
+        self._pages, self._seconds = _Pages(pages), seconds
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="sloctl-web", daemon=True)
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        host, port = self._server.server_address[:2]
+        host, port = self._name
         return f"[{host!s}]:{port}" if ":" in str(host) else f"{host!s}:{port}"
 
     def __enter__(self) -> Self:
@@ -66,10 +69,72 @@ class Web:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.cut(0)
-        self._server.server_close()
-        self._thread.join(2)
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        from hypercorn.asyncio import serve
+        from hypercorn.config import Config
+
+        config = Config()
+        config.bind = [f"fd://{self._socket.detach()}"]
+        config.accesslog = config.errorlog = None
+        config.include_server_header = False
+        config.keep_alive_timeout = config.read_timeout = self._seconds  # type: ignore[assignment]
+        config.graceful_timeout = config.shutdown_timeout = 1.0
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(serve(self._pages, config, shutdown_trigger=self._stop.wait, mode="asgi"))
+
+
+class _Pages:
+    """The pages as an ASGI application."""
+
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self._pages = dict(pages)
+        self._sending: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            raise NotImplementedError("HTTP only")
+        path = scope["path"]
+        if self._sending[path] >= MOST:
+            await self._send(scope, send, 503, b"too many at a time\n", "text/plain")
+            return
+        self._sending[path] += 1
+        try:
+            await self._send(scope, send, *await self._found(scope))
+        finally:
+            self._sending[path] -= 1
+            if not self._sending[path]:
+                del self._sending[path]
+
+    async def _found(self, scope: HTTPScope) -> Body:
+        page = self._pages.get(scope["path"])
+        if scope["method"] not in ("GET", "HEAD"):
+            return 405, b"only GET and HEAD\n", "text/plain"
+        if page is None:
+            names = " ".join(sorted(self._pages))
+            return 404, f"there is {names}\n".encode(), "text/plain"
+        accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+        try:
+            return await asyncio.to_thread(page, accept.decode("latin-1"))
+        except Exception:
+            LOG.exception("%s could not be answered", scope["path"])
+            return 500, b"internal error\n", "text/plain"
+
+    async def _send(
+        self, scope: HTTPScope, send: ASGISendCallable, status: int, body: bytes, content_type: str
+    ) -> None:
+        headers = [
+            (b"content-type", content_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-content-type-options", b"nosniff"),
+            *([(b"allow", b"GET, HEAD")] if status == 405 else []),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
+        content = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
 def parse(address: str) -> tuple[str, int]:
@@ -102,89 +167,3 @@ def readiness(problems: Callable[[], Sequence[str]], more: Callable[[], Mapping[
         return 503 if found else 200, json.dumps(body).encode() + b"\n", "application/json"
 
     return page
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = SECONDS
-
-    def version_string(self) -> str:
-        """What it calls itself."""
-        return f"sloctl/{__version__}"
-
-    def do_GET(self) -> None:
-        self._answer(*self._found())
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("do_"):
-            return lambda: self._answer(405, b"only GET and HEAD\n", "text/plain")
-        raise AttributeError(name)
-
-    def _found(self) -> Body:
-        page = self.server.pages.get(self.path.partition("?")[0])
-        if page is None:
-            names = " ".join(sorted(self.server.pages))
-            return 404, f"there is {names}\n".encode(), "text/plain"
-        try:
-            return page(self.headers.get("Accept", ""))
-        except Exception:
-            LOG.exception("%s could not be answered", self.path.partition("?")[0])
-            return 500, b"internal error\n", "text/plain"
-
-    def _answer(self, status: int, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if status == 405:
-            self.send_header("Allow", "GET, HEAD")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        LOG.debug(format, *args)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    pages: dict[str, Page]
-    seconds: float
-
-    def __init__(self, *args: Any) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, float] = {}
-        super().__init__(*args)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            full = len(self._open) >= MOST
-            if not full:
-                self._open[request] = time.monotonic()
-        if full:
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        self.cut(self.seconds)
-
-    def cut(self, seconds: float) -> None:
-        """Shut down what has been open for so long: a client may send, or read, a byte now and then for ever."""
-        now = time.monotonic()
-        with self._lock:
-            old = [request for request, since in self._open.items() if now - since >= seconds]
-        for request in old:
-            with contextlib.suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that is gone is no news."""

@@ -73,7 +73,7 @@ class Case:
     hint: str = ""
 
 
-SLACK, TRACES = "posting to Slack needs the package {}", "reading traces needs the package msgspec"
+SLACK = "posting to Slack needs the package {}"
 TOKEN = {"SLOCTL_SLACK_TOKEN": "xoxb-1"}
 CASES = {
     "a report is posted": Case(
@@ -93,15 +93,6 @@ CASES = {
     ),
     "what waits is posted": Case(
         *("slack", "slack_sdk", ("outbox", "retry"), SLACK.format("slack-sdk"), "", TOKEN)
-    ),
-    "a job reads traces": Case("traces", "msgspec", ("run", "retry_amplification", *NO_SERVER), TRACES),
-    "a job reads files of spans": Case(
-        "traces", "msgspec", ("run", "retry_amplification", "--spans", "spans.json"), TRACES
-    ),
-    "a report reads traces": Case("traces", "msgspec", ("report", *NO_SERVER, "--with-traces"), TRACES),
-    "a scheduler's job reads traces": Case("traces", "msgspec", ("schedule", *NO_SERVER), TRACES, RETRIES),
-    "the demo reads traces": Case(
-        "traces", "msgspec", ("demo", "--mesh"), "--mesh needs the package msgspec"
     ),
     "a ledger is in PostgreSQL": Case(
         *("postgres", "psycopg", ("ledger", "show", "--ledger", "postgresql://127.0.0.1:1/sloctl")),
@@ -139,8 +130,7 @@ CASES = {
 def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     (tmp_path / "slo.yaml").write_text(SLO_FILE + case.more)
-    for file in ("spans.json", "in.parquet"):
-        (tmp_path / file).write_text("[]")
+    (tmp_path / "in.parquet").write_text("[]")
     arguments = case.command
     if arguments[0] in ("run", "report", "schedule"):
         arguments = (*arguments, "-f", "slo.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import inspect
 import json
 import logging
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,17 @@ import urllib3
 
 from sloctl.backends.answers import PARTIAL, doubts, remarks
 from sloctl.backends.frames import vector_frame
-from sloctl.backends.http.answers import FOREIGN, Failure, convert
+from sloctl.backends.http.answers import FOREIGN, Failure, Reply, convert
+from sloctl.backends.http.decoding import MAX_VALUES
+from sloctl.backends.http.session import HttpSession
 from sloctl.backends.prometheus.client import MAX_HALVINGS, Prometheus
+from sloctl.backends.prometheus.session import one_question
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
     BackendError,
     BackendLimit,
+    BackendRateLimit,
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
@@ -104,7 +111,7 @@ FAULTS: dict[str, tuple[Behaviour, type[BackendError], str, int]] = {
     "503": (status(503), BackendUnavailable, "HTTP status 503", 4),
     "503 of the API": (NOT_READY, BackendUnavailable, "Service Unavailable", 4),
     "504": (status(504), BackendUnavailable, "HTTP status 504", 4),
-    "429": (status(429, "slow down"), BackendLimit, "slow down", 4),
+    "429": (status(429, "slow down"), BackendRateLimit, "slow down", 4),
     "400": (error(400, "bad_data", 'parse error: unexpected "}"'), QueryRejected, "parse error", 1),
     "400 with 200": (error(200, "bad_data", "parse error"), QueryRejected, "parse error", 1),
     "422": (error(422, "execution", "many-to-many matching"), QueryRejected, "many-to-many", 1),
@@ -238,7 +245,7 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for() -> None:
     with (
         FaultyServer(limited, OK) as server,
         source(server.url, sleeps) as prometheus,
-        pytest.raises(BackendLimit, match="asks to wait 3600 s"),
+        pytest.raises(BackendRateLimit, match="asks to wait 3600 s"),
     ):
         prometheus.query("up", AT)
     assert sleeps == []
@@ -382,7 +389,7 @@ def test_a_scalar_becomes_a_vector() -> None:
         FaultyServer(answer({"resultType": "scalar", "result": [1, "2"]})) as server,
         source(server.url) as prometheus,
     ):
-        assert prometheus.query("scalar(up)", AT) == [{"metric": {}, "value": [1, "2"]}]
+        assert prometheus.query("scalar(up)", AT) == [{"metric": {}, "value": (1, "2")}]
 
 
 def test_warnings_are_collected_once() -> None:
@@ -570,6 +577,103 @@ def test_a_range_with_too_many_samples_is_halved_without_loss(points: int, limit
         (series,) = prometheus.query_range("up", AT, AT + (points - 1) * step, step)
     expected = [round(AT.timestamp() * 1000) + n * 1500 for n in range(points)]
     assert [int(value) for _, value in series["values"]] == expected
+
+
+def test_a_range_that_takes_too_long_is_halved() -> None:
+    slow_query = error(503, "timeout", "query timed out")
+    part = answer({"resultType": "matrix", "result": []})
+    with FaultyServer(slow_query, part) as server, source(server.url) as prometheus:
+        prometheus.query_range("up", AT, AT + timedelta(minutes=1), timedelta(seconds=30))
+        assert len(server.requests) == 3
+
+
+def test_a_server_that_limits_requests_is_not_asked_in_halves() -> None:
+    with FaultyServer(status(429)) as server, source(server.url, retries=2) as prometheus:
+        with pytest.raises(BackendRateLimit):
+            prometheus.query_range("up", AT, AT + timedelta(hours=1), timedelta(seconds=1))
+        assert len(server.requests) == 3
+
+
+def test_what_a_server_asks_to_wait_holds_for_the_questions_that_follow() -> None:
+    sleeps = Sleeps()
+    limited = status(429, "slow down", headers={"Retry-After": "3600"})
+    with FaultyServer(limited, OK) as server, source(server.url, sleeps) as prometheus:
+        for _ in range(2):
+            with pytest.raises(BackendRateLimit, match=r"slow down \(it asks to wait 3\d\d\d s\)"):
+                prometheus.query("up", AT)
+        assert len(server.requests) == 1
+    limited = status(429, headers={"Retry-After": "50"})
+    with FaultyServer(limited, OK) as server, source(server.url, sleeps, retries=0) as prometheus:
+        with pytest.raises(BackendRateLimit):
+            prometheus.query("up", AT)
+        assert prometheus.query("up", AT)
+    (waited,) = sleeps
+    assert 40 < waited <= 50
+
+
+BOMB = b"[" + b"0," * 2**22 + b"0]"
+"""Eight megabytes, of which gzip makes eight thousand bytes."""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_compressed_answer_is_bounded_by_what_comes_of_it(times: int) -> None:
+    body = BOMB
+    for _ in range(times):
+        body = gzip.compress(body)
+    packed = status(200, body, {"Content-Encoding": ", ".join(["gzip"] * times)})
+    with FaultyServer(packed) as server, source(server.url, max_bytes=3 * 2**20) as prometheus:
+        tracemalloc.start()
+        try:
+            with pytest.raises(BackendLimit, match="larger than 3,145,728 bytes") as caught:
+                prometheus.query("up", AT)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert "fewer series" in caught.value.hint
+    assert peak < 7 * 2**20, "the parts that were read, and the one that was too much"
+
+
+def test_an_answer_of_too_many_values_is_not_decoded() -> None:
+    body = (
+        b'{"status":"success","data":{"resultType":"vector","result":['
+        + b"[]," * (MAX_VALUES // 2)
+        + b"[]]}}"
+    )
+    packed = status(200, gzip.compress(body, 1), {"Content-Encoding": "gzip"})
+    with FaultyServer(packed) as server, source(server.url, max_bytes=2**30) as prometheus:
+        with pytest.raises(BackendLimit, match="more than 4,000,000 values") as caught:
+            prometheus.query("up", AT)
+        assert "fewer series" in caught.value.hint
+        assert len(server.requests) == 1
+
+
+def test_the_answers_to_one_question_are_bounded_together() -> None:
+    found = answer({"resultType": "vector", "result": [{"metric": {}, "value": [1, "2"]}] * 100})
+    with (
+        FaultyServer(found) as server,
+        source(server.url, concurrency=1) as prometheus,
+        one_question(1000),
+    ):
+        prometheus.query("a", AT)
+        with pytest.raises(BackendLimit, match="together"):
+            prometheus.query("b", AT)
+
+
+def test_an_answer_that_takes_too_long_to_read_is_too_late() -> None:
+    settings = PrometheusSettings("http://127.0.0.1:1", timeout=0.05)
+
+    def judge(_reply: Reply) -> bool:
+        over = time.monotonic() + settings.timeout
+        while time.monotonic() <= over:
+            pass
+        return True
+
+    with FaultyServer(OK) as server:
+        settings = replace(settings, url=server.url)
+        session = HttpSession(settings, sleep=None, max_bytes=1000)
+        with pytest.raises(BackendTimeout, match=r"could not be read within 0\.05 s"):
+            session.ask("GET", "/", judge)
+        session.close()
 
 
 def test_halving_ends() -> None:

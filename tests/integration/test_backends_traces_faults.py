@@ -25,6 +25,7 @@ from sloctl.errors import (
     EXIT_USAGE,
     BackendError,
     BackendLimit,
+    BackendRateLimit,
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
@@ -151,7 +152,7 @@ FAULTS: dict[str, tuple[Behaviour, type[BackendError], str, int]] = {
     "502": (page(502, "Bad Gateway"), BackendUnavailable, 'an HTML page "Bad Gateway" (tried 4 times)', 4),
     "503": (status(503), BackendUnavailable, "HTTP status 503", 4),
     "504": (status(504), BackendUnavailable, "HTTP status 504", 4),
-    "429": (status(429, "slow down"), BackendLimit, "SLOCTL_TRACES_CONCURRENCY", 4),
+    "429": (status(429, "slow down"), BackendRateLimit, "SLOCTL_TRACES_CONCURRENCY", 4),
     "400": (status(400, "parse error at line 1"), QueryRejected, "rejected: parse error at line 1", 1),
     "400 in JSON": (
         as_json({"data": None, "errors": [{"code": 400, "msg": "parameter 'service' is required"}]}, 400),
@@ -271,7 +272,7 @@ def test_a_server_that_asks_for_an_hour_is_not_waited_for(request_of: str) -> No
     with (
         faulty(request, limited) as server,
         reader(server.url, request.backend, sleeps) as source,
-        pytest.raises(BackendLimit, match="asks to wait 3600 s"),
+        pytest.raises(BackendRateLimit, match="asks to wait 3600 s"),
     ):
         request.call(source)
     assert sleeps == []

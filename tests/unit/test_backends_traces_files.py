@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sloctl.backends.http.decoding import MAX_VALUES
 from sloctl.backends.spans import problems
 from sloctl.backends.traces import files
 from sloctl.errors import UsageError
@@ -141,3 +142,31 @@ def test_any_bytes_raise_nothing_else(tmp_path: Path, body: bytes) -> None:
     except UsageError:
         return
     assert problems(found.frame) == []
+
+
+def test_a_small_file_that_unpacks_to_a_large_document_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spans.json.gz"
+    path.write_bytes(gzip.compress(b"[" + b"{},\n" * 100_000 + b"{}]"))
+    assert path.stat().st_size < 2000
+    with pytest.raises(UsageError, match="write one document a line"):
+        files.read([path], limit=2**16)
+
+
+def test_a_document_of_too_many_values_is_refused_with_its_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "spans.json"
+    path.write_bytes(b"[" + b"{}," * (MAX_VALUES // 2) + b"{}]")
+    with pytest.raises(
+        UsageError, match=r"4,000,002 values, of at most 4,000,000; write one trace or span a line"
+    ):
+        files.read([path])
+
+
+def test_reading_stops_when_enough_is_held_and_says_so(tmp_path: Path) -> None:
+    span = '{"traceId":"%x","id":"1","timestamp":1000}\n'
+    path = tmp_path / "spans.jsonl"
+    path.write_text("".join(span % number for number in range(1, 40_000)))
+    found = files.read([path], max_spans=10_000)
+    assert 10_000 < len(found.frame) < 20_000
+    assert found.incomplete == (
+        "reading stopped at 10,000 spans, or at names of that size: give fewer files, of a shorter time",
+    )

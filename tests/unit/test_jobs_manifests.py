@@ -19,13 +19,14 @@ import pytest
 import yaml
 
 from jobs import manifests
-from jobs.manifests import crontab, schedules
+from jobs.manifests import crontab, network, schedules
 from sloctl import __version__, naming, spec
 from sloctl.cli.main import cli
 from sloctl.cli.schedule import command as schedule
 from sloctl.errors import UsageError
 from sloctl.model import Job, SloSet, job_names
 from sloctl.model.cron import longest_pause, shortest_pause
+from sloctl.model.kubernetes import KubernetesSettings, Scraper
 from sloctl.settings import backends, ledger, slack
 from sloctl.spec import Source
 from tests.support.job_files import CASES, generated
@@ -486,10 +487,28 @@ def test_ports_of_the_network_policy() -> None:
     assert egress(stored("scheduler")) == {9090, 443}
     assert one(stored("minimal"), "NetworkPolicy")["spec"]["ingress"] == []
     scheduler = one(stored("scheduler"), "NetworkPolicy")["spec"]
-    assert scheduler["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9464}]}]
+    scrapes = {
+        "namespaceSelector": {},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }
+    assert scheduler["ingress"] == [{"from": [scrapes], "ports": [{"protocol": "TCP", "port": 9464}]}]
     selected = scheduler["podSelector"]["matchLabels"].items()
     assert all(selected <= pod["metadata"]["labels"].items() for pod in pods(stored("scheduler")))
     assert not [item for item in stored("repeated") if item["kind"] == "NetworkPolicy"]
+
+
+def test_who_scrapes_may_be_named() -> None:
+    settings = KubernetesSettings(
+        "scheduler", scrapers=(Scraper("monitoring"), Scraper(labels=(("app", "vmagent"),)))
+    )
+    peers = network.policy(SloSet("shop", (), kubernetes=settings))["spec"]["ingress"][0]["from"]  # type: ignore[index,call-overload]
+    assert peers == [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+        },
+        {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "vmagent"}}},
+    ]
 
 
 def test_an_address_in_the_environment_will_do() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from jobs.recording import record
 from sloctl.backends.answers import PARTIAL
-from sloctl.errors import BackendUnavailable, PartialAnswer
+from sloctl.backends.protocols import Series
+from sloctl.errors import BackendUnavailable, BadAnswer, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Interval, MutedInterval
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
@@ -61,6 +62,22 @@ def gaps(ledger: DatabaseLedger, slo_set: SloSet, start: int, end: int) -> dict[
         at: sum(item.gap for key, item in of.items() if not key[2]) for at, of in zip(ends, sums, strict=True)
     }
     return {at: gap for at, gap in found.items() if gap}
+
+
+def test_samples_at_times_that_were_not_asked_for_are_not_recorded(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+
+    class Shifted(Scripted):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            found = super().query_range(expr, start, end, step)
+            if "istio_requests_total" not in expr:
+                return found
+            return [{**item, "values": [(time + 7, text) for time, text in item["values"]]} for item in found]
+
+    source = Shifted(slo_set, scrape_times(NOON - 7200, NOON + 600, 30))
+    with pytest.raises(BadAnswer, match="at times that were not asked for"):
+        record.run(source, slo_set, ledger, time(NOON + 600))
+    assert missing(ledger, slo_set, NOON - 3600, NOON) == [(NOON - 3600, NOON)]
 
 
 def codes(done: record.RecordingResult) -> list[str]:

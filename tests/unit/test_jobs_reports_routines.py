@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from jobs.budgets import from_rules, period_events
-from jobs.reports import routine_budgets, routine_mesh, routines, slo_report
+from jobs.reports import routine_mesh, routines, slo_report
 from sloctl import naming
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendError, BackendLimit, BackendUnavailable
@@ -198,30 +197,6 @@ def test_alerts_that_fired() -> None:
             "firing": "yes",
         },
     ]
-
-
-def test_alerts_are_read_in_parts_where_the_server_has_a_limit() -> None:
-    whole = world(nothing)
-    asked: list[tuple[datetime, datetime]] = []
-
-    class Limited:
-        warnings: Sequence[str] = ()
-        queries = 0
-
-        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
-            if end - start > timedelta(days=1):
-                raise BackendLimit("too many", backend="prometheus", url="")
-            asked.append((start, end))
-            times = []
-            while start <= end:
-                times.append([start.timestamp(), "1"])
-                start += step
-            return [{"metric": {"alertname": "Always"}, "values": times}]
-
-    period = last_period("weekly", AT, "Europe/Paris")
-    (found,) = routine_budgets.read(Limited(), whole.slo_set, period)  # type: ignore[arg-type]
-    assert (found.times, found.longest, found.firing) == (1, period.seconds, True)
-    assert all(later[0] - sooner[1] == timedelta(seconds=120) for sooner, later in pairwise(asked))
 
 
 def test_restarts_gaps_and_churn() -> None:

@@ -16,7 +16,7 @@ from jobs.reports import gauges, slo_report
 from jobs.reports import slo_report as burn_rate
 from sloctl import naming, promql
 from sloctl.backends.protocols import Series
-from sloctl.errors import BackendLimit
+from sloctl.errors import BackendLimit, BackendRateLimit
 from sloctl.report.data import Finding, Report, SloStatus
 from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, FOR_EVER, JOBS, LATENCY, NOW, flow, only, slos
 from tests.support.simulated import Flow, Simulated
@@ -176,6 +176,33 @@ def test_raw_counters_that_are_refused_leave_the_rest_as_it_is() -> None:
     assert items["billing late"].total == pytest.approx(MONTH_OF)
     assert found(report, "no-data") == [], "nobody knows that it had no requests"
     assert found(report, "raw-not-read")
+
+
+def test_a_server_that_limits_requests_is_not_asked_for_the_raw_counters_of_each_slo() -> None:
+    slo_set = slos(CHECKOUT, LATENCY, JOBS)
+    asked: list[str] = []
+
+    class Busy(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            if "istio_request" in expr:
+                asked.append(expr)
+                raise BackendRateLimit(
+                    "too many requests (429)", backend="prometheus", url="http://simulated"
+                )
+            return super().query_range(expr, start, end, step)
+
+    flows = [
+        flow(slo_set, number, service, 100)
+        for number, service in enumerate(("checkout", "checkout", "billing"))
+    ]
+    failing = {slo.id: 0.0 for slo in slo_set.slos[:2]}
+    report = slo_report.build(Busy(slo_set, flows, failing=failing), slo_set, AT)
+    items = by_name(report)
+    assert [items[name].doubts for name in items if "checkout" in name] == [("raw-not-read",)] * 2
+    assert items["billing late"].total == pytest.approx(MONTH_OF)
+    assert len(asked) == 1
+    (finding,) = found(report, "raw-not-read")
+    assert "too many requests (429)" in finding.message
 
 
 def test_an_alert_of_young_rules_is_reported() -> None:

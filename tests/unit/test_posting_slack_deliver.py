@@ -453,6 +453,18 @@ def test_a_webhook_without_an_answer_is_asked_again_and_the_message_says_so(
     assert hooked.slack.problems == []
 
 
+@pytest.mark.parametrize("refusal", [rate_limit("3"), http(404, page=True)])
+def test_a_refusal_after_a_lost_answer_leaves_the_next_attempt_a_repetition(
+    hooked: World, refusal: Fault
+) -> None:
+    hooked.slack.faults = [lose_answer, refusal]
+    hooked.post()
+    hooked.to_the_end()
+    first, second = hooked.slack.main()
+    assert REPEAT not in str(first) and second["text"].startswith(REPEAT)
+    assert hooked.state() == "sent"
+
+
 def test_a_webhook_that_never_answers_is_not_flooded(hooked: World) -> None:
     hooked.slack.faults = [lose_answer] * 50
     hooked.post()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import promql_parser
+import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from sloctl import promql, spec
 from sloctl.errors import UsageError
 from sloctl.model import CounterSli, Matcher, Slo, SloSet
+from sloctl.spec.fields import expressions
 
 COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("spec", max_examples=200, **COMMON)
@@ -305,3 +308,53 @@ def test_expressions_stay_within_their_parentheses(text: str) -> None:
     assert isinstance(outer.rhs, promql_parser.ParenExpr)
     assert isinstance(outer.rhs.expr, promql_parser.AggregateExpr)
     assert "$window" not in expr
+
+
+def calls(content: str) -> int:
+    """How many functions are called to check a file: steps that no machine makes faster or slower."""
+    count = 0
+
+    def step(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(step)
+    try:
+        check(content.encode())
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def unknown_keys(number: int) -> str:
+    return TEXTS[0].partition("\n---\n")[0] + "".join(f"unknown{index}: 1\n" for index in range(number))
+
+
+def test_the_steps_grow_with_the_unknown_keys_and_not_with_their_square() -> None:
+    first, second, third = (calls(unknown_keys(number)) for number in (400, 800, 1200))
+    assert third - second <= 1.1 * (second - first)
+
+
+MANY = 200_000
+"""The square of it is more steps than a test could wait for."""
+
+
+@pytest.mark.parametrize(
+    "total",
+    [
+        "rate(" + " " * MANY,
+        "rate" + " " * MANY,
+        "rate(x" + " " * MANY + "[",
+        "rate(x{a='b'}" + " " * MANY + "[$window" + " " * MANY,
+        "f(" + " " * MANY + "[$window",
+        "f(" + "[" * MANY + "$window]",
+        "{{" * MANY,
+        "rate(" * MANY,
+        "rate({" * MANY,
+        "$" * MANY,
+    ],
+    ids=lambda total: total[:20],
+)
+def test_an_expression_of_any_length_is_checked_in_one_pass(total: str) -> None:
+    complaint = expressions.check(total)
+    assert complaint is not None and len(complaint.message) < 400

@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 from urllib.parse import quote
 
-from sloctl.backends.http.answers import Failure, Reply, by_status, parse, refuse_redirect, say
+import msgspec
+
+from sloctl.backends.http import decoding
+from sloctl.backends.http.answers import Failure, Reply, by_status, refuse_redirect, say
 from sloctl.backends.http.session import HttpClient, HttpSession
 from sloctl.backends.silences import Silence, same_scope
 from sloctl.errors import QueryRejected
@@ -26,6 +29,7 @@ from sloctl.settings.servers import ALERTMANAGER
 from sloctl.telemetry.protocol import NOTHING, Observer
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _OPS = {(True, False): "=", (False, False): "!=", (True, True): "=~", (False, True): "!~"}
 """The operator of a matcher by whether it is for equality, and whether for a regular expression."""
@@ -45,23 +49,17 @@ class Alert:
     ends: datetime
 
 
-def judge(read: Callable[[Any], T], reply: Reply, *, empty: bool = False) -> T:
-    """What ``read`` makes of the JSON of an answer, which may be ``empty`` where nothing is to be said.
+def judge(decoder: msgspec.json.Decoder[T], reply: Reply, *, empty: T | None = None) -> T:
+    """The body of an answer by its schema; ``empty`` is what one without a body, or with no more than null, means.
 
     Raises ``Failure``.
     """
     refuse_redirect(reply, ALERTMANAGER)
-    payload, fault = parse(reply.body)
-    if reply.fine or (empty and reply.status == 204):
-        if empty and not reply.body.strip():
-            return read(None)
-        if fault:
-            raise reply.unusable(fault, ALERTMANAGER)
-        try:
-            return read(payload)
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise reply.unusable("an answer of an unknown form", ALERTMANAGER) from None
-    said = say(_message(payload), reply.secrets)
+    if empty is not None and (reply.fine or reply.status == 204) and reply.body.strip() in (b"", b"null"):
+        return empty
+    if reply.fine:
+        return reply.decode(decoder, ALERTMANAGER)
+    said = say(_message(decoding.said(reply.body)), reply.secrets)
     # Old servers call an unknown silence an internal error.
     unknown = reply.status in (404, 500) and said.startswith("silence ") and said.endswith("not found")
     if (said and reply.status in (400, 422)) or unknown:
@@ -69,26 +67,69 @@ def judge(read: Callable[[Any], T], reply: Reply, *, empty: bool = False) -> T:
     raise by_status(reply, ALERTMANAGER, said or reply.quote())
 
 
-def read_silences(payload: Any) -> list[Silence]:
-    """The silences of a list."""
-    return [_silence(item) for item in _list(payload)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-def read_id(payload: Any) -> str:
-    """The id of a silence that was stored."""
-    if not payload["silenceID"]:
-        raise ValueError("no id")
-    return _text(payload["silenceID"])
+class _Matcher(msgspec.Struct, rename="camel"):
+    name: str
+    value: str
+    is_regex: bool
+    is_equal: bool = True
+    """Servers before 0.22 know no matchers but those for equality."""
 
 
-def read_status(payload: Any) -> dict[str, Any]:
-    """The status, which has a version and a cluster."""
-    return {**payload, "versionInfo": dict(payload["versionInfo"]), "cluster": dict(payload["cluster"])}
+class _SilenceStatus(msgspec.Struct):
+    state: str
 
 
-def read_alerts(payload: Any) -> list[Alert]:
-    """The alerts of a list."""
-    return [_alert(item) for item in _list(payload)]
+class _Silence(msgspec.Struct, rename="camel"):
+    id: str
+    matchers: list[_Matcher]
+    starts_at: _Time
+    ends_at: _Time
+    created_by: str
+    comment: str
+    status: _SilenceStatus
+
+
+class _AlertStatus(msgspec.Struct, rename="camel"):
+    state: str
+    silenced_by: list[str]
+    inhibited_by: list[str]
+
+
+class _Receiver(msgspec.Struct):
+    name: str
+
+
+class _Alert(msgspec.Struct, rename="camel"):
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    status: _AlertStatus
+    receivers: list[_Receiver]
+    starts_at: _Time
+    ends_at: _Time
+
+
+class _Stored(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="silenceID")
+
+
+class _Status(TypedDict):
+    versionInfo: dict[str, Any]
+    cluster: dict[str, Any]
+
+
+_SILENCES = msgspec.json.Decoder(list[_Silence])
+_ALERTS = msgspec.json.Decoder(list[_Alert])
+_STORED = msgspec.json.Decoder(_Stored)
+_STATUS = msgspec.json.Decoder(_Status)
+_ANYTHING = msgspec.json.Decoder(msgspec.Raw)
+
+
+def _many(decoder: msgspec.json.Decoder[list[T]], of: Callable[[T], U], reply: Reply) -> list[U]:
+    """What ``of`` makes of each item of a list."""
+    return [of(item) for item in judge(decoder, reply)]
 
 
 def write(silence: Silence) -> dict[str, Any]:
@@ -108,35 +149,39 @@ def write(silence: Silence) -> dict[str, Any]:
     }
 
 
-def _silence(item: Any) -> Silence:
-    # Servers before 0.22 know no matchers but those for equality.
-    matchers = [
-        Matcher(_text(m["name"]), _OPS[_flag(m.get("isEqual", True)), _flag(m["isRegex"])], _text(m["value"]))
-        for m in _list(item["matchers"])
-    ]
+def _silence(item: _Silence) -> Silence:
     return Silence(
-        matchers=tuple(matchers),
-        starts=_time(item["startsAt"]),
-        ends=_time(item["endsAt"]),
-        author=_text(item["createdBy"]),
-        comment=_text(item["comment"]),
-        id=_text(item["id"]),
-        state=_text(item["status"]["state"]),
+        matchers=tuple(Matcher(m.name, _OPS[m.is_equal, m.is_regex], m.value) for m in item.matchers),
+        starts=_utc(item.starts_at),
+        ends=_utc(item.ends_at),
+        author=item.created_by,
+        comment=item.comment,
+        id=item.id,
+        state=item.status.state,
     )
 
 
-def _alert(item: Any) -> Alert:
-    status = item["status"]
+def _alert(item: _Alert) -> Alert:
     return Alert(
-        labels=_texts(item["labels"]),
-        annotations=_texts(item["annotations"]),
-        state=_text(status["state"]),
-        silenced_by=tuple(map(_text, _list(status["silencedBy"]))),
-        inhibited_by=tuple(map(_text, _list(status["inhibitedBy"]))),
-        receivers=tuple(_text(receiver["name"]) for receiver in _list(item["receivers"])),
-        starts=_time(item["startsAt"]),
-        ends=_time(item["endsAt"]),
+        labels=item.labels,
+        annotations=item.annotations,
+        state=item.status.state,
+        silenced_by=tuple(item.status.silenced_by),
+        inhibited_by=tuple(item.status.inhibited_by),
+        receivers=tuple(receiver.name for receiver in item.receivers),
+        starts=_utc(item.starts_at),
+        ends=_utc(item.ends_at),
     )
+
+
+def _utc(time: datetime) -> datetime:
+    """The same time in UTC; what lies beyond the years 1 to 9999 there is their end."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return (
+            datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) if time.year > 1 else datetime(1, 1, 1, tzinfo=UTC)
+        )
 
 
 def _message(payload: Any) -> str:
@@ -146,37 +191,6 @@ def _message(payload: Any) -> str:
     return payload if isinstance(payload, str) else ""
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("neither true nor false")
-    return value
-
-
-def _texts(value: Any) -> dict[str, str]:
-    return {_text(key): _text(item) for key, item in value.items()}
-
-
-def _time(value: Any) -> datetime:
-    time = datetime.fromisoformat(_text(value))
-    if time.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return time.astimezone(UTC)
-
-
-MAX_BYTES = 64 * 2**20
-"""The largest answer that is read, decompressed: a hundred thousand silences."""
 _API = "/api/v2"
 
 
@@ -195,7 +209,7 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
         sleep: Callable[[float], object] | None = None,
         now: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int = decoding.MAX_BYTES,
         observer: Observer = NOTHING,
     ) -> None:
         session = HttpSession(
@@ -205,7 +219,7 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
 
     def silences(self) -> Sequence[Silence]:
         """All silences, in the server's order; expired ones are among them for as long as it keeps them."""
-        return self._session.ask("GET", f"{_API}/silences", partial(judge, read_silences))
+        return self._session.ask("GET", f"{_API}/silences", partial(_many, _SILENCES, _silence))
 
     def post(self, silence: Silence) -> str:
         """Store a new silence, or one with an ``id`` anew; its id from now on.
@@ -216,7 +230,7 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
         return self._session.ask(
             "POST",
             f"{_API}/silences",
-            partial(judge, read_id),
+            lambda reply: judge(_STORED, reply).id,
             json=write(silence),
             done=lambda: self._stored(silence),
         )
@@ -224,15 +238,15 @@ class Alertmanager(HttpClient[AlertmanagerSettings, HttpSession]):
     def expire(self, silence_id: str) -> None:
         """End a silence now; one that has ended stays as it is. Raises ``QueryRejected`` for an unknown one."""
         path = f"{_API}/silence/{quote(silence_id, safe='')}"
-        self._session.ask("DELETE", path, partial(judge, lambda _body: True, empty=True))
+        self._session.ask("DELETE", path, partial(judge, _ANYTHING, empty=msgspec.Raw(b"null")))
 
     def status(self) -> dict[str, Any]:
         """Version, cluster, configuration and uptime, as the server states them."""
-        return self._session.ask("GET", f"{_API}/status", partial(judge, read_status))
+        return dict(self._session.ask("GET", f"{_API}/status", partial(judge, _STATUS)))
 
     def alerts(self) -> Sequence[Alert]:
         """All alerts that the server holds, those that are silenced or inhibited included."""
-        return self._session.ask("GET", f"{_API}/alerts", partial(judge, read_alerts))
+        return self._session.ask("GET", f"{_API}/alerts", partial(_many, _ALERTS, _alert))
 
     def _stored(self, silence: Silence) -> str | None:
         """The id under which a silence was stored, if it was: its end, in milliseconds, tells it from others."""

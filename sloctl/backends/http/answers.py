@@ -10,21 +10,23 @@ from __future__ import annotations
 import email.utils
 import html
 import http.client
-import json
 import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
+import msgspec
 import requests
 import urllib3
 from requests import exceptions as rex
 
+from sloctl.backends.http import decoding
 from sloctl.errors import (
     BackendError,
     BackendLimit,
+    BackendRateLimit,
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
@@ -32,6 +34,7 @@ from sloctl.errors import (
 )
 from sloctl.settings.servers import Backend, redact
 
+T = TypeVar("T")
 Again = Literal["never", "once", "yes"]
 
 _MAY_PASS = frozenset({429, 502, 503, 504})
@@ -40,7 +43,7 @@ _EXCERPT = 300
 
 
 class TooLarge(BackendLimit):
-    """The server, or this client, refuses because of the amount of data: asking for less may help."""
+    """The server, or this client, refuses for the amount of data or its time: half of it may be had."""
 
 
 class Failure(Exception):
@@ -86,6 +89,20 @@ class Reply:
         title = _TITLE.search(text)
         return say(f'an HTML page "{html.unescape(title[1])}"' if title else "an HTML page", self.secrets)
 
+    def decode(
+        self, decoder: msgspec.json.Decoder[T], backend: Backend, form: str = "an answer of an unknown form"
+    ) -> T:
+        """The body by its schema; ``form`` says what JSON of another form is. Raises ``Failure``."""
+        try:
+            return decoding.decode(self.body, decoder)
+        except decoding.TooManyValues as error:
+            raise Failure(
+                TooLarge, f"the answer has more than {error.most:,} values", backend.smaller
+            ) from None
+        except decoding.FAILURES:
+            fault = decoding.fault(self.body)
+        raise self.unusable(fault, backend) if fault else Failure(BadAnswer, form, backend.address_hint)
+
     def unusable(self, fault: str, backend: Backend) -> Failure:
         """The failure of an answer that is not what the API promises; its body is quoted."""
         quoted = self.quote()
@@ -113,7 +130,7 @@ def by_status(reply: Reply, backend: Backend, said: str, cause: str = "") -> Fai
         return Failure(BackendRefused, f"access denied ({status}): {text}", backend.login_hint)
     if status == 429:
         return Failure(
-            BackendLimit, f"too many requests (429): {text}", backend.calmer, again="yes", after=after
+            BackendRateLimit, f"too many requests (429): {text}", backend.calmer, again="yes", after=after
         )
     if status in _MAY_PASS:
         return Failure(BackendUnavailable, cause, backend.address_hint, again="yes", after=after)
@@ -141,21 +158,6 @@ def say(text: str, secrets: Sequence[str] = ()) -> str:
         text = text.replace(secret, "***")
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 20 * _EXCERPT]).split())
     return line if len(line) <= _EXCERPT else line[: _EXCERPT - 1] + "…"
-
-
-def parse(body: bytes) -> tuple[Any, str]:
-    """The JSON of a body, or None and what is wrong with it."""
-    if not body.strip():
-        return None, "an empty answer"
-    if body.lstrip()[:1] == b"<":
-        return None, "an HTML page instead of JSON"
-    try:
-        return json.loads(body), ""
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")
-        return None, "JSON that ends in the middle" if cut else "an answer that is not JSON"
-    except (ValueError, RecursionError):
-        return None, "an answer that is not JSON"
 
 
 _Meaning: TypeAlias = tuple[type[BackendError], str, str, Again]

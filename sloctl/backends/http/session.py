@@ -163,6 +163,8 @@ T = TypeVar("T")
 MAX_WAIT = 60.0
 """Seconds: a server that asks to wait longer is not waited for."""
 _CONNECT = 10.0
+_SMALL, _LARGE = 2**18, 2**22
+"""Bytes: one answer at a time that is not small is decoded, and one at a time that is large read, by all threads."""
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 _INTERRUPTED = "the run was interrupted"
 
@@ -199,6 +201,8 @@ class HttpSession(requests.Session):
         self._now, self._jitter, self._max_bytes = now, jitter, max_bytes
         self._lock = threading.Lock()
         self._watches: set[Watch] = set()
+        self._large = threading.Lock()
+        self._asked: tuple[float, Failure | None] = (0.0, None)
         self._credentials = _Credentials(settings)
         self._adapter = WatchedAdapter(settings.concurrency + 4)
         self.headers.update({"Accept": "application/json", "User-Agent": f"sloctl/{__version__}"})
@@ -237,8 +241,13 @@ class HttpSession(requests.Session):
             while True:
                 tries += 1
                 try:
-                    return judge(self._attempt(tries, method, path, params=params, data=form, json=json))
+                    if tries == 1:
+                        self._heed()
+                    content = {"params": params, "data": form, "json": json}
+                    return self._judged(judge, tries, method, path, **content)
                 except Failure as failure:
+                    if failure.after:
+                        self._asked = (time.monotonic() + failure.after, failure)
                     wait = self._wait(failure, tries, retries)
                     if wait is None:
                         raise self._error(failure, tries) from failure.__cause__
@@ -276,6 +285,38 @@ class HttpSession(requests.Session):
         self._adapter.close()
         super().close()
 
+    def _heed(self) -> None:
+        """Wait, before a new question, for as long as the server asked in an answer to another one.
+
+        Raises ``Failure`` where that is too long.
+        """
+        until, failure = self._asked
+        left = until - time.monotonic()
+        if failure is None or left <= 0:
+            return
+        if left > MAX_WAIT:
+            raise Failure(failure.kind, failure.cause, failure.hint, after=left)
+        LOG.info("%s: %s; asking in %.1f s", self._settings.url, failure.cause, left)
+        self._sleep(left)
+
+    def _judged(self, judge: Callable[[Reply], T], number: int, method: str, path: str, **content: Any) -> T:
+        """What ``judge`` makes of one answer, within the time-out. Raises ``Failure``."""
+        started, limit = time.monotonic(), self._settings.timeout
+        with contextlib.ExitStack() as held:
+            reply = self._attempt(number, method, path, held, **content)
+            if _SMALL < len(reply.body) <= _LARGE:
+                held.enter_context(self._large)
+            found = judge(reply)
+        if time.monotonic() - started > limit:
+            raise Failure(
+                BackendTimeout, f"the answer could not be read within {limit:g} s", self._slow, again="never"
+            )
+        return found
+
+    @property
+    def _slow(self) -> str:
+        return f"raise the time-out ({self._backend.prefix}TIMEOUT), or ask for less"
+
     def _wait(self, failure: Failure, tries: int, retries: int) -> float | None:
         """Seconds until the next attempt; None if there is none."""
         allowed = {"never": 0, "once": min(1, retries), "yes": retries}[failure.again]
@@ -294,8 +335,13 @@ class HttpSession(requests.Session):
         message = f"{self._backend.title} at {url}: {cause}"
         return failure.kind(message, backend=self._backend.name, url=url, hint=failure.hint)
 
-    def _attempt(self, number: int, method: str, path: str, **content: Any) -> Reply:
-        """One request, whole answer included, within the time-out. Raises ``Failure``."""
+    def _attempt(
+        self, number: int, method: str, path: str, held: contextlib.ExitStack, **content: Any
+    ) -> Reply:
+        """One request, whole answer included, within the time-out. Raises ``Failure``.
+
+        A large answer keeps others from being large until ``held`` is closed.
+        """
         about = {"http.request.method": method, "http.request.resend_count": number - 1, **self._server}
         watch = Watch(self._settings.timeout)
         with self._lock:
@@ -303,16 +349,18 @@ class HttpSession(requests.Session):
             self.sent += 1
         try:
             with self._observer.span(method, about, client=True) as span:
-                return self._told(span, watch, method, path, **content)
+                return self._told(span, watch, method, path, held, **content)
         finally:
             with self._lock:
                 self._watches.discard(watch)
 
-    def _told(self, span: Span, watch: Watch, method: str, path: str, **content: Any) -> Reply:
+    def _told(
+        self, span: Span, watch: Watch, method: str, path: str, held: contextlib.ExitStack, **content: Any
+    ) -> Reply:
         try:
             if self._cancelled.is_set():
                 raise Failure(BackendUnavailable, _INTERRUPTED)
-            reply = self._exchange(watch, method, self._settings.url + path, **content)
+            reply = self._exchange(watch, held, method, self._settings.url + path, **content)
         except Failure as failure:
             span.fail(cause(failure.kind), say(failure.cause, self._credentials.secrets()))
             raise
@@ -321,7 +369,9 @@ class HttpSession(requests.Session):
             span.fail(str(reply.status))
         return reply
 
-    def _exchange(self, watch: Watch, method: str, url: str, **content: Any) -> Reply:
+    def _exchange(
+        self, watch: Watch, held: contextlib.ExitStack, method: str, url: str, **content: Any
+    ) -> Reply:
         """The answer as it came. Raises ``Failure``, and no foreign exception."""
         limit = self._settings.timeout
         started = time.monotonic()
@@ -340,7 +390,7 @@ class HttpSession(requests.Session):
                     **content,
                 ) as response,
             ):
-                body = self._read(response)
+                body = self._read(response, watch, held)
         except tuple(FOREIGN) as error:
             raise self._cut(watch) or convert(error, self._backend) from error
         LOG.debug("%s %s: %d, %.3f s", method, url, response.status_code, time.monotonic() - started)
@@ -350,22 +400,29 @@ class HttpSession(requests.Session):
         secrets = self._credentials.secrets()
         return Reply(response.status_code, response.headers, body, self._now(), secrets)
 
-    def _read(self, response: requests.Response) -> bytes:
-        parts, size = [], 0
+    def _read(self, response: requests.Response, watch: Watch, held: contextlib.ExitStack) -> bytes:
+        """The body, decompressed piece by piece; of the largest ones, one at a time is held."""
+        parts, size, waits = [], 0, True
         for part in response.iter_content(2**20):
             parts.append(part)
             size += len(part)
             if size > self._max_bytes:
                 cause = f"the answer is larger than {self._max_bytes:,} bytes"
                 raise Failure(TooLarge, cause, self._backend.smaller)
+            if size > _LARGE and waits:
+                self._large.acquire()
+                held.callback(self._large.release)
+                waits = False
+            # What was received already is decompressed without a look at the connection.
+            if cut := self._cut(watch):
+                raise cut
         return b"".join(parts)
 
     def _cut(self, watch: Watch) -> Failure | None:
         """The failure of an attempt whose connections were shut down from this side."""
         if watch.reason == "deadline":
-            hint = f"raise the time-out ({self._backend.prefix}TIMEOUT), or ask for less"
             cause = f"no whole answer within {self._settings.timeout:g} s"
-            return Failure(BackendTimeout, cause, hint, again="once")
+            return Failure(BackendTimeout, cause, self._slow, again="once")
         return Failure(BackendUnavailable, _INTERRUPTED) if watch.reason else None
 
 

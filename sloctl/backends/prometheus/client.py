@@ -25,8 +25,10 @@ from prometheus_api_client.prometheus_connect import PrometheusConnect
 from sloctl.backends.answers import Answer, doubts, remarks
 from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
+from sloctl.backends.http.decoding import FAILURES, MAX_BYTES
 from sloctl.backends.http.session import HttpClient
-from sloctl.backends.prometheus.session import MAX_BYTES, Transport
+from sloctl.backends.prometheus import schema
+from sloctl.backends.prometheus.session import Transport, one_question
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.settings.backends import PrometheusSettings
@@ -165,7 +167,8 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
     def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
         """Evaluate named expressions at one instant, in parallel; the first error ends all of them."""
         milliseconds(at)
-        answers = self._parallel([partial(self.query, expr, at) for expr in queries.values()])
+        with one_question():
+            answers = self._parallel([partial(self.query, expr, at) for expr in queries.values()])
         return dict(zip(queries, answers, strict=True))
 
     def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
@@ -176,7 +179,8 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         """
         grid = RangePoints.of(start, end, step)
         parts = grid.parts(self._max_points)
-        answers = self._parallel([partial(self._part, expr, part) for part in parts])
+        with one_question():
+            answers = self._parallel([partial(self._part, expr, part) for part in parts])
         return merge(piece for pieces in answers for piece in pieces)
 
     def samples_read(self, expr: str, at: datetime) -> int:
@@ -188,8 +192,8 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         with _naming(expr):
             data = self._ask("POST", "/api/v1/query", params)
         try:
-            return int(data["stats"]["samples"]["totalQueryableSamples"])
-        except (KeyError, TypeError, ValueError):
+            return schema.samples_read(data["stats"])
+        except FAILURES:
             message = f"Prometheus at {self.url}: it does not count the samples that a query reads"
             raise BadAnswer(message, backend=PROMETHEUS.name, url=self.url) from None
 
@@ -247,7 +251,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         self, method: str, path: str, params: Mapping[str, Any] | None = None, *, retries: int | None = None
     ) -> Any:
         """The data of an endpoint that the client package has no method for, or of which it drops a part."""
-        return self._session.payload(method, path, params or {}, retries=retries)["data"]
+        return self._session.data(method, path, params or {}, retries=retries)
 
     def _part(self, expr: str, part: RangePoints) -> list[list[Series]]:
         """The answers to one part of a range, in the order of time."""

@@ -68,6 +68,14 @@ BATCH = 8192
 """So many rows are turned into columns at once."""
 REMEMBERED = 100_000
 """How many numbers are kept by what decoders know them by."""
+MAX_SPANS = 1_000_000
+"""So many spans are held at most: some 0.7 GB when they are analysed. What is beyond is left out, and said to be."""
+_SPAN = 100
+"""Bytes of a span in columns; texts are weighed in spans, too."""
+_TEXT, _FEW = 60, 4096
+"""Bytes of a text in memory, beside its characters; and of those that every frame has."""
+LONGEST = 1024
+"""Characters of a text that are kept."""
 
 
 class Columns:
@@ -85,6 +93,7 @@ class Columns:
         self._unit = unit
         self._ends = ends
         self._said: dict[Said, int] = {}
+        self._rows = self._text = 0
         self.known: dict[object, int] = {}
         self._parts: list[tuple[Array, ...]] = []
 
@@ -95,14 +104,25 @@ class Columns:
 
     def number(self, said: Said) -> int:
         """The number by which rows refer to what spans say."""
-        return self._said.setdefault(said, len(self._said))
+        before = len(self._said)
+        found = self._said.setdefault(said, before)
+        if found == before:
+            self._text += sum(_TEXT + len(one) for one in said if isinstance(one, str)) + _SPAN
+        return found
 
     def remember(self, key: object, said: Said) -> int:
         """The number of what spans say; ``known`` has it by ``key`` until there are too many."""
         if len(self.known) >= REMEMBERED:
             self.known.clear()
+        if any(isinstance(one, str) and len(one) > LONGEST for one in said):
+            return self.number(Said(*(_cut(one) if isinstance(one, str) else one for one in said)))  # type: ignore[arg-type]
         number = self.known[key] = self.number(said)
         return number
+
+    @property
+    def weight(self) -> int:
+        """How much is held, in spans: rows, or the texts of what they say if those are more."""
+        return max(self._rows, (self._text - _FEW) // _SPAN)
 
     def added(self) -> None:
         """To be called after rows were added: turns them into columns when there are enough."""
@@ -136,6 +156,7 @@ class Columns:
             self.reject(reason, int((bad & keep).sum()))
             keep &= ~bad
         arrays = (trace[:, 0], trace[:, 1], span[:, 0], parent[:, 0], start, np.maximum(length, -1), said)
+        self._rows += int(keep.sum())
         self._parts.append(arrays if keep.all() else tuple(array[keep] for array in arrays))
 
     def _clear(self) -> None:
@@ -167,10 +188,21 @@ class Columns:
         return Spans(pd.DataFrame({name: data[name] for name in COLUMNS}), dict(self.rejected))
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def weight(frame: pd.DataFrame) -> int:
+    """How much a frame takes, in spans: its rows, or the texts of its categories if those are more."""
+    categories = (frame[name].cat.categories for name, dtype in COLUMNS.items() if dtype == "category")
+    texts = sum(_TEXT + len(text) for names in categories for text in names)
+    return max(len(frame), (texts - _FEW) // _SPAN)
+
+
 def text(value: Value) -> str:
-    """A tag's value as text: whole numbers without a fraction, truth as JSON writes it."""
+    """A tag's value as text: whole numbers without a fraction, truth as JSON writes it, no NUL."""
     if isinstance(value, str):
-        return value
+        return value.replace("\0", "\ufffd")
     if value is None:
         return ""
     if isinstance(value, bool):

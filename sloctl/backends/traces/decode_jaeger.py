@@ -108,6 +108,11 @@ class Decoder:
         self._columns = Columns(unit=1000)
         self._tags = Tags(attempt_tags, _value.decode)
 
+    @property
+    def weight(self) -> int:
+        """How much is held, in spans."""
+        return self._columns.weight
+
     def spans(self) -> Spans:
         """What all documents held."""
         return self._columns.spans()

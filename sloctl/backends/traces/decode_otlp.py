@@ -124,6 +124,11 @@ class Decoder:
         self._columns = Columns(unit=1, ends=True)
         self._tags = Tags(attempt_tags, _plain)
 
+    @property
+    def weight(self) -> int:
+        """How much is held, in spans."""
+        return self._columns.weight
+
     def spans(self) -> Spans:
         """What all documents held."""
         return self._columns.spans()

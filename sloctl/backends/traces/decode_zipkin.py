@@ -62,6 +62,11 @@ class Decoder:
         self._columns = Columns(unit=1000)
         self._one, self._many, self._traces, self._attempts, self._nothing = _decoders(tuple(attempt_tags))
 
+    @property
+    def weight(self) -> int:
+        """How much is held, in spans."""
+        return self._columns.weight
+
     def spans(self) -> Spans:
         """What all documents held."""
         return self._columns.spans()

@@ -15,15 +15,14 @@ from typing import IO, TypeAlias
 
 import msgspec
 
+from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
-from sloctl.backends.traces.columns import merge
+from sloctl.backends.traces.columns import MAX_SPANS, merge
 from sloctl.errors import UsageError
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
 """What files in a folder are called that are read; a file that is named itself may have any name."""
-LIMIT = 1 << 30
-"""The largest document, in bytes; of JSON lines, each line is a document."""
 _Decoder: TypeAlias = decode_zipkin.Decoder | decode_jaeger.Decoder | decode_otlp.Decoder
 _GZIP = b"\x1f\x8b"
 _BUFFER = 1 << 20
@@ -54,14 +53,35 @@ class _Unknown(Exception):
     pass
 
 
-def read(paths: Sequence[Path], attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, limit: int = LIMIT) -> Spans:
+class _Full(Exception):
+    pass
+
+
+def read(
+    paths: Sequence[Path],
+    attempt_tags: Sequence[str] = ATTEMPT_TAGS,
+    *,
+    limit: int = decoding.MAX_BYTES,
+    max_spans: int = MAX_SPANS,
+) -> Spans:
     """All spans of files and folders; folders are searched to the bottom for :data:`SUFFIXES`.
 
-    ``attempt_tags`` are as in the decoders; ``limit`` is the largest document in bytes. Lines that are no JSON, as a
-    cut last one, count as rejected. A file in a folder that cannot be used is named in ``incomplete``; one that was
-    named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
+    ``attempt_tags`` are as in the decoders; ``limit`` is the largest document in bytes (of JSON lines, each line is a
+    document), ``max_spans`` how many spans are held: reading stops there, and ``incomplete`` says so. Lines that are no
+    JSON, as a cut last one, count as rejected. A file in a folder that cannot be used is named in ``incomplete``; one
+    that was named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
     """
-    reader = _Reader(attempt_tags, limit)
+    reader = _Reader(attempt_tags, limit, max_spans)
+    try:
+        _read(reader, paths)
+    except _Full:
+        reader.incomplete.append(
+            f"reading stopped at {max_spans:,} spans, or at names of that size: give fewer files, of a shorter time"
+        )
+    return reader.spans()
+
+
+def _read(reader: _Reader, paths: Sequence[Path]) -> None:
     for path in paths:
         if path.is_dir():
             for inner in sorted(
@@ -76,17 +96,16 @@ def read(paths: Sequence[Path], attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, l
                 reader.file(path)
             except OSError as error:
                 raise UsageError(f"{path}: {error.strerror or error}") from error
-    return reader.spans()
 
 
 class _Reader:
-    def __init__(self, attempt_tags: Sequence[str], limit: int) -> None:
+    def __init__(self, attempt_tags: Sequence[str], limit: int, max_spans: int) -> None:
         self.incomplete: list[str] = []
         self._zipkin = decode_zipkin.Decoder(attempt_tags)
         self._jaeger = decode_jaeger.Decoder(attempt_tags)
         self._otlp = decode_otlp.Decoder(attempt_tags)
         self._lines = 0
-        self._limit = limit
+        self._limit, self._max_spans = limit, max_spans
 
     def spans(self) -> Spans:
         parts = [one.spans() for one in (self._zipkin, self._jaeger, self._otlp)]
@@ -100,6 +119,8 @@ class _Reader:
             raise UsageError(f"{path}: holds no spans in a format that is known") from error
         except RecursionError as error:
             raise UsageError(f"{path}: is nested too deeply") from error
+        except decoding.TooManyValues as error:
+            raise UsageError(f"{path}: a document of {error}; write one trace or span a line") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}: is not what it should be: {error}") from error
 
@@ -121,7 +142,7 @@ class _Reader:
             for line in lines:
                 try:
                     self._document(line)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _Unknown):
+                except (*documents.FAILURES, decoding.TooManyValues, _Unknown):
                     self._lines += 1
 
     def _whole(self, head: bytes, file: IO[bytes], path: Path) -> bytes:
@@ -148,7 +169,14 @@ class _Reader:
             if not line.isspace():
                 yield documents.sound(line)
 
-    def _document(self, body: bytes | msgspec.Raw) -> None:
+    def _document(self, body: bytes) -> None:
+        """Read a document; raises ``_Full`` when no more may be held."""
+        decoding.check(body)
+        self._feed(body)
+        if sum(one.weight for one in (self._zipkin, self._jaeger, self._otlp)) > self._max_spans:
+            raise _Full
+
+    def _feed(self, body: bytes | msgspec.Raw) -> None:
         if documents.first(body) != b"[":
             self._decoder(body).feed(body)
             return
@@ -162,7 +190,7 @@ class _Reader:
             self._zipkin.feed(body)
             return
         for item in items:
-            self._document(item)
+            self._feed(item)
 
     def _decoder(self, body: bytes | msgspec.Raw) -> _Decoder:
         known = _FIRST_KEY.match(body)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sloctl.backends.spans import Spans
-from sloctl.backends.traces.columns import concat, deduplicate
+from sloctl.backends.traces.columns import concat, deduplicate, weight
 from sloctl.telemetry.protocol import here
 
 _LAST = np.iinfo(np.int64).max
@@ -51,7 +51,7 @@ class Collector:
         self.full = False
         self._start, self._end, self._max_spans = start, end, max_spans
         self._frames: list[pd.DataFrame] = []
-        self._held = 0
+        self._held = self._joined = 0
         self._duplicates = 0
         self._sizes: dict[int, int] = {}
         self._rejected: Counter[str] = Counter()
@@ -68,8 +68,8 @@ class Collector:
         self._incomplete.update(dict.fromkeys(answer.spans.incomplete))
         if len(frame := answer.spans.frame):
             chosen = self._choose(frame)
-            self._held += int(chosen.sum())
-            self._frames.append(frame if chosen.all() else frame[chosen].reset_index(drop=True))
+            if chosen.any():
+                self._keep(frame if chosen.all() else frame[chosen].reset_index(drop=True))
 
     def result(self) -> Spans:
         """All that was kept."""
@@ -84,6 +84,14 @@ class Collector:
             )
         return Spans(frame, dict(self._rejected), self._duplicates + duplicates, (*self._incomplete, *lost))
 
+    def _keep(self, frame: pd.DataFrame) -> None:
+        """Keep a frame; those that came are joined now and then, so that no text is held many times."""
+        self._frames.append(frame)
+        self._held += weight(frame)
+        if self._held > max(2 * self._joined, self._max_spans // 8):
+            self._frames = [concat(self._frames)]
+            self._held = self._joined = weight(self._frames[0])
+
     def _choose(self, frame: pd.DataFrame) -> _Array:
         """Which rows belong to traces that are to be kept."""
         group = frame.groupby(["trace_high", "trace_low"], sort=False).ngroup().to_numpy()
@@ -92,7 +100,7 @@ class Collector:
         wanted = self._within(frame, group, len(sizes))
         highs = frame["trace_high"].to_numpy()[first_rows]
         lows = frame["trace_low"].to_numpy()[first_rows]
-        room = self._max_spans - self._held
+        room = max(0, self._max_spans - self._held)
         for number in np.flatnonzero(wanted):
             key, size = int(highs[number]) << 64 | int(lows[number]), int(sizes[number])
             if size <= self._sizes.get(key, 0):

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, parse, refuse_redirect, say
+from sloctl.backends.http import decoding
+from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, refuse_redirect, say
 from sloctl.errors import BadAnswer, QueryRejected
 from sloctl.settings.servers import TRACES
 
@@ -47,15 +48,18 @@ def judge(
     """
     refuse_redirect(reply, TRACES)
     if reply.fine:
-        if reply.body[:64].lstrip()[:1] in (b"", b"<"):
-            raise reply.unusable(parse(reply.body)[1] or "an answer of an unknown form", TRACES)
         try:
+            decoding.check(reply.body)
             return read(reply.body)
+        except decoding.TooManyValues as error:
+            raise Failure(
+                TooLarge, f"the answer has more than {error.most:,} values", TRACES.smaller
+            ) from None
         except _UNREADABLE:
-            fault = parse(reply.body)[1] or "an answer of an unknown form"
+            fault = decoding.fault(reply.body) or "an answer of an unknown form"
         raise reply.unusable(fault, TRACES)
     page = reply.body[:64].lstrip()[:1] == b"<"
-    said = "" if page else say(_message(parse(reply.body)[0]), reply.secrets)
+    said = "" if page else say(_message(decoding.said(reply.body)), reply.secrets)
     said = said or reply.quote()
     if reply.status == 404 and not page and gone(said):
         raise Gone(said)

@@ -19,16 +19,14 @@ from typing import ClassVar, Generic, TypeVar
 
 from sloctl.backends.halving import halfway
 from sloctl.backends.http.answers import TooLarge
+from sloctl.backends.http.decoding import MAX_BYTES
 from sloctl.backends.http.session import HttpClient, HttpSession
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, empty
+from sloctl.backends.traces.columns import MAX_SPANS
 from sloctl.backends.traces.gather import Answer, Collector, Question, run
 from sloctl.settings.backends import TracesSettings
 from sloctl.telemetry.protocol import NOTHING, Observer
 
-MAX_SPANS = 2_000_000
-"""So many spans are held at most: about 200 MB of columns. What is beyond is left out, and said to be."""
-MAX_BYTES = 64 * 2**20
-"""The largest answer that is read, decompressed."""
 SECOND = 10**9
 _SKEW = SECOND
 _AFTER = 60 * SECOND

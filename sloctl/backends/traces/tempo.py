@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -73,8 +74,13 @@ class _Found(msgspec.Struct, gc=False):
 
 
 class _Work(msgspec.Struct):
-    total: int | str = msgspec.field(name="totalJobs", default=0)
-    completed: int | str = msgspec.field(name="completedJobs", default=0)
+    total_text: int | str = msgspec.field(name="totalJobs", default=0)
+    completed_text: int | str = msgspec.field(name="completedJobs", default=0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that there was to search was searched."""
+        return int(self.completed_text) >= int(self.total_text)
 
 
 class _Answer(msgspec.Struct):
@@ -185,7 +191,7 @@ class Tempo(TraceReader[_Search]):
         found = answer.traces or []
         work = answer.metrics or _Work()
         # A search that found enough stops before all is searched.
-        partly = _partial(answer.status) or (len(found) < limit and int(work.completed) < int(work.total))
+        partly = _partial(answer.status) or (len(found) < limit and not work.finished)
         if len(found) >= limit and end - start > 1:
             return TracePage(len(found))
         ids = what.take(found)
@@ -243,6 +249,8 @@ def _search(body: bytes) -> _Answer:
     answer = msgspec.json.decode(body, type=_Answer)
     if answer.traces is None and answer.metrics is None:
         raise ValueError("no answer to a search")
+    if answer.metrics is not None:
+        _ = answer.metrics.finished  # or they are no numbers
     for trace in answer.traces or ():
         if not _ID.fullmatch(trace.id) or trace.start < 0:
             raise ValueError("no trace")
@@ -254,7 +262,10 @@ def _total(body: bytes) -> float:
     answer = msgspec.json.decode(body, type=_Metrics)
     if answer.series is None:
         raise ValueError("no series")
-    return sum(float(sample.value) for series in answer.series for sample in series.samples)
+    total = sum(float(sample.value) for series in answer.series for sample in series.samples)
+    if not isfinite(total):
+        raise ValueError("no count")
+    return total
 
 
 def _partial(status: str | int) -> bool:

@@ -205,14 +205,18 @@ class SlackNotifier:
     def _sending(self, delivery: Delivery, part: str) -> None:
         """Say before a message is sent that it may be there from now on."""
         delivery.done.setdefault("since", self._now())
+        if delivery.done.get("sending") == part:
+            delivery.done["maybe"] = part
         delivery.save(sending=part)
 
     def _failed(self, delivery: Delivery, fault: Fault) -> None:
         if fault.kind == "unsure" or fault.code.startswith("duplicate_"):
             delivery.done["unsure"] = True
             delivery.done["again"] = int(delivery.done.get("again") or 0) + bool(fault.code)
+            delivery.done["maybe"] = delivery.done.get("sending")
             delivery.save()
-        else:
+        elif delivery.done.get("maybe") != delivery.done.get("sending"):
+            # What an attempt before this one may have done is not undone by a refusal.
             delivery.save(sending="")
 
     # --- is it there already?

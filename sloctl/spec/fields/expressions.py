@@ -15,7 +15,10 @@ from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Expr, Li
 from sloctl.spec.fields.values import Complaint
 
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`')
-_OTHER_VARIABLE = re.compile(r"\$\{?(?:__)?\w+\}?|\{\{[^}]*\}\}")
+_OTHER_VARIABLE = re.compile(r"\$\{?\w+\}?|\{\{[^{}]*+\}\}")
+_WINDOW_CALL = re.compile(
+    r"\b(\w++)\s*+\((?:[^()\[]|\[(?!\s*\$window\s*\]))*+\[\s*+\$window\s*+\](\s*+(?:offset|@))?"
+)
 _FORM = 'write rate(metric{label="value"}[$window])'
 
 
@@ -64,7 +67,7 @@ def _ranges(calls: list[tuple[str, str]], rest: str) -> Complaint | None:
 
 
 def _where_window(rest: str) -> str:
-    call = re.search(r"\b(\w+)\s*\(\s*[^()]*\[\s*\$window\s*\](\s*(?:offset|@))?", rest)
+    call = _WINDOW_CALL.search(rest)
     if call is None:
         return "'$window' is not a range of rate() or increase()"
     if call[2]:

@@ -116,6 +116,8 @@ class Block:
 
 
 UNKNOWN = "unknown key"
+_GUESSES = 100
+"""So many unknown keys of a mapping are guessed at; of more, none is a slip of the pen."""
 PLACES: dict[str, str] = {}
 """Where each key of the file belongs (for hints); filled by the tables."""
 
@@ -190,9 +192,9 @@ class Object:
 
     def _unknown(self, block: Block, reader: Reader) -> None:
         known = self.keys
-        for key, node in block.node.keys.items():
-            if key in known:
-                continue
+        free = known - set(block.node.entries)
+        unknown = [(key, node) for key, node in block.node.keys.items() if key not in known]
+        for number, (key, node) in enumerate(unknown):
             if SECRET_WORDS.fullmatch(key):
                 reader.add(
                     node,
@@ -202,8 +204,8 @@ class Object:
                     secret_hint(block.path),
                 )
                 continue
-            hint = nearest(key, known)
-            if (meant := closest(key, known - block.node.entries.keys())) is not None:
+            hint = nearest(key, known) if number < _GUESSES else ""
+            if number < _GUESSES and (meant := closest(key, free)) is not None:
                 block.meant.add(meant)
             elif key in PLACES and self.unknown == UNKNOWN:
                 hint = f"'{key}' belongs under {PLACES[key]}"

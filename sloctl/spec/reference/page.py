@@ -137,6 +137,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
         kubernetes.SLACK_LOGIN,
         kubernetes.OTLP,
         kubernetes.RESOURCES,
+        kubernetes.SCRAPER,
         kubernetes.TOLERATION,
     ),
 }

@@ -17,6 +17,7 @@ from sloctl.model.kubernetes import (
     Operator,
     Otlp,
     Resources,
+    Scraper,
     SlackLogin,
     Toleration,
 )
@@ -25,6 +26,7 @@ from sloctl.spec.fields.shapes import Block, Field, Items, Named, Object, Sectio
 from sloctl.spec.fields.values import Choice, Loose, Reader, Text, Whole
 from sloctl.spec.sections.common import (
     DNS_LABEL,
+    NAMESPACE,
     OBJECT_LABEL,
     OBJECT_LABEL_HINT,
     OBJECT_LABEL_VALUE,
@@ -193,6 +195,21 @@ RESOURCES = Section(
         Field("memory_limit", _BYTES, "Limit of memory."),
     ),
 )
+SCRAPER = Section(
+    "scraper",
+    model=Scraper,
+    doc="Pods that may read the scheduler's metrics.",
+    fields=(
+        Field("namespace", NAMESPACE, "Their namespace.", without="any"),
+        Field(
+            "labels",
+            object_labels(minimum=1),
+            "Labels that they have.",
+            without="{app.kubernetes.io/name: prometheus}",
+            examples=({"app.kubernetes.io/name": "vmagent"},),
+        ),
+    ),
+)
 TOLERATION = Section(
     "toleration",
     model=Toleration,
@@ -297,6 +314,13 @@ KUBERNETES = Section(
             "Further TCP ports that the NetworkPolicy lets pods connect to.",
             without="none",
             examples=([9091],),
+        ),
+        Field(
+            "scrapers",
+            Items(SCRAPER, maximum=20),
+            "The pods that the NetworkPolicy lets read the scheduler's metrics.",
+            without="those with the label `app.kubernetes.io/name: prometheus` in any namespace",
+            examples=([{"namespace": "monitoring"}],),
         ),
         Field(
             "leave_out",

@@ -1,0 +1,88 @@
+"""Decodes bodies from outside by a schema, within bounds: what an answer may weigh, in bytes and in values.
+
+Memory grows with the values of a document more than with its bytes: ``[],`` is three bytes, and a list in memory is
+sixty. So values are counted before they are made. The bounds are such that what the pods of ``sloctl generate`` may
+hold is enough. This module must not know what a document means.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+MAX_BYTES = 64 * 2**20
+"""The largest answer or document that is read, decompressed."""
+MAX_VALUES = 4_000_000
+"""The most values that an answer or document may have: at most 700 MB in memory, see :data:`WEIGHT`."""
+WEIGHT = 176
+"""Bytes that a value takes at most, with its part of the body: one of a label, or of a span without anything."""
+
+FAILURES = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError, ValueError)
+"""What decoding raises, whatever the bytes are."""
+
+T = TypeVar("T")
+_VALUES = (b",", b"[", b"{")
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+
+
+class TooManyValues(ValueError):
+    """A document has more values than may be held."""
+
+    def __init__(self, found: int, most: int) -> None:
+        super().__init__(f"{found:,} values, of at most {most:,}")
+        self.most = most
+
+
+def values(body: bytes) -> int:
+    """How many values a JSON document has, at most: each follows a comma, or begins a list or an object."""
+    return sum(map(body.count, _VALUES))
+
+
+def check(body: bytes, most: int = MAX_VALUES) -> int:
+    """How many values a document has, at most. Raises ``TooManyValues``."""
+    # No document has more values than bytes, and most are small.
+    found = len(body) if len(body) < 1 << 16 else values(body)
+    if found > most:
+        raise TooManyValues(found, most)
+    return found
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A document by its schema. Raises ``TooManyValues``, or what is in :data:`FAILURES`."""
+    check(body)
+    return decoder.decode(body)
+
+
+def fault(body: bytes) -> str:
+    """Why a body is no JSON; "" if it is."""
+    if not body.strip():
+        return "an empty answer"
+    if body[:64].lstrip()[:1] == b"<":
+        return "an HTML page instead of JSON"
+    try:
+        _RAW.decode(body)
+        if not body.isascii():
+            body.decode()
+    except msgspec.DecodeError as error:
+        return "JSON that ends in the middle" if "truncated" in str(error) else "an answer that is not JSON"
+    except FAILURES:
+        return "an answer that is not JSON"
+    return ""
+
+
+def said(body: bytes) -> Any:
+    """The JSON of an error, which is small; None if it is none."""
+    if len(body) > 1 << 16:
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except FAILURES:
+        return None
+
+
+def clean(texts: dict[str, str]) -> dict[str, str]:
+    """Names and texts with U+FFFD for NUL, which neither databases nor pages can hold."""
+    if not any("\0" in text for pair in texts.items() for text in pair):
+        return texts
+    return {name.replace("\0", "\ufffd"): text.replace("\0", "\ufffd") for name, text in texts.items()}
