@@ -39,9 +39,10 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
     """Retries of each edge: a row for each client and server (and operation), sorted by their names.
 
     ``client``, ``server`` (str; a client of ``""`` is unknown), ``operation`` (str, if asked for); ``requests`` (int64,
-    calls of which something was sent), ``unsent`` (int64, calls that never left their proxy, part of nothing
-    else), ``attempts`` (int64), ``amplification``
-    (attempts / requests, NaN without requests), ``low`` and ``high`` (its 95 % interval, see :func:`interval`;
+    calls of which something was sent), ``unsent`` (int64, calls that never left their proxy) and ``undecided``
+    (int64, attempts of which nobody can tell whether they are retries or requests of their own), both part of nothing
+    else, ``attempts`` (int64), ``amplification`` (attempts / requests, NaN without requests), ``low`` and ``high``
+    (its 95 % interval, see :func:`interval`;
     ``sampled`` is the share of traces that the tracer keeps, 0 if not known), ``traces`` (int64), ``retried`` (share
     of requests with more than one attempt), ``recovered`` (share of these that ended well, NaN without any),
     ``attempt_errors``, ``call_errors`` (shares that failed), ``p50``, ``p95``, ``retried_p50``, ``retried_p95``
@@ -58,8 +59,8 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
         raise ValueError("the share of traces that is kept is between 0 and 1")
     calls, numbered = table.calls, _numbered(table.calls, by_operation)
     attempts, failed = calls["attempts"].to_numpy(), calls["failed"].to_numpy()
-    called = numbered.edge >= 0
-    sent = called & (attempts > 0)
+    called, undecided = numbered.edge >= 0, calls["undecided"].to_numpy()
+    sent = called & (attempts > 0) & ~undecided
     once, again = sent & (attempts == 1), sent & (attempts > 1)
     requests, tries = numbered.count(sent), numbered.total(sent, attempts)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,6 +69,7 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
                 **numbered.names,
                 "requests": requests,
                 "unsent": numbered.count(called & (attempts == 0)),
+                "undecided": numbered.total(called & undecided, attempts),
                 "attempts": tries,
                 "amplification": tries / requests,
                 **_by_traces(calls, numbered, sent, sampled),

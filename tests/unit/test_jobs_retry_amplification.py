@@ -113,11 +113,13 @@ def codes(found: RetryFrames) -> set[str]:
         ("checkout", "checkout"),
         ("", ""),
         (".shop", ".shop"),
-        ("a.b.c", "c/a.b"),
+        ("a.b.shop", "shop/a.b"),
+        ("orders.worker", "orders.worker"),
+        ("Shop.Catalog.Api", "Shop.Catalog.Api"),
     ],
 )
 def test_services_are_called_as_in_metrics(service: str, expected: str) -> None:
-    assert place(service) == expected
+    assert place(service, {"shop"}) == expected
 
 
 def test_edges_are_counted_and_held_against_metrics() -> None:
@@ -156,6 +158,46 @@ def test_the_verdict_goes_by_what_is_sure() -> None:
     assert rows(of_spans(few, sampled))["edges"][0]["guardrail"] == "violated"
     assert rows(of_spans(few, unknown))["edges"][0]["guardrail"] == "ok"
     assert rows(of_spans(few, loaded("")))["edges"][0]["guardrail"] == ""
+
+
+def test_one_trace_alone_has_no_verdict() -> None:
+    assert rows(of_spans(zipkin([3]), loaded()))["edges"][0]["guardrail"] == "no_data"
+
+
+@pytest.mark.parametrize(
+    ("undecided", "violated", "guardrail"),
+    [(0, 0, "ok"), (1, 0, "ok"), (40, 0, "no_data"), (40, 30, "violated"), (300, 30, "no_data")],
+)
+def test_what_is_undecided_judges_no_guardrail(undecided: int, violated: int, guardrail: str) -> None:
+    """Of 100 requests some had an answer after one that is not to be tried again, as far as anybody knows."""
+    tries = zipkin([2] * undecided + [3] * violated + [1] * max(0, 100 - undecided - violated)).frame
+    unclear = (tries["code"] == "503") & (tries["trace_low"] <= undecided)
+    found = of_spans(Spans(tries.assign(code=tries["code"].astype("str").mask(unclear, "404").astype("category"),
+                                        error=tries["error"] & ~unclear)), loaded())  # fmt: skip
+    (row,) = rows(found)["edges"]
+    assert row["guardrail"] == guardrail
+    assert (row["undecided"], row["attempts"] - row["requests"]) == (undecided, 2 * violated)
+    messages = [item.message for item in found.findings if item.code == "retry-undecided"]
+    assert bool(messages) == bool(undecided)
+    total = row["attempts"] + undecided
+    assert all(f"{total} attempts at {row['requests']} to" in message for message in messages)
+
+
+def test_names_with_dots_are_not_taken_apart() -> None:
+    began = int((AT - timedelta(minutes=1)).timestamp() * 1_000_000)
+    ends = (("CLIENT", "Shop.Catalog.Api", "1"), ("SERVER", "orders.worker", "2"))
+    spans = [
+        {"traceId": "a", "id": own, "parentId": "1", "kind": kind, "localEndpoint": {"serviceName": service},
+         "timestamp": began, "duration": 10}
+        for kind, service, own in ends
+    ]  # fmt: skip
+    del spans[0]["parentId"]
+    found = of_spans(decode_zipkin.decode(json.dumps(spans).encode()), loaded())
+    (edge,) = rows(found)["edges"]
+    assert (edge["source"], edge["destination"]) == ("Shop.Catalog.Api", "orders.worker")
+    known = EdgeAmplification("Shop.Catalog/x", "worker/orders", 1, 1, 1.0, "metrics")
+    (edge,) = rows(of_spans(decode_zipkin.decode(json.dumps(spans).encode()), loaded(), [known]))["edges"]
+    assert edge["destination"] == "worker/orders"
 
 
 def test_the_window_is_asked_for_and_worst_traces_are_linked() -> None:
