@@ -30,8 +30,8 @@ db.system. C is http.status_code or http.response.status_code, in digits; where 
 grpc.status_code, rpc.grpc.status_code or rpc.response.status_code say besides, by name: HTTP's 0 is no response, gRPC's
 is OK. R is retry.count, http.request.resend_count, http.resend_count, previous-rpc-attempts. gRPC's "Attempt." is a
 client's span, and its "Recv." a server's, whatever their kinds. S is a code from 500 to 599, or that of a gRPC server's
-own error, on a client or server span. Jaeger has no flag for shared: its query service gives each server span
-an id of its own, under the client's; where that did not happen, both rows have the same id and neither is ``shared``.
+own error, on a client or server span. Jaeger has no flag for shared: a client's and a server's half
+have the same id, and neither is ``shared``.
 A number that a tag cannot hold (retry, attempts) is -1. A span whose end lies before its start (the clock was set back)
 is kept with a duration of -1, for it happened. A span without a start, or with ids or times that cannot be, is
 rejected. This module must not know how formats are written.
