@@ -18,7 +18,7 @@ EXTRAS: Mapping[Extra, Mapping[str, str]] = {
     "parquet": {"pyarrow": "pyarrow"},
     "postgres": {"psycopg": "psycopg[binary]"},
     "slack": {"resvg_py": "resvg-py", "slack_sdk": "slack-sdk"},
-    "traces": {"msgspec": "msgspec"},
+    "traces": {"msgspec": "msgspec", "backports": "backports.zstd"},
 }
 """The modules of each extra, and the packages that have them."""
 

@@ -98,6 +98,10 @@ CASES = {
     "a job reads files of spans": Case(
         "traces", "msgspec", ("run", "retry_amplification", "--spans", "spans.json"), TRACES
     ),
+    "a job reads packed files of spans": Case(
+        *("traces", "backports", ("run", "retry_amplification", "--spans", "spans.zst")),
+        "reading what zstd packed needs the package backports.zstd",
+    ),
     "a report reads traces": Case("traces", "msgspec", ("report", *NO_SERVER, "--with-traces"), TRACES),
     "a scheduler's job reads traces": Case("traces", "msgspec", ("schedule", *NO_SERVER), TRACES, RETRIES),
     "the demo reads traces": Case(
@@ -141,6 +145,7 @@ def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> 
     (tmp_path / "slo.yaml").write_text(SLO_FILE + case.more)
     for file in ("spans.json", "in.parquet"):
         (tmp_path / file).write_text("[]")
+    (tmp_path / "spans.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     arguments = case.command
     if arguments[0] in ("run", "report", "schedule"):
         arguments = (*arguments, "-f", "slo.yaml")
