@@ -351,3 +351,53 @@ def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
     ]
     findings = [finding_json(item) for item in found.findings]
     return {"edges": edges, "paths": paths, "services": services, "worst_traces": worst, "findings": findings}
+
+
+TOP: Mapping[str, int] = {"edges": 10, "findings": 10}
+"""How many rows of each list people are shown unless they ask for more; of other lists half as many."""
+_ADDED: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
+    "edges": lambda row: row["attempts"] - row["requests"] + row["undecided"],
+    "paths": lambda row: row["attempts"] - row["attempts"] / (row["retries"] or 1),
+    "services": lambda row: row["attempts"] * row["retry_share"] if row["attempts"] else 0,
+    "worst_traces": lambda row: row["attempts"] - row["requests"],
+}
+"""The load that retries add, by what a row says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are wanted: those of ``services`` (``cart`` or ``shop/cart``; of all, if none are named), at most
+    ``top`` of each list (None: as :data:`TOP` says), or ``whole`` lists.
+    """
+
+    top: int | None = None
+    services: tuple[str, ...] = ()
+    whole: bool = False
+
+    def of(self, found: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        """The rows that are wanted of a result of :func:`rows`, those first that add most load."""
+        chosen = {name: [row for row in items if self._wants(row)] for name, items in found.items()}
+        for name, added in _ADDED.items():
+            chosen[name].sort(key=lambda row, added=added: -added(row))  # type: ignore[misc]
+        if not self.whole:
+            chosen = {name: items[: self.top or TOP.get(name, 5)] for name, items in chosen.items()}
+        return chosen
+
+    def _wants(self, row: Mapping[str, Any]) -> bool:
+        ends = [row.get(name, "") for name in ("source", "destination", "service", "entry")]
+        ends += [*row.get("path", ()), *(row.get("scope") or {}).values()]
+        return not self.services or any(
+            end in self.services or end.rpartition("/")[2] in self.services for end in ends
+        )
+
+
+def folded(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Findings of one kind as one row that has their ``count`` and the first one's message, the gravest first."""
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in findings:
+        kinds.setdefault((item["severity"], item["code"]), []).append(item)
+    order = ["error", "warning", "info"]
+    return [
+        {"severity": severity, "code": code, "count": len(items), "message": items[0]["message"]}
+        for (severity, code), items in sorted(kinds.items(), key=lambda kind: order.index(kind[0][0]))
+    ]

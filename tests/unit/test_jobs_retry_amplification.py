@@ -14,10 +14,11 @@ import pytest
 
 from jobs import retry_amplification
 from jobs.reports import slo_report
-from jobs.retry_amplification import RetryFrames, of_spans, place, rows, run
+from jobs.retry_amplification import Choice, RetryFrames, folded, of_spans, place, rows, run
 from sloctl import spec
 from sloctl.backends.spans import Spans
 from sloctl.backends.traces import decode_zipkin
+from sloctl.backends.traces.columns import concat
 from sloctl.demo.programs import find_program
 from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
@@ -315,3 +316,49 @@ def run_promtool(path: Path) -> subprocess.CompletedProcess[str]:
     program = find_program("promtool")
     text = path.read_text(encoding="utf-8")
     return subprocess.run([program, "check", "metrics"], input=text, capture_output=True, text=True)
+
+
+def of_many_services(count: int) -> RetryFrames:
+    """Calls of so many services to others, the first of which are tried most often."""
+    frames = []
+    for number in range(count):
+        frame = zipkin([1, 1 + (number < 30) * (30 - number)]).frame
+        to = {
+            "cart.shop": f"cart-{number}.shop",
+            "web.shop": f"web-{number}.shop",
+            "outbound|80||cart.shop.svc.cluster.local": f"outbound|80||cart-{number}.shop.svc.cluster.local",
+        }
+        renamed = {name: frame[name].cat.rename_categories(to) for name in ("service", "remote")}
+        frames.append(frame.assign(trace_low=frame["trace_low"] + 10 * number, **renamed))
+    return of_spans(Spans(concat(frames)), loaded())
+
+
+def test_people_are_shown_what_adds_most_load_and_may_ask_for_more() -> None:
+    whole = rows(of_many_services(60))
+    shown = Choice().of(whole)
+    assert [row["destination"] for row in shown["edges"]] == [f"shop/cart-{number}" for number in range(10)]
+    assert {name: len(items) for name, items in shown.items()} == {
+        "edges": 10,
+        "paths": 5,
+        "services": 5,
+        "worst_traces": 5,
+        "findings": 10,
+    }
+    assert shown["services"][0]["service"] == "shop/cart-0"
+    assert [len(items) for items in Choice(top=3).of(whole).values()] == [3] * 5
+    assert {name: len(items) for name, items in Choice(whole=True).of(whole).items()} == {
+        name: len(items) for name, items in whole.items()
+    }
+    for name in ("cart-41", "shop/cart-41"):
+        one = Choice(services=(name,), whole=True).of(whole)
+        assert [row["destination"] for row in one["edges"]] == ["shop/cart-41"]
+        assert [row["path"] for row in one["paths"]] == [["shop/cart-41"]]
+        assert [row["service"] for row in one["services"]] == ["shop/cart-41"]
+
+
+def test_findings_of_one_kind_are_one_with_a_count() -> None:
+    found = folded(rows(of_many_services(60))["findings"])
+    assert len({(row["severity"], row["code"]) for row in found}) == len(found)
+    (meltdowns,) = (row for row in found if row["code"] == "retry-meltdown")
+    assert meltdowns["count"] == 22
+    assert "web-0 to shop/cart-0" in meltdowns["message"]
