@@ -6,9 +6,10 @@ requests, sampled or not. Where the two disagree, one of them is set up wrongly:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,8 @@ class RetryFrames:
     Prometheus, NaN where it has no such edge), ``worst`` (float64, what the edge could become if its callee failed
     fully) and ``verdict`` (str, of :func:`sloctl.retries.compare`; "" where metrics were not asked). ``links`` has
     the addresses of ``worst_traces``, by trace. ``verdicts`` are those of the guardrail, by the lower end of each
-    interval: what is only perhaps above the limit is not held to be.
+    interval: what is only perhaps above the limit is not held to be. One trace alone has no verdict, nor has an edge
+    where it depends on what is undecided. ``name`` gives the place of a service as the other frames name it.
     """
 
     edges: pd.DataFrame
@@ -59,6 +61,7 @@ class RetryFrames:
     counts: Mapping[str, int]
     verdicts: tuple[GuardrailStatus, ...]
     findings: tuple[Finding, ...]
+    name: Callable[[str], str]
 
     @property
     def amplification(self) -> list[EdgeAmplification]:
@@ -74,10 +77,13 @@ class RetryFrames:
         return sorted(rows, key=lambda row: (-(row.amplification or 0), row.source, row.destination))
 
 
-def place(service: str) -> str:
-    """What a report calls a service that Istio's proxies call ``checkout.shop`` in traces: ``shop/checkout``."""
+def place(service: str, namespaces: Collection[str]) -> str:
+    """What a report calls a service that Istio's proxies call ``checkout.shop`` in traces: ``shop/checkout``.
+
+    A dot alone means nothing: what stands behind it must be a namespace.
+    """
     name, _, namespace = service.rpartition(".")
-    return f"{namespace}/{name}" if name and namespace else service
+    return f"{namespace}/{name}" if name and namespace in namespaces else service
 
 
 def run(
@@ -109,7 +115,8 @@ def recent(
     """
     spans = traces.spans(at - timedelta(seconds=seconds), at)
     found = of_spans(spans, slo_set, counted(), traces.link)
-    return replace(found, findings=(*found.findings, *_gaps(spans.frame, at, _limit(slo_set))))
+    gaps = _gaps(spans.frame, at, _limit(slo_set), found.name)
+    return replace(found, findings=(*found.findings, *gaps))
 
 
 def of_spans(
@@ -124,16 +131,17 @@ def of_spans(
     from sloctl import retries
 
     table = retries.calls(spans.frame)
+    name = partial(place, namespaces=table.namespaces | _namespaces(slo_set, counted or ()))
     share = float(slo_set.sources.sampling / 100) if slo_set.sources.sampling else 0.0
     edges = retries.edges(table, sampled=share)
     found = list(retries.findings(table, edges))
-    for name in ("client", "server"):
-        edges[name] = pd.Series([place(text) for text in edges[name].tolist()], dtype="str")
+    for end in ("client", "server"):
+        edges[end] = pd.Series([name(text) for text in edges[end].tolist()], dtype="str")
     worst = retries.worst_case(edges)
     edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
     edges, more = _compared(edges, counted)
     slowest = retries.worst_traces(table)
-    findings = [_reported(item, place) for item in found] + [_reported(item, str) for item in more]
+    findings = [_reported(item, name) for item in found] + [_reported(item, str) for item in more]
     return RetryFrames(
         edges,
         retries.paths(table),
@@ -143,7 +151,16 @@ def of_spans(
         {**table.counts, "rejected": sum(spans.rejected.values())},
         tuple(_verdicts(slo_set, edges)),
         (*findings, *_meltdowns(worst), *_unread(spans), *_sampling(slo_set, edges)),
+        name,
     )
+
+
+def _namespaces(slo_set: SloSet, counted: Sequence[EdgeAmplification]) -> frozenset[str]:
+    """Namespaces that the SLO file and Prometheus know of."""
+    counted_in = {
+        end.partition("/")[0] for row in counted for end in (row.source, row.destination) if "/" in end
+    }
+    return frozenset(counted_in | {slo.namespace for slo in slo_set.slos if slo.namespace})
 
 
 def _compared(
@@ -191,10 +208,16 @@ def _verdicts(slo_set: SloSet, edges: pd.DataFrame) -> Iterator[GuardrailStatus]
     guardrail = _guardrail(slo_set)
     if guardrail is None or guardrail.limit is None:
         return
-    for client, server, ratio, low in _rows(edges, "client", "server", "amplification", "low"):
-        surely = low if isfinite(low) else ratio
+    limit = float(guardrail.limit)
+    columns = ("client", "server", "requests", "attempts", "undecided", "low", "traces")
+    for client, server, requests, attempts, undecided, low, traces in _rows(edges, *columns):
+        surely = _number(low) if traces > 1 else None
+        if surely is not None and undecided:
+            least = min(surely, (attempts + undecided) / (requests + undecided))
+            perhaps = (attempts + undecided) / requests > limit
+            surely = None if perhaps and least <= limit else least
         scope = {"source": client or "unknown", "destination": server}
-        yield GuardrailStatus(PRESET, scope, _number(surely), float(guardrail.limit), "attempts per request")
+        yield GuardrailStatus(PRESET, scope, surely, limit, "attempts per request")
 
 
 def _rows(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -221,13 +244,13 @@ def _meltdowns(worst: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("warning", "retry-meltdown", text, {"client": client, "server": server})
 
 
-def _gaps(frame: pd.DataFrame, at: datetime, limit: int) -> Iterator[Finding]:
+def _gaps(frame: pd.DataFrame, at: datetime, limit: int, name: Callable[[str], str]) -> Iterator[Finding]:
     newest = frame.groupby("service", observed=True)["start"].max()
     for service, time in sorted(zip(newest.index.tolist(), newest.tolist(), strict=True)):
         age = (at - time.to_pydatetime()).total_seconds()
         if service and age > limit:
-            text = f"{place(service)}: its newest span is {duration(round(age))} old; the limit is {duration(limit)}"
-            yield Finding("warning", "trace-gap", text, {"service": place(service)})
+            text = f"{name(service)}: its newest span is {duration(round(age))} old; the limit is {duration(limit)}"
+            yield Finding("warning", "trace-gap", text, {"service": name(service)})
 
 
 def _unread(spans: Spans) -> Iterator[Finding]:
@@ -273,6 +296,7 @@ def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
             "destination": row["server"],
             "requests": row["requests"],
             "attempts": row["attempts"],
+            "undecided": row["undecided"],
             "amplification": row["amplification"],
             "interval": [row["low"], row["high"]],
             "by_metrics": row["counted"],
@@ -294,8 +318,8 @@ def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
     ]
     paths = [
         {
-            "entry": place(row["entry"]),
-            "path": [place(name) for name in row["path"]],
+            "entry": found.name(row["entry"]),
+            "path": [found.name(name) for name in row["path"]],
             "requests": row["entry_requests"],
             "attempts": row["attempts"],
             "fan_out": row["fan_out"],
@@ -304,13 +328,17 @@ def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
         for row in found.paths[found.paths["leaf"]].to_dict("records")
     ]
     services = [
-        {"service": place(row["service"]), "attempts": row["attempts"], "retry_share": row["retry_share"]}
+        {
+            "service": found.name(row["service"]),
+            "attempts": row["attempts"],
+            "retry_share": row["retry_share"],
+        }
         for row in found.loads.to_dict("records")
     ]
     worst = [
         {
-            "source": place(row["client"]) or "unknown",
-            "destination": place(row["server"]),
+            "source": found.name(row["client"]) or "unknown",
+            "destination": found.name(row["server"]),
             "trace": row["trace"],
             "attempts": row["attempts"],
             "requests": row["requests"],
@@ -323,3 +351,53 @@ def rows(found: RetryFrames) -> dict[str, list[dict[str, Any]]]:
     ]
     findings = [finding_json(item) for item in found.findings]
     return {"edges": edges, "paths": paths, "services": services, "worst_traces": worst, "findings": findings}
+
+
+TOP: Mapping[str, int] = {"edges": 10, "findings": 10}
+"""How many rows of each list people are shown unless they ask for more; of other lists half as many."""
+_ADDED: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
+    "edges": lambda row: row["attempts"] - row["requests"] + row["undecided"],
+    "paths": lambda row: row["attempts"] - row["attempts"] / (row["retries"] or 1),
+    "services": lambda row: row["attempts"] * row["retry_share"] if row["attempts"] else 0,
+    "worst_traces": lambda row: row["attempts"] - row["requests"],
+}
+"""The load that retries add, by what a row says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are wanted: those of ``services`` (``cart`` or ``shop/cart``; of all, if none are named), at most
+    ``top`` of each list (None: as :data:`TOP` says), or ``whole`` lists.
+    """
+
+    top: int | None = None
+    services: tuple[str, ...] = ()
+    whole: bool = False
+
+    def of(self, found: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+        """The rows that are wanted of a result of :func:`rows`, those first that add most load."""
+        chosen = {name: [row for row in items if self._wants(row)] for name, items in found.items()}
+        for name, added in _ADDED.items():
+            chosen[name].sort(key=lambda row, added=added: -added(row))  # type: ignore[misc]
+        if not self.whole:
+            chosen = {name: items[: self.top or TOP.get(name, 5)] for name, items in chosen.items()}
+        return chosen
+
+    def _wants(self, row: Mapping[str, Any]) -> bool:
+        ends = [row.get(name, "") for name in ("source", "destination", "service", "entry")]
+        ends += [*row.get("path", ()), *(row.get("scope") or {}).values()]
+        return not self.services or any(
+            end in self.services or end.rpartition("/")[2] in self.services for end in ends
+        )
+
+
+def folded(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Findings of one kind as one row that has their ``count`` and the first one's message, the gravest first."""
+    kinds: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for item in findings:
+        kinds.setdefault((item["severity"], item["code"]), []).append(item)
+    order = ["error", "warning", "info"]
+    return [
+        {"severity": severity, "code": code, "count": len(items), "message": items[0]["message"]}
+        for (severity, code), items in sorted(kinds.items(), key=lambda kind: order.index(kind[0][0]))
+    ]

@@ -11,13 +11,14 @@ from typing import Literal
 
 from sloctl.errors import UsageError
 
-Extra = Literal["otel", "parquet", "postgres", "slack"]
+Extra = Literal["otel", "parquet", "postgres", "slack", "traces"]
 
 EXTRAS: Mapping[Extra, Mapping[str, str]] = {
     "otel": {"opentelemetry.exporter.otlp": "opentelemetry-exporter-otlp-proto-http"},
     "parquet": {"pyarrow": "pyarrow"},
     "postgres": {"psycopg": "psycopg[binary]"},
     "slack": {"resvg_py": "resvg-py", "slack_sdk": "slack-sdk"},
+    "traces": {"backports": "backports.zstd"},
 }
 """The modules of each extra, and the packages that have them."""
 

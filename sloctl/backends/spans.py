@@ -26,26 +26,36 @@ COLUMNS: Mapping[str, str] = {
     "kind": "category",
     "service": "category",
     "operation": "category",
-    "remote": "category",  # the other end as the reporter calls it: remote service, peer, or Envoy's upstream cluster
+    # The other end as the reporter calls it: remote service, peer, Envoy's upstream cluster, host or database.
+    "remote": "category",
+    "namespace": "category",  # Istio's of the reporter; "" is not told
+    "proxy": "bool",  # Envoy's own span
+    "messaging": "bool",  # a message is sent, received or processed, whatever the kind
     # What became of it.
-    # HTTP status as text, or gRPC's if that is all (its OK is "200"); "0" is no response, "" is not told.
+    # HTTP's status in digits, "0" for no response; gRPC's by its name ("OK", "UNAVAILABLE"); "" is not told.
     "code": "category",
     "flags": "category",  # Envoy's response flags; "" is not told
     "error": "bool",
     "overflow": "bool",  # Envoy never sent it: response_code_details names an overflow
     # What tells attempts apart.
     "shared": "bool",  # Zipkin: the server's half of a client's span, under the client's id
-    "router": "bool",  # Envoy: one attempt, spawned by the router (spawn_upstream_span)
-    "retry": "int16",  # Envoy's retry.count, or -1
-    "attempts": "int16",  # x-envoy-attempt-count, where a tag has it, or -1
+    "router": "bool",  # one attempt: spawned by Envoy's router (spawn_upstream_span), or gRPC's "Attempt."
+    "retry": "int16",  # how many tries came before (Envoy's retry.count, resends of HTTP clients, gRPC's), or -1
+    "attempts": "int16",  # x-envoy-attempt-count, where a tag has it: how many were sent, which one arrived; or -1
     # When.
     "start": "datetime64[ns, UTC]",
     "duration": "int64",  # nanoseconds, or -1
 }
 """Name and dtype of every column. Text columns are categories of ``str``; nothing is ever missing."""
 
-ATTEMPT_TAGS = ("x-envoy-attempt-count", "envoy.attempt_count", "attempt_count")
-"""Tags in which mesh owners put the request header ``x-envoy-attempt-count``."""
+ATTEMPT_TAGS = (
+    "x-envoy-attempt-count",
+    "envoy.attempt_count",
+    "attempt_count",
+    "http.request.header.x-envoy-attempt-count",
+    "http.request.header.x_envoy_attempt_count",
+)
+"""Tags in which mesh owners and OpenTelemetry's instrumentation put the request header ``x-envoy-attempt-count``."""
 
 
 def attempt_tags(tag: str) -> tuple[str, ...]:

@@ -75,6 +75,20 @@ if TYPE_CHECKING:
     help="Also write what retry_amplification found as metrics, for the textfile collector: a file of its own.",
 )
 @click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many rows of each list of retry_amplification to print, those first that add most load (10 edges).",
+)
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    help="Of retry_amplification print what concerns this service, cart or shop/cart; several times for several.",
+)
+@click.option("--all", "whole", is_flag=True, help="Print all rows and findings of retry_amplification.")
+@click.option(
     "--textfile",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
@@ -95,6 +109,9 @@ def command(
     traces_url: str | None,
     spans: tuple[Path, ...],
     metrics: Path | None,
+    top: int | None,
+    services: tuple[str, ...],
+    whole: bool,
     textfile: Path | None,
 ) -> int:
     """Run JOBs once, in this order: slis, burn_rate, sidecar_restarts, retry_amplification, report.
@@ -107,8 +124,10 @@ def command(
     to Slack, once for each period. It exits 3 if it waits to be posted (the next run goes on), 1 if it cannot be.
 
     The JSON form of one job is a list of rows, for retry_amplification several lists by name, or the report; of several
-    jobs, an object that has them by name.
+    jobs, an object that has them by name. It has all rows unless --top or --service choose some.
     """
+    if top is not None and whole:
+        raise UsageError("--top and --all contradict each other")
     for name in jobs:
         if name not in NAMES:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(NAMES)}")
@@ -135,9 +154,9 @@ def command(
         )
         results, warnings = runs.results()
         if form == "json":
-            _print_json(results)
+            _print_json(results, top, services)
         else:
-            print_tables(context, results)
+            print_tables(context, results, top, services, whole=whole)
         for warning in warnings:
             context.warn(f"Prometheus: {warning}")
         return posting.post_of_job(context, results.get(REPORT), slo_set, job, ledger)
@@ -278,19 +297,30 @@ def _of_files(context: Context, slo_set: SloSet, paths: tuple[Path, ...]) -> Ret
     return result
 
 
-def _print_json(results: dict[str, Any]) -> None:
+def _print_json(results: dict[str, Any], top: int | None, services: tuple[str, ...]) -> None:
+    from jobs.retry_amplification import Choice
     from sloctl.report.data import to_json
     from sloctl.report.markdown import json_text
 
-    data = {
+    data: dict[str, Any] = {
         name: result if isinstance(result, (list, dict)) else to_json(result)
         for name, result in results.items()
     }
+    if RETRY_AMPLIFICATION in data and (top or services):
+        choice = Choice(top, services, whole=top is None)
+        data[RETRY_AMPLIFICATION] = choice.of(data[RETRY_AMPLIFICATION])
     click.echo(json_text(data if len(data) > 1 else next(iter(data.values()))))
 
 
-def print_tables(context: Context, results: dict[str, Any]) -> None:
-    """Print what jobs found, by their names, as people read it."""
+def print_tables(
+    context: Context,
+    results: dict[str, Any],
+    top: int | None = None,
+    services: tuple[str, ...] = (),
+    *,
+    whole: bool = False,
+) -> None:
+    """Print what jobs found, by their names, as people read it; of retries what is chosen."""
     from sloctl.cli import tables
     from sloctl.cli.report import show
 
@@ -298,10 +328,7 @@ def print_tables(context: Context, results: dict[str, Any]) -> None:
         if len(results) > 1:
             tables.say(f"{chr(10) if number else ''}{name}", "bold")
         if isinstance(result, dict):
-            for title, rows in result.items():
-                if rows:
-                    tables.say(f"\n{title.replace('_', ' ')}", "bold")
-                    tables.print_rows(rows)
+            _print_retries(result, top, services, whole)
             if not result["edges"]:
                 context.say(f"{name}: no calls between services in the traces")
         elif not isinstance(result, list):
@@ -310,3 +337,25 @@ def print_tables(context: Context, results: dict[str, Any]) -> None:
             tables.print_rows(result)
         else:
             context.say(f"{name}: no data")
+
+
+def _print_retries(
+    result: dict[str, list[dict[str, Any]]], top: int | None, services: tuple[str, ...], whole: bool
+) -> None:
+    """The lists of ``retry_amplification``, no longer than a screen unless more is asked for; and what was left out."""
+    from jobs.retry_amplification import Choice, folded
+    from sloctl.cli import tables
+
+    there = Choice(services=services, whole=True).of(result)
+    if not whole:
+        there["findings"] = folded(there["findings"])
+    shown = Choice(top, whole=whole).of(there)
+    for title, rows in shown.items():
+        if rows:
+            tables.say(f"\n{title.replace('_', ' ')}", "bold")
+            tables.print_rows(rows)
+    left = [f"{len(rows)} of {len(there[name]):,} {name.replace('_', ' ')}" for name, rows in shown.items()
+            if len(rows) < len(there[name])]  # fmt: skip
+    if left:
+        more = "--top N, --service NAME, --all and --format json have more"
+        tables.say(f"\nShown are {', '.join(left)}: those that add most load; {more}", "dim")

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sloctl.model.durations import duration, rfc3339
@@ -151,8 +152,9 @@ def shown_guardrails(report: Report) -> list[GuardrailStatus]:
 
 
 def shown_edges(report: Report) -> list[EdgeAmplification]:
-    """The edges on which requests are retried, the worst first."""
-    return [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+    """The edges on which requests are retried, those first that add most load."""
+    retried = [edge for edge in report.retry_amplification if (edge.amplification or 0) >= RETRIED]
+    return sorted(retried, key=lambda edge: edge.requests - edge.attempts)
 
 
 def edge_row(edge: EdgeAmplification) -> list[str]:
@@ -197,8 +199,23 @@ _FEW = 3
 
 
 def findings(report: Report) -> list[Finding]:
-    """The findings, the gravest first."""
-    return sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
+    """The findings, the gravest first; what is said of many edges between services is one of them, with a count."""
+    kinds: dict[str, list[Finding]] = {}
+    for item in report.findings:
+        kinds.setdefault(item.code if item.code.startswith(_OF_EDGES) else "", []).append(item)
+    folded = [found for code, items in kinds.items() for found in (_fold(items) if code else items)]
+    return sorted(folded, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+_OF_EDGES = ("retry-", "trace-gap")
+
+
+def _fold(alike: list[Finding]) -> list[Finding]:
+    if len(alike) <= _FEW:
+        return alike
+    first = alike[0]
+    more = f"; {len(alike) - 1:,} more like it are in the form json"
+    return [replace(first, message=first.message + more, scope={})]
 
 
 def brief(report: Report) -> list[Finding]:

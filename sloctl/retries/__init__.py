@@ -10,10 +10,14 @@ How spans become amplification, with the module of each step, the table that it 
       │ links     link                 what caused each, and which arrive at another service
       ▼
     Links, with RouterSpans            a span
-      │ logical   logical_calls        which show an attempt, and what counts as the same call: same_call
+      │ evidence  evidence_of          which show an attempt, and how
       ▼
-    LogicalCalls of Evidence           a logical call; an attempt that is seen, or a call without
-      │ attempts  seen_attempts        in the order of time, with pauses
+    Evidence                           an attempt that is seen, or a call without
+      │ grouping  same_call, resent    which are at one request, and of which that cannot be told
+      │ logical   logical_calls
+      ▼
+    LogicalCalls of Evidence           a logical call
+      │ logical   seen_attempts        in the order of time, with pauses
       │           sent_attempts        how many were sent, by a tag or by what is seen
       │ calls     calls                who called whom, how it ended, what made the call
       ▼

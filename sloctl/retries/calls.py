@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sloctl.promql.presets import GRPC_CODES, GRPC_SERVER_ERRORS
+from sloctl.retries.evidence import BY_ROUTER, DIRECT, ORPHAN, ROOT, SAME_ID
 from sloctl.retries.links import Links, anchors, link
 from sloctl.retries.logical import (
-    BY_ROUTER,
-    DIRECT,
     METHODS,
-    ORPHAN,
-    ROOT,
-    SAME_ID,
     LogicalCalls,
     SeenAttempts,
+    all_sent,
     logical_calls,
     seen_attempts,
     sent_attempts,
+    with_resent,
 )
 from sloctl.retries.numbering import Array, marked, pairs
 from sloctl.retries.ordered import cluster_of
@@ -41,6 +40,7 @@ class CallTable:
     that were sent; 0 for a call that never left its proxy), ``seen`` (int64, attempts with a span of their own, rows
     of ``attempts``), ``failed`` (bool, the outcome), ``start`` (UTC), ``duration`` (int64 ns, -1 if unknown),
     ``orphan`` (bool: a parent is named that is not in the data), ``root`` (bool: nobody called, so this is no edge),
+    ``undecided`` (bool: it may also be one more attempt at a call before it, so that it counts apart),
     ``parent`` (int64, the attempt that made the call, or -1) and ``entry`` (int64, the row of ``entries`` it began
     at, or -1 below another call).
 
@@ -53,12 +53,15 @@ class CallTable:
     parent), ``missing_parents``, ``orphans`` (calls), ``unsent`` (calls), ``same_ids`` (router spans under the id of
     their connection manager), ``merged`` (router spans of calls that share one id), ``mixed`` (attempts that share
     their id with a router span).
+
+    ``namespaces`` are what Istio's tags and the names of its clusters say to be namespaces, as in ``cart.shop``.
     """
 
     calls: pd.DataFrame
     attempts: pd.DataFrame
     entries: pd.DataFrame
     counts: Mapping[str, int]
+    namespaces: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,15 @@ class _Ends:
 def calls(frame: pd.DataFrame) -> CallTable:
     """Group spans (``sloctl.backends.spans.COLUMNS``) into logical calls; raises ``ValueError`` for another frame.
 
-    A call is failed if its span says error, has no response (code ``0``) or a status of 500 and above.
+    A call is failed if its span says error, has no response (code ``0``), a status of 500 and above, or a gRPC status
+    that is the server's fault.
     """
     links = link(frame)
-    logical = logical_calls(links)
+    parts = logical_calls(links)
+    logical, part_of = with_resent(links, parts)
     attempts = seen_attempts(links, logical)
     seen = np.bincount(attempts.call, minlength=len(logical))
-    sent = sent_attempts(links, logical, seen)
+    sent = all_sent(links, sent_attempts(links, parts), part_of, logical)
     outcomes, origins = _outcomes(links, logical, attempts), _origins(links, logical, attempts)
     ends = _ends(links, logical)
     root = logical.way == ROOT
@@ -122,6 +127,7 @@ def calls(frame: pd.DataFrame) -> CallTable:
             "duration": outcomes.duration,
             "orphan": np.isin(logical.way, (ORPHAN, SAME_ID)) & (ends.client == ends.names.index("")),
             "root": root,
+            "undecided": logical.undecided & ~root,
             "parent": origins.attempt,
             "entry": entry,
         }
@@ -137,7 +143,7 @@ def calls(frame: pd.DataFrame) -> CallTable:
             "gap": attempts.gap,
         }
     )
-    return CallTable(table, tried, entries, _counts(links, table))
+    return CallTable(table, tried, entries, _counts(links, table), links.spans.namespaces)
 
 
 def _counts(links: Links, table: pd.DataFrame) -> dict[str, int]:
@@ -152,9 +158,10 @@ def _counts(links: Links, table: pd.DataFrame) -> dict[str, int]:
 
 
 def _failed(links: Links) -> Array:
-    """Spans that say error, no response, or a status of 500 and above."""
+    """Spans that say error, no response, a status of 500 and above, or a gRPC server's own error."""
     code, codes = links.spans.coded("code")
-    bad = np.array([text == "0" or (len(text) == 3 and text[0] == "5") for text in codes], dtype=bool)
+    own = {name for name, number in GRPC_CODES.items() if number in GRPC_SERVER_ERRORS} | {"0"}
+    bad = np.array([text in own or (len(text) == 3 and text[0] == "5") for text in codes], dtype=bool)
     return np.asarray(links.spans.column("error") | bad[code])
 
 
@@ -168,16 +175,18 @@ def _outcomes(links: Links, logical: LogicalCalls, attempts: SeenAttempts) -> _O
     last = np.full(size, -1, dtype=np.int64)
     last[attempts.call] = attempts.span
     own = (logical.caller >= 0) & (logical.way != DIRECT)
-    span = np.where(own, logical.caller, np.where(last >= 0, last, logical.span))
+    span = np.where(own, logical.last, np.where(last >= 0, last, logical.span))
     begins, ends = np.full(size, np.iinfo(np.int64).max), np.full(size, np.iinfo(np.int64).min)
     start = spans.start[attempts.span]
     np.minimum.at(begins, attempts.call, start)
     np.maximum.at(ends, attempts.call, start + np.maximum(spans.duration[attempts.span], 0))
     derived = ~own & (ends >= begins)
+    first = np.where(own, logical.caller, span)
+    waited = np.where(spans.duration[span] >= 0, spans.start[span] - spans.start[first], 0)
     return _Outcomes(
         span,
-        start=np.where(derived, begins, spans.start[span]),
-        duration=np.where(derived, ends - begins, spans.duration[span]),
+        start=np.where(derived, begins, spans.start[first]),
+        duration=np.where(derived, ends - begins, spans.duration[span] + waited),
     )
 
 
@@ -318,9 +327,9 @@ def _meant(peers: Sequence[str], services: Sequence[str]) -> tuple[list[str], Ar
 def _read(peer: str, services: Mapping[str, int]) -> str:
     """``outbound|8080||cart.shop.svc.cluster.local`` is ``cart.shop``, or ``cart`` if the mesh has such a service."""
     parts = peer.split("|")
-    if len(parts) != 4:
+    labels = parts[-1].split(".")
+    if len(parts) != 4 and labels[2:3] != ["svc"]:
         return peer
-    labels = parts[3].split(".")
     if len(labels) >= 3 and labels[2] != "svc":
         return parts[3]
     full = ".".join(labels[:2])

@@ -21,15 +21,18 @@ _Z95 = 1.959963984540054
 def interval(attempts: Array, requests: Array, sampled: float = 0.0) -> tuple[float, float]:
     """The 95 % interval of Σ ``attempts`` / Σ ``requests``, whose pairs are totals of independent clusters (traces).
 
-    The ratio estimator of W. G. Cochran, "Sampling Techniques", 3rd edition (1977), chapter 6: with R̂ = Σy/Σx over n
-    clusters, v = (1 − f) / (n x̄²) · Σ(y − R̂x)² / (n − 1), where f (``sampled``) is the share of clusters that was
-    drawn: 1 leaves nothing to chance, 0 is a small part of many. Requests of one trace share their fate, so that
-    requests are not independent, but traces are. Retries are rare and come in bursts, R̂ ± t√v would miss to one
-    side: as in E. B. Wilson's interval (1927) those R are kept for which (R̂ − R)² ≤ t² v(R), where v(R) grows
-    with R − 1 as the number of rare events' variance does, v(R̂) = v, and t is Student's for n − 1 degrees of freedom.
+    The gamma interval of M. P. Fay and E. J. Feuer, "Confidence intervals for directly standardized rates", Statistics
+    in Medicine 16 (1997): the excess T = Σ(y − x) is a sum of rare events of different weights, traces with retries.
+    Its variance V is that of the ratio estimator (W. G. Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 6),
+    (1 − f) n / (n − 1) · Σ(y − R̂x)² with R̂ = Σy/Σx over n clusters, where f (``sampled``) is the share of clusters that
+    was drawn: 1 leaves nothing to chance, 0 is a small part of many. The lower end is the quantile of the gamma
+    distribution with mean T and variance V, the upper end that with one more trace of weight w, which was not seen:
+    T + (1 − f) w and V + (1 − f) w². w is the largest excess of a trace, or that of one as large as a request's is on
+    average (Σx² / Σx), retried as much as the worst that was seen, if that is more. Quantiles are Wilson and Hilferty's
+    (1931), with Student's t for n − 1 degrees of freedom.
 
-    If all traces agree, v is 0 without saying that others would too: then as many traces as the upper Wilson bound
-    of 0 in n could have one attempt more, or less. One trace alone gives no interval: NaN.
+    If all traces agree in more than one attempt, V is 0 without saying that others would too: then as many traces as
+    the upper Wilson bound of 0 in n could have one attempt more, or less. One trace alone gives no interval: NaN.
     """
     result = _intervals(np.zeros(len(attempts), dtype=np.int64), attempts, requests, 1, sampled)
     return float(result[0][0]), float(result[1][0])
@@ -39,9 +42,10 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
     """Retries of each edge: a row for each client and server (and operation), sorted by their names.
 
     ``client``, ``server`` (str; a client of ``""`` is unknown), ``operation`` (str, if asked for); ``requests`` (int64,
-    calls of which something was sent), ``unsent`` (int64, calls that never left their proxy, part of nothing
-    else), ``attempts`` (int64), ``amplification``
-    (attempts / requests, NaN without requests), ``low`` and ``high`` (its 95 % interval, see :func:`interval`;
+    calls of which something was sent), ``unsent`` (int64, calls that never left their proxy) and ``undecided``
+    (int64, attempts of which nobody can tell whether they are retries or requests of their own), both part of nothing
+    else, ``attempts`` (int64), ``amplification`` (attempts / requests, NaN without requests), ``low`` and ``high``
+    (its 95 % interval, see :func:`interval`;
     ``sampled`` is the share of traces that the tracer keeps, 0 if not known), ``traces`` (int64), ``retried`` (share
     of requests with more than one attempt), ``recovered`` (share of these that ended well, NaN without any),
     ``attempt_errors``, ``call_errors`` (shares that failed), ``p50``, ``p95``, ``retried_p50``, ``retried_p95``
@@ -58,8 +62,8 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
         raise ValueError("the share of traces that is kept is between 0 and 1")
     calls, numbered = table.calls, _numbered(table.calls, by_operation)
     attempts, failed = calls["attempts"].to_numpy(), calls["failed"].to_numpy()
-    called = numbered.edge >= 0
-    sent = called & (attempts > 0)
+    called, undecided = numbered.edge >= 0, calls["undecided"].to_numpy()
+    sent = called & (attempts > 0) & ~undecided
     once, again = sent & (attempts == 1), sent & (attempts > 1)
     requests, tries = numbered.count(sent), numbered.total(sent, attempts)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,6 +72,7 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
                 **numbered.names,
                 "requests": requests,
                 "unsent": numbered.count(called & (attempts == 0)),
+                "undecided": numbered.total(called & undecided, attempts),
                 "attempts": tries,
                 "amplification": tries / requests,
                 **_by_traces(calls, numbered, sent, sampled),
@@ -133,24 +138,36 @@ def _by_traces(calls: pd.DataFrame, numbered: _Numbered, sent: Array, sampled: f
 
 def _intervals(owner: Array, y: Array, x: Array, size: int, sampled: float) -> tuple[Array, Array]:
     """Of each owner's clusters; see :func:`interval`."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         n = np.bincount(owner, minlength=size).astype(float)
-        ratio = np.bincount(owner, y, size) / np.bincount(owner, x, size)
-        mean = np.bincount(owner, x, size) / n
+        requests = np.bincount(owner, x, size)
+        ratio = np.bincount(owner, y, size) / requests
         squares = np.bincount(owner, (y - ratio[owner] * x) ** 2, size)
         squares[squares < 1e-9 * n] = 0
-        variance = (1 - sampled) / (n * mean**2) * squares / (n - 1)
-        extra = ratio - 1
-        half = _student(n - 1) ** 2 * variance / extra / 2
-        spread = np.sqrt(2 * half * extra + half**2)
-        unseen = (1 - sampled) * _Z95**2 / (n + _Z95**2) / mean
-        agree = (squares == 0) | (extra <= 0)
-        low = np.where(agree, ratio - unseen, ratio + half - spread)
-        high = np.where(agree, ratio + unseen, ratio + half + spread)
+        excess, variance = np.bincount(owner, y - x, size), (1 - sampled) * squares * n / (n - 1)
+        worst, largest = np.ones(size), np.zeros(size)
+        np.maximum.at(worst, owner, (y - x) / x)
+        np.maximum.at(largest, owner, y - x)
+        unseen = np.maximum(largest, worst * np.bincount(owner, x * x, size) / requests)
+        t = np.where(excess > 0, _student(n - 1), _Z95)
+        more, spread = excess + (1 - sampled) * unseen, variance + (1 - sampled) * unseen**2
+        low = 1 + _gamma_quantile(-t, excess, variance) / requests
+        high = 1 + _gamma_quantile(t, more, spread) / requests
+        agree = (squares == 0) & (excess != 0)
+        other = (1 - sampled) * _Z95**2 / (n + _Z95**2) * n / requests
+        low = np.where(agree, ratio - other, np.where(excess > 0, low, ratio))
+        high = np.where(agree, ratio + other, high)
         known = (n > 1) | (sampled == 1)
-        low = np.where(known, np.maximum(low, np.minimum(ratio, 1)), np.nan)
-        high = np.where(known, high, np.nan)
+        exact = sampled == 1
+        low = np.where(known, np.where(exact, ratio, np.maximum(low, np.minimum(ratio, 1))), np.nan)
+        high = np.where(known, np.where(exact, ratio, high), np.nan)
     return low, high
+
+
+def _gamma_quantile(z: Array, mean: Array, variance: Array) -> Array:
+    """The quantile of the gamma distribution that is the normal distribution's ``z``: Wilson and Hilferty (1931)."""
+    part = variance / mean**2 / 9
+    return np.asarray(mean * np.maximum(1 - part + z * np.sqrt(part), 0) ** 3)
 
 
 def _student(freedom: Array) -> Array:

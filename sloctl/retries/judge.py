@@ -54,6 +54,14 @@ def findings(table: CallTable, edges: pd.DataFrame | None = None) -> list[Findin
     for client, server, ways, method in _rows(edges[edges["methods"] > 1], "methods", "method"):
         text = f"attempts were counted in {ways} ways, mostly by {method}: proxies are set up differently"
         of_edges.append(Finding("info", "retry-methods-mixed", text, _scope(client, server)))
+    for client, server, unsure, requests, attempts in _rows(
+        edges[edges["undecided"] > 0], "undecided", "requests", "attempts"
+    ):
+        text = (
+            f"{unsure} attempts may be retries or requests of their own, and count as neither: with them it were "
+            f"{attempts + unsure} attempts at {requests} to {requests + unsure} requests"
+        )
+        of_edges.append(Finding("warning", "retry-undecided", text, _scope(client, server)))
     for client, server in _rows(edges[edges["method"] == "server-spans"]):
         text = "the client reports no spans of its own: its retries cannot be told from further requests"
         of_edges.append(Finding("info", "retry-attempts-unknown", text, _scope(client, server)))
@@ -259,7 +267,7 @@ def _with_time_lost(table: CallTable) -> pd.DataFrame:
     spent = np.where(last, 0, np.maximum(tried["duration"].to_numpy(), 0))
     lost = np.bincount(tried["call"].to_numpy(), spent, minlength=len(calls)) / 1e9
     columns = ["client", "server", "trace_high", "trace_low", "attempts", "duration"]
-    sent = calls.loc[~calls["root"] & (calls["attempts"] > 0), columns]
+    sent = calls.loc[~calls["root"] & ~calls["undecided"] & (calls["attempts"] > 0), columns]
     duration = sent["duration"].where(sent["duration"] >= 0) / 1e9
     return sent.assign(lost=lost[sent.index], duration=duration)
 

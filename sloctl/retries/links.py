@@ -106,11 +106,34 @@ def _causes(spans: OrderedSpans, routers: RouterSpans, servers: ServerSpans) -> 
 
     up = np.where(call >= 0, call, any_span)
     up = np.where(hop >= 0, hop, up)
+    hop, up = _without_false_hops(spans, hop, up, spans.client | routers.outbound)
     up = np.where(client_half >= 0, client_half, up)
     inner, outer = _inside_another(spans, np.flatnonzero(client_half >= 0))
     client_half[inner], up[inner] = -1, outer
     manager = spans.server & marked(routers.manager_id, spans.ids)[spans.own_id]
     return _Causes(up, client_half, hop, manager)
+
+
+def _without_false_hops(spans: OrderedSpans, hop: Array, up: Array, calls_out: Array) -> tuple[Array, Array]:
+    """Hops, and what caused each span, where servers' spans that do not overlap in time are no hop.
+
+    Of attempts that share an id, backends that give each an id of its own put all below the one that they read last:
+    that one's client is the client of all. ``calls_out`` (bool) marks clients' and routers' spans.
+    """
+    rows = np.flatnonzero(spans.server & (hop >= 0))
+    outer = hop[rows]
+    known = (spans.duration[rows] >= 0) & (spans.duration[outer] >= 0)
+    begins, outer_begins = spans.start[rows], spans.start[outer]
+    later = (begins >= outer_begins + spans.duration[outer]) & (begins > outer_begins)
+    earlier = (begins + spans.duration[rows] <= outer_begins) & (begins < outer_begins)
+    beside = np.full(len(spans), -1, dtype=np.int64)
+    apart = rows[known & (later | earlier)]
+    beside[apart] = hop[apart]
+    cause = up[anchors(_without_circles(beside, spans.trace)[0], np.zeros(len(spans), dtype=bool))]
+    apart = apart[(cause[apart] >= 0) & calls_out[cause[apart]]]
+    hop, up = hop.copy(), up.copy()
+    hop[apart], up[apart] = -1, cause[apart]
+    return hop, up
 
 
 def _inside_another(spans: OrderedSpans, rows: Array) -> tuple[Array, Array]:

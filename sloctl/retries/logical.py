@@ -1,8 +1,6 @@
-"""Logical calls and their attempts: which spans show one attempt each, which are at the same call, and how many were
-sent.
+"""Logical calls and their attempts: the attempts at each call in order, and how many were sent.
 
-Owns :func:`same_call`, what counts as one call and what as one more attempt at it, by tags and otherwise. It must not
-know who called whom, nor rates.
+Owns what counts as one more attempt at a call, by tags and otherwise. It must not know who called whom, nor rates.
 """
 
 from __future__ import annotations
@@ -11,37 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sloctl.retries.evidence import (
+    BY_ROUTER,
+    DIRECT,
+    ROOT,
+    SAME_ID,
+    UNANSWERED,
+    UNDER_CLIENT,
+    UNDER_ID,
+    Evidence,
+    evidence_of,
+)
+from sloctl.retries.grouping import Grouped, numbers_of_arrivals, resent, same_call
 from sloctl.retries.links import Links
-from sloctl.retries.numbering import Array, first_of, marked, pairs
-
-BY_ROUTER, UNDER_CLIENT, UNDER_ID, UNANSWERED, SAME_ID, ORPHAN, DIRECT, ROOT = range(8)
-"""How a span shows an attempt, or a call:
-
-- ``BY_ROUTER``: a router span, one for each attempt;
-- ``UNDER_CLIENT``: an arrival below the client's span of the call;
-- ``UNDER_ID``: an arrival under the id of the client's span;
-- ``UNANSWERED``: a client's span of which no attempt is seen, so that it shows a call alone;
-- ``SAME_ID``: an arrival whose client's half is missing, under an id that it shares with it or with other arrivals;
-- ``ORPHAN``: an arrival whose parent is missing;
-- ``DIRECT``: an arrival caused by a span of another service that is no call, as clients without proxies leave it;
-- ``ROOT``: an arrival that names no parent: nobody called.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What shows attempts: a row is one attempt that is seen, or a call that is ``UNANSWERED``. All int64.
-
-    ``span`` is the row of the span among ``Links``, ``answer`` that of the arrival at the other service, -1 if none is
-    known (``span`` itself, but for router spans), ``way`` one of those above. ``caller`` is the row of the span which
-    stands for the whole call at its client: its client's span, the connection manager's; for ``DIRECT`` the span that
-    caused it; -1 if none is known.
-    """
-
-    span: Array
-    answer: Array
-    way: Array
-    caller: Array
+from sloctl.retries.numbering import Array, distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +30,9 @@ class LogicalCalls:
     """Logical calls, a row each, in the order of their first evidence; and the evidence of each.
 
     ``call`` (int64) has the row of the call for each row of ``evidence``. By call: ``span``, ``way`` and ``caller``
-    (int64) as its first evidence has them.
+    (int64) as its earliest evidence has them, ``last`` (int64) the caller's span of its last try, which is another one
+    where the application tried again, and ``undecided`` (bool): whether it is a call at all, or an attempt at the one
+    before.
     """
 
     evidence: Evidence
@@ -57,85 +40,38 @@ class LogicalCalls:
     span: Array
     way: Array
     caller: Array
+    last: Array
+    undecided: Array
 
     def __len__(self) -> int:
         return len(self.span)
 
 
 def logical_calls(links: Links) -> LogicalCalls:
-    """Find what shows attempts, and which of them are at the same logical call."""
-    evidence = _evidence(links)
-    call = same_call(links, evidence)
-    first = first_of(np.arange(len(call)), call, int(call.max(initial=-1)) + 1)[:-1]
-    return LogicalCalls(evidence, call, evidence.span[first], evidence.way[first], evidence.caller[first])
+    """Find what shows attempts, and which of them are at the same logical call of a proxy or a client."""
+    evidence = evidence_of(links)
+    return _calls(evidence, same_call(links, evidence))
 
 
-def same_call(links: Links, evidence: Evidence) -> Array:
-    """The logical call of each row of evidence, as a number: rows with the same number are attempts at one request.
-
-    They are if they are of the same service, and were shown in the same way under the same
-
-    - request of a connection manager, for router spans;
-    - client's span, for arrivals below it or under its id (some of either are still one call);
-    - id, for arrivals that share one with a client's half that is missing;
-    - missing parent, for orphans.
-
-    Everything else is a call of its own.
-    """
-    spans, routers = links.spans, links.routers
-    span, way = evidence.span, evidence.way
-    under = span.copy()
-    router = span[way == BY_ROUTER]
-    manager = np.where(routers.manager_id[router] >= 0, routers.manager_id[router], -2 - router)
-    under[way == BY_ROUTER] = pairs(manager, routers.turn[router])
-    answers_client = (way == UNDER_CLIENT) | (way == UNDER_ID)
-    under[answers_client] = evidence.caller[answers_client]
-    under[way == SAME_ID] = spans.own_id[span[way == SAME_ID]]
-    under[way == ORPHAN] = spans.parent_id[span[way == ORPHAN]]
-    alike = np.where(way == UNDER_ID, UNDER_CLIENT, way)
-    return pairs(pairs(alike, under), spans.service[span])
+def with_resent(links: Links, calls: LogicalCalls) -> tuple[LogicalCalls, Array]:
+    """Calls, those that an application sent again as one; and which of these each of ``calls`` is part of."""
+    part_of = distinct(resent(links, calls.span, calls.way, calls.caller))
+    doubted = np.bincount(part_of, calls.undecided) > 0
+    return _calls(calls.evidence, Grouped(part_of[calls.call], doubted[part_of[calls.call]])), part_of
 
 
-def _evidence(links: Links) -> Evidence:
-    """Router spans, then arrivals at clients' spans, then clients' spans without any, then other arrivals.
-
-    Where a call has router spans, arrivals say nothing more, and its connection manager's span is no call besides.
-    """
-    spans, routers = links.spans, links.routers
-    manages = (spans.client | spans.server) & marked(routers.manager_id, spans.ids)[spans.own_id]
-    arrivals = np.flatnonzero(links.arrives)
-    answers = arrivals[links.caller[arrivals] >= 0]
-    answer_of = first_of(answers, links.caller, len(spans))[:-1]
-
-    router = np.flatnonzero(routers.outbound)
-    answers_client = answers[(spans.client & ~manages)[links.caller[answers]]]
-    way = np.where(links.by_id[answers_client], UNDER_ID, UNDER_CLIENT)
-    unanswered = np.flatnonzero(spans.client & (answer_of < 0) & ~manages & ~links.wrapper)
-    alone = arrivals[links.caller[arrivals] < 0]
-    parts = (
-        (router, answer_of[router], np.full(len(router), BY_ROUTER), links.up[router]),
-        (answers_client, answers_client, way, links.caller[answers_client]),
-        (unanswered, np.full(len(unanswered), -1), np.full(len(unanswered), UNANSWERED), unanswered),
-        (alone, alone, _way_without_caller(links, alone), links.up[alone]),
+def _calls(evidence: Evidence, grouped: Grouped) -> LogicalCalls:
+    call = grouped.call
+    size = int(call.max(initial=-1)) + 1
+    order = np.argsort(evidence.span, kind="stable")[::-1]
+    first = np.full(size, -1, dtype=np.int64)
+    first[call[order]] = order
+    last, undecided = evidence.caller[first].copy(), np.zeros(size, dtype=bool)
+    np.maximum.at(last, call, evidence.caller)
+    undecided[call] = grouped.undecided
+    return LogicalCalls(
+        evidence, call, evidence.span[first], evidence.way[first], evidence.caller[first], last, undecided
     )
-    return Evidence(*(np.concatenate(columns).astype(np.int64) for columns in zip(*parts, strict=True)))
-
-
-def _way_without_caller(links: Links, arrivals: Array) -> Array:
-    """How arrivals show calls whose client's or router's span is not known."""
-    same_id = _share_id(links, arrivals)
-    names_parent = links.spans.parent_id[arrivals] >= 0
-    return np.select([same_id, links.up[arrivals] >= 0, names_parent], [SAME_ID, DIRECT, ORPHAN], ROOT)
-
-
-def _share_id(links: Links, arrivals: Array) -> Array:
-    """Servers' spans whose client's half is missing, under an id that they share with it, or with one another."""
-    spans = links.spans
-    server, own_id = spans.server[arrivals], spans.own_id[arrivals]
-    alike = pairs(own_id, spans.service[arrivals])
-    several = np.bincount(alike[server], minlength=int(alike.max(initial=-1)) + 1) > 1
-    shared = spans.column("shared")[arrivals] & (spans.parent_id[arrivals] >= 0)
-    return np.asarray(server & (own_id >= 0) & (several[alike] | shared))
 
 
 METHODS = ("attempt-count", "router-spans", "shared-id", "child-of-client", "server-spans")
@@ -173,8 +109,9 @@ class SentAttempts:
 
 
 def seen_attempts(links: Links, calls: LogicalCalls) -> SeenAttempts:
-    """The evidence of calls that is an attempt, in order."""
-    shown = np.flatnonzero(calls.evidence.way != UNANSWERED)
+    """The evidence of calls that is an attempt, in order; of several tries, also those that nobody answered."""
+    tries = np.bincount(calls.call, minlength=len(calls))
+    shown = np.flatnonzero((calls.evidence.way != UNANSWERED) | (tries > 1)[calls.call])
     call, span = calls.call[shown], calls.evidence.span[shown]
     order = np.lexsort((span, call))
     call, span = call[order], span[order]
@@ -188,12 +125,14 @@ def seen_attempts(links: Links, calls: LogicalCalls) -> SeenAttempts:
     return SeenAttempts(call, span, index, gap)
 
 
-def sent_attempts(links: Links, calls: LogicalCalls, seen: Array) -> SentAttempts:
-    """How many attempts were sent for each call, of which so many are ``seen`` (int64, by call).
+def sent_attempts(links: Links, calls: LogicalCalls) -> SentAttempts:
+    """How many attempts were sent for each call of a proxy or a client.
 
     That is what a tag says, else as many as are seen, and one for a client's span that is unanswered; less those that
     overflowed in their proxy.
     """
+    shown = calls.evidence.way != UNANSWERED
+    seen = np.bincount(calls.call[shown], minlength=len(calls))
     merged = _any_router_span(calls, links.routers.turn > 0)
     overflowed, said = _overflowed(links, calls, merged), _said_by_tag(links, calls, merged)
     tagged = (said >= 1) & _has_tag_of_its_own(links, calls)
@@ -204,6 +143,24 @@ def sent_attempts(links: Links, calls: LogicalCalls, seen: Array) -> SentAttempt
     counted = np.where(calls.way == BY_ROUTER, seen - overflowed, seen + unanswered)
     count = np.maximum(np.where(tagged, said - overflowed, counted), 0)
     return SentAttempts(count, _methods(calls.way, tagged))
+
+
+def all_sent(links: Links, parts: SentAttempts, part_of: Array, calls: LogicalCalls) -> SentAttempts:
+    """How many attempts were sent for calls of which others are parts (``part_of``, int64): those of all parts.
+
+    An arrival that says to be the third attempt says that there were three.
+    """
+    count = np.zeros(len(calls), dtype=np.int64)
+    np.add.at(count, part_of, parts.count)
+    method = np.full(len(calls), len(METHODS), dtype=np.int64)
+    np.minimum.at(method, part_of, parts.method)
+    tried = np.bincount(part_of, minlength=len(calls)) > 1
+    answer = calls.evidence.answer
+    direct = (answer >= 0) & (calls.evidence.way != BY_ROUTER)
+    said = np.full(len(calls), -1, dtype=np.int64)
+    np.maximum.at(said, calls.call[direct], numbers_of_arrivals(links.spans)[answer[direct]])
+    told = (said >= 1) & (calls.way != ROOT) & (method != _TAG)
+    return SentAttempts(np.where(told, np.maximum(count, said), count), np.where(told | tried, _TAG, method))
 
 
 def _methods(way: Array, tagged: Array) -> Array:

@@ -1,7 +1,7 @@
 """Spans in order, each once, with ids and services as numbers, and which of them are Envoy's router spans.
 
-Owns what identifies a span, which spans are one that came twice, how its service is called, and the reading of
-``router <cluster> egress``; must not know which span caused which, nor what becomes of attempts.
+Owns what identifies a span, which spans are one that came twice, how its service is called, what is a namespace, and
+the reading of ``router <cluster> egress``; must not know which span caused which, nor what becomes of attempts.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class OrderedSpans:
     server's half of a call, and ``router``, a span of Envoy's router; ``messages`` and ``kindless`` for producers and
     consumers, and for no kind at all, whether ``router`` or not.
 
+    ``namespaces`` are those that Istio's tags and the names of clusters say.
+
     ``duplicates`` counts spans that came again, ``own_parents`` those that named themselves as their parents.
     """
 
@@ -44,6 +46,7 @@ class OrderedSpans:
     duration: Array
     service: Array
     services: Sequence[str]
+    namespaces: frozenset[str]
     own_id: Array
     parent_id: Array
     ids: int
@@ -79,8 +82,9 @@ def in_order(frame: pd.DataFrame) -> OrderedSpans:
     """
     if missing := [name for name in COLUMNS if name not in frame]:
         raise ValueError(f"not a frame of spans: {', '.join(missing)} missing")
-    spans, trace = _each_once(frame)
-    service, services = _services(spans)
+    spans, trace = _each_once(_with_whole_ids(frame))
+    namespaces = _namespaces(spans)
+    service, services = _services(spans, namespaces)
     own_id, parent_id = _ids(spans, trace)
     itself = (parent_id >= 0) & (parent_id == own_id)
     kind = spans["kind"].cat.codes.to_numpy()
@@ -92,6 +96,7 @@ def in_order(frame: pd.DataFrame) -> OrderedSpans:
         duration=spans["duration"].to_numpy(),
         service=service,
         services=services,
+        namespaces=namespaces,
         own_id=own_id,
         parent_id=np.where(itself, -1, parent_id),
         ids=int(max(own_id.max(initial=-1), parent_id.max(initial=-1))) + 1,
@@ -103,6 +108,18 @@ def in_order(frame: pd.DataFrame) -> OrderedSpans:
         duplicates=len(frame) - len(spans),
         own_parents=int(itself.sum()),
     )
+
+
+def _with_whole_ids(frame: pd.DataFrame) -> pd.DataFrame:
+    """Traces whose ids some reporters cut to 64 bits get the other half, where just one has that low half."""
+    high = frame["trace_high"].to_numpy()
+    short = high == 0
+    if short.all() or not short.any():
+        return frame
+    whole = frame.loc[~short, ["trace_low", "trace_high"]].drop_duplicates()
+    known = whole.drop_duplicates("trace_low", keep=False).set_index("trace_low")["trace_high"]
+    found = known.reindex(frame["trace_low"], fill_value=0).to_numpy()
+    return frame.assign(trace_high=np.where(short, found, high))
 
 
 def _each_once(frame: pd.DataFrame) -> tuple[pd.DataFrame, Array]:
@@ -121,14 +138,28 @@ def _each_once(frame: pd.DataFrame) -> tuple[pd.DataFrame, Array]:
     return frame.iloc[order], trace[order]
 
 
-def _services(spans: pd.DataFrame) -> tuple[Array, list[str]]:
+def namespace_of(cluster: str) -> str:
+    """``shop`` of Istio's ``outbound|8080||cart.shop.svc.cluster.local``; ``""`` for other names."""
+    labels = cluster.rpartition("|")[2].split(".")
+    return labels[1] if cluster.count("|") == 3 and len(labels) > 2 and labels[2] == "svc" else ""
+
+
+def _namespaces(spans: pd.DataFrame) -> frozenset[str]:
+    """What Istio's tags and clusters say to be a namespace."""
+    said = {str(text) for text in spans["namespace"].cat.categories}
+    peers = {str(text) for text in spans["remote"].cat.categories}
+    clusters = {cluster_of(str(text)) for text in spans["operation"].cat.categories}
+    return frozenset((said | {namespace_of(text) for text in peers | clusters}) - {""})
+
+
+def _services(spans: pd.DataFrame, namespaces: frozenset[str]) -> tuple[Array, list[str]]:
     """Services as numbers; ``cart`` is ``cart.shop`` where just one service of that name has a namespace."""
     codes, names = text_codes(spans["service"])
     used = [names[code] for code in np.unique(codes)]
     longer: dict[str, list[str]] = {}
     for name in used:
-        head, dot, _ = name.partition(".")
-        if dot:
+        head, _, namespace = name.rpartition(".")
+        if namespace in namespaces:
             longer.setdefault(head, []).append(name)
     alias = {name: longer[name][0] for name in used if len(longer.get(name, ())) == 1}
     targets = [alias.get(name, name) for name in names]
@@ -232,7 +263,9 @@ def _inbound(spans: OrderedSpans, shares_id: Array) -> Array:
         return inbound
     says_inbound, says_outbound = (_names_cluster(spans, prefix) for prefix in ("inbound|", "outbound|"))
     inbound[spans.router & says_inbound] = True
-    unnamed = np.flatnonzero(spans.router & ~says_inbound & ~says_outbound)
+    operation, operations = spans.coded("operation")
+    envoys = _begin_with(operations, "router ")[operation]
+    unnamed = np.flatnonzero(spans.router & envoys & ~says_inbound & ~says_outbound)
     if len(unnamed):
         inbound[unnamed] = _inbound_by_neighbours(spans, unnamed, shares_id[unnamed])
     return inbound

@@ -94,6 +94,10 @@ CASES = {
     "what waits is posted": Case(
         *("slack", "slack_sdk", ("outbox", "retry"), SLACK.format("slack-sdk"), "", TOKEN)
     ),
+    "a job reads packed files of spans": Case(
+        *("traces", "backports", ("run", "retry_amplification", "--spans", "spans.zst")),
+        "reading what zstd packed needs the package backports.zstd",
+    ),
     "a ledger is in PostgreSQL": Case(
         *("postgres", "psycopg", ("ledger", "show", "--ledger", "postgresql://127.0.0.1:1/sloctl")),
         "a ledger in PostgreSQL needs the package psycopg[binary]",
@@ -131,6 +135,7 @@ def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> 
     case = CASES[name]
     (tmp_path / "slo.yaml").write_text(SLO_FILE + case.more)
     (tmp_path / "in.parquet").write_text("[]")
+    (tmp_path / "spans.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     arguments = case.command
     if arguments[0] in ("run", "report", "schedule"):
         arguments = (*arguments, "-f", "slo.yaml")

@@ -514,6 +514,7 @@ def test_what_jaeger_is_asked() -> None:
                 "start": str(MICROS - 10**6),
                 "end": str(MICROS + 360 * 10**6),
                 "limit": "500",
+                "raw": "true",
             }
             continue
         for snake, camel, value in (
@@ -521,6 +522,7 @@ def test_what_jaeger_is_asked() -> None:
             ("start_time_min", "startTimeMin", "2024-03-01T11:59:59.000Z"),
             ("start_time_max", "startTimeMax", "2024-03-01T12:06:00.000Z"),
             ("search_depth", "searchDepth", "500"),
+            ("raw_traces", "rawTraces", "true"),
         ):
             assert form[f"query.{snake}"] == form[f"query.{camel}"] == value
         assert form["query.num_traces"] == "500"

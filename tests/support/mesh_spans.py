@@ -57,7 +57,7 @@ METHOD = {
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A frame of spans from what differs from nothing: ``start`` in nanoseconds."""
     empty = {"trace_high": 0, "parent": 0, "kind": "", "operation": "", "remote": "", "code": "", "flags": ""}
-    empty |= {"retry": -1, "attempts": -1, "duration": -1, "start": BEGIN, "trace_low": 1}
+    empty |= {"namespace": "", "retry": -1, "attempts": -1, "duration": -1, "start": BEGIN, "trace_low": 1}
     columns: dict[str, Any] = {}
     for name, dtype in spans.COLUMNS.items():
         values = [row.get(name, empty.get(name, False)) for row in rows]

@@ -146,6 +146,7 @@ class FakeJaeger(FakeBackend):
             return as_json({"services": self.known()})
         if path == "/api/v3/traces":
             times = [round(_micros(form[f"query.start_time_{end}"]) / 1000) for end in ("min", "max")]
+            assert form["query.raw_traces"] == "true", "else ids are rewritten"
             found = self.found(form["query.service_name"], *times)[: int(form["query.search_depth"])]
             if not found:
                 return as_json({"error": {"httpCode": 404, "message": "No traces found"}}, 404)
@@ -154,6 +155,7 @@ class FakeJaeger(FakeBackend):
             return None
         if path == "/api/services":
             return as_json({"data": self.known() or None, "total": 0, "errors": None})
+        assert form["raw"] == "true", "else ids are rewritten"
         start, end = (int(form[name]) // 1000 for name in ("start", "end"))
         found = self.found(form["service"], start, end)[: int(form["limit"])]
         return as_json({"data": [self._trace(trace) for trace in found], "errors": None})

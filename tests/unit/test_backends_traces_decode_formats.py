@@ -60,7 +60,9 @@ def test_what_columns_hold() -> None:
     assert (router["router"], router["retry"], router["code"], router["flags"]) == (True, 1, "0", "")
     assert (router["parent"], router["error"]) == (client["span"], False)
     assert (server["error"], server["overflow"], server["duration"]) == (True, True, 0)
-    assert (other["trace_high"], other["code"], other["service"], other["error"]) == (0, "14", "", False)
+    assert (other["trace_high"], other["code"], other["service"], other["error"]) == (
+        *(0, "UNAVAILABLE", "", False),
+    )
 
 
 def test_a_stream_of_otlp_is_read_document_by_document() -> None:
@@ -112,12 +114,14 @@ def test_values_of_otlp(attribute: dict[str, Any], code: str) -> None:
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
-        ({"grpc.status_code": "0"}, "200"),
-        ({"rpc.grpc.status_code": "0"}, "200"),
-        ({"grpc.status_code": "14"}, "14"),
+        ({"grpc.status_code": "0"}, "OK"),
+        ({"rpc.grpc.status_code": "0"}, "OK"),
+        ({"rpc.response.status_code": "NOT_FOUND"}, "NOT_FOUND"),
+        ({"grpc.status_code": "14"}, "UNAVAILABLE"),
         ({"http.status_code": "0"}, "0"),
         ({"http.status_code": "0", "grpc.status_code": "0"}, "0"),
-        ({"http.response.status_code": "200", "grpc.status_code": "13"}, "200"),
+        ({"http.response.status_code": "200", "grpc.status_code": "13"}, "INTERNAL"),
+        ({"http.response.status_code": "200", "grpc.status_code": "0"}, "200"),
     ],
 )
 @pytest.mark.parametrize("format_", DECODERS)

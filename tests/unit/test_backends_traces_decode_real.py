@@ -130,9 +130,7 @@ def test_online_boutique_has_no_retries_and_no_duplicates() -> None:
             columns.span.append(row["SpanID"])
             columns.parent.append(None if row["ParentID"] == "root" else row["ParentID"])
             names = row["PodName"].rsplit("-", 2)[0], row["OperationName"]
-            columns.said.append(
-                columns.number(Said("", *names, None, None, None, None, None, None, None, None))
-            )
+            columns.said.append(columns.number(Said("", *names, *[None] * (len(Said._fields) - 3))))
             columns.start.append(row["StartTimeUnixNano"])
             columns.length.append(row["EndTimeUnixNano"])
             columns.added()

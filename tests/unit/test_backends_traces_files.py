@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ from sloctl.backends.traces import files
 from sloctl.errors import UsageError
 from tests.support.spans_documents import TRACE, jaeger, otlp, zipkin
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 DOCUMENTS: dict[str, Any] = {
     "zipkin": zipkin(TRACE),
     "zipkin-traces": [zipkin(TRACE)],
@@ -29,16 +36,22 @@ DOCUMENTS: dict[str, Any] = {
     "tempo": {"batches": otlp(TRACE, ids="base64")["resourceSpans"]},
     "tempo-v2": {"trace": otlp(TRACE, ids="base64")},
 }
+WRITTEN: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zstd": zstd.compress,
+    "with a byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "with a byte order mark, gzip": lambda body: gzip.compress(b"\xef\xbb\xbf" + body),
+}
 COUNTS = {"zipkin-span": 1, "jaeger-trace": 3, "otlp-list": 2 * len(TRACE)}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_document_of_any_format(tmp_path: Path, name: str, indent: int | None, packed: bool) -> None:
-    body = json.dumps(DOCUMENTS[name], indent=indent).encode()
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_document_of_any_format(tmp_path: Path, name: str, indent: int | None, written: str) -> None:
     path = tmp_path / "spans"
-    path.write_bytes(gzip.compress(body) if packed else body)
+    path.write_bytes(WRITTEN[written](json.dumps(DOCUMENTS[name], indent=indent).encode()))
 
     found = files.read([path])
 
@@ -89,7 +102,9 @@ def test_a_folder_is_searched_and_names_what_it_cannot_use(tmp_path: Path) -> No
     found = files.read([tmp_path])
 
     assert len(found.frame) == 2 * len(TRACE)
-    assert [Path(one.split(": ")[0]).name for one in found.incomplete] == ["cut.json", "other.json"]
+    assert [Path(one.split(": ")[0]).name for one in found.incomplete] == [
+        *("README.md", "cut.json", "other.json")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -170,3 +185,42 @@ def test_reading_stops_when_enough_is_held_and_says_so(tmp_path: Path) -> None:
     assert found.incomplete == (
         "reading stopped at 10,000 spans, or at names of that size: give fewer files, of a shorter time",
     )
+
+
+@pytest.mark.parametrize("ending", ["cut", "broken"])
+def test_what_zstd_packed_and_is_cut_or_broken_is_said(tmp_path: Path, ending: str) -> None:
+    lines = b"\n".join(json.dumps(otlp(TRACE)).encode() for _ in range(300))
+    packed = zstd.compress(lines)
+    path = tmp_path / "spans.jsonl.zst"
+    path.write_bytes(packed[:-5] if ending == "cut" else packed[:-20] + bytes(20))
+
+    [said] = files.read([path]).incomplete
+
+    assert said.startswith(f"{path}: cannot be unpacked to its end: ")
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "spans.json.zst").write_bytes(zstd.compress(json.dumps(otlp(TRACE)).encode()))
+    (tmp_path / "notes.txt").write_text("x")
+    for number in range(12):
+        (tmp_path / f"old-{number:02}.parquet").write_text("x")
+
+    found = files.read([tmp_path])
+
+    assert len(found.frame) == len(TRACE)
+    assert found.incomplete[0].startswith(f"{tmp_path / 'notes.txt'}: passed over")
+    assert [text for text in found.incomplete if "more files" in text] == [
+        f"{tmp_path}: 3 more files passed over, not named as JSON or lines of JSON, packed or not"
+    ]
+
+
+@pytest.mark.parametrize("start", [0, "0", -1, None, "x", 10**30])
+def test_a_start_that_cannot_be_is_bad_data_of_that_span_only(tmp_path: Path, start: object) -> None:
+    document = jaeger(TRACE)
+    document["data"][0]["spans"][0]["startTime"] = start
+    path = tmp_path / "spans.json"
+    path.write_text(json.dumps(document))
+
+    found = files.read([path])
+
+    assert (len(found.frame), sum(found.rejected.values())) == (len(TRACE) - 1, 1)

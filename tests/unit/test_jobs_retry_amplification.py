@@ -14,10 +14,11 @@ import pytest
 
 from jobs import retry_amplification
 from jobs.reports import slo_report
-from jobs.retry_amplification import RetryFrames, of_spans, place, rows, run
+from jobs.retry_amplification import Choice, RetryFrames, folded, of_spans, place, rows, run
 from sloctl import spec
 from sloctl.backends.spans import Spans
 from sloctl.backends.traces import decode_zipkin
+from sloctl.backends.traces.columns import concat
 from sloctl.demo.programs import find_program
 from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
@@ -113,11 +114,13 @@ def codes(found: RetryFrames) -> set[str]:
         ("checkout", "checkout"),
         ("", ""),
         (".shop", ".shop"),
-        ("a.b.c", "c/a.b"),
+        ("a.b.shop", "shop/a.b"),
+        ("orders.worker", "orders.worker"),
+        ("Shop.Catalog.Api", "Shop.Catalog.Api"),
     ],
 )
 def test_services_are_called_as_in_metrics(service: str, expected: str) -> None:
-    assert place(service) == expected
+    assert place(service, {"shop"}) == expected
 
 
 def test_edges_are_counted_and_held_against_metrics() -> None:
@@ -156,6 +159,46 @@ def test_the_verdict_goes_by_what_is_sure() -> None:
     assert rows(of_spans(few, sampled))["edges"][0]["guardrail"] == "violated"
     assert rows(of_spans(few, unknown))["edges"][0]["guardrail"] == "ok"
     assert rows(of_spans(few, loaded("")))["edges"][0]["guardrail"] == ""
+
+
+def test_one_trace_alone_has_no_verdict() -> None:
+    assert rows(of_spans(zipkin([3]), loaded()))["edges"][0]["guardrail"] == "no_data"
+
+
+@pytest.mark.parametrize(
+    ("undecided", "violated", "guardrail"),
+    [(0, 0, "ok"), (1, 0, "ok"), (40, 0, "no_data"), (40, 30, "violated"), (300, 30, "no_data")],
+)
+def test_what_is_undecided_judges_no_guardrail(undecided: int, violated: int, guardrail: str) -> None:
+    """Of 100 requests some had an answer after one that is not to be tried again, as far as anybody knows."""
+    tries = zipkin([2] * undecided + [3] * violated + [1] * max(0, 100 - undecided - violated)).frame
+    unclear = (tries["code"] == "503") & (tries["trace_low"] <= undecided)
+    found = of_spans(Spans(tries.assign(code=tries["code"].astype("str").mask(unclear, "404").astype("category"),
+                                        error=tries["error"] & ~unclear)), loaded())  # fmt: skip
+    (row,) = rows(found)["edges"]
+    assert row["guardrail"] == guardrail
+    assert (row["undecided"], row["attempts"] - row["requests"]) == (undecided, 2 * violated)
+    messages = [item.message for item in found.findings if item.code == "retry-undecided"]
+    assert bool(messages) == bool(undecided)
+    total = row["attempts"] + undecided
+    assert all(f"{total} attempts at {row['requests']} to" in message for message in messages)
+
+
+def test_names_with_dots_are_not_taken_apart() -> None:
+    began = int((AT - timedelta(minutes=1)).timestamp() * 1_000_000)
+    ends = (("CLIENT", "Shop.Catalog.Api", "1"), ("SERVER", "orders.worker", "2"))
+    spans = [
+        {"traceId": "a", "id": own, "parentId": "1", "kind": kind, "localEndpoint": {"serviceName": service},
+         "timestamp": began, "duration": 10}
+        for kind, service, own in ends
+    ]  # fmt: skip
+    del spans[0]["parentId"]
+    found = of_spans(decode_zipkin.decode(json.dumps(spans).encode()), loaded())
+    (edge,) = rows(found)["edges"]
+    assert (edge["source"], edge["destination"]) == ("Shop.Catalog.Api", "orders.worker")
+    known = EdgeAmplification("Shop.Catalog/x", "worker/orders", 1, 1, 1.0, "metrics")
+    (edge,) = rows(of_spans(decode_zipkin.decode(json.dumps(spans).encode()), loaded(), [known]))["edges"]
+    assert edge["destination"] == "worker/orders"
 
 
 def test_the_window_is_asked_for_and_worst_traces_are_linked() -> None:
@@ -273,3 +316,49 @@ def run_promtool(path: Path) -> subprocess.CompletedProcess[str]:
     program = find_program("promtool")
     text = path.read_text(encoding="utf-8")
     return subprocess.run([program, "check", "metrics"], input=text, capture_output=True, text=True)
+
+
+def of_many_services(count: int) -> RetryFrames:
+    """Calls of so many services to others, the first of which are tried most often."""
+    frames = []
+    for number in range(count):
+        frame = zipkin([1, 1 + (number < 30) * (30 - number)]).frame
+        to = {
+            "cart.shop": f"cart-{number}.shop",
+            "web.shop": f"web-{number}.shop",
+            "outbound|80||cart.shop.svc.cluster.local": f"outbound|80||cart-{number}.shop.svc.cluster.local",
+        }
+        renamed = {name: frame[name].cat.rename_categories(to) for name in ("service", "remote")}
+        frames.append(frame.assign(trace_low=frame["trace_low"] + 10 * number, **renamed))
+    return of_spans(Spans(concat(frames)), loaded())
+
+
+def test_people_are_shown_what_adds_most_load_and_may_ask_for_more() -> None:
+    whole = rows(of_many_services(60))
+    shown = Choice().of(whole)
+    assert [row["destination"] for row in shown["edges"]] == [f"shop/cart-{number}" for number in range(10)]
+    assert {name: len(items) for name, items in shown.items()} == {
+        "edges": 10,
+        "paths": 5,
+        "services": 5,
+        "worst_traces": 5,
+        "findings": 10,
+    }
+    assert shown["services"][0]["service"] == "shop/cart-0"
+    assert [len(items) for items in Choice(top=3).of(whole).values()] == [3] * 5
+    assert {name: len(items) for name, items in Choice(whole=True).of(whole).items()} == {
+        name: len(items) for name, items in whole.items()
+    }
+    for name in ("cart-41", "shop/cart-41"):
+        one = Choice(services=(name,), whole=True).of(whole)
+        assert [row["destination"] for row in one["edges"]] == ["shop/cart-41"]
+        assert [row["path"] for row in one["paths"]] == [["shop/cart-41"]]
+        assert [row["service"] for row in one["services"]] == ["shop/cart-41"]
+
+
+def test_findings_of_one_kind_are_one_with_a_count() -> None:
+    found = folded(rows(of_many_services(60))["findings"])
+    assert len({(row["severity"], row["code"]) for row in found}) == len(found)
+    (meltdowns,) = (row for row in found if row["code"] == "retry-meltdown")
+    assert meltdowns["count"] == 22
+    assert "web-0 to shop/cart-0" in meltdowns["message"]

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from jobs.reports import slo_report
 from sloctl import spec
-from sloctl.report import markdown
+from sloctl.report import html, markdown
 from sloctl.report.data import (
     Finding,
     Quality,
@@ -28,6 +29,7 @@ from sloctl.report.data import (
     json_schema,
     to_json,
 )
+from sloctl.report.health import EdgeAmplification
 from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
 from tests.support.reports import AT, HOSTILE, item, report
 from tests.support.simulated import Flow, Simulated
@@ -274,6 +276,29 @@ def test_a_pipe_gets_every_column_on_one_line(capsys: pytest.CaptureFixture[str]
     assert len(lines) == 4
     assert "s" * 253 in lines[2] and "Alert59" in lines[2] and "99.900 … 99.980 %" in lines[2]
     assert not any(line.endswith(" ") for line in lines)
+
+
+@pytest.mark.parametrize(("many", "lines"), [(3, 3), (4, 1), (5000, 1)])
+def test_what_is_said_of_many_edges_is_one_line_for_people(many: int, lines: int) -> None:
+    other = Finding("info", "sides-not-compared", "too many")
+    edges = [Finding("warning", "retry-meltdown", f"a to b-{number}: ten") for number in range(many)]
+    made = report(item(), findings=(*edges, other))
+    text, page = markdown.markdown(made), html.page(made)
+    assert (text.count("retry-meltdown"), page.count(">retry-meltdown<")) == (lines, lines)
+    assert (f"{many - 1:,} more like it" in text) == (lines == 1)
+    assert len(to_json(made)["findings"]) == many + 1
+
+
+def test_a_page_shows_the_edges_that_add_most_load() -> None:
+    edges = tuple(
+        EdgeAmplification("a", f"b-{number:04}", 10, 20 + number, 2 + number / 10, "traces")
+        for number in range(200)
+    )
+    made = replace(report(item()), retry_amplification=edges)
+    assert [edge.destination for edge in markdown.shown_edges(made)][:2] == ["b-0199", "b-0198"]
+    page = html.page(made)
+    assert sum(f"b-{number:04}" in page for number in range(200)) == 50
+    assert "the 50 of 200 that add most load" in page
 
 
 def test_a_gap_that_many_slos_have_is_one_line_for_a_terminal_or_a_channel() -> None:

@@ -84,7 +84,8 @@ def of_known_totals(shared: bool) -> list[dict[str, Any]]:
         for attempt in range(tries):
             own = client if shared else 10_000 + call * 10 + attempt
             parent = 1 if shared else client
-            rows.append(span("b", "server", own, parent, at=call * 100 + attempt * 10 + 1, shared=shared))
+            at, code = call * 100 + attempt * 10 + 1, "200" if attempt == tries - 1 else "503"
+            rows.append(span("b", "server", own, parent, at=at, shared=shared, code=code))
     rows.append(span("a", "server", 1, 0, took=20_000))
     assert extra == 0
     return rows
@@ -106,9 +107,10 @@ def test_neither_parents_nor_ids_alone_are_counted() -> None:
         for call in range(2 if trace < 18 else 1):
             client = 10 + call
             rows.append(span("a", "client", client, 1, at=1 + call * 100, **here))
-            for attempt in range(2 if call == 0 and trace < 30 else 1):
-                at = 2 + call * 100 + attempt * 20
-                rows.append(span("b", "server", client, 1, at=at, shared=True, **here))
+            tries = 2 if call == 0 and trace < 30 else 1
+            for attempt in range(tries):
+                at, code = 2 + call * 100 + attempt * 20, "200" if attempt == tries - 1 else "503"
+                rows.append(span("b", "server", client, 1, at=at, shared=True, code=code, **here))
     spans = frame(rows)
     served, called = (spans[(spans["kind"] == kind) & (spans["span"] != 1)] for kind in ("server", "client"))
     by_parent = len(served) / len(served.drop_duplicates(["trace_low", "parent"]))
@@ -216,11 +218,11 @@ def test_an_applications_own_spans_are_the_same_hop() -> None:
 
 def test_an_applications_span_that_joined_its_proxys_is_the_same_hop() -> None:
     """Brave joins a shared span, so that proxy and application report under one id."""
-    shared = {"shared": True}
     rows = [span("a", "client", 2, took=90), span("b", "client", 3, 2, at=25, took=1, remote="c")]
-    for at in (1, 21):
-        rows.append(span("b", "server", 2, at=at, took=10, operation="b:80/*", **shared))
-        rows.append(span("b", "server", 2, at=at + 1, took=8, operation="get /", **shared))
+    for at, code in ((1, "503"), (21, "200")):
+        ended: dict[str, Any] = {"shared": True, "code": code}
+        rows.append(span("b", "server", 2, at=at, took=10, operation="b:80/*", **ended))
+        rows.append(span("b", "server", 2, at=at + 1, took=8, operation="get /", **ended))
     table = retries.calls(frame(rows))
     assert edge_counts(frame(rows)) == {("a", "b"): (1, 2), ("b", "c"): (1, 1)}
     inner = table.calls[table.calls["client"] == "b"].iloc[0]
@@ -230,7 +232,7 @@ def test_an_applications_span_that_joined_its_proxys_is_the_same_hop() -> None:
 def test_short_and_long_names_of_a_service_are_one() -> None:
     spans = frame(
         [
-            span("a.shop", "client", 2),
+            span("a.shop", "client", 2, namespace="shop"),
             span("b.shop", "server", 3, 2, at=1),
             span("b", "server", 4, 3, at=2),
             span("b", "client", 5, 4, at=3),
@@ -246,8 +248,8 @@ def test_a_service_that_calls_itself() -> None:
         [
             span("a", "server", 1),
             span("a", "client", 2, 1),
-            span("a", "server", 3, 2, at=1),
-            span("a", "server", 4, 2, at=5),
+            span("a", "server", 3, 2, at=1, code="503"),
+            span("a", "server", 4, 2, at=5, code="200"),
         ]
     )
     assert edge_counts(spans) == {("a", "a"): (1, 2)}
@@ -288,16 +290,20 @@ def test_a_server_under_another_services_server_is_a_request_each() -> None:
     assert "retry-attempts-unknown" in {found.code for found in retries.findings(retries.calls(spans))}
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_servers_whose_client_is_missing_are_calls_of_an_unknown_client(shared: bool) -> None:
+@pytest.mark.parametrize(("shared", "attempts", "undecided"), [(False, 1, 1), (True, 2, 0)])
+def test_servers_whose_client_is_missing_are_calls_of_an_unknown_client(
+    shared: bool, attempts: int, undecided: int
+) -> None:
+    """Servers' spans share the ids of clients' spans; a parent may be anything."""
     rows = [
-        span("b", "server", 7 if shared else 20 + at, 3 if shared else 7, at=at, shared=shared)
-        for at in (0, 5)
+        span("b", "server", 7 if shared else 20 + at, 3 if shared else 7, at=at, shared=shared, code=code)
+        for at, code in ((0, "503"), (5, "200"))
     ]
     table = retries.calls(frame(rows))
     [edge] = retries.edges(table).to_dict("records")
-    assert (edge["client"], edge["server"], edge["requests"], edge["attempts"]) == ("", "b", 1, 2)
-    assert edge["orphans"] == table.counts["orphans"] == 1
+    assert (edge["client"], edge["server"], edge["requests"]) == ("", "b", 1)
+    assert (edge["attempts"], edge["undecided"], edge["orphans"]) == (attempts, undecided, 1)
+    assert table.counts["orphans"] == 1 + undecided
     assert "span-parents-missing" in {found.code for found in retries.findings(table)}
 
 

@@ -116,6 +116,40 @@ def test_the_interval_covers_the_truth_under_head_sampling(name: str, told: floa
     assert {edge: count for edge, count in covered.items() if count < 0.9 * runs} == {}
 
 
+def rewritten(whole: pd.DataFrame) -> pd.DataFrame:
+    """As Jaeger and Tempo show what shares ids: each server's span has a new one, all others go below the last."""
+    found = whole.sort_values("start", ignore_index=True)
+    same = ["trace_low", "span"]
+    clients = found.loc[found["kind"] == "client", same].drop_duplicates().assign(half=True)
+    half = found[same].merge(clients, on=same, how="left")["half"].notna().to_numpy()
+    moved = half & (found["kind"] == "server").to_numpy()
+    new = np.where(moved, np.arange(len(found), dtype=np.uint64) + np.uint64(1), found["span"].to_numpy())
+    last = dict(zip(zip(*(found.loc[moved, name] for name in same), strict=True), new[moved], strict=True))
+    parent = np.where(moved, found["span"], found["parent"])
+    below = [
+        last[key] if key in last and last[key] != own else key[1]
+        for key, own in zip(zip(found["trace_low"], parent, strict=True), new, strict=True)
+    ]
+    return found.assign(span=new, parent=np.array(below, dtype=np.uint64), shared=False)
+
+
+@pytest.mark.parametrize("name", ["zipkin", "zipkin-tag"])
+def test_attempts_whose_ids_a_backend_rewrote_are_counted(name: str) -> None:
+    for seed in range(8):
+        mesh = anywhere(Random(seed), TRACERS[name], 15)
+        whole = mesh.frame()
+        raw = whole.assign(shared=False)  # as Jaeger has it where it is asked for what was reported
+        for spans_ in (rewritten(whole), raw):
+            edges = retries.edges(retries.calls(spans_))
+            counted = {
+                (row.client, row.server): (row.requests, row.attempts)
+                for row in edges.itertuples(index=False)
+            }
+            assert counted == {edge: (mesh.requests[edge], mesh.attempts[edge]) for edge in mesh.requests}, (
+                seed
+            )
+
+
 def test_sampled_traces_give_what_the_whole_calls_of_these_traces_give() -> None:
     mesh = anywhere(Random(3), TRACERS["zipkin"], 60)
     everything = mesh.frame()

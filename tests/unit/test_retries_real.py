@@ -33,9 +33,9 @@ def of_online_boutique(file: Path) -> pd.DataFrame:
     made["service"] = raw["PodName"].str.rsplit("-", n=2).str[0].astype("category")
     made["operation"] = raw["OperationName"].astype("category")
     made["kind"] = pd.Categorical([""] * len(raw), categories=list(spans.KINDS))
-    for name in ("remote", "code", "flags"):
+    for name in ("remote", "namespace", "code", "flags"):
         made[name] = pd.Categorical([""] * len(raw))
-    for name in ("error", "overflow", "shared", "router"):
+    for name in ("error", "overflow", "shared", "router", "proxy", "messaging"):
         made[name] = np.zeros(len(raw), dtype=bool)
     for name in ("retry", "attempts"):
         made[name] = np.full(len(raw), -1, dtype="int16")

@@ -75,7 +75,10 @@ def test_design_example() -> None:
     assert shop.mesh.matchers == (Matcher("cluster", "=", "eu1"),)
     assert shop.mesh.latency_buckets == tuple(map(Decimal, (5, 25, 100, 250, 1000)))
     assert shop.sources == Sources(
-        "http://prometheus:9090", "zipkin", "http://zipkin:9411", "http://alertmanager:9093"
+        prometheus="http://prometheus:9090",
+        traces_backend="zipkin",
+        traces="http://zipkin:9411",
+        alertmanager="http://alertmanager:9093",
     )
     checkout = slos["shop:shop/checkout/availability"]
     assert (checkout.owner, checkout.budget) == ("team-payments", Decimal("0.001"))

@@ -10,22 +10,28 @@ What becomes of which field:
 | kind | kind | span.kind | kind, by name or number |
 | service | localEndpoint.serviceName | process.serviceName | service.name of the resource |
 | operation | name | operationName | name |
-| remote, the first there is | remoteEndpoint.serviceName, P | P | P |
-| code, the first there is | C | C | C |
+| remote, the first there is | remoteEndpoint.serviceName, P, of clients H | P, of clients H | P, of clients H |
+| namespace | istio.namespace | the same | the same |
+| proxy | component is "proxy" | the same | the same |
+| messaging | messaging.system | the same | the same |
+| code | C | C | C |
 | flags | response_flags, "-" as "" | the same | the same |
 | error | a tag error but "false", or otel.status_code ERROR, or S | the same | the same, or status.code 2 |
 | overflow | response_code_details with "overflow" | the same | the same |
 | shared | shared | never | never |
-| router | client and the operation starts with "router " | the same | the same |
-| retry | retry.count | the same | the same |
+| router | client and the operation starts with "router ", or R and it starts with "Attempt." | the same | the same |
+| retry, the first there is | R | R | R |
 | attempts | the first there is of the tags that are asked for | the same | the same |
 | start | timestamp, µs | startTime, µs | startTimeUnixNano |
 | duration | duration, µs | duration, µs | endTimeUnixNano less the start |
 
-P is peer.service, upstream_cluster.name, upstream_cluster. C is http.status_code, http.response.status_code,
-grpc.status_code, rpc.grpc.status_code; gRPC's 0, which is OK, becomes HTTP's 200, for HTTP's 0 is no response. S is a
-code from 500 to 599 on a client or server span. Jaeger has no flag for shared: its query service gives each server span
-an id of its own, under the client's; where that did not happen, both rows have the same id and neither is ``shared``.
+P is peer.service, upstream_cluster.name, upstream_cluster; H is server.address, net.peer.name, db.system.name,
+db.system. C is http.status_code or http.response.status_code, in digits; where these say 200 or nothing, what
+grpc.status_code, rpc.grpc.status_code or rpc.response.status_code say besides, by name: HTTP's 0 is no response, gRPC's
+is OK. R is retry.count, http.request.resend_count, http.resend_count, previous-rpc-attempts. gRPC's "Attempt." is a
+client's span, and its "Recv." a server's, whatever their kinds. S is a code from 500 to 599, or that of a gRPC server's
+own error, on a client or server span. Jaeger has no flag for shared: a client's and a server's half
+have the same id, and neither is ``shared``.
 A number that a tag cannot hold (retry, attempts) is -1. A span whose end lies before its start (the clock was set back)
 is kept with a duration of -1, for it happened. A span without a start, or with ids or times that cannot be, is
 rejected. This module must not know how formats are written.
@@ -43,6 +49,8 @@ import pandas as pd
 
 from sloctl.backends.spans import COLUMNS, KINDS, Spans, empty
 from sloctl.backends.traces import documents
+from sloctl.promql.presets import GRPC_CODES as GRPC_NUMBERS
+from sloctl.promql.presets import GRPC_SERVER_ERRORS
 
 Value: TypeAlias = str | int | float | bool | None
 
@@ -54,6 +62,10 @@ class Said(NamedTuple):
     service: Value
     operation: Value
     remote: Value
+    host: Value
+    namespace: Value
+    component: Value
+    messaging: Value
     code: Value
     flags: Value
     error: Value
@@ -210,22 +222,30 @@ def text(value: Value) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
+_GRPC_NAMES = {number: name for name, number in GRPC_NUMBERS.items()}
+_GRPC_FAILED = frozenset(_GRPC_NAMES[number] for number in GRPC_SERVER_ERRORS)
+
+
 def code_of(http: Value, grpc: Value) -> Value:
-    """HTTP's status, or gRPC's if that is all; gRPC's OK is HTTP's 200, for HTTP's 0 is no response."""
-    if http is not None:
+    """HTTP's status, or gRPC's by name if that is all, or says more: a gRPC failure travels in HTTP's 200."""
+    said = text(grpc)
+    if not said:
         return http
-    return "200" if text(grpc) == "0" else grpc
+    name = _GRPC_NAMES.get(said, said.upper() if said.upper() in GRPC_NUMBERS else said)
+    status = text(http)
+    return http if status not in ("", "200") or (status == "200" and name == "OK") else name
 
 
 def small(value: str) -> int:
-    """A count that fits into the columns ``retry`` and ``attempts``, or -1."""
+    """A count that fits into the columns ``retry`` and ``attempts``, or -1; a header is a list of one."""
+    value = value.strip('[]" ')
     return (
         int(value) if value.isascii() and value.isdigit() and len(value) <= 5 and int(value) < 32768 else -1
     )
 
 
 _MEANT = (
-    "kind", "service", "operation", "remote", "code", "flags",
+    "kind", "service", "operation", "remote", "namespace", "proxy", "messaging", "code", "flags",
     "error", "overflow", "shared", "router", "retry", "attempts",
 )  # fmt: skip
 
@@ -234,19 +254,28 @@ def _meant(said: Said) -> tuple[str | bool | int, ...]:
     """What a span says, as the columns of :data:`_MEANT` have it."""
     kind = said.kind if said.kind in KINDS else ""
     operation, code, flags, error = map(text, (said.operation, said.code, said.flags, said.error))
-    failed = len(code) == 3 and code.isdecimal() and code[0] == "5"
+    retry, name = small(text(said.retry)), operation.lower()
+    attempt = retry >= 0 and name.startswith("attempt.")
+    if attempt:
+        kind = "client"
+    elif kind in ("", "internal") and name.startswith("recv."):
+        kind = "server"
+    failed = (len(code) == 3 and code.isdecimal() and code[0] == "5") or code in _GRPC_FAILED
     return (
         kind,
         text(said.service),
         operation,
-        text(said.remote),
+        text(said.remote) or (text(said.host) if kind == "client" else ""),
+        text(said.namespace),
+        text(said.component) == "proxy",
+        bool(text(said.messaging)),
         code,
         "" if flags == "-" else flags,
         error not in ("", "false") or (failed and kind in ("client", "server")),
         "overflow" in text(said.details),
         bool(said.shared),
-        kind == "client" and operation.startswith("router "),
-        small(text(said.retry)),
+        attempt or (kind == "client" and operation.startswith("router ")),
+        retry,
         small(text(said.attempts)),
     )
 
@@ -362,12 +391,16 @@ def _base64(texts: list[str], size: int) -> bytes | None:
 
 
 CODES = ("http.status_code", "http.response.status_code")
-GRPC_CODES = ("grpc.status_code", "rpc.grpc.status_code")
+GRPC_CODES = ("grpc.status_code", "rpc.grpc.status_code", "rpc.response.status_code")
+HOSTS = ("server.address", "net.peer.name", "db.system.name", "db.system")
+NAMESPACE = "istio.namespace"
+COMPONENT = "component"
+MESSAGING = "messaging.system"
 PEERS = ("peer.service", "upstream_cluster.name", "upstream_cluster")
 STATUS = "otel.status_code"
 FLAGS = "response_flags"
 DETAILS = "response_code_details"
-RETRY = "retry.count"
+RETRIES = ("retry.count", "http.request.resend_count", "http.resend_count", "previous-rpc-attempts")
 KIND = "span.kind"
 
 RawTags: TypeAlias = tuple[tuple[str, bytes], ...]
@@ -383,7 +416,10 @@ class Tags:
     def __init__(self, attempt_tags: Sequence[str], value: Callable[[bytes], Value]) -> None:
         self._attempt_tags = tuple(attempt_tags)
         self.wanted = frozenset(
-            (*CODES, *GRPC_CODES, *PEERS, *attempt_tags, STATUS, FLAGS, DETAILS, RETRY, KIND, "error")
+            (
+                *(*CODES, *GRPC_CODES, *PEERS, *HOSTS, *RETRIES, *attempt_tags),
+                *(STATUS, FLAGS, DETAILS, KIND, NAMESPACE, COMPONENT, MESSAGING, "error"),
+            )
         )
         self._value = value
 
@@ -401,12 +437,16 @@ class Tags:
             service=service,
             operation=operation,
             remote=_first(texts, PEERS),
+            host=_first(texts, HOSTS),
+            namespace=get(NAMESPACE),
+            component=get(COMPONENT),
+            messaging=get(MESSAGING),
             code=code_of(_first(texts, CODES), _first(texts, GRPC_CODES)),
             flags=get(FLAGS),
             error=error,
             details=get(DETAILS),
             shared=None,
-            retry=get(RETRY),
+            retry=_first(texts, RETRIES),
             attempts=_first(texts, self._attempt_tags),
         )
 

@@ -31,6 +31,11 @@ class _Value(msgspec.Struct, gc=False, rename="camel"):
     int_value: str | int | None = None
     double_value: float | str | None = None
     bool_value: bool | None = None
+    array_value: _Values | None = None
+
+
+class _Values(msgspec.Struct, gc=False):
+    values: list[_Value] = []
 
 
 class _Attribute(msgspec.Struct, gc=False):
@@ -216,6 +221,8 @@ class Decoder:
 
 def _plain(raw: bytes) -> Value:
     value = _value.decode(raw)
+    if value.array_value is not None and len(value.array_value.values) == 1:
+        value = value.array_value.values[0]
     for one in (value.string_value, value.int_value, value.bool_value):
         if one is not None:
             return one

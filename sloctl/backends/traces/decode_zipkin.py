@@ -24,12 +24,23 @@ _TAGS = {
     "new_code": "http.response.status_code",
     "grpc": "grpc.status_code",
     "rpc": "rpc.grpc.status_code",
+    "new_rpc": "rpc.response.status_code",
     "flags": "response_flags",
     "details": "response_code_details",
     "peer": "peer.service",
     "cluster_name": "upstream_cluster.name",
     "cluster": "upstream_cluster",
+    "host": "server.address",
+    "old_host": "net.peer.name",
+    "database": "db.system.name",
+    "old_database": "db.system",
+    "namespace": "istio.namespace",
+    "component": "component",
+    "messaging": "messaging.system",
     "retry": "retry.count",
+    "resend": "http.request.resend_count",
+    "old_resend": "http.resend_count",
+    "previous": "previous-rpc-attempts",
 }
 _TRACES = re.compile(rb"\s*\[\s*\[")
 
@@ -124,12 +135,16 @@ class Decoder:
             operation=span.name,
             remote=(remote.serviceName if remote else None)
             or _first(tags.peer, tags.cluster_name, tags.cluster),
-            code=code_of(_first(tags.code, tags.new_code), _first(tags.grpc, tags.rpc)),
+            host=_first(tags.host, tags.old_host, tags.database, tags.old_database),
+            namespace=tags.namespace,
+            component=tags.component,
+            messaging=tags.messaging,
+            code=code_of(_first(tags.code, tags.new_code), _first(tags.grpc, tags.rpc, tags.new_rpc)),
             flags=tags.flags,
             error="true" if tags.error == "" or tags.status == "ERROR" else tags.error,
             details=tags.details,
             shared=span.shared,
-            retry=tags.retry,
+            retry=_first(tags.retry, tags.resend, tags.old_resend, tags.previous),
             attempts=_first(*(getattr(tags, name) for name in self._attempts)),
         )
 

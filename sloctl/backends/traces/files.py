@@ -1,4 +1,4 @@
-"""Spans in files: folders, JSON documents and JSON lines, gzipped or not, of any format that decoders know.
+"""Spans in files: folders, JSON documents and JSON lines, packed or not, of any format that decoders know.
 
 The format is told from the content, document by document. A file of JSON lines is read line by line, so it may be
 larger than memory. This module must not know how formats are written.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +21,16 @@ from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
 from sloctl.backends.traces.columns import MAX_SPANS, merge
 from sloctl.errors import UsageError
+from sloctl.extras import needed
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for packed in ("", ".gz", ".zst"))
 """What files in a folder are called that are read; a file that is named itself may have any name."""
 _Decoder: TypeAlias = decode_zipkin.Decoder | decode_jaeger.Decoder | decode_otlp.Decoder
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _BUFFER = 1 << 20
-_CUT = (EOFError, zlib.error, gzip.BadGzipFile)
+_NAMED = 10
+"""So many files that were passed over are named; others are counted."""
+_Broken: TypeAlias = tuple[type[Exception], ...]
 _OTLP_KEYS = (b"resourceSpans", b"batches", b"result")
 _FIRST_KEY = re.compile(rb'\s*\{\s*"(\w{1,20})"')
 
@@ -68,8 +72,8 @@ def read(
 
     ``attempt_tags`` are as in the decoders; ``limit`` is the largest document in bytes (of JSON lines, each line is a
     document), ``max_spans`` how many spans are held: reading stops there, and ``incomplete`` says so. Lines that are no
-    JSON, as a cut last one, count as rejected. A file in a folder that cannot be used is named in ``incomplete``; one
-    that was named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
+    JSON, as a cut last one, count as rejected. A file in a folder that cannot be used, or has another name, is named in
+    ``incomplete``; one that was named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
     """
     reader = _Reader(attempt_tags, limit, max_spans)
     try:
@@ -84,9 +88,9 @@ def read(
 def _read(reader: _Reader, paths: Sequence[Path]) -> None:
     for path in paths:
         if path.is_dir():
-            for inner in sorted(
-                one for one in path.rglob("*") if one.name.endswith(SUFFIXES) and one.is_file()
-            ):
+            inside = sorted(one for one in path.rglob("*") if one.is_file())
+            reader.passed_over(path, [one for one in inside if not one.name.endswith(SUFFIXES)])
+            for inner in filter(lambda one: one.name.endswith(SUFFIXES), inside):
                 try:
                     reader.file(inner)
                 except (UsageError, OSError) as error:
@@ -112,6 +116,13 @@ class _Reader:
         rejected = {"a line is not JSON": self._lines} if self._lines else {}
         return merge([*parts, Spans(parts[0].frame[:0], rejected, incomplete=tuple(self.incomplete))])
 
+    def passed_over(self, folder: Path, files: Sequence[Path]) -> None:
+        """Say which files of a folder are not read, for their names."""
+        kinds = "not named as JSON or lines of JSON, packed or not"
+        self.incomplete += [f"{path}: passed over, {kinds}" for path in files[:_NAMED]]
+        if len(files) > _NAMED:
+            self.incomplete.append(f"{folder}: {len(files) - _NAMED:,} more files passed over, {kinds}")
+
     def file(self, path: Path) -> None:
         try:
             self._documents(path)
@@ -126,17 +137,15 @@ class _Reader:
 
     def _documents(self, path: Path) -> None:
         with path.open("rb", buffering=_BUFFER) as plain:
-            packed = plain.read(2) == _GZIP
-            plain.seek(0)
-            file: IO[bytes] = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]
-            lines = self._read_lines(file, path)
-            head = next(lines, b"")
+            file, broken = _unpacked(plain)
+            lines = self._read_lines(file, path, broken)
+            head = next(lines, b"").removeprefix(_BOM)
             if not head:
                 return
             try:
                 documents.RAW.decode(head)
             except msgspec.DecodeError:
-                self._document(self._whole(head, file, path))
+                self._document(self._whole(head, file, path, broken))
                 return
             self._document(head)
             for line in lines:
@@ -145,21 +154,21 @@ class _Reader:
                 except (*documents.FAILURES, decoding.TooManyValues, _Unknown):
                     self._lines += 1
 
-    def _whole(self, head: bytes, file: IO[bytes], path: Path) -> bytes:
+    def _whole(self, head: bytes, file: IO[bytes], path: Path, broken: _Broken) -> bytes:
         try:
             body = head + file.read(self._limit - len(head) + 1)
-        except _CUT as error:
+        except broken as error:
             raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
         if len(body) > self._limit:
             raise UsageError(_too_large(path, self._limit))
         return documents.sound(body)
 
-    def _read_lines(self, file: IO[bytes], path: Path) -> Iterator[bytes]:
+    def _read_lines(self, file: IO[bytes], path: Path, broken: _Broken) -> Iterator[bytes]:
         """Lines that are not blank; what can be read of a file that was cut while it was packed."""
         while True:
             try:
                 line = file.readline(self._limit + 1)
-            except _CUT as error:
+            except broken as error:
                 self.incomplete.append(f"{path}: cannot be unpacked to its end: {error}")
                 return
             if len(line) > self._limit:
@@ -206,6 +215,27 @@ class _Reader:
         if bytes(found.zipkin_id) or bytes(found.trace_id):
             return self._zipkin
         raise _Unknown
+
+
+def _unpacked(plain: IO[bytes]) -> tuple[IO[bytes], _Broken]:
+    """What a file holds, unpacked if it is packed, and what reading it raises where it is broken or cut.
+
+    Raises ``UsageError`` where what unpacks it is not installed.
+    """
+    magic = plain.read(4)
+    plain.seek(0)
+    if magic[:2] == _GZIP:
+        unzipped: IO[bytes] = gzip.GzipFile(fileobj=plain)  # type: ignore[assignment]
+        return unzipped, (EOFError, zlib.error, gzip.BadGzipFile)
+    if magic != _ZSTD:
+        return plain, ()
+    with needed("traces", "reading what zstd packed"):
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            import backports.zstd as zstd
+    unpacked: IO[bytes] = zstd.ZstdFile(plain)  # type: ignore[assignment]
+    return unpacked, (EOFError, zstd.ZstdError)
 
 
 def _too_large(path: Path, limit: int) -> str:

@@ -2,8 +2,8 @@
 
 API: https://www.jaegertracing.io/docs/latest/architecture/apis/. The API of Jaeger's pages tells traces apart and is
 served by Jaeger 1 and 2; version 3 answers in OTLP, with 404 where it finds nothing. A trace is of a window if a span
-of the service that is asked for began in it; both ends are included. Traces are asked for as Jaeger shows them, not
-raw: it then gives a server's half of a span, in Zipkin's model, an id of its own.
+of the service that is asked for began in it; both ends are included. Traces are asked for as they were reported
+(``raw``), not as Jaeger shows them: of servers' spans that share an id, in Zipkin's model, it puts all below one.
 """
 
 from __future__ import annotations
@@ -82,7 +82,13 @@ class Jaeger(TraceReader[str]):
     def _page(self, what: str, start: int, end: int) -> TracePage:
         if self._version == 3:
             return self._page_of_version_3(what, start, end)
-        params = {"service": what, "start": start * 1000, "end": end * 1000, "limit": self._limit}
+        params = {
+            "service": what,
+            "start": start * 1000,
+            "end": end * 1000,
+            "limit": self._limit,
+            "raw": "true",
+        }
         return self._session.ask("GET", "/api/traces", partial(judge, self._read), params=params)
 
     def _read(self, body: bytes) -> TracePage:
@@ -94,7 +100,7 @@ class Jaeger(TraceReader[str]):
         wanted = {"ServiceName": service, "StartTimeMin": _text(start), "StartTimeMax": _text(end)}
         # Releases differ in how they write names, and ignore those that they do not know.
         params: dict[str, Any] = {"query.num_traces": self._limit}
-        for name, value in {**wanted, "SearchDepth": self._limit}.items():
+        for name, value in {**wanted, "SearchDepth": self._limit, "RawTraces": "true"}.items():
             params["query." + name[0].lower() + name[1:]] = value
             params["query." + "".join(f"_{c.lower()}" if c.isupper() else c for c in name)[1:]] = value
         read = partial(judge, self._read_of_version_3, gone=lambda said: _NOTHING in said.lower())

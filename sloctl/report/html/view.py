@@ -270,10 +270,15 @@ def _measured(report: Report, guardrail: str) -> bool | None:
     return any(value is not None for value in values) if values else None
 
 
+_EDGES = 50
+"""Rows of the table of retries."""
+
+
 def _retries(report: Report) -> Table:
     shown = markdown.shown_edges(report)
     limit = f"{markdown.RETRIED:g} attempts per request"
     edges = len(report.retry_amplification)
+    most = f": the {_EDGES} of {len(shown):,} that add most load" if len(shown) > _EDGES else ""
     if edges:
         empty = f"No edge has {limit} or more: {edges} were measured over the last 30 minutes."
     elif _measured(report, "retry-amplification") is None:
@@ -284,9 +289,9 @@ def _retries(report: Report) -> Table:
         "retries",
         "Retries by edge",
         _columns(markdown.EDGE_HEADER),
-        tuple(tuple(markdown.edge_row(edge)) for edge in shown),
+        tuple(tuple(markdown.edge_row(edge)) for edge in shown[:_EDGES]),
         empty,
-        f"Edges with {limit} or more, of {edges} that were measured.",
+        f"Edges with {limit} or more, of {edges} that were measured{most}.",
     )
 
 

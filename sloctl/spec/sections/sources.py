@@ -50,7 +50,9 @@ TRACES = Object(
                 "the name of a tag", r"[^\s\"'{}]{1,128}", "as the mesh's tracing configuration calls it", 128
             ),
             "The spans' tag with the request header `x-envoy-attempt-count`, if the mesh has a custom tag of it.",
-            without="`x-envoy-attempt-count`, `envoy.attempt_count` or `attempt_count`, where there is one",
+            without="`x-envoy-attempt-count`, `envoy.attempt_count`, `attempt_count`, "
+            "`http.request.header.x-envoy-attempt-count` or `http.request.header.x_envoy_attempt_count`, where "
+            "there is one",
             examples=("attempt",),
         ),
         Field(
