@@ -5,7 +5,7 @@ It must not know how events are counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sloctl.model import CounterSli, Mesh, SloSet
 from sloctl.promql.catalogue import METRICS
@@ -40,21 +40,32 @@ def counted_by(slo_set: SloSet) -> dict[str, Sequence[str]]:
     return found
 
 
-def _targets(series: str, own: Sequence[str], mesh: Mesh, *more: str) -> tuple[str, str]:
-    """Each counter of each target, and what makes two of them one: their own labels, and what is scraped."""
+def _by(labels: Iterable[str], *, own: Sequence[str]) -> str:
+    """``by`` the labels, or ``without`` them where a metric's own are not known."""
+    return f"{'by' if own else 'without'} ({', '.join(dict.fromkeys(labels))})"
+
+
+def _targets(series: str, own: Sequence[str], mesh: Mesh) -> tuple[str, list[str]]:
+    """Each counter of each target, and what makes two of them one: their own labels, and what is scraped.
+
+    Without own labels these are the labels that do not.
+    """
     text = f'label_replace({series}, "{POD}", "$1", "pod", "(.+)")'
     text = f'label_replace({text}, "{POD}", "$1", "instance", {quote(_ADDRESS)})'
     if not own:
-        return text, f"without ({', '.join(dict.fromkeys(('job', 'instance', *mesh.target_labels)))})"
+        return text, ["job", "instance", "pod", *mesh.target_labels]
     several = (m.label for m in mesh.matchers if m.op != "=" and m.label not in ("job", "instance", "pod"))
-    same = ", ".join(dict.fromkeys((*own, *several, POD)))
-    return f"group by ({', '.join((same, 'job', 'instance', *more))}) ({text})", f"by ({same})"
+    same = [*own, *several, POD]
+    return f"group {_by((*same, 'job', 'instance', 'pod'), own=own)} ({text})", same
 
 
 def _twice(series: str, own: Sequence[str], mesh: Mesh) -> str:
-    """The counters that two targets of a pod expose, once."""
+    """The counters that two targets of a pod expose, once. At one address there may be pods of several names."""
     targets, same = _targets(series, own, mesh)
-    return f"(count {same} ({targets}) > 1) unless on ({POD}) vector(1)"
+    labels = [*same, "pod"] if own else [label for label in same if label != "pod"]
+    pods = f"group {_by(labels, own=own)} ({targets}) unless on (pod) vector(1)"
+    by = _by(same, own=own)
+    return f"(count {by} ({targets}) > 1) unless (count {by} ({pods}) > 1) unless on ({POD}) vector(1)"
 
 
 def scraping(slo_set: SloSet) -> str:
@@ -79,8 +90,8 @@ def scraped_twice(series: str, own: Sequence[str], mesh: Mesh) -> str:
     ``pods`` is all that expose the counter, ``examples`` the names of some that are scraped twice; for each of
     :data:`TELLING`, ``all …`` and ``twice …`` are pods by its values, and ``up …`` all targets.
     """
-    targets, same = _targets(series, own, mesh, "pod")
-    on = same.replace("by", "on", 1) if own else same.replace("without", "ignoring", 1)
+    targets, same = _targets(series, own, mesh)
+    on = f"{'on' if own else 'ignoring'} ({', '.join(dict.fromkeys(same))})"
     twice = f"{targets}\nand {on}\n  ({_twice(series, own, mesh)})"
     everything = f"{targets}\nunless on ({POD}) vector(1)"
 

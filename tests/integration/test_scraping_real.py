@@ -31,6 +31,7 @@ CLUSTERS = {
     "two jobs take one port": (("merged", "15020"), ("pods", "15020")),
     "once": (("pods", "15020"),),
     "no up": (("otel", ""),),
+    "pods share an address": (),
     "each job has pods of its own": (),
 }
 """The jobs and ports that scrape each pod, by what a cluster is for."""
@@ -84,6 +85,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     apart = "each job has pods of its own"
     for job, pod in (("a", "web-1"), ("a", "web-2"), ("b", "web-2"), ("b", "web-3")):
         series += _scraped(apart, job, "15020", pod)
+    for pod, port in (("web-1", "15020"), ("web-2", "15021")):
+        for one in _scraped("pods share an address", "pods", port, pod):
+            series.append(replace(one, labels={**one.labels, "instance": f"10.0.0.1:{port}"}))
     backfill(series, folder / "data")
     with PrometheusServer(folder, data=folder / "data") as server, pipeline.source(server) as metrics:
         yield metrics
@@ -134,8 +138,11 @@ def test_where_no_matcher_will_do_it_says_so(source: Prometheus) -> None:
     assert "1 of 3 pods" in said and "no matcher leaves each of them one target" in said
 
 
-def test_what_is_scraped_once_is_not_told(source: Prometheus) -> None:
-    assert not {"scraped-twice", "gaps-not-known"} & found(source, slo_set("once")).keys()
+@pytest.mark.parametrize("cluster", ["once", "pods share an address"])
+def test_what_is_scraped_once_is_not_told(cluster: str, source: Prometheus) -> None:
+    assert not {"scraped-twice", "gaps-not-known"} & found(source, slo_set(cluster)).keys()
+    own = ExprSli(total=f'rate(orders_total{{cluster="{cluster}"}}[$window])', bad="vector(0)")
+    assert not targets.look(source, replace(slo_set(cluster), slos=(replace(slo(), sli=own),)), AT).twice
 
 
 def test_a_metric_of_the_users_is_looked_at_too(source: Prometheus) -> None:
