@@ -156,12 +156,9 @@ class Memory:
                 return found
             case Binary(operator=">", left=Aggregate(operator="count"), right=Literal(value=limit)):
                 return {key: value for key, value in self._values(node.left).items() if value > float(limit)}
-            case Binary(operator="unless", left=Binary(operator=">")):
-                left, names = self._values(node.left), node.on or ()
-                right = {frozenset(p for p in item if p[0] in names) for item in self._values(node.right)}
-                return {
-                    k: v for k, v in left.items() if frozenset(p for p in k if p[0] in names) not in right
-                }
+            case Binary(operator="unless", left=Binary(operator=">" | "unless"), on=on):
+                right = {_only(item, on) for item in self._values(node.right)}
+                return {k: v for k, v in self._values(node.left).items() if _only(k, on) not in right}
             case Aggregate(operator="quantile"):
                 (read,) = [r for r in parsing.reads(node) if r.select.range]
                 return dict.fromkeys(
@@ -175,6 +172,10 @@ class Memory:
             ):
                 return {key | {(label, str(value))}: number for key, number in self._values(inner).items()}
         return dict.fromkeys(evaluate(node, self.lookup) or (), 1.0)
+
+
+def _only(item: LabelSet, names: Sequence[str] | None) -> LabelSet:
+    return item if names is None else frozenset(pair for pair in item if pair[0] in names)
 
 
 def _selected(one: dict[str, str], select: Select) -> bool:
@@ -249,7 +250,7 @@ SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
     "pods scraped by two jobs": (
         twice,
         {("error", "scraped-twice")},
-        'mesh.matchers: {instance: {not_regex: ".*:15090"}}',
+        "two targets each expose 1 of 1 pods",
     ),
     "no requests": (without(REQUESTS), {("error", "no-metric")}, "SLOs without data: shop:shop/checkout/availability"),
     "Envoy's statistics are off": (
