@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 
 from sloctl import naming, promql
 from sloctl.backends.answers import apart
@@ -78,8 +79,14 @@ def findings(source: MetricSource, slo_set: SloSet, at: datetime) -> list[Findin
     return said
 
 
+def _number(item: Series) -> int:
+    """A number of targets or pods; none where an answer has what cannot be one."""
+    value = float(item["value"][1])
+    return round(value) if isfinite(value) else 0
+
+
 def _first(series: Sequence[Series]) -> int:
-    return round(float(series[0]["value"][1])) if series else 0
+    return _number(series[0]) if series else 0
 
 
 def _told(
@@ -99,7 +106,7 @@ def _told(
 
 
 def _by(series: Sequence[Series], label: str) -> dict[str, int]:
-    return {item["metric"].get(label, ""): round(float(item["value"][1])) for item in series}
+    return {item["metric"].get(label, ""): _number(item) for item in series}
 
 
 def _remedy(slo_set: SloSet, pods: int, counts: Mapping[str, Mapping[str, int]], *, of_user: bool) -> str:
