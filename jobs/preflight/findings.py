@@ -25,6 +25,7 @@ CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "renamed-label": ("error",),
     "no-label": ("warning",),
     "target-labels": ("error", "warning"),
+    "scraped-twice": ("error",),
     "scrape-interval": ("error", "warning"),
     "old-server": ("warning",),
     "retention": ("warning",),

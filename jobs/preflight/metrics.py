@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from jobs.budgets import targets
 from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
 from jobs.preflight.survey import Asker, Survey
@@ -47,6 +48,8 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
             yield from _labels(metric, needs, survey)
     yield from _starts(needs, survey)
     yield from _joins(needs, survey, asker)
+    for item in targets.look(asker.source, needs.slo_set, asker.at).twice:
+        yield PreflightFinding("error", "scraped-twice", item.text, item.remedy)
     yield from _intervals(needs, survey)
 
 

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from jobs import sidecar_restarts
-from jobs.budgets import budget_history, choice, stopped
+from jobs.budgets import budget_history, choice, stopped, targets
 from jobs.budgets.choice import BudgetOrigin
 from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
 from jobs.reports import guardrails
@@ -232,6 +232,8 @@ def build(
             )
     findings += _stopped(source, slo_set, at, data)
     books = set(data.origins.values())
+    if books - {"ledger"}:
+        findings += targets.findings(source, slo_set, at)
     report = Report(
         slo_set.name, at, "ledger" if books == {"ledger"} else "prometheus", tuple(items), tuple(findings)
     )

@@ -74,12 +74,16 @@ def run(
 
 
 def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None) -> Result:
+    from jobs.budgets import targets
+
     if connections.ledger is None:
         from jobs.budgets import slis  # pandas, which recording does not need
 
         heard = Heard(connections.metrics)
         rows = slis.rows(slis.run(heard, slo_set, at, seconds or 3600))
-        return Result(job_names.SLIS, rows, findings=_partial(heard, job_names.SLIS, "events may be missing"))
+        findings = _partial(heard, job_names.SLIS, "events may be missing")
+        findings += targets.findings(connections.metrics, slo_set, at)
+        return Result(job_names.SLIS, rows, findings=findings)
     from jobs.recording import record
 
     reach = seconds or 3600
@@ -94,7 +98,8 @@ def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int 
         progress=lambda span: connections.progress(f"reading {record.shown(span)}"),
     )
     shown = record.rows_of(done.batches, at - timedelta(seconds=reach))
-    return Result(job_names.SLIS, shown, findings=[*findings, *done.findings], said=record.said(done))
+    findings += [*done.findings, *targets.findings(connections.metrics, slo_set, at)]
+    return Result(job_names.SLIS, shown, findings=findings, said=record.said(done))
 
 
 def _burn_rate(slo_set: SloSet, connections: Connections, at: datetime, _seconds: int | None) -> Result:
@@ -121,6 +126,7 @@ def _retry_amplification(
     slo_set: SloSet, connections: Connections, at: datetime, seconds: int | None
 ) -> Result:
     from jobs import retry_amplification
+    from jobs.budgets import targets
     from jobs.reports import gauges
 
     if connections.traces is None:
@@ -130,6 +136,7 @@ def _retry_amplification(
         found = retry_amplification.run(heard, traces, slo_set, at, seconds or retry_amplification.WINDOW)
     about = "what metrics counted may be too little"
     unsure = _partial(heard, job_names.RETRY_AMPLIFICATION, about)
+    unsure += targets.findings(connections.metrics, slo_set, at)
     found = replace(found, findings=(*found.findings, *unsure))
     numbers = tuple(gauges.of_retries(found, slo_set.name))
     return Result(

@@ -1,101 +1,164 @@
 """M7 and F3: restarts of proxies, by workload and reason, as kube-state-metrics 1.x and 2.x count them.
 
-Several replicas of kube-state-metrics count the same restarts, and its shards count different ones: counters are told
-apart by pod (and its uid, where there is one), whoever exposes them, and the highest count holds. A window's restarts
-are what a pod's count gained since its last sample before the window. Without such a sample it counts
+Rules count them by the minute, jobs and reports over a whole window, by one definition: the restarts of a window are
+what a pod's count gained since it was last told before the window, up to :data:`MEMORY` earlier. So the restarts of
+adjoining windows add up, and what a count gained in a gap counts when it is told again. The pieces:
 
-- from zero, if that kube-state-metrics exposed proxies five minutes before the window, but not this one for an hour:
-  the pod is new;
-- from its least count in the window else, for nobody can say how many restarts are new: there was a gap, or
-  kube-state-metrics is new. (When it starts it may answer at first without some pods.)
+- Who tells a count does not matter: of replicas of kube-state-metrics the highest count holds, shards tell different
+  pods, and an upgrade changes their addresses and labels.
+- A pod is known by its namespace and name, and by the labels with which ``mesh.matchers`` lets in several clusters. Its
+  ``uid`` tells pods of one name apart that follow each other (of a StatefulSet): each begins at zero. A uid that an
+  upgrade adds or takes away makes no new pod: then the count goes on.
+- A count below what was told before is another pod of that name, which begins at zero.
+- A pod that was not known counts from zero if kube-state-metrics told of proxies before, and the pod's start
+  (``kube_pod_start_time``) is within memory; where nobody tells its start, if it was the same target that told of
+  proxies before, for it would have told of this one.
+- Else it counts from the least that was told in the window, for nobody can say how many restarts are new:
+  kube-state-metrics is. (When it starts it may answer at first without some pods.)
 
-A count that falls is another pod of the same name; with a uid that is never so. All of this is a lower bound.
+All of this is a lower bound. It is exact unless pods of one name follow each other without a uid more than once in a
+window, or take over a count that is no higher than their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
 
 from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
-from sloctl.guardrails.shared.queries import RecordedQueries, in_set, raw_signal, signal
-from sloctl.guardrails.shared.workloads import BY_WORKLOAD, CONTAINER, FAMILIES, WORKLOAD, named, series
-from sloctl.model import LOOKBACK, TILE, Guardrail, Matcher, SloSet
+from sloctl.guardrails.shared.queries import RecordedQueries, in_set, raw_signal, selected, signal
+from sloctl.guardrails.shared.workloads import (
+    BY_WORKLOAD,
+    CONTAINER,
+    FAMILIES,
+    POD,
+    WORKLOAD,
+    named,
+    pod_labels,
+    series,
+)
+from sloctl.model import GRID, LOOKBACK, TILE, Guardrail, Matcher, SloSet
 from sloctl.model.durations import duration, number
+from sloctl.promql.counting import POD_START
 
 RESTARTS = "status_restarts_total"
 REASON = "status_last_terminated_reason"
 OUT_OF_MEMORY = "OOMKilled"
 UNKNOWN = "unknown"
 DAY = 86400
+MEMORY = 6 * 3600
+"""Seconds before a window within which a pod's count is remembered."""
 FEWEST = 3
 """Restarts that make a rate, or a crash loop: one restarted pod calls nobody."""
 CRASH_WINDOW = 900
-_POD = "namespace, pod, uid"
 
 
-def increase(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
-    """Restarts in the last ``window`` seconds by ``namespace``, ``pod`` and ``uid``: 0 for a pod without any."""
-    w, reach = duration(window), duration(LOOKBACK)
+def _each(function: str, selectors: Sequence[str], past: str) -> str:
+    return " or ".join(f"{function}({selector}{past})" for selector in selectors)
+
+
+def _past(seconds: int, offset: int = 0) -> str:
+    return f"[{duration(seconds)}]" + (f" offset {duration(offset)}" if offset else "")
+
+
+def known(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """What was last told before the last ``window`` seconds, by pod and ``uid``: at best within the last minutes.
+
+    A replica that is gone for longer may have told of a pod whose name another one has by now.
+    """
+    by, found = ", ".join((*pod_labels(slo_set), "uid")), series(slo_set, guardrail, RESTARTS)
+    lately, once = (_each("last_over_time", found, _past(reach, window)) for reach in (LOOKBACK, MEMORY))
+    return f"max by ({by}) ({lately})\nor\nmax by ({by}) ({once})"
+
+
+def increase(slo_set: SloSet, guardrail: Guardrail, window: int, before: str = "") -> str:
+    """Restarts in the last ``window`` seconds by pod (:func:`pod_labels`): 0 for a pod without any.
+
+    ``before`` is what :func:`known` says, if that is recorded.
+    """
+    pod = ", ".join(pod_labels(slo_set))
+    by, past = f"by ({pod}, uid)", _past(window)
     found = series(slo_set, guardrail, RESTARTS)
     nameless = series(slo_set, guardrail, RESTARTS, Matcher("uid", "=", ""))
-    anywhere = series(slo_set, Guardrail(guardrail.preset), RESTARTS)
-
-    def each(function: str, selectors: tuple[str, str], past: str = f"[{w}]") -> str:
-        return " or ".join(f"{function}({selector}{past})" for selector in selectors)
-
-    def pods(operator: str, function: str, selectors: tuple[str, str], past: str = f"[{w}]") -> str:
-        return f"{operator} by ({_POD}) ({each(function, selectors, past)})"
-
-    earlier = f"[{reach}] offset {w}"
-    hour, started = f"[1h] offset {w}", f"[{reach}] offset {duration(window + LOOKBACK)}"
-    peak = pods("max", "max_over_time", found)
-    before = pods("max", "last_over_time", found, earlier)
-    target = ", ".join(label for label in slo_set.mesh.target_labels if label not in _POD.split(", "))
-    new = (
-        f"group by ({_POD}) (\n"
-        f"  ({each('last_over_time', found)})\n"
-        f"  and on ({target}) ({each('last_over_time', anywhere, started)})\n)\n"
-        f"unless {pods('max', 'last_over_time', found, hour)}"
-    )
+    before = before or f"(\n{promql.indent(known(slo_set, guardrail, window))}\n)"
+    peak = f"max {by} ({_each('max_over_time', found, past)})"
+    least = f"min {by} ({_each('min_over_time', found, past)})"
+    now = f"max {by} ({_each('last_over_time', nameless, _past(min(window, LOOKBACK)))})"
+    if window > LOOKBACK:
+        now = f"({now}\n  or max {by} ({_each('last_over_time', nameless, past)}))"
     # Replicas may lag behind each other: a count has fallen if it is below the lowest that anybody told.
-    now = pods("max", "last_over_time", nameless)
+    lowest = f"min {by} ({_each('last_over_time', nameless, _past(LOOKBACK, window))})"
     fallen = (
-        f"({now}\n  < {pods('min', 'last_over_time', nameless, earlier)})\n"
-        f"or\n({now}\n  and {pods('max', 'resets', nameless)} > 0)"
+        f"({now}\n  < ({lowest}\n    or {before}))\n"
+        f"or\n({now}\n  and max {by} ({_each('resets', nameless, past)}) > 0)"
     )
-    return (
+    of_name = f"on ({pod}) group_left ()\n    max by ({pod}) ({before})"
+    base = (
+        f"{before}\n"
+        f"or\n"
+        f"({least}\n  >= bool {of_name})\n  * {of_name}\n"
+        f"or\n"
+        f"0 * {least}\n  and (\n{promql.indent(_new(slo_set, guardrail, window), 4)}\n  )\n"
+        f"or\n"
+        f"{least}"
+    )
+    gained = (
         f"(\n{promql.indent(fallen)}\n)\n"
         f"+ (\n"
         f"  clamp_min({peak}\n    - {before}, 0)\n"
         f"  * ({peak}\n    > bool {now})\n"
         f"  or\n  0 * {now}\n)\n"
         f"or\n"
-        f"clamp_min(\n  {peak}\n  - {before},\n  0\n)\n"
-        f"or\n"
-        f"({peak}\n  and (\n{promql.indent(new, 4)}\n  ))\n"
-        f"or\n"
-        f"{peak}\n- {pods('min', 'min_over_time', found)}"
+        f"clamp_min({peak}\n  - (\n{promql.indent(base, 4)}\n  ), 0)"
+    )
+    # Where some tell a uid and others do not, both count the same restarts.
+    told = f'label_replace(\n{promql.indent(gained)},\n  "told", "uid", "uid", ".+"\n)'
+    return f"max by ({pod}) (sum by ({pod}, told) ({told}))"
+
+
+def _new(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+    """The pods of the last ``window`` seconds, by pod and ``uid``, that began within memory if nobody knew them before.
+
+    While kube-state-metrics itself is new, none is.
+    """
+    pod = pod_labels(slo_set)
+    cluster = pod[: -len(POD)]
+    target = dict.fromkeys((*cluster, *(x for x in slo_set.mesh.target_labels if x not in (*POD, "uid"))))
+    by, on = f"by ({', '.join(pod)}, uid)", f"on ({', '.join(pod)})"
+    anywhere = series(slo_set, Guardrail(guardrail.preset), RESTARTS)
+    found = _each("last_over_time", series(slo_set, guardrail, RESTARTS), _past(window))
+    memory = f"[{duration(MEMORY)}:{duration(GRID)}] offset {duration(window + LOOKBACK)}"
+    told = _each("last_over_time", anywhere, memory)
+    started = f"last_over_time({selected(slo_set, POD_START)}[{duration(window)}:{step(window, 144)}])"
+    since = f"time() - {number(window + MEMORY)}"
+    return (
+        f"(group {by} (({found})\n  and on ({', '.join(target)}) ({told}))\n"
+        f"  unless {on} {started} <= {since})\n"
+        f"or (group {by} ({found})\n"
+        f"  and {on} {started} > {since}\n"
+        f"  and on ({', '.join(cluster)}) ({told}))"
     )
 
 
-def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
+def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int, before: str = "") -> str:
     """Restarts in the last ``window`` seconds by ``namespace``, ``workload``, ``pod`` and ``reason``, where there are
     any.
 
-    All restarts of a container in the window have the reason of its last one.
+    All restarts of a container in the window have the reason of its last one. ``before``: see :func:`increase`.
     """
-    counted = f"(\n{promql.indent(increase(slo_set, guardrail, window))}\n) > 0"
+    counted = f"(\n{promql.indent(increase(slo_set, guardrail, window, before))}\n) > 0"
     reasons = _reasons(slo_set, guardrail, window)
-    text = f"(\n{promql.indent(counted)}\n)\n* on ({_POD}) group_left (reason)\n{reasons}"
+    pod = ", ".join(pod_labels(slo_set))
+    text = f"(\n{promql.indent(counted)}\n)\n* on ({pod}) group_left (reason)\n{reasons}"
     return f"sum by (namespace, {WORKLOAD}, pod, reason) (\n{promql.indent(named(text))}\n)"
 
 
 def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     """1 for each container with the reason of its last end, which is one even where replicas disagree: the freshest,
     and of two alike the lack of memory."""
-    w = duration(window)
+    w, pod = duration(window), ", ".join(pod_labels(slo_set))
 
     def latest(selector: str) -> str:
         text = f"timestamp({selector}) and {selector} == 1"
@@ -110,15 +173,15 @@ def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     containers = " or ".join(
         f"last_over_time({selector}[{w}])" for selector in series(slo_set, guardrail, RESTARTS)
     )
-    nameless = f'label_replace(group by ({_POD}) ({containers}), "reason", "{UNKNOWN}", "", "")'
-    one = f"topk by ({_POD}) (1, max by ({_POD}, reason) (\n{promql.indent(either)}\n))"
-    return f"group by ({_POD}, reason) (\n{promql.indent(one)}\n  or on ({_POD})\n  {nameless}\n)"
+    nameless = f'label_replace(group by ({pod}) ({containers}), "reason", "{UNKNOWN}", "", "")'
+    one = f"topk by ({pod}) (1, max by ({pod}, reason) (\n{promql.indent(either)}\n))"
+    return f"group by ({pod}, reason) (\n{promql.indent(one)}\n  or on ({pod})\n  {nameless}\n)"
 
 
 def pods(slo_set: SloSet, guardrail: Guardrail) -> str:
     """Pods with a proxy now, by ``namespace`` and ``workload``."""
     found = " or ".join(series(slo_set, guardrail, RESTARTS))
-    text = named(f"group by (namespace, pod) ({found})")
+    text = named(f"group by ({', '.join(pod_labels(slo_set))}) ({found})")
     return f"count by ({', '.join(BY_WORKLOAD)}) (\n{promql.indent(text)}\n)"
 
 
@@ -136,7 +199,13 @@ def step(window: int, parts: int) -> str:
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alerts of the guardrail ``sidecar-restarts``."""
     by, day = ", ".join(BY_WORKLOAD), promql.milliseconds(DAY)
-    each = raw_signal("pod:sidecar_restarts:increase1m", by_reason(slo_set, guardrail, TILE))
+    told_by = ", ".join((*pod_labels(slo_set), "uid"))
+    before = raw_signal("pod:sidecar_restarts:known", known(slo_set, guardrail, TILE))
+    each = signal(
+        slo_set,
+        "pod:sidecar_restarts:increase1m",
+        lambda q: by_reason(slo_set, guardrail, TILE, f"max by ({told_by}) ({q.read(before)})"),
+    )
     workload = signal(
         slo_set,
         "workload:sidecar_restarts:increase1m",
@@ -267,7 +336,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     )
     return Plan(
         "sidecar-restarts",
-        (each, workload, count, all_pods, mesh, per_workload, per_mesh),
+        (before, each, workload, count, all_pods, mesh, per_workload, per_mesh),
         (verdict,),
         alerts,
     )

@@ -57,7 +57,7 @@ WINDOW = RollingWindow(4 * 3600, "4h")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that scraped all cases, each in a namespace of its own."""
     folder = tmp_path_factory.mktemp("real-meshes")
-    series = [one for name, case in CASES.items() for one in sampled(case, START, NAMES[name])]
+    series = [one for name, case in CASES.items() for one in sampled(case.raw, START, NAMES[name])]
     # A bucket is recorded once something was scraped after it.
     times = np.arange(START, AT.timestamp() + 1, 30).astype(np.int64) * 1000
     other = SampledSeries({"__name__": "up", "job": "other", "instance": "o"}, times, np.ones_like(times))

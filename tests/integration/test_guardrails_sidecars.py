@@ -163,6 +163,14 @@ class TestCounting:
         raw = {proxy(cluster="eu1"): "0x4 1x9", proxy(cluster="us1", pod="cart-0"): "0x4 5x9"}
         assert total(raw, 10, slo_set(mesh=mesh)) == 1
 
+    @pytest.mark.parametrize("uid", ["", "uid-1"])
+    def test_pods_of_one_name_in_several_clusters_are_several(self, uid: str) -> None:
+        mesh = Mesh(matchers=(Matcher("cluster", "=~", "eu1|us1"),))
+        raw = {proxy(cluster="eu1", uid=uid): "3x4 4x9", proxy(cluster="us1", uid=uid): "7x6 9x7"}
+        assert total(raw, 10, slo_set(mesh=mesh)) == 3
+        [pods] = ask(raw, ("mesh:sidecar_pods:count", "5m"), of=slo_set(mesh=mesh))
+        assert number(pods) == 2
+
     def test_without_kube_state_metrics_nothing_is_recorded(self) -> None:
         query = '{__name__=~".*sidecar.*"}'
         assert ask({series("up", job="envoy-stats"): "1x10"}, (query, "5m")) == [[]]

@@ -7,6 +7,7 @@ kind happened that can be known. Nothing has stale markers, so that a backfilled
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -250,13 +251,13 @@ def samples(notation: str) -> list[tuple[int, int]]:
     return out
 
 
-def sampled(case: MeshCase, start: int, namespace: str) -> list[SampledSeries]:
+def sampled(raw: Mapping[str, str], start: int, namespace: str) -> list[SampledSeries]:
     """The raw series of a case from ``start`` on (Unix seconds), to be written to a TSDB.
 
-    Its service is in ``namespace``, and its pods are named after that, so that many cases fit into one TSDB.
+    What is called ``shop`` there is called ``namespace``, and pods are named after that: many cases fit into one TSDB.
     """
     out = []
-    for text, notation in case.raw.items():
+    for text, notation in raw.items():
         name, _, rest = text.partition("{")
         labels = {"__name__": name} | dict(re.findall(r'(\w+)="([^"]*)"', rest))
         for label in ("pod", "instance"):

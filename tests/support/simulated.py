@@ -22,6 +22,7 @@ from sloctl.guardrails import restarts
 from sloctl.guardrails.plans import plans
 from sloctl.model import GRID, TILE, CounterSli, Slo, SloSet
 from sloctl.model.durations import parse_duration
+from sloctl.promql import targets
 from tests.support.faulty_server import Behaviour, Handler, answer, error
 
 _OF_SET = re.compile(
@@ -126,6 +127,8 @@ class Simulated:
 
     def _together(self, expr: str, ask: Callable[[str], Sequence[Series]]) -> Sequence[Series]:
         """The answer to a query, or to each of those that are one, with the label that tells them apart."""
+        if targets.POD in expr:
+            ask = self._scraping
         parts = unjoined(expr)
         if not parts:
             return ask(expr)
@@ -138,6 +141,10 @@ class Simulated:
         ]
         said = [text for _, series in answers for text in (*doubts(series), *remarks(series))]
         return judged(found, dict.fromkeys(said))
+
+    def _scraping(self, part: str) -> Sequence[Series]:
+        """Every target is scraped once, and has an ``up``."""
+        return judged((), [*self.warnings, *self.warned(part)])
 
     def _query(self, expr: str, at: datetime) -> Sequence[Series]:
         if (made_up := self.override(expr)) is not None:

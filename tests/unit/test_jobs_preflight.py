@@ -148,12 +148,17 @@ class Memory:
 
     def _values(self, node: Expr) -> dict[LabelSet, float]:
         match node:
-            case Aggregate(operator="count"):
+            case Aggregate(operator="count" | "group"):
                 found: dict[LabelSet, float] = {}
-                for item in evaluate(node.expr, self.lookup) or ():
-                    key = frozenset(pair for pair in item if pair[0] in node.labels)
-                    found[key] = found.get(key, 0.0) + 1
+                for item in self._values(node.expr):
+                    key = frozenset(pair for pair in item if (pair[0] in node.labels) != node.without)
+                    found[key] = found.get(key, 0.0) + 1 if node.operator == "count" else 1.0
                 return found
+            case Binary(operator=">", left=Aggregate(operator="count"), right=Literal(value=limit)):
+                return {key: value for key, value in self._values(node.left).items() if value > float(limit)}
+            case Binary(operator="unless", left=Binary(operator=">" | "unless"), on=on):
+                right = {_only(item, on) for item in self._values(node.right)}
+                return {k: v for k, v in self._values(node.left).items() if _only(k, on) not in right}
             case Aggregate(operator="quantile"):
                 (read,) = [r for r in parsing.reads(node) if r.select.range]
                 return dict.fromkeys(
@@ -162,12 +167,15 @@ class Memory:
             case Binary(operator="or"):
                 return self._values(node.left) | self._values(node.right)
             case Call(
-                function="label_replace", args=(inner, Literal(value=str(label)), Literal(value=value), *_)
+                function="label_replace",
+                args=(inner, Literal(value=str(label)), Literal(value=value), _, Literal(value="")),
             ):
-                if not str(value).isdigit():
-                    return dict.fromkeys(evaluate(node, self.lookup) or (), 1.0)
                 return {key | {(label, str(value))}: number for key, number in self._values(inner).items()}
         return dict.fromkeys(evaluate(node, self.lookup) or (), 1.0)
+
+
+def _only(item: LabelSet, names: Sequence[str] | None) -> LabelSet:
+    return item if names is None else frozenset(pair for pair in item if pair[0] in names)
 
 
 def _selected(one: dict[str, str], select: Select) -> bool:
@@ -225,8 +233,25 @@ def test_without_any_start_time_it_says_what_is_not_counted() -> None:
 
 REQUESTS = "istio_requests_total"
 ENVOY = "envoy_cluster_.*"
+
+
+def twice(series: All) -> All:
+    """Every proxy is scraped by another job too, whose targets have other labels."""
+    other = {"job": "pods", "instance": "10.0.0.1:15090", "kubernetes_pod_name": "checkout-1"}
+    return series + [
+        one | other
+        for one in series
+        if one.get("job") == "proxies" and not one["__name__"].startswith("jobs_")
+    ]
+
+
 SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
     "nothing at all": (lambda _: [], {("error", "no-data")}, "is it the right server"),
+    "pods scraped by two jobs": (
+        twice,
+        {("error", "scraped-twice")},
+        "two targets each expose 1 of 1 pods",
+    ),
     "no requests": (without(REQUESTS), {("error", "no-metric")}, "SLOs without data: shop:shop/checkout/availability"),
     "Envoy's statistics are off": (
         without(ENVOY),

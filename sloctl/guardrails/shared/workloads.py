@@ -15,6 +15,8 @@ from sloctl.model import Guardrail, Matcher, SloSet
 CONTAINER = "istio-proxy"
 FAMILIES = ("kube_pod_container", "kube_pod_init_container")
 """Metrics of ordinary containers, and of init containers, which native sidecars are."""
+POD = ("namespace", "pod")
+"""The labels that identify a pod in its cluster."""
 WORKLOAD = "workload"
 BY_WORKLOAD = ("namespace", WORKLOAD)
 
@@ -28,6 +30,13 @@ _OWNERS = (
     f"(.+)-{_MADE_UP}{{6,10}}-{_MADE_UP}{{5}}",  # Deployment: the hash of its template
 )
 """What a pod is called by what made it; the last that matches wins, as it tells most."""
+
+
+def pod_labels(slo_set: SloSet) -> tuple[str, ...]:
+    """The labels that identify a pod: its name and namespace, and those by which the mesh's matchers let in several."""
+    own = (*POD, "uid", "container")
+    several = (m.label for m in slo_set.mesh.matchers if m.op != "=" and m.label not in own)
+    return (*dict.fromkeys(several), *POD)
 
 
 def series(slo_set: SloSet, guardrail: Guardrail, suffix: str, *matchers: Matcher) -> tuple[str, str]:

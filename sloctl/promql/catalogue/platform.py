@@ -172,7 +172,7 @@ METRICS = (
         "gauge",
         "kube-state-metrics",
         "Unix time at which a pod started: first values of its counters are all new.",
-        ("pod",),
+        ("namespace", "pod"),
         evidence=(_LEGACY, _KSM),
         source="kubernetes/kube-state-metrics: docs/metrics/workload/pod-metrics.md",
         instead=("istio_agent_process_start_time_seconds",),
