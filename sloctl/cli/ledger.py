@@ -213,7 +213,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
 def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> int:
     """Remove what is older than the section ledger of the SLO file says; the job slis does so too.
 
-    Sums of hours and days stay exact when their buckets are removed.
+    Sums of hours and days stay exact when their buckets are removed. Ages are reckoned from the set's newest bucket.
     """
     from jobs.recording.record import day_edges
     from sloctl.ledger.protocol import Keep

@@ -116,5 +116,4 @@ def fill(ledger: DatabaseLedger) -> None:
             name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
         )
     ledger.remember("a set", [MutedInterval("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
-    now = T0 + 5 * DAY
-    ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])
+    ledger.prune("a set", Keep(DAY, 3 * DAY, 900 * DAY), T0 + 4 * DAY, [66600])

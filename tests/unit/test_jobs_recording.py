@@ -16,7 +16,7 @@ from jobs.recording import record
 from sloctl.backends.answers import PARTIAL
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable, BadAnswer, PartialAnswer
-from sloctl.ledger.protocol import MICRO, Interval, MutedInterval
+from sloctl.ledger.protocol import MICRO, Interval, Keep, MutedInterval, Pruned
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
@@ -491,6 +491,7 @@ def test_a_clock_that_is_years_ahead_removes_nothing(ledger: DatabaseLedger) -> 
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30))
     record.run(source, slo_set, ledger, time(NOON + 60))
     record.run(source, slo_set, ledger, time(NOON + 400 * DAY))
+    assert ledger.prune("shop", Keep(DAY, 2 * DAY, 3 * DAY), NOON + 3000 * DAY) == Pruned()
     assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == []
     (sums,) = ledger.sums("shop", [(NOON - 3600, NOON - 900)])
     assert [item.total for item in sums.values()] == [900 * MICRO]

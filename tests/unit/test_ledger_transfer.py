@@ -101,8 +101,8 @@ def act(ledger: DatabaseLedger, name: str, steps: list[list[Batch] | Exclude | P
             ledger.exclude(name, step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
-            now = T0 + 100 * DAY
-            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now, step.edges)
+            now = max(ledger.newest(name).values(), default=T0)
+            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now + 1234, step.edges)
         else:
             ledger.record(name, step)
 
