@@ -68,7 +68,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
 
     with LedgerAccess(ledger_url).get_existing() as store:
         found = contents.contents(store, _set_name(context, files))
-        data = _shown(store.name, found)
+        data = shown(store.name, found)
     if form == "json":
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
     else:
@@ -231,7 +231,7 @@ def _set_name(context: Context, files: tuple[str, ...]) -> str | None:
     return load(context, files).name if files else None
 
 
-def _shown(name: str, found: Contents) -> dict[str, Any]:
+def shown(name: str, found: Contents) -> dict[str, Any]:
     """What ``show`` says, as JSON has it."""
     return {
         "ledger": name,
