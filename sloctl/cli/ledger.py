@@ -70,7 +70,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
         found = contents.contents(store, _set_name(context, files))
         data = shown(store.name, found)
     if form == "json":
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(data, indent=2))
     else:
         _print(data)
     return EXIT_OK
@@ -94,7 +94,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
         context.detail(f"sloctl: {store.name}")
     if form == "json":
         rows = [{"table": f.table, "key": f.key, "expected": f.expected, "found": f.found} for f in found]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=2))
     else:
         for item in found:
             click.echo(printable(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import Batch, Keep
+from sloctl.ledger.protocol import Batch, Bucket, Keep
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
-from sloctl.ledger.transfer.lines import COLUMNS
+from sloctl.ledger.transfer.lines import COLUMNS, cell, text_of
 from sloctl.settings.secret import Secret
 from tests.support.ledger_steps import DAYS, Exclude, Prune, fill, operations
 from tests.support.ledgers import DAY, STEP, T0
@@ -107,6 +109,31 @@ def act(ledger: DatabaseLedger, name: str, steps: list[list[Batch] | Exclude | P
             ledger.record(name, step)
 
 
+@given(st.text())
+@example("=1+1")
+@example("'=x")
+@example("\\u001b \x1b[2J")
+@example("-\u202e")
+def test_a_cell_is_no_formula_nor_an_order_to_a_terminal(text: str) -> None:
+    written = cell(text)
+    assert text_of(written) == text
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e]", written)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_names_that_are_formulas_come_back(ledger: DatabaseLedger, tmp_path: Path, form: Format) -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "'", "'=", "a\x1b[2J\nb", "\\u001b"]
+    end = T0 + STEP
+    ledger.record("=s", [Batch("@a", "-a", (T0, end), [Bucket("+n", name, end, 5, 1) for name in names])])
+    export(ledger, tmp_path / "x", form)
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'other.db'}")) as other:
+        import_file(other, tmp_path / "x", form)
+        assert other.keys("=s") == sorted(("@a", "+n", name) for name in names)
+        export(other, tmp_path / "y", form)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
 def test_a_part_is_of_whole_days(ledger: DatabaseLedger, tmp_path: Path) -> None:
     fill(ledger)
     count = export(
@@ -194,7 +221,8 @@ def grown(rows: list[dict[str, str]]) -> None:
         (edited("state", "weeks", "coverage"), "none of buckets, hours, days"),
         (edited("detail", "{}x", "cause"), "no JSON"),
         (edited("detail", '{"b":"1", "a":"2"}', "cause"), "not as sloctl writes labels"),
-        (edited("detail", '{"a":"\\u0000"}', "cause"), "no JSON"),
+        (edited("detail", '{"a":"\\u0000"}', "cause"), "a NUL character"),
+        (edited("detail", '{"a":"\\u005cu0000"}', "cause"), "no JSON"),
         (edited("detail", "[]", "silence"), "no JSON object with comment"),
         (edited("peak", "1000000000", "hour"), "more than all events"),
         (edited("detail", "5 5", "coverage"), "must be empty unless"),
