@@ -134,6 +134,24 @@ def test_names_that_are_formulas_come_back(ledger: DatabaseLedger, tmp_path: Pat
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
+def test_what_is_yet_to_come_and_what_is_of_no_service_is_refused(tmp_path: Path) -> None:
+    """Of an export made by a clock that was ahead, or edited."""
+    path, end = tmp_path / "x.csv", T0 + STEP
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'a.db'}")) as ledger:
+        ledger.record("s", [Batch("a", "a", (T0, end), [Bucket("n", "cart", end, 5, 1)])])
+        export(ledger, path, "csv")
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'b.db'}")) as ledger:
+        with pytest.raises(UsageError, match=r"x\.csv:2:8: end: lies in the future: it is 2024") as caught:
+            import_file(ledger, path, "csv", now=end - 61)
+        assert "a clock was ahead" in caught.value.hint
+        path.write_text(path.read_text().replace("cart", ""))
+        with pytest.raises(UsageError, match=r"x\.csv:3:6: service: is empty: events are of a service"):
+            import_file(ledger, path, "csv", now=end)
+        assert ledger.newest("s") == {}
+        path.write_text(path.read_text().replace(",n,,", ",n,cart,"))
+        assert import_file(ledger, path, "csv", now=end - 60).buckets == 1
+
+
 def test_a_part_is_of_whole_days(ledger: DatabaseLedger, tmp_path: Path) -> None:
     fill(ledger)
     count = export(

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import os
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -71,8 +72,12 @@ def export(
     return count
 
 
-def import_file(store: DatabaseLedger, path: Path, form: Format, *, name: str = "") -> Imported:
+def import_file(
+    store: DatabaseLedger, path: Path, form: Format, *, name: str = "", now: float | None = None
+) -> Imported:
     """Enter a file into the ledger: what it does not know yet; ``name`` is the file's in errors.
+
+    ``now`` (Unix seconds; the clock's, if not given) is when nothing later can have been recorded.
 
     Raises UsageError, which names the place of the first mistake, and BackendError; in both cases nothing was
     entered.
@@ -83,11 +88,12 @@ def import_file(store: DatabaseLedger, path: Path, form: Format, *, name: str = 
     read: Callable[[Path, str, _Place], Generator[Line]]
     read = _csv_lines if form == "csv" else _parquet_lines
     place = _Place()
+    at_most = time.time() if now is None else now
 
     def work(connection: object) -> Imported:
         place.row = 0
         with contextlib.closing(read(path, name, place)) as lines:
-            return importing.enter(connection, lines)  # type: ignore[arg-type]
+            return importing.enter(connection, lines, at_most)  # type: ignore[arg-type]
 
     try:
         return store.database.write(work)
