@@ -100,7 +100,7 @@ PIECES = [
 ]
 texts = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join),
-    st.text(st.characters(exclude_categories=("C",)), max_size=12),
+    st.text(st.characters(exclude_categories=["C"]), max_size=12),
 )
 plain = texts.map(lambda text: text.replace("{{", "{"))
 """Texts for labels, where a template is refused."""
