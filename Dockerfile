@@ -5,15 +5,17 @@ ARG PYTHON=3.13.5-slim-bookworm
 FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY sloctl sloctl
 COPY alert_rules alert_rules
 COPY dashboards dashboards
 COPY jobs jobs
 RUN python -m pip wheel --no-deps --wheel-dir /dist .
-# Only wheels: nothing is compiled, and no package runs code of its own while it is installed.
+# Only wheels: nothing is compiled, and no package runs code of its own while it is installed. Only files whose hashes
+# are known: the same image, whatever an index has by then.
 RUN python -m venv --without-pip /opt/sloctl \
-    && python -m pip --python /opt/sloctl/bin/python install --only-binary :all: "$(echo /dist/*.whl)[all]"
+    && python -m pip --python /opt/sloctl/bin/python install --only-binary :all: --require-hashes -r requirements.lock \
+    && python -m pip --python /opt/sloctl/bin/python install --no-deps --no-index /dist/*.whl
 # The tests of pandas, NumPy and PyArrow are a fifth of what was installed.
 RUN find /opt/sloctl/lib -type d -name tests -prune -exec rm -rf {} +
 

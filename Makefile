@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz proofs crash soak image
-.PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes
+.PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes lock sbom audit
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -64,6 +64,15 @@ crash: setup tools ## kill sloctl run slis a thousand times on each database (KI
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py
+
+lock: setup ## write requirements.lock anew: what the image installs, with hashes
+	@scripts/supply-chain lock
+
+sbom: setup ## write build/sbom.json: what the image installs, as CycloneDX
+	@scripts/supply-chain sbom
+
+audit: setup ## ask for known vulnerabilities of what the image installs; needs a network
+	@scripts/supply-chain audit
 
 docs: setup ## build the site of docs/ with search; a broken link is an error
 	@scripts/docs

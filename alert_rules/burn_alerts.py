@@ -20,8 +20,14 @@ VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
 
 
 def literal(text: str) -> str:
-    """A text that a Go template writes as it is."""
-    return text.replace("{{", '{{ "{{" }}')
+    """A text that a Go template writes as it is, whatever follows it: a brace at its end would join the next one."""
+    text = text.replace("{{", '{{ "{{" }}')
+    return f'{text[:-1]}{{{{ "{{" }}}}' if text.endswith("{") else text
+
+
+def unescaped(text: str) -> str:
+    """What a Go template makes of what :func:`literal` gave."""
+    return text.replace('{{ "{{" }}', "{{").replace('{{ "{" }}', "{")
 
 
 def link_of(template: str, slo: Slo, alert: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from alert_rules.burn_alerts import link, literal, runbook
+from alert_rules.burn_alerts import link, literal, runbook, unescaped
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
 from sloctl import naming
 from sloctl.guardrails.plans import plans, recordings
@@ -185,4 +185,4 @@ def filled(text: str, labels: Mapping[str, str], value: float) -> str:
     """A template of this module as Prometheus fills it in."""
     text = text.replace(VALUE, f"{value:.4g}").replace(PERCENT, f"{value * 100:.4g}%")
     text = re.sub(r"\{\{ \$labels\.([a-z_]+) \}\}", lambda match: labels.get(match[1], ""), text)
-    return text.replace('{{ "{{" }}', "{{")
+    return unescaped(text)

@@ -202,7 +202,7 @@ def _expected(slo_set: SloSet, rule: BurnAlert, service: str, value: float) -> y
         text = text.replace(burn_alerts.VALUE_TEMPLATE, f"{value:.1f}").replace(
             burn_alerts.SERVICE_TEMPLATE, service
         )
-        return text.replace('{{ "{{" }}', "{{")
+        return burn_alerts.unescaped(text)
 
     return {
         "exp_labels": dict(burn_alerts.fired_labels(slo_set, rule.slo, rule.window, service)),
@@ -277,9 +277,11 @@ def _stopped_tests(slo_set: SloSet, rule: StoppedAlert, inputs: _Inputs) -> Iter
         labels[naming.NAMESPACE] = slo.namespace
     told = duration((fires - last) * 60)
     texts = {
-        name: text.replace(stopped_alerts.VALUE_TEMPLATE, " ".join((*re.findall(r"\d+[a-z]", told), "0s")))
-        .replace(burn_alerts.SERVICE_TEMPLATE, inputs.service)
-        .replace('{{ "{{" }}', "{{")
+        name: burn_alerts.unescaped(
+            text.replace(
+                stopped_alerts.VALUE_TEMPLATE, " ".join((*re.findall(r"\d+[a-z]", told), "0s"))
+            ).replace(burn_alerts.SERVICE_TEMPLATE, inputs.service)
+        )
         for name, text in rule.annotations.items()
     }
     expected: yaml.YamlMapping = {"exp_labels": labels | dict(rule.labels), "exp_annotations": texts}

@@ -5,6 +5,8 @@ that Grafana has dropped (``span``, ``editable``, ``error`` …). The classes he
 they write today's form and add what grafanalib lacks. Everything else of grafanalib works beside them.
 """
 
+from grafanalib import core
+
 from dashboards.grafana.base import (
     GRAFANA,
     PROMETHEUS,
@@ -37,4 +39,5 @@ __all__ = [
     "TimeSeries",
     "Traces",
     "Variable",
+    "core",
 ]

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import attr
-from grafanalib import core
 
-from dashboards.grafana import GRAFANA, WIDTH, Dashboard, Json, Row
+from dashboards.grafana import GRAFANA, WIDTH, Dashboard, Json, Row, core
 from sloctl import naming
 from sloctl.model import SloSet
 

@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Literal
 
-from grafanalib import core
-
-from dashboards.grafana import BarGauge, Heatmap, Json, Query, Stat, StateTimeline, Table, Text, TimeSeries
+from dashboards.grafana import (
+    BarGauge,
+    Heatmap,
+    Json,
+    Query,
+    Stat,
+    StateTimeline,
+    Table,
+    Text,
+    TimeSeries,
+    core,
+)
 
 Steps = Sequence[tuple[float | None, str]]
 """(from, colour) pairs; the first is for everything below the second."""

@@ -83,7 +83,11 @@ def read(
     series: dict[str, list[Series]] = {}
     first_of = {same[0]: same for same in alike.values()}
     for owners, found in answers:
-        if said := doubts(found):
+        said = doubts(found)
+        found, contradicted = _once(found)
+        if contradicted:
+            said = (*said, "one series has two values at one time")
+        if said:
             for owner in (slo_id for first in owners for slo_id in first_of[first]):
                 out.unsure[owner] = (*out.unsure.get(owner, ()), *said)
             continue
@@ -102,6 +106,17 @@ def read(
         for slo in slos
     ]
     return out
+
+
+def _once(series: Iterable[Series]) -> tuple[list[Series], bool]:
+    """The series of an answer, each sample once; whether one is there with two values, so that nobody knows which."""
+    known: dict[tuple[tuple[str, str], ...], dict[int, str]] = {}
+    contradicted = False
+    for item in series:
+        values = known.setdefault(tuple(sorted(item["metric"].items())), {})
+        for time, text in item["values"]:
+            contradicted |= values.setdefault(round(float(time)), text) != text
+    return [{"metric": dict(key), "values": [*values.items()]} for key, values in known.items()], contradicted
 
 
 def _of_each(series: Iterable[Series], first_of: Mapping[str, Sequence[str]]) -> Iterator[Series]:

@@ -100,7 +100,9 @@ def run(
     out.reread = look_back(source, slo_set, ledger, at, end, out.intervals)
     out.findings += reread_findings(out.reread, slo_set)
     out.excluded = maintenance.apply(ledger, slo_set, end, muted)
-    _prune(ledger, slo_set, end, at)
+    keep = slo_set.ledger
+    keeps = Keep(keep.keep_buckets, keep.keep_hours, keep.keep_days)
+    ledger.prune(slo_set.name, keeps, end, day_edges(slo_set, at))
     if out.refused:
         raise _refusal(out)
     return out
@@ -116,18 +118,6 @@ def _refusal(out: RecordingResult) -> PartialAnswer:
     if out.buckets:
         error.hint += f"; {out.buckets} other buckets were recorded"
     return error
-
-
-def _prune(ledger: Ledger, slo_set: SloSet, end: int, at: datetime) -> None:
-    """Remove what is too old by the newest bucket: a clock that is years ahead must not empty the ledger."""
-    newest_known = max(ledger.newest(slo_set.name).values(), default=end)
-    keep = slo_set.ledger
-    ledger.prune(
-        slo_set.name,
-        Keep(keep.keep_buckets, keep.keep_hours, keep.keep_days),
-        min(end, newest_known),
-        day_edges(slo_set, at),
-    )
 
 
 def silences(

@@ -12,9 +12,16 @@ from sloctl.errors import UsageError
 def target(path: Path) -> Path:
     """Where a file that is asked for will be: what a link names is replaced, not the link.
 
-    Raises UsageError if it cannot be there.
+    Raises UsageError if it cannot be there: what is there is no file, or is reached by a link that another user made,
+    who would choose what is overwritten.
     """
     try:
+        for part in (path.absolute(), *path.absolute().parents):
+            if part.is_symlink() and part.lstat().st_uid not in (0, os.geteuid()):
+                raise UsageError(
+                    f"{path}: cannot be written: {part} is a symbolic link of another user",
+                    hint="write into a folder of your own",
+                )
         real = path.resolve()
         if real.exists() and not real.is_file():
             raise UsageError(f"{path}: cannot be written: it is not a file")

@@ -1,8 +1,10 @@
 """Writes generated artefacts into a folder, and touches no file there that is not its own.
 
-The manifest ``.sloctl-manifest.json`` says which SLO set wrote which file, with which content. It is meant to be
-committed beside the artefacts: one file a line, sorted, no times. Nothing is written before everything is known to be
-allowed: a file that exists and is in no manifest is somebody else's. It must not know what the files mean.
+The manifest ``.sloctl-manifest.json`` says which SLO set wrote which file, with which content, and from which SLO
+files. It is meant to be committed beside the artefacts: one file a line, sorted, no times. Nothing is written before
+everything is known to be allowed: a file that exists and is in no manifest is somebody else's, one with another content
+than we gave it was edited, and a set of the same name from other SLO files is another set. It must not know what the
+files mean.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -59,10 +61,14 @@ def section(name: str) -> str:
 
 @dataclass(slots=True)
 class _Set:
-    """Digests by name: ``files`` as written, ``pending`` as a run that has not ended was about to write."""
+    """Digests by name: ``files`` as written, ``pending`` as a run that has not ended was about to write.
+
+    ``sources`` are the SLO files as they were named, relative to the output folder; empty if that is not known.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.files or self.pending)
@@ -93,6 +99,10 @@ class Manifest:
         own = self.sets.get(owner, _Set())
         return digest in (own.files.get(name), own.pending.get(name))
 
+    def written(self, owner: str, name: str, digest: str) -> None:
+        """Note what a run that was killed has written: what the next one announces takes the place of that."""
+        self.sets.setdefault(owner, _Set()).files[name] = digest
+
     def unfinished(self) -> set[str]:
         """Folders in which a run that was killed may have left a temporary file ("" is the top)."""
         pending = {name for own in self.sets.values() for name in own.pending}
@@ -104,10 +114,13 @@ class Manifest:
         self.sets.setdefault(owner, _Set()).pending.update(digests)
         self.folders.update(folders)
 
-    def settle(self, owner: str, digests: Mapping[str, str], gone: Iterable[str]) -> None:
-        """Note what has been written, and what exists no more."""
+    def settle(
+        self, owner: str, digests: Mapping[str, str], gone: Iterable[str], sources: Sequence[str]
+    ) -> None:
+        """Note what has been written, from which SLO files if that is known, and what exists no more."""
         self._release(digests, owner)
         own = self.sets.setdefault(owner, _Set())
+        own.sources = list(sources) or own.sources
         own.files.update(digests)
         for name in digests:
             own.pending.pop(name, None)
@@ -127,7 +140,9 @@ class Manifest:
     def text(self) -> str:
         """The manifest file."""
         sets = {
-            name: {"files": own.files} | ({"pending": own.pending} if own.pending else {})
+            name: {"files": own.files}
+            | ({"pending": own.pending} if own.pending else {})
+            | ({"sources": own.sources} if own.sources else {})
             for name, own in self.sets.items()
         }
         document = {"version": VERSION, "folders": sorted(self.folders), "sets": sets}
@@ -155,7 +170,8 @@ def _parse(document: Any) -> Manifest:
     read = Manifest(folders={_name(folder) for folder in document["folders"]})
     seen: set[str] = set()
     for owner, entries in document["sets"].items():
-        own = _Set(_digests(entries["files"]), _digests(entries.get("pending", {})))
+        sources = [os.fspath(source) for source in entries.get("sources", [])]
+        own = _Set(_digests(entries["files"]), _digests(entries.get("pending", {})), sources)
         names = own.files.keys() | own.pending.keys()
         if seen & names:
             raise ValueError("two sets have the same file")
@@ -189,8 +205,8 @@ _Kind = Literal["missing", "folder", "file", "symbolic link", "special file"]
 class WrittenFiles:
     """What a run did; names are relative to the output folder, sorted.
 
-    ``restored`` are those of ``written`` that somebody had edited by hand. ``kept`` are no longer generated
-    but were edited by hand, so they were left where they are: a caller warns about them.
+    ``restored`` are those of ``written`` that somebody had edited by hand, which is done by request alone. ``kept`` are
+    no longer generated but were edited by hand, so they were left where they are: a caller warns about both.
     """
 
     written: tuple[str, ...] = ()
@@ -201,21 +217,32 @@ class WrittenFiles:
 
 
 def write(
-    outdir: Path, files: Iterable[tuple[str, str]], *, owner: str, sections: Collection[str]
+    outdir: Path,
+    files: Iterable[tuple[str, str]],
+    *,
+    owner: str,
+    sections: Collection[str],
+    sources: Iterable[Path] = (),
+    force: bool = False,
 ) -> WrittenFiles:
     """Write ``files`` (name below ``outdir``, content) of the SLO set ``owner``; remove its stale ones.
 
     ``sections`` are the top-level folders that were generated: only files of these can be stale. Content
-    that is already there is not written again, and adopted if it was not ours.
+    that is already there is not written again, and adopted if it was not ours. ``sources`` are the SLO files, if they
+    are known. ``force`` overwrites what was edited by hand, and what a set of the same name from other sources wrote.
 
-    Raises UsageError for a file that is not ours or another set's, a broken manifest or a bad name (nothing
-    was written then), and when the system refuses: no permission, disk full (no file is half-written then).
+    Raises UsageError for a file that is not ours, edited by hand or another set's, a broken manifest or a bad name
+    (nothing was written then), and when the system refuses: no permission, disk full (no file is half-written then).
     """
     contents = _contents(files, sections)
     with _system_errors(outdir):
         outdir.mkdir(parents=True, exist_ok=True)
         with _locked(outdir):
-            return _Run(outdir, contents, owner, sections).apply()
+            run = _Run(outdir, contents, owner, sections, sources)
+            if not force:
+                run.refuse_other_sources()
+                run.refuse_edited()
+            return run.apply()
 
 
 def check(
@@ -224,16 +251,21 @@ def check(
     *,
     owner: str,
     sections: Collection[str],
+    sources: Iterable[Path] = (),
+    force: bool = False,
     max_lines: int = MAX_DIFF_LINES,
 ) -> str:
     """What ``write`` would change, as a unified diff from the folder (a/) to ``files`` (b/); "" if nothing.
 
-    Writes nothing. A diff of more than ``max_lines`` lines is cut, and ends with what it leaves out.
-    Raises UsageError where ``write`` would before it writes.
+    Writes nothing. A diff of more than ``max_lines`` lines is cut, and ends with what it leaves out. What was edited by
+    hand is part of it. Raises UsageError where else ``write`` would before it writes.
     """
     contents = _contents(files, sections)
     with _system_errors(outdir):
-        return _Run(outdir, contents, owner, sections).diff(max_lines)
+        run = _Run(outdir, contents, owner, sections, sources)
+        if not force:
+            run.refuse_other_sources()
+        return run.diff(max_lines)
 
 
 def _contents(files: Iterable[tuple[str, str]], sections: Collection[str]) -> dict[str, bytes]:
@@ -336,7 +368,10 @@ class _Run:
     contents: dict[str, bytes]
     owner: str
     sections: Collection[str]
+    sources: InitVar[Iterable[Path]]
     manifest: Manifest = field(init=False)
+    given: list[str] = field(init=False)
+    """The sources, as the manifest has them."""
     changed: list[str] = field(default_factory=list)
     restored: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
@@ -344,7 +379,9 @@ class _Run:
     gone: list[str] = field(default_factory=list)
     _kinds: dict[str, _Kind] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, sources: Iterable[Path]) -> None:
+        here = os.path.realpath(self.outdir)
+        self.given = sorted({os.path.relpath(os.path.realpath(source), here) for source in sources})
         path = self.outdir / MANIFEST
         raw = _read(path)
         if raw is False:
@@ -353,15 +390,39 @@ class _Run:
         owners = self.manifest.owners()
         foreign = [name for name in self.contents if not self._may_write(name, owners.get(name))]
         if foreign:
-            shown = ", ".join(str(self.outdir / name) for name in foreign[:10])
-            more = f" and {len(foreign) - 10} more" if len(foreign) > 10 else ""
             raise UsageError(
-                f"not written by sloctl, and in the way of what it would write: {shown}{more}",
+                f"not written by sloctl, and in the way of what it would write: {self._named(foreign)}",
                 hint="move or remove it, or generate into another folder",
             )
         for name in self.manifest.names(self.owner):
             if section(name) in self.sections and name not in self.contents:
                 self._no_longer_generated(name)
+
+    def _named(self, names: Sequence[str]) -> str:
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        return ", ".join(str(self.outdir / name) for name in names[:10]) + more
+
+    def refuse_edited(self) -> None:
+        """Raise UsageError if a file that would be overwritten was edited by hand."""
+        if self.restored:
+            raise UsageError(
+                f"edited by hand since sloctl wrote it: {self._named(self.restored)}",
+                hint="change the SLO file instead (--check shows the difference); or overwrite it with --force",
+            )
+
+    def refuse_other_sources(self) -> None:
+        """Raise UsageError if a set of the same name that came from other SLO files would lose anything."""
+        known = set(self.manifest.sets.get(self.owner, _Set()).sources)
+        given = set(self.given)
+        lost = [*self.stale, *(name for name in self.changed if self._read(name))]
+        if not known or not given or known <= given or given <= known or not lost:
+            return
+        before = ", ".join(os.path.normpath(self.outdir / source) for source in sorted(known))
+        raise UsageError(
+            f"the SLO set {self.owner!r} in {self.outdir} comes from {before}, and would lose {self._named(lost)}",
+            hint="give each SLO file a metadata.name of its own, generate each into a folder of its own, or give all "
+            "files at once (-f A -f B); if the file was moved, use --force",
+        )
 
     def _may_write(self, name: str, known_owner: str | None) -> bool:
         """Whether the file is ours or not there; notes it when it has to be written."""
@@ -385,7 +446,9 @@ class _Run:
             return there is None
         settled = self.manifest.settled(self.owner, name)
         ours = self.manifest.wrote(self.owner, name, _digest(there))
-        if settled and not ours:
+        if ours:
+            self.manifest.written(self.owner, name, _digest(there))
+        elif settled:
             self.restored.append(name)
         return settled or ours
 
@@ -435,7 +498,7 @@ class _Run:
                 self._replace(name, self.contents[name])
         for name in self.stale:
             (self.outdir / name).unlink(missing_ok=True)
-        self.manifest.settle(self.owner, digests, gone=[*self.stale, *self.gone])
+        self.manifest.settle(self.owner, digests, [*self.stale, *self.gone], self.given)
         self._remove_empty_folders()
         if (after := self.manifest.text()) != before:
             self._replace(MANIFEST, after.encode())

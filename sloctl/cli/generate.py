@@ -44,16 +44,28 @@ SECTIONS = {
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Overwrite what was edited by hand, or comes from another SLO file of the same name.",
+)
 @pass_context
 def command(
-    context: Context, files: tuple[str, ...], output: Path, only: str | None, form: str, check: bool
+    context: Context,
+    files: tuple[str, ...],
+    output: Path,
+    only: str | None,
+    form: str,
+    check: bool,
+    force: bool,
 ) -> int:
     """Write rules, alerts and their promtool unit tests, dashboards, jobs, and Alertmanager's configuration.
 
     The latter is made of the section notifications, where the file has one. Jobs are the section jobs as CronJobs (or
     as a Deployment of the scheduler) with all that these need, or as a crontab with --format prometheus.
 
-    Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched.
+    Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched, and those that
+    were edited since only with --force.
     """
     from sloctl.artefacts import folder as artefacts
 
@@ -79,15 +91,22 @@ def command(
         _generate(kind, slo_set, written_as, sources) for kind in dict.fromkeys(kinds)
     )
     sections = {SECTIONS[kind] for kind in kinds}
+    paths = () if "-" in files else tuple(map(Path, files))
     if check:
-        difference = artefacts.check(output, generated, owner=slo_set.name, sections=sections)
+        difference = artefacts.check(
+            output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
+        )
         if difference:
             click.echo(difference, nl=False)
             context.say(f"{output} is not up to date: run  sloctl generate  without --check")
             return EXIT_PROBLEMS
         context.say(f"{output} is up to date")
         return EXIT_OK
-    result = artefacts.write(output, generated, owner=slo_set.name, sections=sections)
+    result = artefacts.write(
+        output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
+    )
+    for name in result.restored:
+        context.say(f"sloctl: warning: {output / name} was changed by hand: overwritten")
     for name in result.kept:
         context.say(f"sloctl: warning: {output / name} is no longer generated but was changed by hand: kept")
     files_written = f"{len(result.written)} file{'s' if len(result.written) != 1 else ''} written"

@@ -22,11 +22,11 @@ def command(context: Context, path: Path, force: bool) -> None:
     if str(path) == "-":
         click.echo(text, nl=False)
         return
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise UsageError(f"{path} exists", hint="give another name, or --force to overwrite it") from error
+    from sloctl.artefacts import atomic
+
+    if not force and (path.exists() or path.is_symlink()):
+        raise UsageError(f"{path} exists", hint="give another name, or --force to overwrite it")
+    atomic.write(path, text)
     context.say(
         f"wrote {path}; next: edit it, then  sloctl validate -f {path}  and  sloctl generate -f {path} -o out"
     )

@@ -68,9 +68,9 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
 
     with LedgerAccess(ledger_url).get_existing() as store:
         found = contents.contents(store, _set_name(context, files))
-        data = _shown(store.name, found)
+        data = shown(store.name, found)
     if form == "json":
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(data, indent=2))
     else:
         _print(data)
     return EXIT_OK
@@ -94,7 +94,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
         context.detail(f"sloctl: {store.name}")
     if form == "json":
         rows = [{"table": f.table, "key": f.key, "expected": f.expected, "found": f.found} for f in found]
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=2))
     else:
         for item in found:
             click.echo(printable(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))
@@ -213,7 +213,7 @@ def import_(context: Context, file: str, ledger_url: str | None, form: str | Non
 def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> int:
     """Remove what is older than the section ledger of the SLO file says; the job slis does so too.
 
-    Sums of hours and days stay exact when their buckets are removed.
+    Sums of hours and days stay exact when their buckets are removed. Ages are reckoned from the set's newest bucket.
     """
     from jobs.recording.record import day_edges
     from sloctl.ledger.protocol import Keep
@@ -231,7 +231,7 @@ def _set_name(context: Context, files: tuple[str, ...]) -> str | None:
     return load(context, files).name if files else None
 
 
-def _shown(name: str, found: Contents) -> dict[str, Any]:
+def shown(name: str, found: Contents) -> dict[str, Any]:
     """What ``show`` says, as JSON has it."""
     return {
         "ledger": name,

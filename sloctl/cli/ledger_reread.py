@@ -92,7 +92,7 @@ def reread(
         row(item) for item in sorted((*done.repaired, *done.kept), key=lambda item: (item.end, item.slo_id))
     ]
     if form == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(rows, indent=2))
     elif rows:
         from sloctl.cli import tables
 

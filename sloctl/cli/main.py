@@ -31,6 +31,10 @@ COMMANDS = {
     "completion": "Print the shell completion script.",
 }
 """Commands and what they do; each is ``sloctl.cli.<name>:command``."""
+_NO_MEMORY = re.compile(
+    "failed to map segment|cannot allocate memory|can't start new thread|unable to allocate", re.IGNORECASE
+)
+"""What errors say that are not MemoryErrors: of the loader, of threads, of NumPy."""
 
 
 class LazyGroup(click.Group):
@@ -149,6 +153,10 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     except OSError as error:
         return _system_error(error)
     except Exception as error:
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            _say("sloctl: error: out of memory, or of processes")
+            _say("  hint: raise the limits (in a pod, kubernetes.resources), or ask for less at a time")
+            return EXIT_USAGE
         if verbose:
             raise
         _say(f"sloctl: internal error: {type(error).__name__}: {error}")

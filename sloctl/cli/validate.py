@@ -116,7 +116,7 @@ def _json(problems: list[Problem], preflight: Preflight | None, *, asked: bool) 
     from jobs.preflight import render
 
     found = {"findings": [], "cost": None} if preflight is None else render.as_objects(preflight)
-    return json.dumps({"problems": spec.as_objects(problems), **found}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"problems": spec.as_objects(problems), **found}, indent=2) + "\n"
 
 
 def _summary(preflight: Preflight) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import exclusion, grid, rollup, schema, sums
 from sloctl.ledger.coverage import Day, read
+from sloctl.ledger.damage import damage
 from sloctl.ledger.database import Database
 from sloctl.ledger.grid import DAY, HOUR, STEP
 from sloctl.ledger.store import DatabaseLedger
@@ -51,7 +52,10 @@ def verify(store: DatabaseLedger, set_name: str | None = None, now: int | None =
 
 def _parts(database: Database, set_name: str | None, now: int | None) -> Iterator[list[Wrong]]:
     if set_name is None:
-        yield database.read(_integrity)
+        broken = database.read(_damage)
+        yield broken
+        if broken:  # what it holds means nothing
+            return
         yield database.read(_orphans)
     names = [set_name] if set_name is not None else database.read(set_names)
     for name in names:
@@ -65,11 +69,8 @@ def set_names(connection: Connection) -> list[str]:
     return sorted(connection.execute(sa.select(schema.definitions.c.set_name).distinct()).scalars())
 
 
-def _integrity(connection: Connection) -> list[Wrong]:
-    if connection.dialect.name != "sqlite":
-        return []
-    rows = connection.exec_driver_sql("PRAGMA integrity_check(100)").scalars().all()
-    return [Wrong("the file", "integrity", "ok", str(row)) for row in rows if row != "ok"]
+def _damage(connection: Connection) -> list[Wrong]:
+    return [Wrong(place, "damage", "none", found) for place, found in damage(connection)]
 
 
 def _orphans(connection: Connection) -> list[Wrong]:
@@ -118,9 +119,8 @@ def _days(connection: Connection, set_name: str) -> list[int]:
     days = set(connection.execute(sa.select(schema.coverage.c.day).distinct()).scalars())
     for name in _EVENTS if series else ():
         column = schema.METADATA.tables[name].c.time
-        first, last = connection.execute(sa.select(sa.func.min(column), sa.func.max(column))).one()
-        if first is not None:
-            days |= set(range(grid.up(first, DAY), grid.up(last, DAY) + 1, DAY))
+        ends = (column + (DAY - 1)) // DAY * DAY
+        days |= set(connection.execute(sa.select(ends).distinct()).scalars())
     return sorted(days)
 
 

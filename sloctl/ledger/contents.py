@@ -103,5 +103,7 @@ def _size(connection: Connection) -> int:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         return int(pages) * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
     names = [table.name for table in schema.METADATA.sorted_tables]
-    query = sa.text("SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(:names) AS t(name)")
-    return int(connection.execute(query, {"names": names}).scalar_one())
+    return sum(
+        int(connection.execute(sa.select(sa.func.pg_total_relation_size(name))).scalar_one())
+        for name in names
+    )

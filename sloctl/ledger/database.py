@@ -2,7 +2,8 @@
 
 Every exception of SQLAlchemy and of the drivers ends here. SQLite is opened with a write-ahead log, so that a long
 export keeps no run from recording, and full synchronisation, so that what is recorded survives a crash; a writer takes
-its lock at the beginning of a transaction, so that two of them wait for each other and never fail half-way.
+its lock at the beginning of a transaction, so that two of them wait for each other and never fail half-way. A file that
+is made is its owner's alone; one that may be read and not written can be read.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from sqlalchemy import exc, text
 from sqlalchemy.engine import URL, Connection, make_url
 
 from sloctl import extras
-from sloctl.errors import BackendError, BackendRefused, BackendTimeout, BackendUnavailable, UsageError
+from sloctl.errors import (
+    BackendError,
+    BackendRefused,
+    BackendTimeout,
+    BackendUnavailable,
+    SloctlError,
+    UsageError,
+)
+from sloctl.ledger.damage import damage
 from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
@@ -58,8 +67,7 @@ class Database:
         parsed = _parse(url.reveal())
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.name = _shown(parsed)
-        if self.sqlite:
-            _folder(parsed)
+        self._read_only = self.sqlite and not _writable(parsed)
         options: dict[str, Any] = {"pool_pre_ping": not self.sqlite, "pool_size": 4, "max_overflow": 8}
         if not self.sqlite:
             options["connect_args"] = {
@@ -73,8 +81,16 @@ class Database:
             raise UsageError("a ledger in memory would be lost", hint=f"give an address such as {_FORMS}")
         else:
             options["connect_args"] = {"timeout": busy, "check_same_thread": False}
-        with extras.needed("postgres", "a ledger in PostgreSQL"):
-            self._engine = sa.create_engine(parsed, **options)  # imports the driver
+            if self._read_only:
+                address = _read_only_address(Path(str(parsed.database)))
+                options["creator"] = lambda: sqlite3.connect(
+                    address, uri=True, timeout=busy, check_same_thread=False
+                )
+        try:
+            with extras.needed("postgres", "a ledger in PostgreSQL"):
+                self._engine = sa.create_engine(parsed, **options)  # imports the driver
+        except (exc.ArgumentError, ValueError):
+            raise UsageError("the ledger's address is not one", hint=f"write {_FORMS}") from None
         if self.sqlite:
             sa.event.listen(self._engine, "connect", _on_connect)
             sa.event.listen(self._engine, "begin", _on_begin)
@@ -98,8 +114,12 @@ class Database:
         """What ``work`` gives, in a transaction that happens wholly or not at all.
 
         It may be called again after a lost connection or a conflict, so it must have no other effect. Raises
-        BackendError.
+        BackendError, and UsageError where the ledger can be read alone.
         """
+        if self._read_only:
+            raise UsageError(
+                f"{self.name}: the ledger cannot be written", hint="its file and folder must be writable"
+            )
         return self._run(work, write=True)
 
     def read(self, work: Callable[[Connection], T]) -> T:
@@ -121,8 +141,22 @@ class Database:
             except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
                 if attempt == _ATTEMPTS or not _passing(error):
                     raise self._error(error) from error
+            except (SloctlError, MemoryError, OSError):
+                raise
+            except Exception as error:
+                if found := self._damage():
+                    raise self._error(sqlite3.DatabaseError(f"the file is corrupt: {found}")) from error
+                raise
             self._sleep(0.2 * 4**attempt / 4)
         raise AssertionError("unreachable")
+
+    def _damage(self) -> str:
+        """What is wrong with the file, where what it holds could not be understood; "" if nothing is."""
+        try:
+            with self._engine.connect() as connection:
+                return next((f"{place}: {found}" for place, found in damage(connection)), "")
+        except (exc.DBAPIError, UnicodeDecodeError) as error:
+            return _cause(error)
 
     def _error(self, error: Exception) -> BackendError:
         cause = _cause(error)
@@ -141,7 +175,9 @@ class Database:
             hint = (
                 "user, password and database are in the address: SLOCTL_LEDGER_URL or SLOCTL_LEDGER_URL_FILE"
             )
-        elif re.search(r"malformed|corrupt|invalid page", cause):
+        elif re.search(r"invalid (connection option|port number|integer value|\w+ value)", cause):
+            hint = f"look at the ledger's address; write {_FORMS}"
+        elif re.search(r"malformed|corrupt|invalid page|Could not decode", cause):
             hint = "restore a backup, or export and import what can be read; sloctl ledger verify says what is wrong"
         elif "no such table" in cause:
             hint = "the file was replaced while it was in use; start again"
@@ -163,6 +199,11 @@ class Database:
             raise
         if found == HEAD:
             return
+        if self._read_only:
+            raise UsageError(
+                f"{self.name}: the ledger is empty or of an earlier sloctl, and cannot be written",
+                hint="its file and folder must be writable once, to be brought up to date",
+            )
 
         self.write(lambda connection: upgrade(connection, self.name))
 
@@ -173,9 +214,21 @@ def _parse(text: str) -> URL:
     except (exc.ArgumentError, ValueError):
         raise UsageError("the ledger's address is not one", hint=f"write {_FORMS}") from None
     backend = url.get_backend_name()
+    if "\0" in text or "%00" in text:
+        raise UsageError("the ledger's address holds a NUL character", hint=f"write {_FORMS}")
     if backend in ("postgresql", "postgres"):
+        if text.count("@") > 1:
+            raise UsageError(
+                "the ledger's address has more than one '@'",
+                hint="write one in a user's name, a password or an option as %40, a slash as %2F, a colon as %3A",
+            )
         return url.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
+        if url.username or url.password or url.host or url.port or url.query:
+            raise UsageError(
+                "the address of an SQLite ledger is its path alone: it has no user, host, port or options",
+                hint="write sqlite:////var/lib/sloctl/ledger.db (with four slashes), or the path",
+            )
         return url.set(drivername="sqlite+pysqlite")
     raise UsageError(f"the ledger's address begins with {backend!r}", hint=f"write {_FORMS}")
 
@@ -188,24 +241,47 @@ def _shown(url: URL) -> str:
     return f"postgresql://{url.host or 'localhost'}{port}/{url.database or ''}"
 
 
-def _folder(url: URL) -> None:
+def _writable(url: URL) -> bool:
+    """Whether the file can be written; it is made if it is not there, as its owner's alone.
+
+    Raises UsageError if it can be neither written nor read.
+    """
     if not url.database or url.database == ":memory:":
-        return
+        return True
     path = Path(url.database)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file in it, for example ledger.db")
     try:
-        folder = path.is_dir()
-        if not folder:
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        usable = os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK)
+            # One that is there must not be opened: closing it would end the locks of this process's connections.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise UsageError(
-            f"{path.parent}: cannot use or make the ledger's folder: {error.strerror}",
-            hint="give the ledger's address with --ledger, or set SLOCTL_LEDGER_URL",
+            f"{path}: cannot make the ledger: {error.strerror}",
+            hint="its folder must be writable; or give another address with --ledger or SLOCTL_LEDGER_URL",
         ) from error
-    if folder:
-        raise UsageError(f"{path} is a folder", hint="name a file in it, for example ledger.db")
-    if not usable:
-        raise UsageError(f"{path}: the ledger cannot be written", hint="its file and folder must be writable")
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file", hint="name one, for example ledger.db")
+    if not _may(path, os.R_OK):
+        raise UsageError(f"{path}: the ledger cannot be read", hint="its file must be readable")
+    return _may(path, os.W_OK) and _may(path.parent, os.W_OK)  # SQLite keeps files beside its own
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _read_only_address(path: Path) -> str:
+    """The address by which SQLite changes nothing.
+
+    It reads a log that a writer left beside the file. Where there is none it cannot make one, and takes the file as it
+    is.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    whole = not log.exists() or not log.stat().st_size
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if whole else ''}"
 
 
 def _on_connect(connection: Any, _record: object) -> None:
@@ -218,8 +294,9 @@ def _on_connect(connection: Any, _record: object) -> None:
         "cache_size = -65536",
         "temp_store = MEMORY",
     ):
-        # Another process may be in the middle of a commit: these need no lock, but reading the file does.
-        with contextlib.suppress(sqlite3.OperationalError):
+        # Another process may be in the middle of a commit: these need no lock, but reading the file does. What is wrong
+        # with a damaged one (whose names may be no text) is said when it is used.
+        with contextlib.suppress(sqlite3.OperationalError, UnicodeDecodeError):
             cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -47,6 +47,8 @@ def check(batch: Batch) -> None:
             raise ValueError(f"{batch.slo_id}: {bucket!r} has a number that is not whole")
         if not 0 <= bad <= total <= MOST_MICRO or not 0 <= gap <= STEP:
             raise ValueError(f"{batch.slo_id}: {bucket!r} cannot be")
+        if total and not service:
+            raise ValueError(f"{batch.slo_id}: {bucket!r} has events of no service")
         if time % STEP or not start < time <= end:
             raise ValueError(f"{batch.slo_id}: {bucket!r} is not in its batch's interval {batch.interval!r}")
         seen.add((namespace, service, time))

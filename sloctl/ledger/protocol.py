@@ -240,6 +240,9 @@ class Ledger(Protocol):
     def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:
         """Remove what is older than ``keep`` says; sums of hours and days stay as they are.
 
+        Ages are reckoned from the set's newest bucket, or from ``now`` (Unix seconds) if that is earlier: a clock that
+        is years ahead removes nothing that a right one would keep.
+
         ``edges`` are seconds of the UTC day (multiples of 300) at which days begin somewhere: the buckets of an hour
         with such an edge inside stay as long as the hours.
         """

@@ -24,6 +24,10 @@ _MOST = 20_000
 def prune(database: Database, set_name: str, keep: Keep, now: int, edges: Sequence[int]) -> Pruned:
     """See :meth:`sloctl.ledger.protocol.Ledger.prune`: it is several transactions, each of which leaves a true
     ledger."""
+    newest = database.read(lambda connection: coverage.bounds(connection, set_name, "newest"))
+    if not newest:
+        return Pruned()
+    now = min(now, max(newest.values()))
     buckets = (now - keep.buckets) // DAY * DAY
     hours = min(buckets, (now - keep.hours) // DAY * DAY)
     days = min(hours, (now - keep.days) // DAY * DAY)

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from sloctl.errors import UsageError
 from sloctl.settings.secret import Secret
 from sloctl.settings.variables import Variables, environment
 
@@ -54,6 +56,12 @@ class LedgerAddress:
 
 
 def _url(text: str) -> Secret | None:
+    """The address that a text means. Raises UsageError for one that may be another form of address, with a password."""
     if text.strip().lower() == "none":
         return None
+    if "://" not in text and re.match(r"[^/]*[:=]", text):
+        raise UsageError(
+            "the ledger's address is neither a URL nor the path of a file",
+            hint="write postgresql://user@host/database; or ./NAME for a file whose name has a colon or '='",
+        )
     return Secret(text.strip() if "://" in text else f"sqlite:///{Path(text).absolute()}")

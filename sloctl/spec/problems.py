@@ -93,4 +93,4 @@ def as_objects(problems: Iterable[Problem]) -> list[dict[str, object]]:
 
 def render_json(problems: Iterable[Problem]) -> str:
     """Problems as a JSON list."""
-    return json.dumps(as_objects(problems), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(as_objects(problems), indent=2) + "\n"

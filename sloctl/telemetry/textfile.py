@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sloctl import naming
+from sloctl.artefacts import atomic
 from sloctl.errors import UsageError
 from sloctl.ledger.protocol import AHEAD, JobRun
 from sloctl.telemetry.own_metrics import Gauge
@@ -40,8 +41,8 @@ _Samples = dict[tuple[str, str, str], float]
 def write(path: Path, slo_set: str, run: JobRun) -> None:
     """Enter a run of a set's job into the textfile ``path``; a failed one leaves the last success as it was.
 
-    Raises UsageError if the name does not end in ``.prom``, if the file holds what sloctl did not write, or if the
-    system refuses.
+    Raises UsageError if the name does not end in ``.prom``, if the file holds what sloctl did not write or is none (a
+    FIFO), or if the system refuses.
     """
     _checked(path)
     try:
@@ -80,6 +81,8 @@ def _checked(path: Path) -> None:
             f"{path}: the textfile collector reads only files that end in {SUFFIX}",
             hint=f"write to {path.with_suffix(SUFFIX)}",
         )
+    if path.exists() or path.is_symlink():
+        atomic.target(path)
 
 
 def _enter(samples: _Samples, slo_set: str, run: JobRun) -> None:

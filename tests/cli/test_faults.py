@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ import jsonschema
 import pytest
 
 from sloctl import spec
+from sloctl.cli.main import run as exit_code_of
 from sloctl.report.data import json_schema
 from tests.support import shop_slos
 from tests.support.command_line import Outcome, in_process, sloctl
@@ -346,3 +349,26 @@ def test_credentials_are_sent_and_never_shown(folder: Path) -> None:
     assert outcome.code == 0
     assert {request.headers["Authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
     assert f"{len(server.requests)} requests to Prometheus" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("x.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_machine_lacks_is_no_bug_of_ours(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    assert exit_code_of(fail) == 2
+    said = capsys.readouterr().err
+    assert "sloctl: error: " in said
+    assert "bug" not in said

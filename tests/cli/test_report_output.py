@@ -13,6 +13,8 @@ import pytest
 from sloctl import naming, promql, spec
 from sloctl.artefacts.atomic import write
 from sloctl.errors import UsageError
+from sloctl.ledger.store import open_ledger
+from sloctl.settings.secret import Secret
 from tests.support import shop_slos
 from tests.support.command_line import Outcome, in_process, sloctl
 from tests.support.faulty_server import FaultyServer, error
@@ -139,6 +141,49 @@ def test_what_was_there_is_replaced_at_once(tmp_path: Path) -> None:
     before.close()
     assert path.read_bytes() == "after é\n".encode()
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_link_of_another_user_is_refused(tmp_path: Path, what: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "report.html").write_text("kept")
+    link = tmp_path / "link"
+    link.symlink_to("real" if what == "folder" else "real/report.html")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    path = link / "report.html" if what == "folder" else link
+    with pytest.raises(UsageError, match=r"link is a symbolic link of another user"):
+        write(path, "x")
+    assert (tmp_path / "real" / "report.html").read_text() == "kept"
+    os.chown(link, os.geteuid(), -1, follow_symlinks=False)
+    write(path, "x")
+    assert (tmp_path / "real" / "report.html").read_text() == "x"
+
+
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """Every option that names a file to write: a FIFO has no end, a device must not be replaced by a file."""
+    os.mkfifo(tmp_path / "fifo.prom")
+    (tmp_path / "slo.yaml").write_text(SLO_FILE)
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")):
+        pass
+    for command in (
+        ("ledger", "export", "--ledger", "ledger.db", "-o", "fifo.prom"),
+        ("init", "fifo.prom", "--force"),
+        ("report", "-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", "-o", "fifo.prom"),
+        *(
+            ("run", job, "-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", option, "fifo.prom", *more)
+            for job, option, more in (
+                ("slis", "--textfile", ("--ledger", "none")),
+                ("retry_amplification", "--metrics", ("--spans", "spans.json")),
+            )
+        ),
+    ):
+        (tmp_path / "spans.json").write_text("[]")
+        done = in_process(*command, folder=tmp_path, env={"SLOCTL_PROMETHEUS_RETRIES": "0"})
+        assert done.code in (2, 3), done
+        assert (tmp_path / "fifo.prom").is_fifo(), command
+        if "--textfile" not in command:  # its own error comes after that of the job
+            assert "it is not a file" in done.stderr, command
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from jobs.manifests import pods
 from sloctl import __version__
@@ -77,6 +80,32 @@ def test_the_base_image_is_pinned_and_known_to_the_package() -> None:
         "python:${PYTHON} AS build",
         "python:${PYTHON}",
     ]
+
+
+def test_the_lock_has_what_the_package_needs_with_hashes() -> None:
+    """Of every extra, at versions that pyproject.toml allows; nothing is installed but what it has."""
+    text = (ROOT / "requirements.lock").read_text()
+    locked: dict[str, list[tuple[str, Marker | None]]] = {}
+    for entry in re.split(r"\n(?=\S)", text.replace("\\\n", " ").strip()):
+        if entry.startswith("#"):
+            continue
+        written, *hashes = re.split(r"\s+--hash=sha256:", entry)
+        assert hashes and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in hashes), written
+        found = Requirement(written)
+        ((version),) = [item.version for item in found.specifier]
+        locked.setdefault(canonicalize_name(found.name), []).append((version, found.marker))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [
+        item for name, items in project["optional-dependencies"].items() if name != "all" for item in items
+    ]
+    for needed in map(Requirement, [*project["dependencies"], *extras]):
+        versions = locked[canonicalize_name(needed.name)]
+        assert all(needed.specifier.contains(version, prereleases=True) for version, _ in versions), needed
+    installs = [value for name, value in stages()[0] if name == "RUN" and " install " in value]
+    for line in "\n".join(installs).split("&&"):
+        assert (
+            " install " not in line or "--require-hashes -r requirements.lock" in line or "--no-index" in line
+        )
 
 
 def test_the_last_stage_runs_nothing_and_is_nobody() -> None:

@@ -59,6 +59,7 @@ def batches(draw: st.DrawFn) -> Batch:
     causes: dict[tuple[str, int, CauseLabels], Cause] = {}
     for _ in range(draw(st.integers(0, 6)) if interval[0] < interval[1] else 0):
         service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
+        total = total if service else 0
         bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
         events[service, end] = Bucket(
             "shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300)))
@@ -96,12 +97,16 @@ operations = st.lists(
 )
 
 
+def event(n: int) -> tuple[int, int]:
+    return 1_500_000 * n, 250_000 * (n % 3)
+
+
 def fill(ledger: DatabaseLedger) -> None:
     """Four days: of sums of days alone, of hours, of hours with some buckets, and of everything."""
     for day in range(4):
         begun = T0 + day * DAY
         events = [
-            Bucket("shop", service, begun + n * STEP, 1_500_000 * n, 250_000 * (n % 3), 30 * (n % 2))
+            Bucket("shop", service, begun + n * STEP, *(event(n) if service else (0, 0)), 30 * (n % 2))
             for service in ("", 'che"ck,out', "cart")
             for n in (1, 2, 40, 222, 223, 288)
         ]
@@ -116,5 +121,4 @@ def fill(ledger: DatabaseLedger) -> None:
             name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
         )
     ledger.remember("a set", [MutedInterval("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
-    now = T0 + 5 * DAY
-    ledger.prune("a set", Keep(2 * DAY, 4 * DAY, 900 * DAY), now, [66600])
+    ledger.prune("a set", Keep(DAY, 3 * DAY, 900 * DAY), T0 + 4 * DAY, [66600])

@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,12 +31,18 @@ FILES = {A: "a: 1\n", B: "b: 1\n", C: "{}\n"}
 
 
 def put(
-    folder: Path, files: Mapping[str, str], owner: str = "shop", sections: frozenset[str] = ALL
+    folder: Path,
+    files: Mapping[str, str],
+    owner: str = "shop",
+    sections: frozenset[str] = ALL,
+    *,
+    sources: Sequence[Path] = (),
+    force: bool = False,
 ) -> WrittenFiles:
-    return write(folder, files.items(), owner=owner, sections=sections)
+    return write(folder, files.items(), owner=owner, sections=sections, sources=sources, force=force)
 
 
-def drift(folder: Path, files: Mapping[str, str], **options: int) -> str:
+def drift(folder: Path, files: Mapping[str, str], **options: Any) -> str:
     return check(folder, files.items(), owner="shop", sections=ALL, **options)
 
 
@@ -124,12 +131,49 @@ def test_a_stale_file_that_was_edited_is_kept_and_reported_each_time(tmp_path: P
     assert put(tmp_path, {A: FILES[A]}).kept == ()
 
 
-def test_an_edit_of_a_generated_file_is_put_right_and_reported(tmp_path: Path) -> None:
+def test_an_edit_of_a_generated_file_is_an_error_or_put_right_by_force(tmp_path: Path) -> None:
     put(tmp_path, FILES)
     (tmp_path / B).write_text("b: mine\n")
     (tmp_path / C).unlink()
-    assert put(tmp_path, FILES) == WrittenFiles(written=(B, C), unchanged=(A,), restored=(B,))
+    before = everything(tmp_path)
+    with pytest.raises(UsageError, match=r"edited by hand since sloctl wrote it: .*/b\.yaml$") as caught:
+        put(tmp_path, {**FILES, A: "a: 2\n"})
+    assert "--force" in caught.value.hint
+    assert everything(tmp_path) == before
+    assert "-b: mine" in drift(tmp_path, FILES)
+    assert put(tmp_path, FILES, force=True) == WrittenFiles(written=(B, C), unchanged=(A,), restored=(B,))
     assert tree(tmp_path) == FILES
+    (tmp_path / B).write_text("b: 2\n")
+    assert put(tmp_path, {**FILES, B: "b: 2\n"}).unchanged == (A, B, C)  # edited to what is generated now
+
+
+def test_another_source_of_the_same_name_is_refused_if_anything_would_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, out = tmp_path / "a" / "slo.yaml", tmp_path / "b" / "slo.yaml", tmp_path / "out"
+    put(out, {A: "1"}, sources=[one])
+    before = everything(out)
+    for files in ({B: "1"}, {A: "2"}, {}):
+        for run in (put, drift):
+            with pytest.raises(
+                UsageError, match=r"'shop' in .*out comes from .*/a/slo\.yaml, .* lose .*/a\.y"
+            ) as e:
+                run(out, files, sources=[two])
+            assert "metadata.name" in e.value.hint
+    assert everything(out) == before
+    put(out, {A: "1", B: "1"}, sources=[two])  # the file was moved: nothing is lost
+    with pytest.raises(UsageError, match=r"comes from .*/b/slo\.yaml"):
+        put(out, {A: "1"}, sources=[one])
+    put(out, {A: "1", B: "2"}, sources=[one, two])  # and one was added
+    put(out, {A: "1"}, sources=[one])
+    put(out, {B: "1"}, sources=[two], force=True)
+    assert put(out, {A: "1"}).removed == (B,)  # from standard input, which may be anything
+    with pytest.raises(UsageError, match=r"comes from .*/b/slo\.yaml"):
+        put(out, {B: "1"}, sources=[one])
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    put(out, {C: "1"}, sources=[Path("../b/slo.yaml")])
+    assert json.loads((out / MANIFEST).read_text())["sets"]["shop"]["sources"] == ["../b/slo.yaml"]
 
 
 def test_partial_generation_leaves_the_other_sections(tmp_path: Path) -> None:
@@ -182,6 +226,7 @@ def test_the_files_of_a_renamed_set_can_be_taken_over_once_they_are_removed(tmp_
         '{"version": 1, "folders": [], "sets": {"shop": {"files": {"a": "1"}}}}',
         '{"version": 1, "folders": [], "sets": {"shop": {"files": {"../a": "%s"}}}}'.replace("%s", "0" * 64),
         '{"version": 1, "folders": ["/etc"], "sets": {}}',
+        '{"version": 1, "folders": [], "sets": {"shop": {"files": {}, "sources": [1]}}}',
         '{"version": 1, "folders": [], "sets": {"a": {"files": {"x": "%s"}}, "b": {"files": {"x": "%s"}}}}'.replace(
             "%s", "0" * 64
         ),
@@ -373,6 +418,26 @@ def test_a_run_that_ended_at_any_step_is_made_good_by_the_next(tmp_path: Path, c
     assert steps > 15
 
 
+def test_runs_that_ended_one_after_the_other_leave_nothing_that_looks_edited(
+    tmp_path: Path, crasher: _Crasher
+) -> None:
+    """The second run had announced another content, and had not written it."""
+    for first in range(100):
+        out = tmp_path / str(first)
+        put(out, {A: "1", B: "1"})
+        finished = crasher.run(first, out, {A: "2", B: "2"})
+        for second in range(100):
+            again = tmp_path / f"{first}-{second}"
+            shutil.copytree(out, again)
+            if crasher.run(second, again, {A: "3", B: "3"}):
+                break
+            assert put(again, {A: "4", B: "4"}).restored == ()
+        shutil.rmtree(out)
+        if finished:
+            return
+    raise AssertionError("a run takes fewer steps")
+
+
 def test_a_file_that_appeared_where_an_interrupted_run_meant_to_write_is_foreign(
     tmp_path: Path, crasher: _Crasher
 ) -> None:
@@ -543,7 +608,15 @@ class Folder(RuleBasedStateMachine):
             return
         diff = check(self.out, files.items(), owner=owner, sections=sections)
         assert everything(self.out) == before
-        result = write(self.out, files.items(), owner=owner, sections=sections)
+        edited = {
+            name for name in files if self.disk.get(name, files[name]) not in (files[name], own.get(name))
+        }
+        if edited:
+            with pytest.raises(UsageError, match="edited by hand"):
+                write(self.out, files.items(), owner=owner, sections=sections)
+            assert everything(self.out) == before
+        result = write(self.out, files.items(), owner=owner, sections=sections, force=True)
+        assert set(result.restored) == edited
         assert bool(diff) == bool(result.written or result.removed)
         assert check(self.out, files.items(), owner=owner, sections=sections) == ""
         old = {name for name in own if name.split("/")[0] in sections and name not in files}

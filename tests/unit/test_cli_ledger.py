@@ -26,6 +26,8 @@ defaults: {owner: team, runbook: "https://example.org/{slo}"}
 slos:
   - {name: availability, service: cart, namespace: shop, objective: 99, sli: {preset: availability}}
 """
+LAST = "(SELECT max(time) FROM buckets)"
+FIRST = f"SELECT min(series) FROM buckets WHERE time = {LAST}"
 
 
 def sloctl(*words: str) -> int:
@@ -88,9 +90,7 @@ def test_verify(path: str, capsys: pytest.CaptureFixture[str], sql: str, message
     assert "consistent" in capsys.readouterr().err
     with open_ledger(Secret(f"sqlite:///{path}")) as ledger, ledger.database.engine.begin() as connection:
         if "4711" in sql:
-            connection.execute(
-                sa.text("DELETE FROM buckets WHERE time = (SELECT max(time) FROM buckets) AND series > 1")
-            )
+            connection.execute(sa.text(f"DELETE FROM buckets WHERE time = {LAST} AND series <> ({FIRST})"))
         connection.execute(sa.text(sql))
     assert sloctl("ledger", "verify", "--ledger", path) == 1
     assert message in capsys.readouterr().out
@@ -125,9 +125,10 @@ def test_export_and_import(
 
 
 def test_prune(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By what is recorded, which ended long before what the clock says."""
     (tmp_path / "slo.yaml").write_text(SLO_FILE)
     assert sloctl("ledger", "prune", "--ledger", path, "-f", str(tmp_path / "slo.yaml")) == 0
-    assert "removed" in capsys.readouterr().err
+    assert "removed 0 buckets, 0 hours and 0 days" in capsys.readouterr().err
     with open_ledger(Secret(f"sqlite:///{path}")) as ledger:
         assert_days_stay(ledger)
 

@@ -16,7 +16,7 @@ from jobs.recording import record
 from sloctl.backends.answers import PARTIAL
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable, BadAnswer, PartialAnswer
-from sloctl.ledger.protocol import MICRO, Interval, MutedInterval
+from sloctl.ledger.protocol import MICRO, Interval, Keep, MutedInterval, Pruned
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
@@ -258,6 +258,38 @@ def test_runs_at_any_times_record_what_one_run_does(
 # --- what is refused
 
 
+class Repeating(Scripted):
+    """Gives each series twice, and each sample of it: as replicas do behind a proxy that joins their answers badly."""
+
+    wrong: str = ""
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        found = super().query_range(expr, start, end, step)
+        again = [
+            {**item, "values": [[at, self.wrong or text] for at, text in item["values"]]} for item in found
+        ]
+        return [*found, *({**item, "values": [*item["values"], *item["values"]]} for item in again)]
+
+
+def test_samples_that_are_there_twice_count_once(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Repeating(slo_set, scrape_times(NOON - DAY, NOON + 60, 30), steady(100, 1))
+    record.run(source, slo_set, ledger, time(NOON + 60))
+    (sums,) = ledger.sums("shop", [(NOON - 3600, NOON)])
+    assert [(item.total, item.bad) for item in sums.values()] == [(1200 * MICRO, 12 * MICRO)]
+    (causes,) = ledger.causes("shop", NOON - 3600, NOON).values()
+    assert sum(causes.values()) == 12 * MICRO
+
+
+def test_samples_that_are_there_twice_with_two_values_are_in_doubt(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Repeating(slo_set, scrape_times(NOON - DAY, NOON + 60, 30), steady(100, 1))
+    source.wrong = "7"
+    with pytest.raises(PartialAnswer, match="partial answer of shop:shop/checkout/availability"):
+        record.run(source, slo_set, ledger, time(NOON + 60))
+    assert ledger.newest("shop") == {}
+
+
 def doubtful(*pieces: Interval, only: str = "") -> Callable[[str, int, int], Sequence[str]]:
     """A store that does not answer for some time: of all queries about it, or of those with ``only`` in them."""
 
@@ -491,6 +523,7 @@ def test_a_clock_that_is_years_ahead_removes_nothing(ledger: DatabaseLedger) -> 
     source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + 60, 30))
     record.run(source, slo_set, ledger, time(NOON + 60))
     record.run(source, slo_set, ledger, time(NOON + 400 * DAY))
+    assert ledger.prune("shop", Keep(DAY, 2 * DAY, 3 * DAY), NOON + 3000 * DAY) == Pruned()
     assert missing(ledger, slo_set, NOON - DAY + GRID, NOON) == []
     (sums,) = ledger.sums("shop", [(NOON - 3600, NOON - 900)])
     assert [item.total for item in sums.values()] == [900 * MICRO]

@@ -11,7 +11,7 @@ import pytest
 from jobs.recording import record, reread
 from sloctl.errors import PartialAnswer
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import MICRO, Keep, Repair, Sums
+from sloctl.ledger.protocol import MICRO, Batch, Keep, Repair, Sums
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.settings.secret import Secret
@@ -269,5 +269,6 @@ def test_the_journal_outlives_no_hours(ledger: DatabaseLedger) -> None:
     again(source, slo_set, ledger)
     ledger.prune("shop", Keep(2 * DAY, 3 * DAY, 40 * DAY), NOON + 2 * DAY)
     assert len(ledger.repairs("shop")) == 1
+    ledger.record("shop", [Batch("later", "later", (NOON + 5 * DAY - GRID, NOON + 5 * DAY))])
     ledger.prune("shop", Keep(2 * DAY, 3 * DAY, 40 * DAY), NOON + 5 * DAY)
     assert ledger.repairs("shop") == []

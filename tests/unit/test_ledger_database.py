@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -24,10 +25,13 @@ from sloctl.errors import BackendError, BackendTimeout, UsageError
 from sloctl.ledger import database as migrate
 from sloctl.ledger import schema
 from sloctl.ledger.check import verify
+from sloctl.ledger.contents import contents
 from sloctl.ledger.database import HEAD, Database
-from sloctl.ledger.protocol import Batch, Bucket
+from sloctl.ledger.protocol import Batch, Bucket, Repair
 from sloctl.ledger.store import DatabaseLedger, open_ledger
+from sloctl.ledger.transfer import files
 from sloctl.settings.secret import Secret
+from tests.support.ledger_steps import fill
 from tests.support.ledgers import STEP, T0
 
 ROOT = Path(__file__).parents[2]
@@ -152,12 +156,19 @@ def test_a_schema_of_a_later_version_is_left_alone(url: str) -> None:
         ("mysql://u:secret@h/d", "begins with 'mysql'"),
         ("://secret", "is not one"),
         ("postgresql://u:secret@h:port/d", "is not one"),
+        ("postgresql://u:secret@h/d?port=abc", "is not one"),
+        ("postgresql://u:se@cret@h/d", "more than one '@'"),
+        ("postgresql://u:p@se/cret@h/d", "more than one '@'"),
+        ("postgresql://u:secret%00@h/d", "a NUL"),
+        ("sqlite://u:secret@h/x", "path alone"),
+        ("sqlite://h/x", "path alone"),
+        ("sqlite:///x.db?timeout=secret", "path alone"),
     ],
 )
 def test_an_address_that_cannot_be_one(address: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         open_ledger(Secret(address))
-    assert "secret" not in f"{caught.value}{caught.value.hint}"
+    assert not re.search("secret|cret", f"{caught.value}{caught.value.hint}")
 
 
 def test_what_is_no_database(tmp_path: Path) -> None:
@@ -167,31 +178,64 @@ def test_what_is_no_database(tmp_path: Path) -> None:
         open_ledger(Secret(f"sqlite:///{path}"))
     with pytest.raises(UsageError, match="is a folder"):
         open_ledger(Secret(f"sqlite:///{tmp_path}"))
-    with pytest.raises(UsageError, match="cannot use or make the ledger's folder"):
+    with pytest.raises(UsageError, match="cannot make the ledger"):
         open_ledger(Secret(f"sqlite:///{path}/ledger.db"))
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UsageError, match="is not a file"):
+        open_ledger(Secret(f"sqlite:///{tmp_path / 'fifo'}"))
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None and os.geteuid() == 0, reason="setpriv is not on PATH")
-@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("what", ["file", "log", "folder"])
 def test_what_cannot_be_written(what: str) -> None:
+    """What is there can be read all the same, with what a writer that is still there has not put into the file yet."""
     with tempfile.TemporaryDirectory() as name:  # pytest's own folder is closed to others
         folder = Path(name)
         path = folder / "ledger.db"
-        open_ledger(Secret(f"sqlite:///{path}")).close()
+        ledger = open_ledger(Secret(f"sqlite:///{path}"))
+        ledger.record("s", batch())
+        if what != "log":
+            ledger.close()
+        for file in folder.iterdir():
+            file.chmod(0o444)
         if what == "folder":
             path.unlink()
-        else:
-            path.chmod(0o444)
         folder.chmod(0o555)
-        command = [*python(f"open_ledger(Secret('sqlite:///{path}'))")]
+        command = [
+            *python(
+                "from sloctl.errors import SloctlError",
+                "from sloctl.ledger.contents import contents",
+                "try:",
+                f"    with open_ledger(Secret('sqlite:///{path}')) as ledger:",
+                "        print('begun', [held.known for held in contents(ledger).definitions], flush=True)",
+                "        ledger.record('s', batch())",
+                "except SloctlError as error: print(type(error).__name__, error)",
+            )
+        ]
         if os.geteuid() == 0:
             command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         folder.chmod(0o755)
-    if "No module named" in done.stderr or not done.stderr.startswith("Traceback"):
+        ledger.close()
+    if not done.stdout:
+        assert "No module named" in done.stderr or "ermission denied" in done.stderr, done.stderr
         pytest.skip("no other user can run the interpreter")
-    assert "UsageError" in done.stderr
-    assert "the ledger cannot be written" in done.stderr
+    if what == "folder":
+        assert done.stdout == f"UsageError {path}: cannot make the ledger: Permission denied\n"
+    else:
+        assert done.stdout == f"begun [1]\nUsageError {path}: the ledger cannot be written\n"
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with open_ledger(Secret(f"sqlite:///{tmp_path / 'new' / 'ledger.db'}")) as ledger:
+            ledger.record("s", batch())
+            modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(old)
+    assert modes == dict.fromkeys(("ledger.db", "ledger.db-shm", "ledger.db-wal"), 0o600)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_writer_waits_for_another_one_and_says_so_in_the_end(sqlite_url: str) -> None:
@@ -256,6 +300,53 @@ def test_a_file_that_is_replaced_is_not_written_to_any_more(sqlite_url: str) -> 
         with pytest.raises(BackendError, match="no such table") as caught:
             ledger.record("s", batch())
         assert "replaced while it was in use" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("buckets", "total", "'many'"),
+        ("coverage", "m0", "x'00ff'"),
+        ("coverage", "day", "253402300800"),
+        ("definitions", "newest", "-300"),
+        ("causes", "labels", "'{'"),
+        ("repairs", "made", "'then'"),
+    ],
+)
+def test_values_that_no_sloctl_wrote_are_damage_and_no_bug_of_ours(
+    sqlite_url: str, tmp_path: Path, table: str, column: str, value: str
+) -> None:
+    """As one flipped bit makes them: a value's type is in its row."""
+    with open_ledger(Secret(sqlite_url)) as ledger:
+        fill(ledger)
+        repair = Repair("a:1", "shop", "cart", T0 + STEP, (5, 1, 0), (6, 2, 0), "kept", 1.0, "me")
+        ledger.amend("a set", [repair])
+        with ledger.database.engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    f"UPDATE {table} SET {column} = {value} WHERE rowid IN (SELECT min(rowid) FROM {table})"
+                )
+                if table in ("definitions", "causes", "repairs")
+                else sa.text(f"UPDATE OR REPLACE {table} SET {column} = {value}")
+            )
+        assert f"{table}.{column}" in {found.table for found in verify(ledger)}
+        for ask in (_shown, _exported, _summed):
+            try:
+                ask(ledger, tmp_path)
+            except BackendError as error:
+                assert "restore a backup" in error.hint, error
+
+
+def _shown(ledger: DatabaseLedger, _folder: Path) -> None:
+    contents(ledger)
+
+
+def _exported(ledger: DatabaseLedger, folder: Path) -> None:
+    files.export(ledger, folder / "x.csv", "csv")
+
+
+def _summed(ledger: DatabaseLedger, _folder: Path) -> None:
+    ledger.sums("a set", [(T0, T0 + 4 * 86400)])
 
 
 def test_a_damaged_file_is_found(sqlite_url: str) -> None:

@@ -36,8 +36,8 @@ def test_as_a_dictionary_of_buckets(
             assert changed == naive.exclude(step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
-            now = T0 + 100 * DAY + 1234
-            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now, step.edges)
+            now = max(ledger.newest(name).values(), default=T0)
+            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now + 1234, step.edges)
             naive.prune(buckets, hours, step.edges)
         else:
             assert ledger.record(name, step) == naive.record(step)

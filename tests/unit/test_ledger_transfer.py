@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from sloctl.errors import UsageError
 from sloctl.ledger.check import verify
-from sloctl.ledger.protocol import Batch, Keep
+from sloctl.ledger.protocol import Batch, Bucket, Keep
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
-from sloctl.ledger.transfer.lines import COLUMNS
+from sloctl.ledger.transfer.lines import COLUMNS, cell, text_of
 from sloctl.settings.secret import Secret
 from tests.support.ledger_steps import DAYS, Exclude, Prune, fill, operations
 from tests.support.ledgers import DAY, STEP, T0
@@ -101,10 +103,53 @@ def act(ledger: DatabaseLedger, name: str, steps: list[list[Batch] | Exclude | P
             ledger.exclude(name, step.excluded, *step.interval)
         elif isinstance(step, Prune):
             buckets, hours = T0 + step.buckets * DAY, T0 + min(step.hours, step.buckets) * DAY
-            now = T0 + 100 * DAY
-            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now, step.edges)
+            now = max(ledger.newest(name).values(), default=T0)
+            ledger.prune(name, Keep(now - buckets, now - hours, 1000 * DAY), now + 1234, step.edges)
         else:
             ledger.record(name, step)
+
+
+@given(st.text())
+@example("=1+1")
+@example("'=x")
+@example("\\u001b \x1b[2J")
+@example("-\u202e")
+def test_a_cell_is_no_formula_nor_an_order_to_a_terminal(text: str) -> None:
+    written = cell(text)
+    assert text_of(written) == text
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e]", written)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_names_that_are_formulas_come_back(ledger: DatabaseLedger, tmp_path: Path, form: Format) -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "'", "'=", "a\x1b[2J\nb", "\\u001b"]
+    end = T0 + STEP
+    ledger.record("=s", [Batch("@a", "-a", (T0, end), [Bucket("+n", name, end, 5, 1) for name in names])])
+    export(ledger, tmp_path / "x", form)
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'other.db'}")) as other:
+        import_file(other, tmp_path / "x", form)
+        assert other.keys("=s") == sorted(("@a", "+n", name) for name in names)
+        export(other, tmp_path / "y", form)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_what_is_yet_to_come_and_what_is_of_no_service_is_refused(tmp_path: Path) -> None:
+    """Of an export made by a clock that was ahead, or edited."""
+    path, end = tmp_path / "x.csv", T0 + STEP
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'a.db'}")) as ledger:
+        ledger.record("s", [Batch("a", "a", (T0, end), [Bucket("n", "cart", end, 5, 1)])])
+        export(ledger, path, "csv")
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'b.db'}")) as ledger:
+        with pytest.raises(UsageError, match=r"x\.csv:2:8: end: lies in the future: it is 2024") as caught:
+            import_file(ledger, path, "csv", now=end - 61)
+        assert "a clock was ahead" in caught.value.hint
+        path.write_text(path.read_text().replace("cart", ""))
+        with pytest.raises(UsageError, match=r"x\.csv:3:6: service: is empty: events are of a service"):
+            import_file(ledger, path, "csv", now=end)
+        assert ledger.newest("s") == {}
+        path.write_text(path.read_text().replace(",n,,", ",n,cart,"))
+        assert import_file(ledger, path, "csv", now=end - 60).buckets == 1
 
 
 def test_a_part_is_of_whole_days(ledger: DatabaseLedger, tmp_path: Path) -> None:
@@ -194,7 +239,8 @@ def grown(rows: list[dict[str, str]]) -> None:
         (edited("state", "weeks", "coverage"), "none of buckets, hours, days"),
         (edited("detail", "{}x", "cause"), "no JSON"),
         (edited("detail", '{"b":"1", "a":"2"}', "cause"), "not as sloctl writes labels"),
-        (edited("detail", '{"a":"\\u0000"}', "cause"), "no JSON"),
+        (edited("detail", '{"a":"\\u0000"}', "cause"), "a NUL character"),
+        (edited("detail", '{"a":"\\u005cu0000"}', "cause"), "no JSON"),
         (edited("detail", "[]", "silence"), "no JSON object with comment"),
         (edited("peak", "1000000000", "hour"), "more than all events"),
         (edited("detail", "5 5", "coverage"), "must be empty unless"),

@@ -14,6 +14,7 @@ import pytest
 
 from sloctl.errors import UsageError
 from sloctl.settings.backends import PrometheusSettings
+from sloctl.settings.ledger import LedgerAddress
 from sloctl.settings.secret import Secret
 from sloctl.settings.servers import redact
 
@@ -44,6 +45,22 @@ def test_an_option_goes_before_the_variable_and_the_variable_before_the_file() -
     )
     assert PrometheusSettings.load(URL, default_url=file).url == "https://prom.example.org"
     assert PrometheusSettings.load({}, default_url=file).url == "http://file:9090"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("host=db password=s3cr3t-t0ken", "password = s3cr3t-t0ken", "user:s3cr3t-t0ken@db/ledger"),
+        *("postgresql:user:s3cr3t-t0ken@db/ledger", "file:ledger.db?mode=ro"),
+    ],
+)
+def test_a_ledgers_address_in_another_form_is_no_file_of_that_name(text: str) -> None:
+    for options in ({"option": text}, {"environ": {"SLOCTL_LEDGER_URL": text}}):
+        with pytest.raises(UsageError, match="neither a URL nor the path") as error:
+            LedgerAddress.load(**options)
+        assert TOKEN not in message(error)
+    found = LedgerAddress.load(option="./a=b:c.db").url
+    assert found is not None and found.reveal() == f"sqlite:///{Path.cwd()}/a=b:c.db"
 
 
 def test_without_an_address_the_error_says_where_to_give_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -96,6 +97,14 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> 
         textfile.write(path, "shop", run())
     assert path.read_text(encoding="utf-8") == content
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.prom"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="it is not a file"):
+        textfile.write(path, "shop", run())
+    assert path.is_fifo()
 
 
 def test_another_suffix_would_not_be_read(tmp_path: Path) -> None:

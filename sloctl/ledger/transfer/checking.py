@@ -6,9 +6,10 @@ import json
 
 from sloctl.ledger import grid
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import MICRO, MOST_MICRO, MutedInterval
+from sloctl.ledger.protocol import AHEAD, MICRO, MOST_MICRO, MutedInterval
 from sloctl.ledger.transfer.exporting import silence_text
 from sloctl.ledger.transfer.lines import BadLine, Line, amount
+from sloctl.model.durations import rfc3339
 
 _SIZES = {"bucket": STEP, "cause": STEP, "hour": HOUR, "day": DAY, "cause_day": DAY}
 
@@ -19,18 +20,23 @@ def number(value: int | None) -> int:
     return value
 
 
-def check(line: Line) -> None:
-    """Check a line by its kind."""
+def check(line: Line, now: float) -> None:
+    """Check a line by its kind; ``now`` (Unix seconds) is when nothing later can have been recorded."""
     if line.kind in ("coverage", "exclusion"):
         for column, value in (("start", number(line.start)), ("end", number(line.end))):
             if value % STEP:
                 raise BadLine(column, "is not on the grid of five minutes")
         if number(line.start) >= number(line.end):
             raise BadLine("end", "is not after start")
+        if line.kind == "coverage" and number(line.end) > now + AHEAD:
+            hint = "a clock was ahead where it was exported, or is behind here; nothing was imported"
+            raise BadLine("end", f"lies in the future: it is {rfc3339(int(now))}", hint)
     elif line.kind in _SIZES:
         size = _SIZES[line.kind]
         if number(line.end) % size or not line.end:
             raise BadLine("end", f"is not a multiple of {size} s")
+        if not line.service and (line.bad or line.total or line.excluded_total):
+            raise BadLine("service", "is empty: events are of a service")
         if line.kind.startswith("cause"):
             _check_cause(line)
         else:

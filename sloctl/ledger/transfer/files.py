@@ -9,11 +9,13 @@ import contextlib
 import csv
 import os
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from sloctl import extras
+from sloctl.artefacts import atomic
 from sloctl.errors import UsageError
 from sloctl.ledger import check, grid
 from sloctl.ledger.grid import DAY
@@ -21,7 +23,7 @@ from sloctl.ledger.protocol import Interval
 from sloctl.ledger.store import DatabaseLedger
 from sloctl.ledger.transfer import exporting, importing
 from sloctl.ledger.transfer.importing import Imported
-from sloctl.ledger.transfer.lines import COLUMNS, BadLine, Line, Parser, Writer, at
+from sloctl.ledger.transfer.lines import COLUMNS, BadLine, Line, Parser, Writer, at, cell, text_of
 
 Format = Literal["csv", "parquet"]
 
@@ -43,8 +45,10 @@ def export(
     """Write the ledger, or some sets of it, to a file; how many lines.
 
     ``since`` and ``until`` are Unix seconds, widened to whole UTC days. Raises BackendError, OSError, and UsageError
-    where Parquet's library is missing.
+    where Parquet's library is missing, or the path is that of something else than a file.
     """
+    if path.exists() or path.is_symlink():
+        path = atomic.target(path)
     write = _csv_writer if form == "csv" else _parquet_module().write
     interval: Interval = (grid.down(since, DAY), grid.up(until, DAY))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +72,12 @@ def export(
     return count
 
 
-def import_file(store: DatabaseLedger, path: Path, form: Format, *, name: str = "") -> Imported:
+def import_file(
+    store: DatabaseLedger, path: Path, form: Format, *, name: str = "", now: float | None = None
+) -> Imported:
     """Enter a file into the ledger: what it does not know yet; ``name`` is the file's in errors.
+
+    ``now`` (Unix seconds; the clock's, if not given) is when nothing later can have been recorded.
 
     Raises UsageError, which names the place of the first mistake, and BackendError; in both cases nothing was
     entered.
@@ -80,11 +88,12 @@ def import_file(store: DatabaseLedger, path: Path, form: Format, *, name: str = 
     read: Callable[[Path, str, _Place], Generator[Line]]
     read = _csv_lines if form == "csv" else _parquet_lines
     place = _Place()
+    at_most = time.time() if now is None else now
 
     def work(connection: object) -> Imported:
         place.row = 0
         with contextlib.closing(read(path, name, place)) as lines:
-            return importing.enter(connection, lines)  # type: ignore[arg-type]
+            return importing.enter(connection, lines, at_most)  # type: ignore[arg-type]
 
     try:
         return store.database.write(work)
@@ -110,7 +119,7 @@ def _csv_writer(path: Path, lines: Iterable[Line]) -> int:
         nonlocal count
         for line in lines:
             count += 1
-            yield writer.fields(line)
+            yield [cell(text) for text in writer.fields(line)]
 
     with path.open("w", encoding="utf-8", newline="") as file:
         output = csv.writer(file, lineterminator="\n")
@@ -140,7 +149,7 @@ def _csv_lines(path: Path, name: str, place: _Place) -> Generator[Line]:
                 )
             for fields in rows:
                 place.row = rows.line_num
-                yield parser.line(fields)
+                yield parser.line([text_of(field) for field in fields])
         except csv.Error as error:
             place.row = rows.line_num
             raise BadLine("", f"no CSV: {error}", "the file may be damaged or cut off") from None

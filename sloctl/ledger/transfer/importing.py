@@ -37,8 +37,11 @@ class Imported:
     sets: list[str] = field(default_factory=list)
 
 
-def enter(connection: Connection, lines: Iterable[Line]) -> Imported:
-    """Enter all lines. Raises BadLine for the one that was read last."""
+def enter(connection: Connection, lines: Iterable[Line], now: float) -> Imported:
+    """Enter all lines; ``now`` (Unix seconds) is when nothing later can have been recorded.
+
+    Raises BadLine for the one that was read last.
+    """
     done = Imported()
     current: _Set | None = None
     last: tuple[object, ...] = ()
@@ -57,7 +60,7 @@ def enter(connection: Connection, lines: Iterable[Line]) -> Imported:
             hint = "lines stand in the order in which sloctl writes them, and none stands twice"
             raise BadLine("", "this line belongs above the one before it, or is the same again", hint)
         last = place
-        checking.check(line)
+        checking.check(line, now)
         if current is None or line.set != current.name:
             if current is not None:
                 current.finish()
