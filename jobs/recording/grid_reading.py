@@ -21,7 +21,7 @@ from sloctl.backends.answers import apart, doubts
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BadAnswer
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
-from sloctl.model import GRID, CounterSli, SeriesKey, SloSet
+from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 
 _Values = dict[SeriesKey, dict[int, float]]
 _Buckets = dict[tuple[str, str, int], Bucket]
@@ -46,22 +46,7 @@ def read(
     """All buckets of an interval, of some definitions. Raises ``BackendError``."""
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
-    texts: list[tuple[str, str]] = []
-    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for slo in slos:
-        exprs = promql.events(slo, slo_set.mesh, GRID)
-        exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
-        if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID):
-            # They add up to the bad events, which so need no query of their own: raw counters are what costs.
-            exprs["cause"] = by_cause
-            del exprs["bad"]
-        # Definitions that differ in their window or objective have the same events: those are asked for once.
-        same = alike.setdefault(tuple(exprs.items()), [])
-        same.append(slo.id)
-        if same == [slo.id]:
-            marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
-            texts.append((slo.id, promql.together(marked)))
-    queries = promql.shared(texts)
+    queries, first_of = _questions(slo_set, slos)
     start, end = interval[0] + GRID, interval[1]
     first, last = (datetime.fromtimestamp(at, UTC) for at in (start, end))
 
@@ -81,7 +66,6 @@ def read(
         answers = [(owners, future.result()) for owners, future in futures]
     out = Reading()
     series: dict[str, list[Series]] = {}
-    first_of = {same[0]: same for same in alike.values()}
     for owners, found in answers:
         said = doubts(found)
         found, contradicted = _once(found)
@@ -117,6 +101,28 @@ def _once(series: Iterable[Series]) -> tuple[list[Series], bool]:
         for time, text in item["values"]:
             contradicted |= values.setdefault(round(float(time)), text) != text
     return [{"metric": dict(key), "values": [*values.items()]} for key, values in known.items()], contradicted
+
+
+def _questions(
+    slo_set: SloSet, slos: Sequence[Slo]
+) -> tuple[list[tuple[str, list[str]]], dict[str, list[str]]]:
+    """Queries, each with the first definitions that it answers, and by these all that have the same events."""
+    texts: list[tuple[str, str]] = []
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for slo in slos:
+        exprs = promql.events(slo, slo_set.mesh, GRID)
+        exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
+        if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID):
+            # They add up to the bad events, which so need no query of their own: raw counters are what costs.
+            exprs["cause"] = by_cause
+            del exprs["bad"]
+        # Definitions that differ in their window or objective have the same events: those are asked for once.
+        same = alike.setdefault(tuple(exprs.items()), [])
+        same.append(slo.id)
+        if same == [slo.id]:
+            marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
+            texts.append((slo.id, promql.together(marked)))
+    return promql.shared(texts), {same[0]: same for same in alike.values()}
 
 
 def _of_each(series: Iterable[Series], first_of: Mapping[str, Sequence[str]]) -> Iterator[Series]:
