@@ -84,18 +84,8 @@ def _part(slo_set: SloSet, ids: Collection[str]) -> SloSet:
 
 def _take(out: Collected, more: Collected, part: SloSet, where: BudgetSource) -> None:
     """Add what was read of a part of the set."""
-    ids = {slo.id for slo in part.slos}
-    for name in ("period", "gaps", "excluded", "peak", "sides", "alerts", "buckets", "disputed", "eventful"):
-        into = getattr(out, name)
-        into |= {key: value for key, value in getattr(more, name).items() if key[0] in ids}
-    for window, counts in more.burn.items():
-        into = out.burn.setdefault(window, {})
-        into |= {key: value for key, value in counts.items() if key[0] in ids}
-    out.findings += [item for item in more.findings if item not in out.findings]
-    for text, unsure in more.unsure.items():
-        out.unsure.setdefault(text, set()).update(unsure)
-    out.recorded = out.recorded or more.recorded
-    out.origins |= dict.fromkeys(ids, where)
+    out.add(more, part.slos)
+    out.origins |= dict.fromkeys((slo.id for slo in part.slos), where)
 
 
 def _ledger_ids(

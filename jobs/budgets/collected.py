@@ -47,6 +47,32 @@ class Collected:
     unread: dict[str, str] = field(default_factory=dict)
     """The definitions that could not be read, with the code of the finding that says so."""
 
+    def add(self, more: Collected, slos: Iterable[Slo]) -> None:
+        """Take over what was read of some SLOs."""
+        ids = {slo.id for slo in slos}
+        for name in (
+            "period",
+            "gaps",
+            "excluded",
+            "peak",
+            "sides",
+            "alerts",
+            "buckets",
+            "disputed",
+            "eventful",
+        ):
+            into = getattr(self, name)
+            into |= {key: value for key, value in getattr(more, name).items() if key[0] in ids}
+        for window, counts in more.burn.items():
+            into = self.burn.setdefault(window, {})
+            into |= {key: value for key, value in counts.items() if key[0] in ids}
+        for line, keys in more.seasoned.items():
+            self.seasoned.setdefault(line, set()).update(key for key in keys if key[0] in ids)
+        self.findings += [item for item in more.findings if item not in self.findings]
+        for text, unsure in more.unsure.items():
+            self.unsure.setdefault(text, set()).update(unsure)
+        self.recorded = self.recorded or more.recorded
+
     def doubt(self, said: Iterable[str], slos: Iterable[Slo]) -> None:
         """Note that what was read of some SLOs may lack events."""
         ids = {slo.id for slo in slos}

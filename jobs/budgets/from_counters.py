@@ -1,27 +1,33 @@
 """Computes budgets from raw counters, for a Prometheus in which the rules are not loaded (yet).
 
 Slower than reading what the rules recorded, for it evaluates their expressions over the whole period; the
-numbers are the same, because one place builds the expressions of both.
+numbers are the same, because one place builds the expressions of both. Most of a period is counted in long windows.
+Where a counter restarted in one, or a target was not scraped as it should, it is counted again in shorter ones, down to
+the budget grid: there alone do windows and their steps count differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
 from math import inf
 
 import pandas as pd
 
 from jobs.budgets import budget_history, downtime, stopped
 from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
-from jobs.budgets.slis import grid_events
+from jobs.budgets.slis import events_frame
 from sloctl import naming, promql
-from sloctl.backends.answers import Heard
-from sloctl.backends.frames import matrix_frame
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.answers import Heard, apart
+from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.policies import SILENCE
+from sloctl.report.history import width_for
 
 
 def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[float, float]]:
@@ -34,12 +40,13 @@ def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[f
 
 
 def _collect_one(
-    source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected, *, history: bool
-) -> None:
+    source: MetricSource, slo_set: SloSet, slo: Slo, *, at: datetime, history: bool
+) -> Collected:
+    out = Collected()
     heard = source = Heard(source)
     seconds = period_seconds(slo, at) // GRID * GRID
-    first = at - timedelta(seconds=max(seconds, *burn_windows(slo)) - GRID)
-    frame = grid_events(source, slo, slo_set.mesh, first, at)
+    width = width_for(period_seconds(slo, at)) if history else 0
+    frame, gaps = _read(source, slo_set, slo, at, _edges(slo, seconds, width), _sizes(width))
     for (namespace, service), value in _sums(frame, at - timedelta(seconds=seconds)).items():
         out.period[slo.id, namespace, service] = value
     for window in burn_windows(slo):
@@ -51,40 +58,138 @@ def _collect_one(
             frame[frame["time"] <= pd.Timestamp(at - timedelta(seconds=short))], at - timedelta(seconds=long)
         )
         out.seasoned.setdefault((long, short), set()).update((slo.id, *place) for place in there)
-    _add_eventful(frame, slo, at, out)
     if history:
         out.buckets |= budget_history.of_events(frame, slo, at)
-    peaks = frame.groupby(["namespace", "service"], sort=False)["total"].max()
-    for (namespace, service), peak in peaks.items():  # type: ignore[misc]
-        out.peak[slo.id, str(namespace), str(service)] = float(peak)
-    _add_gaps(source, slo_set, slo, first, at, out)
+    _add_gaps(slo, gaps, out)
+    _add_eventful(source, slo_set, slo, at, out)
     if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
-        other = grid_events(source, slo, slo_set.mesh, first, at, other_side=True)
+        other, _ = _read(source, slo_set, slo, at, {0, seconds // GRID}, _sizes(0), other_side=True)
         _add_other_side(slo, slo.sli.side, _sums(other, at - timedelta(seconds=seconds)), out)
     out.doubt(heard.doubts, [slo])
+    return out
 
 
-def _add_eventful(frame: pd.DataFrame, slo: Slo, at: datetime, out: Collected) -> None:
-    recent = frame[
-        (frame["total"] > 0) & (frame["time"] > pd.Timestamp(at - timedelta(seconds=SILENCE.memory)))
-    ]
-    ages = (pd.Timestamp(at) - recent["time"]).dt.total_seconds()
-    numbers = (ages // stopped.WIDTH).astype("int64")
-    for (namespace, service), found in numbers.groupby([recent["namespace"], recent["service"]], sort=False):
-        out.eventful[slo.id, str(namespace), str(service)] = sorted({int(number) for number in found})
+HOUR = 3600 // GRID
+LONGEST = 6 * HOUR
+"""Steps of the budget grid in the longest windows in which a period is counted."""
+_Window = tuple[int, int]
+"""Its newest step, counted back from the report's time (0), and how many steps it has."""
 
 
-def _add_gaps(
-    source: MetricSource, slo_set: SloSet, slo: Slo, first: datetime, at: datetime, out: Collected
-) -> None:
-    series = source.query_range(promql.gap_rule(slo, slo_set.mesh), first, at, timedelta(seconds=GRID))
-    gaps = matrix_frame(series, naming.IDENTITY)
-    gaps = gaps[gaps["value"].abs() < inf]
+def _edges(slo: Slo, period: int, width: int) -> set[int]:
+    """The steps, counted back, at which some sum begins or ends; ``width`` is that of a history's buckets, or 0."""
+    lengths = {0, period, *burn_windows(slo), *(short for _, short in lines([slo]))}
+    lengths |= set(range(0, period, width)) if width else set()
+    return {-(-length // GRID) for length in lengths}
+
+
+def _sizes(width: int) -> tuple[int, ...]:
+    """Steps of the windows in which a period is counted, the longest first; each divides the one before."""
+    longest = width // GRID or LONGEST
+    return tuple(sorted({longest, HOUR if longest % HOUR == 0 else 1, 1}, reverse=True))
+
+
+def _windows(edges: set[int], sizes: Sequence[int]) -> list[_Window]:
+    """The longest windows that cover everything between the edges and cross none, the newest first."""
+    found: list[_Window] = []
+    for begin, end in pairwise(sorted(edges)):
+        while begin < end:
+            size = next(size for size in sizes if size <= end - begin)
+            found.append((begin, size))
+            begin += size
+    return found
+
+
+def _read(
+    source: MetricSource,
+    slo_set: SloSet,
+    slo: Slo,
+    at: datetime,
+    edges: set[int],
+    sizes: Sequence[int],
+    *,
+    other_side: bool = False,
+) -> tuple[pd.DataFrame, list[Series]]:
+    """Events between the edges in windows of any size, as :func:`events_frame` has them, and gaps by grid step."""
+    frames: list[pd.DataFrame] = []
+    gaps: list[Series] = []
+    todo = _windows(edges, sizes)
+    for size, smaller in zip(sizes, (*sizes[1:], 0), strict=True):
+        exprs = promql.events(slo, slo_set.mesh, size * GRID, other_side=other_side)
+        if smaller:
+            exprs["unsteady"] = promql.unsteady(slo, slo_set.mesh, size * GRID)
+        elif not other_side:
+            exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
+        for newest, oldest in _runs([newest for newest, of in todo if of == size], size):
+            first, last = (at - timedelta(seconds=step * GRID) for step in (oldest, newest))
+            found = apart(
+                source.query_range(promql.together(exprs), first, last, timedelta(seconds=size * GRID)),
+                promql.PART,
+            )
+            again = {float(time) for item in found.pop("unsteady", ()) for time, _ in item["values"]}
+            gaps += found.pop("gap", [])
+            frame = events_frame(slo, found)
+            frames.append(frame[~frame["time"].isin([datetime.fromtimestamp(time, UTC) for time in again])])
+            for time in again:
+                begin = round((at.timestamp() - time) / GRID)
+                todo += [(step, smaller) for step in range(begin, begin + size, smaller)]
+    return pd.concat(frames, ignore_index=True), gaps
+
+
+def _runs(steps: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """The first and last of each run of windows of one size that adjoin, so that one query asks for them."""
+    runs: list[tuple[int, int]] = []
+    for step in sorted(steps):
+        if runs and step == runs[-1][1] + size:
+            runs[-1] = (runs[-1][0], step)
+        else:
+            runs.append((step, step))
+    return runs
+
+
+def _add_eventful(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
+    """When there were events lately, of services that have none now."""
+    quiet = [key for key in stopped.candidates(slo_set, out) if key[0] == slo.id]
+    if not quiet:
+        return
+    out.eventful |= {key: [] for key in quiet}
+    width = timedelta(seconds=stopped.WIDTH)
+    total = promql.events(slo, slo_set.mesh, stopped.WIDTH)["total"]
+    oldest = at - (SILENCE.memory // stopped.WIDTH - 1) * width
+    for item in source.query_range(total, oldest, at, width):
+        found = out.eventful.get((slo.id, *_place(slo, item["metric"])))
+        if found is not None:
+            ages = (at.timestamp() - float(time) for time, count in item["values"] if float(count) > 0)
+            found += sorted(round(age) // stopped.WIDTH for age in ages)
+
+
+def _place(slo: Slo, metric: Mapping[str, str]) -> tuple[str, str]:
+    """Namespace and service of a series of an SLO; a named service's series do not say them."""
     if not slo.wildcard:
-        gaps = gaps.assign(namespace=slo.namespace, service=slo.service)
-    sums = gaps.groupby(["namespace", "service"])["value"].sum()
-    for (namespace, service), gap in zip(sums.index, sums, strict=True):
-        out.gaps[slo.id, str(namespace), str(service)] = float(gap)
+        return slo.namespace, slo.service
+    return metric.get(naming.NAMESPACE, ""), metric.get(naming.SERVICE, "")
+
+
+def _add_gaps(slo: Slo, series: Sequence[Series], out: Collected) -> None:
+    for item in series:
+        key: SeriesKey = (slo.id, *_place(slo, item["metric"]))
+        seconds = sum(gap for _, text in item["values"] if abs(gap := float(text)) < inf)
+        out.gaps[key] = out.gaps.get(key, 0.0) + seconds
+
+
+def _add_peaks(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
+    """The most events that a step had, by service, where something is not known of it: there may have been as many."""
+    if not any(gap > 0 for key, gap in out.gaps.items() if key[0] == slo.id):
+        return
+    seconds = period_seconds(slo, at) // GRID * GRID
+    day = min(86400, seconds)
+    oldest = at - timedelta(seconds=(seconds // day - 1) * day)
+    peaks = source.query_range(
+        promql.largest_step(slo, slo_set.mesh, day), oldest, at, timedelta(seconds=day)
+    )
+    for item in peaks:
+        found = [peak for _, text in item["values"] if abs(peak := float(text)) < inf]
+        out.peak[slo.id, *_place(slo, item["metric"])] = max(found, default=0.0)
 
 
 def _add_other_side(
@@ -98,14 +203,25 @@ def _add_other_side(
             out.sides[key] = (own, theirs) if side == "client" else (theirs, own)
 
 
-def collect(source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False) -> Collected:
+def collect(
+    source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False, threads: int = 4
+) -> Collected:
     """Everything a report needs, from raw counters on a grid that ends at ``at``; with ``history``, in buckets too.
 
-    Raises ``BackendError``.
+    So many SLOs are read at a time. Raises ``BackendError``.
     """
     out = Collected()
-    for slo in slo_set.slos:
-        _collect_one(source, slo_set, slo, at, out, history=history)
+    with ThreadPoolExecutor(threads, "sloctl-counters") as pool:
+        read = partial(_collect_one, source, slo_set, at=at, history=history)
+        futures = [pool.submit(copy_context().run, read, slo) for slo in slo_set.slos]
+        try:
+            for slo, future in zip(slo_set.slos, futures, strict=True):
+                out.add(future.result(), [slo])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     downtime.add(slo_set, at, downtime.scraped(source, slo_set, at), out)
+    for slo in slo_set.slos:
+        _add_peaks(source, slo_set, slo, at, out)
     would_fire_all(slo_set.slos, out)
     return out

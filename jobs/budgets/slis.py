@@ -7,7 +7,7 @@ against each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any
@@ -101,8 +101,15 @@ def grid_events(
     else:
         exprs = promql.events(slo, mesh, step, other_side=other_side)
     answer = source.query_range(promql.together(exprs), start, end, timedelta(seconds=step))
-    found = apart(answer, promql.PART)
-    parts = {kind: _frame(slo, found.get(kind, ()), kind) for kind in exprs}
+    return events_frame(slo, apart(answer, promql.PART))
+
+
+def events_frame(slo: Slo, found: Mapping[str, Sequence[Series]]) -> pd.DataFrame:
+    """The frame of :func:`grid_events` from the series of ``total`` and of ``bad`` or ``good`` events."""
+    parts = {
+        kind: _frame(slo, found.get(kind, ()), kind)
+        for kind in ("total", "good" if slo.counts_good else "bad")
+    }
     keys = ["namespace", "service", "time"]
     if "good" in parts:
         frame = parts["total"].merge(parts["good"], on=keys, how="inner")

@@ -13,8 +13,10 @@ from sloctl.promql.counting import (
     full_selector,
     gap_rule,
     increments,
+    largest_step,
     range_calls,
     scope,
+    unsteady,
     user_expression,
 )
 from sloctl.promql.own_events import counts
@@ -84,6 +86,7 @@ __all__ = [
     "is_service",
     "just_recorded",
     "labelled",
+    "largest_step",
     "last_event_rule",
     "last_instant",
     "milliseconds",
@@ -107,6 +110,7 @@ __all__ = [
     "together",
     "total_rule",
     "union",
+    "unsteady",
     "user_expression",
     "windowed",
 ]

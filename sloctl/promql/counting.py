@@ -99,9 +99,12 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
     samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
-    first = [f"{selector(AGENT_START, mesh.matchers)} {young}"]
+    there = f"[{duration(max(window, LOOKBACK))}]"  # a pod may end before the window
+    first = [f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}"]
     if "pod" in mesh.target_labels:
-        first += [f"last_over_time({up}[{w}]) and on (pod) (min by (pod) ({POD_START}) {young})"]
+        first += [
+            f"last_over_time({up}[{w}]) and on (pod) (min by (pod) (last_over_time({POD_START}{there})) {young})"
+        ]
     return "\n".join(
         (
             f"Inf + group by ({on}) (",
@@ -322,6 +325,41 @@ def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
         return ""
     bad = _events_of(slo, slo.sli, slo.sli.bad, mesh, window)
     return f"{_identified(slo, slo.sli, bad, naming.causes(slo.sli))} > 0"
+
+
+def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
+    """Something if a window (seconds) may count otherwise than its steps do, else nothing.
+
+    A counter restarted in it, which a window bears once; a target could not be scraped, or lacked a sibling at some of
+    its scrapes, so that what shows that a counter is new is not what shows it in a step.
+    """
+    if isinstance(slo.sli, CounterSli):
+        series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
+    else:
+        calls = [call for text in (slo.sli.total, slo.sli.bad, slo.sli.good) for call in range_calls(text)[0]]
+        series = list(dict.fromkeys(selected for _, selected in calls))
+    on, up, w = ", ".join(mesh.target_labels), selector("up", mesh.matchers), duration(window)
+    restarts = _either([f"resets({one}[{duration(window + LOOKBACK)}]) > 0" for one in series])
+    samples = _each("count_over_time", series, f"[{w}]")
+    known = _each("last_over_time", series, f"[{duration(window + MEMORY)}]")
+    return "\nor\n".join(
+        (
+            f"group ({restarts})",
+            f"group (max by ({on}) ({samples}) < sum by ({on}) (sum_over_time({up}[{w}])))",
+            f"group (min_over_time({up}[{w}]) < 1 and on ({on}) {known})",
+        )
+    )
+
+
+def largest_step(slo: Slo, mesh: Mesh, window: int) -> str:
+    """The most events that a step of the budget grid had in the last ``window`` seconds, by service; not exact."""
+    step = duration(GRID)
+    if isinstance(slo.sli, CounterSli):
+        series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
+        events = _identified(slo, slo.sli, _each("increase", series, f"[{step}]"))
+    else:
+        events = f"sum (\n{indent(re.sub(_RANGE_CALL, lambda call: f'increase({call[2]}[{step}])', slo.sli.total))}\n)"
+    return f"max_over_time((\n{indent(events)}\n)[{duration(window)}:{step}])"
 
 
 def gap_rule(slo: Slo, mesh: Mesh) -> str:

@@ -326,6 +326,15 @@ class Simulated:
             if kind == "gap":
                 yield labels, self._value(naming.GAP_GRID, flows, now, GRID)
                 continue
+            if kind == "unsteady":
+                if self._value(naming.GAP_GRID, flows, now, int(window)) > 0:
+                    yield {}, 1.0
+                    return
+                continue
+            if kind == "largest":
+                ends = range(int(now) - int(window) + GRID, int(now) + 1, GRID)
+                yield labels, max(sum(flow.between(end - GRID, end)[1] for flow in flows) for end in ends)
+                continue
             count = self._seen_by_others if theirs else Flow.between
             counts = [count(flow, now - window, now) for flow in flows]
             bad, total = (sum(numbers) for numbers in zip(*counts, strict=True))
@@ -341,6 +350,14 @@ class Simulated:
             if expr == promql.gap_rule(slo, self.slo_set.mesh):
                 known = True
                 found += [(flows, self._own(slo, flows[0]), "gap", GRID, False) for flows in groups]
+            for window in {parse_duration(text) or 0 for text in re.findall(r"\[([0-9a-z]+)[\]:]", expr)}:
+                others = {
+                    "unsteady": promql.unsteady(slo, self.slo_set.mesh, window),
+                    "largest": promql.largest_step(slo, self.slo_set.mesh, int(window)),
+                }
+                for kind in (kind for kind, text in others.items() if expr == text):
+                    known = True
+                    found += [(flows, self._own(slo, flows[0]), kind, window, False) for flows in groups]
             for kind, text, window in self._events_of(slo, expr, other_side=True):
                 if expr == text:
                     known = True

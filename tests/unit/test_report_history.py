@@ -136,7 +136,7 @@ def test_raw_counters_are_not_asked_twice() -> None:
     plain, source = Simulated(slo_set, flows), Simulated(slo_set, flows)
     slo_report.build(plain, slo_set, AT, "raw")
     assert all(item.history for item in built(source, AT, "raw").slos)
-    assert source.asked == plain.asked
+    assert len(source.asked) == len(plain.asked), "a history asks in other windows, and no more often"
 
 
 @pytest.mark.parametrize(
@@ -157,16 +157,6 @@ def test_a_calendar_window_begins_with_its_period(at: datetime, origin: BudgetOr
     begun = min(datetime(2026, 2, 28, 23, tzinfo=UTC), at - timedelta(minutes=5))
     assert of(item).start == begun
     assert item.remaining == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("most", [1, 7, 100])
-def test_a_server_with_a_limit_is_asked_for_halves(most: int) -> None:
-    slo_set = slos(CHECKOUT)
-    flows = [flow(slo_set, 0, "checkout", 100, 0.05)]
-    whole = only(built(Simulated(slo_set, flows)))
-    parts = built(Simulated(slo_set, flows, most_points=most))
-    assert of(only(parts)) == of(whole)
-    assert parts.findings == ()
 
 
 def test_without_its_history_the_report_still_comes() -> None:
