@@ -1,7 +1,7 @@
 """Asks a server, in a bounded number of requests, what it has of what the rules need.
 
-The number of requests does not grow with the mesh; with an SLO file it grows by one per hundred thousand characters
-of selectors. Every question but those about the server itself raises ``BackendError``.
+The number of requests does not grow with the mesh; with an SLO file it grows by one per fifteen thousand bytes of
+selectors. Every question but those about the server itself raises ``BackendError``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sloctl import naming
+from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.shared.queries import (
@@ -39,7 +39,6 @@ CLUSTER_NAME = (
     f"outbound|8080||{samples.NAMES[naming.SERVICE]}.{samples.NAMES[naming.NAMESPACE]}.svc.cluster.local"
 )
 LABELS: Mapping[str, str] = {name: samples.NAMES[name] for name in SERVICE_LABELS}
-ON = f"on ({', '.join(SERVICE_LABELS)})"
 
 
 def ejections(slo_set: SloSet, guardrail: Guardrail) -> Plan:
@@ -96,7 +95,7 @@ def overflow(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         lambda q: q.requests(where, WINDOW, SERVICE_LABELS),
     )
     queue = signal(slo_set, "service:queue_overflow:increase5m", lambda q: _worst(q, pending, flagged))
-    either = signal(slo_set, "service:overflow:increase5m", lambda q: _worst(q, queue, pool))
+    either = signal(slo_set, "service:overflow:increase5m", lambda q: _worst(q, pending, flagged, pool))
     alerts = (
         _alert(
             slo_set,
@@ -127,9 +126,10 @@ def _increase(slo_set: SloSet, guardrail: Guardrail, record: str, metric: str) -
     return raw_signal(record, cluster_service(counted(slo_set, raw, WINDOW)))
 
 
-def _worst(q: Queries, first: Signal, second: Signal) -> str:
-    """The first where it is above 0, else the second, else (where only the first exists) 0."""
-    return f"{q.read(first)} > 0\nor {ON}\n  {q.read(second)}\nor {ON}\n  {q.read(first)}"
+def _worst(q: Queries, *signals: Signal) -> str:
+    """The highest of some signals, each of which may be missing."""
+    each = promql.together({str(number): q.read(one) for number, one in enumerate(signals)})
+    return f"max by ({', '.join(SERVICE_LABELS)}) (\n{promql.indent(each)}\n)"
 
 
 def _alert(

@@ -47,6 +47,7 @@ from sloctl.promql.recording import Recording
 from sloctl.promql.services import is_service, services
 from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule
 from sloctl.promql.syntax import (
+    LONGEST,
     PART,
     indent,
     labelled,
@@ -60,6 +61,7 @@ from sloctl.promql.syntax import (
 )
 
 __all__ = [
+    "LONGEST",
     "PART",
     "SEEN",
     "STARTS",

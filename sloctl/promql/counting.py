@@ -311,9 +311,20 @@ def present(slo: Slo, mesh: Mesh, window: float) -> str:
 
 
 def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:
-    """What the counters of any of some parts of an SLI counted in the last ``window`` seconds."""
+    """What the counters of any of some parts of an SLI counted in the last ``window`` seconds.
+
+    Where it takes several selectors or long ones to say which, all counters of the family are counted and those kept
+    that one selects: each then stands once rather than ten times, in a query that a server refuses over 16 KiB.
+    """
     selectors = [full_selector(slo, sli, part, mesh) for part in parts]
-    return together(counted(selectors, window, mesh, siblings_of(slo, sli, mesh)))
+    siblings = siblings_of(slo, sli, mesh)
+    [whole, *_] = sli.total
+    family = {matcher for matcher in whole.matchers if matcher.label in FAMILY_MATCHERS}
+    within = all(part.metric == whole.metric and family <= {*part.matchers} for part in parts)
+    if not within or (len(parts) == 1 and not slo.overridden):
+        return together(counted(selectors, window, mesh, siblings))
+    kept = _each("last_over_time", selectors, f"[{duration(window)}]")
+    return f"(\n{indent(together(counted([siblings], window, mesh)))}\n) and ignoring ({PART})\n  {kept}"
 
 
 def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:

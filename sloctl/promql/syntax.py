@@ -85,16 +85,23 @@ def together(exprs: Mapping[str, str]) -> str:
     return "\nor\n".join(labelled(expr, PART, name) for name, expr in exprs.items())
 
 
-def union(exprs: Iterable[str], limit: int = 100_000) -> list[str]:
-    """Queries of at most about ``limit`` characters that together have the series of all ``exprs``."""
-    return [query for query, _ in shared((("", expr) for expr in exprs), limit)]
+LONGEST = 15_000
+"""Bytes of a query: VictoriaMetrics refuses those over 16 KiB (``-search.maxQueryLen``)."""
 
 
-def shared(exprs: Iterable[tuple[str, str]], limit: int = 100_000) -> list[tuple[str, list[str]]]:
+def union(exprs: Iterable[str]) -> list[str]:
+    """Queries that no server refuses for their length, and that together have the series of all ``exprs``.
+
+    An expression that is longer by itself is a query of its own.
+    """
+    return [query for query, _ in shared(("", expr) for expr in exprs)]
+
+
+def shared(exprs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """As :func:`union`, of expressions that have owners: each query with the owners of what it has."""
     queries: list[tuple[str, list[str]]] = []
     for owner, expr in exprs:
-        if queries and len(queries[-1][0]) + len(expr) < limit:
+        if queries and len(f"{queries[-1][0]}\nor\n{expr}".encode()) <= LONGEST:
             query, owners = queries[-1]
             queries[-1] = f"{query}\nor\n{expr}", [*owners, owner]
         else:

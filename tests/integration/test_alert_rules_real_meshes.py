@@ -53,15 +53,20 @@ NAMES = {name: f"case-{number}" for number, name in enumerate(CASES)}
 WINDOW = RollingWindow(4 * 3600, "4h")
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that scraped all cases, each in a namespace of its own."""
-    folder = tmp_path_factory.mktemp("real-meshes")
+def scraped() -> list[SampledSeries]:
+    """The raw series of all cases, each in a namespace of its own."""
     series = [one for name, case in CASES.items() for one in sampled(case.raw, START, NAMES[name])]
     # A bucket is recorded once something was scraped after it.
     times = np.arange(START, AT.timestamp() + 1, 30).astype(np.int64) * 1000
     other = SampledSeries({"__name__": "up", "job": "other", "instance": "o"}, times, np.ones_like(times))
-    backfill([*series, other], folder / "data")
+    return [*series, other]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that scraped all cases, each in a namespace of its own."""
+    folder = tmp_path_factory.mktemp("real-meshes")
+    backfill(scraped(), folder / "data")
     with PrometheusServer(folder, data=folder / "data") as server, pipeline.source(server) as metrics:
         yield metrics
 

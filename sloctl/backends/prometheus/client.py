@@ -149,8 +149,9 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         super().__init__(settings, transport)
         self._max_points = max_points
         self._client = PrometheusConnect(url=settings.url, session=transport, method="POST")
-        # The server should give up, and say why, a little before this side stops listening.
-        self._limits = {"timeout": f"{max(1, round(settings.timeout * 900))}ms"}
+        # The server should give up, and say why, a little before this side stops listening. VictoriaMetrics moves what
+        # it may keep in a cache to multiples of the step.
+        self._asked = {"timeout": f"{max(1, round(settings.timeout * 900))}ms", "nocache": "1"}
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -159,7 +160,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
 
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         """Evaluate ``expr`` at an instant: one item with ``value`` per series (``values`` for ``x[5m]``)."""
-        params = {"time": seconds_text(milliseconds(at)), **self._limits}
+        params = {"time": seconds_text(milliseconds(at)), **self._asked}
         with _naming(expr):
             result: list[Series] = self._client.custom_query(expr, params=params)
         return result
@@ -188,7 +189,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
 
         Raises ``BadAnswer`` where the server keeps no such count (Thanos and VictoriaMetrics do not).
         """
-        params = {"query": expr, "time": seconds_text(milliseconds(at)), "stats": "all", **self._limits}
+        params = {"query": expr, "time": seconds_text(milliseconds(at)), "stats": "all", **self._asked}
         with _naming(expr):
             data = self._ask("POST", "/api/v1/query", params)
         try:
@@ -260,7 +261,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         def ask(first: int, last: int) -> list[list[Series]]:
             points = part.part(first, last)
             start, end = points.start, points.end
-            params = dict(self._limits)
+            params = dict(self._asked)
             if start % 1000 or end % 1000:  # the package rounds times to whole seconds; parameters go before
                 params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):

@@ -1,0 +1,138 @@
+"""Rules and queries on engines besides the Prometheus on PATH; see docs/engines.md for what was found on which."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alert_rules import manifest
+from sloctl import spec
+from sloctl.backends.prometheus.client import Prometheus
+from sloctl.model.durations import parse_duration
+from sloctl.settings.backends import PrometheusSettings
+from tests.golden.test_rules_golden import PROVED, ROOT, generated, is_test, proved, write
+from tests.integration.test_alert_rules_real_meshes import NAMES, kept, reported, scraped, slo_set
+from tests.support.engines import find_engine, running_victoria_metrics
+from tests.support.real_meshes import CASES, MeshCase
+
+__all__ = ["kept", "reported", "slo_set"]  # fixtures, which ask the source below
+ALL = os.environ.get("SLOCTL_ENGINES") == "all"
+"""Whether everything is tried (make engines), or what takes seconds."""
+GRID_ALERT = re.compile("Ticket3d|Stopped")
+"""Alerts on sums of the grid of five minutes."""
+
+
+def for_vmalert(case: str) -> dict[str, Any]:
+    """The files of a golden case as they are for vmalert."""
+    text = (ROOT / case / "slo.yaml").read_text(encoding="utf-8")
+    if "engine:" not in text:
+        text = text.replace(
+            "sources:\n", "sources:\n  prometheus: {url: http://vm:8428, engine: victoriametrics}\n"
+        )
+    assert "engine: " in text
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+    return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, "prometheus")}
+
+
+def without_values(files: dict[str, Any]) -> None:
+    """Take away texts that tell a value: a step later it is another one."""
+    telling: dict[str, set[str]] = {}
+    for document in files.values():
+        for group in document.get("groups", ()):
+            for rule in group["rules"]:
+                texts = rule.get("annotations", {})
+                names = {name for name, text in texts.items() if "$value" in text}
+                telling.setdefault(rule.get("alert", ""), set()).update(names)
+                for name in names:
+                    del texts[name]
+    for document in files.values():
+        for test in document.get("tests", ()):
+            for check in test["alert_rule_test"]:
+                for expected in check["exp_alerts"]:
+                    for name in telling[check["alertname"]]:
+                        expected["exp_annotations"].pop(name, None)
+
+
+def minute(check: Any) -> int:
+    """When a check of a generated test is made."""
+    return (parse_duration(check["eval_time"]) or 0) // 60
+
+
+def a_step_later(document: Any) -> None:
+    """Make a generated test one that vmalert passes: what a rule recorded is there for the next evaluation.
+
+    An alert so fires one step later than with Prometheus, and ends one step later; it never fires earlier.
+    """
+    for test in document["tests"]:
+        fired: set[str] = set()
+        for check in sorted(test["alert_rule_test"], key=minute):
+            name, fires = check["alertname"], bool(check["exp_alerts"])
+            if fires != (name in fired):
+                later = 5 if GRID_ALERT.search(name) else 1
+                check["eval_time"] = f"{minute(check) + later}m"
+            if fires:
+                fired.add(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["remote", "remote-stopped", "guardrails"] if ALL else ["remote"])
+def test_alerts_fire_in_vmalert(case: str, tmp_path: Path) -> None:
+    program = find_engine("vmalert-tool")
+    files = for_vmalert(case)
+    without_values(files)
+    for document in files.values():
+        if "tests" in document:
+            a_step_later(document)
+    write(tmp_path, {path: json.dumps(document) for path, document in files.items()})
+    for path in (tmp_path / name for name in files if is_test(name)):
+        command = [program, "unittest", "--disableAlertgroupLabel", f"--files={path.name}"]
+        done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(PROVED) if ALL else ["latency"])
+def test_alerts_fire_in_prometheus_3(case: str, tmp_path: Path) -> None:
+    program = find_engine("promtool")
+    write(tmp_path, generated(case))
+    folders = {(tmp_path / path).parent for path in proved(case)}
+    for folder in folders:
+        tests = [Path(path).name for path in proved(case) if (tmp_path / path).parent == folder]
+        done = subprocess.run(
+            [program, "test", "rules", *tests], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A VictoriaMetrics that scraped all cases of real meshes."""
+    with (
+        running_victoria_metrics(tmp_path_factory.mktemp("victoria-metrics"), scraped()) as url,
+        Prometheus(PrometheusSettings(url=url, timeout=120)) as metrics,
+    ):
+        yield metrics
+
+
+@pytest.mark.xdist_group("victoria-metrics")
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["reported", "kept"])
+def test_victoria_metrics_counts_what_is_true(where: str, request: pytest.FixtureRequest) -> None:
+    counts = request.getfixturevalue(where)
+
+    def found(case: MeshCase) -> tuple[float, float | None]:
+        bad, total = counts[NAMES[case.name]]
+        return bad, None if case.total is None else total
+
+    assert {case.name: found(case) for case in CASES.values()} == {
+        case.name: (case.bad, case.total) for case in CASES.values()
+    }
