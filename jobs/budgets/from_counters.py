@@ -8,13 +8,14 @@ the budget grid: there alone do windows and their steps count differently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise, takewhile
 from math import inf
+from time import monotonic
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ from sloctl import naming, promql
 from sloctl.backends.answers import Heard, apart
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
+from sloctl.errors import BackendTimeout
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.policies import SILENCE
 from sloctl.report.history import width_for
@@ -120,14 +122,10 @@ def _read(
             exprs["unsteady"] = promql.unsteady(slo, slo_set.mesh, size * GRID)
         elif not other_side:
             exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
-        for newest, oldest in _runs([newest for newest, of in todo if of == size], size):
-            first, last = (at - timedelta(seconds=step * GRID) for step in (oldest, newest))
-            found = apart(
-                source.query_range(promql.together(exprs), first, last, timedelta(seconds=size * GRID)),
-                promql.PART,
-            )
-            again = {float(time) for item in found.pop("unsteady", ()) for time, _ in item["values"]}
-            gaps += found.pop("gap", [])
+        steps = sorted(newest for newest, of in todo if of == size)
+        for found in _asked(source, promql.together(exprs), at, steps, size):
+            again = {float(time) for item in found.get("unsteady", ()) for time, _ in item["values"]}
+            gaps += found.get("gap", ())
             frame = events_frame(slo, found)
             frames.append(frame[~frame["time"].isin([datetime.fromtimestamp(time, UTC) for time in again])])
             for time in again:
@@ -136,15 +134,34 @@ def _read(
     return pd.concat(frames, ignore_index=True), gaps
 
 
-def _runs(steps: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """The first and last of each run of windows of one size that adjoin, so that one query asks for them."""
-    runs: list[tuple[int, int]] = []
-    for step in sorted(steps):
-        if runs and step == runs[-1][1] + size:
-            runs[-1] = (runs[-1][0], step)
-        else:
-            runs.append((step, step))
-    return runs
+FIRST, MOST, AIM = 8, 200, 3.0
+"""Windows that a first query asks for, windows of any query, and how many seconds one should take."""
+
+
+def _asked(
+    source: MetricSource, query: str, at: datetime, steps: Sequence[int], size: int
+) -> Iterator[Mapping[str, Sequence[Series]]]:
+    """The answers for the windows of one size that begin at some steps, the newest first.
+
+    Servers end queries that take long. As many windows that adjoin are asked for at once as take seconds, judged by
+    the query before.
+    """
+    left, most = list(steps), FIRST
+    while left:
+        adjoining = zip(left[:most], count(left[0], size), strict=False)
+        chunk = [step for step, _ in takewhile(lambda pair: pair[0] == pair[1], adjoining)]
+        first, last = (at - timedelta(seconds=step * GRID) for step in (chunk[-1], chunk[0]))
+        begun = monotonic()
+        try:
+            answer = source.query_range(query, first, last, timedelta(seconds=size * GRID))
+        except BackendTimeout:
+            if len(chunk) == 1:
+                raise
+            most = max(1, len(chunk) // 8)
+            continue
+        most = min(MOST, max(1, round(len(chunk) * min(4.0, AIM / max(monotonic() - begun, 1e-3)))))
+        left = left[len(chunk) :]
+        yield apart(answer, promql.PART)
 
 
 def _add_eventful(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:

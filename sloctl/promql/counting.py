@@ -99,7 +99,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
     samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
-    there = f"[{duration(max(window, LOOKBACK))}]"  # a pod may end before the window
+    there = f"[{duration(max(window, LOOKBACK))}]"  # a pod may end before the window does
     first = [f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}"]
     if "pod" in mesh.target_labels:
         first += [

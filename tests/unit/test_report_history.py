@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -130,13 +131,23 @@ def test_each_window_is_asked_for_once_whatever_the_number_of_services() -> None
             assert item.history is None
 
 
+class _Noting(Simulated):
+    """Notes which windows it is asked for."""
+
+    def __post_init__(self) -> None:
+        self.windows: list[tuple[str, datetime]] = []
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        self.windows += [(expr, start + number * step) for number in range((end - start) // step + 1)]
+        return super().query_range(expr, start, end, step)
+
+
 def test_raw_counters_are_not_asked_twice() -> None:
     slo_set = slos(EVERY, LATENCY)
     flows = [flow(slo_set, 0, "cart", 1), flow(slo_set, 1, "checkout", 10, 0.01)]
-    plain, source = Simulated(slo_set, flows), Simulated(slo_set, flows)
-    slo_report.build(plain, slo_set, AT, "raw")
+    source = _Noting(slo_set, flows)
     assert all(item.history for item in built(source, AT, "raw").slos)
-    assert len(source.asked) == len(plain.asked), "a history asks in other windows, and no more often"
+    assert len(set(source.windows)) == len(source.windows) > 100
 
 
 @pytest.mark.parametrize(
