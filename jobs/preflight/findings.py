@@ -35,6 +35,13 @@ CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "rules-not-loaded": ("info",),
     "not-told": ("info",),
     "server-warning": ("warning",),
+    "server-info": ("info",),
+    "other-engine": ("warning",),
+    "long-rule": ("warning",),
+    "replicas": ("error",),
+    "enforced-label": ("warning",),
+    "rules-silent": ("warning",),
+    "rules-live": ("info",),
     "no-cost": ("info",),
 }
 """Every code of a finding, with its severities."""

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from jobs.preflight.needs import Needs, slo_selectors, text_of
-from sloctl import promql
+from sloctl import naming, promql
 from sloctl.backends.protocols import ObservedSource, Series
 from sloctl.errors import BackendRefused, BadAnswer, QueryRejected
-from sloctl.model import CounterSli
+from sloctl.model import CounterSli, Matcher
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
 
@@ -24,9 +24,13 @@ T = TypeVar("T")
 HOUR = timedelta(hours=1)
 MAX_JOINS = 24
 """Metrics whose join with ``up`` is tried."""
+_FRESH = "15m"
+"""What was recorded within it shows that rules are evaluated."""
 _INTERVALS = (600, 120)
 """Seconds over which scrapes are counted: the first for targets that are that old, the second for the rest."""
 _MARK = "sloctl_question"
+REPLICA_LABELS = ("prometheus_replica", "replica", "thanos_replica", "receive_replica", "__replica__")
+"""Labels that tell apart Prometheus servers that scrape the same: by the operator, Thanos and Mimir."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,9 @@ class Survey:
 
     ``services`` and ``gateways`` have the reporters that were seen by (namespace, name); ``jobs`` the jobs that expose
     a metric; ``intervals`` seconds between scrapes by job; ``labelled`` the number of series that have a label, by
-    (metric, label). ``version``, ``retention`` and ``groups`` are None where the server does not say.
+    (metric, label); ``replicas`` the number of targets that are there once for each value of a replica label;
+    ``live`` the SLOs whose events were recorded lately. ``server`` is the server's name, as far as it shows.
+    ``version``, ``retention`` and ``groups`` are None where the server does not say.
     """
 
     names: frozenset[str]
@@ -55,6 +61,9 @@ class Survey:
     intervals: Mapping[str, float]
     labelled: Mapping[tuple[str, str], float]
     joins: Mapping[str, Join]
+    replicas: Mapping[str, float]
+    live: frozenset[str]
+    server: str
     version: str | None
     retention: str | None
     groups: Sequence[Mapping[str, Any]] | None
@@ -130,17 +139,22 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
         [*selectors, *(f'{metric}{{{label}!=""}}' for metric, label in labelled), *map(str, present)]
     )
     jobs = _jobs(asker, present)
+    build = _told(source.build_info)
+    runtime = _told(source.runtime_info)
     return Survey(
         names=names,
         counts=counts,
         jobs=jobs,
         services=_reporters(asker, needs, names, "destination_service_namespace", "destination_service_name"),
         gateways=_reporters(asker, needs, names, "source_workload_namespace", "source_workload"),
-        intervals=_intervals(asker),
+        intervals=_intervals(asker, _started(runtime or {})),
         labelled={pair: counts[f'{pair[0]}{{{pair[1]}!=""}}'] for pair in labelled},
         joins=_joins(asker, needs, present),
-        version=_told(lambda: source.build_info().get("version", "") or None),
-        retention=_told(lambda: source.runtime_info().get("storageRetention", "") or None),
+        replicas=_replicas(asker, needs),
+        live=_live(asker, needs),
+        server=_server(build or {}),
+        version=(build or {}).get("version") or None,
+        retention=(runtime or {}).get("storageRetention") or None,
         groups=_told(source.rules),
     )
 
@@ -151,6 +165,39 @@ def _told(ask: Callable[[], T | None]) -> T | None:
         return ask()
     except (BadAnswer, QueryRejected, BackendRefused):
         return None
+
+
+def _server(build: Mapping[str, str]) -> str:
+    """What answers. VictoriaMetrics says no more than that it is Prometheus 2.24.0, which would tell its revision."""
+    if build.get("version") == "2.24.0" and not build.get("revision"):
+        return "VictoriaMetrics"
+    return build.get("application") or "Prometheus"
+
+
+def _started(runtime: Mapping[str, str]) -> float:
+    """When the server started, Unix seconds; 0 where it does not say."""
+    try:
+        return datetime.fromisoformat(re.sub(r"\.\d+", "", runtime.get("startTime", ""))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _replicas(asker: Asker, needs: Needs) -> dict[str, float]:
+    exprs = []
+    for label in REPLICA_LABELS:
+        up = promql.selector("up", (Matcher(label, "!=", ""), *needs.slo_set.mesh.matchers))
+        exprs.append(f"count(count without ({label}) ({up}) > 1)")
+    return {
+        label: _first(series)
+        for label, series in zip(REPLICA_LABELS, asker.each(exprs), strict=True)
+        if series
+    }
+
+
+def _live(asker: Asker, needs: Needs) -> frozenset[str]:
+    recorded = promql.selector(naming.TOTAL_GRID, (Matcher(naming.SLO_SET, "=", needs.slo_set.name),))
+    found = asker.source.query(f"count by ({naming.SLO_ID}) (last_over_time({recorded}[{_FRESH}]))", asker.at)
+    return frozenset(item["metric"].get(naming.SLO_ID, "") for item in found)
 
 
 def _questions(needs: Needs, metric: str) -> list[str]:
@@ -184,14 +231,17 @@ def _reporters(
     return {place: frozenset(reporters) for place, reporters in found.items()}
 
 
-def _intervals(asker: Asker) -> dict[str, float]:
-    """Seconds between scrapes by job, from how many a target of middling luck had."""
+def _intervals(asker: Asker, since: float) -> dict[str, float]:
+    """Seconds between scrapes by job, from how many a target of middling luck had since the server started."""
     found: dict[str, float] = {}
+    age = asker.at.timestamp() - since
     queries = [
         f"quantile by (job) (0.5, count_over_time(up[{seconds}s]) and up offset {seconds}s)"
         for seconds in _INTERVALS
     ]
     for seconds, series in zip(_INTERVALS, asker.each(queries), strict=True):
+        if 0 <= age < 2 * seconds:
+            continue  # it was not there to scrape for some of that time
         for item in series:
             count = float(item["value"][1])
             if count >= 1:

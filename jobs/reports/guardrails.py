@@ -64,7 +64,7 @@ def run(
         about = f"guardrail {plan.preset} may miss a violation"
         findings += partial_findings(said, about, {naming.GUARDRAIL: plan.preset})
         if items and all(item.value is None for item in items):
-            findings.append(_no_data(plan))
+            findings.append(_no_data(slo_set, plan))
     return sorted(found, key=_order), findings
 
 
@@ -107,9 +107,12 @@ def _answers(
             for name, signal in signals.items()
             if not answers.get(name)
         }
+        if not slo_set.sources.chained and not from_rules:
+            # Refused for its length, one query would take the whole report with it.
+            queries = {name: expr for name, expr in queries.items() if len(expr.encode()) <= promql.LONGEST}
         if queries:
             answers |= source.query_many(queries, at)
-    return answers
+    return {name: answers.get(name, ()) for name in signals}
 
 
 def _edge(source: str, destination: str, requests: float, attempts: float) -> EdgeAmplification:
@@ -125,8 +128,11 @@ def _counts(series: Sequence[Series]) -> dict[tuple[str, ...], float]:
     return found
 
 
-def _no_data(plan: Plan) -> Finding:
+def _no_data(slo_set: SloSet, plan: Plan) -> Finding:
     text = f"guardrail {plan.preset}: no data; 'sloctl validate --prometheus' says what is missing"
+    long = any(len(verdict.signal.live.encode()) > promql.LONGEST for verdict in plan.verdicts)
+    if long and not slo_set.sources.chained:
+        text = f"guardrail {plan.preset}: nothing is recorded, and its raw query is longer than servers take"
     return Finding("warning", "guardrail-no-data", text, {naming.GUARDRAIL: plan.preset})
 
 

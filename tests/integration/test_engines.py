@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 import yaml
 
 from alert_rules import manifest
+from jobs import preflight
 from sloctl import spec
 from sloctl.backends.prometheus.client import Prometheus
+from sloctl.model import SloSet
 from sloctl.model.durations import parse_duration
 from sloctl.settings.backends import PrometheusSettings
 from tests.golden.test_rules_golden import PROVED, ROOT, generated, is_test, proved, write
-from tests.integration.test_alert_rules_real_meshes import NAMES, kept, reported, scraped, slo_set
+from tests.integration.test_alert_rules_real_meshes import AT, NAMES, kept, reported, scraped, slo_set
 from tests.support.engines import find_engine, running_victoria_metrics
 from tests.support.real_meshes import CASES, MeshCase
 
@@ -136,3 +139,22 @@ def test_victoria_metrics_counts_what_is_true(where: str, request: pytest.Fixtur
     assert {case.name: found(case) for case in CASES.values()} == {
         case.name: (case.bad, case.total) for case in CASES.values()
     }
+
+
+@pytest.mark.xdist_group("victoria-metrics")
+@pytest.mark.slow
+def test_victoria_metrics_answers_for_the_times_that_are_asked_for(source: Prometheus) -> None:
+    """By default it moves a range to multiples of its step, to find it in its cache again."""
+    start = AT - timedelta(seconds=3637)
+    [one] = source.query_range(
+        'sum(up{job="other"})', start, start + timedelta(minutes=50), timedelta(minutes=5)
+    )
+    asked = [start.timestamp() + 300 * number for number in range(11)]
+    assert [time for time, _ in one["values"]] == asked
+
+
+@pytest.mark.xdist_group("victoria-metrics")
+@pytest.mark.slow
+def test_a_preflight_knows_victoria_metrics(source: Prometheus, slo_set: SloSet) -> None:
+    codes = {item.code for item in preflight.run(source, slo_set, AT).found}
+    assert "other-engine" in codes and "old-server" not in codes

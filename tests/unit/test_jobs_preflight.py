@@ -17,7 +17,7 @@ from alert_rules import manifest
 from jobs.preflight import CODES, render, run
 from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
 from jobs.preflight.survey import seconds_of
-from sloctl import spec
+from sloctl import naming, spec
 from sloctl.backends.protocols import Series
 from sloctl.cli.validate import preflight_text
 from sloctl.errors import BadAnswer
@@ -90,6 +90,8 @@ class Memory:
     warnings: Sequence[str] = ()
     silent: bool = False
     asked: int = 0
+    build: Mapping[str, str] = field(default_factory=dict)
+    started: datetime | None = None
 
     @property
     def queries(self) -> int:
@@ -128,10 +130,11 @@ class Memory:
         return sorted({one[label] for one in chosen if label in one})
 
     def build_info(self) -> Mapping[str, str]:
-        return {"version": self._tell(self.version)}
+        return {"version": self._tell(self.version), **self.build}
 
     def runtime_info(self) -> Mapping[str, str]:
-        return {"storageRetention": self._tell(self.retention)}
+        started = {"startTime": self.started.isoformat()} if self.started else {}
+        return {"storageRetention": self._tell(self.retention), **started}
 
     def rules(self) -> Sequence[dict[str, Any]]:
         self._tell("")
@@ -362,13 +365,109 @@ def test_loaded_rules() -> None:
         for file in manifest.rule_files(loaded())
         for group in file.groups
     ]
+    alive = [
+        {"__name__": naming.TOTAL_GRID, naming.SLO_SET: "shop", naming.SLO_ID: slo.id}
+        for slo in loaded().slos
+    ]
     assert ("info", "rules-loaded") in findings(Memory(good(), groups=groups))
-    assert serious(Memory(good(), groups=groups[1:])) == {("warning", "rules-differ")}
+    assert serious(Memory(good(), groups=groups)) == {("warning", "rules-silent")}
+    assert serious(Memory(good() + alive[:1])) == {("warning", "rules-silent")}, "some record, some do not"
+    assert ("info", "rules-live") in findings(Memory(good() + alive))
+    assert serious(Memory(good() + alive, groups=groups[1:])) == {("warning", "rules-differ")}
     groups[0]["rules"] = [
         *groups[0]["rules"][1:],
         {"name": "y", "health": "err", "lastError": "many-to-many"},
     ]
-    assert serious(Memory(good(), groups=groups)) == {("warning", "rule-fails")}
+    assert serious(Memory(good() + alive, groups=groups)) == {("warning", "rule-fails")}
+
+
+def as_loaded() -> list[dict[str, Any]]:
+    """The rule groups as a server tells them."""
+    return [
+        {
+            "name": group.name,
+            "rules": [
+                {"name": getattr(rule, "record", "") or getattr(rule, "alert", ""), "query": rule.expr}
+                for rule in group.rules
+            ],
+        }
+        for file in manifest.rule_files(loaded())
+        for group in file.groups
+    ]
+
+
+def test_a_matcher_that_was_put_into_every_selector_is_named() -> None:
+    plain = Memory(good(), groups=as_loaded())
+    assert ("warning", "enforced-label") not in findings(plain)
+    groups = [
+        {**group, "rules": [{**rule, "query": _put(rule["query"])} for rule in group["rules"]]}
+        for group in as_loaded()
+    ]
+    [told] = [
+        item
+        for item in run(Memory(good(), groups=groups), loaded(), NOW).found
+        if item.code == "enforced-label"
+    ]
+    assert 'namespace="shop"' in told.message and "excludedFromEnforcement" in told.hint
+    groups[0]["rules"][0]["query"] = "no PromQL ("
+    assert ("warning", "enforced-label") in findings(Memory(good(), groups=groups))
+
+
+def _put(expr: str) -> str:
+    """The expression with namespace="shop" in each selector, as the operator's enforcement writes it."""
+    texts = {read.select.metric for read in parsing.selectors(expr)}
+    for metric in sorted(texts, key=len, reverse=True):
+        expr = re.sub(rf'(?<![\w:"]){metric}(?![\w:"])(?:\{{)?', lambda m: _opened(m[0]), expr)
+    return expr
+
+
+def _opened(found: str) -> str:
+    metric, brace, _ = found.partition("{")
+    return f'{metric}{{namespace="shop"' + ("," if brace else "}")
+
+
+def test_what_is_not_prometheus_is_no_old_prometheus() -> None:
+    old = ("warning", "old-server")
+    assert old in serious(Memory(good(), version="2.24.0", build={"revision": "02e9"}))
+    assert serious(Memory(good(), version="2.24.0")) == {("warning", "other-engine")}
+    told = FILE + 'sources: {prometheus: {url: "http://vm:8428", engine: victoriametrics}}\n'
+    assert serious(Memory(good(), version="2.24.0"), told) == set()
+    assert serious(Memory(good(), version="2.10.0", build={"application": "Grafana Mimir"})) == set()
+    assert serious(Memory(good(), version="0.37.2", build={"revision": "02e9"})) == set()
+
+
+def test_rules_that_victoria_metrics_refuses_for_their_length_are_named() -> None:
+    text = FILE.replace(
+        "  - {preset: sidecar-restarts}\n", "  - {preset: mtls}\n  - {preset: policy-denials}\n"
+    )
+    text = text.replace("mesh: {", "mesh: {mode: ambient, ")
+    for engine, expected in (("victoriametrics", True), ("prometheus", False)):
+        told = text + f'sources: {{prometheus: {{url: "http://vm:8428", engine: {engine}}}}}\n'
+        found = [item for item in run(Memory(good()), loaded(told), NOW).found if item.code == "long-rule"]
+        assert bool(found) == expected
+        assert not found or ("ConnectionsDenied" in found[0].about and "48KiB" in found[0].hint)
+
+
+def test_replicas_that_nobody_deduplicates_are_an_error() -> None:
+    def each(*names: str) -> All:
+        return [one | {"prometheus_replica": name} for name in names for one in good()]
+
+    assert ("error", "replicas") not in findings(Memory(each("a")))
+    found = [item for item in run(Memory(each("a", "b")), loaded(), NOW).found if item.code == "replicas"]
+    assert [item.message.split(":")[0] for item in found] == [
+        "2 targets are there once for each value of prometheus_replica"
+    ]
+
+
+@pytest.mark.parametrize(("age", "judged"), [(100, False), (900, True), (86400, True)])
+def test_a_young_server_is_judged_by_what_it_can_have_scraped(age: int, judged: bool) -> None:
+    server = Memory(good(), interval=120, started=NOW - timedelta(seconds=age))
+    assert (("error", "scrape-interval") in findings(server)) == judged
+
+
+def test_what_a_server_remarks_on_an_expression_is_no_warning() -> None:
+    found = findings(Memory(good(), warnings=["PromQL info: metric might not be a counter"]))
+    assert ("info", "server-info") in found and ("warning", "server-warning") not in found
 
 
 def test_no_events_yet_is_a_warning() -> None:
