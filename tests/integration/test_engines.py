@@ -97,7 +97,7 @@ def test_alerts_fire_in_vmalert(case: str, tmp_path: Path) -> None:
             a_step_later(document)
     write(tmp_path, {path: json.dumps(document) for path, document in files.items()})
     for path in (tmp_path / name for name in files if is_test(name)):
-        command = [program, "unittest", "--disableAlertgroupLabel", f"--files={path.name}"]
+        command = [str(program), "unittest", "--disableAlertgroupLabel", f"--files={path.name}"]
         done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -350,14 +350,16 @@ class Simulated:
             if expr == promql.gap_rule(slo, self.slo_set.mesh):
                 known = True
                 found += [(flows, self._own(slo, flows[0]), "gap", GRID, False) for flows in groups]
-            for window in {parse_duration(text) or 0 for text in re.findall(r"\[([0-9a-z]+)[\]:]", expr)}:
+            for length in {parse_duration(text) or 0 for text in re.findall(r"\[([0-9a-z]+)[\]:]", expr)}:
                 others = {
-                    "unsteady": promql.unsteady(slo, self.slo_set.mesh, window),
-                    "largest": promql.largest_step(slo, self.slo_set.mesh, int(window)),
+                    "unsteady": promql.unsteady(slo, self.slo_set.mesh, length),
+                    "largest": promql.largest_step(slo, self.slo_set.mesh, length),
                 }
-                for kind in (kind for kind, text in others.items() if expr == text):
+                for name in (name for name, text in others.items() if expr == text):
                     known = True
-                    found += [(flows, self._own(slo, flows[0]), kind, window, False) for flows in groups]
+                    found += [
+                        (flows, self._own(slo, flows[0]), name, float(length), False) for flows in groups
+                    ]
             for kind, text, window in self._events_of(slo, expr, other_side=True):
                 if expr == text:
                     known = True

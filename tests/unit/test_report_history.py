@@ -131,23 +131,18 @@ def test_each_window_is_asked_for_once_whatever_the_number_of_services() -> None
             assert item.history is None
 
 
-class _Noting(Simulated):
-    """Notes which windows it is asked for."""
-
-    def __post_init__(self) -> None:
-        self.windows: list[tuple[str, datetime]] = []
-
-    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
-        self.windows += [(expr, start + number * step) for number in range((end - start) // step + 1)]
-        return super().query_range(expr, start, end, step)
-
-
 def test_raw_counters_are_not_asked_twice() -> None:
+    windows: list[tuple[str, datetime]] = []
+
+    class Noting(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            windows.extend((expr, start + number * step) for number in range((end - start) // step + 1))
+            return super().query_range(expr, start, end, step)
+
     slo_set = slos(EVERY, LATENCY)
     flows = [flow(slo_set, 0, "cart", 1), flow(slo_set, 1, "checkout", 10, 0.01)]
-    source = _Noting(slo_set, flows)
-    assert all(item.history for item in built(source, AT, "raw").slos)
-    assert len(set(source.windows)) == len(source.windows) > 100
+    assert all(item.history for item in built(Noting(slo_set, flows), AT, "raw").slos)
+    assert len(set(windows)) == len(windows) > 100
 
 
 @pytest.mark.parametrize(
