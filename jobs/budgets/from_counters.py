@@ -146,7 +146,7 @@ def _asked(
     Servers end queries that take long. As many windows that adjoin are asked for at once as take seconds, judged by
     the query before.
     """
-    left, most = list(steps), FIRST
+    left, most, limit = list(steps), FIRST, MOST
     while left:
         adjoining = zip(left[:most], count(left[0], size), strict=False)
         chunk = [step for step, _ in takewhile(lambda pair: pair[0] == pair[1], adjoining)]
@@ -157,9 +157,9 @@ def _asked(
         except BackendTimeout:
             if len(chunk) == 1:
                 raise
-            most = max(1, len(chunk) // 8)
+            most = limit = max(1, len(chunk) // 4)
             continue
-        most = min(MOST, max(1, round(len(chunk) * min(4.0, AIM / max(monotonic() - begun, 1e-3)))))
+        most = min(limit, max(1, round(len(chunk) * min(4.0, AIM / max(monotonic() - begun, 1e-3)))))
         left = left[len(chunk) :]
         yield apart(answer, promql.PART)
 

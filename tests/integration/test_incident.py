@@ -222,7 +222,7 @@ def test_pages_come_as_soon_as_the_policy_promises(outcome: Outcome, service: st
     fires, _, _ = simulate.active(traffic, line, line.factor, budget, gate)
     promised = fires.index(True)
     came = outcome.first("AvailabilityBudgetBurnPage1h", service, VICTIMS[service])
-    # Alerts of a group wait for each other (30 s); what joins it later waits for the group's interval (5 min). Groups of
+    # Alerts of a group wait for each other (30 s); what joins it later waits for its interval (5 min). Groups of
     # rules have phases of their own, so that of two alerts of a minute either may be the first.
     critical = outcome.first("ServiceErrorsCritical", service, VICTIMS[service])
     wait = 0.5 if promised + 1 < critical else 5

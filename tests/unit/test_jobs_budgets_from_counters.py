@@ -1,0 +1,74 @@
+"""Raw counters of a period: in which windows they are asked for, and what a server bears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.budgets import from_counters
+from jobs.reports import slo_report
+from sloctl import naming
+from sloctl.backends.protocols import Series
+from sloctl.errors import BackendTimeout
+from sloctl.model import GRID
+from tests.support.shop_slos import AT, CHECKOUT, NOW, flow, only, slos
+from tests.support.simulated import Simulated
+
+
+@given(
+    st.sets(st.integers(0, 9000), min_size=2, max_size=12),
+    st.sampled_from([from_counters._sizes(width) for width in (0, 300, 1800, 5400, 14400)]),
+)
+def test_windows_cover_everything_between_the_edges_and_cross_none(
+    edges: set[int], sizes: Sequence[int]
+) -> None:
+    windows = from_counters._windows(edges, sizes)
+    steps = [step for newest, size in windows for step in range(newest, newest + size)]
+    assert steps == list(range(min(edges), max(edges)))
+    assert not any(newest < edge < newest + size for newest, size in windows for edge in edges)
+    for longer, shorter in pairwise(sizes):
+        assert longer % shorter == 0
+
+
+class Slow(Simulated):
+    """Ends queries for more windows than it can evaluate in time."""
+
+    most = 3
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        if (end - start) // step + 1 > self.most and "istio_requests_total" in expr:
+            raise BackendTimeout("no answer in time", backend="prometheus", url="http://simulated")
+        return super().query_range(expr, start, end, step)
+
+
+def test_a_server_that_ends_long_queries_is_asked_for_fewer_windows_at_a_time() -> None:
+    slo_set = slos(CHECKOUT)
+    flows = [flow(slo_set, 0, "checkout", 100, 0.05)]
+    whole = only(slo_report.build(Simulated(slo_set, flows), slo_set, AT, "raw"))
+    assert only(slo_report.build(Slow(slo_set, flows), slo_set, AT, "raw")) == whole
+    assert whole.total == pytest.approx(100 * 30 * 1440)
+
+
+def test_a_server_that_ends_every_query_is_an_error() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Slow(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    source.most = 0
+    with pytest.raises(BackendTimeout):
+        slo_report.build(source, slo_set, AT, "raw")
+
+
+def test_what_a_gap_hides_is_counted_step_by_step() -> None:
+    """Long windows of which something is not known are asked for again, down to the steps of the budget grid."""
+    slo_set = slos(CHECKOUT)
+    gap = (NOW - 40 * 3600.0, NOW - 40 * 3600 + 900.0)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], scrape_gaps={"checkout": gap})
+    item = only(slo_report.build(source, slo_set, AT, "raw"))
+    assert item.quality.gaps == 900
+    fine = [expr for expr in source.asked if f"[{GRID // 60}m]" in expr and '"gap"' in expr]
+    assert fine and len(fine) < 12, "only where it was, and in the last hour"
+    assert naming.GAP_GRID not in fine[0]
