@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from alert_rules import burn_alerts, health, stopped_alerts
 from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup
@@ -15,12 +16,28 @@ from sloctl.model import GRID, TILE, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.promql import recording
 
+MAX_RULES = 20
+"""Rules of a group that Mimir and Cortex take by default (``ruler_max_rules_per_rule_group``)."""
+
 
 def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
     """One rule file for each scope (a service, or all services of a namespace), in order of their names.
 
-    The last is that of the guardrails, if there are any.
+    The last is that of the guardrails, if there are any. For a ruler that sees nothing of the same instant the order of
+    rules means nothing: there no group has more rules than Mimir and Cortex take by default.
     """
+    for file in _files(slo_set):
+        yield file if slo_set.sources.chained else replace(file, groups=tuple(_small(file.groups)))
+
+
+def _small(groups: Iterable[RuleGroup]) -> Iterator[RuleGroup]:
+    for group in groups:
+        for number, first in enumerate(range(0, len(group.rules), MAX_RULES), 1):
+            name = group.name if number == 1 else f"{group.name}-{number}"
+            yield replace(group, name=name, rules=group.rules[first : first + MAX_RULES])
+
+
+def _files(slo_set: SloSet) -> Iterator[RuleFile]:
     scopes = recording.scopes(slo_set)
     stems = Counter(naming.rule_file(slo_set.name, slos[0].namespace, slos[0].service) for slos in scopes)
     for slos in scopes:

@@ -51,6 +51,24 @@ class TestFiles:
             manifest.generate(one(*slos[::-1]), "operator")
         )
 
+    def test_groups_for_a_ruler_that_writes_remotely_have_no_more_rules_than_mimir_takes(self) -> None:
+        """Their order means nothing there; each rule stays in its file, and tests name every group."""
+        names = ("errors", "availability", "grpc", "latency")
+        slos = tuple(slo("availability", name=name, service="*") for name in names)
+        whole = one(*slos, sources=Sources(engine="prometheus"))
+        assert max(len(group.rules) for file in manifest.rule_files(whole) for group in file.groups) > 20
+        remote = replace(whole, sources=Sources(engine="remote"))
+        [file] = manifest.rule_files(remote)
+        assert all(0 < len(group.rules) <= 20 for group in file.groups)
+        assert {group.interval for group in file.groups} == {60, 300}
+        found = documents(remote)
+        [loaded] = [document["groups"] for path, document in found.items() if "/tests/" not in path]
+        [tested] = [document for path, document in found.items() if path.endswith("_test.yaml")]
+        assert [group["name"] for group in loaded] == tested["group_eval_order"]
+        every = [rule.get("record") or rule["alert"] for group in loaded for rule in group["rules"]]
+        assert {naming.TOTAL_GRID, naming.BAD_GRID, naming.TOTAL_TILE, naming.BAD_TILE} <= set(every)
+        assert len(every) == sum(len(group.rules) for group in file.groups)
+
     def test_services_that_look_alike_have_files_of_their_own(self) -> None:
         names = ("a.b", "a-b", "A-b", "a_b", "all-services", "*", "ü", "x" * 80, "x" * 81)
         paths = list(documents(one(*(slo(service=name) for name in names))))
