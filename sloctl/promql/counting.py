@@ -72,14 +72,17 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
     now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
     peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
     known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
-    on = ", ".join(mesh.target_labels)
+    samples, on = _each("count_over_time", series, w), ", ".join(mesh.target_labels)
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} > {now} >= {before}\nor {before} > {first}",
         "new": (
             f"({first} - {known} >= 0\n"
             f"  or {first})\n"
-            f"and ({_each('count_over_time', series, w)} unless {before}) < on ({on}) group_left () (\n"
+            # One that has ended has fewer samples than its target for another reason.
+            f"and (({samples} and {_either(series)}\n"
+            f"  or {samples} and on ({on}) (max_over_time({selector('up', mesh.matchers)}{reach}) > 0)\n"
+            f"  or 1e9 + {samples}) unless {before}) < on ({on}) group_left () (\n"
             f"{indent(_proof(siblings or series[0], window, mesh))}\n"
             f")"
         ),
@@ -341,8 +344,8 @@ def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
 def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
     """Something if a window (seconds) may count otherwise than its steps do, else nothing.
 
-    A counter restarted in it, which a window bears once; a target could not be scraped, or lacked a sibling at some of
-    its scrapes, so that what shows that a counter is new is not what shows it in a step.
+    A counter restarted in it, which a window bears once; a target could not be scraped, came and went, or lacked a
+    sibling at some of its scrapes, so that what shows that a counter is new is not what shows it in a step.
     """
     if isinstance(slo.sli, CounterSli):
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
@@ -358,6 +361,8 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
             f"group ({restarts})",
             f"group (max by ({on}) ({samples}) < sum by ({on}) (sum_over_time({up}[{w}])))",
             f"group (min_over_time({up}[{w}]) < 1 and on ({on}) {known})",
+            f"group (last_over_time({up}[{w}]) and on ({on}) {known}\n"
+            f"  unless on ({on}) ({up} or last_over_time({up}[{duration(LOOKBACK)}] offset {w})))",
         )
     )
 
