@@ -81,7 +81,6 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
             f"  or {first})\n"
             # One that has ended has fewer samples than its target for another reason.
             f"and (({samples} and {_either(series)}\n"
-            f"  or {samples} and on ({on}) (max_over_time({selector('up', mesh.matchers)}{reach}) > 0)\n"
             f"  or 1e9 + {samples}) unless {before}) < on ({on}) group_left () (\n"
             f"{indent(_proof(siblings or series[0], window, mesh))}\n"
             f")"
@@ -93,8 +92,8 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     """By target, the samples of which a counter that was not there before the window has fewer if it is new.
 
     They are infinitely many where a sibling went on, under its own name and with a sample of each scrape, or returned
-    with the target; and where there was none for an hour, as the process is younger. Where there was none for another
-    reason, a counter is new that the target was once scraped without.
+    with the target; and where there was none for an hour, although the target was scraped, or as its process is
+    younger. Of a target that was not scraped before, a counter is new that it was once scraped without.
     """
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
     w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
@@ -103,7 +102,10 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
     there = f"[{duration(max(window, LOOKBACK))}]"  # a pod may end before the window does
-    first = [f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}"]
+    first = [
+        f"max_over_time({up}{reach}) > 0",
+        f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}",
+    ]
     if "pod" in mesh.target_labels:
         first += [
             f"last_over_time({up}[{w}]) and on (pod) (min by (pod) (last_over_time({POD_START}{there})) {young})"
