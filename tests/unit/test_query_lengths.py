@@ -13,7 +13,6 @@ from jobs import preflight
 from jobs.recording import grid_reading
 from jobs.reports import slo_report
 from sloctl import promql, spec
-from sloctl.backends.prometheus.client import dense
 from sloctl.backends.protocols import Series
 from sloctl.model import SloSet
 from sloctl.promql.catalogue import METRICS
@@ -88,7 +87,7 @@ def test_queries_are_short_enough_for_every_server(case: str) -> None:
         preflight.run(server, slo_set, NOON)
     assert server.asked
     # What belongs to one definition is one query, if need be a longer one.
-    assert [text for text in server.asked if len(dense(text).encode()) > REFUSED - 500] == []
+    assert [text for text in server.asked if len(text.encode()) > REFUSED - 200] == []
 
 
 def test_what_is_longer_is_split() -> None:

@@ -162,7 +162,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         """Evaluate ``expr`` at an instant: one item with ``value`` per series (``values`` for ``x[5m]``)."""
         params = {"time": seconds_text(milliseconds(at)), **self._asked}
         with _naming(expr):
-            result: list[Series] = self._client.custom_query(dense(expr), params=params)
+            result: list[Series] = self._client.custom_query(expr, params=params)
         return result
 
     def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
@@ -266,7 +266,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
                 params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):
                 return [
-                    self._client.custom_query_range(dense(expr), instant(start), instant(end), step, params)
+                    self._client.custom_query_range(expr, instant(start), instant(end), step, params)
                 ]
 
         return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
@@ -287,11 +287,6 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
             if not isinstance(error, Exception):
                 self._session.cancel()
             raise
-
-
-def dense(expr: str) -> str:
-    """A query without the indentation that people read it by, which counts where servers limit its length."""
-    return expr if "`" in expr else re.sub(r"\n +", "\n", expr)  # no other string spans lines
 
 
 @contextmanager
