@@ -52,6 +52,7 @@ def _row(
     return (
         number >> 64, number & 0xFFFF_FFFF_FFFF_FFFF, int(span, 16), int(parent or "0", 16), kind, service, operation,
         remote or tags.get("peer.service") or tags.get("upstream_cluster.name") or tags.get("upstream_cluster", ""),
+        tags.get("istio.namespace", ""), tags.get("component") == "proxy", "messaging.system" in tags,
         code, "" if flags == "-" else flags,
         failed or tags.get("error", "false") != "false" or (kind in ("client", "server") and code.startswith("5")),
         "overflow" in tags.get("response_code_details", ""), shared,

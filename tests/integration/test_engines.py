@@ -22,10 +22,10 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.model import SloSet
 from sloctl.model.durations import parse_duration
 from sloctl.settings.backends import PrometheusSettings
-from tests.golden.test_rules_golden import PROVED, ROOT, generated, is_test, proved, write
-from tests.integration.test_alert_rules_real_meshes import AT, NAMES, kept, reported, scraped, slo_set
 from tests.support.engines import find_engine, running_victoria_metrics
 from tests.support.real_meshes import CASES, MeshCase
+from tests.support.real_meshes_served import AT, NAMES, kept, reported, scraped, slo_set
+from tests.support.rule_cases import PROVED, ROOT, generated, is_test, proved, write
 
 __all__ = ["kept", "reported", "slo_set"]  # fixtures, which ask the source below
 ALL = os.environ.get("SLOCTL_ENGINES") == "all"

@@ -16,7 +16,7 @@ from sloctl import promql, spec
 from sloctl.backends.protocols import Series
 from sloctl.model import SloSet
 from sloctl.promql.catalogue import METRICS
-from tests.golden.test_rules_golden import CASES, ROOT
+from tests.support.rule_cases import CASES, ROOT
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
