@@ -265,9 +265,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
             if start % 1000 or end % 1000:  # the package rounds times to whole seconds; parameters go before
                 params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):
-                return [
-                    self._client.custom_query_range(expr, instant(start), instant(end), step, params)
-                ]
+                return [self._client.custom_query_range(expr, instant(start), instant(end), step, params)]
 
         return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
 
