@@ -198,15 +198,15 @@ def _add_peaks(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, ou
     """The most events that a step had, by service, where something is not known of it: there may have been as many."""
     if not any(gap > 0 for key, gap in out.gaps.items() if key[0] == slo.id):
         return
-    seconds = period_seconds(slo, at) // GRID * GRID
+    heard = Heard(source)
+    seconds = period_seconds(slo, at)
     day = min(86400, seconds)
-    oldest = at - timedelta(seconds=(seconds // day - 1) * day)
-    peaks = source.query_range(
-        promql.largest_step(slo, slo_set.mesh, day), oldest, at, timedelta(seconds=day)
-    )
+    oldest = at - timedelta(seconds=(-(-seconds // day) - 1) * day)
+    peaks = heard.query_range(promql.largest_step(slo, slo_set.mesh, day), oldest, at, timedelta(seconds=day))
     for item in peaks:
         found = [peak for _, text in item["values"] if abs(peak := float(text)) < inf]
         out.peak[slo.id, *_place(slo, item["metric"])] = max(found, default=0.0)
+    out.doubt(heard.doubts, [slo])
 
 
 def _add_other_side(

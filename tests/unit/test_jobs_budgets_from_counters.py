@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from jobs.budgets import from_counters
 from jobs.reports import slo_report
 from sloctl import naming
+from sloctl.backends.answers import judged
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout
 from sloctl.model import GRID
@@ -72,3 +74,31 @@ def test_what_a_gap_hides_is_counted_step_by_step() -> None:
     fine = [expr for expr in source.asked if f"[{GRID // 60}m]" in expr and '"gap"' in expr]
     assert fine and len(fine) < 12, "only where it was, and in the last hour"
     assert naming.GAP_GRID not in fine[0]
+
+
+def test_the_peak_is_that_of_the_whole_window() -> None:
+    """A calendar's window is no whole number of days."""
+    slo_set = slos(CHECKOUT.replace("objective", "window: {calendar: month, timezone: UTC}, objective"))
+    at = AT + timedelta(days=1)
+    busy = replace(flow(slo_set, 0, "checkout", 600), end=NOW - 6 * 3600)
+    calm = replace(flow(slo_set, 0, "checkout", 60), start=NOW - 6 * 3600)
+    gap = (NOW + 80_000.0 // GRID * GRID, NOW + 80_000.0 // GRID * GRID + 600)
+    source = Simulated(slo_set, [busy, calm], scrape_gaps={"checkout": gap})
+    report = slo_report.build(source, slo_set, at, "raw")
+    [finding] = [item for item in report.findings if item.code == "scrape-gap"]
+    assert "at most 6,000 events are unseen" in finding.message
+
+
+def test_a_peak_of_a_partial_answer_is_in_doubt() -> None:
+    slo_set = slos(CHECKOUT)
+
+    class Partial(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            found = super().query_range(expr, start, end, step)
+            return judged(found, ["a store is down"]) if expr.startswith("max_over_time((") else found
+
+    gap = (NOW - 7200.0, NOW - 6300.0)
+    source = Partial(slo_set, [flow(slo_set, 0, "checkout", 100)], scrape_gaps={"checkout": gap})
+    assert [item.code for item in slo_report.build(source, slo_set, AT, "raw").findings].count(
+        "partial-answer"
+    ) == 1
