@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from sloctl import naming
@@ -146,11 +147,16 @@ def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
     return selector(part.metric, (*part.matchers, *scope(slo, sli), *mesh.matchers))
 
 
-def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
-    """All counters of an SLI's family in the SLO's scope, whatever the outcome; of a histogram one for each."""
+def _family(sli: CounterSli) -> Selector:
+    """All counters that an SLI reads, whatever the outcome; of a histogram one for each."""
     [part, *_] = sli.total
-    family = [matcher for matcher in part.matchers if matcher.label in FAMILY_MATCHERS]
-    return selector(part.metric, (*family, *scope(slo, sli, overridden=False), *mesh.matchers))
+    return replace(part, matchers=tuple(m for m in part.matchers if m.label in FAMILY_MATCHERS))
+
+
+def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
+    """All counters of an SLI's family in the SLO's scope."""
+    family = _family(sli)
+    return selector(family.metric, (*family.matchers, *scope(slo, sli, overridden=False), *mesh.matchers))
 
 
 def _identified(
@@ -323,9 +329,8 @@ def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh,
     """
     selectors = [full_selector(slo, sli, part, mesh) for part in parts]
     siblings = siblings_of(slo, sli, mesh)
-    [whole, *_] = sli.total
-    family = {matcher for matcher in whole.matchers if matcher.label in FAMILY_MATCHERS}
-    within = all(part.metric == whole.metric and family <= {*part.matchers} for part in parts)
+    family = _family(sli)
+    within = all(part.metric == family.metric and {*family.matchers} <= {*part.matchers} for part in parts)
     if not within or (len(parts) == 1 and not slo.overridden):
         return together(counted(selectors, window, mesh, siblings))
     kept = _each("last_over_time", selectors, f"[{duration(window)}]")
