@@ -216,6 +216,17 @@ class WrittenFiles:
     restored: tuple[str, ...] = ()
 
 
+Change = Literal["changed", "edited by hand", "missing", "no longer generated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a run would change: each file by its name relative to the output folder, sorted, and a unified diff."""
+
+    files: Mapping[str, Change]
+    diff: str
+
+
 def write(
     outdir: Path,
     files: Iterable[tuple[str, str]],
@@ -254,8 +265,8 @@ def check(
     sources: Iterable[Path] = (),
     force: bool = False,
     max_lines: int = MAX_DIFF_LINES,
-) -> str:
-    """What ``write`` would change, as a unified diff from the folder (a/) to ``files`` (b/); "" if nothing.
+) -> Difference:
+    """What ``write`` would change: the files, and a unified diff from the folder (a/) to ``files`` (b/).
 
     Writes nothing. A diff of more than ``max_lines`` lines is cut, and ends with what it leaves out. What was edited by
     hand is part of it. Raises UsageError where else ``write`` would before it writes.
@@ -265,7 +276,7 @@ def check(
         run = _Run(outdir, contents, owner, sections, sources)
         if not force:
             run.refuse_other_sources()
-        return run.diff(max_lines)
+        return run.difference(max_lines)
 
 
 def _contents(files: Iterable[tuple[str, str]], sections: Collection[str]) -> dict[str, bytes]:
@@ -527,10 +538,20 @@ class _Run:
             if not (self.outdir / folder).is_dir():
                 self.manifest.folders.discard(folder)
 
-    def diff(self, max_lines: int) -> str:
-        """The changes as a unified diff, cut after ``max_lines`` lines."""
-        lines: list[str] = []
+    def difference(self, max_lines: int) -> Difference:
+        """What ``apply`` would change, with a diff that is cut after ``max_lines`` lines."""
         names = sorted([*self.changed, *self.stale])
+        return Difference({name: self._change(name) for name in names}, self._diff(names, max_lines))
+
+    def _change(self, name: str) -> Change:
+        if name in self.stale:
+            return "no longer generated"
+        if name in self.restored:
+            return "edited by hand"
+        return "missing" if self._read(name) is None else "changed"
+
+    def _diff(self, names: Sequence[str], max_lines: int) -> str:
+        lines: list[str] = []
         for done, name in enumerate(names, start=1):
             there = self._read(name)
             lines += _file_diff(name, None if there is False else there, self.contents.get(name))

@@ -24,6 +24,8 @@ SECTIONS = {
     "alertmanager": "alertmanager",
 }
 """What ``--only`` may name, and the folder that it fills."""
+MAX_NAMES = 50
+"""Files that ``--check`` names before its diff."""
 
 
 @click.command("generate")
@@ -42,7 +44,7 @@ SECTIONS = {
     "Alertmanager and cron read them.",
 )
 @click.option(
-    "--check", is_flag=True, help="Write nothing; exit 1 with a diff if the folder is not up to date."
+    "--check", is_flag=True, help="Write nothing; exit 1 with the files and a diff if the folder is not up to date."
 )
 @click.option(
     "--force",
@@ -96,8 +98,13 @@ def command(
         difference = artefacts.check(
             output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
         )
-        if difference:
-            click.echo(difference, nl=False)
+        if difference.files:
+            names = list(difference.files.items())
+            for name, change in names[:MAX_NAMES]:
+                context.say(f"{output / name}: {change}")
+            if len(names) > MAX_NAMES:
+                context.say(f"... and {len(names) - MAX_NAMES} more files")
+            click.echo(difference.diff, nl=False)
             context.say(f"{output} is not up to date: run  sloctl generate  without --check")
             return EXIT_PROBLEMS
         context.say(f"{output} is up to date")

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sloctl.artefacts.folder import WrittenFiles, check, write
+from sloctl.artefacts.folder import Difference, WrittenFiles, check, write
 from sloctl.errors import UsageError
 
 MANIFEST = ".sloctl-manifest.json"
@@ -43,7 +43,19 @@ def put(
 
 
 def drift(folder: Path, files: Mapping[str, str], **options: Any) -> str:
-    return check(folder, files.items(), owner="shop", sections=ALL, **options)
+    return check(folder, files.items(), owner="shop", sections=ALL, **options).diff
+
+
+def test_a_difference_says_of_each_file_how_it_differs(tmp_path: Path) -> None:
+    put(tmp_path, {A: "a: 1\n", B: "b: 1\n", C: "{}\n"})
+    (tmp_path / A).write_text("a: 2\n")
+    (tmp_path / B).unlink()
+    wanted = {A: "a: 3\n", B: "b: 1\n", "jobs/d.yaml": "d: 1\n"}
+    files = check(tmp_path, wanted.items(), owner="shop", sections=ALL).files
+    assert dict(files) == {A: "edited by hand", B: "missing", C: "no longer generated", "jobs/d.yaml": "missing"}
+    put(tmp_path, wanted, force=True)
+    changed = {**wanted, A: "a: 4\n"}
+    assert check(tmp_path, changed.items(), owner="shop", sections=ALL).files == {A: "changed"}
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -180,7 +192,7 @@ def test_partial_generation_leaves_the_other_sections(tmp_path: Path) -> None:
     put(tmp_path, FILES)
     rules = frozenset({"alert_rules"})
     assert put(tmp_path, {A: FILES[A]}, sections=rules) == WrittenFiles(unchanged=(A,), removed=(B,))
-    assert check(tmp_path, [(A, FILES[A])], owner="shop", sections=rules) == ""
+    assert check(tmp_path, [(A, FILES[A])], owner="shop", sections=rules) == Difference({}, "")
     assert tree(tmp_path) == {A: FILES[A], C: FILES[C]}
     assert put(tmp_path, {A: FILES[A]}).removed == (C,)
     with pytest.raises(ValueError, match="none of the sections"):
@@ -606,7 +618,7 @@ class Folder(RuleBasedStateMachine):
                     run(self.out, files.items(), owner=owner, sections=sections)
             assert everything(self.out) == before
             return
-        diff = check(self.out, files.items(), owner=owner, sections=sections)
+        diff = check(self.out, files.items(), owner=owner, sections=sections).diff
         assert everything(self.out) == before
         edited = {
             name for name in files if self.disk.get(name, files[name]) not in (files[name], own.get(name))
@@ -618,7 +630,7 @@ class Folder(RuleBasedStateMachine):
         result = write(self.out, files.items(), owner=owner, sections=sections, force=True)
         assert set(result.restored) == edited
         assert bool(diff) == bool(result.written or result.removed)
-        assert check(self.out, files.items(), owner=owner, sections=sections) == ""
+        assert check(self.out, files.items(), owner=owner, sections=sections) == Difference({}, "")
         old = {name for name in own if name.split("/")[0] in sections and name not in files}
         kept = {name for name in old if self.disk.get(name, own[name]) != own[name]}
         assert set(result.kept) == kept

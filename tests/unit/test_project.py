@@ -66,6 +66,9 @@ def test_what_is_told_to_package_indexes_and_registries_is_there() -> None:
         "Changelog": f"{project.REPOSITORY}/blob/main/CHANGELOG.md",
         "Issues": f"{project.REPOSITORY}/issues",
     }
+    hooks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]
+    for made in hooks["fancy-pypi-readme"]["substitutions"]:
+        assert re.search(re.escape(project.REPOSITORY) + "/(raw|blob)/main/", made["replacement"]), made
     labels = DockerfileParser(path=str(ROOT / "Dockerfile")).labels
     assert labels["org.opencontainers.image.source"] == project.REPOSITORY
     addresses = [*urls.values(), labels["org.opencontainers.image.documentation"], naming.RUNBOOKS]
