@@ -8,7 +8,7 @@ asked, nor over which connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,31 +23,19 @@ VALUE = "value"
 _NS_PER_MS = 1_000_000
 
 
-def vector_frame(result: Sequence[Series], labels: Sequence[str]) -> pd.DataFrame:
-    """One row per series of an instant query: the columns ``labels``, ``time``, ``value``.
-
-    Raises ``BadAnswer`` where the result is not an instant vector of numbers.
-    """
-    return _frame(result, labels, [1] * len(result), (_field(item, "value") for item in result))
-
-
 def matrix_frame(result: Sequence[Series], labels: Sequence[str]) -> pd.DataFrame:
     """One row per sample of a range query, series after series: the columns ``labels``, ``time``, ``value``.
 
-    Raises ``BadAnswer`` where the result is not a matrix of numbers.
+    Raises ``BadAnswer`` where the result is not a matrix of numbers, and ``ValueError`` for a label of the name of a
+    column of its own.
     """
-    samples = [_field(item, "values") for item in result]
-    return _frame(result, labels, [len(values) for values in samples], chain.from_iterable(samples))
-
-
-def _frame(
-    result: Sequence[Series], labels: Sequence[str], counts: Sequence[int], pairs: Iterable[Any]
-) -> pd.DataFrame:
     if clash := {TIME, VALUE}.intersection(labels):
         raise ValueError(f"a label column cannot be called {' or '.join(sorted(clash))}")
+    samples = [_samples(item) for item in result]
+    counts = [len(values) for values in samples]
     rows = sum(counts)
     try:
-        flat = list(chain.from_iterable(pairs))
+        flat = list(chain.from_iterable(chain.from_iterable(samples)))
         if len(flat) != 2 * rows:
             raise BadAnswer("a sample is not a pair of time and value", backend="prometheus", url="")
         seconds = np.fromiter(flat[0::2], dtype=np.float64, count=rows)
@@ -61,11 +49,11 @@ def _frame(
     return pd.DataFrame(columns)
 
 
-def _field(item: Series, name: str) -> Any:
+def _samples(item: Series) -> Any:
     try:
-        return item[name]
+        return item["values"]
     except (KeyError, TypeError) as error:
-        raise BadAnswer(f"a series without {name!r}", backend="prometheus", url="") from error
+        raise BadAnswer("a series without samples", backend="prometheus", url="") from error
 
 
 def _text(result: Sequence[Series], label: str, owner: np.ndarray[Any, np.dtype[np.intp]]) -> Any:

@@ -44,7 +44,9 @@ MAX_NAMES = 50
     "Alertmanager and cron read them.",
 )
 @click.option(
-    "--check", is_flag=True, help="Write nothing; exit 1 with the files and a diff if the folder is not up to date."
+    "--check",
+    is_flag=True,
+    help="Write nothing; exit 1 with the files and a diff if the folder is not up to date.",
 )
 @click.option(
     "--force",

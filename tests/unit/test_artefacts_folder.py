@@ -52,7 +52,12 @@ def test_a_difference_says_of_each_file_how_it_differs(tmp_path: Path) -> None:
     (tmp_path / B).unlink()
     wanted = {A: "a: 3\n", B: "b: 1\n", "jobs/d.yaml": "d: 1\n"}
     files = check(tmp_path, wanted.items(), owner="shop", sections=ALL).files
-    assert dict(files) == {A: "edited by hand", B: "missing", C: "no longer generated", "jobs/d.yaml": "missing"}
+    assert dict(files) == {
+        A: "edited by hand",
+        B: "missing",
+        C: "no longer generated",
+        "jobs/d.yaml": "missing",
+    }
     put(tmp_path, wanted, force=True)
     changed = {**wanted, A: "a: 4\n"}
     assert check(tmp_path, changed.items(), owner="shop", sections=ALL).files == {A: "changed"}

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sloctl.backends.frames import matrix_frame, vector_frame
+from sloctl.backends.frames import matrix_frame
 from sloctl.errors import BadAnswer
 
 
-def test_a_vector_becomes_one_row_per_series() -> None:
-    frame = vector_frame(
+def test_labels_times_and_values_of_series() -> None:
+    frame = matrix_frame(
         [
-            {"metric": {"service": "cart", "code": "200"}, "value": [1700000000.25, "12.5"]},
-            {"metric": {"service": "checkout"}, "value": [1700000000, "NaN"]},
-            {"metric": {}, "value": [1700000000, "+Inf"]},
-            {"metric": {}, "value": [1700000000, "-Inf"]},
-            {"metric": {}, "value": [1700000000, "1e+06"]},
+            {"metric": {"service": "cart", "code": "200"}, "values": [[1700000000.25, "12.5"]]},
+            {"metric": {"service": "checkout"}, "values": [[1700000000, "NaN"]]},
+            {"metric": {}, "values": [[1700000000, "+Inf"]]},
+            {"metric": {}, "values": [[1700000000, "-Inf"]]},
+            {"metric": {}, "values": [[1700000000, "1e+06"]]},
         ],
         ["service", "code"],
     )
@@ -49,13 +49,8 @@ def test_a_matrix_becomes_one_row_per_sample_in_order() -> None:
 @pytest.mark.parametrize("labels", [[], ["service"], ["service", "namespace"]])
 def test_an_empty_answer_has_the_same_columns_and_dtypes(labels: list[str]) -> None:
     sample = {"metric": {"service": "cart", "namespace": "shop"}}
-    full = vector_frame([{**sample, "value": [0, "1"]}], labels)
-    frames = [
-        vector_frame([], labels),
-        matrix_frame([], labels),
-        matrix_frame([{**sample, "values": []}], labels),
-        matrix_frame([{**sample, "values": [[0, "1"]]}], labels),
-    ]
+    full = matrix_frame([{**sample, "values": [[0, "1"]]}], labels)
+    frames = [full, matrix_frame([], labels), matrix_frame([{**sample, "values": []}], labels)]
     for frame in frames:
         assert list(frame.columns) == [*labels, "time", "value"]
         assert list(frame.dtypes) == list(full.dtypes)
@@ -64,34 +59,34 @@ def test_an_empty_answer_has_the_same_columns_and_dtypes(labels: list[str]) -> N
 
 
 def test_times_are_exact_to_the_millisecond() -> None:
-    frame = vector_frame([{"metric": {}, "value": [1700000000.123, "1"]}], [])
+    frame = matrix_frame([{"metric": {}, "values": [[1700000000.123, "1"]]}], [])
     assert frame["time"].iloc[0].value == 1700000000123 * 1_000_000
 
 
+NO_SAMPLES: list[object] = [
+    [0, "abc"],
+    [0, None],
+    ["soon", "1"],
+    [0],
+    [0, "1", "2"],
+    7,
+    [1e300, "1"],
+    {"metric": {}},
+    "cart",
+]
+
+
 @pytest.mark.parametrize(
-    "item",
-    [
-        {"metric": {}},
-        {"metric": {}, "value": [0, "abc"]},
-        {"metric": {}, "value": [0, None]},
-        {"metric": {}, "value": ["soon", "1"]},
-        {"metric": {}, "value": [0]},
-        {"metric": {}, "value": [0, "1", "2"]},
-        {"metric": {}, "value": 7},
-        {"metric": {}, "value": [1e300, "1"]},
-        "cart",
-    ],
+    "item", ["cart", {"metric": {}}, *({"metric": {}, "values": [sample]} for sample in NO_SAMPLES)]
 )
 def test_what_is_not_a_sample_is_a_bad_answer(item: object) -> None:
     with pytest.raises(BadAnswer):
-        vector_frame([item], [])  # type: ignore[list-item]
-    with pytest.raises(BadAnswer):
-        matrix_frame([{"metric": {}, "values": [item]}], [])
+        matrix_frame([item], [])  # type: ignore[list-item]
 
 
 def test_a_label_column_cannot_hide_the_samples() -> None:
     with pytest.raises(ValueError, match="value"):
-        vector_frame([], ["value"])
+        matrix_frame([], ["value"])
 
 
 def test_a_large_matrix_takes_seconds_not_minutes() -> None:
