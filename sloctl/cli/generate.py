@@ -13,6 +13,7 @@ from sloctl.cli.context import Context, files_option, load_with_sources, pass_co
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
+    from sloctl.artefacts.folder import Difference
     from sloctl.artefacts.objects import Format
     from sloctl.model import SloSet
     from sloctl.spec import Source
@@ -100,17 +101,7 @@ def command(
         difference = artefacts.check(
             output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
         )
-        if difference.files:
-            names = list(difference.files.items())
-            for name, change in names[:MAX_NAMES]:
-                context.say(f"{output / name}: {change}")
-            if len(names) > MAX_NAMES:
-                context.say(f"... and {len(names) - MAX_NAMES} more files")
-            click.echo(difference.diff, nl=False)
-            context.say(f"{output} is not up to date: run  sloctl generate  without --check")
-            return EXIT_PROBLEMS
-        context.say(f"{output} is up to date")
-        return EXIT_OK
+        return _told(context, output, difference)
     result = artefacts.write(
         output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
     )
@@ -122,6 +113,21 @@ def command(
     counts = f"{files_written}, {len(result.unchanged)} unchanged, {len(result.removed)} removed"
     context.say(f"{output}: {counts}")
     return EXIT_OK
+
+
+def _told(context: Context, output: Path, difference: Difference) -> int:
+    """Say what ``--check`` found; returns the exit code."""
+    if not difference.files:
+        context.say(f"{output} is up to date")
+        return EXIT_OK
+    names = list(difference.files.items())
+    for name, change in names[:MAX_NAMES]:
+        context.say(f"{output / name}: {change}")
+    if len(names) > MAX_NAMES:
+        context.say(f"... and {len(names) - MAX_NAMES} more files")
+    click.echo(difference.diff, nl=False)
+    context.say(f"{output} is not up to date: run  sloctl generate  without --check")
+    return EXIT_PROBLEMS
 
 
 def _generate(
