@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,52 @@ def test_lines_of_different_formats(tmp_path: Path) -> None:
 
     assert len(found.frame) == sum(COUNTS.get(name, len(TRACE)) for name in DOCUMENTS)
     assert set(found.frame["service"]) == {"checkout.shop", "payments.shop", ""}
+
+
+LINES = [
+    *(json.dumps(document).encode() for document in DOCUMENTS.values()),
+    *(json.dumps(span).encode() for span in zipkin(TRACE)),
+    json.dumps(
+        {**jaeger(TRACE)["data"][0]["spans"][0], "process": {"serviceName": "checkout.shop"}}
+    ).encode(),
+    b'{"traceId":"AAAAAAAAAAAAAAAAAAAAAQ==","spanId":"AAAAAAAAAAE=","startTime":"2026-01-01T00:00:00Z"}',
+    b'{"traceId":"5","id":"6","timestamp":"never"}',
+    b'{"traceId":"5","timestamp":1}',
+    b'{"traceId":"5","id":"6"',
+    b'"timestamp":1}',
+    b'{"traceId":"5","id":"\\ud800","timestamp":1}',
+    b'{"resourceSpans":[{"scopeSpans":7}]}',
+    b'{"data":null,"errors":[{"msg":"no"}]}',
+    *(b"not JSON", b"[]", b"{}", b"[[]]", b"[5]", b"null", b"", b"  ", b"\r", b"\x00", b"\xff", b"[" * 2000),
+]
+
+
+@given(
+    lines=st.lists(st.sampled_from(LINES) | st.sampled_from(LINES[:2]), max_size=8), repeated=st.booleans()
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_lines_say_the_same_together_as_alone(tmp_path: Path, lines: list[bytes], repeated: bool) -> None:
+    def read(*written: bytes) -> tuple[list[tuple[object, ...]], dict[str, int]]:
+        path = tmp_path / "spans.jsonl"
+        path.write_bytes(b"\n".join([b"[]", *written]))
+        found = files.read([path])
+        rows = found.frame.astype(object).itertuples(index=False, name=None)
+        return sorted(rows, key=repr), dict(found.rejected)
+
+    lines = lines * (3 if repeated else 1)
+    alone = [read(line) for line in lines]
+    rejected = Counter[str]()
+    for _, counts in alone:
+        rejected.update(counts)
+    assert read(*lines) == (sorted((row for rows, _ in alone for row in rows), key=repr), dict(rejected))
+
+
+def test_two_documents_in_a_line_are_no_line_of_json(tmp_path: Path) -> None:
+    span = '{"traceId":"5","id":"6","timestamp":1}'
+    path = tmp_path / "spans.jsonl"
+    path.write_text(f"{span}\n{span}\n{span},{span}\n")
+    found = files.read([path])
+    assert (len(found.frame), found.rejected) == (2, {"a line is not JSON": 1})
 
 
 def test_a_cut_last_line_and_lines_that_are_no_json_are_counted(tmp_path: Path) -> None:

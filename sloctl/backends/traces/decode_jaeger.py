@@ -57,6 +57,15 @@ class _Whole(msgspec.Struct, gc=False):
     data: list[_Trace]
 
 
+class _WholeTrace(msgspec.Struct, gc=False):
+    spans: list[_Span]
+    processes: dict[str, _Process] | None = None
+
+
+class _WholeSpan(_Span, gc=False, kw_only=True):
+    span: str = msgspec.field(name="spanID")
+
+
 class _LooseTrace(msgspec.Struct, gc=False):
     spans: list[msgspec.Raw] | None = None
     processes: dict[str, msgspec.Raw] | None = None
@@ -78,8 +87,13 @@ class _Document(msgspec.Struct, gc=False):
 
 _value = msgspec.json.Decoder(Value)
 _whole = msgspec.json.Decoder(_Whole)
+_wholes = msgspec.json.Decoder(list[_Whole])
+_whole_traces = msgspec.json.Decoder(list[_WholeTrace])
+_whole_spans = msgspec.json.Decoder(list[_WholeSpan])
 _trace = msgspec.json.Decoder(_Trace)
 _loose_trace = msgspec.json.Decoder(_LooseTrace)
+_FORMS: tuple[msgspec.json.Decoder[Any], ...] = (_wholes, _whole_traces, _whole_spans)
+"""Lines that are alike: answers, traces, spans."""
 _process = msgspec.json.Decoder(_Process)
 _span = msgspec.json.Decoder(_Span)
 _spans = msgspec.json.Decoder(list[_Span])
@@ -107,6 +121,7 @@ class Decoder:
     def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
         self._columns = Columns(unit=1000)
         self._tags = Tags(attempt_tags, _value.decode)
+        self._form = _FORMS[0]
 
     @property
     def weight(self) -> int:
@@ -134,6 +149,28 @@ class Decoder:
         elif not data:
             self._bare(document, body)
 
+    def feed_lines(self, body: bytes, count: int) -> bool:
+        """Read ``count`` documents, in a list; False, and nothing was read, unless all are of one form of the API's."""
+        if b'"processMap"' in body or b'"spanId"' in body:
+            return False
+        for form in sorted(_FORMS, key=lambda form: form is not self._form):
+            try:
+                found = form.decode(body)
+            except documents.FAILURES:
+                continue
+            if len(found) != count:
+                return False
+            self._form = form
+            if form is _whole_spans:
+                self._rows(found, {})
+            else:
+                for trace in (
+                    [one for document in found for one in document.data] if form is _wholes else found
+                ):
+                    self._trace(trace)
+            return True
+        return False
+
     def _bare(self, document: _Document, body: bytes | msgspec.Raw) -> None:
         """A trace or a span that stands alone, of the API or of the model."""
         if documents.first(document.model) or documents.first(document.model_span):
@@ -154,7 +191,7 @@ class Decoder:
             else:
                 self._trace(trace)
 
-    def _trace(self, trace: _Trace) -> None:
+    def _trace(self, trace: _Trace | _WholeTrace) -> None:
         self._rows(trace.spans or (), {key: one.service for key, one in (trace.processes or {}).items()})
 
     def _loose(self, raw: msgspec.Raw) -> None:

@@ -97,6 +97,7 @@ class _Document(msgspec.Struct, gc=False, rename="camel"):
 
 _value = msgspec.json.Decoder(_Value)
 _whole = msgspec.json.Decoder(_Whole)
+_wholes = msgspec.json.Decoder(list[_Whole])
 _batch = msgspec.json.Decoder(_Batch)
 _loose_batch = msgspec.json.Decoder(_LooseBatch)
 _loose_scope = msgspec.json.Decoder(_LooseScope)
@@ -161,6 +162,19 @@ class Decoder:
                 self._loose(raw)
             else:
                 self._read(batch)
+
+    def feed_lines(self, body: bytes, count: int) -> bool:
+        """Read ``count`` documents, in a list; False, and nothing was read, unless all are files' lines."""
+        try:
+            lines = _wholes.decode(body)
+        except documents.FAILURES:
+            return False
+        if len(lines) != count:
+            return False
+        for line in lines:
+            for batch in line.resource_spans:
+                self._read(batch)
+        return True
 
     def _read(self, batch: _Batch) -> None:
         service = self._service(batch.resource)

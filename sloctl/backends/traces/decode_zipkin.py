@@ -87,10 +87,10 @@ class Decoder:
         whole = bytes(body)
         if len(whole) <= documents.AT_ONCE:
             try:
-                for trace in (
-                    self._traces.decode(whole) if _TRACES.match(whole) else [self._many.decode(whole)]
-                ):
-                    self._rows(trace)
+                if _TRACES.match(whole):
+                    self._rows([span for trace in self._traces.decode(whole) for span in trace])
+                else:
+                    self._rows(self._many.decode(whole))
             except documents.FAILURES:
                 pass
             else:
@@ -105,6 +105,21 @@ class Decoder:
             else:
                 plain.append(item)
         self._read(plain)
+
+    def feed_lines(self, body: bytes, count: int) -> bool:
+        """Read ``count`` documents, in a list; False, and nothing was read, unless all are spans or lists of spans."""
+        try:
+            if _TRACES.match(body):
+                lines: list[list[Any]] = self._traces.decode(body)
+            else:
+                lines = [[span] for span in self._many.decode(body)]
+        except documents.FAILURES:
+            return False
+        spans = [span for line in lines for span in line]
+        if len(lines) != count or any(span.id is None for span in spans):
+            return False
+        self._rows(spans)
+        return True
 
     def _read(self, items: list[msgspec.Raw]) -> None:
         for begin in range(0, len(items), documents.CHUNK):

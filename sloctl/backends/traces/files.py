@@ -1,6 +1,6 @@
 """Spans in files: folders, JSON documents and JSON lines, packed or not, of any format that decoders know.
 
-The format is told from the content, document by document. A file of JSON lines is read line by line, so it may be
+The format is told from the content, document by document. Lines of JSON are read some at a time: a file of them may be
 larger than memory. This module must not know how formats are written.
 """
 
@@ -28,6 +28,8 @@ SUFFIXES = tuple(f".{kind}{packed}" for kind in ("json", "jsonl", "ndjson") for 
 _Decoder: TypeAlias = decode_zipkin.Decoder | decode_jaeger.Decoder | decode_otlp.Decoder
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _BUFFER = 1 << 20
+_BLOCK = 1 << 18
+"""So many bytes of lines are read at once; of small documents, thousands."""
 _NAMED = 10
 """So many files that were passed over are named; others are counted."""
 _Broken: TypeAlias = tuple[type[Exception], ...]
@@ -138,8 +140,8 @@ class _Reader:
     def _documents(self, path: Path) -> None:
         with path.open("rb", buffering=_BUFFER) as plain:
             file, broken = _unpacked(plain)
-            lines = self._read_lines(file, path, broken)
-            head = next(lines, b"").removeprefix(_BOM)
+            head = next((line for line in self._head(file, path, broken) if not line.isspace()), b"")
+            head = documents.sound(head.removeprefix(_BOM))
             if not head:
                 return
             try:
@@ -148,23 +150,11 @@ class _Reader:
                 self._document(self._whole(head, file, path, broken))
                 return
             self._document(head)
-            for line in lines:
-                try:
-                    self._document(line)
-                except (*documents.FAILURES, decoding.TooManyValues, _Unknown):
-                    self._lines += 1
+            for block in self._blocks(file, path, broken):
+                self._lines_of(block, path)
 
-    def _whole(self, head: bytes, file: IO[bytes], path: Path, broken: _Broken) -> bytes:
-        try:
-            body = head + file.read(self._limit - len(head) + 1)
-        except broken as error:
-            raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
-        if len(body) > self._limit:
-            raise UsageError(_too_large(path, self._limit))
-        return documents.sound(body)
-
-    def _read_lines(self, file: IO[bytes], path: Path, broken: _Broken) -> Iterator[bytes]:
-        """Lines that are not blank; what can be read of a file that was cut while it was packed."""
+    def _head(self, file: IO[bytes], path: Path, broken: _Broken) -> Iterator[bytes]:
+        """Lines of a file, as long as they can be read."""
         while True:
             try:
                 line = file.readline(self._limit + 1)
@@ -175,13 +165,77 @@ class _Reader:
                 raise UsageError(_too_large(path, self._limit))
             if not line:
                 return
-            if not line.isspace():
-                yield documents.sound(line)
+            yield line
+
+    def _whole(self, head: bytes, file: IO[bytes], path: Path, broken: _Broken) -> bytes:
+        try:
+            body = head + file.read(self._limit - len(head) + 1)
+        except broken as error:
+            raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
+        if len(body) > self._limit:
+            raise UsageError(_too_large(path, self._limit))
+        return documents.sound(body)
+
+    def _blocks(self, file: IO[bytes], path: Path, broken: _Broken) -> Iterator[bytes]:
+        """Whole lines of a file, some together; what can be read of a file that was cut while it was packed."""
+        held: list[bytes] = []
+        size, begun = 0, False
+        while True:
+            try:
+                piece = file.read1(_BLOCK)  # type: ignore[attr-defined]
+            except broken as error:
+                self.incomplete.append(f"{path}: cannot be unpacked to its end: {error}")
+                yield b"".join(held).rpartition(b"\n")[0]
+                return
+            held.append(piece)
+            size += len(piece)
+            begun = begun or b"\n" in piece
+            if not piece or (begun and size >= _BLOCK):
+                block, _, rest = b"".join(held).rpartition(b"\n") if piece else (b"".join(held), b"", b"")
+                yield block
+                if not piece:
+                    return
+                held, size, begun = [rest], len(rest), False
+            if not begun and size > self._limit:
+                raise UsageError(_too_large(path, self._limit))
+
+    def _lines_of(self, block: bytes, path: Path) -> None:
+        """Read a block of lines: at once where they are of one form and all is well, else one by one."""
+        block = documents.sound(block.strip())
+        if len(block) <= self._limit and self._at_once(block):
+            return
+        for line in block.split(b"\n"):
+            if len(line) > self._limit:
+                raise UsageError(_too_large(path, self._limit))
+            if not line or line.isspace():
+                continue
+            try:
+                self._document(line)
+            except (*documents.FAILURES, decoding.TooManyValues, _Unknown):
+                self._lines += 1
+
+    def _at_once(self, block: bytes) -> bool:
+        if len(block) > decoding.MAX_VALUES:
+            return False
+        try:
+            first = documents.RAW.decode(block.partition(b"\n")[0])
+            if documents.first(first) == b"[":
+                first = next(iter(documents.RAW_LIST.decode(first)), documents.NOTHING)
+            decoder = self._decoder(first)
+        except (*documents.FAILURES, _Unknown):
+            return False
+        if not decoder.feed_lines(b"[" + block.replace(b"\n", b",") + b"]", block.count(b"\n") + 1):
+            return False
+        self._bound()
+        return True
 
     def _document(self, body: bytes) -> None:
         """Read a document; raises ``_Full`` when no more may be held."""
         decoding.check(body)
         self._feed(body)
+        self._bound()
+
+    def _bound(self) -> None:
         if sum(one.weight for one in (self._zipkin, self._jaeger, self._otlp)) > self._max_spans:
             raise _Full
 
