@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sloctl.guardrails.shared.kinds import HealthAlert
@@ -66,6 +68,11 @@ class RuleGroup:
     interval: int
     rules: tuple[RecordingRule | AlertRule, ...]
 
+    @property
+    def alerts(self) -> tuple[AlertRule, ...]:
+        """Its alerts."""
+        return tuple(rule for rule in self.rules if isinstance(rule, AlertRule))
+
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
@@ -74,3 +81,38 @@ class RuleFile:
     stem: str
     slos: tuple[Slo, ...]
     groups: tuple[RuleGroup, ...]
+
+
+_EXACT = re.compile(r'(\w+)="([^"\\]*)"')
+
+
+def read_by(
+    alerts: Iterable[AlertRule], rules: Sequence[RecordingRule | AlertRule]
+) -> dict[int, RecordingRule | AlertRule]:
+    """Some alerts and all of ``rules`` that these read, directly or through others, by their ``id``."""
+    recorded: dict[str, list[RecordingRule]] = {}
+    for rule in rules:
+        if isinstance(rule, RecordingRule):
+            recorded.setdefault(rule.record, []).append(rule)
+    found: dict[int, RecordingRule | AlertRule] = {}
+    left: list[RecordingRule | AlertRule] = list(alerts)
+    while left:
+        rule = left.pop()
+        if id(rule) in found:
+            continue
+        found[id(rule)] = rule
+        for name, recording in recorded.items():
+            for exact in _read(name, rule.expr):
+                left += [
+                    one
+                    for one in recording
+                    if all(exact.get(label, value) == value for label, value in one.labels.items())
+                ]
+    return found
+
+
+def _read(name: str, expr: str) -> Iterator[dict[str, str]]:
+    """For each time that an expression reads a recorded series, the labels that it demands."""
+    if name in expr:
+        for matchers in re.findall(rf"{name}(?![\w:])(?:\{{([^{{}}]*)\}})?", expr):
+            yield dict(_EXACT.findall(matchers))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from alert_rules import burn_alerts, health, stopped_alerts
-from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup
+from alert_rules.groups import AlertRule, RecordingRule, RuleFile, RuleGroup, read_by
 from alert_rules.proofs import health_proofs, slo_proofs
 from sloctl import naming
 from sloctl.artefacts import yaml
@@ -18,6 +18,8 @@ from sloctl.promql import recording
 
 MAX_RULES = 20
 """Rules of a group that Mimir and Cortex take by default (``ruler_max_rules_per_rule_group``)."""
+KINDS = (("tiles", TILE), ("grid", GRID))
+"""Groups of a scope, and their intervals."""
 
 
 def rule_files(slo_set: SloSet) -> Iterator[RuleFile]:
@@ -47,7 +49,7 @@ def _files(slo_set: SloSet) -> Iterator[RuleFile]:
             # Service c-d of namespace b and service d of namespace b-c would share a file's name.
             stem if stems[stem] == 1 else naming.with_digest(stem, slo_set.name, namespace, service),
             slos,
-            tuple(_group(slo_set, slos, kind, step) for kind, step in (("tiles", TILE), ("grid", GRID))),
+            tuple(_group(slo_set, slos, kind, step) for kind, step in KINDS),
         )
     if (file := health.rule_file(slo_set)) is not None:
         yield file
@@ -104,28 +106,35 @@ def operator(slo_set: SloSet, file: RuleFile) -> str:
     )
 
 
-def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
-    """Paths below the output folder and contents of all rule files and their unit tests.
+def generate(slo_set: SloSet, form: Format, *, proofs: bool = True) -> Iterator[tuple[str, str]]:
+    """Paths below the output folder and contents of all rule files and (``proofs``) their unit tests.
 
-    The tests stand in a folder of their own, so that ``rule_files: [alert_rules/*.yaml]`` loads rules only. promtool
-    cannot read PrometheusRule objects: with ``operator`` the same groups also stand beside the tests, in plain form;
-    those of guardrails always do, guardrail by guardrail.
+    The tests stand in a folder of their own, so that ``rule_files: [alert_rules/*.yaml]`` loads rules only. Beside each
+    test stand the rules that it proves, word for word, and in plain form, for promtool cannot read PrometheusRule
+    objects: for each group its alerts with what they read, for each guardrail all of it. promtool parses each rule anew
+    for each minute of each test, so what a test does not need is most of what it would cost.
     """
     for file in rule_files(slo_set):
-        plain = prometheus(file)
-        yield f"alert_rules/{file.stem}.yaml", operator(slo_set, file) if form == "operator" else plain
-        if not file.slos:
-            yield from _health_tests(slo_set)
+        loaded = prometheus(file) if form == "prometheus" else operator(slo_set, file)
+        yield f"alert_rules/{file.stem}.yaml", loaded
+        if not proofs:
             continue
-        tested = f"../{file.stem}.yaml"
-        if form == "operator":
-            yield f"alert_rules/tests/{file.stem}.yaml", plain
-            tested = f"{file.stem}.yaml"
-        yield f"alert_rules/tests/{file.stem}_test.yaml", slo_proofs.render_tests(slo_set, file, tested)
+        parts = proved(file) if file.slos else health.parts(slo_set)
+        tests = slo_proofs.render_tests if file.slos else health_proofs.render_tests
+        for part in parts:
+            yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part)
+            yield f"alert_rules/tests/{part.stem}_test.yaml", tests(slo_set, part, f"{part.stem}.yaml")
 
 
-def _health_tests(slo_set: SloSet) -> Iterator[tuple[str, str]]:
-    for part in health.parts(slo_set):
-        yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part)
-        tests = health_proofs.render_tests(slo_set, part, f"{part.stem}.yaml")
-        yield f"alert_rules/tests/{part.stem}_test.yaml", tests
+def proved(file: RuleFile) -> Iterator[RuleFile]:
+    """For each interval at which alerts of SLOs are evaluated, these and all rules that they read."""
+    for kind, step in KINDS:
+        alerts = [rule for group in file.groups if group.interval == step for rule in group.alerts]
+        if alerts:
+            needed = read_by(alerts, [rule for group in file.groups for rule in group.rules])
+            groups = (
+                replace(group, rules=tuple(rule for rule in group.rules if id(rule) in needed))
+                for group in file.groups
+            )
+            kept = tuple(group for group in groups if group.rules)
+            yield replace(file, stem=f"{file.stem}-{kind}", groups=kept)

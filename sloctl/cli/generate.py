@@ -54,6 +54,11 @@ MAX_NAMES = 50
     is_flag=True,
     help="Overwrite what was edited by hand, or comes from another SLO file of the same name.",
 )
+@click.option(
+    "--proofs/--no-proofs",
+    default=True,
+    help="With or without the promtool tests of the alerts, which are most of the files.",
+)
 @pass_context
 def command(
     context: Context,
@@ -62,6 +67,7 @@ def command(
     only: str | None,
     form: str,
     check: bool,
+    proofs: bool,
     force: bool,
 ) -> int:
     """Write rules, alerts and their promtool unit tests, dashboards, jobs, and Alertmanager's configuration.
@@ -93,7 +99,7 @@ def command(
         )
     written_as: Format = "operator" if form == "operator" else "prometheus"
     generated = chain.from_iterable(
-        _generate(kind, slo_set, written_as, sources) for kind in dict.fromkeys(kinds)
+        _generate(kind, slo_set, written_as, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
     )
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
@@ -131,7 +137,7 @@ def _told(context: Context, output: Path, difference: Difference) -> int:
 
 
 def _generate(
-    kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...]
+    kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...], *, proofs: bool
 ) -> Iterator[tuple[str, str]]:
     """The artefacts of a kind; only what is asked for is imported."""
     if kind == "dashboards":
@@ -148,4 +154,4 @@ def _generate(
         return manifests.generate(slo_set, form, sources)
     from alert_rules import manifest
 
-    return manifest.generate(slo_set, form)
+    return manifest.generate(slo_set, form, proofs=proofs)

@@ -80,7 +80,7 @@ def held(case: str) -> dict[str, str]:
     """The files of a case that are compared byte by byte.
 
     Copies have the rules of the loaded files once more: see
-    test_what_promtool_reads_of_guardrails_is_what_prometheus_loads.
+    test_what_promtool_reads_is_what_prometheus_loads.
     """
     files = generated(case)
     if case == "guardrails-ambient":

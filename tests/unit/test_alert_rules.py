@@ -29,7 +29,7 @@ def rules(slo_set: SloSet) -> list[dict[str, Any]]:
     return [
         rule
         for path, document in documents(slo_set).items()
-        if not path.endswith("_test.yaml")
+        if "/tests/" not in path
         for group in document["groups"]
         for rule in group["rules"]
     ]
@@ -42,8 +42,37 @@ def one(*slos: Slo, **more: Any) -> SloSet:
 class TestFiles:
     def test_one_file_and_its_tests_per_scope(self) -> None:
         found = documents(one(slo(), slo("latency"), slo(service="*"), slo(namespace="other")))
-        assert len(found) == 6
+        assert len(found) == 15
         assert all(path.startswith("alert_rules/") for path in found)
+
+    def test_without_proofs_there_are_rules_alone(self) -> None:
+        slo_set = one(slo(), guardrails=(Guardrail("service-errors", Decimal(1)),))
+        every = dict(manifest.generate(slo_set, "operator"))
+        assert dict(manifest.generate(slo_set, "operator", proofs=False)) == {
+            path: text for path, text in every.items() if "/tests/" not in path
+        }
+
+    def test_a_test_has_what_its_alerts_read_and_no_more(self) -> None:
+        slo_set = one(slo(), slo("latency", policy=None))
+        found = documents(slo_set)
+        read = {
+            path.rpartition("-")[2]: [
+                (group["name"].rpartition(":")[2], rule.get("record") or rule["alert"])
+                for group in found[path]["groups"]
+                for rule in group["rules"]
+            ]
+            for path in found
+            if "/tests/" in path and not path.endswith("_test.yaml")
+        }
+        base = ["service:requests:increase1m"] * 3
+        tiles = [*base, naming.TOTAL_TILE, naming.BAD_TILE]
+        pages = ["AvailabilityBudgetBurnPage1h", "AvailabilityBudgetBurnPage6h"]
+        rates = [naming.burn_rate(seconds) for seconds in (300, 1800, 3600, 21600)]
+        assert [name for kind, name in read["tiles.yaml"] if kind == "tiles"] == [*tiles, *rates, *pages]
+        assert [name for kind, name in read["grid.yaml"] if kind == "tiles"] == [*tiles, rates[-1]]
+        grid = [name for kind, name in read["grid.yaml"] if kind == "grid"]
+        assert grid[-2:] == [naming.burn_rate(3 * 86400), "AvailabilityBudgetBurnTicket3d"]
+        assert not {naming.GAP_GRID, naming.PERIOD_BAD, naming.REMAINING} & set(grid)
 
     def test_the_order_of_slos_in_the_file_does_not_matter(self) -> None:
         slos = (slo(), slo("latency"), slo(service="*"), slo(service="cart"))
@@ -63,8 +92,10 @@ class TestFiles:
         assert {group.interval for group in file.groups} == {60, 300}
         found = documents(remote)
         [loaded] = [document["groups"] for path, document in found.items() if "/tests/" not in path]
-        [tested] = [document for path, document in found.items() if path.endswith("_test.yaml")]
-        assert [group["name"] for group in loaded] == tested["group_eval_order"]
+        for path in (path for path in found if path.endswith("_test.yaml")):
+            copied = [group["name"] for group in found[path.replace("_test", "")]["groups"]]
+            assert copied == found[path]["group_eval_order"]
+            assert set(copied) <= {group["name"] for group in loaded}
         every = [rule.get("record") or rule["alert"] for group in loaded for rule in group["rules"]]
         assert {naming.TOTAL_GRID, naming.BAD_GRID, naming.TOTAL_TILE, naming.BAD_TILE} <= set(every)
         assert len(every) == sum(len(group.rules) for group in file.groups)
@@ -72,7 +103,7 @@ class TestFiles:
     def test_services_that_look_alike_have_files_of_their_own(self) -> None:
         names = ("a.b", "a-b", "A-b", "a_b", "all-services", "*", "ü", "x" * 80, "x" * 81)
         paths = list(documents(one(*(slo(service=name) for name in names))))
-        assert len({path.lower() for path in paths}) == 2 * len(names)
+        assert len({path.lower() for path in paths}) == 5 * len(names)
 
     def test_scopes_whose_names_run_together_have_files_of_their_own(self) -> None:
         """Service c-d of namespace b, and service d of namespace b-c."""
@@ -80,7 +111,10 @@ class TestFiles:
         both, alone = one(*alike, slo(namespace="b", service="e")), one(alike[0])
         assert list(documents(alone)) == [
             "alert_rules/shop-b-c-d.yaml",
-            "alert_rules/tests/shop-b-c-d_test.yaml",
+            *(
+                f"alert_rules/tests/shop-b-c-d-{part}.yaml"
+                for part in ("tiles", "tiles_test", "grid", "grid_test")
+            ),
         ]
         for form in ("prometheus", "operator"):
             paths = [path for path, _ in manifest.generate(both, form)]
@@ -96,7 +130,7 @@ class TestFiles:
         assert names == list(files)
 
     def test_groups_run_on_their_grids(self) -> None:
-        [document] = (d for p, d in documents(one(slo())).items() if not p.endswith("_test.yaml"))
+        [document] = (d for p, d in documents(one(slo())).items() if "/tests/" not in p)
         assert [group["interval"] for group in document["groups"]] == ["1m", "5m"]
 
     def test_no_rule_reads_what_is_recorded_after_it(self) -> None:
@@ -402,7 +436,11 @@ class TestSimulation:
         self, bad: str, total: str, *, proved: bool
     ) -> None:
         late = replace(slo(), sli=ExprSli(bad=bad, total=total))
-        [text] = [text for path, text in manifest.generate(one(late), "prometheus") if "_test" in path]
-        assert ("Not proved here" not in text) is proved
-        inputs = {item["series"] for test in yaml.safe_load(text)["tests"] for item in test["input_series"]}
-        assert len(inputs) == (3 if proved else 0), "up, and each counter"
+        texts = [text for path, text in manifest.generate(one(late), "prometheus") if "_test" in path]
+        for text in texts:
+            assert ("Not proved here" not in text) is proved
+            inputs = {
+                item["series"] for test in yaml.safe_load(text)["tests"] for item in test["input_series"]
+            }
+            assert len(inputs) == (3 if proved else 0), "up, and each counter"
+        assert len(texts) == 2
