@@ -20,7 +20,7 @@ from time import monotonic
 import pandas as pd
 
 from jobs.budgets import budget_history, downtime, stopped
-from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, wants_peak, would_fire_all
 from jobs.budgets.slis import events_frame
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard, apart
@@ -196,7 +196,7 @@ def _add_gaps(slo: Slo, series: Sequence[Series], out: Collected) -> None:
 
 def _add_peaks(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
     """The most events that a step had, by service, where something is not known of it: there may have been as many."""
-    if not any(gap > 0 for key, gap in out.gaps.items() if key[0] == slo.id):
+    if not wants_peak(slo, at, out):
         return
     heard = Heard(source)
     seconds = period_seconds(slo, at)
@@ -237,7 +237,10 @@ def collect(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    downtime.add(slo_set, at, downtime.scraped(source, slo_set, at), out)
+    times = downtime.scraped(source, slo_set, at)
+    if times:
+        out.since |= dict.fromkeys((slo.id for slo in slo_set.slos), min(times) - GRID)
+    downtime.add(slo_set, at, times, out)
     for slo in slo_set.slos:
         _add_peaks(source, slo_set, slo, at, out)
     would_fire_all(slo_set.slos, out)

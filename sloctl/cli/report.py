@@ -153,14 +153,14 @@ def command(
 def _gate(context: Context, report: Report, fail_on: str) -> int:
     """What the report means to a gate. Numbers that may be wrong open none: then nobody can say."""
     states = FAIL_ON[fail_on]
-    sure = [item for item in report.slos if not item.doubts]
+    sure = [item for item in report.slos if not item.doubts and (item.status in states or not item.partial)]
     if failed := sum(1 for item in sure if item.status in states):
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(states)}")
         return EXIT_PROBLEMS
     if states and len(sure) < len(report.slos):
         unsure = len(report.slos) - len(sure)
         context.say(
-            f"sloctl: {unsure} of {len(report.slos)} budgets are in doubt, so that --fail-on cannot judge"
+            f"sloctl: {unsure} of {len(report.slos)} budgets are in doubt or partial, so that --fail-on cannot judge"
         )
         return EXIT_BACKEND
     return EXIT_OK

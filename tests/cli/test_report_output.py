@@ -83,6 +83,21 @@ def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> Non
     assert report(folder, url, "--format", form, "-o", "-").stdout == printed.stdout
 
 
+@pytest.mark.parametrize(("state", "code"), [("never", 0), ("exhausted", 3)])
+def test_a_gate_cannot_judge_ten_minutes(folder: Path, state: str, code: int) -> None:
+    slo_set = spec.load([folder / "slo.yaml"])
+    now = AT.timestamp()
+    flows = [Flow(slo.id, "shop", "checkout", now - 600, now + 1e7, 100, 0.5) for slo in slo_set.slos[:1]]
+    young = Simulated(slo_set, flows, recorded=(now + 1e7, now + 1e7), down=[(now - 1e7, now - 600)])
+    with FaultyServer(serve(young)) as server:
+        done = report(folder, server.url, "--fail-on", state)
+    assert done.code == code
+    assert done.stdout.splitlines()[0].endswith("the rest is not recorded")
+    assert ("1 of 1 budgets are in doubt or partial, so that --fail-on cannot judge" in done.stderr) == bool(
+        code
+    )
+
+
 def test_only_html_asks_for_the_history(folder: Path, url: str, source: Simulated) -> None:
     step = promql.of_set(naming.TOTAL_GRID, "shop", 4 * 3600)
     for form in ("table", "markdown", "json", "html"):
