@@ -71,6 +71,7 @@ class Collected:
         for line, keys in more.seasoned.items():
             self.seasoned.setdefault(line, set()).update(key for key in keys if key[0] in ids)
         self.since |= {slo_id: time for slo_id, time in more.since.items() if slo_id in ids}
+        self.unread |= {slo_id: code for slo_id, code in more.unread.items() if slo_id in ids}
         self.findings += [item for item in more.findings if item not in self.findings]
         for text, unsure in more.unsure.items():
             self.unsure.setdefault(text, set()).update(unsure)

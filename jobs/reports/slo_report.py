@@ -15,7 +15,7 @@ from jobs.budgets.collected import Collected, burn_windows, period_end, period_s
 from jobs.reports import guardrails
 from sloctl import budget, naming
 from sloctl.backends.answers import Heard
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.protocols import MetricSource, Progress, silent
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 ORIGINS: dict[str, BudgetOrigin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
+PARTLY_READ = "raw-partly-read"
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
@@ -194,14 +195,16 @@ def _part_recorded(slo_set: SloSet, items: Sequence[SloStatus]) -> list[Finding]
             f"; what is left of {len(unclear):,} is open: if all of their windows were like this, {alike:,} would be "
             f"exhausted, and if the rest had as many requests and no failure, {good:,}"
         )
-    text += "; ".join(["", *(_LONGER[where] for where in dict.fromkeys(item.source for item in part))])
+    sources = dict.fromkeys(item.source for item in part if PARTLY_READ not in item.doubts)
+    text += "".join(f"; {_LONGER[where]}" for where in sources)
     return [Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name})]
 
 
 def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str:
     """What may be missing: from no bad event to bad events only, in the time that is not known."""
     gaps = item.quality.gaps
-    text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
+    time = duration(round(gaps / 60) * 60)
+    text = f"{item.name}: nothing is known of {time} (no scrapes, no rules evaluated, or not read)"
     unseen = gaps / GRID * data.peak.get(key, 0.0)
     if not 0 < unseen < MOST_EVENTS:
         return text
@@ -263,6 +266,7 @@ def build(
     history: bool = False,
     traces: TraceSource | None = None,
     ledger: Ledger | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """The report at ``at`` (aware).
 
@@ -273,7 +277,7 @@ def build(
     Raises ``BackendError``.
     """
     heard = source = Heard(source)
-    data = choice.collect(source, slo_set, at, origin, ledger, history=history)
+    data = choice.collect(source, slo_set, at, origin, ledger, history=history, progress=progress)
     findings = [*data.findings, *_unsure(slo_set, data)]
     items = []
     for slo, key in _keys(slo_set, data):
@@ -298,7 +302,7 @@ def build(
     try:
         report = _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
     except BackendError as error:
-        if "ledger" not in books:
+        if "ledger" not in books and not data.unread:
             raise
         text = f"Prometheus could not be asked for the mesh's health: {error}"
         report = replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sloctl.cli import progress
 from sloctl.cli.context import Context, files_option, load_with_sources, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
@@ -98,13 +99,15 @@ def command(
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
     if check:
-        difference = artefacts.check(
+        with progress.shown(context, "generating"):
+            difference = artefacts.check(
+                output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
+            )
+        return _told(context, output, difference)
+    with progress.shown(context, "generating"):
+        result = artefacts.write(
             output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
         )
-        return _told(context, output, difference)
-    result = artefacts.write(
-        output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
-    )
     for name in result.restored:
         context.say(f"sloctl: warning: {output / name} was changed by hand: overwritten")
     for name in result.kept:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli import composition
+from sloctl.cli import composition, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers
 from sloctl.cli.context import (
     Context,
@@ -189,6 +189,7 @@ def _build(
         servers = Servers(slo_set.sources, overrides, context.warn, observer)
         source = stack.enter_context(servers.prometheus())
         found = stack.enter_context(servers.traces()) if with_traces else None
+        told = stack.enter_context(progress.shown(context, "reading budgets"))
         stack.enter_context(observer.span("report", {"sloctl.slo_set": slo_set.name}))
         report = slo_report.build(
             source,
@@ -198,6 +199,7 @@ def _build(
             history=history,
             traces=found,
             ledger=store,
+            progress=told,
         )
         if period is not None:
             report = routines.add(report, source, slo_set, period, store)

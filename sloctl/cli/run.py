@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.schedule.told import RunsTold, run_of
-from sloctl.cli import posting
+from sloctl.cli import posting, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers, listening, silences
 from sloctl.cli.context import (
     Context,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jobs.retry_amplification import RetryFrames
     from jobs.schedule.runner import Connections, Result
     from sloctl.backends.prometheus.client import Prometheus
+    from sloctl.backends.protocols import Progress
     from sloctl.ledger.store import DatabaseLedger
     from sloctl.model import Job, SloSet
     from sloctl.model.calendar import CalendarPeriod
@@ -192,13 +193,15 @@ class _Runs:
             if not self.spans or set(self.names) != {RETRY_AMPLIFICATION}:
                 source = stack.enter_context(servers.prometheus())
             store = self._store()
+            told = stack.enter_context(progress.shown(self.context, "reading"))
             for name in self.names:
+                told(-1.0, name)
                 with self._noted(name, observer):
                     if name == RETRY_AMPLIFICATION and self.spans:
                         results[name] = self._rows(_of_files(self.context, self.slo_set, self.spans))
                         continue
                     assert source is not None
-                    found = self._result(name, source, servers, store)
+                    found = self._result(name, source, servers, store, told)
                     observer.publish(name, found.numbers, now() + timedelta(days=1))
                     results[name] = self._rows(found.retries) if found.retries else found.shown
             if source is None:
@@ -213,18 +216,29 @@ class _Runs:
         return self.ledger.get_if_readable(self.context.warn) if REPORT in self.names else None
 
     def _result(
-        self, name: str, source: Prometheus, servers: Servers, store: DatabaseLedger | None
+        self,
+        name: str,
+        source: Prometheus,
+        servers: Servers,
+        store: DatabaseLedger | None,
+        told: Progress,
     ) -> Result:
         """What one job found; a report that there cannot be leaves those that wait to be delivered."""
         from jobs.schedule.runner import Connections
 
         report = name == REPORT
+
+        def said(share: float, text: str) -> None:
+            told(share, f"{name}: {text}")
+            if name == SLIS:
+                self.context.detail(f"{name}: {text}")
+
         connections = Connections(
             source,
             servers.traces,
             store,
             silences(self.slo_set, self.context.warn) if name == SLIS and store else None,
-            lambda text: self.context.detail(f"{name}: {text}"),
+            said,
             self.period if report else None,
         )
         with posting.delivering(self.context, self.slo_set, self.job if report else None, self.ledger):

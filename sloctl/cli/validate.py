@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sloctl.cli import progress
 from sloctl.cli.composition import Overrides, Servers
 from sloctl.cli.context import Context, files_option, now, parse_time, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
@@ -77,7 +78,7 @@ def command(
         from jobs.preflight import run
 
         servers = Servers(slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn)
-        with servers.prometheus() as source:
+        with servers.prometheus() as source, progress.shown(context, "asking Prometheus"):
             preflight = run(source, slo_set, time)
             context.detail(f"{source.queries} requests to Prometheus")
     if form == "json":
