@@ -145,7 +145,8 @@ def command(
             history=form == "html" or post or period is not None,
             with_traces=with_traces,
         )
-        show(context, report, "slack" if dry_run else form, output, slo_set)
+        with contextlib.suppress(BrokenPipeError):  # who reads it may stop; the gate is judged all the same
+            show(context, report, "slack" if dry_run else form, output, slo_set)
         code = _post(context, report, slo_set, ledger, dry_run=dry_run) if post or dry_run else EXIT_OK
     return code or _gate(context, report, fail_on)
 

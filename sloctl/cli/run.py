@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.schedule.told import RunsTold, run_of
-from sloctl.cli import posting, progress
+from sloctl.cli import completing, posting, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers, listening, silences
 from sloctl.cli.context import (
     Context,
-    files_option,
     format_option,
     ledger_option,
     load,
+    named,
+    named_files_option,
     now,
     parse_time,
     pass_context,
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@files_option
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completing.names(NAMES))
+@named_files_option
 @source_options
 @ledger_option
 @format_option()
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     "services",
     multiple=True,
     metavar="NAME",
+    shell_complete=completing.of_file("service"),
     help="Of retry_amplification print what concerns this service, cart or shop/cart; several times for several.",
 )
 @click.option("--all", "whole", is_flag=True, help="Print all rows and findings of retry_amplification.")
@@ -129,6 +131,8 @@ def command(
     """
     if top is not None and whole:
         raise UsageError("--top and --all contradict each other")
+    files = named((*files, *(name for name in jobs if name.endswith((".yaml", ".yml")))))
+    jobs = tuple(name for name in jobs if name not in files)
     for name in jobs:
         if name not in NAMES:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(NAMES)}")
