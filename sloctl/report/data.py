@@ -5,8 +5,8 @@ This module must not know where the numbers come from, nor how a report is print
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -147,6 +147,20 @@ class Report:
     retry_amplification: tuple[EdgeAmplification, ...] = ()
     sidecar_restarts: tuple[SidecarRestarts, ...] = ()
     routine: Routine | None = None
+    left_out: int = 0
+    """Budgets that are not among ``slos``, because only the worst were asked for."""
+
+    def of(self, wanted: Callable[[SloStatus], bool]) -> Report:
+        """The report with some of its budgets, and what it found of these or of everything."""
+        slos = tuple(item for item in self.slos if wanted(item))
+        kept = {(item.namespace, item.service) for item in slos}
+        gone = {(item.namespace, item.service) for item in self.slos} - kept
+        findings = tuple(
+            found
+            for found in self.findings
+            if (found.scope.get("namespace", ""), found.scope.get("service", "")) not in gone
+        )
+        return replace(self, slos=slos, findings=findings)
 
 
 def _slo(item: SloStatus) -> dict[str, Any]:

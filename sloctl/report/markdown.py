@@ -215,7 +215,21 @@ def summary(report: Report) -> str:
         if number := sum(1 for item in report.slos if item.status == status):
             words.append(f"{number} {word}")
     stated = f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
-    return "; ".join(filter(None, (stated, part_recorded(report))))
+    worst = (
+        f"the worst {len(report.slos):,} of {len(report.slos) + report.left_out:,}" if report.left_out else ""
+    )
+    return "; ".join(filter(None, (stated, worst, part_recorded(report))))
+
+
+def top(report: Report, number: int) -> Report:
+    """The report with its worst budgets only, and a finding that there are more."""
+    if len(report.slos) <= number:
+        return report
+    worst = set(map(id, ordered(report)[:number]))
+    rest = len(report.slos) - number
+    found = report.of(lambda item: id(item) in worst)
+    more = Finding("info", "rows-left-out", f"{rest:,} more budgets are not shown: --top {number}")
+    return replace(found, findings=(*found.findings, more), left_out=rest)
 
 
 _FEW = 3

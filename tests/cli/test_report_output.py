@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def test_a_page_on_stdout(folder: Path, url: str) -> None:
     assert report(folder, url, "--format", "html").stdout == first.stdout, "the same report, the same bytes"
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "json", "html"])
+@pytest.mark.parametrize("form", ["table", "markdown", "json", "html", "csv"])
 def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> None:
     printed = report(folder, url, "--format", form)
     done = report(folder, url, "--format", form, "-o", "report.out", "--fail-on", "exhausted")
@@ -81,6 +82,34 @@ def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> Non
     assert file.read_bytes() == printed.stdout.encode()
     assert sorted(path.name for path in folder.iterdir()) == ["report.out", "slo.yaml"]
     assert report(folder, url, "--format", form, "-o", "-").stdout == printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "services"),
+    [
+        (("--service", "cart"), {"cart"}),
+        (("--service", "shop/checkout", "--service", "cart"), {"cart", "checkout"}),
+        (("--namespace", "shop"), {"cart", "checkout"}),
+        (("--owner", "team-shop", "--top", "1"), {"cart"}),
+        (("--namespace", "bank"), set()),
+    ],
+)
+def test_some_budgets(folder: Path, url: str, options: tuple[str, ...], services: set[str]) -> None:
+    done = report(folder, url, "--format", "csv", *options)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["service"] for row in rows} == services
+    assert ("no budget is of this" in done.stderr) == (not services)
+    assert done.code == 0
+
+
+def test_a_gate_judges_what_is_chosen_and_all_of_it(folder: Path, url: str) -> None:
+    """cart is exhausted, checkout is not."""
+    assert report(folder, url, "--fail-on", "exhausted", "--service", "checkout").code == 0
+    assert report(folder, url, "--fail-on", "exhausted", "--service", "cart").code == 1
+    both = report(folder, url, "--fail-on", "at_risk", "--top", "1")
+    assert both.stdout.splitlines()[0].endswith("; the worst 1 of 2")
+    refused = report(folder, url, "--post", "--top", "1")
+    assert (refused.code, "--post posts the whole report" in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("state", "code"), [("never", 0), ("exhausted", 3)])

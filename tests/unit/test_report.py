@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from rich.console import Console
 from jobs.reports import slo_report
 from sloctl import spec
 from sloctl.cli import tables
-from sloctl.report import html, markdown
+from sloctl.report import html, markdown, spreadsheet
 from sloctl.report.data import (
     Finding,
     PartialBudget,
@@ -141,6 +142,41 @@ def test_a_narrow_terminal_shows_how_much_of_the_window_is_recorded(
     tables.print_report(made)
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "-3,300 … 99.2 %" in line]
     assert "10m of 30d" in row
+
+
+def test_csv_has_every_budget_and_no_formula() -> None:
+    made = report(
+        part(service='=HYPERLINK("http://e.x")', owner="@team", alerts=("-Page", "Ticket")),
+        item(slo="a,b", doubts=("partial-answer",), sli=0.9999995),
+        item(status="no_data", sli=None, sli_interval=None, spent=None, remaining=None, total=0.0),
+    )
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_text(made))))
+    assert len(rows) == 3
+    first, nothing, fine = rows
+    assert first["service"] == '\'=HYPERLINK("http://e.x")'
+    assert (first["owner"], first["alerts"]) == ("'@team", "'-Page Ticket")
+    assert (first["status"], first["recorded_seconds"], first["budget_spent"]) == ("partial", "612", "")
+    assert (first["spent_if_alike"], first["spent_if_good"]) == ("34", "0.0079")
+    assert (nothing["status"], nothing["sli"], nothing["total"]) == ("no_data", "", "0")
+    assert (fine["slo"], fine["sli"], fine["doubts"]) == ("a,b", "0.9999995", "partial-answer")
+    assert (fine["burn_rate_1h"], fine["burn_rate_3d"], fine["recorded_seconds"]) == ("0.5", "", "")
+
+
+def test_the_worst_say_that_there_are_more() -> None:
+    made = report(
+        *(item(service=f"s{n}", remaining=n / 10, spent=1 - n / 10) for n in range(9, 0, -1)),
+        findings=(
+            Finding("warning", "no-data", "s9 has none", {"namespace": "shop", "service": "s9"}),
+            Finding("warning", "scrape-gap", "s1 has one", {"namespace": "shop", "service": "s1"}),
+            Finding("info", "mixed-sources", "of all", {"slo_set": "shop"}),
+        ),
+    )
+    worst = markdown.top(made, 2)
+    assert [entry.service for entry in worst.slos] == ["s2", "s1"], "in the order of the report"
+    assert markdown.summary(worst).endswith(": 2 ok; the worst 2 of 9")
+    assert [found.code for found in worst.findings] == ["scrape-gap", "mixed-sources", "rows-left-out"]
+    assert markdown.top(made, 9) is made
+    VALIDATOR.validate(json.loads(markdown.json_text(to_json(worst))))
 
 
 @pytest.mark.parametrize(("many", "lines"), [(3, 3), (342, 1)])
