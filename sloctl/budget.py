@@ -10,7 +10,8 @@ import math
 from datetime import datetime, timedelta
 from typing import Literal
 
-Status = Literal["ok", "at_risk", "exhausted", "no_data"]
+Status = Literal["ok", "at_risk", "exhausted", "partial", "no_data"]
+"""``partial``: so little of the window is recorded that what is left of its budget cannot be said."""
 
 EventCounts = tuple[float, float]
 """(bad, total) events."""
@@ -20,6 +21,9 @@ Z95 = 1.959963984540054
 
 AT_RISK_REMAINING = 0.1
 """A budget with less than this share left is at risk even while nothing burns."""
+
+LEAST_RECORDED = 86400
+"""Seconds: traffic repeats by the day, so that less of a longer window says nothing of its budget."""
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -68,8 +72,25 @@ def exhausted_at(now: datetime, remaining: float, rate: float, period: int) -> d
     return now + timedelta(seconds=seconds) if seconds < period else None
 
 
-def status(remaining: float | None, *, alerting: bool) -> Status:
-    """One word for a budget."""
+def undecided(
+    bad: float, total: float, budget: float, *, recorded: float, missing: float, peak: float
+) -> bool:
+    """Whether the events of a part of a window leave open what is left of its budget.
+
+    ``recorded`` and ``missing`` are seconds of the window, ``peak`` the most events of a second. With a day or more, a
+    budget that is in danger if all of the window was like this part is decided only if it is spent even with the peak's
+    traffic, all of it good, in the time that is missing.
+    """
+    if recorded < min(LEAST_RECORDED, recorded + missing):
+        return True
+    alike, best = spent(bad, total, budget), spent(bad, total + missing * peak, budget)
+    return alike is not None and 1 - alike < AT_RISK_REMAINING and (not peak or best is None or best < 1)
+
+
+def status(remaining: float | None, *, alerting: bool, partial: bool = False) -> Status:
+    """One word for a budget; ``partial`` if what is recorded of its window leaves open what is left of it."""
+    if partial:
+        return "at_risk" if alerting else "partial"
     if remaining is None:
         return "no_data"
     if remaining <= 0:

@@ -16,8 +16,8 @@ from jobs.budgets.collected import Collected, key_of, period_seconds
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
-from sloctl.backends.protocols import MetricSource
-from sloctl.errors import BackendError, BackendLimit, BackendRateLimit, BackendTimeout
+from sloctl.backends.protocols import MetricSource, Progress, silent
+from sloctl.errors import BackendError, BackendLimit, BackendTimeout
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
@@ -50,6 +50,7 @@ def collect(
     ledger: Ledger | None,
     *,
     history: bool = False,
+    progress: Progress = silent,
 ) -> Collected:
     """Everything a report needs of every SLO, each from where ``origin`` says; ``auto`` chooses.
 
@@ -65,7 +66,7 @@ def collect(
     rest = _part(slo_set, {slo.id for slo in slo_set.slos} - from_books)
     if rest.slos:
         try:
-            _of_prometheus(source, rest, at, origin, out, history=history)
+            _of_prometheus(source, rest, at, origin, out, history=history, progress=progress)
         except BackendError as error:
             if not from_books:
                 raise
@@ -121,6 +122,7 @@ def _of_prometheus(
     out: Collected,
     *,
     history: bool,
+    progress: Progress,
 ) -> None:
     """What Prometheus knows, from rules or from raw counters. Raises ``BackendError``."""
     heard = Heard(source)
@@ -148,7 +150,11 @@ def _of_prometheus(
         _take(out, data, _part(slo_set, by_rules), "rules")
     if by_raw := ids - by_rules:
         part = _part(slo_set, by_raw)
-        _read_raw(source, part, at, out, history=history, alone=len(by_raw) == len(ids))
+        from jobs.budgets import from_counters  # pandas, which reading recorded series does not need
+
+        alone = len(by_raw) == len(ids)
+        raw = from_counters.collect(source, part, at, history=history, alone=alone, progress=progress)
+        _take(out, raw, part, "raw")
         if rules.instants:
             _add_firing(source, part, at, out)
 
@@ -208,33 +214,6 @@ def _silent(part: SloSet, at: datetime, rules: _Rules, data: Collected) -> set[s
         for slo in part.slos
         if slo.id not in eventful and rules.seconds(slo, at) < period_seconds(slo, at) - 2 * GRID
     }
-
-
-def _read_raw(
-    source: MetricSource, part: SloSet, at: datetime, out: Collected, *, history: bool, alone: bool
-) -> None:
-    """Read raw counters, SLO by SLO. What a server refuses is an error only if nothing else is read."""
-    from jobs.budgets import from_counters  # pandas, which reading recorded series does not need
-
-    if alone:
-        _take(out, from_counters.collect(source, part, at, history=history), part, "raw")
-        return
-    for number, slo in enumerate(part.slos):
-        one = _part(part, {slo.id})
-        try:
-            _take(out, from_counters.collect(source, one, at, history=history), one, "raw")
-        except BackendRateLimit as error:
-            rest = part.slos[number:]
-            _unread(out, rest, "raw-not-read")
-            text = (
-                f"the rules say nothing yet of {_named(rest)}, and their raw counters were not read: {error}"
-            )
-            out.findings.append(Finding("warning", "raw-not-read", text, {naming.SLO_SET: part.name}))
-            return
-        except (BackendLimit, BackendTimeout) as error:
-            _unread(out, [slo], "raw-not-read")
-            text = f"{slo.id}: the rules say nothing yet, and the raw counters could not be read: {error}"
-            out.findings.append(Finding("warning", "raw-not-read", text, {naming.SLO_ID: slo.id}))
 
 
 def _unread(out: Collected, slos: Sequence[Slo], code: str) -> None:

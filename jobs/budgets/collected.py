@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from math import isfinite
+from math import inf, isfinite
 
-from sloctl import naming
+from sloctl import budget, naming
 from sloctl.backends.protocols import Series
 from sloctl.budget import EventCounts
-from sloctl.model import CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
+from sloctl.model import GRID, CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
 from sloctl.model.policies import POLICIES, Evidence, Gate
 from sloctl.report.data import BudgetSource, Finding
@@ -30,6 +30,8 @@ class Collected:
     """The numbers of the buckets of the last week that had events, where nothing is recorded (see ``stopped``)."""
     gaps: dict[SeriesKey, float] = field(default_factory=dict)
     excluded: dict[SeriesKey, float] = field(default_factory=dict)
+    since: dict[str, float] = field(default_factory=dict)
+    """When it begins what is known of each definition (Unix seconds); of the whole window where nothing is said."""
     recorded: bool = False
     """Whether Prometheus has series that the rules recorded."""
     peak: dict[SeriesKey, float] = field(default_factory=dict)
@@ -68,6 +70,8 @@ class Collected:
             into |= {key: value for key, value in counts.items() if key[0] in ids}
         for line, keys in more.seasoned.items():
             self.seasoned.setdefault(line, set()).update(key for key in keys if key[0] in ids)
+        self.since |= {slo_id: time for slo_id, time in more.since.items() if slo_id in ids}
+        self.unread |= {slo_id: code for slo_id, code in more.unread.items() if slo_id in ids}
         self.findings += [item for item in more.findings if item not in self.findings]
         for text, unsure in more.unsure.items():
             self.unsure.setdefault(text, set()).update(unsure)
@@ -104,6 +108,23 @@ def period_end(slo: Slo, at: datetime) -> datetime | None:
 def period_seconds(slo: Slo, at: datetime) -> int:
     """Length of the SLO's window so far, in seconds; at least one grid step."""
     return max(300, int((at - period_start(slo, at)).total_seconds()))
+
+
+def recorded_of(slo: Slo, at: datetime, found: Collected) -> float | None:
+    """How much of the SLO's window is recorded, in seconds; None if that is all of it, but for two grid steps."""
+    period = period_seconds(slo, at)
+    recorded = at.timestamp() - found.since.get(slo.id, -inf)
+    return max(0.0, recorded) if recorded < period - 2 * GRID else None
+
+
+def wants_peak(slo: Slo, at: datetime, found: Collected) -> bool:
+    """Whether a budget of the SLO depends on the most events that there may have been while nothing is known."""
+    if any(gap > 0 for key, gap in found.gaps.items() if key[0] == slo.id):
+        return True
+    limit = float(slo.budget) * (1 - budget.AT_RISK_REMAINING)
+    return recorded_of(slo, at, found) is not None and any(
+        bad > total * limit for key, (bad, total) in found.period.items() if key[0] == slo.id
+    )
 
 
 def key_of(metric: Mapping[str, str], first: str = naming.SLO_ID) -> SeriesKey:

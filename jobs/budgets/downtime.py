@@ -41,8 +41,8 @@ def add(slo_set: SloSet, at: datetime, times: Iterable[float], out: Collected) -
     lost = duration(round(sum(end - start for start, end in gaps)))
     text = f"Prometheus recorded nothing for {lost}; what happened then is in no budget"
     out.findings.append(Finding("warning", "evaluation-gap", text, {naming.SLO_SET: slo_set.name}))
-    periods = {slo.id: period_seconds(slo, at) for slo in slo_set.slos}
+    begun = {slo.id: at.timestamp() - period_seconds(slo, at) for slo in slo_set.slos}
     for key in out.period:
-        since = at.timestamp() - periods[key[0]]
+        since = max(begun[key[0]], out.since.get(key[0], 0.0))
         missing = sum(max(0.0, end - max(start, since)) for start, end in gaps)
         out.gaps[key] = out.gaps.get(key, 0.0) + missing

@@ -8,27 +8,36 @@ the budget grid: there alone do windows and their steps count differently.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import count, pairwise, takewhile
+from itertools import chain, count, pairwise, takewhile
 from math import inf
 from time import monotonic
 
 import pandas as pd
 
 from jobs.budgets import budget_history, downtime, stopped
-from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, wants_peak, would_fire_all
 from jobs.budgets.slis import events_frame
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard, apart
-from sloctl.backends.protocols import MetricSource, Series
+from sloctl.backends.protocols import MetricSource, Progress, Series, silent
 from sloctl.budget import EventCounts
-from sloctl.errors import BackendTimeout
+from sloctl.errors import (
+    BackendError,
+    BackendLimit,
+    BackendRateLimit,
+    BackendTimeout,
+    BackendUnavailable,
+    BadAnswer,
+)
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
+from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
+from sloctl.report.data import Finding
 from sloctl.report.history import width_for
 
 
@@ -42,13 +51,21 @@ def _sums(frame: pd.DataFrame, since: datetime) -> dict[tuple[str, str], tuple[f
 
 
 def _collect_one(
-    source: MetricSource, slo_set: SloSet, slo: Slo, *, at: datetime, history: bool
-) -> Collected:
+    source: MetricSource,
+    slo_set: SloSet,
+    slo: Slo,
+    *,
+    at: datetime,
+    history: bool,
+    told: Callable[[int], object],
+) -> tuple[Collected, BackendError | None]:
+    """What is known of one SLO, and why no more was asked for."""
     out = Collected()
     heard = source = Heard(source)
     seconds = period_seconds(slo, at) // GRID * GRID
     width = width_for(period_seconds(slo, at)) if history else 0
-    frame, gaps = _read(source, slo_set, slo, at, _edges(slo, seconds, width), _sizes(width))
+    read = _read(source, slo_set, slo, at, _edges(slo, seconds, width), _sizes(width), told=told)
+    frame = read.frame
     for (namespace, service), value in _sums(frame, at - timedelta(seconds=seconds)).items():
         out.period[slo.id, namespace, service] = value
     for window in burn_windows(slo):
@@ -62,13 +79,50 @@ def _collect_one(
         out.seasoned.setdefault((long, short), set()).update((slo.id, *place) for place in there)
     if history:
         out.buckets |= budget_history.of_events(frame, slo, at)
-    _add_gaps(slo, gaps, out)
-    _add_eventful(source, slo_set, slo, at, out)
-    if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
-        other, _ = _read(source, slo_set, slo, at, {0, seconds // GRID}, _sizes(0), other_side=True)
-        _add_other_side(slo, slo.sli.side, _sums(other, at - timedelta(seconds=seconds)), out)
+    _add_gaps(slo, read.gaps, out)
+    _add_lost(slo, read, seconds // GRID, at, out)
+    if read.broken is None:
+        try:
+            _add_eventful(source, slo_set, slo, at, out)
+            _add_sides(source, slo_set, slo, at, seconds // GRID, out)
+        except FAILING as error:
+            read.broken = error
     out.doubt(heard.doubts, [slo])
-    return out
+    return out, read.broken
+
+
+def _add_sides(
+    source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, steps: int, out: Collected
+) -> None:
+    """What the other side of the mesh saw, if the SLO has one and all of it can be read."""
+    if isinstance(slo.sli, CounterSli) and slo.sli.other_side:
+        other = _read(source, slo_set, slo, at, {0, steps}, _sizes(0), other_side=True)
+        if other.broken is not None:
+            raise other.broken
+        _add_other_side(slo, slo.sli.side, _sums(other.frame, at - timedelta(seconds=steps * GRID)), out)
+
+
+def _add_lost(slo: Slo, read: _Reading, steps: int, at: datetime, out: Collected) -> None:
+    """Say what was not read: the oldest part is as if it was not recorded, the rest is a gap."""
+    if read.broken is None or not read.lost:
+        return
+    begins = steps
+    gap = 0
+    for newest, size in sorted(read.lost, reverse=True):
+        if newest + size >= begins:
+            begins = min(begins, newest)
+        else:
+            gap += size
+    out.since[slo.id] = at.timestamp() - begins * GRID
+    for key in out.period:
+        out.gaps[key] = out.gaps.get(key, 0.0) + gap * GRID
+    missing = sum(size for _, size in read.lost)
+    out.unread[slo.id] = "raw-partly-read"
+    text = (
+        f"{slo.id}: of {duration(steps * GRID)} {duration((steps - missing) * GRID)} were read, newest first, before "
+        f"the server failed: {read.broken}"
+    )
+    out.findings.append(Finding("warning", "raw-partly-read", text, {naming.SLO_ID: slo.id}))
 
 
 HOUR = 3600 // GRID
@@ -102,6 +156,23 @@ def _windows(edges: set[int], sizes: Sequence[int]) -> list[_Window]:
     return found
 
 
+@dataclass(slots=True)
+class _Reading:
+    """Events as :func:`events_frame` has them, and gaps by grid step.
+
+    ``broken`` is why the server was asked no more; ``lost`` are the windows of which nothing is known therefore.
+    """
+
+    frames: list[pd.DataFrame] = field(default_factory=list)
+    gaps: list[Series] = field(default_factory=list)
+    lost: set[_Window] = field(default_factory=set)
+    broken: BackendError | None = None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.concat(self.frames, ignore_index=True)
+
+
 def _read(
     source: MetricSource,
     slo_set: SloSet,
@@ -111,27 +182,52 @@ def _read(
     sizes: Sequence[int],
     *,
     other_side: bool = False,
-) -> tuple[pd.DataFrame, list[Series]]:
-    """Events between the edges in windows of any size, as :func:`events_frame` has them, and gaps by grid step."""
-    frames: list[pd.DataFrame] = []
-    gaps: list[Series] = []
-    todo = _windows(edges, sizes)
-    for size, smaller in zip(sizes, (*sizes[1:], 0), strict=True):
-        exprs = promql.events(slo, slo_set.mesh, size * GRID, other_side=other_side)
-        if smaller:
-            exprs["unsteady"] = promql.unsteady(slo, slo_set.mesh, size * GRID)
-        elif not other_side:
-            exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
-        steps = sorted(newest for newest, of in todo if of == size)
-        for found in _asked(source, promql.together(exprs), at, steps, size):
-            again = {float(time) for item in found.get("unsteady", ()) for time, _ in item["values"]}
-            gaps += found.get("gap", ())
-            frame = events_frame(slo, found)
-            frames.append(frame[~frame["time"].isin([datetime.fromtimestamp(time, UTC) for time in again])])
-            for time in again:
-                begin = round((at.timestamp() - time) / GRID)
-                todo += [(step, smaller) for step in range(begin, begin + size, smaller)]
-    return pd.concat(frames, ignore_index=True), gaps
+    told: Callable[[int], object] = lambda steps: None,
+) -> _Reading:
+    """Events between the edges, in windows of any size, the newest first.
+
+    The newest windows are the shortest. Then, from the longest to the shortest, those in which something has to be
+    counted again, or that the server cannot evaluate in time. A server that fails half-way leaves what was read;
+    ``told`` is how many steps that were.
+
+    Raises ``BackendError`` if nothing was read, or the server rejects the query.
+    """
+    out = _Reading(lost=set(_windows(edges, sizes)))
+    again: dict[int, list[int]] = {size: [] for size in sizes}
+    first = [(size, [newest for newest, of in out.lost if of == size]) for size in reversed(sizes)]
+    smaller = dict(pairwise(sizes))
+    try:
+        for size, steps in chain(first, ((size, again[size]) for size in sizes[1:])):
+            exprs = promql.events(slo, slo_set.mesh, size * GRID, other_side=other_side)
+            if size in smaller:
+                exprs["unsteady"] = promql.unsteady(slo, slo_set.mesh, size * GRID)
+            elif not other_side:
+                exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
+            query = promql.together(exprs)
+            for chunk, found in _asked(source, query, at, sorted(steps), size, last=size not in smaller):
+                times = [
+                    float(time) for item in (found or {}).get("unsteady", ()) for time, _ in item["values"]
+                ]
+                unsteady = {round((at.timestamp() - time) / GRID) for time in times}
+                if found is None:
+                    unsteady = set(chunk)
+                out.lost -= {(step, size) for step in chunk}
+                for step in unsteady:
+                    parts = range(step, step + size, smaller[size])
+                    again[smaller[size]] += parts
+                    out.lost |= {(part, smaller[size]) for part in parts}
+                told((len(chunk) - len(unsteady)) * size)
+                if found is None:
+                    continue
+                out.gaps += found.get("gap", ())
+                frame = events_frame(slo, found)
+                recount = [datetime.fromtimestamp(time, UTC) for time in times]
+                out.frames.append(frame[~frame["time"].isin(recount)])
+    except FAILING as error:
+        if not out.frames:
+            raise
+        out.broken = error
+    return out
 
 
 FIRST, MOST, AIM = 8, 200, 3.0
@@ -139,29 +235,33 @@ FIRST, MOST, AIM = 8, 200, 3.0
 
 
 def _asked(
-    source: MetricSource, query: str, at: datetime, steps: Sequence[int], size: int
-) -> Iterator[Mapping[str, Sequence[Series]]]:
-    """The answers for the windows of one size that begin at some steps, the newest first.
+    source: MetricSource, query: str, at: datetime, steps: Sequence[int], size: int, *, last: bool
+) -> Iterator[tuple[Sequence[int], Mapping[str, Sequence[Series]] | None]]:
+    """The windows of one size that begin at some steps, the newest first, with the answers for them.
 
     Servers end queries that take long. As many windows that adjoin are asked for at once as take seconds, judged by
-    the query before.
+    the query before. If one alone takes too long, there is no answer for all that are left: they can be had in shorter
+    ones. Of the shortest (``last``) that is an error.
     """
     left, most, limit = list(steps), FIRST, MOST
     while left:
         adjoining = zip(left[:most], count(left[0], size), strict=False)
         chunk = [step for step, _ in takewhile(lambda pair: pair[0] == pair[1], adjoining)]
-        first, last = (at - timedelta(seconds=step * GRID) for step in (chunk[-1], chunk[0]))
+        oldest, newest = (at - timedelta(seconds=step * GRID) for step in (chunk[-1], chunk[0]))
         begun = monotonic()
         try:
-            answer = source.query_range(query, first, last, timedelta(seconds=size * GRID))
+            answer = source.query_range(query, oldest, newest, timedelta(seconds=size * GRID))
         except BackendTimeout:
-            if len(chunk) == 1:
+            if len(chunk) == 1 and last:
                 raise
+            if len(chunk) == 1:
+                yield left, None
+                return
             most = limit = max(1, len(chunk) // 4)
             continue
         most = min(limit, max(1, round(len(chunk) * min(4.0, AIM / max(monotonic() - begun, 1e-3)))))
         left = left[len(chunk) :]
-        yield apart(answer, promql.PART)
+        yield chunk, apart(answer, promql.PART)
 
 
 def _add_eventful(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
@@ -196,7 +296,7 @@ def _add_gaps(slo: Slo, series: Sequence[Series], out: Collected) -> None:
 
 def _add_peaks(source: MetricSource, slo_set: SloSet, slo: Slo, at: datetime, out: Collected) -> None:
     """The most events that a step had, by service, where something is not known of it: there may have been as many."""
-    if not any(gap > 0 for key, gap in out.gaps.items() if key[0] == slo.id):
+    if not wants_peak(slo, at, out):
         return
     heard = Heard(source)
     seconds = period_seconds(slo, at)
@@ -220,25 +320,119 @@ def _add_other_side(
             out.sides[key] = (own, theirs) if side == "client" else (theirs, own)
 
 
+FAILING = (BackendUnavailable, BackendTimeout, BackendLimit, BackendRateLimit, BadAnswer)
+"""What a server may do half-way; what was read until then is reported."""
+TIMEOUTS = 3
+"""Of so many SLOs reading may take too long before no more are read."""
+
+
+class _Patience:
+    """Whether a server is to be asked about more SLOs, after what it did."""
+
+    def __init__(self) -> None:
+        self._timeouts = count(1)
+        self.ended: BackendError | None = None
+
+    def note(self, error: BackendError) -> None:
+        """A server that is gone, or asked too often, is not asked on; nor is one that is too slow several times."""
+        gone = isinstance(error, (BackendUnavailable, BackendRateLimit))
+        if gone or (isinstance(error, BackendTimeout) and next(self._timeouts) >= TIMEOUTS):
+            self.ended = error
+
+
 def collect(
-    source: MetricSource, slo_set: SloSet, at: datetime, *, history: bool = False, threads: int = 4
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    *,
+    history: bool = False,
+    threads: int = 4,
+    alone: bool = True,
+    progress: Progress = silent,
 ) -> Collected:
     """Everything a report needs, from raw counters on a grid that ends at ``at``; with ``history``, in buckets too.
 
-    So many SLOs are read at a time. Raises ``BackendError``.
+    So many SLOs are read at a time. Of a server that fails half-way there is what was read, with findings, and the SLOs
+    are in doubt. Raises ``BackendError``, if nothing was read only where that is ``alone`` what is known.
     """
     out = Collected()
+    patience = _Patience()
+    whole = sum(period_seconds(slo, at) // GRID for slo in slo_set.slos)
+    steps = 0
+
+    def told(more: int) -> None:
+        nonlocal steps
+        steps += more
+        progress(min(1.0, steps / whole), "reading raw counters")
+
+    def read(slo: Slo) -> tuple[Collected, BackendError | None]:
+        if patience.ended is not None:
+            raise patience.ended
+        try:
+            found, broken = _collect_one(source, slo_set, slo, at=at, history=history, told=told)
+        except FAILING as error:
+            patience.note(error)
+            raise
+        if broken is not None:
+            patience.note(broken)
+        return found, broken
+
+    refused = _each(slo_set, read, threads, out)
+    if refused:
+        _refused(slo_set, refused, out, alone=alone)
+    try:
+        _add_downtime(source, slo_set, at, out)
+    except BackendError as error:
+        if not out.unread:
+            raise
+        text = f"what is not known of raw counters could not be read: {error}"
+        out.findings.append(Finding("warning", "prometheus-not-read", text, {naming.SLO_SET: slo_set.name}))
+    would_fire_all(slo_set.slos, out)
+    return out
+
+
+def _each(
+    slo_set: SloSet,
+    read: Callable[[Slo], tuple[Collected, BackendError | None]],
+    threads: int,
+    out: Collected,
+) -> dict[str, BackendError]:
+    """Add what is read of each SLO, so many at a time; of which nothing was, and why."""
+    refused: dict[str, BackendError] = {}
     with ThreadPoolExecutor(threads, "sloctl-counters") as pool:
-        read = partial(_collect_one, source, slo_set, at=at, history=history)
         futures = [pool.submit(copy_context().run, read, slo) for slo in slo_set.slos]
         try:
             for slo, future in zip(slo_set.slos, futures, strict=True):
-                out.add(future.result(), [slo])
+                try:
+                    out.add(future.result()[0], [slo])
+                except FAILING as error:
+                    refused[slo.id] = error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    downtime.add(slo_set, at, downtime.scraped(source, slo_set, at), out)
+    return refused
+
+
+def _refused(slo_set: SloSet, refused: Mapping[str, BackendError], out: Collected, *, alone: bool) -> None:
+    """Say of which SLOs nothing was read; raise the first error if that is of all, and there is nothing else."""
+    first = next(iter(refused.values()))
+    if alone and len(refused) == len(slo_set.slos):
+        remedy = "load the rules that sloctl generate writes: reports then read what they record"
+        if isinstance(first, (BackendTimeout, BackendLimit)):
+            first.hint = "; ".join(filter(None, (first.hint, f"--timeout SECONDS gives it longer; {remedy}")))
+        raise first
+    out.unread |= dict.fromkeys(refused, "raw-not-read")
+    names = list(refused)
+    named = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    text = f"{named}: the rules say nothing yet, and the raw counters could not be read: {first}"
+    out.findings.append(Finding("warning", "raw-not-read", text, {naming.SLO_SET: slo_set.name}))
+
+
+def _add_downtime(source: MetricSource, slo_set: SloSet, at: datetime, out: Collected) -> None:
+    times = downtime.scraped(source, slo_set, at)
+    if times:
+        begun = min(times) - GRID
+        out.since |= {slo.id: max(begun, out.since.get(slo.id, begun)) for slo in slo_set.slos}
+    downtime.add(slo_set, at, times, out)
     for slo in slo_set.slos:
         _add_peaks(source, slo_set, slo, at, out)
-    would_fire_all(slo_set.slos, out)
-    return out

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from jobs.budgets import from_rules
-from jobs.budgets.collected import Collected, burn_windows, lines, period_start, would_fire_all
+from jobs.budgets.collected import Collected, burn_windows, lines, period_start, wants_peak, would_fire_all
 from jobs.budgets.lineage import Books, Lineage, changed
 from jobs.budgets.maintenance import Excused, seconds_within
 from jobs.budgets.open_bucket import open_bucket
@@ -92,7 +92,7 @@ def collect(
     if not instants:
         _seasoned(books, slo_set, newest, out)
         would_fire_all(slo_set.slos, out)
-    if any(out.gaps.values()) and intervals:
+    if intervals and any(wants_peak(slo, at, out) for slo in slo_set.slos):
         first, last = min(a for a, _ in intervals.values()), max(b for _, b in intervals.values())
         out.peak = {key: most / MICRO for key, most in books.peaks((first, last)).items()}
     return out
@@ -141,19 +141,7 @@ def _gaps(
             "had no history of it any more"
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
-    short = {
-        id_: oldest[id_] - interval[0]
-        for id_, interval in intervals.items()
-        if oldest.get(id_, interval[0]) > interval[0] + 2 * GRID
-    }
-    if short:
-        whole = max(short, key=lambda id_: short[id_])
-        start, end = intervals[whole]
-        text = (
-            f"the ledger begins {duration(end - max(start, oldest[whole]))} ago, within the window of "
-            f"{len(short)} of {len(intervals)} SLOs (up to {duration(end - start)}): their budgets are of that time"
-        )
-        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
+    out.since |= {id_: float(begun) for id_, begun in oldest.items() if id_ in intervals}
 
 
 def _disputes(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:

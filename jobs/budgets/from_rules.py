@@ -22,6 +22,7 @@ from jobs.budgets.collected import (
     numbers,
     period_seconds,
     two_sided,
+    wants_peak,
     would_fire_all,
 )
 from jobs.budgets.lineage import Lineage, changed
@@ -33,7 +34,6 @@ from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
 from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
-from sloctl.model.durations import duration
 from sloctl.report.data import Finding
 
 STALE = 2 * GRID + 60
@@ -212,39 +212,15 @@ def _evaluations(
 def _add_evaluation_gaps(
     source: MetricSource, slo_set: SloSet, at: datetime, counted: Mapping[str, int], out: Collected
 ) -> None:
-    """Say when no rules were evaluated; time before the first evaluation is no gap, but is said too."""
+    """Say when no rules were evaluated; time before the first evaluation is no gap: nothing is recorded of it."""
     times = _evaluations(source, slo_set, at, counted)
     if not times:
         return
-    longest = max(period_seconds(slo, at) for slo in slo_set.slos)
-    recorded = at.timestamp() - times[0] + GRID
-    if recorded < longest - 2 * GRID:
-        text = (
-            f"the rules have recorded for {duration(round(recorded / 60) * 60)} only, of periods of up to "
-            f"{duration(longest)}: budgets are of that time"
-        )
-        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
-    _say_younger(slo_set, at, counted, len(times), out)
+    for slo in slo_set.slos:
+        number = counted.get(slo.id, len(times))
+        younger = number < len(times) - 2
+        out.since[slo.id] = at.timestamp() - number * GRID if younger else times[0] - GRID
     downtime.add(slo_set, at, times, out)
-
-
-def _say_younger(
-    slo_set: SloSet, at: datetime, counted: Mapping[str, int], most: int, out: Collected
-) -> None:
-    """Say whose rules have recorded for less of their window than the oldest ones."""
-    younger = {
-        slo.id: counted[slo.id] * GRID
-        for slo in slo_set.slos
-        if slo.id in counted and counted[slo.id] < min(most, period_seconds(slo, at) // GRID) - 2
-    }
-    if younger:
-        first = min(younger, key=lambda slo_id: younger[slo_id])
-        more = f" and {len(younger) - 1} more" if len(younger) > 1 else ""
-        text = (
-            f"{first}{more}: the rules have recorded for {duration(younger[first])} only, less than those of other "
-            "SLOs: budgets are of that time"
-        )
-        out.findings.append(Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name}))
 
 
 def collect(
@@ -285,7 +261,7 @@ def collect(
     others = {key[0] for key in moved}
     own = {slo_id: number for slo_id, number in (counted or {}).items() if slo_id not in others}
     _add_evaluation_gaps(source, slo_set, at, own, out)
-    if any(out.gaps.values()):
+    if any(wants_peak(slo, at, out) for slo in slo_set.slos):
         longest = max(periods.values())
         peaks = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")})
         out.peak = peaks["peak"]["peak"]

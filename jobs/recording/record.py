@@ -74,11 +74,12 @@ def run(
     *,
     muted: Sequence[MutedInterval] = (),
     keep_batches: int = 0,
-    progress: Callable[[Interval], object] = lambda interval: None,
+    progress: Callable[[float, Interval], object] = lambda share, interval: None,
 ) -> RecordingResult:
     """Record what is missing at ``at``, leave out what is excused, and remove what is too old.
 
-    ``muted`` are Alertmanager's silences. The batches of the last ``keep_batches`` seconds are kept in the result.
+    ``progress`` is told the share that is done, and the interval that is read. ``muted`` are Alertmanager's silences.
+    The batches of the last ``keep_batches`` seconds are kept in the result.
     Raises ``BackendError``; what was recorded before that stays. Where answers were partial, it is raised at the end.
     """
     settle = settle_of(ledger, slo_set, at)
@@ -92,8 +93,9 @@ def run(
         last = max(intervals[-1][1] for intervals in wanted.values())
         # What was scraped when is of every definition: in doubt, nothing can be recorded.
         observed = Observed(Heard(source, strict=True), slo_set, (first, last), start, at, out.findings)
-        for interval, slo_ids in pieces(wanted, observed.begin, observed.end):
-            progress(interval)
+        todo = pieces(wanted, observed.begin, observed.end)
+        for number, (interval, slo_ids) in enumerate(todo):
+            progress(number / len(todo), interval)
             _record(source, slo_set, ledger, observed, interval, slo_ids, out, end - keep_batches)
             if len(out.refused) == REFUSALS:
                 break

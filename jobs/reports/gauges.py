@@ -37,6 +37,8 @@ def of_report(report: Report) -> Iterator[Gauge]:
             own_metrics.SPENT: item.spent,
         }
         yield from _known(labels, values)
+        if item.quality.recorded is not None:
+            yield Gauge(own_metrics.RECORDED, labels, item.quality.recorded)
         if item.sli is not None:
             yield Gauge(own_metrics.EVENTS, labels | {"kind": "good"}, item.good)
             yield Gauge(own_metrics.EVENTS, labels | {"kind": "bad"}, item.bad)

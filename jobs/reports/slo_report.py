@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
@@ -10,17 +11,27 @@ from typing import TYPE_CHECKING, Any
 from jobs import sidecar_restarts
 from jobs.budgets import budget_history, choice, stopped, targets
 from jobs.budgets.choice import BudgetOrigin
-from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds
+from jobs.budgets.collected import Collected, burn_windows, period_end, period_seconds, recorded_of
 from jobs.reports import guardrails
 from sloctl import budget, naming
 from sloctl.backends.answers import Heard
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.protocols import MetricSource, Progress, silent
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
 from sloctl.ledger.protocol import Ledger
 from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration
-from sloctl.report.data import PARTIAL, Finding, Quality, Report, SideComparison, SloStatus, partial_findings
+from sloctl.report.data import (
+    PARTIAL,
+    Finding,
+    PartialBudget,
+    Quality,
+    Report,
+    SideComparison,
+    SloStatus,
+    partial_findings,
+    recorded_text,
+)
 from sloctl.report.health import EdgeAmplification
 
 if TYPE_CHECKING:
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
 
 
 ORIGINS: dict[str, BudgetOrigin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
+PARTLY_READ = "raw-partly-read"
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
@@ -37,7 +49,9 @@ SIDE_DIFFERENCE = 0.001
 def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatus:
     bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
     share = float(slo.budget)
-    spent = budget.spent(bad, total, share)
+    recorded = recorded_of(slo, at, data)
+    partial = _partial(slo, key, (bad, total), recorded, data, at)
+    spent = None if partial else budget.spent(bad, total, share)
     remaining = None if spent is None else 1 - spent
     rates: dict[str, float | None] = {}
     for window in burn_windows(slo):
@@ -58,7 +72,7 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         namespace=key[1],
         objective=float(slo.objective),
         window=slo.window.text,
-        status=budget.status(remaining, alerting=bool(alerts)),
+        status=budget.status(remaining, alerting=bool(alerts), partial=partial is not None),
         sli=success,
         sli_interval=budget.wilson_interval(total - bad, total),
         good=total - bad,
@@ -69,14 +83,31 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         burn_rates=rates,
         exhausted_at=ends,
         alerts=alerts,
-        quality=Quality(gaps=_gaps(slo, key, data, at), excluded=data.excluded.get(key, 0.0)),
+        quality=Quality(_gaps(slo, key, data, at), data.excluded.get(key, 0.0), recorded),
         sides=SideComparison(*(budget.ratio(whole - wrong, whole) for wrong, whole in sides))
         if sides
         else None,
         owner=slo.owner,
         source=data.origins.get(slo.id, "rules"),
         doubts=_doubts(slo, key, data),
+        partial=partial,
     )
+
+
+def _partial(
+    slo: Slo, key: SeriesKey, events: EventCounts, recorded: float | None, data: Collected, at: datetime
+) -> PartialBudget | None:
+    """What the recorded part of the window would mean, where it leaves the budget open; else None."""
+    alike = budget.spent(*events, float(slo.budget))
+    if alike is None or recorded is None:
+        return None
+    period = period_seconds(slo, at)
+    peak = data.peak.get(key, 0.0) / GRID
+    if not budget.undecided(
+        *events, float(slo.budget), recorded=recorded, missing=period - recorded, peak=peak
+    ):
+        return None
+    return PartialBudget(alike, alike * recorded / period)
 
 
 def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
@@ -101,7 +132,7 @@ def _gaps(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> float:
 def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> list[Finding]:
     scope = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
     found = []
-    if item.spent is None and slo.id not in data.unread:
+    if not item.total and slo.id not in data.unread:
         text = f"{item.name}: no events in the window; the objective is neither met nor missed"
         found.append(Finding("warning", "no-data", text, scope))
     bad, total = data.period.get(key, (0.0, 0.0))
@@ -109,7 +140,7 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         counted = f"{bad:,.6g} bad of {total:,.6g}" if isfinite(bad + total) else "this number of"
         text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
         found.append(Finding("error", "implausible-events", text, scope))
-    if item.quality.gaps >= 60 and item.spent is not None:
+    if item.quality.gaps >= 60 and item.total:
         found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
     if key in data.disputed:
         buckets = f"{data.disputed[key]} recorded bucket{'s' if data.disputed[key] > 1 else ''}"
@@ -141,10 +172,39 @@ def _unsure(slo_set: SloSet, data: Collected) -> list[Finding]:
     return found
 
 
+_LONGER = {
+    "rules": "the raw counters of the time before, if Prometheus has them: --source raw",
+    "raw": "Prometheus has no counters from before: it is new, or forgets sooner (its retention)",
+    "ledger": "the job slis adds what Prometheus has of the time before, and cannot add more",
+}
+"""What there is to do or to know where less than a window is recorded, by where it was read."""
+
+
+def _part_recorded(slo_set: SloSet, items: Sequence[SloStatus]) -> list[Finding]:
+    """That less than the window of some budgets is recorded, what that would mean, and how to have more."""
+    part = [item for item in items if item.quality.recorded is not None]
+    if not part:
+        return []
+    unclear = [item.partial for item in part if item.partial]
+    text = (
+        f"of {len(part):,} of {len(items):,} budgets less than the window is recorded: {recorded_text(part)}"
+    )
+    if unclear:
+        alike, good = sum(1 for of in unclear if of.alike >= 1), sum(1 for of in unclear if of.good >= 1)
+        text += (
+            f"; what is left of {len(unclear):,} is open: if all of their windows were like this, {alike:,} would be "
+            f"exhausted, and if the rest had as many requests and no failure, {good:,}"
+        )
+    sources = dict.fromkeys(item.source for item in part if PARTLY_READ not in item.doubts)
+    text += "".join(f"; {_LONGER[where]}" for where in sources)
+    return [Finding("warning", "partial-period", text, {naming.SLO_SET: slo_set.name})]
+
+
 def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str:
     """What may be missing: from no bad event to bad events only, in the time that is not known."""
     gaps = item.quality.gaps
-    text = f"{item.name}: nothing is known of {duration(round(gaps / 60) * 60)} (no scrapes, or no rules evaluated)"
+    time = duration(round(gaps / 60) * 60)
+    text = f"{item.name}: nothing is known of {time} (no scrapes, no rules evaluated, or not read)"
     unseen = gaps / GRID * data.peak.get(key, 0.0)
     if not 0 < unseen < MOST_EVENTS:
         return text
@@ -206,6 +266,7 @@ def build(
     history: bool = False,
     traces: TraceSource | None = None,
     ledger: Ledger | None = None,
+    progress: Progress = silent,
 ) -> Report:
     """The report at ``at`` (aware).
 
@@ -216,7 +277,7 @@ def build(
     Raises ``BackendError``.
     """
     heard = source = Heard(source)
-    data = choice.collect(source, slo_set, at, origin, ledger, history=history)
+    data = choice.collect(source, slo_set, at, origin, ledger, history=history, progress=progress)
     findings = [*data.findings, *_unsure(slo_set, data)]
     items = []
     for slo, key in _keys(slo_set, data):
@@ -231,6 +292,7 @@ def build(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
     findings += _stopped(source, slo_set, at, data)
+    findings += _part_recorded(slo_set, items)
     books = set(data.origins.values())
     if books - {"ledger"}:
         findings += targets.findings(source, slo_set, at)
@@ -240,7 +302,7 @@ def build(
     try:
         report = _with_health(report, source, slo_set, recorded=data.recorded, traces=traces)
     except BackendError as error:
-        if "ledger" not in books:
+        if "ledger" not in books and not data.unread:
             raise
         text = f"Prometheus could not be asked for the mesh's health: {error}"
         report = replace(report, findings=(*report.findings, Finding("warning", "prometheus-not-read", text)))

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sloctl.backends.answers import Heard
-from sloctl.backends.protocols import MetricSource
+from sloctl.backends.protocols import MetricSource, Progress, silent
 from sloctl.errors import UsageError
 from sloctl.model import SloSet, job_names
 from sloctl.telemetry.own_metrics import Gauge
@@ -40,7 +40,7 @@ class Connections:
     traces: Callable[[], AbstractContextManager[TraceSource]] | None = None
     ledger: Ledger | None = None
     silences: SilenceStore | None = None
-    progress: Callable[[str], object] = lambda text: None
+    progress: Progress = silent
     period: CalendarPeriod | None = None
 
 
@@ -95,7 +95,7 @@ def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int 
         at,
         muted=muted,
         keep_batches=reach,
-        progress=lambda span: connections.progress(f"reading {record.shown(span)}"),
+        progress=lambda share, span: connections.progress(share, f"reading {record.shown(span)}"),
     )
     shown = record.rows_of(done.batches, at - timedelta(seconds=reach))
     findings += [*done.findings, *targets.findings(connections.metrics, slo_set, at)]
@@ -105,7 +105,9 @@ def _slis(slo_set: SloSet, connections: Connections, at: datetime, seconds: int 
 def _burn_rate(slo_set: SloSet, connections: Connections, at: datetime, _seconds: int | None) -> Result:
     from jobs.reports import gauges, slo_report
 
-    report = slo_report.build(connections.metrics, slo_set, at, ledger=connections.ledger)
+    report = slo_report.build(
+        connections.metrics, slo_set, at, ledger=connections.ledger, progress=connections.progress
+    )
     numbers = tuple(gauges.of_report(report))
     return Result(job_names.BURN_RATE, slo_report.burn_rate_rows(report), numbers, report.findings, report)
 
@@ -153,7 +155,9 @@ def _report(slo_set: SloSet, connections: Connections, at: datetime, _seconds: i
     from jobs.reports import gauges, routines, slo_report
 
     if connections.period is None:
-        report = slo_report.build(connections.metrics, slo_set, at, ledger=connections.ledger)
+        report = slo_report.build(
+            connections.metrics, slo_set, at, ledger=connections.ledger, progress=connections.progress
+        )
     else:
         report = routines.build(
             connections.metrics, slo_set, at, connections.period, ledger=connections.ledger

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -69,3 +69,11 @@ class MetricCatalogue(Protocol):
 
 class ObservedSource(MetricSource, MetricCatalogue, Protocol):
     """A metric source that also says what it has."""
+
+
+Progress = Callable[[float, str], object]
+"""Told how far something is that may take long: a share of 0…1, and what it is; from any thread."""
+
+
+def silent(_share: float, _text: str, /) -> None:
+    """Nobody is told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import sys
@@ -9,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from sloctl.cli import completing
 from sloctl.errors import InvalidFile, Problem, UsageError
 
 if TYPE_CHECKING:
@@ -81,16 +83,39 @@ pass_context = click.make_pass_decorator(Context)
 
 
 def files_option(function: F) -> F:
-    """``-f FILE…``: SLO files and folders."""
+    """``-f FILE…``: SLO files and folders; ``-f`` may be left out."""
+
+    @functools.wraps(function)
+    def taking(*arguments: Any, files: tuple[str, ...], paths: tuple[str, ...], **options: Any) -> Any:
+        return function(*arguments, files=named((*files, *paths)), **options)
+
+    argument = click.argument("paths", nargs=-1, metavar="[FILE]...", shell_complete=completing.files)
+    return named_files_option(argument(cast("F", taking)))
+
+
+def named_files_option(function: F) -> F:
+    """``-f FILE…``, for commands whose arguments are something else: see :func:`named`."""
     return click.option(
         "-f",
         "--file",
         "files",
         multiple=True,
-        required=True,
         metavar="FILE",
+        shell_complete=completing.files,
         help="SLO file, a folder of them, or - for stdin. May be given more than once.",
     )(function)
+
+
+def named(files: tuple[str, ...]) -> tuple[str, ...]:
+    """The files, of which there has to be one. Raises UsageError."""
+    if not files:
+        hint = (
+            "slo.yaml is here: -f slo.yaml"
+            if Path("slo.yaml").is_file()
+            else "sloctl init writes a first one"
+        )
+        raise UsageError("no SLO file is named (-f FILE)", hint=hint)
+    return files
 
 
 def source_options(function: F) -> F:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sloctl.cli import completing, progress
 from sloctl.cli.context import Context, files_option, load_with_sources, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
@@ -34,7 +36,12 @@ MAX_NAMES = 50
 @click.option(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Output folder."
 )
-@click.option("--only", metavar="KINDS", help=f"Only these, comma-separated: {', '.join(SECTIONS)}.")
+@click.option(
+    "--only",
+    metavar="KINDS",
+    shell_complete=completing.names(list(SECTIONS), commas=True),
+    help=f"Only these, comma-separated: {', '.join(SECTIONS)}.",
+)
 @click.option(
     "--format",
     "form",
@@ -104,13 +111,15 @@ def command(
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
     if check:
-        difference = artefacts.check(
+        with progress.shown(context, "generating"):
+            difference = artefacts.check(
+                output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
+            )
+        return _told(context, output, difference)
+    with progress.shown(context, "generating"):
+        result = artefacts.write(
             output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
         )
-        return _told(context, output, difference)
-    result = artefacts.write(
-        output, generated, owner=slo_set.name, sections=sections, sources=paths, force=force
-    )
     for name in result.restored:
         context.say(f"sloctl: warning: {output / name} was changed by hand: overwritten")
     for name in result.kept:
@@ -131,7 +140,8 @@ def _told(context: Context, output: Path, difference: Difference) -> int:
         context.say(f"{output / name}: {change}")
     if len(names) > MAX_NAMES:
         context.say(f"... and {len(names) - MAX_NAMES} more files")
-    click.echo(difference.diff, nl=False)
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(difference.diff, nl=False)
     context.say(f"{output} is not up to date: run  sloctl generate  without --check")
     return EXIT_PROBLEMS
 

@@ -6,6 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,12 +93,15 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
     with LedgerAccess(ledger_url).get_existing() as store:
         found = check.verify(store, name, int(now().timestamp()))
         context.detail(f"sloctl: {store.name}")
-    if form == "json":
-        rows = [{"table": f.table, "key": f.key, "expected": f.expected, "found": f.found} for f in found]
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        for item in found:
-            click.echo(printable(f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"))
+    with suppress(BrokenPipeError):
+        if form == "json":
+            rows = [{"table": f.table, "key": f.key, "expected": f.expected, "found": f.found} for f in found]
+            click.echo(json.dumps(rows, indent=2))
+        else:
+            for item in found:
+                text = f"{item.table}: {item.key}: expected {item.expected}, found {item.found}"
+                click.echo(printable(text))
+    if form != "json":
         context.say(f"sloctl: {len(found)} findings" if found else "sloctl: the ledger is consistent")
     return EXIT_PROBLEMS if found else EXIT_OK
 

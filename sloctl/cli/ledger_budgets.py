@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sloctl.cli import completing
 from sloctl.cli.composition import LedgerAccess
 from sloctl.cli.context import (
     Context,
@@ -43,8 +44,18 @@ def _options(function: F) -> F:
         click.option(
             "--timezone", metavar="ZONE", default="UTC", show_default=True, help="Where midnight is."
         ),
-        click.option("--slo", metavar="NAME", help="Only SLOs of this name."),
-        click.option("--service", metavar="NAME", help="Only this service."),
+        click.option(
+            "--slo",
+            metavar="NAME",
+            shell_complete=completing.of_file("name"),
+            help="Only SLOs of this name.",
+        ),
+        click.option(
+            "--service",
+            metavar="NAME",
+            shell_complete=completing.of_file("service"),
+            help="Only this service.",
+        ),
         files_option,
         ledger_option,
     ):

@@ -15,7 +15,7 @@ import click
 
 from sloctl import __version__
 from sloctl.cli import shadowing
-from sloctl.errors import EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE, SloctlError
+from sloctl.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, SloctlError
 
 COMMANDS = {
     "init": "Write a commented starter SLO file.",
@@ -148,8 +148,9 @@ def run(call: Callable[[], Any], *, verbose: bool = False) -> int:
     except (KeyboardInterrupt, click.Abort):
         _say("sloctl: interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return EXIT_PROBLEMS
+    except (BrokenPipeError, SystemExit):
+        # The reader of our output has gone (a pager, head), who had what he wanted; click itself exits then.
+        return EXIT_OK
     except OSError as error:
         return _system_error(error)
     except Exception as error:
@@ -180,9 +181,8 @@ def _flush(code: int) -> int:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes once more
             if isinstance(error, BrokenPipeError):
-                # The reader of our output has gone (a pager, head): no reason to complain.
-                code = EXIT_PROBLEMS
-            elif stream is sys.stdout:
+                continue  # the reader of our output has gone (a pager, head), who had what he wanted
+            if stream is sys.stdout:
                 code = code or _system_error(error)
     return code
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli import composition
+from sloctl.cli import completing, composition, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers
 from sloctl.cli.context import (
     Context,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sloctl.model import SloSet
     from sloctl.model.calendar import CalendarPeriod
-    from sloctl.report.data import Report
+    from sloctl.report.data import Report, SloStatus
 
 FAIL_ON = {
     "never": (),
@@ -47,10 +47,11 @@ FAIL_ON = {
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "markdown", "json", "html", "slack"]),
+    type=click.Choice(["table", "markdown", "json", "html", "csv", "slack"]),
     default="table",
     show_default=True,
-    help="How to print it; the JSON form is an interface, the HTML form one page with plots, slack is Block Kit.",
+    help="How to print it; the JSON form is an interface, the HTML form one page with plots, csv is for spreadsheets, "
+    "slack is Block Kit.",
 )
 @click.option(
     "-o",
@@ -100,6 +101,26 @@ FAIL_ON = {
     is_flag=True,
     help="Also count retries from the traces of the last half hour (sources.traces).",
 )
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.of_file("service"),
+    help="Only budgets of this service, cart or shop/cart; several times for several.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    shell_complete=completing.of_file("namespace"),
+    help="Only budgets of this namespace.",
+)
+@click.option(
+    "--owner", metavar="NAME", shell_complete=completing.of_file("owner"), help="Only budgets of this owner."
+)
+@click.option(
+    "--top", type=click.IntRange(min=1), metavar="N", help="Only the N worst; --fail-on judges all."
+)
 @pass_context
 def command(
     context: Context,
@@ -117,6 +138,10 @@ def command(
     post: bool,
     dry_run: bool,
     with_traces: bool,
+    services: tuple[str, ...],
+    namespace: str | None,
+    owner: str | None,
+    top: int | None,
 ) -> int:
     """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality.
 
@@ -125,6 +150,11 @@ def command(
     slo_set = load(context, files)
     time = parse_time(at, now())
     period = _period(slo_set, time, routine, timezone)
+    chosen = bool(services or namespace or owner or top)
+    if chosen and (post or dry_run):
+        raise UsageError(
+            "--post posts the whole report", hint="leave out --service, --namespace, --owner, --top"
+        )
     if dry_run:
         composition.check_packages()
     elif post:
@@ -145,22 +175,40 @@ def command(
             history=form == "html" or post or period is not None,
             with_traces=with_traces,
         )
-        show(context, report, "slack" if dry_run else form, output, slo_set)
+        if chosen:
+            report = report.of(lambda item: _wanted(item, services, namespace, owner))
+            if not report.slos:
+                context.warn("no budget is of this service, namespace or owner")
+        shown = report
+        if top is not None:
+            from sloctl.report import markdown
+
+            shown = markdown.top(report, top)
+        with contextlib.suppress(BrokenPipeError):  # who reads it may stop; the gate is judged all the same
+            show(context, shown, "slack" if dry_run else form, output, slo_set)
         code = _post(context, report, slo_set, ledger, dry_run=dry_run) if post or dry_run else EXIT_OK
     return code or _gate(context, report, fail_on)
+
+
+def _wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, owner: str | None) -> bool:
+    return (
+        (not services or item.service in services or f"{item.namespace}/{item.service}" in services)
+        and namespace in (None, item.namespace)
+        and owner in (None, item.owner)
+    )
 
 
 def _gate(context: Context, report: Report, fail_on: str) -> int:
     """What the report means to a gate. Numbers that may be wrong open none: then nobody can say."""
     states = FAIL_ON[fail_on]
-    sure = [item for item in report.slos if not item.doubts]
+    sure = [item for item in report.slos if not item.doubts and (item.status in states or not item.partial)]
     if failed := sum(1 for item in sure if item.status in states):
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(states)}")
         return EXIT_PROBLEMS
     if states and len(sure) < len(report.slos):
         unsure = len(report.slos) - len(sure)
         context.say(
-            f"sloctl: {unsure} of {len(report.slos)} budgets are in doubt, so that --fail-on cannot judge"
+            f"sloctl: {unsure} of {len(report.slos)} budgets are in doubt or partial, so that --fail-on cannot judge"
         )
         return EXIT_BACKEND
     return EXIT_OK
@@ -179,7 +227,7 @@ def _build(
     with_traces: bool,
 ) -> Report:
     """The report as of a time, and of a period if one is asked for."""
-    from jobs.reports import gauges, routines, slo_report  # slow to import
+    from jobs.reports import gauges, slo_report  # slow to import
 
     store = ledger.get_if_wanted() if origin == "ledger" else ledger.get_if_readable(context.warn)
     if store is None and origin == "ledger":
@@ -189,6 +237,7 @@ def _build(
         servers = Servers(slo_set.sources, overrides, context.warn, observer)
         source = stack.enter_context(servers.prometheus())
         found = stack.enter_context(servers.traces()) if with_traces else None
+        told = stack.enter_context(progress.shown(context, "reading budgets"))
         stack.enter_context(observer.span("report", {"sloctl.slo_set": slo_set.name}))
         report = slo_report.build(
             source,
@@ -198,8 +247,11 @@ def _build(
             history=history,
             traces=found,
             ledger=store,
+            progress=told,
         )
         if period is not None:
+            from jobs.reports import routines
+
             report = routines.add(report, source, slo_set, period, store)
         observer.publish(REPORT, gauges.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
@@ -273,6 +325,10 @@ def _print(report: Report, form: str) -> None:
         from sloctl.report.markdown import markdown
 
         click.echo(markdown(report), nl=False)
+    elif form == "csv":
+        from sloctl.report.spreadsheet import csv_text
+
+        click.echo(csv_text(report), nl=False)
     elif form == "html":
         from sloctl.report.html import page
 

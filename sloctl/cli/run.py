@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.schedule.told import RunsTold, run_of
-from sloctl.cli import posting
+from sloctl.cli import completing, posting, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers, listening, silences
 from sloctl.cli.context import (
     Context,
-    files_option,
     format_option,
     ledger_option,
     load,
+    named,
+    named_files_option,
     now,
     parse_time,
     pass_context,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from jobs.retry_amplification import RetryFrames
     from jobs.schedule.runner import Connections, Result
     from sloctl.backends.prometheus.client import Prometheus
+    from sloctl.backends.protocols import Progress
     from sloctl.ledger.store import DatabaseLedger
     from sloctl.model import Job, SloSet
     from sloctl.model.calendar import CalendarPeriod
@@ -40,8 +42,8 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
-@files_option
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completing.names(NAMES))
+@named_files_option
 @source_options
 @ledger_option
 @format_option()
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     "services",
     multiple=True,
     metavar="NAME",
+    shell_complete=completing.of_file("service"),
     help="Of retry_amplification print what concerns this service, cart or shop/cart; several times for several.",
 )
 @click.option("--all", "whole", is_flag=True, help="Print all rows and findings of retry_amplification.")
@@ -128,6 +131,8 @@ def command(
     """
     if top is not None and whole:
         raise UsageError("--top and --all contradict each other")
+    files = named((*files, *(name for name in jobs if name.endswith((".yaml", ".yml")))))
+    jobs = tuple(name for name in jobs if name not in files)
     for name in jobs:
         if name not in NAMES:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(NAMES)}")
@@ -192,13 +197,15 @@ class _Runs:
             if not self.spans or set(self.names) != {RETRY_AMPLIFICATION}:
                 source = stack.enter_context(servers.prometheus())
             store = self._store()
+            told = stack.enter_context(progress.shown(self.context, "reading"))
             for name in self.names:
+                told(-1.0, name)
                 with self._noted(name, observer):
                     if name == RETRY_AMPLIFICATION and self.spans:
                         results[name] = self._rows(_of_files(self.context, self.slo_set, self.spans))
                         continue
                     assert source is not None
-                    found = self._result(name, source, servers, store)
+                    found = self._result(name, source, servers, store, told)
                     observer.publish(name, found.numbers, now() + timedelta(days=1))
                     results[name] = self._rows(found.retries) if found.retries else found.shown
             if source is None:
@@ -213,18 +220,29 @@ class _Runs:
         return self.ledger.get_if_readable(self.context.warn) if REPORT in self.names else None
 
     def _result(
-        self, name: str, source: Prometheus, servers: Servers, store: DatabaseLedger | None
+        self,
+        name: str,
+        source: Prometheus,
+        servers: Servers,
+        store: DatabaseLedger | None,
+        told: Progress,
     ) -> Result:
         """What one job found; a report that there cannot be leaves those that wait to be delivered."""
         from jobs.schedule.runner import Connections
 
         report = name == REPORT
+
+        def said(share: float, text: str) -> None:
+            told(share, f"{name}: {text}")
+            if name == SLIS:
+                self.context.detail(f"{name}: {text}")
+
         connections = Connections(
             source,
             servers.traces,
             store,
             silences(self.slo_set, self.context.warn) if name == SLIS and store else None,
-            lambda text: self.context.detail(f"{name}: {text}"),
+            said,
             self.period if report else None,
         )
         with posting.delivering(self.context, self.slo_set, self.job if report else None, self.ledger):

@@ -39,6 +39,7 @@ from sloctl.telemetry.web import Web, health, readiness
 if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.backends.alertmanager.client import Alertmanager
+    from sloctl.backends.protocols import Progress
     from sloctl.ledger.store import DatabaseLedger
     from sloctl.report.data import Report
     from sloctl.spec import Source
@@ -180,7 +181,7 @@ class Service:
                     lambda: self._client(stack, servers.traces()),
                     self._ledger(job),
                     self._silences(stack, slo_set, job),
-                    lambda text: LOG.info("%s", text),
+                    _once_each(),
                     period_of_job(job, at),
                 )
                 result = runner.run(job.name, slo_set, connections, at)
@@ -267,3 +268,16 @@ def _lines(done: Posted) -> list[str]:
 
     found = sorted(lines(done), key=lambda line: bool(line.level))
     return [f"{line.level}: {line.text}" if line.level else line.text for line in found]
+
+
+def _once_each() -> Progress:
+    """Logs what a run is doing, whenever that is something else."""
+    last = ""
+
+    def told(_share: float, text: str) -> None:
+        nonlocal last
+        if text != last:
+            last = text
+            LOG.info("%s", text)
+
+    return told

@@ -23,6 +23,7 @@ STYLES = {
     "exhausted": "bold red",
     "violated": "bold red",
     "at risk": "yellow",
+    "partial": "dim",
     "ok": "green",
     "no data": "dim",
 }
@@ -147,7 +148,7 @@ def print_report(report: Report) -> None:
     if out.is_terminal and _width(titles, rows) > out.width:
         alerts = titles.index("alerts")
         rows = [[*row[:alerts], _short(row[alerts]), *row[alerts + 1 :]] for row in rows]
-        shown, widths = _fitting(titles, rows, windows, out.width)
+        shown, widths = _fitting(titles, rows, windows, out.width, part=bool(markdown.part_recorded(report)))
     kept = [titles.index(title) for title in shown]
     say(markdown.summary(report), "bold")
     print_table(shown, [[row[index] for index in kept] for row in rows], widths)
@@ -172,12 +173,18 @@ def _short(alerts: str) -> str:
 
 
 def _fitting(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], windows: Sequence[str], width: int
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    windows: Sequence[str],
+    width: int,
+    *,
+    part: bool,
 ) -> tuple[list[str], dict[str, int]]:
     """The columns that fit, chosen by importance, in the table's order; and how wide the folded ones are."""
     burn = [f"burn {window}" for window in windows]
     hour = [title for title in burn if title == "burn 1h"]
     order = [
+        *(["window"] if part else []),
         "source",
         "alerts",
         *hour,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
+from sloctl.cli import progress
 from sloctl.cli.composition import Overrides, Servers
 from sloctl.cli.context import Context, files_option, now, parse_time, pass_context
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
@@ -69,22 +71,24 @@ def command(
     time = parse_time(at, now())
     given = Input(files)
     slo_set, problems = spec.check(given.paths, stdin=given.stdin)
-    if form == "text":
-        _show(context, given, slo_set, problems)
+    with suppress(BrokenPipeError):
+        if form == "text":
+            _show(context, given, slo_set, problems)
     if slo_set is None or url is None:
         preflight = None
     else:
         from jobs.preflight import run
 
         servers = Servers(slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn)
-        with servers.prometheus() as source:
+        with servers.prometheus() as source, progress.shown(context, "asking Prometheus"):
             preflight = run(source, slo_set, time)
             context.detail(f"{source.queries} requests to Prometheus")
-    if form == "json":
-        click.echo(_json(problems, preflight, asked=url is not None), nl=False)
-    elif preflight is not None:
-        click.echo(preflight_text(preflight), nl=False)
-        context.say(_summary(preflight))
+    with suppress(BrokenPipeError):
+        if form == "json":
+            click.echo(_json(problems, preflight, asked=url is not None), nl=False)
+        elif preflight is not None:
+            click.echo(preflight_text(preflight), nl=False)
+            context.say(_summary(preflight))
     if slo_set is None:
         return EXIT_USAGE
     return EXIT_PROBLEMS if preflight is not None and preflight.fails else EXIT_OK

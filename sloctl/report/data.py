@@ -5,14 +5,14 @@ This module must not know where the numbers come from, nor how a report is print
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from sloctl.budget import Status
 from sloctl.errors import Severity
-from sloctl.model.durations import rfc3339
+from sloctl.model.durations import duration, rfc3339
 from sloctl.report import health, routine
 from sloctl.report.health import (
     EdgeAmplification,
@@ -35,10 +35,25 @@ PARTIAL = "partial-answer"
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Seconds of the period whose events are not known, or not counted by agreement."""
+    """Seconds of the period whose events are not known, or not counted by agreement.
+
+    ``recorded`` is how much of the window there is a record of, where that is not all of it: it began later.
+    """
 
     gaps: float = 0.0
     excluded: float = 0.0
+    recorded: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartialBudget:
+    """What a part of a window would mean for its budget, as shares of it that are spent (1 is all of it).
+
+    ``alike``: if all of the window was like this part; ``good``: if the rest had as many requests, and no failure.
+    """
+
+    alike: float
+    good: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +94,29 @@ class SloStatus:
     source: BudgetSource = "rules"
     doubts: tuple[str, ...] = ()
     """Codes of the findings for which these numbers may be wrong."""
+    partial: PartialBudget | None = None
+    """In place of what is spent and remains, where too little of the window is recorded for that to be said."""
 
     @property
     def name(self) -> str:
         """``namespace/service slo``, as texts show it."""
         place = f"{self.namespace}/{self.service}" if self.namespace else self.service
         return f"{place} {self.slo}"
+
+    @property
+    def of_window(self) -> str:
+        """The window, and how much of it is recorded if that is less: ``10m of 30d``."""
+        recorded = self.quality.recorded
+        if recorded is None:
+            return self.window
+        unit = 3600 if recorded >= 2 * 86400 else 60
+        return f"{duration(int(recorded // unit * unit)) if recorded >= 60 else 'nothing'} of {self.window}"
+
+
+def recorded_text(part: Sequence[SloStatus]) -> str:
+    """How much is recorded of windows of which it is not all: of the least, and whether there are others."""
+    least = min(part, key=lambda item: item.quality.recorded or 0.0).of_window
+    return least + (" and more" if any(item.of_window != least for item in part) else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +147,20 @@ class Report:
     retry_amplification: tuple[EdgeAmplification, ...] = ()
     sidecar_restarts: tuple[SidecarRestarts, ...] = ()
     routine: Routine | None = None
+    left_out: int = 0
+    """Budgets that are not among ``slos``, because only the worst were asked for."""
+
+    def of(self, wanted: Callable[[SloStatus], bool]) -> Report:
+        """The report with some of its budgets, and what it found of these or of everything."""
+        slos = tuple(item for item in self.slos if wanted(item))
+        kept = {(item.namespace, item.service) for item in slos}
+        gone = {(item.namespace, item.service) for item in self.slos} - kept
+        findings = tuple(
+            found
+            for found in self.findings
+            if (found.scope.get("namespace", ""), found.scope.get("service", "")) not in gone
+        )
+        return replace(self, slos=slos, findings=findings)
 
 
 def _slo(item: SloStatus) -> dict[str, Any]:
@@ -142,6 +188,10 @@ def _slo(item: SloStatus) -> dict[str, Any]:
         },
         "source": item.source,
     }
+    if item.quality.recorded is not None:
+        out["quality"]["recorded"] = health.count(item.quality.recorded)
+    if item.partial is not None:
+        out["budget"]["partial"] = {"alike": item.partial.alike, "good": item.partial.good}
     if item.sides is not None:
         out["sides"] = {"client": item.sides.client, "server": item.sides.server}
     if item.owner:
@@ -218,12 +268,19 @@ def json_schema() -> dict[str, Any]:
                         "description": "share of the budget that is used: 1 is all of it",
                     },
                     "remaining": {**_nullable(number), "description": "1 - spent; negative when overspent"},
-                }
+                    "partial": _object({"alike": count, "good": count})
+                    | {
+                        "description": "only where too little of the window is recorded, and both others are null: "
+                        "what would be spent if all of it was like the part that is, and if the rest was good"
+                    },
+                },
+                optional=("partial",),
             ),
             "burn_rates": {"type": "object", "additionalProperties": _nullable(count)},
             "exhausted_at": {**_nullable(time), "description": "at the burn rate of the last hour"},
             "alerts": {"type": "array", "items": text},
-            "quality": _object({"gaps": count, "excluded": count}) | {"description": "seconds"},
+            "quality": _object({"gaps": count, "excluded": count, "recorded": count}, optional=("recorded",))
+            | {"description": "seconds; recorded only where that is less than the window"},
             "source": {"enum": ["ledger", "rules", "raw"], "description": "where these numbers are from"},
             "sides": _object({"client": _nullable(share), "server": _nullable(share)})
             | {"description": "success ratio after retries (client) and of every attempt (server)"},

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report import health, routine_tables
-from sloctl.report.data import Finding, Report, SloStatus
+from sloctl.report.data import Finding, Report, SloStatus, recorded_text
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, percent, plain, rate
 
-STATUS_WORDS = {"exhausted": "exhausted", "at_risk": "at risk", "no_data": "no data", "ok": "ok"}
+STATUS_WORDS = {
+    "exhausted": "exhausted",
+    "at_risk": "at risk",
+    "partial": "partial",
+    "no_data": "no data",
+    "ok": "ok",
+}
 """States as people read them, the worst first."""
 IN_DOUBT = " (?)"
 """Stands behind the state of a budget whose numbers may be wrong: a finding says why."""
@@ -61,7 +67,7 @@ def ordered(report: Report) -> list[SloStatus]:
     states = list(STATUS_WORDS)
 
     def key(item: SloStatus) -> tuple[int, int, float]:
-        left = item.remaining
+        left = 1 - item.partial.alike if item.partial else item.remaining
         return states.index(item.status), -len(item.alerts), math.inf if left is None else left
 
     return sorted(report.slos, key=key)
@@ -87,6 +93,23 @@ def state(item: SloStatus) -> str:
     return STATUS_WORDS[item.status] + (IN_DOUBT if item.doubts else "")
 
 
+def left(item: SloStatus) -> str:
+    """What is left of a budget; where that is open, if all of its window was alike, and if the rest was good."""
+    if item.partial is None:
+        return budget_share(item.remaining)
+    alike, good = budget_share(1 - item.partial.alike), budget_share(1 - item.partial.good)
+    return good if alike == good else f"{alike.removesuffix(' %')} … {good}"
+
+
+def part_recorded(report: Report) -> str:
+    """What has to be said on top of a report: of how many budgets less than the window is recorded; or nothing."""
+    part = [item for item in report.slos if item.quality.recorded is not None]
+    if not part:
+        return ""
+    of = "all budgets" if len(part) == len(report.slos) else f"{len(part):,} of {len(report.slos):,} budgets"
+    return f"{of}: of {plain(recorded_text(part))}, the rest is not recorded"
+
+
 def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> list[str]:
     """One SLO's cells, as :func:`header` names them."""
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
@@ -99,13 +122,13 @@ def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> li
         state(item),
         plain(place),
         plain(item.slo),
-        budget_share(item.remaining),
+        left(item),
         percent(item.sli, digits),
         f"{item.objective:.10g} %",
         *(rate(item.burn_rates.get(window)) for window in windows),
         ", ".join(plain(alert) for alert in item.alerts) or NOTHING,
         item.exhausted_at.strftime("%Y-%m-%d %H:%M") if item.exhausted_at else NOTHING,
-        plain(item.window),
+        plain(item.of_window),
         count(item.total),
         count(item.bad),
         interval,
@@ -186,12 +209,27 @@ def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
 
 
 def summary(report: Report) -> str:
-    """One line that counts the states, the worst first."""
+    """One line that counts the states, the worst first, and says if less than the windows is recorded."""
     words = []
     for status, word in STATUS_WORDS.items():
         if number := sum(1 for item in report.slos if item.status == status):
             words.append(f"{number} {word}")
-    return f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
+    stated = f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
+    worst = (
+        f"the worst {len(report.slos):,} of {len(report.slos) + report.left_out:,}" if report.left_out else ""
+    )
+    return "; ".join(filter(None, (stated, worst, part_recorded(report))))
+
+
+def top(report: Report, number: int) -> Report:
+    """The report with its worst budgets only, and a finding that there are more."""
+    if len(report.slos) <= number:
+        return report
+    worst = set(map(id, ordered(report)[:number]))
+    rest = len(report.slos) - number
+    found = report.of(lambda item: id(item) in worst)
+    more = Finding("info", "rows-left-out", f"{rest:,} more budgets are not shown: --top {number}")
+    return replace(found, findings=(*found.findings, more), left_out=rest)
 
 
 _FEW = 3
@@ -199,23 +237,8 @@ _FEW = 3
 
 
 def findings(report: Report) -> list[Finding]:
-    """The findings, the gravest first; what is said of many edges between services is one of them, with a count."""
-    kinds: dict[str, list[Finding]] = {}
-    for item in report.findings:
-        kinds.setdefault(item.code if item.code.startswith(_OF_EDGES) else "", []).append(item)
-    folded = [found for code, items in kinds.items() for found in (_fold(items) if code else items)]
-    return sorted(folded, key=lambda finding: SEVERITIES.index(finding.severity))
-
-
-_OF_EDGES = ("retry-", "trace-gap")
-
-
-def _fold(alike: list[Finding]) -> list[Finding]:
-    if len(alike) <= _FEW:
-        return alike
-    first = alike[0]
-    more = f"; {len(alike) - 1:,} more like it are in the form json"
-    return [replace(first, message=first.message + more, scope={})]
+    """The findings, the gravest first; of those that tables say too, or that are of many edges, one has a count."""
+    return _folded(report.findings, _said_elsewhere)
 
 
 def brief(report: Report) -> list[Finding]:
@@ -223,18 +246,41 @@ def brief(report: Report) -> list[Finding]:
 
     An outage of Prometheus makes a gap of every SLO; each with its bounds is in the other forms.
     """
-    found = findings(report)
-    alike = [finding for finding in found if finding.code == "scrape-gap"]
-    if len(alike) <= _FEW:
-        return found
+    gaps = [item for item in report.findings if item.code == "scrape-gap"]
+    if len(gaps) <= _FEW:
+        return _folded(report.findings, lambda _: True)
     longest = max(item.quality.gaps for item in report.slos)
     text = (
-        f"of {len(alike)} SLOs some time is not known, up to {duration(round(longest / 60) * 60)}; what that may hide "
+        f"of {len(gaps)} SLOs some time is not known, up to {duration(round(longest / 60) * 60)}; what that may hide "
         "of each is in the forms markdown, html and json"
     )
-    place = found.index(alike[0])
-    rest = [finding for finding in found if finding.code != "scrape-gap"]
-    return [*rest[:place], Finding("warning", "scrape-gap", text), *rest[place:]]
+    told = Finding("warning", "scrape-gap", text)
+    one = [told if item is gaps[0] else item for item in report.findings if item not in gaps[1:]]
+    return _folded(one, lambda _: True)
+
+
+def _said_elsewhere(code: str) -> bool:
+    """Whether findings of a kind are of many edges between services, or say what a table says too."""
+    return code.startswith(("retry-", "trace-gap", "no-data"))
+
+
+def _folded(items: Sequence[Finding], many: Callable[[str], bool]) -> list[Finding]:
+    """Sorted by severity, with one in place of those of a kind that are more than a few, if their code says so."""
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for item in items:
+        kinds.setdefault((item.severity, item.code), []).append(item)
+    found = [
+        told
+        for (_, code), alike in kinds.items()
+        for told in ([_fold(alike)] if len(alike) > _FEW and many(code) else alike)
+    ]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _fold(alike: Sequence[Finding]) -> Finding:
+    where = "the form json" if _said_elsewhere(alike[0].code) else "the forms markdown, html and json"
+    more = f"; {len(alike) - 1:,} more like it are in {where}"
+    return replace(alike[0], message=alike[0].message + more, scope={})
 
 
 def markdown_cell(text: str) -> str:

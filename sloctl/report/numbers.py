@@ -6,6 +6,7 @@ Names come from servers and files: :func:`plain` takes control characters out of
 from __future__ import annotations
 
 import math
+import re
 
 NOTHING = "–"
 
@@ -54,3 +55,15 @@ def rate(value: float | None) -> str:
 def count(value: float) -> str:
     """A number of events; a part of one is not shown as none."""
     return "<1" if 0 < value < 1 else f"{value:,.0f}"
+
+
+FORMULA = "=+-@'"
+"""What a spreadsheet takes for a formula's beginning, or for the mark of a text."""
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\\(?=u[0-9a-f]{4})")
+
+
+def cell(text: str) -> str:
+    """A text as a cell of CSV has it: no formula, and without characters that a terminal obeys."""
+    if text[:1] and text[0] in FORMULA:
+        text = f"'{text}"
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -12,7 +12,7 @@ from sloctl.model import SloSet
 from sloctl.spec.fields.shapes import Block
 from sloctl.spec.fields.values import Reader
 from sloctl.spec.sections.file import FILE, build, is_empty
-from sloctl.spec.yaml import files, tree
+from sloctl.spec.yaml import files, mistaken, tree
 from sloctl.spec.yaml.files import Source
 from sloctl.spec.yaml.tree import problem_at
 
@@ -58,7 +58,11 @@ def _check(sources: Sequence[Source]) -> tuple[SloSet | None, list[Problem]]:
         complete = complete and blocks is not None
         documents += blocks or []
     slo_set = build(documents, reader, complete=complete) if documents else None
-    problems = _sorted(reader.problems)
+    found = reader.problems
+    for source in sources:
+        if isinstance(text := files.decode(source), str):
+            found = mistaken.explained(found, source.name, text)
+    problems = _sorted(found)
     if slo_set is not None:
         slo_set = replace(slo_set, warnings=tuple(problems))
     return slo_set, problems
@@ -76,6 +80,9 @@ def _documents(source: Source, reader: Reader) -> list[Block] | None:
     if not roots:
         hint = "'sloctl init' writes a first one"
         reader.problems.append(problem_at(source.name, 1, 1, "empty-file", "the file is empty", hint))
+        return None
+    if others := [problem for root in roots if (problem := mistaken.other_format(root))]:
+        reader.problems += others
         return None
     blocks = [FILE.read(root, "", reader) for root in roots]
     return [block for block in blocks if block is not None] if None not in blocks else None

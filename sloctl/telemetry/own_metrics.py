@@ -31,6 +31,7 @@ OBJECTIVE = "sloctl_objective_ratio"
 EVENTS = "sloctl_window_events"
 REMAINING = "sloctl_error_budget_remaining_ratio"
 SPENT = "sloctl_error_budget_spent_ratio"
+RECORDED = "sloctl_window_recorded_seconds"
 BURN_RATE = "sloctl_burn_rate"
 RETRY_REQUESTS = "sloctl_retry_requests"
 RETRY_ATTEMPTS = "sloctl_retry_attempts"
@@ -93,6 +94,12 @@ EVERY = (
         "Share of the error budget that is left; negative if more than all is spent.",
     ),
     Own(SPENT, "gauge", _SLO, "Share of the error budget that is spent."),
+    Own(
+        RECORDED,
+        "gauge",
+        _SLO,
+        "How much of the SLO's window is recorded, only while that is less than all of it.",
+    ),
     Own(BURN_RATE, "gauge", (*_SLO, "window"), "Burn rate over a window."),
     Own(RETRY_REQUESTS, "gauge", _EDGE, "Requests between two services in the last half hour."),
     Own(RETRY_ATTEMPTS, "gauge", _EDGE, "Attempts at these requests."),

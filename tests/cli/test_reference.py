@@ -126,6 +126,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
     helpers = {
         "__init__",
         "__main__",
+        "completing",
         "composition",
         "context",
         "demo_mesh",
@@ -134,6 +135,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "main",
         "posting",
         "problems",
+        "progress",
         "scheduling",
         "shadowing",
         "tables",

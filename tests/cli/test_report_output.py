@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def test_a_page_on_stdout(folder: Path, url: str) -> None:
     assert report(folder, url, "--format", "html").stdout == first.stdout, "the same report, the same bytes"
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "json", "html"])
+@pytest.mark.parametrize("form", ["table", "markdown", "json", "html", "csv"])
 def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> None:
     printed = report(folder, url, "--format", form)
     done = report(folder, url, "--format", form, "-o", "report.out", "--fail-on", "exhausted")
@@ -81,6 +82,49 @@ def test_a_file_gets_what_stdout_would(folder: Path, url: str, form: str) -> Non
     assert file.read_bytes() == printed.stdout.encode()
     assert sorted(path.name for path in folder.iterdir()) == ["report.out", "slo.yaml"]
     assert report(folder, url, "--format", form, "-o", "-").stdout == printed.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "services"),
+    [
+        (("--service", "cart"), {"cart"}),
+        (("--service", "shop/checkout", "--service", "cart"), {"cart", "checkout"}),
+        (("--namespace", "shop"), {"cart", "checkout"}),
+        (("--owner", "team-shop", "--top", "1"), {"cart"}),
+        (("--namespace", "bank"), set()),
+    ],
+)
+def test_some_budgets(folder: Path, url: str, options: tuple[str, ...], services: set[str]) -> None:
+    done = report(folder, url, "--format", "csv", *options)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["service"] for row in rows} == services
+    assert ("no budget is of this" in done.stderr) == (not services)
+    assert done.code == 0
+
+
+def test_a_gate_judges_what_is_chosen_and_all_of_it(folder: Path, url: str) -> None:
+    """cart is exhausted, checkout is not."""
+    assert report(folder, url, "--fail-on", "exhausted", "--service", "checkout").code == 0
+    assert report(folder, url, "--fail-on", "exhausted", "--service", "cart").code == 1
+    both = report(folder, url, "--fail-on", "at_risk", "--top", "1")
+    assert both.stdout.splitlines()[0].endswith("; the worst 1 of 2")
+    refused = report(folder, url, "--post", "--top", "1")
+    assert (refused.code, "--post posts the whole report" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("state", "code"), [("never", 0), ("exhausted", 3)])
+def test_a_gate_cannot_judge_ten_minutes(folder: Path, state: str, code: int) -> None:
+    slo_set = spec.load([folder / "slo.yaml"])
+    now = AT.timestamp()
+    flows = [Flow(slo.id, "shop", "checkout", now - 600, now + 1e7, 100, 0.5) for slo in slo_set.slos[:1]]
+    young = Simulated(slo_set, flows, recorded=(now + 1e7, now + 1e7), down=[(now - 1e7, now - 600)])
+    with FaultyServer(serve(young)) as server:
+        done = report(folder, server.url, "--fail-on", state)
+    assert done.code == code
+    assert done.stdout.splitlines()[0].endswith("the rest is not recorded")
+    assert ("1 of 1 budgets are in doubt or partial, so that --fail-on cannot judge" in done.stderr) == bool(
+        code
+    )
 
 
 def test_only_html_asks_for_the_history(folder: Path, url: str, source: Simulated) -> None:

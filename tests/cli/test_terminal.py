@@ -90,6 +90,32 @@ def on_a_terminal(*arguments: str, folder: Path, columns: int, **env: str) -> Ou
     return Outcome(output.decode().replace("\r\n", "\n"), "", code).clean()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("init", "-"), 0),
+        (("completion", "bash"), 0),
+        (("validate", "slo.yaml", "--format", "json"), 0),
+        (("generate", "slo.yaml", "-o", "new", "--check"), 1),  # the verdict stays
+    ],
+)
+def test_who_stops_reading_is_no_reason_to_complain(
+    folder: Path, arguments: tuple[str, ...], code: int
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "sloctl", "-q", *arguments],
+            cwd=folder,
+            env=environment(folder),
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 @pytest.mark.parametrize("columns", [40, 80, 120, 200])
 def test_the_report_fits_the_terminal(folder: Path, backend: Simulated, columns: int) -> None:
     with FaultyServer(serve(backend)) as server:

@@ -16,9 +16,9 @@ from jobs.reports import slo_report
 from sloctl import naming
 from sloctl.backends.answers import judged
 from sloctl.backends.protocols import Series
-from sloctl.errors import BackendTimeout
+from sloctl.errors import BackendTimeout, BackendUnavailable, QueryRejected
 from sloctl.model import GRID
-from tests.support.shop_slos import AT, CHECKOUT, NOW, flow, only, slos
+from tests.support.shop_slos import AT, CHECKOUT, JOBS, LATENCY, NOW, flow, only, slos
 from tests.support.simulated import Simulated
 
 
@@ -60,8 +60,95 @@ def test_a_server_that_ends_every_query_is_an_error() -> None:
     slo_set = slos(CHECKOUT)
     source = Slow(slo_set, [flow(slo_set, 0, "checkout", 100)])
     source.most = 0
-    with pytest.raises(BackendTimeout):
+    with pytest.raises(BackendTimeout) as caught:
         slo_report.build(source, slo_set, AT, "raw")
+    assert "--timeout" in caught.value.hint and "sloctl generate" in caught.value.hint
+
+
+def test_a_server_that_cannot_evaluate_a_long_window_is_asked_for_shorter_ones() -> None:
+    slo_set = slos(CHECKOUT.replace("objective", "window: 7d, objective"))
+    flows = [flow(slo_set, 0, "checkout", 100, 0.05)]
+
+    class Short(Simulated):
+        refused = 0
+
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            if step > timedelta(hours=1) and "istio_requests_total" in expr and "max_over" not in expr:
+                self.refused += 1
+                raise BackendTimeout("no answer in time", backend="prometheus", url="http://simulated")
+            return super().query_range(expr, start, end, step)
+
+    source = Short(slo_set, flows)
+    whole = only(slo_report.build(Simulated(slo_set, flows), slo_set, AT, "raw"))
+    assert only(slo_report.build(source, slo_set, AT, "raw")) == whole
+    assert source.refused <= 3, "once per size, not per window"
+
+
+class Dying(Simulated):
+    """Is gone after some range queries of raw counters."""
+
+    left = 4
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        return [] if self.left < 0 else super().query(expr, at)
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        if "istio_requests_total" in expr:
+            self.left -= 1
+        if self.left < 0:
+            raise BackendUnavailable("connection refused", backend="prometheus", url="http://simulated")
+        return super().query_range(expr, start, end, step)
+
+
+def test_of_a_server_that_dies_half_way_there_is_what_was_read_the_newest_first() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Dying(slo_set, [flow(slo_set, 0, "checkout", 100)])
+    report = slo_report.build(source, slo_set, AT, "raw")
+    item = only(report)
+    assert item.doubts == ("raw-partly-read",)
+    assert item.quality.recorded is not None
+    assert 0 < item.quality.recorded < 30 * 86400
+    assert item.total == pytest.approx(item.quality.recorded / 60 * 100), "all of the newest, nothing made up"
+    assert item.burn_rates["5m"] == 0, "the newest"
+    [finding] = [each for each in report.findings if each.code == "raw-partly-read"]
+    assert "newest first, before the server failed: connection refused" in finding.message
+    assert "Prometheus has no counters" not in "".join(each.message for each in report.findings)
+
+
+def test_slos_after_the_one_that_a_server_died_of_are_not_asked_for() -> None:
+    slo_set = slos(*(CHECKOUT.replace("checkout", f"service-{number}") for number in range(40)))
+    source = Dying(slo_set, [flow(slo_set, number, f"service-{number}", 100) for number in range(40)])
+    report = slo_report.build(source, slo_set, AT, "raw")
+    assert -12 < source.left < 0, "a few at a time"
+    assert len(report.slos) == 40
+    assert all(item.doubts for item in report.slos)
+    assert [each.code for each in report.findings if each.code == "raw-not-read"] == ["raw-not-read"]
+    assert not [each for each in report.findings if each.code == "no-data"]
+
+
+def test_a_query_that_is_rejected_is_an_error_whatever_else_was_read() -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+
+    class Picky(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            if "l[" in expr:
+                raise QueryRejected("parse error", backend="prometheus", url="http://simulated")
+            return super().query_range(expr, start, end, step)
+
+    with pytest.raises(QueryRejected):
+        slo_report.build(Picky(slo_set, [flow(slo_set, 0, "checkout", 100)]), slo_set, AT, "raw")
+
+
+def test_progress_reaches_the_end_and_never_goes_back() -> None:
+    slo_set = slos(CHECKOUT, LATENCY)
+    said: list[float] = []
+    flows = [flow(slo_set, number, "checkout", 100) for number in (0, 1)]
+    gap = (NOW - 40 * 3600.0, NOW - 40 * 3600 + 900.0)
+    source = Simulated(slo_set, flows, scrape_gaps={"checkout": gap})
+    slo_report.build(source, slo_set, AT, "raw", progress=lambda share, _: said.append(share))
+    assert len(said) > 10
+    assert said == sorted(said)
+    assert said[-1] == pytest.approx(1, abs=0.01)
 
 
 def test_what_a_gap_hides_is_counted_step_by_step() -> None:

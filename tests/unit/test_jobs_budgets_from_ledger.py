@@ -95,8 +95,9 @@ def test_a_ledger_that_is_younger_than_the_window_says_so(ledger: DatabaseLedger
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 2 * DAY, NOON)
     data = from_ledger.collect(ledger, None, slo_set, AT)
-    assert [item.code for item in data.findings] == ["partial-period"]
     (key,) = data.period
+    (item,) = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger).slos
+    assert (item.of_window, item.status, item.remaining) == ("2d of 30d", "ok", 1.0)
     assert (data.period[key], data.gaps[key]) == ((0.0, 57_600.0), 0)
 
 
@@ -106,8 +107,18 @@ def test_a_ledger_that_lacks_more_than_two_buckets_of_the_window_says_so(
 ) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 30 * DAY + lacking * GRID, NOON)
-    data = from_ledger.collect(ledger, None, slo_set, AT)
-    assert [item.code for item in data.findings] == ["partial-period"] * said
+    report = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    assert ("partial-period" in codes(report)) == said
+
+
+def test_the_first_hour_of_a_ledger_exhausts_no_month(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 3600, NOON, bad=1)
+    (item,) = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger).slos
+    assert (item.of_window, item.spent) == ("1h of 30d", None)
+    assert item.partial is not None
+    assert item.partial.alike == pytest.approx(10)
+    assert item.partial.good == pytest.approx(10 / 720)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,23 @@ from jobs.reports import slo_report as burn_rate
 from sloctl import naming, promql
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit, BackendRateLimit
+from sloctl.model import SloSet
 from sloctl.promql import targets
 from sloctl.report.data import Finding, Report, SloStatus
-from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, FOR_EVER, JOBS, LATENCY, NOW, flow, only, slos
+from tests.support.shop_slos import (
+    AT,
+    CHECKOUT,
+    DAY,
+    EVERY,
+    FOR_EVER,
+    JOBS,
+    LATENCY,
+    LONG_AGO,
+    NOW,
+    flow,
+    only,
+    slos,
+)
 from tests.support.simulated import Flow, Simulated
 
 
@@ -226,7 +241,11 @@ def test_rules_of_one_slo_that_are_younger_than_the_others_are_said_to_be() -> N
     source = Simulated(slo_set, flows, loaded={slo_set.slos[0].id: NOW - DAY + 300})
     report = slo_report.build(source, slo_set, AT)
     (finding,) = found(report, "partial-period")
-    assert finding.message.startswith(f"{slo_set.slos[0].id}: the rules have recorded for 1d only")
+    assert finding.message.startswith("of 1 of 2 budgets less than the window is recorded: 1d of 30d")
+    assert {item.name: item.quality.recorded for item in report.slos} == {
+        "shop/checkout availability": DAY,
+        "billing late": None,
+    }
 
 
 def test_rules_that_stopped_are_said_to_have_stopped() -> None:
@@ -537,7 +556,8 @@ def test_rules_that_are_younger_than_the_window_have_no_gap_but_say_so() -> None
     report = slo_report.build(source, slo_set, AT)
     [finding] = report.findings
     assert finding.code == "partial-period"
-    assert "recorded for 3d only, of periods of up to 30d" in finding.message
+    assert finding.message.startswith("of 1 of 1 budgets less than the window is recorded: 3d of 30d; ")
+    assert "--source raw" in finding.message
     assert only(report).quality.gaps == 0
     assert only(report).total == pytest.approx(3 * 1440 * 100)
 
@@ -550,6 +570,75 @@ def test_rules_that_lack_more_than_two_buckets_of_the_window_say_so(lacking: int
     report = slo_report.build(source, slo_set, AT)
     assert [finding.code for finding in report.findings] == ["partial-period"] * said
     assert only(report).total == pytest.approx((30 * 1440 - 5 * lacking) * 100)
+
+
+# --- windows of which a part is recorded
+
+
+def fresh(slo_set: SloSet, origin: BudgetOrigin, since: float, *flows: Flow) -> tuple[SloStatus, Report]:
+    """A report where rules, or Prometheus itself, are as old as that."""
+    began: dict[str, Any] = {"recorded": (since + 300, FOR_EVER)}
+    if origin == "raw":
+        began = {"recorded": (FOR_EVER, FOR_EVER), "down": [(LONG_AGO, since)]}
+    source = Simulated(slo_set, [replace(each, start=max(each.start, since)) for each in flows], **began)
+    report = slo_report.build(source, slo_set, AT, origin)
+    return only(report), report
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize("bad", [0.0, 10.0])
+def test_ten_minutes_exhaust_no_month(origin: BudgetOrigin, bad: float) -> None:
+    slo_set = slos(CHECKOUT)
+    item, report = fresh(slo_set, origin, NOW - 600, flow(slo_set, 0, "checkout", 100, bad))
+    assert (item.spent, item.remaining, item.exhausted_at) == (None, None, None)
+    assert item.partial is not None
+    assert item.partial.alike == pytest.approx(bad * 10)
+    assert item.partial.good == pytest.approx(bad / 432)
+    assert (item.of_window, item.quality.gaps) == ("10m of 30d", 0)
+    (finding,) = found(report, "partial-period")
+    exhausted = "1 would be exhausted" if bad else "0 would be exhausted"
+    assert exhausted in finding.message and "no failure, 0" in finding.message
+    firing = item.status == "at_risk"
+    assert firing == bool(item.alerts), "an alert that fires is one"
+    assert firing or item.status == "partial"
+    numbers = {(each.name, each.labels.get("kind")): each.value for each in gauges.of_report(report)}
+    assert numbers["sloctl_window_recorded_seconds", None] == 600
+    assert not {name for name, _ in numbers if "budget" in name}
+    assert numbers["sloctl_window_events", "bad"] == pytest.approx(bad * 10)
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize(
+    ("minutes", "status"),
+    [
+        (0, "ok"),
+        (28, "partial"),  # 97 % of what two days allow
+        (60, "partial"),  # 208 % of that, and 14 % of what a month does
+        (450, "exhausted"),  # even if all other days are good
+    ],
+)
+def test_two_days_are_judged_by_what_the_rest_can_change(
+    origin: BudgetOrigin, minutes: int, status: str
+) -> None:
+    slo_set = slos(CHECKOUT)
+    steady = flow(slo_set, 0, "checkout", 90)
+    outage = flow(slo_set, 0, "checkout", 10, 10, start=NOW - DAY, end=NOW - DAY + minutes * 60)
+    quiet = flow(slo_set, 0, "checkout", 10, start=NOW - DAY + minutes * 60)
+    before = flow(slo_set, 0, "checkout", 10, end=NOW - DAY)
+    item, _ = fresh(slo_set, origin, NOW - 2 * DAY, before, steady, *([outage] if minutes else []), quiet)
+    assert item.status == status
+    assert item.of_window == "2d of 30d"
+    assert (item.partial is None) == (status != "partial") == (item.spent is not None)
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+def test_a_gap_of_what_is_recorded_ends_where_that_begins(origin: BudgetOrigin) -> None:
+    slo_set = slos(CHECKOUT, JOBS)
+    down = (NOW - 10 * DAY, NOW - 10 * DAY + 4800)
+    flows = [flow(slo_set, number, name, 100) for number, name in enumerate(("checkout", "billing"))]
+    source = Simulated(slo_set, flows, down=[down], loaded={slo_set.slos[0].id: NOW - 5 * DAY})
+    item = by_name(slo_report.build(source, slo_set, AT, origin))["shop/checkout availability"]
+    assert item.quality.gaps == (0 if origin == "rules" else 4800)
 
 
 # --- traffic that stops

@@ -17,7 +17,8 @@ from sloctl.ledger.check import verify
 from sloctl.ledger.protocol import Batch, Bucket, Keep
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.ledger.transfer.files import Format, export, import_file
-from sloctl.ledger.transfer.lines import COLUMNS, cell, text_of
+from sloctl.ledger.transfer.lines import COLUMNS, text_of
+from sloctl.report.numbers import cell
 from sloctl.settings.secret import Secret
 from tests.support.ledger_steps import DAYS, Exclude, Prune, fill, operations
 from tests.support.ledgers import DAY, STEP, T0

@@ -14,7 +14,7 @@ from sloctl.model import SloSet
 from sloctl.model.job_names import RoutineKind
 from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.message import REPLIES, messages
-from sloctl.report.data import Finding, Report
+from sloctl.report.data import Finding, PartialBudget, Quality, Report
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
 from tests.support.block_kit import problems
@@ -150,6 +150,19 @@ def test_links_go_to_the_files_own_grafana_only() -> None:
     check(report(), evil)
     none = replace(SLO_SET, sources=replace(SLO_SET.sources, grafana=""))
     assert "http" not in json.dumps(check(report(), none))
+
+
+def test_a_message_says_how_much_of_the_windows_is_recorded() -> None:
+    made = replace(report(5), routine=None)
+    first, *rest = made.slos
+    part = replace(first, status="at_risk", remaining=None, spent=None, alerts=("Page",))
+    part = replace(part, partial=PartialBudget(34.0, 0.008), quality=Quality(recorded=600.0))
+    found = check(replace(made, slos=(part, *rest)))
+    text = json.dumps(found, ensure_ascii=False)
+    assert "1 of 5 budgets: of 10m of 30d, the rest is not recorded" in text
+    assert "-3,300 … 99.2 % left, of `10m of 30d`" in text
+    (table,) = [message for message in found if message["text"] == "All budgets"]
+    assert "10m of 30d" in json.dumps(table)
 
 
 def test_the_message_says_what_to_look_at() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -16,12 +17,15 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from jobs.reports import slo_report
 from sloctl import spec
-from sloctl.report import html, markdown
+from sloctl.cli import tables
+from sloctl.report import html, markdown, spreadsheet
 from sloctl.report.data import (
     Finding,
+    PartialBudget,
     Quality,
     Report,
     SideComparison,
@@ -79,6 +83,14 @@ def test_a_built_report_is_valid() -> None:
     VALIDATOR.validate(json.loads(markdown.json_text(to_json(made))))
 
 
+def part(alike: float = 34.0, good: float = 0.0079, **values: Any) -> SloStatus:
+    """A budget of which ten minutes are recorded."""
+    nothing = {"status": "partial", "spent": None, "remaining": None}
+    return item(
+        **nothing | {"partial": PartialBudget(alike, good), "quality": Quality(recorded=612.0)} | values
+    )
+
+
 def states() -> Iterator[SloStatus]:
     nothing = dict.fromkeys(("sli", "sli_interval", "spent", "remaining"))
     yield item()
@@ -86,6 +98,7 @@ def states() -> Iterator[SloStatus]:
     yield item(status="exhausted", spent=3.5, remaining=-2.5, bad=35.0, good=9965.0, sli=0.9965)
     yield item(status="at_risk", alerts=("Page", "Ticket"), exhausted_at=AT + timedelta(hours=3))
     yield item(quality=Quality(gaps=1500.5, excluded=60), owner="team", sides=SideComparison(1.0, None))
+    yield part()
     yield item(good=0.25, bad=0.5, total=0.75, window="month (Europe/Paris)", namespace="")
 
 
@@ -97,7 +110,84 @@ def test_every_state_is_valid(entry: SloStatus) -> None:
     VALIDATOR.validate(data)
     assert data["findings"][0]["message"] == HOSTILE, "programs get what there is"
     assert text.isascii() and all(char.isprintable() or char == "\n" for char in text)
-    assert data["slos"][0]["budget"] == {"spent": entry.spent, "remaining": entry.remaining}
+    budget: dict[str, Any] = {"spent": entry.spent, "remaining": entry.remaining}
+    if entry.partial:
+        budget |= {"partial": {"alike": entry.partial.alike, "good": entry.partial.good}}
+    assert data["slos"][0]["budget"] == budget
+    assert data["slos"][0]["quality"].get("recorded") == entry.quality.recorded
+
+
+def test_what_is_recorded_of_a_part_of_its_window_says_so_on_top_and_in_its_row() -> None:
+    made = report(part(), item(slo="old"), part(0.0, 0.0, slo="quiet", quality=Quality(recorded=3600.0)))
+    on_top = "2 of 3 budgets: of 10m of 30d and more, the rest is not recorded"
+    text = markdown.markdown(made)
+    title, *_ = text.splitlines()
+    assert title.endswith(f": 2 partial, 1 ok; {on_top}")
+    rows = {row[2]: row for row in map(cells, text.splitlines()) if row[0].strip("| ") in ("partial", "ok")}
+    found = {name: [cell for cell in row if "…" in cell or "30d" in cell] for name, row in rows.items()}
+    assert found["availability"][0] == "-3,300 … 99.2 %"
+    assert found["availability"][1] == "10m of 30d"
+    assert "100.0 %" in rows["quiet"] and "1h of 30d" in rows["quiet"]
+    assert "30d" in rows["old"]
+    page = html.page(made)
+    assert page.count("10m of 30d") >= 3 and "2 cannot be judged yet" in page and on_top[1:] in page
+    assert "-3,300 … 99.2 %" in page
+
+
+def test_a_narrow_terminal_shows_how_much_of_the_window_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = report(part(alerts=("AvailabilityBudgetBurnPage1h",)))
+    monkeypatch.setattr(tables, "console", lambda width=0: Console(width=78, force_terminal=True))
+    tables.print_report(made)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "-3,300 … 99.2 %" in line]
+    assert "10m of 30d" in row
+
+
+def test_csv_has_every_budget_and_no_formula() -> None:
+    made = report(
+        part(service='=HYPERLINK("http://e.x")', owner="@team", alerts=("-Page", "Ticket")),
+        item(slo="a,b", doubts=("partial-answer",), sli=0.9999995),
+        item(status="no_data", sli=None, sli_interval=None, spent=None, remaining=None, total=0.0),
+    )
+    rows = list(csv.DictReader(io.StringIO(spreadsheet.csv_text(made))))
+    assert len(rows) == 3
+    first, nothing, fine = rows
+    assert first["service"] == '\'=HYPERLINK("http://e.x")'
+    assert (first["owner"], first["alerts"]) == ("'@team", "'-Page Ticket")
+    assert (first["status"], first["recorded_seconds"], first["budget_spent"]) == ("partial", "612", "")
+    assert (first["spent_if_alike"], first["spent_if_good"]) == ("34", "0.0079")
+    assert (nothing["status"], nothing["sli"], nothing["total"]) == ("no_data", "", "0")
+    assert (fine["slo"], fine["sli"], fine["doubts"]) == ("a,b", "0.9999995", "partial-answer")
+    assert (fine["burn_rate_1h"], fine["burn_rate_3d"], fine["recorded_seconds"]) == ("0.5", "", "")
+
+
+def test_the_worst_say_that_there_are_more() -> None:
+    made = report(
+        *(item(service=f"s{n}", remaining=n / 10, spent=1 - n / 10) for n in range(9, 0, -1)),
+        findings=(
+            Finding("warning", "no-data", "s9 has none", {"namespace": "shop", "service": "s9"}),
+            Finding("warning", "scrape-gap", "s1 has one", {"namespace": "shop", "service": "s1"}),
+            Finding("info", "mixed-sources", "of all", {"slo_set": "shop"}),
+        ),
+    )
+    worst = markdown.top(made, 2)
+    assert [entry.service for entry in worst.slos] == ["s2", "s1"], "in the order of the report"
+    assert markdown.summary(worst).endswith(": 2 ok; the worst 2 of 9")
+    assert [found.code for found in worst.findings] == ["scrape-gap", "mixed-sources", "rows-left-out"]
+    assert markdown.top(made, 9) is made
+    VALIDATOR.validate(json.loads(markdown.json_text(to_json(worst))))
+
+
+@pytest.mark.parametrize(("many", "lines"), [(3, 3), (342, 1)])
+@pytest.mark.parametrize("code", ["no-data", "traffic-stopped"])
+def test_what_is_said_of_many_slos_is_one_line_with_a_count(many: int, lines: int, code: str) -> None:
+    made = report(item(), findings=tuple(Finding("warning", code, f"slo {n}") for n in range(many)))
+    brief = markdown.brief(made)
+    assert len(brief) == lines
+    assert ("341 more like it" in brief[0].message) == (lines == 1)
+    folded = code == "no-data"
+    assert len(markdown.findings(made)) == (lines if folded else many), "only what the table says too"
 
 
 def cells(line: str) -> list[str]:

@@ -25,7 +25,7 @@ STRUCTURAL = {"wrong-type", "bad-value", "missing-key", "unknown-key", "no-value
 """What a JSON Schema can say too."""
 TEXTUAL = {
     "yaml-syntax", "yaml-value", "yaml-tag", "yaml-alias", "yaml-merge", "yaml-key", "depth", "duplicate-key",
-    "control-character", "encoding", "empty-file", "too-large", "inline-secret",
+    "control-character", "encoding", "empty-file", "too-large", "inline-secret", "not-rendered", "other-format",
 }  # fmt: skip
 """What is lost (or refused) by the time that PyYAML has made objects of the text."""
 

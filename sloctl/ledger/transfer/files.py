@@ -23,7 +23,8 @@ from sloctl.ledger.protocol import Interval
 from sloctl.ledger.store import DatabaseLedger
 from sloctl.ledger.transfer import exporting, importing
 from sloctl.ledger.transfer.importing import Imported
-from sloctl.ledger.transfer.lines import COLUMNS, BadLine, Line, Parser, Writer, at, cell, text_of
+from sloctl.ledger.transfer.lines import COLUMNS, BadLine, Line, Parser, Writer, at, text_of
+from sloctl.report.numbers import cell
 
 Format = Literal["csv", "parquet"]
 

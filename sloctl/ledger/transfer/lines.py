@@ -14,6 +14,7 @@ from sloctl.errors import UsageError
 from sloctl.ledger.grid import LATEST
 from sloctl.ledger.protocol import MICRO
 from sloctl.model.durations import rfc3339
+from sloctl.report.numbers import FORMULA
 
 KINDS = ("coverage", "silence", "exclusion", "day", "hour", "bucket", "cause_day", "cause", "end")
 """In the order in which a set has them; ``end`` is the last line of a file."""
@@ -120,23 +121,13 @@ class Writer:
         return text
 
 
-_FORMULA = "=+-@'"
-"""What a spreadsheet takes for a formula's beginning, or for the mark of a text."""
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]|\\(?=u[0-9a-f]{4})")
 _SEEN = re.compile(r"\\u([0-9a-f]{4})")
-
-
-def cell(text: str) -> str:
-    """A text as a cell of CSV has it: no formula, and without characters that a terminal obeys."""
-    if text[:1] and text[0] in _FORMULA:
-        text = f"'{text}"
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def text_of(cell: str) -> str:
     """The text of a cell that :func:`cell` gave."""
     text = _SEEN.sub(lambda found: chr(int(found[1], 16)), cell)
-    return text[1:] if len(text) > 1 and text[0] == "'" and text[1] in _FORMULA else text
+    return text[1:] if len(text) > 1 and text[0] == "'" and text[1] in FORMULA else text
 
 
 def amount(micro: int) -> str:

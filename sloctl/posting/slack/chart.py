@@ -21,7 +21,13 @@ from sloctl.report.numbers import budget_share, plain
 
 BARS = 10
 LINES = 5
-COLOURS = {"exhausted": "#b2182b", "at_risk": "#e08214", "no_data": "#999999", "ok": "#2166ac"}
+COLOURS = {
+    "exhausted": "#b2182b",
+    "at_risk": "#e08214",
+    "partial": "#7570b3",
+    "no_data": "#999999",
+    "ok": "#2166ac",
+}
 """Blue, orange and dark red differ in lightness too."""
 STYLES = (
     ("#0072b2", ""),

@@ -18,7 +18,7 @@ from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.mrkdwn import SlackBlock, code, escape
 from sloctl.report import markdown, routine_tables
 from sloctl.report.data import Report, SloStatus
-from sloctl.report.numbers import budget_share, digits_for, percent, rate
+from sloctl.report.numbers import digits_for, percent, rate
 
 SHOWN = 8
 """Budgets in the main message."""
@@ -28,7 +28,7 @@ THREAD_ROWS = 60
 """Rows of a table in the thread."""
 REPLIES = 12
 """Messages of a thread."""
-SIGNS = {"exhausted": "\u2715", "at_risk": "!", "no_data": "?", "ok": "\u2713"}
+SIGNS = {"exhausted": "\u2715", "at_risk": "!", "partial": "\u2026", "no_data": "?", "ok": "\u2713"}
 LOOK = ("exhausted", "at_risk")
 MESSAGE = 9000
 """Characters of all blocks of a message: Slack has been seen to post larger ones twice."""
@@ -98,7 +98,7 @@ def _title(report: Report) -> str:
 
 
 def _about(report: Report) -> str:
-    stated = f"Budgets as of {rfc3339(report.at)}"
+    stated = "; ".join(filter(None, (f"Budgets as of {rfc3339(report.at)}", markdown.part_recorded(report))))
     if report.routine is None:
         return stated
     return f"{routine_tables.period_text(report.routine.period)}. {stated}"
@@ -119,13 +119,15 @@ def _fallback(report: Report) -> str:
     text = f"{escape(mrkdwn.cut(_title(report), 200))}. {_counted(report, '')}"
     worst = [item for item in markdown.ordered(report) if item.status in LOOK]
     if worst:
-        left = budget_share(worst[0].remaining)
+        left = markdown.left(worst[0])
         text += f". Worst: {escape(mrkdwn.cut(worst[0].name, 200))}, {left} left"
     return text
 
 
 def _line(item: SloStatus) -> str:
-    parts = [f"{budget_share(item.remaining)} left"]
+    parts = [f"{markdown.left(item)} left"]
+    if item.quality.recorded is not None:
+        parts.append(f"of {code(item.of_window, 80)}")
     if (hour := item.burn_rates.get("1h")) is not None and hour >= 1:
         parts.append(f"burns {rate(hour)} times too fast")
     if item.exhausted_at:
@@ -171,21 +173,23 @@ def _tables(report: Report) -> list[SlackTable]:
             note = section.note if rows else section.empty or section.note
             found.append((section.title, titles, rows, note))
     if report.slos:
-        sources = markdown.mixed(report)
-        rows = [_short(item, sources=sources) for item in markdown.ordered(report)]
-        titles = ["budget left", "SLI", "objective", *(["source"] if sources else []), "service", "SLO"]
+        sources, part = markdown.mixed(report), bool(markdown.part_recorded(report))
+        rows = [_short(item, sources=sources, part=part) for item in markdown.ordered(report)]
+        titles = ["budget left", "SLI", "objective", *(["window"] if part else [])]
+        titles += [*(["source"] if sources else []), "service", "SLO"]
         found.append(("All budgets", titles, rows, ""))
     for title, titles, rows in markdown.tables(replace(report, routine=None)):
         found.append((title, titles, rows, ""))
     return found
 
 
-def _short(item: SloStatus, *, sources: bool) -> list[str]:
+def _short(item: SloStatus, *, sources: bool, part: bool) -> list[str]:
     place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     return [
-        budget_share(item.remaining) + (markdown.IN_DOUBT if item.doubts else ""),
+        markdown.left(item) + (markdown.IN_DOUBT if item.doubts else ""),
         percent(item.sli, digits_for(item.objective)),
         f"{item.objective:.10g} %",
+        *([item.of_window] if part else []),
         *([item.source] if sources else []),
         place,
         item.slo,

@@ -17,7 +17,7 @@ from sloctl.report.html.charts import Chart
 from sloctl.report.markdown import STATUS_WORDS
 from sloctl.report.numbers import NOTHING, count, digits_for, percent, plain
 
-SIGNS = {"exhausted": "✕", "at_risk": "!", "no_data": "?", "ok": "✓"}
+SIGNS = {"exhausted": "✕", "at_risk": "!", "partial": "…", "no_data": "?", "ok": "✓"}
 """What tells states apart besides words and colours."""
 SOURCES = {"prometheus": "Prometheus", "ledger": "the ledger"}
 _RARE = {"window", "bad", "95 % interval"}
@@ -105,7 +105,7 @@ def page_view(report: Report) -> Page:
         name=plain(report.set_name),
         at=f"{report.at:%Y-%m-%d %H:%M} UTC",
         source="several sources" if mixed else SOURCES[report.source],
-        headline=_headline(numbers),
+        headline=_headline(numbers, markdown.part_recorded(report)),
         worst=next((status for status in STATUS_WORDS if numbers[status]), "no_data"),
         counts=tuple((status, SIGNS[status], word, numbers[status]) for status, word in STATUS_WORDS.items()),
         columns=tuple(
@@ -145,17 +145,18 @@ def _rare_burns(windows: Sequence[str]) -> set[str]:
     return {f"burn {window}" for window in windows if window != "1h"} if len(windows) > 2 else set()
 
 
-def _headline(numbers: dict[str, int]) -> str:
+def _headline(numbers: dict[str, int], part: str) -> str:
     total = sum(numbers.values())
     if not total:
         return "The SLO file has no SLO, or none of a service that was seen."
     wrong = numbers["exhausted"] + numbers["at_risk"]
-    unknown = f" Of {numbers['no_data']} nothing is known." if numbers["no_data"] else ""
+    unknown = f" {numbers['partial']} cannot be judged yet." if numbers["partial"] else ""
+    unknown += f" Of {numbers['no_data']} nothing is known." if numbers["no_data"] else ""
+    unknown += f" {part[0].upper()}{part[1:]}." if part else ""
     if not wrong:
-        known = total - numbers["no_data"]
         return (
-            f"No error budget needs attention: {known} of {total} are fine.{unknown}"
-            if known
+            f"No error budget needs attention: {numbers['ok']} of {total} are fine.{unknown}"
+            if numbers["ok"]
             else unknown.strip()
         )
     need = "needs" if wrong == 1 else "need"
@@ -189,7 +190,9 @@ def _section(
     plots: tuple[Chart, ...] = ()
     drawn = ""
     if history:
-        plots = (charts.burn_down(history, areas), charts.success(history, item.objective, areas))
+        plots = (charts.success(history, item.objective, areas),)
+        if item.partial is None:
+            plots = (charts.burn_down(history, areas), *plots)
         drawn = f"Buckets of {charts.width_text(history)}, times in UTC."
     return Section(
         ident=ident,
@@ -209,7 +212,7 @@ def _section(
 
 
 def _missing(item: SloStatus, failed: bool) -> str:
-    if item.remaining is None:
+    if not item.total:
         return "No events in the window: there is nothing to draw."
     if failed:
         return "The history could not be read, so it is not drawn; see the findings."

@@ -1,0 +1,101 @@
+"""Files that are something else than an SLO file of sloctl: templates that nobody filled in, files of other tools.
+
+It also says where a ``#`` made a comment of what was meant as text. Knows texts and nodes, and none of our keys but
+``apiVersion`` and ``kind``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sloctl.errors import Position, Problem
+from sloctl.spec.yaml.tree import MAPPING, Node, problem_at
+
+_BRACES = re.compile(r"\{\{(?!-?\s*\$(?:labels|value)\b)[^{}]*\}\}")
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_ENVIRONMENT = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}")
+_SWALLOWED = re.compile(r":\s+#([A-Za-z0-9_-]+)")
+_OF_EXPRESSIONS = frozenset(("promql-window", "template"))
+"""Codes that say already what a variable in an expression, or a template in a label, is to be."""
+_FORMATS = (
+    ("version", re.compile("prometheus/v1"), "Sloth"),
+    ("apiVersion", re.compile(r"sloth\.slok\.dev/.*"), "Sloth"),
+    ("apiVersion", re.compile(r"pyrra\.dev/.*"), "Pyrra"),
+    ("apiVersion", re.compile(r"openslo(\.com)?/.*"), "OpenSLO"),
+    ("apiVersion", re.compile(r"n9/.*"), "Nobl9"),
+    ("apiVersion", re.compile(r"sre\.google\.com/.*"), "slo-generator"),
+    ("apiVersion", re.compile(r"monitoring\.coreos\.com/.*"), "the Prometheus Operator"),
+    ("groups", None, "Prometheus (rules)"),
+)
+_REMEDY = (
+    "nothing converts it: write its SLOs as  slos: [{name, service, namespace, objective, sli}]; "
+    "docs/other-formats.md says which key becomes which"
+)
+
+
+def other_format(root: Node) -> Problem | None:
+    """That a document is a file of another tool, if it says so itself."""
+    if root.kind != MAPPING:
+        return None
+    for key, pattern, tool in _FORMATS:
+        value = root.entries.get(key)
+        if value is not None and (pattern is None or pattern.fullmatch(value.text)):
+            if pattern is None and "apiVersion" in root.entries:
+                continue
+            text = f"this is a file of {tool}, not an SLO file of sloctl"
+            return problem_at(value.file, value.line, value.column, "other-format", text, _REMEDY)
+    return None
+
+
+def explained(problems: Sequence[Problem], name: str, text: str) -> list[Problem]:
+    """The problems of a file, with those that a template or a comment made said as such."""
+    lines = text.split("\n")
+    errors = {
+        item.position.line for item in problems if item.position.file == name and item.severity == "error"
+    }
+    templates: dict[int, Problem] = {}
+    for number, line in enumerate(lines, 1):
+        if "{" in line and (template := _template(name, number, line)) is not None:
+            templates[number] = template
+    found: list[Problem] = []
+    for problem in problems:
+        at = problem.position.line
+        if problem.position.file != name or problem.code in _OF_EXPRESSIONS or problem.severity != "error":
+            found.append(problem)
+        elif at in templates:
+            found.append(templates[at])
+        elif problem.code == "yaml-syntax" and templates:
+            found.append(templates[min(templates)])
+        else:
+            found.append(_commented(problem, lines[at - 1] if at <= len(lines) else ""))
+    for number, template in templates.items():
+        if number not in errors and _ENVIRONMENT.search(lines[number - 1].partition(" #")[0]):
+            found.append(replace(template, severity="warning"))
+    return found
+
+
+def _template(name: str, number: int, line: str) -> Problem | None:
+    """That a line has something in it that was to be filled in; None in a comment."""
+    comment = line.find("#") if line.lstrip().startswith("#") else line.find(" # ")
+    match = _BRACES.search(line) or _VARIABLE.search(line)
+    if match is None or 0 <= comment < match.start():
+        return None
+    braces = match[0].startswith("{{")
+    what = "{{ … }}" if braces else "${…}"
+    hint = (
+        "render it first: helm template, for example, or what the template is for"
+        if braces
+        else "fill it in first:  envsubst < FILE | sloctl validate -f -"
+    )
+    text = f"{what} was not filled in: an SLO file is no template"
+    return Problem(Position(name, number, match.start() + 1), "error", "not-rendered", "", text, hint)
+
+
+def _commented(problem: Problem, line: str) -> Problem:
+    """The problem, with a hint where ``#`` made a comment of what was to be the value."""
+    swallowed = _SWALLOWED.search(line)
+    if problem.code not in ("no-value", "yaml-syntax") or swallowed is None:
+        return problem
+    return replace(problem, hint=f'# begins a comment: write "#{swallowed[1]}" in quotes')
