@@ -23,7 +23,7 @@ from jobs.budgets import budget_history, downtime, stopped
 from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, would_fire_all
 from jobs.budgets.slis import events_frame
 from sloctl import naming, promql
-from sloctl.backends.answers import Heard, apart
+from sloctl.backends.answers import Heard, TooMuchTogether, apart, side_by_side
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendTimeout
@@ -228,15 +228,21 @@ def collect(
     So many SLOs are read at a time. Raises ``BackendError``.
     """
     out = Collected()
-    with ThreadPoolExecutor(threads, "sloctl-counters") as pool:
-        read = partial(_collect_one, source, slo_set, at=at, history=history)
+    read = partial(_collect_one, source, slo_set, at=at, history=history)
+    large: list[Slo] = []
+    with side_by_side(threads), ThreadPoolExecutor(threads, "sloctl-counters") as pool:
         futures = [pool.submit(copy_context().run, read, slo) for slo in slo_set.slos]
         try:
             for slo, future in zip(slo_set.slos, futures, strict=True):
-                out.add(future.result(), [slo])
+                try:
+                    out.add(future.result(), [slo])
+                except TooMuchTogether:
+                    large.append(slo)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for slo in large:  # one at a time
+        out.add(read(slo), [slo])
     downtime.add(slo_set, at, downtime.scraped(source, slo_set, at), out)
     for slo in slo_set.slos:
         _add_peaks(source, slo_set, slo, at, out)
