@@ -64,7 +64,7 @@ engines: setup tools ## build VictoriaMetrics, vmalert and Prometheus 3, and try
 
 crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py
-	SLOCTL_SLACK_SEEDS=20 $(PYTEST) -n $(PROCESSES) tests/cli/test_slack.py
+	SLOCTL_SLACK_SEEDS=30 $(PYTEST) -n $(PROCESSES) tests/cli/test_slack.py tests/unit/test_posting_slack_deliver.py
 
 image: setup ## do the Dockerfile's steps in a folder, and try what comes of it
 	SLOCTL_IMAGE=1 $(PYTEST) tests/integration/test_image.py

@@ -23,7 +23,7 @@ from jobs.budgets import budget_history, downtime, stopped
 from jobs.budgets.collected import Collected, burn_windows, lines, period_seconds, wants_peak, would_fire_all
 from jobs.budgets.slis import events_frame
 from sloctl import naming, promql
-from sloctl.backends.answers import Heard, apart
+from sloctl.backends.answers import Heard, TooMuchTogether, apart, side_by_side
 from sloctl.backends.protocols import MetricSource, Progress, Series, silent
 from sloctl.budget import EventCounts
 from sloctl.errors import (
@@ -86,6 +86,8 @@ def _collect_one(
             _add_eventful(source, slo_set, slo, at, out)
             _add_sides(source, slo_set, slo, at, seconds // GRID, out)
         except FAILING as error:
+            if isinstance(error, TooMuchTogether):
+                raise
             read.broken = error
     out.doubt(heard.doubts, [slo])
     return out, read.broken
@@ -224,7 +226,7 @@ def _read(
                 recount = [datetime.fromtimestamp(time, UTC) for time in times]
                 out.frames.append(frame[~frame["time"].isin(recount)])
     except FAILING as error:
-        if not out.frames:
+        if isinstance(error, TooMuchTogether) or not out.frames:
             raise
         out.broken = error
     return out
@@ -371,7 +373,8 @@ def collect(
         try:
             found, broken = _collect_one(source, slo_set, slo, at=at, history=history, told=told)
         except FAILING as error:
-            patience.note(error)
+            if not isinstance(error, TooMuchTogether):
+                patience.note(error)
             raise
         if broken is not None:
             patience.note(broken)
@@ -399,17 +402,25 @@ def _each(
 ) -> dict[str, BackendError]:
     """Add what is read of each SLO, so many at a time; of which nothing was, and why."""
     refused: dict[str, BackendError] = {}
-    with ThreadPoolExecutor(threads, "sloctl-counters") as pool:
+    large: list[Slo] = []
+    with side_by_side(threads), ThreadPoolExecutor(threads, "sloctl-counters") as pool:
         futures = [pool.submit(copy_context().run, read, slo) for slo in slo_set.slos]
         try:
             for slo, future in zip(slo_set.slos, futures, strict=True):
                 try:
                     out.add(future.result()[0], [slo])
+                except TooMuchTogether:
+                    large.append(slo)
                 except FAILING as error:
                     refused[slo.id] = error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    for slo in large:  # one at a time
+        try:
+            out.add(read(slo)[0], [slo])
+        except FAILING as error:
+            refused[slo.id] = error
     return refused
 
 

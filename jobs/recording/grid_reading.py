@@ -17,7 +17,7 @@ from math import isfinite
 
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
-from sloctl.backends.answers import apart, doubts
+from sloctl.backends.answers import apart, doubts, one_question
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.errors import BadAnswer
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
@@ -43,7 +43,10 @@ class Reading:
 def read(
     source: MetricSource, slo_set: SloSet, slo_ids: Sequence[str], interval: Interval, threads: int = 4
 ) -> Reading:
-    """All buckets of an interval, of some definitions. Raises ``BackendError``."""
+    """All buckets of an interval, of some definitions.
+
+    Raises ``BackendError``, and ``TooMuchTogether`` of it for an interval that has to be read in parts.
+    """
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
     queries, first_of = _questions(slo_set, slos)
@@ -61,9 +64,14 @@ def read(
             )
         return found
 
-    with ThreadPoolExecutor(threads, "sloctl-grid") as pool:
+    # All answers are held at once: together they may weigh what one may.
+    with one_question(), ThreadPoolExecutor(threads, "sloctl-grid") as pool:
         futures = [(owners, pool.submit(copy_context().run, ask, query)) for query, owners in queries]
-        answers = [(owners, future.result()) for owners, future in futures]
+        try:
+            answers = [(owners, future.result()) for owners, future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     out = Reading()
     series: dict[str, list[Series]] = {}
     for owners, found in answers:
@@ -90,6 +98,23 @@ def read(
         for slo in slos
     ]
     return out
+
+
+def joined(older: Reading, newer: Reading) -> Reading:
+    """What was read of an interval in two parts: of the definitions of which both were sure."""
+    later = {batch.slo_id: batch for batch in newer.batches}
+    batches = [
+        Batch(
+            batch.slo_id,
+            batch.slo,
+            (batch.interval[0], after.interval[1]),
+            (*batch.buckets, *after.buckets),
+            (*batch.causes, *after.causes),
+        )
+        for batch in older.batches
+        if (after := later.get(batch.slo_id)) is not None
+    ]
+    return Reading(batches, older.implausible | newer.implausible, older.unsure | newer.unsure)
 
 
 def _once(series: Iterable[Series]) -> tuple[list[Series], bool]:

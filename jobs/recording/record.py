@@ -23,7 +23,8 @@ from jobs.recording.gaps import Observed
 from jobs.recording.reread import RereadResult, look_back, settle_of
 from jobs.recording.reread import findings as reread_findings
 from sloctl import naming
-from sloctl.backends.answers import Heard, partial_error
+from sloctl.backends.answers import Heard, TooMuchTogether, partial_error
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
 from sloctl.backends.silences import SilenceStore
 from sloctl.budget import ratio
@@ -96,7 +97,16 @@ def run(
         todo = pieces(wanted, observed.begin, observed.end)
         for number, (interval, slo_ids) in enumerate(todo):
             progress(number / len(todo), interval)
-            _record(source, slo_set, ledger, observed, interval, slo_ids, out, end - keep_batches)
+            in_halves(
+                lambda *part, ids=slo_ids: _record(
+                    source, slo_set, ledger, observed, part, ids, out, end - keep_batches
+                ),
+                lambda _older, _newer: None,
+                *interval,
+                unit=GRID,
+                smallest=GRID,
+                refusal=TooMuchTogether,
+            )
             if len(out.refused) == REFUSALS:
                 break
     out.reread = look_back(source, slo_set, ledger, at, end, out.intervals)

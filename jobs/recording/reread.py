@@ -19,7 +19,8 @@ from jobs.budgets.lineage import Lineage
 from jobs.recording import grid_reading
 from jobs.recording.gaps import Observed
 from sloctl import naming
-from sloctl.backends.answers import Heard
+from sloctl.backends.answers import Heard, TooMuchTogether
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
 from sloctl.errors import PartialAnswer
 from sloctl.ledger.protocol import MICRO, Batch, CauseLabels, Interval, Ledger, Repair
@@ -114,7 +115,14 @@ def read_again(
     if part[0] >= part[1]:
         out.skipped += sum(len(recorded[slo_id]) for slo_id in known)
         return out
-    reading = grid_reading.read(source, slo_set, known, part)
+    reading = in_halves(
+        lambda *piece: grid_reading.read(source, slo_set, known, piece),
+        grid_reading.joined,
+        *part,
+        unit=GRID,
+        smallest=GRID,
+        refusal=TooMuchTogether,
+    )
     out.unsure = reading.unsure
     down = observed.gaps(part)
     elsewhere = _Elsewhere(slo_set, ledger, part)

@@ -1,4 +1,4 @@
-"""What a metric source says beside its data, judged for each answer by itself.
+"""What a metric source says beside its data, judged for each answer by itself; and what answers may weigh together.
 
 A cluster that misses a node answers with what the others have, and says so: ``isPartial`` (VictoriaMetrics), a warning
 (Thanos, Prometheus with remote read). Such an answer is less than the truth and must not be taken for it. It must not
@@ -8,12 +8,17 @@ know of HTTP, nor what was asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.errors import PartialAnswer
+from sloctl.errors import BackendLimit, PartialAnswer
 
+MAX_VALUES = 4_000_000
+"""The most values that an answer, or the answers to one question together, may have: at most 700 MB in memory."""
 PARTIAL = "the answer is partial: a storage node did not answer"
 _HARMLESS = re.compile(r"PromQL info:|PromQL warning:(?!.*\b(mix of|incompatible)\b)")
 """Remarks on the expression and on the samples that it met. A mix of kinds is none: there samples were left out."""
@@ -68,6 +73,58 @@ def apart(answer: Sequence[Series], label: str) -> dict[str, Answer]:
         metric = dict(item["metric"])
         found.setdefault(metric.pop(label, ""), []).append({**item, "metric": metric})
     return {value: Answer(series, doubts(answer), remarks(answer)) for value, series in found.items()}
+
+
+class TooMuchTogether(BackendLimit):
+    """The answers to one question have more values together than may be held at a time."""
+
+
+class _Allowance:
+    """How many values the answers to one question may still have."""
+
+    def __init__(self, most: int) -> None:
+        self._left, self._lock = most, threading.Lock()
+
+    def take(self, count: int) -> bool:
+        with self._lock:
+            self._left -= count
+            return self._left >= 0
+
+
+_allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
+_beside: ContextVar[int] = ContextVar("beside", default=1)
+
+
+@contextmanager
+def side_by_side(questions: int) -> Iterator[None]:
+    """So many questions are asked at a time while it lasts, on threads that are given its context: they share."""
+    token = _beside.set(questions)
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+@contextmanager
+def one_question(most: int = MAX_VALUES) -> Iterator[None]:
+    """What is asked while it lasts, also on threads that are given its context, is one question, held as a whole.
+
+    A question within another one is a part of that. Adapters tell of each answer by :func:`weigh`.
+    """
+    if _allowance.get() is not None:
+        yield
+        return
+    token = _allowance.set(_Allowance(most // _beside.get()))
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
+def weigh(values: Callable[[], int]) -> bool:
+    """Whether the question that is asked here may be given an answer of so many values, too."""
+    allowance = _allowance.get()
+    return allowance is None or allowance.take(values())
 
 
 class Heard:

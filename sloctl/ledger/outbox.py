@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
 from sloctl.ledger.schema import outbox
-from sloctl.posting.protocol import LeaseLost, OutboxEntry, Post, State
+from sloctl.posting.protocol import LONGEST_PAUSE, NEVER_FORGOTTEN, LeaseLost, OutboxEntry, Post, State
 
 LONGEST_ERROR = 1000
 
@@ -63,7 +63,8 @@ class DatabaseOutbox:
         """The entry that is due longest, for ``owner`` alone until ``now + lease``."""
         where = [outbox.c.state == "pending"]
         # What this owner has tried in this round bears its name, with no time.
-        where.append(outbox.c.claimed_by != owner if forced else outbox.c.due <= now)
+        due = sa.or_(outbox.c.due <= now, outbox.c.due > now + LONGEST_PAUSE)
+        where.append(outbox.c.claimed_by != owner if forced else due)
         if set_name:
             where.append(outbox.c.set_name == set_name)
 
@@ -180,8 +181,11 @@ class DatabaseOutbox:
         return self._database.write(work) > 0
 
     def forget(self, before: float) -> int:
-        """Remove what was sent before a time; how many."""
-        old = sa.and_(outbox.c.state == "sent", outbox.c.ended < before)
+        """Remove what was sent before a time, by a clock that may be wrong: the newest posts stay."""
+        newest = sa.select(sa.func.max(outbox.c.id)).scalar_subquery()
+        old = sa.and_(
+            outbox.c.state == "sent", outbox.c.ended < before, outbox.c.id <= newest - NEVER_FORGOTTEN
+        )
         return self._database.write(
             lambda connection: connection.execute(outbox.delete().where(old)).rowcount
         )

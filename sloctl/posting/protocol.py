@@ -13,6 +13,10 @@ from typing import Any, Literal, Protocol
 from sloctl.model import SloSet
 from sloctl.report.data import Report
 
+LONGEST_PAUSE = 86400.0
+"""Seconds from one attempt to the next, at most: what waits longer was put off by a clock that was set back since."""
+NEVER_FORGOTTEN = 10_000
+"""Posts of which it is remembered that they were sent, whatever the clock says: the newest ones."""
 State = Literal["pending", "sent", "dead"]
 STATES: tuple[State, ...] = ("pending", "sent", "dead")
 
@@ -94,7 +98,7 @@ class Outbox(Protocol):
         """Remove an entry that nobody holds, whatever its state; False if there is none."""
 
     def forget(self, before: float) -> int:
-        """Remove what was sent before a time; how many."""
+        """Remove what was sent before a time, but for the newest :data:`NEVER_FORGOTTEN` posts; how many."""
 
 
 @dataclass(frozen=True, slots=True)

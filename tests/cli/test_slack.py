@@ -47,7 +47,7 @@ KEYS = {
     "monthly": "shop/monthly/2026-02/Europe/Paris/slack:#slo-reviews",
 }
 SEEDS = int(os.environ.get("SLOCTL_SLACK_SEEDS", "1"))
-"""How many times each kind of trouble is drawn anew (make crash: twenty)."""
+"""How many times each kind of trouble is drawn anew (make crash: thirty)."""
 
 
 @pytest.fixture(scope="module")

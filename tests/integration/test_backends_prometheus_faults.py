@@ -23,12 +23,10 @@ import pytest
 import requests.exceptions
 import urllib3
 
-from sloctl.backends.answers import PARTIAL, doubts, remarks
+from sloctl.backends.answers import MAX_VALUES, PARTIAL, TooMuchTogether, doubts, one_question, remarks
 from sloctl.backends.http.answers import FOREIGN, Failure, Reply, convert
-from sloctl.backends.http.decoding import MAX_VALUES
 from sloctl.backends.http.session import HttpSession
 from sloctl.backends.prometheus.client import MAX_HALVINGS, Prometheus
-from sloctl.backends.prometheus.session import one_question
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -653,8 +651,8 @@ def test_the_answers_to_one_question_are_bounded_together() -> None:
         one_question(1000),
     ):
         prometheus.query("a", AT)
-        with pytest.raises(BackendLimit, match="together"):
-            prometheus.query("b", AT)
+        with pytest.raises(TooMuchTogether, match="together"):
+            prometheus.query_many({"b": "b"}, AT)
 
 
 def test_an_answer_that_takes_too_long_to_read_is_too_late() -> None:

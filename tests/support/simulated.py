@@ -176,8 +176,8 @@ class Simulated:
     def _answer(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
         name = self.slo_set.name
         policies = [slo for slo in self.slo_set.slos if slo.policy]
-        if match := _OF_SET.fullmatch(expr):
-            yield from self._sums(match, now)
+        if _OF_SET.fullmatch(expr) or _SCRAPED.fullmatch(expr):
+            yield from self._stepwise(expr, now)
         elif expr == promql.last_instant(name):
             yield from self._last_instant(now)
         elif expr.startswith(f"max by ({naming.SLO_ID}) (count_over_time({naming.OBJECTIVE}"):

@@ -66,6 +66,8 @@ class SlackServer:
     refuse: dict[str, str] = field(default_factory=dict)
     """Errors by method."""
     clock: Callable[[], float] | None = None
+    draw: Callable[[], Fault | None] | None = None
+    """Draws the fault of a request, in place of ``chance``."""
 
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
@@ -123,6 +125,8 @@ class SlackServer:
             return None
         if self.faults:
             return self.faults.pop(0)
+        if self.draw is not None:
+            return self.draw()
         if self.chance and self._random.random() < self.chance:
             return self._random.choice(FAULTS)
         return None
@@ -343,6 +347,7 @@ FAULTS: tuple[Fault, ...] = (
     http(500, done=True),
     http(503, page=True),
     http(502, done=True, page=True),
+    http(408, done=True, page=True),
     says("internal_error"),
     says("fatal_error", done=True),
     delay(0.05),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sloctl.backends.answers import MAX_VALUES
 from sloctl.backends.http import decoding
 from sloctl.backends.http.answers import Failure, Reply, TooLarge
 from sloctl.backends.prometheus.session import judge
@@ -94,7 +95,7 @@ def test_a_value_weighs_no_more_than_it_may(name: str) -> None:
 
 def test_the_bounds_fit_the_memory_of_a_pod() -> None:
     assert Resources().memory_limit == "1Gi"
-    assert STARTED + decoding.MAX_BYTES + decoding.WEIGHT * decoding.MAX_VALUES < POD
+    assert STARTED + decoding.MAX_BYTES + decoding.WEIGHT * MAX_VALUES < POD
 
 
 @pytest.mark.parametrize("body", [b"[" * 9, b"{" * 9, b"," * 9])
@@ -106,7 +107,7 @@ def test_values_are_counted_before_they_are_made(body: bytes) -> None:
 
 def test_an_answer_of_too_many_values_is_too_large() -> None:
     with pytest.raises(Failure) as caught:
-        judge(QUERY, reply(b"[]," * (decoding.MAX_VALUES // 2 + 1)))
+        judge(QUERY, reply(b"[]," * (MAX_VALUES // 2 + 1)))
     assert caught.value.kind is TooLarge
     assert "fewer series" in caught.value.hint
 

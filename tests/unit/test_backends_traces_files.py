@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sloctl.backends.http.decoding import MAX_VALUES
+from sloctl.backends.answers import MAX_VALUES
 from sloctl.backends.spans import problems
 from sloctl.backends.traces import files
 from sloctl.errors import UsageError

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.budgets import from_counters
 from jobs.reports import slo_report
 from sloctl import naming
-from sloctl.backends.answers import judged
+from sloctl.backends.answers import MAX_VALUES, TooMuchTogether, judged, one_question, weigh
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, QueryRejected
 from sloctl.model import GRID
@@ -189,3 +189,18 @@ def test_a_peak_of_a_partial_answer_is_in_doubt() -> None:
     assert [item.code for item in slo_report.build(source, slo_set, AT, "raw").findings].count(
         "partial-answer"
     ) == 1
+
+
+def test_slos_whose_answers_are_too_much_at_a_time_are_read_one_after_another() -> None:
+    slo_set = slos(CHECKOUT, CHECKOUT.replace("name: availability", "name: other"))
+    flows = [flow(slo_set, number, "checkout", 600, 3) for number in range(2)]
+
+    class Heavy(Simulated):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            with one_question():
+                if not weigh(lambda: MAX_VALUES // 2):
+                    raise TooMuchTogether("too much", backend="prometheus", url="")
+            return super().query_range(expr, start, end, step)
+
+    plain, heavy = (from_counters.collect(kind(slo_set, flows), slo_set, AT) for kind in (Simulated, Heavy))
+    assert heavy.period == plain.period and len(plain.period) == 2

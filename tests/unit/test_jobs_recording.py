@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from jobs.recording import record
-from sloctl.backends.answers import PARTIAL
+from jobs.recording import record, reread
+from sloctl.backends.answers import PARTIAL, TooMuchTogether, one_question, weigh
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable, BadAnswer, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Interval, Keep, MutedInterval, Pruned
@@ -562,3 +562,29 @@ def test_edges_of_days_are_those_of_all_seasons() -> None:
     window = "{calendar: month, timezone: America/New_York}"
     slo_set = slos(CHECKOUT.replace("objective: 99.9", f"objective: 99.9, window: {window}"))
     assert record.day_edges(slo_set, time(NOON)) == [4 * 3600, 5 * 3600]
+
+
+class Heavy(Scripted):
+    """Each step of an answer weighs as much as ``weight`` values, and all that is asked at once is held together."""
+
+    weight = 10_000
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        with one_question():
+            if "istio_requests_total" in expr and not weigh(lambda: (end - start) // step * self.weight):
+                raise TooMuchTogether("too much", backend="prometheus", url="")
+        return super().query_range(expr, start, end, step)
+
+
+def test_answers_that_are_too_much_together_are_read_in_parts(tmp_path: Path) -> None:
+    slo_set = slos(EVERY, LATENCY)
+    found = []
+    for kind in (Scripted, Heavy):
+        source = kind(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
+        url = f"sqlite:///{tmp_path / kind.__name__}.db"
+        with open_ledger(Secret(url)) as opened:
+            record.run(source, slo_set, opened, time(NOON + 60))
+            again = reread.read_again(source, slo_set, opened, time(NOON + 600), (NOON - DAY, NOON), "me")
+            assert again.read and not again.repaired and not again.kept
+        found.append(rows(url))
+    assert found[0] == found[1]

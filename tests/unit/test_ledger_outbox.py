@@ -63,7 +63,9 @@ def test_a_key_is_there_once_whoever_puts_it_in_at_the_same_moment(
     assert len(outbox.entries()) == 1
 
 
-def test_what_was_sent_keeps_its_key_and_loses_its_texts(outbox: DatabaseOutbox, now: float) -> None:
+def test_what_was_sent_keeps_its_key_and_loses_its_texts(
+    outbox: DatabaseOutbox, now: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outbox.enqueue(POST, now)
     entry = outbox.claim("me", now, LONG)
     assert entry is not None
@@ -73,6 +75,8 @@ def test_what_was_sent_keeps_its_key_and_loses_its_texts(outbox: DatabaseOutbox,
     assert (left.state, left.error, left.post.payload) == ("sent", "fine", "{}")
     assert left.ended == pytest.approx(now)
     assert outbox.claim("me", now, LONG, forced=True) is None
+    assert outbox.forget(now - 1) == 0 and outbox.forget(now + 1) == 0
+    monkeypatch.setattr("sloctl.ledger.outbox.NEVER_FORGOTTEN", 0)
     assert outbox.forget(now - 1) == 0 and outbox.forget(now + 1) == 1
     assert outbox.enqueue(POST, now)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +16,19 @@ import pytest
 from sqlalchemy import event
 
 from jobs import posting
+from sloctl.ledger import outbox
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
 from sloctl.model import SloSet
 from sloctl.posting.protocol import DeliveryOutcome, DeliveryProgress, LeaseLost, OutboxEntry, Post
 from sloctl.posting.slack.api import Slack, Webhook
 from sloctl.posting.slack.deliver import SlackNotifier
-from sloctl.posting.slack.steps import REPEAT, SETTLE, compose
+from sloctl.posting.slack.steps import REPEAT, SETTLE, compose, mark
 from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from sloctl.settings.slack import SlackSettings
 from tests.support import slack_server
-from tests.support.faulty_server import FaultyServer, dripping, page, refused_url, status
+from tests.support.faulty_server import FaultyServer, dripping, hang_up, page, refused_url, status
 from tests.support.slack_reports import SLO_SET, report
 from tests.support.slack_server import (
     CHANNEL_ID,
@@ -48,6 +52,8 @@ KEY = "shop/weekly/2026-W09/Europe/Paris/slack:#slo-reviews"
 START = 1_700_000_000.0
 POST = compose(report(), SLO_SET, KEY)
 REPLIES = 4
+SEEDS = int(os.environ.get("SLOCTL_SLACK_SEEDS", "1"))
+"""How many times trouble is drawn anew, for six reports each time (make crash: thirty)."""
 
 
 @dataclass
@@ -440,7 +446,15 @@ def test_a_webhook_that_refused_is_asked_again(hooked: World, fault: Fault) -> N
 
 
 @pytest.mark.parametrize(
-    "fault", [lose_request, lose_answer, http(500), http(503, page=True, done=True), reset_answer]
+    "fault",
+    [
+        lose_request,
+        lose_answer,
+        http(500),
+        http(503, page=True, done=True),
+        http(408, done=True),
+        reset_answer,
+    ],
 )
 def test_a_webhook_without_an_answer_is_asked_again_and_the_message_says_so(
     hooked: World, fault: Fault
@@ -552,10 +566,128 @@ def test_the_database_holds_no_secret(world: World, tmp_path: Path) -> None:
         assert TOKEN.encode() not in held and b"thisisthesecret" not in held and b"/upload/" not in held
 
 
-def test_old_posts_are_forgotten_and_can_be_removed(world: World) -> None:
+def test_old_posts_are_forgotten_and_can_be_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "NEVER_FORGOTTEN", 1)
     world.post()
     world.time += posting.KEPT + 1
     world.post(Post("shop", "other", POST.kind, POST.channel, POST.payload))
     assert [entry.post.key for entry in world.outbox.entries()] == ["other"]
     assert world.outbox.drop("other", world.time) and not world.outbox.drop("other", world.time)
     assert world.outbox.entries() == []
+
+
+def test_a_clock_set_forward_forgets_no_post(world: World) -> None:
+    world.post()
+    world.time += 7 * 365 * 86400
+    world.post(Post("shop", "other", POST.kind, POST.channel, POST.payload))
+    world.time = START + 60
+    assert world.post().sent == []
+    assert len(world.slack.main()) == 2
+
+
+def test_what_a_clock_put_off_for_years_is_tried_when_it_is_set_back(world: World) -> None:
+    world.time += 7 * 365 * 86400
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [rate_limit("100000")]
+    assert world.post().waiting
+    world.time = START
+    assert world.deliver().sent == [KEY]
+    world.arrived_once()
+
+
+@pytest.mark.parametrize("off", [-30 * 86400, 30 * 86400])
+def test_a_message_is_found_by_a_clock_that_is_off(world: World, off: float) -> None:
+    world.time += off
+    world.slack.faulty, world.slack.faults = ("chat.postMessage",), [lose_answer]
+    world.post()
+    world.to_the_end()
+    world.arrived_once()
+    assert world.slack.deleted == []
+
+
+def test_a_copy_is_removed_however_long_nobody_can_look_for_it(world: World) -> None:
+    world.slack.faulty = ("chat.postMessage", "conversations.history")
+    world.slack.faults = [None, double, None, None, None, *[http(503)] * 40]
+    assert world.post().waiting == {}, "the report is there"
+    world.to_the_end()
+    world.arrived_once()
+    assert world.error() == "a second copy of a message was removed"
+
+
+class Misfortune:
+    """What fails, by chance: every request may fail in every way, or arrive late; every step may be the last."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.chance, self.share = world, random.Random(seed), 0.35
+        self.late: list[Callable[[], Any]] = []
+        world.slack.draw = self.fault
+
+    def fault(self) -> Fault | None:
+        if self.chance.random() >= self.share:
+            return None
+        return self.chance.choice((*FAULTS, self.arrives_late))
+
+    def arrives_late(self, _slack: SlackServer, handler: Any, process: Callable[[], Any]) -> None:
+        self.late.append(process)
+        hang_up(handler)
+
+    def compose(self, report: Report, slo_set: SloSet, key: str) -> Post:
+        return compose(report, slo_set, key)
+
+    def deliver(self, entry: OutboxEntry, save: Callable[[DeliveryProgress], None]) -> DeliveryOutcome:
+        def save_or_die(progress: DeliveryProgress) -> None:
+            if self.chance.random() < 0.04:
+                raise Killed
+            save(progress)
+            if self.chance.random() < 0.04:
+                raise Killed
+
+        return self.world.notifier().deliver(entry, save_or_die)
+
+    def round(self) -> None:
+        """All that is due; then what was late arrives, and a clock jumps."""
+        try:
+            posting.deliver(self.world.outbox, self, self.world.now, jitter=lambda: 0.0)
+        except Killed:
+            self.world.time += posting.LEASE + 1
+        while self.late:
+            self.late.pop(self.chance.randrange(len(self.late)))()
+        if self.share:
+            self.world.time += self.chance.choice((0, 0, 0, 0, 0, 0, 0, 0, -7200, 7200))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.slow
+def test_messages_are_never_doubled_by_faults_kills_and_clocks(world: World, seed: int) -> None:
+    trouble = Misfortune(world, seed)
+    posts = [replace(POST, key=f"shop/daily/{number}/UTC/slack:#slo-reviews") for number in range(6)]
+    for post in posts:
+        world.outbox.enqueue(post, world.time)
+    for number in range(600):
+        if not world.outbox.entries("", ("pending",)):
+            break
+        trouble.share = 0.35 if number < 100 else 0
+        trouble.round()
+        if world.outbox.entries("", ("pending",)):
+            world.wait()
+    assert {entry.state for entry in world.outbox.entries()} == {"sent"}
+    parts = Counter(
+        (message["metadata"]["event_payload"]["key"], message["metadata"]["event_payload"]["part"])
+        for message in world.slack.messages
+    )
+    names = ("main", *(f"reply {number}" for number in range(REPLIES)))
+    assert parts == Counter((mark(post.key), name) for post in posts for name in names)
+
+
+def test_a_webhook_that_was_given_up_is_asked_again_when_somebody_says_so(hooked: World) -> None:
+    hooked.slack.faults = [lose_answer] * 3
+    hooked.post()
+    hooked.to_the_end()
+    assert hooked.state() == "dead"
+    assert hooked.outbox.revive(KEY, hooked.time)
+    assert hooked.deliver().sent == [KEY]
+    assert [message["text"].startswith(REPEAT) for message in hooked.slack.main()] == [
+        False,
+        True,
+        True,
+        True,
+    ]

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sloctl.backends.answers import MAX_VALUES
+
 MAX_BYTES = 64 * 2**20
 """The largest answer or document that is read, decompressed."""
-MAX_VALUES = 4_000_000
-"""The most values that an answer or document may have: at most 700 MB in memory, see :data:`WEIGHT`."""
 WEIGHT = 176
 """Bytes that a value takes at most, with its part of the body: one of a label, or of a span without anything."""
 

@@ -22,13 +22,13 @@ from typing import Any, TypeVar
 
 from prometheus_api_client.prometheus_connect import PrometheusConnect
 
-from sloctl.backends.answers import Answer, doubts, remarks
+from sloctl.backends.answers import Answer, doubts, one_question, remarks
 from sloctl.backends.halving import in_halves
 from sloctl.backends.http.answers import TooLarge, say
 from sloctl.backends.http.decoding import FAILURES, MAX_BYTES
 from sloctl.backends.http.session import HttpClient
 from sloctl.backends.prometheus import schema
-from sloctl.backends.prometheus.session import Transport, one_question
+from sloctl.backends.prometheus.session import Transport
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.settings.backends import PrometheusSettings

@@ -15,21 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import requests
 
-from sloctl.backends.answers import PARTIAL, judged
+from sloctl.backends.answers import MAX_VALUES, PARTIAL, TooMuchTogether, judged, weigh
 from sloctl.backends.http import decoding
 from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, refuse_redirect, say
 from sloctl.backends.http.session import HttpSession
 from sloctl.backends.prometheus import schema
-from sloctl.errors import BackendLimit, BackendUnavailable, BadAnswer, QueryRejected
+from sloctl.errors import BackendUnavailable, BadAnswer, QueryRejected
 from sloctl.settings.backends import PrometheusSettings
 from sloctl.settings.servers import PROMETHEUS
 from sloctl.telemetry.protocol import Attributes
@@ -60,8 +57,10 @@ def judge(path: str, reply: Reply) -> tuple[Any, list[str]]:
         raise _failure(reply, answer.error_type or "", answer.error or "")
     if answer.status != "success" or not bytes(answer.data):
         raise Failure(BadAnswer, "JSON that is no Prometheus answer", PROMETHEUS.address_hint)
-    if (allowance := _allowance.get()) is not None:
-        allowance.take(decoding.values(reply.body))
+    if not weigh(lambda: decoding.values(reply.body)):
+        # No TooLarge: the halves of this answer would come to as many.
+        cause = f"the answers to one question have more than {MAX_VALUES:,} values together"
+        raise Failure(TooMuchTogether, cause, PROMETHEUS.smaller)
     try:
         data = schema.read(path, answer.data)
     except decoding.FAILURES:
@@ -70,35 +69,6 @@ def judge(path: str, reply: Reply) -> tuple[Any, list[str]]:
     if isinstance(data, dict) and "result" in data:
         data["result"] = judged(data["result"], warnings, infos, partial=answer.partial)
     return data, [*warnings, *infos, *([PARTIAL] if answer.partial else [])]
-
-
-class _Allowance:
-    """How many values the answers to one question may still have."""
-
-    def __init__(self, left: int) -> None:
-        self._left, self._lock = left, threading.Lock()
-
-    def take(self, count: int) -> None:
-        """Raises ``Failure`` where there are too many: no ``TooLarge``, for the halves would come to as many."""
-        with self._lock:
-            self._left -= count
-            if self._left >= 0:
-                return
-        cause = f"the answers to one question have more than {decoding.MAX_VALUES:,} values together"
-        raise Failure(BackendLimit, cause, PROMETHEUS.smaller)
-
-
-_allowance: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
-
-
-@contextmanager
-def one_question(most: int = decoding.MAX_VALUES) -> Iterator[None]:
-    """What is asked while it lasts, also on threads that are given its context, is one question, held as a whole."""
-    token = _allowance.set(_Allowance(most))
-    try:
-        yield
-    finally:
-        _allowance.reset(token)
 
 
 def _lines(texts: Sequence[str] | str | None, secrets: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import IO, TypeAlias
 
 import msgspec
 
+from sloctl.backends.answers import MAX_VALUES
 from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
@@ -215,7 +216,7 @@ class _Reader:
                 self._lines += 1
 
     def _at_once(self, block: bytes) -> bool:
-        if len(block) > decoding.MAX_VALUES:
+        if len(block) > MAX_VALUES:
             return False
         try:
             first = documents.RAW.decode(block.partition(b"\n")[0])

@@ -36,7 +36,10 @@ LATER = frozenset(
     }
 )
 """Errors that pass, and had no effect."""
+MAYBE = frozenset({408, 499})
+"""Statuses below 500 with which something in between gives up waiting for the answer to what it has passed on."""
 PAGE = 200
+MOST_PAGES = 50
 _LOG = logging.getLogger("sloctl.slack.sdk")
 _LOG.setLevel(logging.CRITICAL + 1)  # it would log every fault, with what was sent
 _LOG.propagate = False
@@ -88,7 +91,7 @@ class Webhook:
             return
         if answer.status_code == 429:
             fail("unsent", "Slack limits the rate", after=retry_after(answer.headers, self._now()))
-        if answer.status_code >= 500:
+        if answer.status_code >= 500 or answer.status_code in MAYBE:
             fail("unsure", f"Slack answered HTTP {answer.status_code}")
         if answer.status_code == 200:
             fail("unsure", "the answer is not Slack's")
@@ -143,21 +146,29 @@ class Slack:
         return place, ts
 
     def found(self, channel: str, key: str, since: float, thread: str = "") -> list[dict[str, Any]]:
-        """The messages of this token's app with our mark and ``key``, oldest first; ``channel`` is an ID."""
+        """The messages of this token's app with our mark and ``key``, oldest first; ``channel`` is an ID.
+
+        A channel is read from its newest message back to ``since``, a page at least and :data:`MOST_PAGES` at most:
+        that time is of a clock that may be wrong.
+        """
         method = "conversations.replies" if thread else "conversations.history"
         params: dict[str, Any] = {
             "channel": channel,
             "include_all_metadata": True,
             "inclusive": True,
             "limit": PAGE,
-            **({"ts": thread} if thread else {"oldest": f"{since:.6f}"}),
+            **({"ts": thread} if thread else {}),
         }
         found = []
-        for answer in self._pages(method, params):
-            for message in answer.get("messages") or ():
+        for number, answer in enumerate(self._pages(method, params), 1):
+            messages = answer.get("messages") or ()
+            for message in messages:
                 data = message.get("metadata") or {}
                 if data.get("event_type") == EVENT and (data.get("event_payload") or {}).get("key") == key:
                     found.append(message)
+            oldest = min((float(message.get("ts") or 0) for message in messages), default=0.0)
+            if not thread and (oldest < since or number >= MOST_PAGES):
+                break
         return sorted(found, key=lambda message: float(message.get("ts") or 0))
 
     def channel_id(self, name: str) -> str:
@@ -236,8 +247,8 @@ class Slack:
         known = bool(re.fullmatch(r"[a-z0-9_]{3,80}", code))
         if status == 429 or code in ("ratelimited", "rate_limited"):
             fail("unsent", f"{method}: Slack limits the rate", after=retry_after(headers, self._now()))
-        if status >= 500 or (known and code in UNSURE):
-            said = f"HTTP {status}" if status >= 500 else code
+        if status >= 500 or status in MAYBE or (known and code in UNSURE):
+            said = code if known and code in UNSURE else f"HTTP {status}"
             fail("unsure", f"{method}: Slack answered {said}", after=retry_after(headers, self._now()))
         if code.startswith("duplicate_"):  # of client_msg_id: one was there, and is not any more
             fail("unsure", f"{method}: {code}", code=code)

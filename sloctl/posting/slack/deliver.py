@@ -31,8 +31,10 @@ from sloctl.posting.slack.steps import (
     BLIND,
     CHECKS,
     CLOCKS,
+    FIRST_CHECK,
     GONE,
     IMAGE_ATTEMPTS,
+    LONGEST_CHECK,
     PATIENCE,
     PAUSES,
     REPEAT,
@@ -263,6 +265,7 @@ class SlackNotifier:
             return None
         repeats = int(delivery.done.get("repeats") or 0) + 1
         if repeats > REPEATS:
+            delivery.save(repeats=0)  # if a person has it tried again
             reason = f"no attempt of {repeats} was answered: the report may be there {repeats} times, or not at all"
             return Refused(reason, "look into the channel; then 'sloctl outbox retry' or 'drop' it")
         delivery.done["repeats"] = repeats
@@ -284,7 +287,9 @@ class SlackNotifier:
             checks = int(done.get("checks") or 0) + 1
             if fault.kind != "refused" and checks < CHECKS:
                 delivery.save(checks=checks)
-                raise
+                # The report is there: no attempt of it failed, and its days are not counted.
+                wait = min(FIRST_CHECK * 2**checks, LONGEST_CHECK)
+                return Postponed(fault.reason, after=max(wait, fault.after or 0), failed=False)
             blind = fault.code in BLIND
             delivery.note(f"whether it is there only once was not looked at ({fault.reason})")
             if blind:

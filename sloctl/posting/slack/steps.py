@@ -27,7 +27,10 @@ SETTLE = 600
 """Seconds after which a request whose answer was lost is believed to have arrived or not."""
 IMAGE_ATTEMPTS = 4
 """Failed attempts after which a report goes without its chart."""
-CHECKS = 5
+CHECKS = 72
+"""How often it is tried to look whether a report is there once: for about three days."""
+FIRST_CHECK, LONGEST_CHECK = 60, 3600
+"""Seconds from one such attempt to the next, doubled each time."""
 BLIND = frozenset(
     {"missing_scope", "not_allowed_token_type", "no_permission", "method_not_supported_for_channel_type"}
 )

@@ -20,8 +20,9 @@ from functools import partial
 from typing import Any, Literal, NoReturn
 from urllib.error import HTTPError, URLError
 
+from sloctl.posting.protocol import LONGEST_PAUSE
+
 MOST_BYTES = 8 * 2**20
-LONGEST_WAIT = 86400.0
 
 FaultKind = Literal["unsent", "unsure", "refused"]
 
@@ -192,9 +193,9 @@ def retry_after(headers: Any, now: float) -> float | None:
     """Seconds that ``Retry-After`` asks for, at most a day; None without the header, or if it says nothing."""
     text = str(headers.get("Retry-After") or headers.get("retry-after") or "").strip()
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text):
-        return min(float(text), LONGEST_WAIT)
+        return min(float(text), LONGEST_PAUSE)
     try:
-        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now), LONGEST_WAIT)
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now), LONGEST_PAUSE)
     except (ValueError, TypeError, OverflowError):
         return None
 
