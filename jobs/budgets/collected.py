@@ -10,6 +10,7 @@ from math import inf, isfinite
 from sloctl import budget, naming
 from sloctl.backends.protocols import Series
 from sloctl.budget import EventCounts
+from sloctl.ledger.protocol import Bucket
 from sloctl.model import GRID, CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
 from sloctl.model.policies import POLICIES, Evidence, Gate
@@ -44,6 +45,8 @@ class Collected:
     """The definitions whose numbers may lack events, by what the server said of its answers."""
     origins: dict[str, BudgetSource] = field(default_factory=dict)
     """Where the numbers of each definition are from."""
+    carried: dict[SeriesKey, list[Bucket]] = field(default_factory=dict)
+    """The recorded buckets of the period that have events from before them, by time."""
     disputed: dict[SeriesKey, int] = field(default_factory=dict)
     """How many recorded buckets had another truth when they were read again, of budgets that it would change."""
     unread: dict[str, str] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class Collected:
             "sides",
             "alerts",
             "buckets",
+            "carried",
             "disputed",
             "eventful",
         ):

@@ -75,6 +75,7 @@ def collect(
     _periods(books, intervals, out)
     _gaps(ledger, books, slo_set, intervals, out)
     _disputes(ledger, slo_set, intervals, out)
+    _carried(books, intervals, out)
     distinct = _distinct(intervals)
     moved = {
         key for interval in distinct for key in books.moved(interval) if intervals.get(key[0]) == interval
@@ -142,6 +143,13 @@ def _gaps(
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
     out.since |= {id_: float(begun) for id_, begun in oldest.items() if id_ in intervals}
+
+
+def _carried(books: Books, intervals: Mapping[str, Interval], out: Collected) -> None:
+    """Note the buckets of the windows that have events from before them."""
+    for interval in _distinct(intervals):
+        some = books.carried(interval).items()
+        out.carried |= {key: buckets for key, buckets in some if intervals.get(key[0]) == interval}
 
 
 def _disputes(ledger: Ledger, slo_set: SloSet, intervals: Mapping[str, Interval], out: Collected) -> None:

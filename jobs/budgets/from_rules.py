@@ -37,6 +37,8 @@ from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
 from sloctl.report.data import Finding
 
 STALE = 2 * GRID + 60
+_SOME = 50
+"""Services of which the peaks are asked for at once."""
 SMALLEST_PART = 6 * 3600
 """Seconds: sums over no more than this are not asked for in halves."""
 
@@ -126,6 +128,18 @@ class _Reader:
             return merged
 
         return in_halves(ask, join, 0, wanted.window, unit=GRID, smallest=SMALLEST_PART)
+
+    def steady_peaks(self, services: Sequence[str], seconds: int) -> dict[SeriesKey, float]:
+        """The most events of a step without those of a gap, of some services."""
+
+        def ask(first: int, last: int) -> dict[SeriesKey, float]:
+            expr = promql.steady_peaks(self._set.name, services, last - first, offset=seconds - last)
+            return numbers(self._source.query(expr, self._at))
+
+        def join(older: dict[SeriesKey, float], newer: dict[SeriesKey, float]) -> dict[SeriesKey, float]:
+            return {key: max(older.get(key, 0.0), newer.get(key, 0.0)) for key in {*older, *newer}}
+
+        return in_halves(ask, join, 0, seconds, unit=GRID, smallest=SMALLEST_PART)
 
     def many(self, wanted: Mapping[str, _Wanted]) -> dict[str, _Sums]:
         """Several sums at once, by name."""
@@ -262,12 +276,19 @@ def collect(
     own = {slo_id: number for slo_id, number in (counted or {}).items() if slo_id not in others}
     _add_evaluation_gaps(source, slo_set, at, own, out)
     if any(wants_peak(slo, at, out) for slo in slo_set.slos):
-        longest = max(periods.values())
-        peaks = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")})
-        out.peak = peaks["peak"]["peak"]
+        _add_peaks(reader, max(periods.values()), out)
     add_alerts(source, slo_set, at, out)
     out.doubt(heard.doubts, slo_set.slos)
     return out
+
+
+def _add_peaks(reader: _Reader, longest: int, out: Collected) -> None:
+    """The most events that a step had; of services with gaps, of steps that no gap has added to, if any."""
+    services = sorted({key[2] for key, seconds in out.gaps.items() if seconds > 0})
+    [all_steps] = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")}).values()
+    out.peak = all_steps["peak"]
+    for some in (services[at : at + _SOME] for at in range(0, len(services), _SOME)):
+        out.peak |= {key: most for key, most in reader.steady_peaks(some, longest).items() if most > 0}
 
 
 def _windows(slo_set: SloSet) -> list[int]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sloctl import naming
-from sloctl.ledger.protocol import CauseLabels, Interval, Ledger, Sums, by_service
+from sloctl.ledger.protocol import Bucket, CauseLabels, Interval, Ledger, Sums, by_service
 from sloctl.model import SeriesKey, Slo, SloSet
 from sloctl.report.data import Finding
 
@@ -83,7 +83,7 @@ class Books:
 
     def __init__(self, ledger: Ledger, slo_set: SloSet) -> None:
         self._ledger, self._set = ledger, slo_set
-        lineage = Lineage(slo_set)
+        self._lineage = lineage = Lineage(slo_set)
         slos = {slo.id: slo for slo in slo_set.slos}
         known = [key for key in ledger.keys(slo_set.name) if key[2]]
         self._pairs: dict[SeriesKey, _Pair] = {}
@@ -163,6 +163,19 @@ class Books:
             both = (found.pop(pair.named, 0), found.pop(pair.wild, 0))
             found[pair.now] = max(both)
         return found
+
+    def carried(self, interval: Interval) -> dict[SeriesKey, list[Bucket]]:
+        """The buckets with events from before them, by time; of two definitions, the named one's."""
+        found: dict[SeriesKey, dict[int, Bucket]] = {}
+        for key, buckets in self._ledger.carried(self._set.name, *interval).items():
+            now = self._lineage.current(key)
+            if now is not None:
+                pair = self._pairs.get(now)
+                into = found.setdefault(now, {})
+                for bucket in buckets:
+                    if pair is None or key == pair.named or bucket.end not in into:
+                        into[bucket.end] = bucket
+        return {key: [into[end] for end in sorted(into)] for key, into in found.items()}
 
     def missing(self, key: SeriesKey, interval: Interval) -> list[Interval]:
         """What of an interval nothing is recorded of for a service."""

@@ -3,7 +3,7 @@
 The ledger's grid is that of the clock, at whole five minutes, so that its days begin at midnight in every time zone;
 Prometheus evaluates rules at other seconds of the same five minutes. Both count every event once. The expressions are
 those of the rules; many definitions share a query, so that requests do not grow with services and little with
-definitions. Everything of one definition is in one query: see ``promql.together``.
+definitions. All numbers of one definition are in one query: see ``promql.together``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sloctl.errors import BadAnswer
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 
+HOUR = 3600
 _Values = dict[SeriesKey, dict[int, float]]
 _Buckets = dict[tuple[str, str, int], Bucket]
 
@@ -86,7 +87,7 @@ def read(
         for kind, items in apart(found, promql.PART).items():
             series.setdefault(kind, []).extend(_of_each(items, first_of))
     slos = [slo for slo in slos if slo.id not in out.unsure]
-    values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap")}
+    values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap", "carried")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
     causes_of = {slo.id: naming.causes(slo.sli) for slo in slos if isinstance(slo.sli, CounterSli)}
     buckets = _buckets(values, {slo.id for slo in slos if slo.counts_good}, out.implausible)
@@ -147,6 +148,9 @@ def _questions(
         if same == [slo.id]:
             marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
             texts.append((slo.id, promql.together(marked)))
+            # A mark and no number: it need not be of the same answer.
+            mark = promql.labelled(promql.carried_rule(slo, slo_set.mesh), naming.SLO_ID, slo.id)
+            texts.append((slo.id, promql.together({"carried": mark})))
     return promql.shared(texts), {same[0]: same for same in alike.values()}
 
 
@@ -201,6 +205,7 @@ def _buckets(
                 bucket = Bucket(namespace, service, time, whole, wrong)
                 out.setdefault(slo_id, {})[namespace, service, time] = bucket
     _add_gaps(values["gap"], out)
+    _add_carried(values["carried"], out)
     return out
 
 
@@ -221,6 +226,15 @@ def _add_gaps(gaps: _Values, out: dict[str, _Buckets]) -> None:
             if gap >= SHORTEST_GAP:
                 known = buckets.get((namespace, service, time)) or Bucket(namespace, service, time, 0, 0)
                 buckets[namespace, service, time] = known._replace(gap=round(min(gap, GRID)))
+
+
+def _add_carried(carried: _Values, out: Mapping[str, _Buckets]) -> None:
+    for (slo_id, namespace, service), seconds in carried.items():
+        buckets = out.get(slo_id, {})
+        for time, before in seconds.items():
+            known = buckets.get((namespace, service, time))
+            if known and known.total and isfinite(before) and before > 0:
+                buckets[namespace, service, time] = known._replace(carried=round(min(before, HOUR)))
 
 
 def _causes(

@@ -23,7 +23,7 @@ from sloctl.backends.answers import Heard, TooMuchTogether
 from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource
 from sloctl.errors import PartialAnswer
-from sloctl.ledger.protocol import MICRO, Batch, CauseLabels, Interval, Ledger, Repair
+from sloctl.ledger.protocol import MICRO, Batch, Bucket, CauseLabels, Interval, Ledger, Repair
 from sloctl.model import GRID, SloSet
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.data import Finding, partial_findings
@@ -38,6 +38,8 @@ LONGEST_SETTLE = 600
 """Seconds: how long buckets wait at most because of what was late before."""
 REMEMBERED = 7 * 86400
 """Seconds: how long it is remembered that something was late."""
+LONGEST_CARRIED = 3600
+"""Seconds before a bucket of which it has events at most, in whole buckets."""
 _HORIZON = 86400
 """Seconds before an interval in which a scrape shows that Prometheus's history goes back so far."""
 
@@ -102,6 +104,7 @@ def read_again(
     """
     out = RereadResult()
     ids = [slo.id for slo in slo_set.slos]
+    interval = _with_spans(ledger, slo_set.name, ids, interval)
     recorded = ledger.kept(slo_set.name, ids, interval)
     known = [slo_id for slo_id in ids if recorded[slo_id]]
     size = (interval[1] - interval[0]) // GRID
@@ -133,6 +136,8 @@ def read_again(
         out.read += len(ends)
         new = {(b.namespace, b.service, b.end): (b.total, b.bad, b.gap) for b in (*batch.buckets, *down)}
         old = {(b.namespace, b.service, b.end): (b.total, b.bad, b.gap) for b in there[batch.slo_id]}
+        carried = {(b.namespace, b.service, b.end): b.carried for b in batch.buckets}
+        moved = _moved(there[batch.slo_id], old, new)
         causes = _causes(batch)
         for key in sorted({*new, *old}):
             if (
@@ -140,7 +145,7 @@ def read_again(
                 and (changed := _compared(old.get(key, _NOTHING), new.get(key, _NOTHING)))
                 and not elsewhere(batch.slo_id, key)
             ):
-                less = changed == "less"
+                less = not moved[key] if key in moved else changed == "less"
                 repair = Repair(
                     batch.slo_id,
                     *key,
@@ -150,11 +155,52 @@ def read_again(
                     at.timestamp(),
                     by,
                     causes.get(key, ()),
+                    carried.get(key, 0) if new.get(key, _NOTHING)[0] else 0,
                 )
                 (out.kept if repair.outcome == "kept" else out.repaired).append(repair)
     if not dry_run:
         ledger.amend(slo_set.name, [*out.repaired, *out.kept])
     return out
+
+
+def _with_spans(ledger: Ledger, set_name: str, ids: Sequence[str], interval: Interval) -> Interval:
+    """The interval with all of the time of which buckets in and shortly after it have events.
+
+    What such a bucket had from before it may be where it belongs by now: it is read together, or counts twice.
+    """
+    around = interval[0], interval[1] + LONGEST_CARRIED
+    start, end = interval
+    for buckets in ledger.buckets(set_name, ids, around).values():
+        for bucket in buckets:
+            since = bucket.since // GRID * GRID
+            if bucket.carried and since < interval[1]:
+                start, end = min(start, since), max(end, bucket.end)
+    return start, end
+
+
+def _moved(
+    there: Iterable[Bucket], old: Mapping[_BucketKey, _Numbers], new: Mapping[_BucketKey, _Numbers]
+) -> dict[_BucketKey, bool]:
+    """Of the buckets between which events moved: whether none was lost by it, neither good nor bad.
+
+    They belong together: a bucket that had events from before it, and those from which it had them.
+    """
+    found: dict[_BucketKey, bool] = {}
+    for bucket in there:
+        place, key = (bucket.namespace, bucket.service), (bucket.namespace, bucket.service, bucket.end)
+        if not bucket.carried or _compared(old.get(key, _NOTHING), new.get(key, _NOTHING)) != "less":
+            continue
+        ends = range(bucket.since // GRID * GRID + GRID, bucket.end + 1, GRID)
+        before, now = (_sum(numbers.get((*place, end), _NOTHING) for end in ends) for numbers in (old, new))
+        whole = _compared(before, now) != "less"
+        found |= {(*place, end): whole and found.get((*place, end), True) for end in ends}
+    return found
+
+
+def _sum(numbers: Iterable[_Numbers]) -> _Numbers:
+    """Total and bad; that gaps become shorter is no news here."""
+    both = list(numbers)
+    return sum(total for total, _, _ in both), sum(bad for _, bad, _ in both), 0
 
 
 class _Elsewhere:

@@ -18,9 +18,9 @@ from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Progress, silent
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError
-from sloctl.ledger.protocol import Ledger
+from sloctl.ledger.protocol import MICRO, Bucket, Ledger
 from sloctl.model import GRID, SeriesKey, Slo, SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, rfc3339
 from sloctl.report.data import (
     PARTIAL,
     Finding,
@@ -142,6 +142,8 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         found.append(Finding("error", "implausible-events", text, scope))
     if item.quality.gaps >= 60 and item.total:
         found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
+    if key in data.carried:
+        found.append(Finding("info", "counted-late", _carried_text(item.name, data.carried[key]), scope))
     if key in data.disputed:
         buckets = f"{data.disputed[key]} recorded bucket{'s' if data.disputed[key] > 1 else ''}"
         text = (
@@ -213,6 +215,20 @@ def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str
     return (
         f"{text}; if traffic stayed below its peak, at most {unseen:,.0f} events are unseen, and between {best:.1%} "
         f"and {worst:.1%} of the budget is spent"
+    )
+
+
+def _carried_text(name: str, buckets: Sequence[Bucket]) -> str:
+    """When events happened that were counted later, as their counters could not be read."""
+    most = max(buckets, key=lambda bucket: (bucket.bad, bucket.total))
+    total, bad = most.total / MICRO, most.bad / MICRO
+    more = len(buckets) - 1
+    others = (
+        f"; so were those of {more} more bucket{'s' if more > 1 else ''} (sloctl ledger show)" if more else ""
+    )
+    return (
+        f"{name}: {total:,.6g} events ({bad:,.6g} bad) of {rfc3339(most.since)} to {rfc3339(most.end)} were counted at "
+        f"{rfc3339(most.end)}, when their counters could be read again{others}"
     )
 
 

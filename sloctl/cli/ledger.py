@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +26,7 @@ from sloctl.cli.context import (
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.cli.ledger_reread import reread, row
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.ledger.protocol import MICRO
 from sloctl.model.durations import rfc3339
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REPAIRS = 20
 """Entries of the journal of repairs that are shown."""
+LATE = 20
+"""Buckets with events from before them that are shown."""
 _form_option = format_option("How to print it; the JSON form is an interface.")
 
 
@@ -275,6 +278,21 @@ def shown(name: str, found: Contents) -> dict[str, Any]:
         "repairs": [
             {"set": set_name, **row(item)} for set_name, items in found.repairs.items() for item in items
         ],
+        "counted_late": [
+            {
+                "set": set_name,
+                "slo_id": key[0],
+                "namespace": key[1],
+                "service": key[2],
+                "from": rfc3339(bucket.since),
+                "to": rfc3339(bucket.end),
+                "bad": bucket.bad / MICRO,
+                "total": bucket.total / MICRO,
+            }
+            for set_name, late in found.carried.items()
+            for key, buckets in late.items()
+            for bucket in buckets
+        ],
     }
 
 
@@ -322,6 +340,22 @@ def _print(data: dict[str, Any]) -> None:
         [["read again", "bucket", "SLO", "service", "outcome", "bad was", "bad then", "when", "by"], *read]
     )
     if (more := len(data["repairs"]) - REPAIRS) > 0:
+        click.echo(f"… and {more} before these (--format json has all)")
+    _print_late(data["counted_late"])
+
+
+def _print_late(items: Sequence[Mapping[str, Any]]) -> None:
+    """The newest buckets with events from before them."""
+    newest = sorted(items, key=lambda item: (item["to"], item["slo_id"], item["service"]))[-LATE:]
+    rows = [
+        [
+            *(item["set"], item["to"], item["slo_id"], item["service"], item["from"]),
+            f"{item['bad']:,.6g} of {item['total']:,.6g}",
+        ]
+        for item in newest
+    ]
+    _table([["counted late", "at", "SLO", "service", "of the time since", "bad"], *rows])
+    if (more := len(items) - LATE) > 0:
         click.echo(f"… and {more} before these (--format json has all)")
 
 

@@ -156,11 +156,12 @@ class _DayChecks:
     def rows(self) -> Iterator[Wrong]:
         """Of the buckets: each possible, recorded, kept, and excluded if and only if it lies in such an interval."""
         for row in self._select(schema.buckets):
-            time, number, total, bad, gap, excluded = row
+            time, number, total, bad, gap, excluded, carried = row
             state = self._state[number]
-            if not 0 <= bad <= total or not 0 <= gap <= STEP or time % STEP:
-                found = f"total {total}, bad {bad}, gap {gap}"
-                yield self._wrong("buckets", row, "0 <= bad <= total, gap 0 to 300, on the grid", found)
+            if not 0 <= bad <= total or not 0 <= gap <= STEP or not 0 <= carried <= HOUR or time % STEP:
+                found = f"total {total}, bad {bad}, gap {gap}, carried {carried}"
+                wanted_text = "0 <= bad <= total, gap 0 to 300, carried 0 to 3600, on the grid"
+                yield self._wrong("buckets", row, wanted_text, found)
             if not state.mask >> grid.bit_of(time) & 1:
                 yield self._wrong("buckets", row, "no row, for it was not recorded", "a row")
             if not state.kept.bucket(time):
@@ -168,11 +169,12 @@ class _DayChecks:
             wanted = int(exclusion.within(time, self._excluded.get(number, ())))
             if excluded != wanted:
                 yield self._wrong("buckets", row, f"excluded {wanted}", f"excluded {excluded}")
-            values = (0, 0, 0, STEP if total else 0, total, bad, total)
+            peak = 0 if carried else total
+            values = (0, 0, 0, STEP if total else 0, total, bad, peak)
             if bad:
                 self._flags[time, number] = excluded
             have = self._hours.setdefault((grid.up(time, HOUR), number), [0] * 7)
-            rollup.gather(have, values if excluded else (total, bad, gap, 0, 0, 0, total))
+            rollup.gather(have, values if excluded else (total, bad, gap, 0, 0, 0, peak))
 
     def sums(self) -> Iterator[Wrong]:
         """Of the sums: an hour's equal its buckets, a day's its hours, as far as those are kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import check, coverage, grid, journal, locks, repairs, schema, sums
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import JobRun, Repair
+from sloctl.ledger.protocol import Bucket, JobRun, Repair
 from sloctl.ledger.store import DatabaseLedger
 from sloctl.model import SeriesKey
 
@@ -47,6 +47,8 @@ class Contents:
     locks: tuple[tuple[str, str, float], ...]
     outbox: Mapping[str, Mapping[str, int]]
     repairs: Mapping[str, tuple[Repair, ...]]
+    carried: Mapping[str, Mapping[SeriesKey, Sequence[Bucket]]]
+    """By set: the buckets that have events from before them, as far as they are kept."""
 
 
 def contents(store: DatabaseLedger, set_name: str | None = None) -> Contents:
@@ -71,6 +73,7 @@ def _contents(connection: Connection, set_name: str | None) -> Contents:
         tuple(locks.held(connection)),
         {name: waiting[name] for name in sorted(names) if name in waiting},
         {name: tuple(found) for name in sorted(names) if (found := repairs.journal(connection, name, 0.0))},
+        {name: late for name in sorted(names) if (late := sums.carried(connection, name, (0, grid.LATEST)))},
     )
 
 

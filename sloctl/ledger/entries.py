@@ -42,10 +42,14 @@ def check(batch: Batch) -> None:
     names: set[str] = set()
     seen: set[tuple[str, str, int]] = set()
     for bucket in batch.buckets:
-        namespace, service, time, total, bad, gap = bucket
-        if not (type(total) is type(bad) is type(gap) is type(time) is int):
+        namespace, service, time, total, bad, gap, carried = bucket
+        if not (type(total) is type(bad) is type(gap) is type(carried) is type(time) is int):
             raise ValueError(f"{batch.slo_id}: {bucket!r} has a number that is not whole")
-        if not 0 <= bad <= total <= MOST_MICRO or not 0 <= gap <= STEP:
+        if (
+            not 0 <= bad <= total <= MOST_MICRO
+            or not 0 <= gap <= STEP
+            or not 0 <= carried <= (HOUR if total else 0)
+        ):
             raise ValueError(f"{batch.slo_id}: {bucket!r} cannot be")
         if total and not service:
             raise ValueError(f"{batch.slo_id}: {bucket!r} has events of no service")
@@ -130,7 +134,7 @@ class Transaction:
         self._known = known
         self._masks: dict[tuple[int, int], int] = {}
         self._intervals: dict[int, tuple[int, int]] = {}
-        self._rows: list[tuple[int, int, int, int, int, int]] = []
+        self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._hours: dict[rollup.RowKey, list[int]] = {}
         self._without_hour: list[rollup.RowKey] = []
         self._causes: list[tuple[int, int, CauseLabels, int]] = []
@@ -162,13 +166,13 @@ class Transaction:
     def add_buckets(self, definition: int, buckets: Sequence[Bucket], series: SeriesIds) -> None:
         """Add the buckets of one batch: as rows as far as those of their hour are kept, and to the sums."""
         hours = self._hours
-        for namespace, service, end, total, bad, gap in buckets:
+        for namespace, service, end, total, bad, gap, carried in buckets:
             number = series.ids[definition, namespace, service]
             intervals = self.excluded.get(number)
             excluded = 1 if intervals and exclusion.within(end, intervals) else 0
             kept = self._kept(end, definition)
             if kept.bucket(end):
-                self._rows.append((end, number, total, bad, gap, excluded))
+                self._rows.append((end, number, total, bad, gap, excluded, carried))
             if bad:
                 self._bad[end, number] = excluded
             place = (-(-end // HOUR) * HOUR, number)
@@ -177,14 +181,15 @@ class Transaction:
                 have = hours[place] = [0, 0, 0, 0, 0, 0, 0]
                 if not kept.hourly:
                     self._without_hour.append(place)
+            peak = 0 if carried else total
             if excluded:
-                rollup.gather(have, (0, 0, 0, STEP if total else 0, total, bad, total))
+                rollup.gather(have, (0, 0, 0, STEP if total else 0, total, bad, peak))
                 continue
             have[0] += total
             have[1] += bad
             have[2] += gap
-            if total > have[6]:
-                have[6] = total
+            if peak > have[6]:
+                have[6] = peak
 
     def add_causes(self, definition: int, causes: Sequence[Cause], series: SeriesIds) -> None:
         """Add the causes of one batch; those of a bucket without bad events explain nothing and are left out."""
@@ -202,7 +207,7 @@ class Transaction:
         """Write all of it."""
         coverage.add(connection, self._masks)
         coverage.extend(connection, self._intervals)
-        columns = ("time", "series", "total", "bad", "gap", "excluded")
+        columns = ("time", "series", "total", "bad", "gap", "excluded", "carried")
         bulk.insert(connection, schema.buckets, columns, sorted(self._rows))
         days = rollup.up_to(DAY, self._hours)
         for place in self._without_hour:

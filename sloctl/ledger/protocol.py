@@ -35,7 +35,11 @@ def touching(start: datetime, end: datetime) -> Interval:
 
 
 class Bucket(NamedTuple):
-    """What one bucket of one service holds: micro-events, and the seconds of it that nobody observed."""
+    """What one bucket of one service holds: micro-events, and the seconds of it that nobody observed.
+
+    ``carried`` is 0 unless counters came back in it that could not be read before: then its events are of so many
+    seconds before the bucket, too.
+    """
 
     namespace: str
     service: str
@@ -43,6 +47,12 @@ class Bucket(NamedTuple):
     total: int
     bad: int
     gap: int = 0
+    carried: int = 0
+
+    @property
+    def since(self) -> int:
+        """Unix seconds: when the time began of which the bucket has events."""
+        return self.end - GRID - self.carried
 
 
 class Cause(NamedTuple):
@@ -135,7 +145,7 @@ class Repair:
 
     ``old`` and ``new`` are total and bad micro-events and seconds of gap; ``new`` took the place of ``old`` if the
     ``outcome`` says so, and is kept out otherwise. ``made`` is when (Unix seconds), ``made_by`` who read it.
-    ``causes`` are those of the new bad events; the journal has none.
+    ``causes`` are those of the new bad events, ``carried`` is what the new reading said; the journal has neither.
     """
 
     slo_id: str
@@ -148,6 +158,7 @@ class Repair:
     made: float
     made_by: str
     causes: tuple[tuple[CauseLabels, int], ...] = ()
+    carried: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +229,10 @@ class Ledger(Protocol):
         """
 
     def peaks(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, int]:
-        """The most micro-events in one bucket of the interval, as far as buckets are kept."""
+        """The most micro-events in one bucket of the interval, of those without events from before it."""
+
+    def carried(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Sequence[Bucket]]:
+        """The buckets of the interval that have events from before them and count, by time, as far as they are kept."""
 
     def causes(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Mapping[CauseLabels, int]]:
         """Bad micro-events of the interval by cause, without what is excluded."""

@@ -29,14 +29,14 @@ def buckets(
     grid.check_interval(interval)
     wanted = set(slo_ids)
     table = schema.buckets
-    query = sa.select(table.c.time, table.c.series, table.c.total, table.c.bad, table.c.gap)
+    query = sa.select(table.c.time, table.c.series, table.c.total, table.c.bad, table.c.gap, table.c.carried)
     query = query.where(table.c.time > interval[0], table.c.time <= interval[1])
     series = sums.all_series(connection, set_name)
     found: dict[str, list[Bucket]] = {slo_id: [] for slo_id in slo_ids}
-    for time, number, total, bad, gap in connection.execute(query.order_by(table.c.time, table.c.series)):
+    for time, number, *values in connection.execute(query.order_by(table.c.time, table.c.series)):
         key = series[number][1] if number in series else ("", "", "")
         if key[0] in wanted:
-            found[key[0]].append(Bucket(key[1], key[2], time, total, bad, gap))
+            found[key[0]].append(Bucket(key[1], key[2], time, *values))
     return found
 
 
@@ -81,15 +81,15 @@ def amend(connection: Connection, set_name: str, repairs: Sequence[Repair]) -> i
 
 
 def _present(connection: Connection, places: Sequence[rollup.RowKey]) -> dict[rollup.RowKey, tuple[int, ...]]:
-    """What is there: total, bad, gap, excluded."""
+    """What is there: total, bad, gap, excluded, carried."""
     table = schema.buckets
     wanted = set(places)
     found: dict[rollup.RowKey, tuple[int, ...]] = {}
     for times in bulk.chunks(sorted({time for time, _ in places}), _SOME):
         query = sa.select(table).where(table.c.time.in_(times))
-        for time, number, total, bad, gap, excluded in connection.execute(query):
+        for time, number, *values in connection.execute(query):
             if (time, number) in wanted:
-                found[time, number] = (total, bad, gap, excluded)
+                found[time, number] = tuple(values)
     return found
 
 
@@ -105,20 +105,21 @@ def _apply(connection: Connection, changes: Mapping[rollup.RowKey, Repair]) -> N
     for (time, number), repair in sorted(changes.items()):
         flag = int(exclusion.within(time, excluded.get(number, ())))
         flags[time, number] = flag
-        rows.append((time, number, *repair.new, flag))
+        rows.append((time, number, *repair.new, flag, repair.carried))
         more = [new - old for new, old in zip(repair.new, repair.old, strict=True)]
         seconds = STEP * ((repair.new[0] > 0) - (repair.old[0] > 0))
         amounts = [0, 0, 0, seconds, more[0], more[1]] if flag else [*more, 0, 0, 0]
-        hours[time, number] = [*amounts, repair.new[0]]
-        if more[0] < 0:
+        hours[time, number] = [*amounts, 0 if repair.carried else repair.new[0]]
+        if more[0] < 0 or repair.carried:
             lowered.add((grid.up(time, HOUR), number))
     table = schema.buckets
     bulk.insert(
         connection,
         table,
-        ("time", "series", "total", "bad", "gap", "excluded"),
+        ("time", "series", "total", "bad", "gap", "excluded", "carried"),
         rows,
-        "ON CONFLICT (time, series) DO UPDATE SET total = excluded.total, bad = excluded.bad, gap = excluded.gap",
+        "ON CONFLICT (time, series) DO UPDATE SET "
+        + ", ".join(f"{name} = excluded.{name}" for name in ("total", "bad", "gap", "carried")),
     )
     by_hour = rollup.up_to(HOUR, hours)
     rollup.add(connection, "hours", by_hour)
@@ -131,11 +132,10 @@ def _apply(connection: Connection, changes: Mapping[rollup.RowKey, Repair]) -> N
 def _lower_peaks(connection: Connection, place: rollup.RowKey) -> None:
     """Find the peak of an hour and of its day anew: a sum forgets what it was made of."""
     hour, number = place
-    for fine, coarse, end, size in (
-        (schema.buckets.c.total, schema.hours, hour, HOUR),
-        (schema.hours.c.peak, schema.days, grid.up(hour, DAY), DAY),
+    for fine, source, coarse, end, size in (
+        (sums.STEADY, schema.buckets, schema.hours, hour, HOUR),
+        (schema.hours.c.peak, schema.hours, schema.days, grid.up(hour, DAY), DAY),
     ):
-        source = fine.table
         peak = sa.select(sa.func.max(fine)).where(
             source.c.series == number, source.c.time > end - size, source.c.time <= end
         )

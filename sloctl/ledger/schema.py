@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -88,6 +89,8 @@ buckets = Table(
     Column("bad", BIG, nullable=False),
     Column("gap", SmallInteger, nullable=False),
     Column("excluded", SmallInteger, nullable=False, server_default="0"),
+    Column("carried", SmallInteger, nullable=False, server_default="0"),
+    Index("buckets_carried", "time", sqlite_where=text("carried > 0"), postgresql_where=text("carried > 0")),
     sqlite_with_rowid=False,
 )
 
@@ -115,8 +118,8 @@ hours = _sums("hours")
 days = _sums("days")
 """Sums of hours and days: ``total``, ``bad`` and ``gap`` without what is ``excluded`` (in seconds).
 
-``peak`` is the largest total of a bucket. ``carry`` is 0 unless a sum needs more than 61 bits, which is
-2.3 million million events: ``sloctl.ledger.rollup`` has its form.
+``peak`` is the largest total of a bucket that is not ``carried``. ``carry`` is 0 unless a sum needs more than 61 bits,
+which is 2.3 million million events: ``sloctl.ledger.rollup`` has its form.
 """
 causes = Table(
     "causes",

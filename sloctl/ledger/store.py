@@ -118,6 +118,10 @@ class DatabaseLedger:
         known."""
         return self.database.read(lambda connection: sums.peaks(connection, set_name, (start, end)))
 
+    def carried(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Sequence[Bucket]]:
+        """See :meth:`sloctl.ledger.protocol.Ledger.carried`."""
+        return self.database.read(lambda connection: sums.carried(connection, set_name, (start, end)))
+
     def causes(self, set_name: str, start: int, end: int) -> Mapping[SeriesKey, Mapping[CauseLabels, int]]:
         """See :meth:`sloctl.ledger.protocol.Ledger.causes`; without its buckets, an edge moves inwards to the next
         day."""

@@ -10,11 +10,13 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import coverage, grid, rollup, schema
 from sloctl.ledger.grid import DAY, STEP
-from sloctl.ledger.protocol import Interval, Sums
+from sloctl.ledger.protocol import Bucket, Interval, Sums
 from sloctl.model import SeriesKey
 
 _HALF = 31
 _LOW = (1 << _HALF) - 1
+STEADY = sa.case((schema.buckets.c.carried == 0, schema.buckets.c.total), else_=0)
+"""The events of a bucket that has none from before it; else 0, for it is no measure of how many there can be."""
 KnownSeries = dict[int, tuple[int, SeriesKey]]
 """The definition and the key of each series."""
 Amounts = dict[int, list[int]]
@@ -127,7 +129,7 @@ class SumReader:
         plain = [
             sa.func.sum(table.c.gap),
             sa.func.sum(sa.case((table.c.total > 0, STEP), else_=0)),
-            sa.func.max(table.c.total),
+            sa.func.max(STEADY),
         ]
         columns = [table.c.series, table.c.excluded]
         rows = self._grouped(table, columns, [table.c.total, table.c.bad], plain, start, end)
@@ -190,10 +192,25 @@ def peaks(connection: Connection, set_name: str, interval: Interval) -> dict[Ser
     for inner, members in groups.items():
         for level, start, end in grid.pieces(inner):
             table = schema.METADATA.tables[level]
-            column = table.c.total if level == "buckets" else table.c.peak
+            column = STEADY if level == "buckets" else table.c.peak
             query = sa.select(table.c.series, sa.func.max(column)).group_by(table.c.series)
             for number, peak in connection.execute(query.where(table.c.time > start, table.c.time <= end)):
                 if number in series and (members is None or series[number][0] in members):
                     key = series[number][1]
                     found[key] = max(peak, found.get(key, 0))
     return {key: peak for key, peak in found.items() if peak}
+
+
+def carried(connection: Connection, set_name: str, interval: Interval) -> dict[SeriesKey, list[Bucket]]:
+    """See :meth:`sloctl.ledger.protocol.Ledger.carried`."""
+    series, table = all_series(connection, set_name), schema.buckets
+    columns = (table.c.time, table.c.total, table.c.bad, table.c.gap, table.c.carried)
+    # As the index of such buckets says it.
+    query = sa.select(table.c.series, *columns).where(sa.text("carried > 0"), table.c.excluded == 0)
+    query = query.where(table.c.time > interval[0], table.c.time <= interval[1])
+    found: dict[SeriesKey, list[Bucket]] = {}
+    for number, *values in connection.execute(query.order_by(table.c.time, table.c.series)):
+        if number in series:
+            key = series[number][1]
+            found.setdefault(key, []).append(Bucket(key[1], key[2], *values))
+    return found

@@ -402,3 +402,32 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
     return (
         f"{GRID} * {_identified(slo, sli, f'group by ({labels}) ({seen}){chr(10)}{failed}', operator='avg')}"
     )
+
+
+LONG_DARK = GRID // 2
+"""Seconds without a sample, at the beginning of a grid step, that are more than two slow scrapes."""
+
+
+def carried_rule(slo: Slo, mesh: Mesh) -> str:
+    """Seconds before the last grid step of which it has events, too: the longest that a target had no counter.
+
+    Up to an hour. Missing where the counters of all targets were read all the time.
+    """
+    on = ", ".join(mesh.target_labels)
+    labels = on
+    if isinstance(slo.sli, CounterSli):
+        series = [siblings_of(slo, slo.sli, mesh)]
+        labels = f"{slo.sli.namespace_label}, {slo.sli.service_label}, {on}" if slo.wildcard else on
+    else:
+        series = list(dict.fromkeys(selected for _, selected in range_calls(slo.sli.total)[0]))
+    last = _each(
+        "max_over_time", [f"timestamp({one})" for one in series], f"[{SEEN}] offset {duration(GRID)}"
+    )
+    dark = (
+        f"time() - {GRID} - max by ({labels}) ({last})\n"
+        f"and on ({labels})\n"
+        f"  {_each('last_over_time', series, f'[{duration(GRID)}]')}"
+    )
+    if not isinstance(slo.sli, CounterSli):
+        return f"max (\n{indent(dark)}\n) >= {LONG_DARK}"
+    return f"{_identified(slo, slo.sli, dark, operator='max')} >= {LONG_DARK}"

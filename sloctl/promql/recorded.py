@@ -26,7 +26,7 @@ from sloctl.model.policies import Evidence, Gate
 from sloctl.promql import flags
 from sloctl.promql.counting import events, present
 from sloctl.promql.services import without
-from sloctl.promql.syntax import indent, milliseconds, selector
+from sloctl.promql.syntax import indent, milliseconds, regex_quote, selector
 
 COARSE_YOUTH = 1800
 """From this length (seconds) of a short window on, the budget grid is fine enough to tell how long it was recorded."""
@@ -191,6 +191,30 @@ def of_set(metric: str, set_name: str, window: int, *, offset: int = 0, operator
     shift = f" offset {duration(offset)}" if offset else ""
     by = ", ".join((naming.SLO_ID, *naming.IDENTITY))
     return f"{operator} by ({by}) ({operator}_over_time({series}[{milliseconds(window)}]{shift}))"
+
+
+LONG_GAP = 60
+"""Seconds of a gap in a grid step, from which on what follows is no measure of traffic."""
+
+
+def steady_peaks(set_name: str, services: Sequence[str], window: int, *, offset: int = 0) -> str:
+    """The most events of a grid step within a window (seconds) of some services of a set, by SLO and service.
+
+    Steps with a gap, and those after one or after a step without a record, are left out: what counters gained
+    meanwhile is counted there.
+    """
+    some = [
+        Matcher(naming.SLO_SET, "=", set_name),
+        Matcher(naming.SERVICE, "=~", "|".join(map(regex_quote, sorted(services)))),
+    ]
+    by = ", ".join((naming.SLO_ID, *naming.IDENTITY))
+    gap = f"max_over_time({selector(naming.GAP_GRID, some)}[{duration(2 * GRID)}]) >= {LONG_GAP}"
+    total = selector(naming.TOTAL_GRID, some)
+    steady = (
+        f"sum by ({by}) ({total})\nunless on ({by}) ({gap})\nand on ({by}) ({total} offset {duration(GRID)})"
+    )
+    shift = f" offset {duration(offset)}" if offset else ""
+    return f"max_over_time((\n{indent(steady)}\n)[{duration(window)}:{duration(GRID)}]{shift})"
 
 
 def causes_of_set(set_name: str, window: int) -> str:

@@ -107,3 +107,23 @@ def test_nothing_of_that_time_is_said_too(folder: Path) -> None:
 
     assert (done.code, done.stdout) == (0, "")
     assert "no events of that time" in done.stderr
+
+
+def test_what_was_counted_late_is_shown_with_its_time(folder: Path) -> None:
+    end = MARCH + 7200
+    late = Bucket("shop", "cart", end, 400 * MICRO, 46 * MICRO, 0, 1230)
+    with open_ledger(Secret(f"sqlite:///{folder / 'ledger.db'}")) as ledger:
+        ledger.record("shop", [Batch("shop:shop/*/availability", "availability", (end - 300, end), [late])])
+    [row] = json.loads(run(folder, "show", "--format", "json"))["counted_late"]
+    assert row == {
+        "set": "shop",
+        "slo_id": "shop:shop/*/availability",
+        "namespace": "shop",
+        "service": "cart",
+        "from": "2026-03-01T01:34:30Z",
+        "to": "2026-03-01T02:00:00Z",
+        "bad": 46,
+        "total": 400,
+    }
+    table = run(folder, "show").partition("counted late")[2]
+    assert "2026-03-01T01:34:30Z" in table and "46 of 400" in table

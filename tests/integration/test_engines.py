@@ -24,10 +24,25 @@ from sloctl.model.durations import parse_duration
 from sloctl.settings.backends import PrometheusSettings
 from tests.support.engines import find_engine, running_victoria_metrics
 from tests.support.real_meshes import CASES, MeshCase
-from tests.support.real_meshes_served import AT, NAMES, kept, reported, scraped, slo_set
+from tests.support.real_meshes_served import (
+    AT,
+    NAMES,
+    kept,
+    ledger_report,
+    raw_report,
+    reported,
+    scraped,
+    slo_set,
+)
 from tests.support.rule_cases import PROVED, ROOT, generated, is_test, proved, write
 
-__all__ = ["kept", "reported", "slo_set"]  # fixtures, which ask the source below
+__all__ = [
+    "kept",
+    "ledger_report",
+    "raw_report",
+    "reported",
+    "slo_set",
+]  # fixtures, which ask the source below
 ALL = os.environ.get("SLOCTL_ENGINES") == "all"
 """Whether everything is tried (make engines), or what takes seconds."""
 GRID_ALERT = re.compile("Ticket3d|Stopped")

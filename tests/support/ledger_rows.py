@@ -9,7 +9,7 @@ from sloctl.ledger.store import open_ledger
 from sloctl.settings.secret import Secret
 
 _SERIES = ("set_name", "slo_id", "namespace", "service")
-_BIG = ("total", "bad", "gap", "excluded", "excluded_total", "excluded_bad", "carry", "peak")
+_BIG = ("total", "bad", "gap", "excluded", "excluded_total", "excluded_bad", "carry", "peak", "carried")
 
 
 def rows(url: str) -> str:

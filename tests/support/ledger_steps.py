@@ -61,9 +61,8 @@ def batches(draw: st.DrawFn) -> Batch:
         service, end, total = draw(st.sampled_from(SERVICES)), draw(ends), draw(amounts)
         total = total if service else 0
         bad = draw(st.one_of(st.just(0), st.just(total), st.integers(0, total)))
-        events[service, end] = Bucket(
-            "shop", service, end, total, bad, draw(st.sampled_from((0, 0, 17, 300)))
-        )
+        gap, carried = draw(st.sampled_from((0, 0, 17, 300))), draw(st.sampled_from((0, 0, 1530)))
+        events[service, end] = Bucket("shop", service, end, total, bad, gap, carried if total else 0)
         for labels in draw(st.sets(st.sampled_from(LABELS), max_size=2)):
             causes[service, end, labels] = Cause("shop", service, end, labels, draw(st.integers(0, bad)))
     return Batch(slo_id, "availability", interval, tuple(events.values()), tuple(causes.values()))

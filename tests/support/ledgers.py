@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.ledger.protocol import Batch, CauseLabels, Interval, Sums
+from sloctl.ledger.protocol import Batch, Bucket, CauseLabels, Interval, Sums
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import SeriesKey
 from sloctl.settings.secret import Secret
@@ -67,6 +67,7 @@ class Row:
     gap: int
     why: dict[CauseLabels, int]
     excluded: bool
+    carried: int = 0
 
 
 @dataclass
@@ -91,7 +92,9 @@ class Naive:
                 if bucket.end in new and (bucket.total or bucket.gap):
                     key = (batch.slo_id, bucket.namespace, bucket.service)
                     excluded = bucket.end in self.excluded.get(key, ())
-                    self.rows[key, bucket.end] = Row(bucket.total, bucket.bad, bucket.gap, {}, excluded)
+                    self.rows[key, bucket.end] = Row(
+                        bucket.total, bucket.bad, bucket.gap, {}, excluded, bucket.carried
+                    )
             for cause in batch.causes:
                 row = self.rows.get(((batch.slo_id, cause.namespace, cause.service), cause.end))
                 if cause.end in new and cause.bad and row and row.bad:
@@ -169,8 +172,17 @@ class Naive:
         found: dict[SeriesKey, int] = {}
         for (key, end), row in self.rows.items():
             start, last = self.inward(key[0], interval)
-            if start < end <= last and row.total:
+            if start < end <= last and row.total and not row.carried:
                 found[key] = max(found.get(key, 0), row.total)
+        return found
+
+    def carried(self, interval: Interval) -> dict[SeriesKey, list[Bucket]]:
+        """Of an interval whose buckets are all kept."""
+        found: dict[SeriesKey, list[Bucket]] = {}
+        for (key, end), row in sorted(self.rows.items()):
+            if interval[0] < end <= interval[1] and row.carried and not row.excluded:
+                bucket = Bucket(key[1], key[2], end, row.total, row.bad, row.gap, row.carried)
+                found.setdefault(key, []).append(bucket)
         return found
 
     def missing(self, slo_id: str, start: int, end: int) -> list[Interval]:

@@ -14,9 +14,10 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
-from sloctl.ledger.protocol import MICRO
+from sloctl.ledger.check import verify
 from sloctl.ledger.store import open_ledger
 from sloctl.model import RollingWindow, SloSet
+from sloctl.report.data import Report
 from sloctl.settings.secret import Secret
 from tests.support.promtool import slo
 from tests.support.real_meshes import CASES, MINUTES, sampled
@@ -56,21 +57,32 @@ Counts = dict[str, tuple[float, float]]
 
 
 @pytest.fixture(scope="module")
-def reported(source: Prometheus, slo_set: SloSet) -> Counts:
-    """What a report makes of raw counters."""
-    report = slo_report.build(source, slo_set, AT, "raw")
+def raw_report(source: Prometheus, slo_set: SloSet) -> Report:
+    """The report from raw counters."""
+    return slo_report.build(source, slo_set, AT, "raw")
+
+
+@pytest.fixture(scope="module")
+def ledger_report(source: Prometheus, slo_set: SloSet, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report from what a run recorded in a ledger."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    with open_ledger(Secret(f"sqlite:///{path}")) as ledger:
+        record.run(source, slo_set, ledger, AT)
+        assert verify(ledger, slo_set.name) == []
+        return slo_report.build(source, slo_set, AT, "ledger", ledger=ledger)
+
+
+def _counts(report: Report) -> Counts:
     return {item.namespace: (item.bad, item.total) for item in report.slos}
 
 
 @pytest.fixture(scope="module")
-def kept(source: Prometheus, slo_set: SloSet, tmp_path_factory: pytest.TempPathFactory) -> Counts:
+def reported(raw_report: Report) -> Counts:
+    """What a report makes of raw counters."""
+    return _counts(raw_report)
+
+
+@pytest.fixture(scope="module")
+def kept(ledger_report: Report) -> Counts:
     """What is recorded in a ledger."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    sums: Counts = {}
-    with open_ledger(Secret(f"sqlite:///{path}")) as ledger:
-        recorded = record.run(source, slo_set, ledger, AT, keep_batches=WINDOW.seconds)
-    for batch in recorded.batches:
-        for bucket in batch.buckets:
-            bad, total = sums.get(bucket.namespace, (0.0, 0.0))
-            sums[bucket.namespace] = bad + bucket.bad / MICRO, total + bucket.total / MICRO
-    return sums
+    return _counts(ledger_report)

@@ -45,7 +45,8 @@ def steady(total: float = 100, bad: float = 1) -> Callable[[Slo, str, int], Answ
 class Scripted:
     """A ``MetricSource``: ``scrapes`` are the times of all samples of ``up``, ascending.
 
-    ``events`` gives what an SLO's expression of a kind (total, bad, good, gap, cause) has at the end of a bucket.
+    ``events`` gives what an SLO's expression of a kind (total, bad, good, gap, carried, cause) has at the end of a
+    bucket.
     ``matched`` are the scrapes of targets with the mesh's labels, if they are not all. Each range query is given to
     ``before``, which may raise.
     """
@@ -110,7 +111,8 @@ class Scripted:
 
     def _texts(self, slo: Slo) -> list[tuple[str, str]]:
         mesh = self.slo_set.mesh
-        texts = promql.events(slo, mesh, GRID) | {"gap": promql.gap_rule(slo, mesh)}
+        texts = promql.events(slo, mesh, GRID)
+        texts |= {"gap": promql.gap_rule(slo, mesh), "carried": promql.carried_rule(slo, mesh)}
         if isinstance(slo.sli, CounterSli) and slo.sli.bad:
             texts["cause"] = promql.causes_rule(slo, mesh, GRID)
         return [(kind, promql.labelled(text, naming.SLO_ID, slo.id)) for kind, text in texts.items()]

@@ -25,6 +25,9 @@ from sloctl.model.durations import parse_duration
 from sloctl.promql import targets
 from tests.support.faulty_server import Behaviour, Handler, answer, error
 
+_STEADY = re.compile(
+    r'max_over_time\(\(\n  sum by [^\0]*service=~"([^"]*)"[^\0]*\n\)\[(\w+):5m\](?: offset (\w+))?\)'
+)
 _OF_SET = re.compile(
     r"(sum|max) by \(slo_id, namespace, service\) "
     r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
@@ -176,7 +179,7 @@ class Simulated:
     def _answer(self, expr: str, now: float) -> Iterator[tuple[dict[str, str], float]]:
         name = self.slo_set.name
         policies = [slo for slo in self.slo_set.slos if slo.policy]
-        if _OF_SET.fullmatch(expr) or _SCRAPED.fullmatch(expr):
+        if any(form.fullmatch(expr) for form in (_OF_SET, _SCRAPED, _STEADY)):
             yield from self._stepwise(expr, now)
         elif expr == promql.last_instant(name):
             yield from self._last_instant(now)
@@ -258,8 +261,10 @@ class Simulated:
                 return
         if match := _OF_SET.fullmatch(expr):
             yield from self._sums(match, time)
-            return
-        yield from self._raw(expr, time, "")
+        elif match := _STEADY.fullmatch(expr):
+            yield from self._steady_peaks(expr, match, time)
+        else:
+            yield from self._raw(expr, time, "")
 
     def _evaluated(self, instant: float) -> bool:
         paused = any(start < instant <= end for start, end in [*self.pauses, *self.down])
@@ -281,8 +286,35 @@ class Simulated:
             if values:
                 yield flows[0].labels, sum(values) if operator == "sum" else max(values)
 
+    def _steady_peaks(
+        self, expr: str, match: re.Match[str], now: float
+    ) -> Iterator[tuple[dict[str, str], float]]:
+        services, length, shift = match.groups()
+        names = services.replace("\\\\", "\\").split("|")
+        window, offset = parse_duration(length) or 0, parse_duration(shift) or 0 if shift else 0
+        assert expr == promql.steady_peaks(
+            self.slo_set.name, [name.replace("\\", "") for name in names], window, offset=offset
+        )
+        if window > self.largest_window:
+            raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
+        last = int((now - offset) // GRID)
+        for flows in self._grouped(flow for flow in self.flows if flow.service in names):
+            steps = [
+                GRID * number
+                for number in range(last - window // GRID + 1, last + 1)
+                if all(
+                    self._records(flows[0].slo_id, naming.TOTAL_GRID, step)
+                    and self._value(naming.GAP_GRID, flows, step, GRID) < 60
+                    for step in (GRID * number, GRID * (number - 1))
+                )
+            ]
+            if values := [
+                self._value(naming.TOTAL_GRID, flows, t, GRID) for t in steps if t >= flows[0].start
+            ]:
+                yield flows[0].labels, max(values)
+
     @staticmethod
-    def _grouped(flows: Sequence[Flow]) -> list[list[Flow]]:
+    def _grouped(flows: Iterable[Flow]) -> list[list[Flow]]:
         """The flows of each SLO and service, the earliest first: their events add up."""
         groups: dict[tuple[str, str, str], list[Flow]] = {}
         for flow in sorted(flows, key=lambda flow: flow.start):

@@ -139,6 +139,57 @@ def test_a_longer_gap_lowers_nothing_and_a_shorter_one_is_repaired(ledger: Datab
     assert verify(ledger, "shop") == []
 
 
+def back(carried: int, changed: Mapping[int, tuple[float, float]]) -> Callable[[Slo, str, int], Answer]:
+    """Counters that come back at ``NOON - 1200`` after ``carried`` seconds."""
+
+    def answer(slo: Slo, kind: str, end: int) -> Answer:
+        if kind == "carried":
+            return [({}, carried)] if carried and end == NOON - 1200 else []
+        return events(changed)(slo, kind, end)
+
+    return answer
+
+
+RETURNED = NOON - 1200
+DARK = {NOON - 2100: (0.0, 0.0), NOON - 1800: (0.0, 0.0), NOON - 1500: (0.0, 0.0), RETURNED: (400.0, 46.0)}
+"""A gap of fifteen minutes, and what its counters had gained when they were back."""
+
+
+@pytest.mark.parametrize("first", [RETURNED, NOON - 1800], ids=["the bucket of the return", "one of the gap"])
+def test_late_samples_of_a_gap_count_once_whichever_bucket_is_read_first(
+    ledger: DatabaseLedger, tmp_path: Path, first: int
+) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30), back(930, DARK))
+    record.run(source, slo_set, ledger, time(NOON + 60))
+    before = sums(ledger, NOON - 3600, NOON)
+    [late] = ledger.carried("shop", NOON - 3600, NOON).values()
+    assert [(item.since, item.end, item.total) for item in late] == [(NOON - 2430, RETURNED, 400 * MICRO)]
+    # The agent sends what it had kept: each bucket has its own events.
+    source.events = back(0, {NOON - 1800: (100.0, 43.0)})
+    for end in (first, RETURNED, NOON - 1500):
+        reread.read_again(source, slo_set, ledger, time(NOON + 7200), (end - GRID, end), "ann")
+    after = sums(ledger, NOON - 3600, NOON)
+    assert (after.total, after.bad) == (before.total, before.bad)
+    assert {item.outcome for item in ledger.repairs("shop")} == {"repaired"}
+    assert (ledger.carried("shop", 0, NOON), verify(ledger, "shop")) == ({}, [])
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'once.db'}")) as once:
+        record.run(source, slo_set, once, time(NOON + 60))
+    assert rows(f"sqlite:///{tmp_path / 'ledger.db'}") == rows(f"sqlite:///{tmp_path / 'once.db'}")
+
+
+def test_what_came_back_is_not_given_up_for_less(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Scripted(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30), back(930, DARK))
+    record.run(source, slo_set, ledger, time(NOON + 60))
+    before = sums(ledger, NOON - 3600, NOON)
+    # As if forgotten: the failures of the gap are in no bucket.
+    source.events = back(0, {NOON - 1800: (100.0, 42.0)})
+    done = again(source, slo_set, ledger)
+    assert {item.outcome for item in (*done.repaired, *done.kept)} == {"kept"}
+    assert sums(ledger, NOON - 3600, NOON) == before
+
+
 def test_a_partial_answer_repairs_nothing(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     source = recorded(ledger, slo_set)

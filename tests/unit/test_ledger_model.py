@@ -51,6 +51,7 @@ def test_as_a_dictionary_of_buckets(
     if not any(isinstance(step, Prune) for step in steps):
         for interval in asked:
             assert ledger.causes(name, *interval) == naive.causes(interval), interval
+            assert ledger.carried(name, *interval) == naive.carried(interval), interval
     assert ledger.keys(name) == sorted({key for key, _ in naive.rows})
     assert ledger.missing(name, SLOS, *whole) == {slo: naive.missing(slo, *whole) for slo in SLOS}
     known = {slo: [end for of, end in naive.covered if of == slo] for slo in SLOS}

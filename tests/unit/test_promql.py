@@ -79,6 +79,8 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
     """Everything that the module writes for an SLO."""
     out = {
         "gap": promql.gap_rule(one, mesh),
+        "carried": promql.carried_rule(one, mesh),
+        "steady": promql.steady_peaks("shop", ["a.b", "c"], 30 * 86400),
         "period": promql.period_rule(naming.TOTAL_GRID, one, 30 * 86400),
         "remaining": promql.remaining_rule(one),
         "unchained-remaining": promql.remaining_rule(one, chained=False),

@@ -53,6 +53,8 @@ def _check_amounts(line: Line, size: int) -> None:
     if number(line.gap_seconds) > size:
         raise BadLine("gap_seconds", f"more than {size} s")
     if line.kind == "bucket":
+        if number(line.carried_seconds) > (HOUR if total else 0):
+            raise BadLine("carried_seconds", f"more than {HOUR} s, or of no events")
         _check_state(line)
         return
     if number(line.excluded) > size or number(line.excluded) % STEP:

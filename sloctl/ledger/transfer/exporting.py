@@ -183,6 +183,7 @@ class _Set:
             bad=row.bad,
             total=row.total,
             gap_seconds=row.gap,
+            carried_seconds=row.carried,
             excluded=STEP if row.excluded else 0,
             state="excluded" if row.excluded else "gap" if row.gap else "ok",
         )

@@ -211,6 +211,7 @@ class _Set:
                 number(line.total),
                 number(line.bad),
                 number(line.gap_seconds),
+                number(line.carried_seconds),
             )
             self._buckets.append((definition, bucket))
 

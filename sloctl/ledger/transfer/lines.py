@@ -22,9 +22,9 @@ TEXTS = ("kind", "set", "slo_id", "slo", "namespace", "service")
 COLUMNS = (
     *TEXTS,
     *("start", "end", "good", "bad", "total", "gap_seconds", "excluded", "state"),
-    *("excluded_bad", "excluded_total", "peak", "detail"),
+    *("excluded_bad", "excluded_total", "peak", "carried_seconds", "detail"),
 )
-_EVENTS = ("end", "bad", "total", "gap_seconds", "excluded", "state")
+_EVENTS = ("end", "bad", "total", "gap_seconds", "carried_seconds", "excluded", "state")
 _SUMS = ("end", "bad", "total", "gap_seconds", "excluded", "excluded_bad", "excluded_total", "peak")
 _SERIES = ("set", "slo_id", "slo", "namespace", "service")
 NEEDED: dict[str, frozenset[str]] = {
@@ -42,7 +42,7 @@ NEEDED: dict[str, frozenset[str]] = {
 EVENTS = frozenset(("good", "bad", "total", "excluded_bad", "excluded_total", "peak"))
 """Columns of events, which lines hold in micro-events."""
 TIMES = frozenset(("start", "end"))
-SECONDS = frozenset(("gap_seconds", "excluded"))
+SECONDS = frozenset(("gap_seconds", "carried_seconds", "excluded"))
 MOST = 10**22
 """More micro-events than a day can have."""
 _RANKS = {kind: rank for rank, kind in enumerate(KINDS)}
@@ -70,6 +70,7 @@ class Line(NamedTuple):
     excluded_bad: int | None = None
     excluded_total: int | None = None
     peak: int | None = None
+    carried_seconds: int | None = None
     detail: str = ""
 
     @property
