@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from alert_rules import incident_texts
 from alert_rules.groups import BurnAlert
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
 from sloctl.model.durations import duration, number
+from sloctl.promql import incident
 from sloctl.promql.recording import slo_labels
 
 SERVICE_TEMPLATE = "{{ $labels.service }}"
+IN_LINK = "{{ $labels.%s | urlquery }}"
+"""A label in a link: services of a wildcard are called what a mesh reports."""
+TIMES = "from={from}&to=now"
+"""The time range of a link to a dashboard of ours."""
 VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
 
 
@@ -30,12 +36,14 @@ def unescaped(text: str) -> str:
     return text.replace('{{ "{{" }}', "{{").replace('{{ "{" }}', "{")
 
 
-def link_of(template: str, slo: Slo, alert: str) -> str:
-    """A link of the SLO file with an SLO's names filled in."""
-    service = SERVICE_TEMPLATE if slo.wildcard else slo.service
-    return link(
-        template, slo=slo.name, service=service, namespace=slo.namespace, alert=alert, set=slo.set_name
-    )
+def link_of(template: str, slo: Slo, alert: str, began: str = "") -> str:
+    """A link of the SLO file with an SLO's names filled in.
+
+    ``began`` is the expression of the milliseconds of Unix time from which on a dashboard shows the incident.
+    """
+    names = {"slo": slo.name, "namespace": slo.namespace, "alert": alert, "set": slo.set_name}
+    names["service"] = IN_LINK % "service" if slo.wildcard else slo.service
+    return link(template, **names, **({"from": incident_texts.moment(began)} if began else {}))
 
 
 def link(template: str, **values: str) -> str:
@@ -59,7 +67,7 @@ def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
         return ""
     uid = naming.dashboard_uid(slo_set.name, "budget")
     query = "var-slo={slo}&var-namespace={namespace}&var-service={service}"
-    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}"
+    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}&{TIMES}"
 
 
 def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dict[str, str]:
@@ -77,10 +85,15 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
             f"{duration(window.short)}; {duration(window.long)} at that rate costs {spent} % of the budget, "
             f"and a whole budget lasts {lasts}." + (f" {literal(slo.description)}" if slo.description else "")
         ),
+        "now": incident_texts.now(slo, window, factor),
     }
+    if cause := incident_texts.cause(slo):
+        out["cause"] = cause
     out["runbook_url"] = link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
     if link := dashboard_link(slo_set, slo):
-        out["dashboard_url"] = link_of(link, slo, alert)
+        out["dashboard_url"] = link_of(link, slo, alert, incident.began(window.long))
+    if traces := incident_texts.traces_link(slo_set.sources, slo, window):
+        out["traces_url"] = traces
     return out
 
 
