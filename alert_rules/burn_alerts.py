@@ -55,8 +55,15 @@ def link(template: str, **values: str) -> str:
 
 
 def runbook(slo_set: SloSet, alert: str) -> str:
-    """The page of sloctl's own runbooks for an alert."""
-    return f"{slo_set.sources.runbooks or naming.RUNBOOKS}/{naming.runbook_page(alert)}"
+    """The address of the page of sloctl's own runbooks for an alert; "" where the file does not say where they are."""
+    return f"{slo_set.sources.runbooks}/{naming.runbook_page(alert)}" if slo_set.sources.runbooks else ""
+
+
+def told_how(alert: str, namespace: str = "", service: str = "") -> str:
+    """What somebody does who has no link to a runbook: the command that prints it, with an alert's names."""
+    names = (("service", service), ("namespace", namespace))
+    given = "".join(f" --{key} {value}" for key, value in names if value)
+    return f" What to do: sloctl runbooks {alert}{given}"
 
 
 def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
@@ -89,12 +96,22 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
     }
     if cause := incident_texts.cause(slo):
         out["cause"] = cause
-    out["runbook_url"] = link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
+    slow = isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None
+    add_runbook(out, slo_set, slo, alert, naming.LATENCY_BURN if slow else naming.BUDGET_BURN)
     if link := dashboard_link(slo_set, slo):
         out["dashboard_url"] = link_of(link, slo, alert, incident.began(window.long))
     if traces := incident_texts.traces_link(slo_set.sources, slo, window):
         out["traces_url"] = traces
     return out
+
+
+def add_runbook(out: dict[str, str], slo_set: SloSet, slo: Slo, alert: str, page: str) -> None:
+    """Add the SLO's own runbook, or sloctl's page, or to the description how to get that page."""
+    if address := link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, page):
+        out["runbook_url"] = address
+    else:
+        service = incident_texts.plain_label("service") if slo.wildcard else incident_texts.plain(slo.service)
+        out["description"] += told_how(page, slo.namespace, service)
 
 
 def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str]:

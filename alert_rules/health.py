@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote_plus
 
-from alert_rules.burn_alerts import IN_LINK, TIMES, link, literal, runbook, unescaped
+from alert_rules.burn_alerts import IN_LINK, TIMES, link, literal, runbook, told_how, unescaped
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
-from alert_rules.incident_texts import moment
+from alert_rules.incident_texts import moment, plain, plain_label
 from sloctl import naming
 from sloctl.guardrails.plans import plans, recordings
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan
@@ -168,8 +168,12 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
     }
     if guardrail.runbook:
         out["runbook_url"] = link(guardrail.runbook, **values)
+    elif address := runbook(slo_set, alert.name):
+        out["runbook_url"] = address
     else:
-        out["runbook_url"] = runbook(slo_set, alert.name)
+        known = (naming.NAMESPACE, naming.SERVICE)
+        given = (plain_label(name) if name in alert.proof.labels else "" for name in known)
+        out["description"] += told_how(alert.name, *given)
     if guardrail.dashboard:
         out["dashboard_url"] = link(guardrail.dashboard, **values)
     elif slo_set.sources.grafana and (kind := DASHBOARDS[guardrail.preset]) in slo_set.dashboards.kinds:
@@ -192,6 +196,8 @@ def filled(text: str, labels: Mapping[str, str], value: float) -> str:
     """A template of this module as Prometheus fills it in."""
     text = text.replace(VALUE, f"{value:.4g}").replace(PERCENT, f"{value * 100:.4g}%")
     text = re.sub(r"\{\{ \$labels\.([a-z_]+) \}\}", lambda match: labels.get(match[1], ""), text)
+    in_words = re.escape(plain_label("X")).replace("X", "([a-z_]+)")
+    text = re.sub(in_words, lambda match: plain(labels.get(match[1], "")), text)
     in_link = re.escape(IN_LINK % "X").replace("X", "([a-z_]+)")
     text = re.sub(in_link, lambda match: quote_plus(labels.get(match[1], "")), text)
     return unescaped(text)

@@ -23,8 +23,6 @@ from sloctl.promql import incident
 NO_CAUSE = "No cause is recorded yet."
 _SERVICE = "the service of the alert"
 """What stands for the service in an expression until :func:`asked` has it filled in."""
-PLAIN = "{{ $labels.service | reReplaceAll `[^-._a-zA-Z0-9]` `` }}"
-"""The service's name in a link to traces: in a query within a link, nothing odd can be escaped for all its readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +149,13 @@ def cause_as_filled(slo: Slo, labels: Mapping[str, str], events: float) -> str:
     return f"Most of it: {_humanized(events)} times in the last {duration(incident.RECENT)}{told}"
 
 
+def plain_label(label: str) -> str:
+    """A label without what is odd in a name, for where nothing can be escaped: queries in links, commands to paste."""
+    return f"{{{{ $labels.{label} | reReplaceAll `[^-._a-zA-Z0-9]` `` }}}}"
+
+
 def plain(service: str) -> str:
-    """What :data:`PLAIN` makes of a service's name."""
+    """What :func:`plain_label` makes of a name."""
     return re.sub(r"[^-._a-zA-Z0-9]", "", service)
 
 
@@ -170,7 +173,7 @@ def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
     if not (pages and sources.traces_backend and isinstance(slo.sli, CounterSli)):
         return ""
     pages, threshold = pages.rstrip("/"), slo.sli.threshold
-    service = PLAIN if slo.wildcard else quote(slo.service, safe="")
+    service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
     name = f"{service}.{quote(slo.namespace, safe='')}"
     started, ended = incident.began(window.long), "time() * 1000"
     if sources.traces_backend == "tempo":

@@ -31,11 +31,7 @@ def texts(slo_set: SloSet, slo: Slo) -> dict[str, str]:
             f"pause of the last {duration(SILENCE.memory)}. Nothing that fails now is in its budget."
         ),
     }
-    out["runbook_url"] = (
-        burn_alerts.link_of(slo.runbook, slo, alert)
-        if slo.runbook
-        else burn_alerts.runbook(slo_set, naming.TRAFFIC_STOPPED)
-    )
+    burn_alerts.add_runbook(out, slo_set, slo, alert, naming.TRAFFIC_STOPPED)
     if link := burn_alerts.dashboard_link(slo_set, slo):
         out["dashboard_url"] = burn_alerts.link_of(link, slo, alert, incident.began(SHOWN))
     return out

@@ -242,7 +242,7 @@ def filled(text: str, service: str, minute: int) -> str:
     text = text.replace(burn_alerts.SERVICE_TEMPLATE, service).replace(
         burn_alerts.IN_LINK % "service", quote_plus(service)
     )
-    text = text.replace(incident_texts.PLAIN, incident_texts.plain(service))
+    text = text.replace(incident_texts.plain_label("service"), incident_texts.plain(service))
     return burn_alerts.unescaped(moments_filled(text, minute))
 
 

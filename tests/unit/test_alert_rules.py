@@ -322,10 +322,14 @@ class TestTexts:
         )["annotations"]
         assert notes["runbook_url"] == "https://r/{{ $labels.service | urlquery }}"
 
-    def test_without_a_runbook_of_its_own_an_alert_links_to_ours(self) -> None:
+    def test_without_a_runbook_of_its_own_an_alert_says_how_to_get_ours(self) -> None:
         [*_, last] = rules(one(slo()))
-        assert set(last["annotations"]) == {"summary", "description", "now", "cause", "runbook_url"}
-        assert last["annotations"]["runbook_url"] == f"{naming.RUNBOOKS}/budget-burn.md"
+        assert set(last["annotations"]) == {"summary", "description", "now", "cause"}
+        what = "sloctl runbooks BudgetBurn --service checkout --namespace shop"
+        assert last["annotations"]["description"].endswith(f" What to do: {what}")
+        [*_, last] = rules(one(slo(service="*")))
+        plain = "--service {{ $labels.service | reReplaceAll `[^-._a-zA-Z0-9]` `` }} --namespace shop"
+        assert last["annotations"]["description"].endswith(plain)
         [*_, last] = rules(one(slo(), sources=Sources(runbooks="https://wiki.example.org/rb")))
         assert last["annotations"]["runbook_url"] == "https://wiki.example.org/rb/budget-burn.md"
 
@@ -358,7 +362,7 @@ class TestTexts:
     def test_an_sli_of_ones_own_has_events_and_neither_causes_nor_traces(self) -> None:
         own = replace(slo(), sli=ExprSli("rate(a[$window])", bad="rate(b[$window])"), namespace="")
         [*_, last] = rules(one(own, sources=Sources(traces_backend="jaeger", traces="http://t")))
-        assert set(last["annotations"]) == {"summary", "description", "now", "runbook_url"}
+        assert set(last["annotations"]) == {"summary", "description", "now"}
         assert " of events were bad in the last 5m" in last["annotations"]["now"]
 
     def test_a_calendar_budget_is_not_told_from_rules(self) -> None:
