@@ -111,9 +111,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
             events = demo.history.world.events
             deploys = tuple(event for event in events if isinstance(event, Deploy))
             truth = demo.history.truth
-            yield Opened(
-                server.url, Grafana(server.url), demo.slo_set, demo.history.end, report, truth, deploys
-            )
+            yield Opened(Grafana(server.url), demo.slo_set, demo.history.end, report, truth, deploys)
 
 
 @pytest.mark.parametrize("kind", KINDS)
