@@ -11,6 +11,8 @@ from __future__ import annotations
 SHOWN = 10
 """Alerts of each status that a message shows; the rest is counted."""
 
+NAMED = 60
+"""Alerts that fire of which a message for Slack then has no more than the service's name."""
 NOTES = ("now", "cause", "description")
 """Annotations that a message shows below an alert's summary, if there are any."""
 LINKS = (("Runbook", "runbook_url"), ("Dashboard", "dashboard_url"), ("Traces", "traces_url"))
@@ -52,6 +54,17 @@ def _slack_alerts(status: str, mark: str) -> str:
     )
 
 
+def _named() -> str:
+    """Of what else fires, the services: one cause can fail hundreds."""
+    last = SHOWN + NAMED
+    return (
+        f"{{{{ if gt (len .Alerts.Firing) {SHOWN} }}}}Also: {{{{ range $index, $alert := .Alerts.Firing }}}}"
+        f"{{{{ if and (ge $index {SHOWN}) (lt $index {last}) }}}}{{{{ if gt $index {SHOWN} }}}}, {{{{ end }}}}"
+        '{{ template "sloctl.text" (or .Labels.service .Labels.alertname) }}{{ end }}{{ end }}'
+        f"{{{{ if gt (len .Alerts.Firing) {last} }}}}, …{{{{ end }}}}\n{{{{ end }}}}"
+    )
+
+
 def _slack_notes() -> str:
     return "".join(
         f'{{{{ with .Annotations.{note} }}}}{{{{ template "sloctl.text" . }}}}\n{{{{ end }}}}'
@@ -75,7 +88,7 @@ def slack() -> dict[str, str]:
         "fallback": title,
         "text": (
             f"{_TEXT}\n{_LINK}\n{_slack_alerts('Firing', '')}{_slack_alerts('Resolved', ' (resolved)')}"
-            f"{{{{ if gt (len .Alerts) {SHOWN} }}}}{{{{ len .Alerts }}}} alerts in all{{{{ end }}}}"
+            f"{_named()}{{{{ if gt (len .Alerts) {SHOWN} }}}}{{{{ len .Alerts }}}} alerts in all{{{{ end }}}}"
         ),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,13 +111,15 @@ def test_notifications(sink: Sink, tmp_path: Path) -> None:
                 "ServiceErrorsCritical",
             ],
             ("/owner", shop.format("cart")): ["AvailabilityBudgetBurnPage1h"],
-            ("/chat", shop.format("cart")): ["AvailabilityBudgetBurnTicket3d"],
+            ("/chat", "alertname=AvailabilityBudgetBurnTicket3d,owner=team-a,slo_set=shop"): [
+                "AvailabilityBudgetBurnTicket3d"
+            ],
             ("/chat", control.format("control-plane")): ["PushErrors", "PushesSlow"],
             ("/chat", control.format("certificates")): ["RootCertificateExpires"],
         }
         # A last group waits as long as the others did: what had not been sent before it, was muted.
         running.post(burn("ticket", "availability", {"namespace": "pay", "service": "bank"}, "3d"))
-        last = ("/chat", "namespace=pay,service=bank,slo_set=shop")
+        last = ("/chat", "alertname=AvailabilityBudgetBurnTicket3d,slo_set=shop")
         assert sink.groups(1) == {last: ["AvailabilityBudgetBurnTicket3d"]}
         running.post(burn("page", "availability", CART, owner="team-a"), ends=just_now())
         path, body, _ = sink.next()
@@ -195,6 +198,30 @@ def test_slack(sink: Sink, tmp_path: Path) -> None:
         assert (message["color"], message["title"]) == ("warning", "[FIRING:12] ticket: control-plane")
         assert message["text"].count("*PushErrors*") == 10
         assert message["text"].endswith("12 alerts in all")
+
+
+def test_tickets_of_many_services_are_one_message_and_pages_stay_apart(sink: Sink, tmp_path: Path) -> None:
+    address = secret(tmp_path, "slack", f"{sink.server.url}/slack\n")
+    notifications = Notifications(
+        (Receiver("chat", "slack", channel="#a", secret=address),),
+        Routing("chat", "chat"),
+        group_wait=1,
+        group_interval=1,
+        secrets_folder=str(tmp_path / "secrets"),
+    )
+    services = [{"namespace": "shop", "service": f"s<{number:03}>"} for number in range(230)]
+    with running_alertmanager(generated(notifications)) as running:
+        running.post(*(burn("ticket", "availability", where, "3d", owner="team-a") for where in services))
+        (message,) = sink.next()[1]["attachments"]
+        assert message["title"] == "[FIRING:230] ticket: AvailabilityBudgetBurnTicket3d"
+        named = set(re.findall(r"s&lt;(\d+)&gt;", message["text"]))
+        assert len(named) == 60 and message["text"].endswith("230 alerts in all")
+        running.post(*(burn("page", "latency", where, owner="team-a") for where in services[:2]))
+        titles = sorted(sink.next()[1]["attachments"][0]["title"] for _ in range(2))
+        assert titles == [f"[FIRING:1] page: s&lt;{number:03}&gt; in shop" for number in range(2)]
+        # What had been sent besides would have come before.
+        running.post(burn("ticket", "another", CHECKOUT))
+        assert "AnotherBudgetBurnTicket1h" in sink.next()[1]["attachments"][0]["text"]
 
 
 def test_pagerduty(sink: Sink, tmp_path: Path) -> None:

@@ -186,11 +186,15 @@ NOTIFICATIONS = Section(
             Named(r"[^\x00-\x1f]{1,128}", "an owner", ROUTING, maximum=1000, key_hint="one line of text"),
             "Where the alerts of an `owner` go.",
         ),
-        Field("group_wait", Duration(0, 3600, 1, "30s"), "How long alerts of a service are gathered."),
+        Field(
+            "group_wait",
+            Duration(0, 3600, 1, "30s"),
+            "How long alerts of a group are gathered: pages of a service, tickets of an owner.",
+        ),
         Field(
             "group_interval",
             Duration(1, DAY, 1, "5m"),
-            "How long until news of a service that was told of already.",
+            "How long until news of a group that was told of already.",
         ),
         Field("repeat_page", Duration(60, 30 * DAY, 1, "4h"), "How long until a page is repeated."),
         Field("repeat_ticket", Duration(60, 30 * DAY, 1, "24h"), "How long until a ticket is repeated."),
