@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from alert_rules import incident_texts
 from alert_rules.groups import BurnAlert
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
 from sloctl.model.durations import duration, number
+from sloctl.promql import incident
 from sloctl.promql.recording import slo_labels
 
 SERVICE_TEMPLATE = "{{ $labels.service }}"
+IN_LINK = "{{ $labels.%s | urlquery }}"
+"""A label in a link: services of a wildcard are called what a mesh reports."""
+TIMES = "from={from}&to=now"
+"""The time range of a link to a dashboard of ours."""
 VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
 
 
@@ -30,12 +36,14 @@ def unescaped(text: str) -> str:
     return text.replace('{{ "{{" }}', "{{").replace('{{ "{" }}', "{")
 
 
-def link_of(template: str, slo: Slo, alert: str) -> str:
-    """A link of the SLO file with an SLO's names filled in."""
-    service = SERVICE_TEMPLATE if slo.wildcard else slo.service
-    return link(
-        template, slo=slo.name, service=service, namespace=slo.namespace, alert=alert, set=slo.set_name
-    )
+def link_of(template: str, slo: Slo, alert: str, began: str = "") -> str:
+    """A link of the SLO file with an SLO's names filled in.
+
+    ``began`` is the expression of the milliseconds of Unix time from which on a dashboard shows the incident.
+    """
+    names = {"slo": slo.name, "namespace": slo.namespace, "alert": alert, "set": slo.set_name}
+    names["service"] = IN_LINK % "service" if slo.wildcard else slo.service
+    return link(template, **names, **({"from": incident_texts.moment(began)} if began else {}))
 
 
 def link(template: str, **values: str) -> str:
@@ -47,8 +55,15 @@ def link(template: str, **values: str) -> str:
 
 
 def runbook(slo_set: SloSet, alert: str) -> str:
-    """The page of sloctl's own runbooks for an alert."""
-    return f"{slo_set.sources.runbooks or naming.RUNBOOKS}/{naming.runbook_page(alert)}"
+    """The address of the page of sloctl's own runbooks for an alert; "" where the file does not say where they are."""
+    return f"{slo_set.sources.runbooks}/{naming.runbook_page(alert)}" if slo_set.sources.runbooks else ""
+
+
+def told_how(alert: str, namespace: str = "", service: str = "") -> str:
+    """What somebody does who has no link to a runbook: the command that prints it, with an alert's names."""
+    names = (("service", service), ("namespace", namespace))
+    given = "".join(f" --{key} {value}" for key, value in names if value)
+    return f" What to do: sloctl runbooks {alert}{given}"
 
 
 def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
@@ -59,7 +74,7 @@ def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
         return ""
     uid = naming.dashboard_uid(slo_set.name, "budget")
     query = "var-slo={slo}&var-namespace={namespace}&var-service={service}"
-    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}"
+    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}&{TIMES}"
 
 
 def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dict[str, str]:
@@ -77,11 +92,26 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
             f"{duration(window.short)}; {duration(window.long)} at that rate costs {spent} % of the budget, "
             f"and a whole budget lasts {lasts}." + (f" {literal(slo.description)}" if slo.description else "")
         ),
+        "now": incident_texts.now(slo, window, factor),
     }
-    out["runbook_url"] = link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, "BudgetBurn")
+    if cause := incident_texts.cause(slo):
+        out["cause"] = cause
+    slow = isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None
+    add_runbook(out, slo_set, slo, alert, naming.LATENCY_BURN if slow else naming.BUDGET_BURN)
     if link := dashboard_link(slo_set, slo):
-        out["dashboard_url"] = link_of(link, slo, alert)
+        out["dashboard_url"] = link_of(link, slo, alert, incident.began(window.long))
+    if traces := incident_texts.traces_link(slo_set.sources, slo, window):
+        out["traces_url"] = traces
     return out
+
+
+def add_runbook(out: dict[str, str], slo_set: SloSet, slo: Slo, alert: str, page: str) -> None:
+    """Add the SLO's own runbook, or sloctl's page, or to the description how to get that page."""
+    if address := link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, page):
+        out["runbook_url"] = address
+    else:
+        service = incident_texts.plain_label("service") if slo.wildcard else incident_texts.plain(slo.service)
+        out["description"] += told_how(page, slo.namespace, service)
 
 
 def alert_labels(slo_set: SloSet, slo: Slo, window: BurnWindow) -> dict[str, str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote_plus
 
-from alert_rules.burn_alerts import link, literal, runbook, unescaped
+from alert_rules.burn_alerts import IN_LINK, TIMES, link, literal, runbook, told_how, unescaped
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
+from alert_rules.incident_texts import moment, plain, plain_label
 from sloctl import naming
 from sloctl.guardrails.plans import plans, recordings
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan
 from sloctl.model import TILE, Guardrail, SloSet
+from sloctl.promql import incident
 
 DASHBOARDS = {
     "certificates": "control-plane",
@@ -37,6 +40,8 @@ REQUESTS = "requests"
 """The group of the guardrails that read the mesh's requests."""
 VALUE = '{{ printf "%.4g" $value }}'
 PERCENT = "{{ $value | humanizePercentage }}"
+SHOWN = 3600
+"""Half the seconds that a linked dashboard shows."""
 
 
 def rule_file(slo_set: SloSet) -> RuleFile | None:
@@ -156,22 +161,28 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
     out = {"summary": _template(alert.summary), "description": _template(alert.description)}
     values = {
         "slo": guardrail.preset,
-        "service": "{{ $labels.service }}",
-        "namespace": "{{ $labels.namespace }}",
+        "service": IN_LINK % "service",
+        "namespace": IN_LINK % "namespace",
         "alert": alert.name,
         "set": slo_set.name,
     }
     if guardrail.runbook:
         out["runbook_url"] = link(guardrail.runbook, **values)
+    elif address := runbook(slo_set, alert.name):
+        out["runbook_url"] = address
     else:
-        out["runbook_url"] = runbook(slo_set, alert.name)
+        known = (naming.NAMESPACE, naming.SERVICE)
+        given = (plain_label(name) if name in alert.proof.labels else "" for name in known)
+        out["description"] += told_how(alert.name, *given)
     if guardrail.dashboard:
         out["dashboard_url"] = link(guardrail.dashboard, **values)
     elif slo_set.sources.grafana and (kind := DASHBOARDS[guardrail.preset]) in slo_set.dashboards.kinds:
         uid = naming.dashboard_uid(slo_set.name, kind)
-        out["dashboard_url"] = f"{slo_set.sources.grafana}/d/{uid}"
+        place = ""
         if naming.SERVICE in alert.proof.labels and kind != "oncall":
-            out["dashboard_url"] += "?var-namespace={{ $labels.namespace }}&var-service={{ $labels.service }}"
+            place = "var-namespace={namespace}&var-service={service}&"
+        where = f"{slo_set.sources.grafana}/d/{uid}?{place}{TIMES}"
+        out["dashboard_url"] = link(where, **values, **{"from": moment(incident.began(SHOWN))})
     return out
 
 
@@ -185,4 +196,8 @@ def filled(text: str, labels: Mapping[str, str], value: float) -> str:
     """A template of this module as Prometheus fills it in."""
     text = text.replace(VALUE, f"{value:.4g}").replace(PERCENT, f"{value * 100:.4g}%")
     text = re.sub(r"\{\{ \$labels\.([a-z_]+) \}\}", lambda match: labels.get(match[1], ""), text)
+    in_words = re.escape(plain_label("X")).replace("X", "([a-z_]+)")
+    text = re.sub(in_words, lambda match: plain(labels.get(match[1], "")), text)
+    in_link = re.escape(IN_LINK % "X").replace("X", "([a-z_]+)")
+    text = re.sub(in_link, lambda match: quote_plus(labels.get(match[1], "")), text)
     return unescaped(text)

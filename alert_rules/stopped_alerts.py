@@ -10,8 +10,11 @@ from sloctl import naming, promql
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
+from sloctl.promql import incident
 
 VALUE_TEMPLATE = "{{ humanizeDuration $value }}"
+SHOWN = 12 * 3600
+"""Half the seconds that the linked dashboard shows."""
 FOR = 2 * GRID
 """Where Prometheus was away, the first steps after it have not counted yet."""
 
@@ -28,13 +31,9 @@ def texts(slo_set: SloSet, slo: Slo) -> dict[str, str]:
             f"pause of the last {duration(SILENCE.memory)}. Nothing that fails now is in its budget."
         ),
     }
-    out["runbook_url"] = (
-        burn_alerts.link_of(slo.runbook, slo, alert)
-        if slo.runbook
-        else burn_alerts.runbook(slo_set, naming.TRAFFIC_STOPPED)
-    )
+    burn_alerts.add_runbook(out, slo_set, slo, alert, naming.TRAFFIC_STOPPED)
     if link := burn_alerts.dashboard_link(slo_set, slo):
-        out["dashboard_url"] = burn_alerts.link_of(link, slo, alert)
+        out["dashboard_url"] = burn_alerts.link_of(link, slo, alert, incident.began(SHOWN))
     return out
 
 

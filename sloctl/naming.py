@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from sloctl import project
 from sloctl.model import TILE, BurnWindow, CounterSli, Job, Slo
 from sloctl.model.durations import duration
 
@@ -34,9 +33,6 @@ EDGE_REQUESTS = "edge:requests:increase30m"
 EDGE_ATTEMPTS = "edge:attempts:increase30m"
 ENVOY_REQUESTS = "service:envoy_requests:increase30m"
 ENVOY_ATTEMPTS = "service:envoy_attempts:increase30m"
-
-RUNBOOKS = f"{project.DOCUMENTATION}/runbooks"
-"""Where the runbook pages of sloctl's own alerts are, unless the SLO file says otherwise."""
 
 JOB = "sloctl_job"
 """The label of a scheduled job's name."""
@@ -155,7 +151,7 @@ def base_metric(family: str, step: int) -> str:
 
 def alert(window: BurnWindow) -> str:
     """What the alert of one policy line is called in every SLO: ``BudgetBurnPage1h``."""
-    return f"BudgetBurn{window.severity.title()}{duration(window.long)}"
+    return f"{BUDGET_BURN}{window.severity.title()}{duration(window.long)}"
 
 
 def alert_name(slo: Slo, window: BurnWindow) -> str:
@@ -268,6 +264,10 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+BUDGET_BURN = "BudgetBurn"
+"""What burn-rate alerts are called between the SLO's name and the line of its policy; their runbook's name."""
+LATENCY_BURN = "LatencyBudgetBurn"
+"""The runbook of burn-rate alerts of latency SLOs."""
 TRAFFIC_STOPPED = "TrafficStopped"
 """What the alert of traffic that stays away is called, after the SLO's name."""
 ISTIOD_DOWN = "IstiodDown"

@@ -6,5 +6,5 @@ What cannot read this (``pyproject.toml``, the Dockerfile, examples) is held to 
 REPOSITORY = "https://github.com/sloctl/sloctl"
 DOCUMENTATION = f"{REPOSITORY}/blob/main/docs"
 """The folder of its pages."""
-IMAGE = "ghcr.io/sloctl/sloctl"
-"""The image, whose tags are versions."""
+IMAGE = "sloctl"
+"""The image, whose tags are versions; whoever builds it says in which registry it is."""

@@ -20,6 +20,10 @@ from sloctl.model import Matcher, SloSet
 from sloctl.model.alerting import Notifications, Receiver, SecretKey
 from sloctl.model.durations import duration
 
+KEYS = {"teams": "msteamsv2"}
+"""What Alertmanager calls a kind of receivers, where it is not the file's word."""
+OPSGENIE = {"us": "https://api.opsgenie.com/", "eu": "https://api.eu.opsgenie.com/"}
+
 
 def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
     """Path below the output folder and content of the configuration; nothing without ``notifications``."""
@@ -152,11 +156,24 @@ def _plain_receiver(name: str, receiver: Receiver | None, resolved: bool, folder
         config |= texts.pagerduty()
         config["details"] = texts.pagerduty_details()
         config["links"] = [{"href": href, "text": title} for title, href in texts.pagerduty_links()]
+    elif receiver.kind == "email":
+        config |= {"to": receiver.to, "from": receiver.sender, "smarthost": receiver.smarthost}
+        if receiver.secret:
+            config |= {
+                "auth_username": receiver.username,
+                "auth_password_file": file(receiver.secret),
+            }
+        config |= {"headers": {"Subject": texts.email_subject()}, "html": "", **texts.email()}
+    elif receiver.kind == "opsgenie":
+        config |= {"api_key_file": file(receiver.secret), "api_url": OPSGENIE[receiver.region]}
+        config |= {**texts.opsgenie(), "details": texts.opsgenie_details()}
+    elif receiver.kind == "teams":
+        config |= {"webhook_url_file": file(receiver.secret), **texts.teams()}
     else:
         config["url"] = _address(receiver.url)
         if receiver.secret:
             config["http_config"] = _bearer("credentials_file", file(receiver.secret))
-    return {"name": name, f"{receiver.kind}_configs": [config]}
+    return {"name": name, f"{KEYS.get(receiver.kind, receiver.kind)}_configs": [config]}
 
 
 def _operator_receiver(name: str, receiver: Receiver | None, resolved: bool) -> yaml.YamlMapping:
@@ -177,11 +194,26 @@ def _operator_receiver(name: str, receiver: Receiver | None, resolved: bool) -> 
         config["pagerDutyLinkConfigs"] = [
             {"href": href, "alt": title} for title, href in texts.pagerduty_links()
         ]
+    elif receiver.kind == "email":
+        config |= {"to": receiver.to, "from": receiver.sender, "smarthost": receiver.smarthost}
+        if receiver.secret:
+            config |= {"authUsername": receiver.username, "authPassword": selector(receiver.secret)}
+        config |= {
+            "headers": [{"key": "Subject", "value": texts.email_subject()}],
+            "html": "",
+            **texts.email(),
+        }
+    elif receiver.kind == "opsgenie":
+        config |= {"apiKey": selector(receiver.secret), "apiURL": OPSGENIE[receiver.region]}
+        config |= texts.opsgenie()
+        config["details"] = [{"key": key, "value": text} for key, text in texts.opsgenie_details().items()]
+    elif receiver.kind == "teams":
+        config |= {"webhookURL": selector(receiver.secret), **texts.teams()}
     else:
         config["url"] = _address(receiver.url)
         if receiver.secret:
             config["httpConfig"] = _bearer("credentials", selector(receiver.secret))
-    return {"name": name, f"{receiver.kind}Configs": [config]}
+    return {"name": name, f"{KEYS.get(receiver.kind, receiver.kind)}Configs": [config]}
 
 
 def _slack(receiver: Receiver) -> yaml.YamlMapping:

@@ -27,6 +27,8 @@ from sloctl.naming import (
 NOBODY = "sloctl/null"
 """The receiver that tells nobody. Names of the SLO file have no slash, so none of them is this one."""
 BY_SERVICE = (SLO_SET, NAMESPACE, SERVICE)
+BY_ALERT = (SLO_SET, "owner", "alertname")
+"""How tickets of services are grouped: one cause fails many, and their owner wants one message that lists them."""
 BY_GUARDRAIL = (SLO_SET, GUARDRAIL)
 PLACE = (SLO_SET, "cluster")
 """What source and target of an inhibition always share. Several clusters that send to one Alertmanager usually tell
@@ -95,7 +97,7 @@ def tree(set_name: str, notifications: Notifications) -> Route:
         (
             _watchdog(notifications),
             _severity("page", default.page, pages, notifications.repeat_page),
-            _severity("ticket", default.ticket, tickets, notifications.repeat_ticket),
+            _severity("ticket", default.ticket, tickets, notifications.repeat_ticket, BY_ALERT),
         ),
     )
 
@@ -113,7 +115,13 @@ def _watchdog(notifications: Notifications) -> Route:
     )
 
 
-def _severity(severity: str, default: str, owners: list[tuple[str, str]], repeat: int) -> Route:
+def _severity(
+    severity: str,
+    default: str,
+    owners: list[tuple[str, str]],
+    repeat: int,
+    group_by: tuple[str, ...] = (),
+) -> Route:
     own = [
         Route((Matcher("owner", "=", owner),), receiver, routes=(_WITHOUT_SERVICE,))
         for owner, receiver in owners
@@ -122,6 +130,7 @@ def _severity(severity: str, default: str, owners: list[tuple[str, str]], repeat
     return Route(
         (Matcher("severity", "=", severity),),
         default,
+        group_by,
         repeat_interval=repeat,
         routes=(*own, _WITHOUT_SERVICE),
     )

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from alert_rules import health
 from alert_rules.groups import HealthRule, RuleFile
-from alert_rules.proofs.slo_proofs import example_labels, labelled_series, silent, test_case, test_file
+from alert_rules.proofs.slo_proofs import (
+    example_labels,
+    labelled_series,
+    moments_filled,
+    silent,
+    test_case,
+    test_file,
+)
 from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.guardrails.shared.kinds import Minutes
@@ -35,12 +42,12 @@ def _tests(
     slo_set: SloSet, rule: HealthRule, guardrail: Guardrail, mesh: Mapping[str, str]
 ) -> Iterator[yaml.YamlMapping]:
     proof = rule.source.proof
-    expected = _expected(slo_set, rule, guardrail)
     checks: list[yaml.YamlValue] = []
     if proof.fires > 0:
         checks.append(silent(rule, proof.fires - 1))
     for minute in (proof.fires, proof.lasts):
         if minute or minute == proof.fires:
+            expected = _expected(slo_set, rule, guardrail, minute)
             checks.append({"eval_time": f"{minute}m", "alertname": rule.alert, "exp_alerts": [expected]})
     if proof.resolved:
         checks.append(silent(rule, proof.resolved))
@@ -66,7 +73,7 @@ def _inputs(slo_set: SloSet, inputs: Minutes, mesh: Mapping[str, str]) -> list[y
     return rows
 
 
-def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail) -> yaml.YamlMapping:
+def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail, minute: int) -> yaml.YamlMapping:
     proof = rule.source.proof
     labels = dict(rule.labels) | dict(proof.labels)
     if naming.SERVICE in proof.labels:
@@ -78,6 +85,7 @@ def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail) -> yaml.Y
     return {
         "exp_labels": labels,
         "exp_annotations": {
-            name: health.filled(text, labels, proof.value) for name, text in rule.annotations.items()
+            name: health.filled(moments_filled(text, minute), labels, proof.value)
+            for name, text in rule.annotations.items()
         },
     }

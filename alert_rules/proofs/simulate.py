@@ -103,6 +103,42 @@ def active(
     return tuple(fires), tuple(long), sure
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What is to be told of an incident at a minute: see :class:`alert_rules.incident_texts.Said`.
+
+    ``recent`` are the bad events that the grid recorded in the last ten minutes.
+    """
+
+    share: float | None
+    per_second: float
+    since: float | None
+    left: float | None
+    lasts: float | None
+    recent: int
+
+
+@lru_cache(maxsize=4096)
+def moment(
+    traffic: Traffic, minute: int, window: BurnWindow, factor: Decimal, period: int, budget: Decimal
+) -> Moment:
+    """What recorded series tell at a minute of an incident; ``period`` is the budget's in seconds.
+
+    What is summed from the five-minute grid is a minute behind for alerts of the finer one, which come first.
+    """
+    _, totals, bads = _burn(traffic, 300, budget)
+    share = bads[minute] / totals[minute] if totals[minute] else None
+    rates, events, _ = _burn(traffic, window.short, budget)
+    step, grid = max(1, window.long // 72 // 60), minute - (1 if window.long <= FINE_LIMIT else 0)
+    first = max(0, minute - window.long // 60)
+    calm = [m for m in range(first, minute + 1) if m % step == 0 and events[m] and rates[m] <= float(factor)]
+    spent, counted, _ = _burn(traffic, max(period, FINE_LIMIT + 1), budget)
+    left = 1 - spent[grid] if grid >= 0 and counted[grid] else None
+    lasts = left * period / rates[minute] if left is not None and left > 0 and rates[minute] else None
+    recent = sum(bads[m] for m in range(max(0, minute - 9), grid + 1))
+    return Moment(share, bads[minute] / 300, float(calm[-1] * 60) if calm else None, left, lasts, recent)
+
+
 def _events_per_minute(budget: Decimal) -> int:
     return 1_000_000 if budget >= Decimal("0.0001") else 1_000_000_000
 

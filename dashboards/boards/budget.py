@@ -223,7 +223,7 @@ def _burn(subject: Subject) -> Iterator[TimeSeries]:
                 nothing="no events in these windows",
                 least="1m",
                 span=8,
-                links=[runbook(subject.slo_set, "BudgetBurn")],
+                links=runbook(subject.slo_set, "BudgetBurn"),
             )
         )
 
@@ -295,4 +295,4 @@ def _runbooks(subject: Subject) -> Iterator[Json]:
         names = sorted({slo.name for slo in subject.slo_set.slos if slo.runbook == template})
         title = "Runbook" if len(templates) == 1 else f"Runbook: {', '.join(names[:3])}"
         yield {"title": title, "url": url, "targetBlank": True}
-    yield runbook(subject.slo_set, "BudgetBurn")
+    yield from runbook(subject.slo_set, "BudgetBurn")

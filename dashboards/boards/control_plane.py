@@ -53,7 +53,7 @@ def _there(subject: Subject) -> Iterator[Any]:
         unit="none",
         colors=[(None, BAD), (1, GOOD)],
         nothing=LATER,
-        links=[runbook(subject.slo_set, "IstiodDown")],
+        links=runbook(subject.slo_set, "IstiodDown"),
     )
     if "control-plane" not in subject.guardrails:
         return
@@ -64,7 +64,7 @@ def _there(subject: Subject) -> Iterator[Any]:
         unit="none",
         colors=FEW,
         nothing=LATER,
-        links=[runbook(subject.slo_set, "IstiodPushErrors")],
+        links=runbook(subject.slo_set, "IstiodPushErrors"),
     )
     yield stat(
         "Rejected in 5m",
@@ -73,7 +73,7 @@ def _there(subject: Subject) -> Iterator[Any]:
         unit="none",
         colors=FEW,
         nothing=LATER,
-        links=[runbook(subject.slo_set, "IstiodConfigRejected")],
+        links=runbook(subject.slo_set, "IstiodConfigRejected"),
     )
 
 
@@ -89,10 +89,7 @@ def _errors(subject: Subject, span: int = 12) -> Any:
         unit="none",
         nothing=LATER,
         span=span,
-        links=[
-            runbook(subject.slo_set, "IstiodPushErrors"),
-            runbook(subject.slo_set, "IstiodConfigRejected"),
-        ],
+        links=runbook(subject.slo_set, "IstiodPushErrors", "IstiodConfigRejected"),
     )
 
 
@@ -115,7 +112,7 @@ def _pushes(subject: Subject) -> Iterator[Any]:
         unit="s",
         limits=[(None, GOOD), (subject.limit("control-plane"), BAD)],
         nothing="nothing changed in the time shown",
-        links=[runbook(subject.slo_set, "IstiodConvergenceSlow")],
+        links=runbook(subject.slo_set, "IstiodConvergenceSlow"),
     )
     yield graph(
         "Connected proxies",
@@ -148,7 +145,7 @@ def _certificates(subject: Subject) -> Iterator[Any]:
         unit="s",
         nothing="the proxies' agents expose no expiry: scrape port 15020",
         span=6,
-        links=[runbook(subject.slo_set, "WorkloadCertificateExpiring")],
+        links=runbook(subject.slo_set, "WorkloadCertificateExpiring"),
     )
     yield graph(
         "Certificates that Envoy holds",
@@ -157,7 +154,7 @@ def _certificates(subject: Subject) -> Iterator[Any]:
         unit="d",
         nothing="no proxy holds a certificate that lasts longer than a day",
         span=6,
-        links=[runbook(subject.slo_set, "GatewayCertificateExpiring")],
+        links=runbook(subject.slo_set, "GatewayCertificateExpiring"),
     )
     yield graph(
         "Certificates not signed",
@@ -165,5 +162,5 @@ def _certificates(subject: Subject) -> Iterator[Any]:
         [("{{reason}}", subject.series("istiod:signing_errors:increase5m"))],
         unit="none",
         nothing=LATER,
-        links=[runbook(subject.slo_set, "CertificateSigningFailing")],
+        links=runbook(subject.slo_set, "CertificateSigningFailing"),
     )

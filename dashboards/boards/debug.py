@@ -187,7 +187,7 @@ def _changes(subject: Subject) -> Iterator[Any]:
         [("refused", f"sum(rate({subject.raw('galley_validation_failed')}[{MINUTES}])) * 60")],
         unit="none",
         nothing="nothing was refused yet",
-        links=[runbook(slo_set, "IstiodConfigRejected")],
+        links=runbook(slo_set, "IstiodConfigRejected"),
     )
     yield graph(
         "Virtual services with a domain twice",
@@ -215,5 +215,5 @@ def _queues(subject: Subject) -> Iterator[Any]:
         high=1,
         nothing="no OpenTelemetry collector is scraped",
         span=8,
-        links=[runbook(subject.slo_set, "SpansRefused")],
+        links=runbook(subject.slo_set, "SpansRefused"),
     )

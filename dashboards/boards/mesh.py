@@ -83,7 +83,7 @@ def _requests(subject: Subject) -> Iterator[Any]:
             [(health.PLACE, failed)],
             unit=SHARE,
             nothing=NO_TRAFFIC,
-            links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
+            links=runbook(subject.slo_set, "ServiceErrorsHigh"),
         )
     if subject.records(ERRORS):
         columns.append(
@@ -133,7 +133,7 @@ def _latency(subject: Subject) -> Iterator[Any]:
         unit="s",
         limits=[(None, GOOD), (subject.limit("service-latency"), BAD)],
         nothing=NO_TRAFFIC,
-        links=[runbook(subject.slo_set, "ServiceLatencyHigh")],
+        links=runbook(subject.slo_set, "ServiceLatencyHigh"),
     )
 
 
@@ -149,7 +149,7 @@ def routes(subject: Subject) -> Iterator[Any]:
         unit=SHARE,
         limits=[(None, GOOD), (subject.limit("misroutes") / 100, BAD)],
         nothing=NO_TRAFFIC,
-        links=[runbook(subject.slo_set, "MisroutedRequests")],
+        links=runbook(subject.slo_set, "MisroutedRequests"),
     )
     unexpected = "service_version:unexpected_requests:increase5m"
     if subject.records(unexpected):
@@ -159,5 +159,5 @@ def routes(subject: Subject) -> Iterator[Any]:
             [(f"{health.PLACE} {{{{destination_version}}}}", subject.series(unexpected, *WHERE))],
             unit="none",
             nothing="no version gets traffic that should get none",
-            links=[runbook(subject.slo_set, "UnexpectedVersion")],
+            links=runbook(subject.slo_set, "UnexpectedVersion"),
         )

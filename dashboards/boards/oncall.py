@@ -76,7 +76,7 @@ def _failures(subject: Subject) -> Iterator[Any]:
         [(legend, worst)],
         unit=SHARE,
         nothing="no requests in the time shown",
-        links=[alert],
+        links=alert,
     )
     yield table(
         "What rose in the last hour",
@@ -123,7 +123,7 @@ def _gateways(subject: Subject) -> Iterator[Any]:
         limits=[(None, GOOD), (limit, BAD)],
         nothing=nothing,
         span=8,
-        links=[runbook(subject.slo_set, "GatewayErrorsHigh")],
+        links=runbook(subject.slo_set, "GatewayErrorsHigh"),
     )
     yield graph(
         "Requests through gateways",
@@ -142,7 +142,7 @@ def _gateways(subject: Subject) -> Iterator[Any]:
         limits=[(None, BAD), (1, GOOD)],
         nothing="the rules have not been evaluated yet",
         span=8,
-        links=[runbook(subject.slo_set, "GatewayDown")],
+        links=runbook(subject.slo_set, "GatewayDown"),
     )
 
 
@@ -161,7 +161,7 @@ def telemetry(subject: Subject) -> Iterator[Any]:
             limits=[(None, GOOD), (limit, BAD)],
             nothing="nothing was scraped yet",
             span=8,
-            links=[runbook(subject.slo_set, "MeshTelemetryLost")],
+            links=runbook(subject.slo_set, "MeshTelemetryLost"),
         )
         yield graph(
             "Failing scrapes",
@@ -171,7 +171,7 @@ def telemetry(subject: Subject) -> Iterator[Any]:
             high=1,
             nothing="no proxy is scraped",
             span=8,
-            links=[runbook(subject.slo_set, "ProxyScrapesFailing")],
+            links=runbook(subject.slo_set, "ProxyScrapesFailing"),
         )
     if subject.records("sloctl_job:age:seconds"):
         columns = [

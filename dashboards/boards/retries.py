@@ -81,7 +81,7 @@ def _amplification(subject: Subject) -> Iterator[Any]:
         nothing=NO_EDGES,
         span=6,
         height=8,
-        links=[runbook(slo_set, "RetryAmplificationHigh")],
+        links=runbook(slo_set, "RetryAmplificationHigh"),
     )
     yield graph(
         "Attempts per request by edge",
@@ -94,7 +94,7 @@ def _amplification(subject: Subject) -> Iterator[Any]:
         limits=[(None, GOOD), (subject.limit("retry-amplification"), BAD)],
         nothing=NO_EDGES,
         span=18,
-        links=[runbook(slo_set, "RetryAmplificationHigh")],
+        links=runbook(slo_set, "RetryAmplificationHigh"),
     )
     place = {naming.NAMESPACE: row(naming.NAMESPACE), naming.SERVICE: row(naming.SERVICE)}
     traces = to_traces(slo_set, "Its traces", *reversed(place.values()), failed=False)
@@ -199,7 +199,7 @@ def _envoy(subject: Subject) -> Iterator[Any]:
         places=2,
         limits=[(None, GOOD), (subject.limit("retry-amplification"), BAD)],
         nothing=NO_ENVOY,
-        links=[runbook(subject.slo_set, "RetryAmplificationHigh")],
+        links=runbook(subject.slo_set, "RetryAmplificationHigh"),
     )
     yield graph(
         "Retries",

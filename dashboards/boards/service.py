@@ -135,7 +135,7 @@ def _requests(subject: Subject) -> Iterator[Any]:
             unit=SHARE,
             nothing=nothing,
             limits=_limit(subject),
-            links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
+            links=runbook(subject.slo_set, "ServiceErrorsHigh"),
         )
     elif subject.records(ERRORS):
         yield graph(
@@ -145,7 +145,7 @@ def _requests(subject: Subject) -> Iterator[Any]:
             unit=SHARE,
             nothing=nothing,
             limits=_limit(subject),
-            links=[runbook(subject.slo_set, "ServiceErrorsHigh")],
+            links=runbook(subject.slo_set, "ServiceErrorsHigh"),
         )
     if subject.records(naming.BAD_CAUSES):
         yield causes.over_time(
@@ -192,7 +192,7 @@ def latency(subject: Subject) -> Iterator[Any]:
         limits=[(None, "green"), (limit, "red")],
         nothing=nothing,
         exemplars=subject.raw(DURATION_BUCKET, *raw),
-        links=[runbook(subject.slo_set, "ServiceLatencyHigh")],
+        links=runbook(subject.slo_set, "ServiceLatencyHigh"),
     )
     yield heatmap(
         "How long requests take",

@@ -91,10 +91,7 @@ def _by_reason(subject: Subject, where: Sequence[Matcher], span: int = 12) -> An
         least="5m",
         nothing="no proxy restarted in the time shown",
         span=span,
-        links=[
-            runbook(subject.slo_set, "SidecarCrashLooping"),
-            runbook(subject.slo_set, "SidecarOutOfMemory"),
-        ],
+        links=runbook(subject.slo_set, "SidecarCrashLooping", "SidecarOutOfMemory"),
     )
 
 
@@ -112,7 +109,7 @@ def _restarts(subject: Subject) -> Iterator[Any]:
         nothing=NO_KSM,
         span=4,
         height=4,
-        links=[runbook(subject.slo_set, "SidecarRestartRateHigh")],
+        links=runbook(subject.slo_set, "SidecarRestartRateHigh"),
     )
     yield stat(
         "Pods with a proxy",
@@ -172,7 +169,7 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             least="5m",
             nothing=f"{NO_CADVISOR}; or no proxy has a limit",
             span=8,
-            links=[runbook(subject.slo_set, alert)],
+            links=runbook(subject.slo_set, alert),
         )
     yield graph(
         "Throttled",
@@ -184,7 +181,7 @@ def _limits(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
         least="5m",
         nothing=f"{NO_CADVISOR}; or no proxy has a CPU limit",
         span=8,
-        links=[runbook(subject.slo_set, "SidecarThrottled")],
+        links=runbook(subject.slo_set, "SidecarThrottled"),
     )
 
 

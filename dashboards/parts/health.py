@@ -39,7 +39,7 @@ def mtls(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
         limits=[(None, BAD), (target, GOOD)],
         nothing="no traffic that a server's proxy reported",
         span=8,
-        links=[runbook(subject.slo_set, "MtlsBelowTarget")],
+        links=runbook(subject.slo_set, "MtlsBelowTarget"),
     )
 
 
@@ -61,7 +61,7 @@ def breakers(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             unit="none",
             nothing=missing,
             span=8,
-            links=[runbook(subject.slo_set, "CircuitBreakerEjecting")],
+            links=runbook(subject.slo_set, "CircuitBreakerEjecting"),
         )
     if subject.records("service:queue_overflow:increase5m", "service:connection_overflow:increase5m"):
         yield graph(
@@ -81,7 +81,7 @@ def breakers(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
             unit="short",
             nothing=missing,
             span=8,
-            links=[runbook(subject.slo_set, "PendingQueueOverflow")],
+            links=runbook(subject.slo_set, "PendingQueueOverflow"),
         )
 
 
@@ -99,5 +99,5 @@ def denials(subject: Subject, where: Sequence[Matcher]) -> Iterator[Any]:
                 limits=[(None, GOOD), (subject.limit("policy-denials") / 100, BAD)],
                 nothing=f"no {what} in the time shown",
                 span=8,
-                links=[runbook(subject.slo_set, alert)],
+                links=runbook(subject.slo_set, alert),
             )

@@ -51,14 +51,11 @@ def panel_link(link: Json) -> Json:
     }
 
 
-def runbook(slo_set: SloSet, alert: str) -> Json:
-    """A link to the runbook of one of sloctl's own alerts."""
-    base = slo_set.sources.runbooks or naming.RUNBOOKS
-    return {
-        "title": f"Runbook: {alert}",
-        "url": f"{base}/{naming.runbook_page(alert)}",
-        "targetBlank": True,
-    }
+def runbook(slo_set: SloSet, *alerts: str) -> list[Json]:
+    """Links to the runbooks of some of sloctl's own alerts; none where the file does not say where they are."""
+    base = slo_set.sources.runbooks
+    pages = ((alert, f"{base}/{naming.runbook_page(alert)}") for alert in alerts if base)
+    return [{"title": f"Runbook: {alert}", "url": url, "targetBlank": True} for alert, url in pages]
 
 
 def to_traces(

@@ -138,7 +138,8 @@ def _questions(
     for slo in slos:
         exprs = promql.events(slo, slo_set.mesh, GRID)
         exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
-        if by_cause := promql.causes_rule(slo, slo_set.mesh, GRID):
+        # Of a latency SLO they would be no saving, and slow is not told from a bound that is missing.
+        if "bad" in exprs and (by_cause := promql.causes_rule(slo, slo_set.mesh, GRID)):
             # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
             del exprs["bad"]

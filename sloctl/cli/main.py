@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Show error budgets, burn rates and what alerts.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "outbox": "See, retry and remove reports that were not posted yet.",
+    "runbooks": "Print or write the runbooks of the alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
     "completion": "Print the shell completion script.",

@@ -16,12 +16,21 @@ class SecretKey:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Who is told: a Slack channel, a PagerDuty service, or a webhook."""
+    """Who is told: a Slack channel, a PagerDuty service, people by e-mail, Opsgenie, a Teams channel, or a webhook.
+
+    ``to`` and ``sender`` are addresses of e-mail, ``smarthost`` is the server (host:port) that takes it, and
+    ``username`` who logs in there. ``region`` is Opsgenie's.
+    """
 
     name: str
-    kind: Literal["slack", "pagerduty", "webhook"]
+    kind: Literal["slack", "pagerduty", "email", "opsgenie", "teams", "webhook"]
     channel: str = ""
     url: str = ""
+    to: str = ""
+    sender: str = ""
+    smarthost: str = ""
+    username: str = ""
+    region: Literal["us", "eu"] = "us"
     secret: SecretKey | None = None
 
 

@@ -62,7 +62,8 @@ class CounterSli:
 
     ``total`` and either ``bad`` or ``good`` are unions of disjoint selectors. ``service_label`` and
     ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
-    series that counts a good event, ``example_bad`` what differs in one that counts a bad event.
+    series that counts a good event, ``example_bad`` what differs in one that counts a bad event. ``threshold`` is the
+    latency (milliseconds) within which a request is good.
     """
 
     preset: str
@@ -75,6 +76,7 @@ class CounterSli:
     example: tuple[tuple[str, str], ...] = ()
     example_bad: tuple[tuple[str, str], ...] = ()
     other_side: CounterSli | None = None
+    threshold: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

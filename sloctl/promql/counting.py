@@ -340,12 +340,18 @@ def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh,
 def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
     """Bad events of the last ``window`` seconds by what tells their causes apart; "" where nothing does.
 
-    They add up to the bad events. A latency SLO has none: what is slow is the rest of two counts.
+    They add up to the bad events. Of a latency SLO, what is slow is the rest of two counts.
     """
-    if not isinstance(slo.sli, CounterSli) or not slo.sli.bad:
+    if not isinstance(slo.sli, CounterSli):
         return ""
-    bad = _events_of(slo, slo.sli, slo.sli.bad, mesh, window)
-    return f"{_identified(slo, slo.sli, bad, naming.causes(slo.sli))} > 0"
+
+    def by_cause(sli: CounterSli, parts: Sequence[Selector]) -> str:
+        return _identified(slo, sli, _events_of(slo, sli, parts, mesh, window), naming.causes(sli))
+
+    if slo.sli.good:
+        total, good = by_cause(slo.sli, slo.sli.total), by_cause(slo.sli, slo.sli.good)
+        return f"(\n{indent(total)}\n-\n{indent(good)}\n) > 0"
+    return f"{by_cause(slo.sli, slo.sli.bad)} > 0"
 
 
 def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:

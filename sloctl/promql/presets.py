@@ -277,6 +277,7 @@ def _latency(params: Params, mesh: Mesh) -> CounterSli:
         good=(Selector(DURATION_BUCKET, (reporter, le)),),
         example=(*_OK, ("le", number(threshold))),
         example_bad=(),
+        threshold=threshold,
     )
 
 

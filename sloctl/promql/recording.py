@@ -113,7 +113,7 @@ def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Re
 
 def _quality(slo_set: SloSet, slo: Slo, labels: Labels) -> Iterator[Recording]:
     """Bad events of each grid step by cause, what a budget was spent on; seconds of it that nobody scraped."""
-    if isinstance(slo.sli, CounterSli) and slo.sli.bad:
+    if isinstance(slo.sli, CounterSli):
         yield Recording(
             naming.BAD_CAUSES,
             labels,

@@ -18,6 +18,7 @@ from tests.support.alertmanager import (
     Alertmanager,
     Labels,
     amtool,
+    amtool_version,
     await_true,
     burn,
     generated,
@@ -42,6 +43,8 @@ def written(config: str, folder: Path, form: Format) -> Path:
 @pytest.mark.parametrize("case", CASES)
 def test_amtool_accepts_it(case: str, form: Format, tmp_path: Path) -> None:
     text = (GOLDEN / case / f"{form}.yaml").read_text(encoding="utf-8")
+    if "msteamsv2" in text and amtool_version() < (0, 28):
+        pytest.skip("only Alertmanager 0.28 and later know Teams' workflows")
     checked = amtool("check-config", written(text, tmp_path, form))
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from alert_rules.alertmanager import texts
 from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
 from tests.support.alertmanager import (
     CART,
@@ -109,13 +111,15 @@ def test_notifications(sink: Sink, tmp_path: Path) -> None:
                 "ServiceErrorsCritical",
             ],
             ("/owner", shop.format("cart")): ["AvailabilityBudgetBurnPage1h"],
-            ("/chat", shop.format("cart")): ["AvailabilityBudgetBurnTicket3d"],
+            ("/chat", "alertname=AvailabilityBudgetBurnTicket3d,owner=team-a,slo_set=shop"): [
+                "AvailabilityBudgetBurnTicket3d"
+            ],
             ("/chat", control.format("control-plane")): ["PushErrors", "PushesSlow"],
             ("/chat", control.format("certificates")): ["RootCertificateExpires"],
         }
         # A last group waits as long as the others did: what had not been sent before it, was muted.
         running.post(burn("ticket", "availability", {"namespace": "pay", "service": "bank"}, "3d"))
-        last = ("/chat", "namespace=pay,service=bank,slo_set=shop")
+        last = ("/chat", "alertname=AvailabilityBudgetBurnTicket3d,slo_set=shop")
         assert sink.groups(1) == {last: ["AvailabilityBudgetBurnTicket3d"]}
         running.post(burn("page", "availability", CART, owner="team-a"), ends=just_now())
         path, body, _ = sink.next()
@@ -145,9 +149,12 @@ def test_dead_mans_switch(sink: Sink) -> None:
 HOSTILE = 'x"> <!channel> <https://evil.example|Runbook> & {{ .Status }} `*'
 ANNOTATIONS = {
     "summary": f"checkout: {HOSTILE}",
+    "now": f"2% of requests failed {HOSTILE}",
+    "cause": f"Most of it: 7 times {HOSTILE}",
     "description": f"first line {HOSTILE}\nsecond line",
     "runbook_url": "https://runbooks.example.org/a?b=1&c=2|<x>",
     "dashboard_url": "https://grafana.example.org/d/x",
+    "traces_url": "https://traces.example.org/search?service=checkout.shop",
 }
 
 
@@ -172,10 +179,12 @@ def test_slack(sink: Sink, tmp_path: Path) -> None:
         assert message["color"] == "danger"
         assert message["title"] == message["fallback"] == f"[FIRING:1] page: {escaped} in shop"
         assert message["text"].strip() == (
-            f"*checkout: {escaped}*\nfirst line {escaped}\nsecond line\n"
+            f"*checkout: {escaped}*\n2% of requests failed {escaped}\nMost of it: 7 times {escaped}\n"
+            f"first line {escaped}\nsecond line\n"
             f"AvailabilityBudgetBurnPage1h, owner {escaped}"
             " · <https://runbooks.example.org/a?b=1&amp;c=2%7C%3Cx%3E|Runbook>"
             " · <https://grafana.example.org/d/x|Dashboard>"
+            " · <https://traces.example.org/search?service=checkout.shop|Traces>"
         )
         evil_page = burn("page", "availability", evil, owner=HOSTILE)
         running.post(evil_page, annotations=ANNOTATIONS, ends=just_now())
@@ -189,6 +198,30 @@ def test_slack(sink: Sink, tmp_path: Path) -> None:
         assert (message["color"], message["title"]) == ("warning", "[FIRING:12] ticket: control-plane")
         assert message["text"].count("*PushErrors*") == 10
         assert message["text"].endswith("12 alerts in all")
+
+
+def test_tickets_of_many_services_are_one_message_and_pages_stay_apart(sink: Sink, tmp_path: Path) -> None:
+    address = secret(tmp_path, "slack", f"{sink.server.url}/slack\n")
+    notifications = Notifications(
+        (Receiver("chat", "slack", channel="#a", secret=address),),
+        Routing("chat", "chat"),
+        group_wait=1,
+        group_interval=1,
+        secrets_folder=str(tmp_path / "secrets"),
+    )
+    services = [{"namespace": "shop", "service": f"s<{number:03}>"} for number in range(230)]
+    with running_alertmanager(generated(notifications)) as running:
+        running.post(*(burn("ticket", "availability", where, "3d", owner="team-a") for where in services))
+        (message,) = sink.next()[1]["attachments"]
+        assert message["title"] == "[FIRING:230] ticket: AvailabilityBudgetBurnTicket3d"
+        named = set(re.findall(r"s&lt;(\d+)&gt;", message["text"]))
+        assert len(named) == 60 and message["text"].endswith("230 alerts in all")
+        running.post(*(burn("page", "latency", where, owner="team-a") for where in services[:2]))
+        titles = sorted(sink.next()[1]["attachments"][0]["title"] for _ in range(2))
+        assert titles == [f"[FIRING:1] page: s&lt;{number:03}&gt; in shop" for number in range(2)]
+        # What had been sent besides would have come before.
+        running.post(burn("ticket", "another", CHECKOUT))
+        assert "AnotherBudgetBurnTicket1h" in sink.next()[1]["attachments"][0]["text"]
 
 
 def test_pagerduty(sink: Sink, tmp_path: Path) -> None:
@@ -223,6 +256,7 @@ def test_pagerduty(sink: Sink, tmp_path: Path) -> None:
         assert {link["text"]: link["href"] for link in event["links"]} == {
             "Runbook": ANNOTATIONS["runbook_url"],
             "Dashboard": ANNOTATIONS["dashboard_url"],
+            "Traces": ANNOTATIONS["traces_url"],
         }
         running.post(health("PushErrors", "ticket", "control-plane", "istiod"))
         _, event, _ = sink.next()
@@ -230,3 +264,51 @@ def test_pagerduty(sink: Sink, tmp_path: Path) -> None:
         assert (payload["summary"], payload["severity"]) == ("PushErrors", "warning")
         assert (payload["component"], payload["group"]) == ("control-plane", "shop")
         assert not event.get("links")
+
+
+def test_opsgenie(sink: Sink, tmp_path: Path) -> None:
+    """Its key comes from a file, and its description is what an e-mail says too."""
+    key = secret(tmp_path, "opsgenie", "g3nie")
+    notifications = Notifications(
+        (Receiver("genie", "opsgenie", secret=key, region="eu"),),
+        Routing("genie", "genie"),
+        group_wait=1,
+        group_interval=1,
+        secrets_folder=str(tmp_path / "secrets"),
+    )
+    text = generated(notifications)
+    assert "https://api.eu.opsgenie.com/" in text
+    with running_alertmanager(text.replace("https://api.eu.opsgenie.com/", f"{sink.server.url}/")) as running:
+        running.post(burn("page", "availability", CHECKOUT, owner="team-a"), annotations=ANNOTATIONS)
+        path, alert, headers = sink.next()
+        assert (path, headers["Authorization"]) == ("/v2/alerts", "GenieKey g3nie")
+        assert (alert["message"], alert["priority"]) == (ANNOTATIONS["summary"], "P1")
+        for value in ANNOTATIONS.values():
+            assert value in alert["description"]
+        assert alert["details"]["owner"] == "team-a"
+        assert alert["details"]["runbook"] == ANNOTATIONS["runbook_url"]
+        assert alert["tags"] == ["page", "shop"]
+
+
+def test_texts_for_teams(sink: Sink, tmp_path: Path) -> None:
+    """What Markdown reads is taken out of names. Old Alertmanagers know no Teams: here Slack is sent its texts."""
+    address = secret(tmp_path, "slack", f"{sink.server.url}/slack")
+    config = {
+        "route": {"receiver": "card", "group_wait": "1s"},
+        "receivers": [
+            {
+                "name": "card",
+                "slack_configs": [
+                    {"api_url_file": str(tmp_path / "secrets" / address.name / address.key), **texts.teams()}
+                ],
+            }
+        ],
+    }
+    with running_alertmanager(json.dumps(config)) as running:
+        hostile = ANNOTATIONS | {"summary": "**[click](https://evil.example)** <at>all</at>"}
+        running.post(burn("page", "availability", CHECKOUT), annotations=hostile)
+        (card,) = sink.next()[1]["attachments"]
+        assert "click" in card["text"] and "[click]" not in card["text"] and "<at>" not in card["text"]
+        assert f"[Dashboard]({ANNOTATIONS['dashboard_url']})" in card["text"]
+        assert "[Runbook](https://runbooks.example.org/a?b=1&c=2|x)" in card["text"]
+        assert "2% of requests failed" in card["text"]

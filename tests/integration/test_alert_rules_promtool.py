@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+import yaml
 
+from alert_rules import manifest
+from alert_rules.proofs import slo_proofs
 from sloctl import naming
-from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo
+from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo, SloSet, Sources
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
-from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, series, slo
+from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, run, series, slo
 
 Counts = tuple[float | None, float | None]
 """Bad and total events."""
@@ -739,3 +743,30 @@ class TestBurnWindows:
         rules = rule_texts(slo(objective="99", policy=self.POLICY))
         [[burn]] = evaluate(rules, [Inputs(raw, [("slo:burn_rate:1h", "60m")])])
         assert burn[0][1] == pytest.approx(10 / 5020 / 0.01), "a mean of ratios would say 8.3"
+
+
+HOSTILE = 'a"} or vector(1) #{{ .x }}`\\%q&to=0'
+
+
+def test_what_an_alert_asks_of_a_service_with_a_hostile_name_stays_one_string(tmp_path: Path) -> None:
+    """promtool fills in what an alert says of now, and the service's name in links is no more than a name."""
+    policy = AlertPolicy("own", (BurnWindow("page", Decimal(2), 600, 300),))
+    every = slo(service="*", objective="90", policy=policy)
+    sources = Sources(grafana="https://g.example.org", traces_backend="tempo", traces="http://tempo")
+    [file] = manifest.rule_files(slo_set := SloSet("shop", (every,), sources=sources))
+    (tmp_path / "rules.yaml").write_text(manifest.prometheus(file), encoding="utf-8")
+    tests = slo_proofs.render_tests(slo_set, file, "rules.yaml", HOSTILE)
+    (tmp_path / "test.yaml").write_text(tests, encoding="utf-8")
+    document = yaml.safe_load(tests)
+    [told, *_] = [
+        alert["exp_annotations"]
+        for test in document["tests"]
+        for check in test["alert_rule_test"]
+        for alert in check["exp_alerts"]
+    ]
+    assert "of requests failed in the last 5m" in told["now"] and "budget left: " in told["now"]
+    assert told["cause"].startswith("Most of it: ") and "response code 503, flags UF" in told["cause"]
+    assert "&var-service=a%22%7D+or+vector" in told["dashboard_url"]
+    assert "aorvector1.xqto0.shop" in told["traces_url"]
+    done = run("test", "rules", "test.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr

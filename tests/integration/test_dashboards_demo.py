@@ -6,12 +6,18 @@ hour (see tests/support/recorded.py). Nothing is scraped, and the dashboards are
 
 from __future__ import annotations
 
+import json
+import re
+import textwrap
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 import pytest
 
+from alert_rules import runbooks
 from dashboards.manifest import boards
 from jobs.reports import slo_report
 from sloctl import spec
@@ -74,6 +80,13 @@ class Opened:
         view = View(self.end - 30 * 24 * HOUR + 1, self.end)
         where = {"slo": item.slo, "service": item.service, "namespace": item.namespace}
         return self.panel("budget", title, view, **where)
+
+    def query(self, expr: str) -> list[Json]:
+        """What Prometheus answers at the end of the demo's history; an error fails the test."""
+        url = f"{self.grafana.url}/api/v1/query?{urlencode({'query': expr, 'time': self.end})}"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            result: list[Json] = json.loads(answer.read())["data"]["result"]
+        return result
 
     def panel(self, kind: str, title: str, view: View, **chosen: str) -> Answer:
         """The answer to the first query of one panel."""
@@ -204,3 +217,51 @@ def test_each_deploy_is_seen_in_the_traffic(opened: Opened) -> None:
         versions = {one["metric"]["destination_version"]: one["values"] for one in seen.series}
         assert list(versions) == [deploy.version], deploy
         assert 0 <= versions[deploy.version][0][0] - at <= 300
+
+
+NOT_HERE = re.compile(
+    r"\b(?:envoy_\w+|service:envoy_\w+|citadel_\w+|pilot_k8s_cfg_events|sidecar_injection_\w+|istio_build|istio_agent_\w+"
+    r"|prometheus_\w+|scrape_\w+|alertmanager_\w+|otelcol_\w+|tempo_\w+|jaeger_\w+|zipkin_\w+|sloctl_job_\w+"
+    r"|container_\w+|kube_\w+|istio_tcp_\w+|pilot_\w+|(?:pod|workload):sidecar_\w+|ALERTS)\b"
+)
+"""What a query of a runbook reads that the demo's shop does not have, or has only while something is wrong."""
+CALM = {
+    "gateway-overloaded.md": "the gateway turns nobody away",
+    "latency-budget-burn.md": "the service calls no other",
+    "mtls-below-target.md": "all requests use mutual TLS",
+    "policy-denials-jumped.md": "nothing is denied",
+    "misrouted-requests.md": "nothing is misrouted",
+    "pending-queue-overflow.md": "no queue is full",
+    "mesh-telemetry-lost.md": "every target is up",
+    "proxy-scrapes-failing.md": "every target is up",
+    "istiod-down.md": "the shop has no istiod's up",
+}
+"""Pages with a query that returns nothing here, and why."""
+
+
+def test_every_query_of_every_runbook(opened: Opened) -> None:
+    """Prometheus takes each, with an alert's names filled in, and what the shop has is found."""
+    empty, asked = set(), 0
+    for file in runbooks.names():
+        text = runbooks.page(
+            file, {"namespace": "shop", "service": "search"} if "gateway" not in file else {}
+        )
+        for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL):
+            for query in split(block):
+                found = opened.query(query)
+                asked += 1
+                if not found and not NOT_HERE.search(query):
+                    empty.add((file, query))
+    assert asked > 80
+    assert {file for file, _ in empty} <= CALM.keys(), "\n".join(map(str, sorted(empty)))
+
+
+def split(block: str) -> list[str]:
+    """The queries of a block: each begins at its margin, unless a bracket is open."""
+    found, depth = [""], 0
+    for line in textwrap.dedent(block).splitlines():
+        if found[-1] and not depth:
+            found.append("")
+        found[-1] += f"{line}\n"
+        depth += sum(line.count(char) for char in "([{") - sum(line.count(char) for char in ")]}")
+    return found

@@ -68,7 +68,7 @@ def without_values(files: dict[str, Any]) -> None:
         for group in document.get("groups", ()):
             for rule in group["rules"]:
                 texts = rule.get("annotations", {})
-                names = {name for name, text in texts.items() if "$value" in text}
+                names = {name for name, text in texts.items() if "$value" in text or "query " in text}
                 telling.setdefault(rule.get("alert", ""), set()).update(names)
                 for name in names:
                     del texts[name]

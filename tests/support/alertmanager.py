@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 import urllib.request
@@ -60,6 +61,14 @@ def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [find_program("amtool"), *arguments], capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def amtool_version() -> tuple[int, int]:
+    """The first two numbers of amtool's version."""
+    done = amtool("--version")
+    found = re.search(r"version (\d+)\.(\d+)", done.stdout + done.stderr)
+    assert found is not None, done.stdout + done.stderr
+    return int(found[1]), int(found[2])
 
 
 def receivers_of(config: Path, labels: Labels) -> list[str]:
@@ -121,7 +130,10 @@ _ROUTE = {
     "groupInterval": "group_interval",
     "repeatInterval": "repeat_interval",
 }
-_SAME = frozenset("channel color title fallback text url description severity class component group".split())
+_SAME = frozenset(
+    "channel color title fallback text url description severity class component group to from smarthost html message "
+    "source priority tags".split()
+)
 
 
 def translated(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +194,14 @@ def _secret(selector: Mapping[str, str]) -> str:
 
 
 def _receiver(receiver: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = {"slackConfigs": _slack, "pagerdutyConfigs": _pagerduty, "webhookConfigs": _webhook}
+    kinds = {
+        "slackConfigs": _slack,
+        "pagerdutyConfigs": _pagerduty,
+        "emailConfigs": _email,
+        "opsgenieConfigs": _opsgenie,
+        "msteamsv2Configs": _teams,
+        "webhookConfigs": _webhook,
+    }
     out: dict[str, Any] = {"name": receiver["name"]}
     for key, configs in receiver.items():
         if key != "name":
@@ -208,6 +227,28 @@ def _pagerduty(config: Mapping[str, Any]) -> dict[str, Any]:
         "details": {item["key"]: item["value"] for item in config["details"]},
         "links": [{"href": item["href"], "text": item["alt"]} for item in config["pagerDutyLinkConfigs"]],
     } | _copied(config, "routingKey", "details", "pagerDutyLinkConfigs")
+
+
+def _email(config: Mapping[str, Any]) -> dict[str, Any]:
+    out = _copied(config, "authUsername", "authPassword", "headers")
+    if "authPassword" in config:
+        out |= {
+            "auth_username": config["authUsername"],
+            "auth_password_file": _secret(config["authPassword"]),
+        }
+    return out | {"headers": {item["key"]: item["value"] for item in config["headers"]}}
+
+
+def _opsgenie(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "api_key_file": _secret(config["apiKey"]),
+        "api_url": config["apiURL"],
+        "details": {item["key"]: item["value"] for item in config["details"]},
+    } | _copied(config, "apiKey", "apiURL", "details")
+
+
+def _teams(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"webhook_url_file": _secret(config["webhookURL"])} | _copied(config, "webhookURL")
 
 
 def _webhook(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alert_rules import burn_alerts, health, manifest
+from alert_rules import burn_alerts, health, incident_texts, manifest
 from alert_rules.proofs import simulate
 from sloctl import naming
 from sloctl.artefacts.objects import Format
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
 from sloctl.model.policies import POLICIES, EventGate
+from sloctl.promql import incident
 from tests.support.promtool import days, slo
 
 
@@ -319,20 +320,54 @@ class TestTexts:
             for rule in rules(one(replace(slo(service="*"), runbook="https://r/{service}")))
             if "alert" in rule
         )["annotations"]
-        assert notes["runbook_url"] == "https://r/{{ $labels.service }}"
+        assert notes["runbook_url"] == "https://r/{{ $labels.service | urlquery }}"
 
-    def test_without_a_runbook_of_its_own_an_alert_links_to_ours(self) -> None:
+    def test_without_a_runbook_of_its_own_an_alert_says_how_to_get_ours(self) -> None:
         [*_, last] = rules(one(slo()))
-        assert set(last["annotations"]) == {"summary", "description", "runbook_url"}
-        assert last["annotations"]["runbook_url"] == f"{naming.RUNBOOKS}/budget-burn.md"
+        assert set(last["annotations"]) == {"summary", "description", "now", "cause"}
+        what = "sloctl runbooks BudgetBurn --service checkout --namespace shop"
+        assert last["annotations"]["description"].endswith(f" What to do: {what}")
+        [*_, last] = rules(one(slo(service="*")))
+        plain = "--service {{ $labels.service | reReplaceAll `[^-._a-zA-Z0-9]` `` }} --namespace shop"
+        assert last["annotations"]["description"].endswith(plain)
         [*_, last] = rules(one(slo(), sources=Sources(runbooks="https://wiki.example.org/rb")))
         assert last["annotations"]["runbook_url"] == "https://wiki.example.org/rb/budget-burn.md"
 
     def test_no_dashboard_without_a_place_to_link_to(self) -> None:
         [*_, last] = rules(one(slo(), sources=Sources(grafana="https://grafana.example.org/")))
-        assert last["annotations"]["dashboard_url"].startswith(
-            "https://grafana.example.org/d/sloctl-shop-budget?"
-        )
+        link = last["annotations"]["dashboard_url"]
+        assert link.startswith("https://grafana.example.org/d/sloctl-shop-budget?")
+        assert link.endswith(f"&from={incident_texts.moment(incident.began(3 * 86400))}&to=now")
+
+    @pytest.mark.parametrize(
+        ("backend", "failing", "slow"),
+        [
+            (
+                "jaeger",
+                "/search?service=checkout.shop&tags=%7B%22error%22%3A%22true%22%7D&",
+                "minDuration=250ms&",
+            ),
+            ("zipkin", "/zipkin/?serviceName=checkout.shop&annotationQuery=error&", "minDuration=250000us&"),
+            ("tempo", "status%20%3D%20error", "duration%20%3E%20250ms"),
+        ],
+    )
+    def test_traces_of_what_fails_and_of_what_is_slow(self, backend: str, failing: str, slow: str) -> None:
+        sources = Sources(traces_backend=backend, traces="http://traces:1", traces_ui="https://t.example.org")
+        for made, sought in ((slo(), failing), (slo("latency", {"threshold": "250ms"}), slow)):
+            [*_, last] = rules(one(made, sources=sources))
+            link = last["annotations"]["traces_url"]
+            assert link.startswith("https://t.example.org/") and sought in link
+            assert "checkout.shop" in link and "time()" in link
+
+    def test_an_sli_of_ones_own_has_events_and_neither_causes_nor_traces(self) -> None:
+        own = replace(slo(), sli=ExprSli("rate(a[$window])", bad="rate(b[$window])"), namespace="")
+        [*_, last] = rules(one(own, sources=Sources(traces_backend="jaeger", traces="http://t")))
+        assert set(last["annotations"]) == {"summary", "description", "now"}
+        assert " of events were bad in the last 5m" in last["annotations"]["now"]
+
+    def test_a_calendar_budget_is_not_told_from_rules(self) -> None:
+        [*_, last] = rules(one(slo(window=CalendarWindow("month"))))
+        assert naming.REMAINING not in last["annotations"]["now"]
 
 
 WINDOWS = st.builds(

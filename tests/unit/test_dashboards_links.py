@@ -16,7 +16,6 @@ from alert_rules.groups import AlertRule
 from dashboards.lint.checks import links, panels
 from dashboards.lint.variables import Reference, references
 from dashboards.manifest import BUILDERS, boards
-from sloctl import naming
 from sloctl.model import SloSet
 from sloctl.model.dashboards import KINDS
 from tests.support.boards import CASES, ROOT, Json, boards_of, loaded
@@ -40,7 +39,7 @@ def broken(url: str, made: Mapping[str, Json]) -> Iterator[str]:
     for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True):
         if name.startswith("var-") and name.removeprefix("var-") not in known:
             yield f"{found[1]} has no variable {name}: {url}"
-        if not name.startswith("var-") and not REFERENCE.fullmatch(name):
+        if not name.startswith("var-") and name not in ("from", "to") and not REFERENCE.fullmatch(name):
             yield f"no variable: {name}: {url}"
 
 
@@ -103,10 +102,19 @@ def test_nothing_leads_to_a_dashboard_that_is_left_out(left_out: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_without_their_address_nothing_links_to_runbooks(case: str) -> None:
+    slo_set = loaded(case)
+    slo_set = replace(slo_set, sources=replace(slo_set.sources, runbooks=""))
+    given = [url for _, board in boards(slo_set) for url in urls(board)]
+    assert [url for url in given if url.endswith(".md")] == []
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_runbooks_are_pages(case: str) -> None:
     slo_set = loaded(case)
-    base = slo_set.sources.runbooks or naming.RUNBOOKS
-    given = [url for board in boards_of(case).values() for url in urls(board)]
+    base = "https://wiki.example.org/runbooks"
+    slo_set = replace(slo_set, sources=replace(slo_set.sources, runbooks=base))
+    given = [url for _, board in boards(slo_set) for url in urls(board)]
     given += [rule.annotations["runbook_url"] for rule in alerts(slo_set)]
     pages = {url.removeprefix(f"{base}/") for url in given if url.startswith(f"{base}/")}
     assert pages

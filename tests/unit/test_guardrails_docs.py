@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from alert_rules import manifest
+from alert_rules import manifest, runbooks
 from alert_rules.groups import AlertRule
 from sloctl import naming
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
-from sloctl.model import MeshMode
+from sloctl.model import MeshMode, Sources
 from sloctl.model.durations import duration
 from tests.support.guardrail_sets import everything
 
@@ -44,6 +45,10 @@ def test_every_guardrail_of_the_file_is_built() -> None:
     assert set(BUILDERS) == set(GUARDRAIL_PRESETS)
 
 
+def queries(file: str) -> list[str]:
+    return re.findall(r"```promql\n(.*?)```", runbooks.page(file), re.DOTALL)
+
+
 def generated() -> Iterator[AlertRule]:
     for mode in MODES:
         for file in manifest.rule_files(everything(mode)):
@@ -52,19 +57,53 @@ def generated() -> Iterator[AlertRule]:
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    names = [*alerts(), "BudgetBurn", naming.TRAFFIC_STOPPED]
+    names = [*alerts(), naming.BUDGET_BURN, naming.LATENCY_BURN, naming.TRAFFIC_STOPPED]
     pages = {naming.runbook_page(name) for name in names}
     assert {page.name for page in RUNBOOKS.glob("*.md")} == pages
 
 
-def test_every_alert_links_to_its_page() -> None:
+def test_every_alert_says_how_to_get_its_page() -> None:
     for rule in generated():
-        base, _, page = rule.annotations["runbook_url"].rpartition("/")
-        assert base == naming.RUNBOOKS
-        assert (RUNBOOKS / page).is_file(), rule.alert
+        assert "runbook_url" not in rule.annotations
+        command = rule.annotations["description"].rpartition(" What to do: sloctl runbooks ")[2]
+        assert (RUNBOOKS / runbooks.file_of(command.split()[0])).is_file(), rule.alert
 
 
-@pytest.mark.parametrize("name", [*sorted(alerts()), "BudgetBurn", naming.TRAFFIC_STOPPED])
+def test_pages_stand_alone_with_the_names_of_an_alert() -> None:
+    text = runbooks.page("service-errors-critical.md", {"namespace": "pay", "service": "bank"})
+    assert 'destination_service_name="bank"' in text and "checkout" not in text
+    for file in runbooks.names():
+        page = runbooks.page(file)
+        assert "](.." not in page
+        for link in re.findall(r"\]\(([^)]+\.md)\)", page):
+            assert link in runbooks.names(), f"{file}: {link}"
+
+
+def test_queries_say_whose_requests_they_count_and_forget_no_grpc_failure() -> None:
+    """Both proxies report a request, services of two namespaces may have one name, and a gRPC failure has code 200."""
+    for file in runbooks.names():
+        for query in queries(file):
+            for selected in re.findall(r"istio_request\w+\{([^}]*)\}", query):
+                assert "reporter" in selected or "reporter" in query.partition("(")[2], f"{file}: {query}"
+                for side in ("destination_service", "source_workload"):
+                    named = f"{side}_name" if side == "destination_service" else side
+                    if re.search(rf'\b{named}="(?!BlackHole)', selected):
+                        assert f"{side}_namespace=" in selected, f"{file}: {query}"
+            if '"5..|0"' in query:
+                assert "grpc_response_status=~" in query, f"{file}: {query}"
+
+
+def test_pages_begin_with_the_dashboard_of_their_alert() -> None:
+    slo_set = replace(everything("sidecar"), sources=Sources(grafana="https://g.example.org"))
+    for name in (*alerts(), "BudgetBurn"):
+        text = runbooks.page(naming.runbook_page(name), {"service": "bank"}, slo_set)
+        if name in {alert.name for plan in plans(slo_set) for alert in plan.alerts} | {"BudgetBurn"}:
+            assert text.splitlines()[2].startswith("[Dashboard](https://g.example.org/d/sloctl-shop-"), name
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(alerts()), naming.BUDGET_BURN, naming.LATENCY_BURN, naming.TRAFFIC_STOPPED]
+)
 def test_a_runbook_says_what_somebody_needs_at_night(name: str) -> None:
     text = (RUNBOOKS / naming.runbook_page(name)).read_text(encoding="utf-8")
     assert text.startswith(f"# {name}\n")

@@ -362,7 +362,7 @@ def test_a_cron_job_runs_its_job_on_the_mounted_file() -> None:
     for name, job in (("slis", "slis"), ("report", "report")):
         (container,) = pod_of(one(items, "CronJob", name))["spec"]["containers"]  # type: ignore[index]
         assert container["args"] == ["run", job, "-f", "/etc/sloctl/slo"]
-        assert container["image"] == f"ghcr.io/sloctl/sloctl:{__version__}"
+        assert container["image"] == f"sloctl:{__version__}"
         assert {"name": "slo-file", "mountPath": "/etc/sloctl/slo", "readOnly": True} in container[
             "volumeMounts"
         ]

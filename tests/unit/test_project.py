@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from sloctl import __version__, naming, project
+from sloctl import __version__, project
 
 ROOT = Path(__file__).parents[2]
 CODE = ("sloctl/", "alert_rules/", "dashboards/", "jobs/")
@@ -43,9 +43,10 @@ def test_no_other_address_of_the_repository() -> None:
     assert {address.removeprefix("git+") for _, address in found} == {project.REPOSITORY}
 
 
-def test_no_other_name_of_the_image() -> None:
+def test_no_registry_is_said_to_have_the_image() -> None:
     found = {match[0] for _, text in files() for match in IMAGE.finditer(text)}
-    assert {name for name in found if not NO_REGISTRY.match(name)} == {project.IMAGE}
+    assert {name for name in found if not NO_REGISTRY.match(name)} == set()
+    assert "/" not in project.IMAGE
 
 
 def test_the_code_spells_them_in_one_module() -> None:
@@ -53,7 +54,7 @@ def test_the_code_spells_them_in_one_module() -> None:
         name
         for name, text in files()
         if name.startswith(CODE) and name.endswith(".py")
-        if project.IMAGE in text or project.REPOSITORY in text
+        if project.REPOSITORY in text
     }
     assert len(spelt) == 1 and spelt.pop().endswith("/project.py")
 
@@ -71,13 +72,13 @@ def test_what_is_told_to_package_indexes_and_registries_is_there() -> None:
         assert re.search(re.escape(project.REPOSITORY) + "/(raw|blob)/main/", made["replacement"]), made
     labels = DockerfileParser(path=str(ROOT / "Dockerfile")).labels
     assert labels["org.opencontainers.image.source"] == project.REPOSITORY
-    addresses = [*urls.values(), labels["org.opencontainers.image.documentation"], naming.RUNBOOKS]
+    addresses = [*urls.values(), labels["org.opencontainers.image.documentation"]]
     for address in addresses:
         if "/blob/main/" in address:
             assert (ROOT / address.removeprefix(f"{project.REPOSITORY}/blob/main/")).exists(), address
 
 
 def test_examples_name_this_version() -> None:
-    pinned = re.compile(rf"{re.escape(project.REPOSITORY)}(?:@|\n\s*rev: )v([\w.]+)")
+    pinned = re.compile(r"(?:\$SLOCTL_REPOSITORY@|/sloctl .*\n\s*rev: )v([\w.]+)")
     found = {match[1] for _, text in files() for match in pinned.finditer(text)}
     assert found == {__version__}

@@ -15,17 +15,15 @@ _XDS = "istio/istio: pkg/xds/monitoring.go"
 _CA = "istio/istio: security/pkg/server/ca/monitoring.go"
 
 _SERVICE = ("reporter", "destination_service_name", "destination_service_namespace")
-_REQUEST = (
-    *_SERVICE,
+_CAUSES = (
     "destination_version",
     "source_workload",
     "source_workload_namespace",
-    "request_protocol",
     "response_code",
     "grpc_response_status",
     "response_flags",
-    "connection_security_policy",
 )
+_REQUEST = (*_SERVICE, *_CAUSES, "request_protocol", "connection_security_policy")
 _SIDES = {
     "reporter": "`source`, `destination`, in ambient mode `waypoint`",
     "connection_security_policy": "`mutual_tls`, `none`; `unknown` from the client's proxy",
@@ -57,7 +55,7 @@ METRICS = (
         "histogram",
         "proxy",
         "Requests within a bound of latency.",
-        (*_SERVICE, "le"),
+        (*_SERVICE, *_CAUSES, "le"),
         {
             "le": "Envoy's bounds, 0.5 to 3600000; the annotation `sidecar.istio.io/statsHistogramBuckets` changes them"
         },

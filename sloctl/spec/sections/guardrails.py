@@ -79,7 +79,7 @@ GUARDRAIL = Section(
             "runbook",
             LINK,
             "Address of the runbook; may hold {service}, {namespace}, {alert} and {set}, and {slo} for the preset.",
-            without="sloctl's page of the alert (`sources.runbooks`)",
+            without="sloctl's page of the alert, at `sources.runbooks`",
         ),
         Field("dashboard", LINK, "Address of a dashboard; placeholders as in `runbook`."),
     ),

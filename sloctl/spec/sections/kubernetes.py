@@ -249,7 +249,7 @@ KUBERNETES = Section(
             "image",
             _IMAGE,
             "The image, with a tag or a digest.",
-            without=f"`{project.IMAGE}` of the version that generates",
+            without=f"`{project.IMAGE}:VERSION`, which a cluster has only if it was loaded there",
             examples=("registry.example.org/sloctl:1.0.0",),
         ),
         Field(

@@ -9,7 +9,7 @@ from sloctl.model.alerting import Notifications, Receiver, Routing
 from sloctl.model.durations import duration
 from sloctl.spec.fields import checks
 from sloctl.spec.fields.shapes import Block, Field, Named, Object, Section
-from sloctl.spec.fields.values import Duration, Reader, Text
+from sloctl.spec.fields.values import Choice, Duration, Reader, Text
 from sloctl.spec.sections.common import CHANNEL, DAY, SECRET_KEY
 
 _NAME = r"[a-zA-Z0-9][-_a-zA-Z0-9]{0,62}"
@@ -43,6 +43,73 @@ RECEIVER_PAGERDUTY = Object(
         ),
     ),
 )
+_ADDRESS = r"[^\s@,<>\"'{}]{1,64}@[^\s@,<>\"'{}]{1,190}"
+EMAIL_ADDRESS = Text("an e-mail address", _ADDRESS, "like oncall@example.org", 255)
+RECEIVER_EMAIL = Object(
+    "emailReceiver",
+    model=Receiver,
+    doc="E-mail, over SMTP with TLS.",
+    fields=(
+        Field("to", EMAIL_ADDRESS, "Who gets it.", required=True, examples=("oncall@example.org",)),
+        Field(
+            "from",
+            EMAIL_ADDRESS,
+            "Who it is from.",
+            required=True,
+            examples=("alerts@example.org",),
+            fills="sender",
+        ),
+        Field(
+            "smarthost",
+            Text("a host and port", r"[a-zA-Z0-9](?:[-a-zA-Z0-9.]{0,251}):[0-9]{1,5}", "like host:587", 260),
+            "The server that takes e-mail.",
+            required=True,
+            examples=("smtp.example.org:587",),
+        ),
+        Field(
+            "username",
+            Text("a name", r"[^\s{}]{1,255}", "without spaces and braces", 255),
+            "Who logs in there.",
+            without="nobody logs in",
+            examples=("alerts@example.org",),
+        ),
+        Field(
+            "secret",
+            SECRET_KEY,
+            "Name and key of the Kubernetes Secret (or folder and file) that holds the password of `username`.",
+            examples=("alerting/smtp-password",),
+        ),
+    ),
+)
+RECEIVER_OPSGENIE = Object(
+    "opsgenieReceiver",
+    model=Receiver,
+    doc="Opsgenie.",
+    fields=(
+        Field(
+            "secret",
+            SECRET_KEY,
+            "Name and key of the Kubernetes Secret (or folder and file) of an API integration's key.",
+            required=True,
+            examples=("alerting/opsgenie",),
+        ),
+        Field("region", Choice(("us", "eu")), "Where the account is."),
+    ),
+)
+RECEIVER_TEAMS = Object(
+    "teamsReceiver",
+    model=Receiver,
+    doc="Microsoft Teams, by a workflow's webhook. Needs Alertmanager 0.28 or later.",
+    fields=(
+        Field(
+            "secret",
+            SECRET_KEY,
+            "Name and key of the Kubernetes Secret (or folder and file) that holds the webhook's address.",
+            required=True,
+            examples=("alerting/teams-webhook",),
+        ),
+    ),
+)
 RECEIVER_WEBHOOK = Object(
     "webhookReceiver",
     model=Receiver,
@@ -70,9 +137,12 @@ RECEIVER = Section(
     fields=(
         Field("slack", RECEIVER_SLACK, "A Slack channel."),
         Field("pagerduty", RECEIVER_PAGERDUTY, "A PagerDuty service."),
+        Field("email", RECEIVER_EMAIL, "Somebody's e-mail."),
+        Field("opsgenie", RECEIVER_OPSGENIE, "An Opsgenie integration."),
+        Field("teams", RECEIVER_TEAMS, "A Teams channel."),
         Field("webhook", RECEIVER_WEBHOOK, "An HTTP server."),
     ),
-    one_of=(("slack", "pagerduty", "webhook"),),
+    one_of=(("slack", "pagerduty", "email", "opsgenie", "teams", "webhook"),),
     apart={"name": "the key that it stands at", "kind": "which of the keys is given"},
 )
 ROUTING_DEFAULT = Object(
@@ -116,11 +186,15 @@ NOTIFICATIONS = Section(
             Named(r"[^\x00-\x1f]{1,128}", "an owner", ROUTING, maximum=1000, key_hint="one line of text"),
             "Where the alerts of an `owner` go.",
         ),
-        Field("group_wait", Duration(0, 3600, 1, "30s"), "How long alerts of a service are gathered."),
+        Field(
+            "group_wait",
+            Duration(0, 3600, 1, "30s"),
+            "How long alerts of a group are gathered: pages of a service, tickets of an owner.",
+        ),
         Field(
             "group_interval",
             Duration(1, DAY, 1, "5m"),
-            "How long until news of a service that was told of already.",
+            "How long until news of a group that was told of already.",
         ),
         Field("repeat_page", Duration(60, 30 * DAY, 1, "4h"), "How long until a page is repeated."),
         Field("repeat_ticket", Duration(60, 30 * DAY, 1, "24h"), "How long until a ticket is repeated."),
@@ -169,6 +243,16 @@ def notifications(block: Block | None, reader: Reader) -> Notifications | None:
 def _receiver(name: str, block: Block, reader: Reader) -> Receiver | None:
     kind = next((item.key for item in RECEIVER.fields if block.get(item.key) is not None), "webhook")
     return RECEIVER.build(block, reader, name=name, kind=kind)
+
+
+@RECEIVER.rule
+def _who_logs_in_has_a_password(receiver: Block, reader: Reader) -> None:
+    block: Block | None = receiver.get("email")
+    if block is not None and (block.get("username") is None) != (block.get("secret") is None):
+        have, lack = ("username", "secret") if block.get("secret") is None else ("secret", "username")
+        message = f"'{have}' needs '{lack}'"
+        hint = "a server that lets nobody log in needs neither"
+        reader.add(block.at(have), block.child(have), "key-conflict", message, hint)
 
 
 @NOTIFICATIONS.rule

@@ -94,7 +94,8 @@ SOURCES = Section(
         Field(
             "runbooks",
             _address("runbooks"),
-            "Where sloctl's runbook pages are kept, if not at the project's.",
+            "Where the pages are kept that `sloctl runbooks -o DIR` writes: alerts and dashboards link there.",
+            without="no links; alerts say which command prints their page",
         ),
     ),
 )
