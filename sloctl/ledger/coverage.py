@@ -37,8 +37,11 @@ def read(connection: Connection, ids: Collection[int], interval: Interval) -> Da
     if len(ids) <= _FEW:
         query = query.where(coverage.c.definition.in_(ids))
     found: Days = {}
-    for day, definition, m0, m1, m2, m3, m4, m5, fine, pruned in connection.execute(query):
-        mask = m0 | m1 << 48 | m2 << 96 | m3 << 144 | m4 << 192 | m5 << 240
+    for day, definition, *words, fine, pruned in connection.execute(query):
+        # Of a damaged file; a negative number would have bits without end.
+        if min(*words, fine) < 0 or max(words) > _LOW or fine > grid.ALL_HOURS:
+            raise ValueError(f"the coverage of {day} has bits of no bucket")
+        mask = sum(word << BITS * place for place, word in enumerate(words))
         found[day, definition] = Day(mask, grid.Kept(fine, pruned < 2))
     return found
 

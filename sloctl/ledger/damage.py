@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import grid, schema
 
 TIMES = frozenset({"time", "day", "since", "until", "oldest", "newest"})
+BITS = {"fine": grid.ALL_HOURS} | dict.fromkeys(schema.MASKS, (1 << 48) - 1)
 JSON = frozenset({"labels", "matchers", "progress"})
 
 
@@ -43,6 +44,8 @@ def _impossible(column: sa.Column[object]) -> sa.ColumnElement[bool]:
     wrong: list[sa.ColumnElement[bool]] = [sa.func.typeof(column).not_in(kinds)]
     if column.name in TIMES:
         wrong.append(sa.not_(column.between(0, grid.LATEST - 1)))
+    if column.name in BITS:
+        wrong.append(sa.not_(column.between(0, BITS[column.name])))
     if column.name in JSON:
         wrong.append(sa.not_(sa.func.json_valid(column)))
     return sa.or_(*wrong)

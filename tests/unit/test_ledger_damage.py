@@ -83,3 +83,19 @@ def read(path: Path) -> None:
                     assert error.hint
     except (BackendError, UsageError) as error:
         assert error.hint
+
+
+@pytest.mark.parametrize("column", ["m0", "m5", "fine"])
+@pytest.mark.parametrize("bits", [-1, 1 << 60])
+def test_bits_of_no_bucket_are_damage_and_no_endless_export(
+    whole: bytes, tmp_path: Path, column: str, bits: int
+) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(whole)
+    with open_ledger(Secret(f"sqlite:///{path}")) as ledger:
+        ledger.database.write(
+            lambda connection: connection.exec_driver_sql(f"UPDATE coverage SET {column} = {bits}")
+        )
+        with pytest.raises(BackendError, match=rf"corrupt: coverage.{column}: 12 values that it cannot have"):
+            files.export(ledger, tmp_path / "out.csv", "csv")
+        assert not (tmp_path / "out.csv").exists()
