@@ -284,7 +284,7 @@ def collect(
 
 def _add_peaks(reader: _Reader, longest: int, out: Collected) -> None:
     """The most events that a step had; of services with gaps, of steps that no gap has added to, if any."""
-    services = sorted({key[2] for key, seconds in out.gaps.items() if seconds > 0})
+    services = sorted({key[2] for key, seconds in out.gaps.items() if seconds >= promql.LONG_GAP})
     [all_steps] = reader.many({"peak": _Wanted({"peak": naming.TOTAL_GRID}, longest, "max")}).values()
     out.peak = all_steps["peak"]
     for some in (services[at : at + _SOME] for at in range(0, len(services), _SOME)):

@@ -22,6 +22,7 @@ from sloctl.promql.counting import (
 )
 from sloctl.promql.own_events import counts
 from sloctl.promql.recorded import (
+    LONG_GAP,
     alert_rule,
     bad_rule,
     base_of_set,
@@ -64,6 +65,7 @@ from sloctl.promql.syntax import (
 
 __all__ = [
     "LONGEST",
+    "LONG_GAP",
     "PART",
     "SEEN",
     "STARTS",

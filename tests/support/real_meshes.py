@@ -202,6 +202,34 @@ def _cases() -> list[MeshCase]:
             busy + 620,
         ),
     ]
+    long = 140  # samples: more than an hour
+    left = n - half - long
+    cases += [
+        MeshCase(
+            "a gap of seventy minutes, in which the pod's processes restart",
+            {
+                up(): f"1x{half - 1} 0x{long - 1} 1x{left - 1}",
+                series("istio_agent_process_start_time_seconds", **target()): (
+                    f"-90000x{half - 1} _x{long} {30 * (half + long) - 60}x{left - 1}"
+                ),
+                before: f"{_went(1_000_000, 300, half)} _x{long} {_went(600, 300, left)}",
+                after: f"5000x{half - 1} _x{long} 40x{left - 1}",
+            },
+            40,
+            300 * (half - 1 + left - 1) + 600 + 40,
+            by=161,
+        ),
+        MeshCase(
+            "one scrape in eight minutes succeeds, and an error is new",
+            {
+                up(): " ".join("0" if at % 16 else "1" for at in range(n)),
+                before: " ".join("_" if at % 16 else str(1_000_000 + 300 * at) for at in range(n)),
+                after: " ".join("_" if at % 16 or at < 192 else "50" for at in range(n)),
+            },
+            50,
+            300 * (n - 1) // 4800 * 4800 + 50,
+        ),
+    ]
     pods = {
         series("istio_agent_process_start_time_seconds", **target("short-1")): f"_x{half} {30 * half - 15}x2",
         up("short-1"): f"_x{half} 1x1",
