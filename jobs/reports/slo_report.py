@@ -175,7 +175,8 @@ def _unsure(slo_set: SloSet, data: Collected) -> list[Finding]:
 
 
 _LONGER = {
-    "rules": "the raw counters of the time before, if Prometheus has them: --source raw",
+    "rules": "sloctl backfill writes what rules would have recorded before, and --source raw reads the counters of "
+    "that time, as far back as Prometheus has them",
     "raw": "Prometheus has no counters from before: it is new, or forgets sooner (its retention)",
     "ledger": "the job slis adds what Prometheus has of the time before, and cannot add more",
 }
