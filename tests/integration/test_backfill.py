@@ -103,6 +103,10 @@ def test_after_a_backfill_rules_have_the_month_that_raw_counters_have(tmp_path: 
         assert texts.code == 0
         (file,) = (tmp_path / "texts").iterdir()
         assert file.read_text().endswith("# EOF\n")
+        proposed = in_process("init", "-", "--prometheus", server.url, *at, folder=tmp_path)
+        assert proposed.code == 0
+        assert "# shop: 1 services with requests in 30d; three quarters of them met 99.5 %" in proposed.stdout
+        assert "  - {preset: telemetry-gap}\n" in proposed.stdout
     for block in (tmp_path / "new").iterdir():
         shutil.move(block, data / block.name)
     with PrometheusServer(tmp_path / "third", data=data) as server:
