@@ -175,7 +175,8 @@ def _unsure(slo_set: SloSet, data: Collected) -> list[Finding]:
 
 
 _LONGER = {
-    "rules": "the raw counters of the time before, if Prometheus has them: --source raw",
+    "rules": "sloctl backfill writes what rules would have recorded before, and --source raw reads the counters of "
+    "that time, as far back as Prometheus has them",
     "raw": "Prometheus has no counters from before: it is new, or forgets sooner (its retention)",
     "ledger": "the job slis adds what Prometheus has of the time before, and cannot add more",
 }
@@ -206,7 +207,8 @@ def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str
     """What may be missing: from no bad event to bad events only, in the time that is not known."""
     gaps = item.quality.gaps
     time = duration(round(gaps / 60) * 60)
-    text = f"{item.name}: nothing is known of {time} (no scrapes, no rules evaluated, or not read)"
+    unread = ", or not read" if slo.id in data.unread else ""
+    text = f"{item.name}: nothing is known of {time} (no scrapes, or no rules evaluated{unread})"
     unseen = gaps / GRID * data.peak.get(key, 0.0)
     if not 0 < unseen < MOST_EVENTS:
         return text

@@ -6,18 +6,20 @@ import math
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from sloctl.model.durations import number
 from sloctl.report import markdown
 from sloctl.report.data import Report
 from sloctl.report.numbers import NOTHING, plain
+from sloctl.settings.variables import environment
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 STYLES = {
     "exhausted": "bold red",
@@ -57,9 +59,17 @@ _ALERT = re.compile(r"\w*BudgetBurn(Page|Ticket)(\w+)")
 
 def console(width: int = 0) -> Console:
     """Where results are printed; rich itself heeds NO_COLOR. A pipe is at least ``width`` columns wide."""
+    from rich.console import Console
+
     if sys.stdout is None or not sys.stdout.isatty():
         return Console(file=sys.stdout, highlight=False, width=max(width, 80))
     return Console(highlight=False)
+
+
+def _piped() -> bool:
+    """Whether results are plain text: then rich, which is slow to import, has nothing to do."""
+    forced = {"FORCE_COLOR", "TTY_COMPATIBLE"} & environment().keys()
+    return not forced and (sys.stdout is None or not sys.stdout.isatty())
 
 
 def print_table(
@@ -69,6 +79,12 @@ def print_table(
 
     ``widths`` fixes those of some columns.
     """
+    if _piped():
+        right = {number for number, title in enumerate(titles) if title not in _LEFT}
+        click.echo("\n".join(columns([titles, *rows], right=right)))
+        return
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for title in titles:
         table.add_column(
@@ -131,6 +147,8 @@ def _print(out: Console, what: RenderableType) -> None:
 
 
 def _cell(title: str, cell: str) -> Text:
+    from rich.text import Text
+
     return Text(cell, style=STYLES.get(cell.removesuffix(markdown.IN_DOUBT), "") if title == "status" else "")
 
 
@@ -143,9 +161,9 @@ def print_report(report: Report) -> None:
     sources = markdown.mixed(report)
     titles = markdown.header(windows, sources=sources)
     rows = [markdown.row(item, windows, sources=sources) for item in markdown.ordered(report)]
-    shown, out = titles, console()
+    shown = titles
     widths: dict[str, int] = {}
-    if out.is_terminal and _width(titles, rows) > out.width:
+    if not _piped() and (out := console()).is_terminal and _width(titles, rows) > out.width:
         alerts = titles.index("alerts")
         rows = [[*row[:alerts], _short(row[alerts]), *row[alerts + 1 :]] for row in rows]
         shown, widths = _fitting(titles, rows, windows, out.width, part=bool(markdown.part_recorded(report)))
@@ -164,6 +182,11 @@ def print_report(report: Report) -> None:
 
 def say(text: str, style: str = "") -> None:
     """A line of results; a pipe gets it unbroken."""
+    if _piped():
+        click.echo(text.rstrip())
+        return
+    from rich.text import Text
+
     _print(console(cell_len(text)), Text(text, style=style))
 
 

@@ -64,11 +64,14 @@ def assert_expected(name: str, outcome: Outcome) -> None:
 
 
 def on_a_terminal(*arguments: str, folder: Path, columns: int, **env: str) -> Outcome:
-    """A run whose output is a terminal of so many columns; both outputs are in ``stdout``."""
+    """A run whose output is a terminal of so many columns; both outputs are in ``stdout``.
+
+    It is quiet: on a slow machine there would be a bar of progress.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     with subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "sloctl", *arguments],
+        [sys.executable, "-W", "error", "-m", "sloctl", "--quiet", *arguments],
         cwd=folder,
         env=environment(folder) | {"TERM": "xterm-256color"} | env,
         stdin=theirs,

@@ -65,6 +65,7 @@ slos:
   # Not on the mesh: any two counters. Each range is [$window], inside rate() or increase().
   - name: queue-age
     service: @service@
+    namespace: @namespace@
     objective: 99
     description: Jobs start within a minute.
     sli:

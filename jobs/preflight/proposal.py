@@ -1,0 +1,295 @@
+"""A first SLO file for the mesh that a Prometheus knows: who has traffic, and what they would have met.
+
+Objectives are the strictest of a ladder that was met in the time that there is; why stands beside each. Names come
+from the server: they are quoted, and comments hold no control characters.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import isfinite
+from pathlib import Path
+
+from jobs.budgets import from_counters, targets
+from jobs.budgets.collected import recorded_of
+from jobs.preflight.survey import Asker
+from sloctl import budget, promql, spec
+from sloctl.backends.protocols import ObservedSource, Progress, silent
+from sloctl.budget import EventCounts
+from sloctl.errors import UsageError
+from sloctl.model import SloSet
+from sloctl.model.durations import duration, number
+from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
+from sloctl.report.numbers import count, percent, plain
+from sloctl.spec.sections.common import NAMESPACE, SERVICE_NAME
+
+LADDER = (99.99, 99.95, 99.9, 99.5, 99.0, 98.0, 95.0)
+"""Objectives that are proposed, the strictest first; with looser ones, pages of the policy mesh could never fire."""
+LEAST_BAD = 10
+"""A budget of fewer events than this is spent by chance: an objective that leaves no more is not proposed."""
+MOST_OVERRIDES = 20
+FAST = 95.0
+"""Percent of requests of every service that a proposed latency threshold lets through."""
+_WATCHED = {
+    "service-errors": REQUESTS,
+    "control-plane": "pilot_xds_pushes",
+    "certificates": "citadel_server_root_cert_expiry_timestamp",
+    "mtls": REQUESTS,
+    "sidecar-restarts": "kube_pod_container_status_restarts_total",
+    "telemetry-gap": "up",
+    "retry-amplification": REQUESTS,
+    "policy-denials": REQUESTS,
+}
+"""Guardrails, and a metric without which each says nothing."""
+Place = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a server has: reporters by (namespace, service), names of metrics, bounds of latency by namespace."""
+
+    services: dict[Place, set[str]] = field(default_factory=dict)
+    metrics: frozenset[str] = frozenset()
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By namespace: a bound in milliseconds, and the share of the slowest service's requests within it."""
+    odd: set[Place] = field(default_factory=set)
+    """Services whose names no SLO can have."""
+    gateways: list[str] = field(default_factory=list)
+    """Workloads that are called gateways."""
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Those of services with requests."""
+        return sorted({namespace for namespace, _ in self.services if namespace})
+
+    @property
+    def ambient(self) -> bool:
+        """Whether only waypoints count requests."""
+        return set().union(*self.services.values()) == {"waypoint"}
+
+    def reporters(self, namespace: str) -> set[str]:
+        """Who counts requests to a namespace's services."""
+        return set().union(*(seen for place, seen in self.services.items() if place[0] == namespace))
+
+    def side(self, namespace: str) -> str:
+        """Who counts the requests to a namespace's services: their clients, if these have proxies."""
+        reporters = self.reporters(namespace)
+        return "server" if "source" not in reporters and "destination" in reporters else ""
+
+
+def propose(
+    source: ObservedSource,
+    at: datetime,
+    *,
+    name: str,
+    owner: str,
+    prometheus: str,
+    progress: Progress = silent,
+) -> str:
+    """The text of a file that validates. Raises ``BackendError``, and UsageError if there are no requests."""
+    progress(-1.0, "looking for services")
+    seen = _look(source, at)
+    head = _head(seen, name, owner, prometheus)
+    wild = [_slo(seen, namespace, "*", LADDER[-1], ()) for namespace in seen.namespaces]
+    slo_set = _loaded("\n".join((*head, "slos:", *(line for lines in wild for line in lines))))
+    found = from_counters.collect(source, slo_set, at, progress=progress)
+    findings = [*found.findings, *targets.findings(source, slo_set, at)]
+    text = [
+        "# A proposal from what Prometheus had at "
+        f"{at:%Y-%m-%d %H:%M} UTC: change what does not fit. Every objective is the strictest",
+        "# that was met, so that no budget is spent on the day on which it begins.",
+        *_remarks(seen),
+        *(f"# {finding.severity}: {_comment(finding.message)} [{finding.code}]" for finding in findings),
+        *head,
+        "",
+        "slos:",
+    ]
+    for slo in slo_set.slos:
+        events = {
+            key[2]: counts for key, counts in found.period.items() if key[0] == slo.id and counts[1] > 0
+        }
+        recorded = recorded_of(slo, at, found)
+        text += _namespace(
+            seen,
+            slo.namespace,
+            events,
+            duration(round(recorded / 3600) * 3600 or 3600) if recorded else "30d",
+        )
+    text += ["", *_guardrails(seen)]
+    whole = "\n".join(text) + "\n"
+    _loaded(whole)
+    return whole
+
+
+def _look(source: ObservedSource, at: datetime) -> Seen:
+    asker = Asker(source, at)
+    seen = Seen(metrics=asker.names({*_WATCHED.values(), REQUESTS, DURATION_BUCKET}))
+    by = "destination_service_namespace, destination_service_name"
+    counted = f"sum by ({by}, reporter) (increase({REQUESTS}[1d])) > 0"
+    for item in source.query(counted, at):
+        labels = item["metric"]
+        place = labels.get("destination_service_namespace", ""), labels.get("destination_service_name", "")
+        if not promql.is_service(place[1]):
+            continue
+        if not (re.fullmatch(NAMESPACE.pattern, place[0]) and re.fullmatch(SERVICE_NAME.pattern, place[1])):
+            seen.odd.add(place)
+        else:
+            seen.services.setdefault(place, set()).add(labels.get("reporter", ""))
+    if not seen.services:
+        raise UsageError(
+            f"this Prometheus has no requests to services in {REQUESTS} of the last day",
+            hint="is it the mesh's? sloctl init without --prometheus writes a file to begin with",
+        )
+    gateways = f'count by (source_workload) ({REQUESTS}{{reporter="source", source_workload=~".*gateway.*"}})'
+    names = (item["metric"].get("source_workload", "") for item in source.query(gateways, at))
+    seen.gateways = sorted(name for name in names if re.fullmatch(NAMESPACE.pattern, name))
+    if DURATION_BUCKET in seen.metrics:
+        shares: dict[str, dict[float, dict[Place, float]]] = {}
+        for item in source.query(f"sum by ({by}, le) (increase({DURATION_BUCKET}[1d]))", at):
+            labels, value = item["metric"], float(item["value"][1])
+            place = (
+                labels.get("destination_service_namespace", ""),
+                labels.get("destination_service_name", ""),
+            )
+            if place in seen.services and isfinite(value):
+                of = shares.setdefault(place[0], {}).setdefault(float(labels.get("le", "inf")), {})
+                of[place] = of.get(place, 0.0) + value
+        seen.bounds = {
+            namespace: bound for namespace, by_bound in shares.items() if (bound := _bound(by_bound))
+        }
+    return seen
+
+
+def _bound(by_bound: Mapping[float, Mapping[Place, float]]) -> tuple[float, float] | None:
+    """The smallest bound that enough requests of every service are within, and the share of the slowest."""
+    whole = by_bound.get(float("inf"), {})
+    for bound in sorted(by_bound):
+        shares = [by_bound[bound].get(place, 0.0) / total for place, total in whole.items() if total > 0]
+        if isfinite(bound) and shares and min(shares) * 100 >= FAST:
+            return bound, min(shares)
+    return None
+
+
+def _head(seen: Seen, name: str, owner: str, prometheus: str) -> list[str]:
+    return [
+        "apiVersion: sloctl/v1",
+        "kind: MeshSLOs",
+        f"metadata: {{name: {_quoted(name)}}}",
+        f"mesh: {{mode: {'ambient' if seen.ambient else 'sidecar'}}}",
+        "sources:",
+        f"  prometheus: {{url: {_quoted(prometheus)}}}",
+        "  # traces, alertmanager, grafana: see docs/slo-file.md",
+        f"defaults: {{window: 30d, owner: {_quoted(owner)}}}",
+    ]
+
+
+def _remarks(seen: Seen) -> Iterator[str]:
+    """What a reader has to know of what was seen."""
+    if seen.odd:
+        names = ", ".join(sorted(f"{namespace}/{service}" for namespace, service in seen.odd)[:3])
+        said = f"{len(seen.odd)} services are left out, for their names are none of services"
+        yield f"# warning: {said}: {_comment(names)}"
+    waypoints = [namespace for namespace in seen.namespaces if seen.reporters(namespace) & {"waypoint"}]
+    if waypoints and not seen.ambient:
+        yield (
+            f"# warning: waypoints count requests in {_comment(', '.join(waypoints))}: write these into a file "
+            "of their own, with  mesh: {mode: ambient}"
+        )
+
+
+def _slo(seen: Seen, namespace: str, service: str, objective: float, why: Sequence[str]) -> list[str]:
+    side = ", side: server" if seen.side(namespace) else ""
+    return [
+        *(f"  # {_comment(line)}" for line in why),
+        "  - name: availability",
+        f"    service: {_quoted(service)}",
+        f"    namespace: {_quoted(namespace)}",
+        f"    objective: {number(objective)}",
+        f"    sli: {{preset: availability{side}}}",
+    ]
+
+
+def met(bad: float, total: float) -> float | None:
+    """The strictest objective (percent) of the ladder that was met, of those whose budgets are no chance."""
+    for objective in LADDER:
+        allowed = total * (100 - objective) / 100
+        if allowed >= LEAST_BAD and (budget.spent(bad, total, 1 - objective / 100) or 0.0) <= 1:
+            return objective
+    return None
+
+
+def _namespace(seen: Seen, namespace: str, events: Mapping[str, EventCounts], reach: str) -> Iterator[str]:
+    """The SLO of all services of a namespace, those of the ones that are worse, and latency."""
+    found = {service: met(*counts) for service, counts in events.items()}
+    known = sorted(objective for objective in found.values() if objective is not None)
+    common = known[len(known) // 4] if known else LADDER[3]
+    quiet = sum(1 for objective in found.values() if objective is None)
+    why = [
+        f"{namespace}: {len(events)} services with requests in {reach}; three quarters of them met {number(common)} %"
+    ]
+    if not known:
+        why = [f"{namespace}: too few requests in {reach} to say what is met: {number(common)} % is a guess"]
+    elif quiet:
+        why.append(f"of {quiet} there are too few requests, or they met none of these objectives")
+    yield ""
+    yield from _slo(seen, namespace, "*", common, why)
+    worse = sorted(
+        (
+            service
+            for service, (bad, total) in events.items()
+            if (budget.spent(bad, total, 1 - common / 100) or 0) > 1
+        ),
+        key=lambda service: (events[service][1] - events[service][0]) / events[service][1],
+    )
+    for service in worse[:MOST_OVERRIDES]:
+        bad, total = events[service]
+        objective = found[service] or LADDER[-1]
+        said = f"{percent((total - bad) / total, 3)} of {count(total)} requests succeeded in {reach}"
+        text = (
+            f"met {number(objective)} %" if found[service] else "no objective was met: see what fails first"
+        )
+        yield from _slo(seen, namespace, service, objective, [f"{service}: {said}; {text}"])
+    if len(worse) > MOST_OVERRIDES:
+        yield f"  # and {len(worse) - MOST_OVERRIDES} more services that did not meet {number(common)} %"
+    if namespace in seen.bounds:
+        bound, share = seen.bounds[namespace]
+        side = ", side: server" if seen.side(namespace) else ""
+        yield (
+            f"  # {_comment(namespace)}: of the slowest service's requests {percent(share, 2)} took at most "
+            f"{bound:g} ms in the last day"
+        )
+        yield "  - name: latency"
+        yield '    service: "*"'
+        yield f"    namespace: {_quoted(namespace)}"
+        yield f"    objective: {number(FAST)}"
+        yield f"    sli: {{preset: latency, threshold: {bound:g}ms{side}}}"
+
+
+def _guardrails(seen: Seen) -> Iterator[str]:
+    yield "guardrails:"
+    for preset, metric in _WATCHED.items():
+        there = metric in seen.metrics
+        yield f"  - {{preset: {preset}}}" if there else f"  # - {{preset: {preset}}}   # there is no {metric}"
+    if seen.gateways:
+        yield f"  - {{preset: gateway-errors, gateways: [{', '.join(map(_quoted, seen.gateways))}]}}"
+    yield "  - {preset: watchdog}   # always fires: its absence shows that alerting is dead"
+
+
+def _loaded(text: str) -> SloSet:
+    slo_set, problems = spec.check([Path("-")], stdin=io.BytesIO(text.encode("utf-8", "replace")))
+    if slo_set is None:
+        raise UsageError(f"what was found makes no valid file: {problems[0].message}", hint=problems[0].hint)
+    return slo_set
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _comment(text: str) -> str:
+    return plain(" ".join(text.split()))
