@@ -206,7 +206,10 @@ def test_pages_say_what_and_where(outcome: Outcome) -> None:
             assert labels["namespace"] == "shop"
             assert labels["owner"] == VICTIMS[labels["service"]].replace("-pager", "").join(("team-", ""))
             assert labels["service"] in notes["summary"]
-            assert notes["runbook_url"].startswith("https://") or "sloctl runbooks" in notes["description"]
+            assert (
+                notes.get("runbook_url", "").startswith("https://")
+                or "sloctl runbooks" in notes["description"]
+            )
             assert "% of requests " in notes["now"] and "<error" not in str(notes)
 
 
