@@ -210,7 +210,9 @@ def test_pages_say_what_and_where(outcome: Outcome) -> None:
                 notes.get("runbook_url", "").startswith("https://")
                 or "sloctl runbooks" in notes["description"]
             )
-            assert "% of requests " in notes["now"] and "<error" not in str(notes)
+            assert "<error" not in str(notes)
+            if "BudgetBurn" in labels["alertname"]:
+                assert "% of requests " in notes["now"] and notes["cause"]
 
 
 @pytest.mark.parametrize("service", VICTIMS)
