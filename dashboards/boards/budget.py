@@ -246,7 +246,7 @@ def _threshold_lines(panel: TimeSeries) -> TimeSeries:
 def _causes(subject: Subject) -> Iterator[object]:
     if not subject.records(naming.BAD_CAUSES):
         return
-    nothing = f"{causes.NOTHING} (of a latency SLO, causes are not told apart)"
+    nothing = causes.NOTHING
     by = {"response code and flags": causes.CODES, "source": causes.ENDS, "version": causes.VERSION}
     for what, labels in by.items():
         yield causes.over_time(

@@ -13,6 +13,7 @@ from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph
 from dashboards.parts.series import ANY_NAMESPACE, Subject, foremost
 from sloctl import naming
 from sloctl.model import Matcher
+from sloctl.model.dashboards import SIDECAR_GUARDRAILS
 
 WORKLOAD = "workload"
 BY = (naming.NAMESPACE, WORKLOAD)
@@ -32,7 +33,7 @@ NO_CADVISOR = "no use of proxies known: the kubelets' /metrics/cadvisor are not 
 
 def wanted(subject: Subject) -> bool:
     """Whether the file watches proxies."""
-    return bool({"sidecar-restarts", "sidecar-resources"} & set(subject.guardrails))
+    return bool(SIDECAR_GUARDRAILS & set(subject.guardrails))
 
 
 def build(subject: Subject) -> Dashboard:

@@ -22,6 +22,10 @@ KINDS = (
 DashboardObjects = Literal["configmap", "grafana-operator"]
 
 
+SIDECAR_GUARDRAILS = frozenset({"sidecar-restarts", "sidecar-resources"})
+"""The guardrails of which any makes the dashboard ``sidecars``; without one it is not generated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What an hour of a CPU core and of a GiB of memory costs: about a cloud's on-demand price, by default."""

@@ -93,11 +93,11 @@ def test_any_budget(left: float) -> None:
 def test_the_text_says_the_numbers() -> None:
     assert chart.alt_text(report(5, "daily")) == (
         "Error budget left: shop/service-0 availability -50.0 %; shop/service-1 availability 5.0 %; "
-        "shop/service-2 availability 60.0 %; shop/service-4 availability 99.0 %."
+        "shop/service-2 availability 60.0 %; shop/service-4 availability 99.0 %; 1 with no budget known."
     )
     text = chart.alt_text(report(40, "weekly"))
     assert text.startswith("How the worst error budgets burned down; left at the end: shop/service-0")
-    assert text.endswith("and 27 more with more left.") and len(text) <= 2000
+    assert text.endswith("and 27 more; 8 with no budget known.") and len(text) <= 2000
     assert (
         len(chart.alt_text(replace(report(0), slos=tuple(slo("x" * 900, str(n)) for n in range(9))))) <= 2000
     )
@@ -134,6 +134,19 @@ def test_bars_are_as_long_as_what_is_left_and_say_it() -> None:
     assert [float(bar.attrib["x"]) + float(bar.attrib["width"]) for bar in bars[:2]] == pytest.approx(
         [zero, zero]
     )
+
+
+def test_labels_lie_over_no_name() -> None:
+    """Not even where a budget is overspent a hundred times."""
+    made = replace(
+        report(0, None), slos=tuple(slo("x" * 60, f"s{n}", share) for n, share in enumerate((-99.0, -0.2)))
+    )
+    _, *bars = drawn(made).iter(f"{SVG}rect")
+    zero = float(bars[0].attrib["x"]) + float(bars[0].attrib["width"])
+    labels = [item for item in drawn(made).iter(f"{SVG}text") if "✕" in (item.text or "")]
+    assert len(labels) == 2
+    for label in labels:
+        assert label.attrib.get("text-anchor", "start") == "start" and float(label.attrib["x"]) > zero
 
 
 def test_without_a_spent_budget_the_axis_begins_at_none() -> None:

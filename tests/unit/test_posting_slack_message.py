@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sloctl.model import SloSet
+from sloctl.model import Guardrail, SloSet
 from sloctl.model.job_names import RoutineKind
 from sloctl.posting.slack import mrkdwn
 from sloctl.posting.slack.message import REPLIES, messages
@@ -152,6 +152,22 @@ def test_links_go_to_the_files_own_grafana_only() -> None:
     assert "http" not in json.dumps(check(report(), none))
 
 
+def test_budgets_lead_to_their_dashboard_and_none_leads_to_one_that_is_not_generated() -> None:
+    texts = json.dumps(everything(report()), ensure_ascii=False)
+    link = (
+        "/d/sloctl-shop-budget?var-slo=availability&amp;var-namespace=shop&amp;var-service=service-0|budget>"
+    )
+    assert link in texts
+    assert "sidecars dashboard" not in texts, "no guardrail of sidecars: no such dashboard"
+    watched = replace(SLO_SET, guardrails=(Guardrail("sidecar-restarts"),))
+    assert "sloctl-shop-sidecars|sidecars dashboard" in json.dumps(check(report(), watched))
+    left_out = replace(SLO_SET, dashboards=replace(SLO_SET.dashboards, leave_out=("budget",)))
+    assert "sloctl-shop-budget" not in json.dumps(check(report(), left_out))
+    evil = replace(report(), slos=(slo("|<!channel>&", "x>|y", -1.0),))
+    text = json.dumps(check(evil, SLO_SET))
+    assert "<!channel>" not in text and "var-service=x%3E%7Cy" in text
+
+
 def test_a_message_says_how_much_of_the_windows_is_recorded() -> None:
     made = replace(report(5), routine=None)
     first, *rest = made.slos
@@ -171,7 +187,9 @@ def test_the_message_says_what_to_look_at() -> None:
     assert texts[0] == "Weekly SLO report: shop"
     assert texts[1] == "Budgets: *1 exhausted*, *1 at risk*, 1 no data, 2 ok"
     lines = texts[2].split("\n")
-    assert lines[0] == "✕ `shop/service-0 availability`  -50.0 % left"
+    assert lines[0].startswith(
+        "✕ `shop/service-0 availability`  -50.0 % left  <https://grafana.example.org/d/"
+    )
     assert lines[1].startswith(
         "! `shop/service-1 availability`  5.0 % left, burns 14 times too fast, runs out 2026-03-02"
     )

@@ -61,9 +61,12 @@ def alt_text(report: Report) -> str:
     if not shown:
         return "No budget is known."
     what = "How the worst error budgets burned down; left at the end: " if lines else "Error budget left: "
-    rest = len([item for item in report.slos if item.remaining is not None]) - len(shown)
+    known = len([item for item in report.slos if item.remaining is not None])
+    rest, unknown = known - len(shown), len(report.slos) - known
     parts = [f"{plain(cut(item.name, 90))} {budget_share(item.remaining)}" for item in shown]
-    return cut(what + "; ".join(parts) + (f"; and {rest} more with more left" if rest else "") + ".", ALT)
+    parts += [f"and {rest} more"] if rest else []
+    parts += [f"{unknown} with no budget known"] if unknown else []
+    return cut(f"{what}{'; '.join(parts)}.", ALT)
 
 
 def png(report: Report) -> bytes:
@@ -104,8 +107,10 @@ def _bars(made: Drawing, items: Sequence[SloStatus]) -> None:
         )
         made.text((left - 7, middle), _name(item, TEXT, left - 20), TEXT, INK, anchor="end")
         mark = {"exhausted": "✕ ", "at_risk": "! "}.get(item.status, "")
-        beside, anchor = (x(share) + 7, "start") if share >= 0 else (x(share) - 7, "end")
-        made.text((beside, middle), mark + budget_share(item.remaining), TEXT, INK, anchor=anchor)
+        # Right of its bar, where nothing else is: left of a deep one are the names.
+        made.text(
+            (max(x(0), x(share)) + 7, middle), mark + budget_share(item.remaining), TEXT, INK, anchor="start"
+        )
     made.line([(left, bottom), (right, bottom)], INK, 1.5)
     made.line([(x(0), top), (x(0), bottom)], INK, 1.7)
 

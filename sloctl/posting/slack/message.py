@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sloctl.model import SloSet
+from sloctl.model.dashboards import SIDECAR_GUARDRAILS
 from sloctl.model.durations import rfc3339
 from sloctl.naming import dashboard_uid
 from sloctl.posting.slack import mrkdwn
@@ -22,6 +23,8 @@ from sloctl.report.numbers import digits_for, percent, rate
 
 SHOWN = 8
 """Budgets in the main message."""
+LINKED = 100
+"""Characters of the longest name in a link to an SLO's budget."""
 SINGLE_ROWS = 6
 """Rows of each table where there is no thread."""
 THREAD_ROWS = 60
@@ -71,7 +74,7 @@ def messages(report: Report, slo_set: SloSet, alt: str = "") -> Messages:
     """What is posted of a report. ``alt`` says what its chart shows."""
     head = [mrkdwn.header(_title(report)), mrkdwn.small(mrkdwn.words(_about(report), 300))]
     head.append(mrkdwn.section(_counted(report)))
-    urgent = _budgets(report)
+    urgent = _budgets(report, _dashboard(report.set_name, slo_set, "budget"))
     links = _links(report, slo_set)
     tables = _tables(report)
     found = _findings(report)
@@ -124,7 +127,7 @@ def _fallback(report: Report) -> str:
     return text
 
 
-def _line(item: SloStatus) -> str:
+def _line(item: SloStatus, budgets: str) -> str:
     parts = [f"{markdown.left(item)} left"]
     if item.quality.recorded is not None:
         parts.append(f"of {code(item.of_window, 80)}")
@@ -137,14 +140,14 @@ def _line(item: SloStatus) -> str:
     if item.alerts:
         more = f" and {len(item.alerts) - 2} more" if len(item.alerts) > 2 else ""
         parts.append(" ".join(code(alert, 80) for alert in item.alerts[:2]) + more)
-    return f"{SIGNS[item.status]} {code(item.name, 100)}  {', '.join(parts)}"
+    return f"{SIGNS[item.status]} {code(item.name, 100)}  {', '.join(parts)}{_to_budget(item, budgets)}"
 
 
-def _budgets(report: Report) -> list[SlackBlock]:
+def _budgets(report: Report, budgets: str) -> list[SlackBlock]:
     worst = [item for item in markdown.ordered(report) if item.status in LOOK]
     if not worst:
         return [] if not report.slos else [mrkdwn.section("No budget is at risk.")]
-    lines = [_line(item) for item in worst[:SHOWN]]
+    lines = [_line(item, budgets) for item in worst[:SHOWN]]
     if len(worst) > SHOWN:
         lines.append(f"… and {len(worst) - SHOWN:,} more at risk")
     return [mrkdwn.section(mrkdwn.whole_lines(lines, mrkdwn.SECTION, "more at risk"))]
@@ -152,13 +155,31 @@ def _budgets(report: Report) -> list[SlackBlock]:
 
 def _links(report: Report, slo_set: SloSet) -> list[SlackBlock]:
     """Links to what the file names, and to nothing else."""
+    pages = [
+        (kind, _dashboard(report.set_name, slo_set, kind)) for kind in ("executive", "budget", "sidecars")
+    ]
+    shown = [f"<{page}|{kind} dashboard>" for kind, page in pages if page]
+    return [mrkdwn.small(mrkdwn.marked("  ·  ".join(shown)))] if shown else []
+
+
+def _dashboard(set_name: str, slo_set: SloSet, kind: str) -> str:
+    """The address of a dashboard; "" where none is generated, or nobody said where."""
     base = slo_set.sources.grafana.rstrip("/")
-    kinds = [kind for kind in ("executive", "budget", "sidecars") if kind in slo_set.dashboards.kinds]
-    if not base or not kinds or len(base) > 500 or not base.startswith(("http://", "https://")):
-        return []
-    safe = quote(base, safe=":/[]@%~-._")
-    shown = [f"<{safe}/d/{dashboard_uid(report.set_name, kind)}|{kind} dashboard>" for kind in kinds]
-    return [mrkdwn.small(mrkdwn.marked("  ·  ".join(shown)))]
+    made = kind in slo_set.dashboards.kinds
+    if kind == "sidecars":
+        made = made and not SIDECAR_GUARDRAILS.isdisjoint(item.preset for item in slo_set.guardrails)
+    if not made or not base or len(base) > 500 or not base.startswith(("http://", "https://")):
+        return ""
+    return f"{quote(base, safe=':/[]@%~-._')}/d/{dashboard_uid(set_name, kind)}"
+
+
+def _to_budget(item: SloStatus, budgets: str) -> str:
+    """A link to an SLO's budget, to put behind its line; "" where there is no dashboard of budgets."""
+    names = {"slo": item.slo, "namespace": item.namespace, "service": item.service}
+    if not budgets or max(map(len, names.values())) > LINKED:
+        return ""
+    chosen = "&amp;".join(f"var-{key}={quote(value, safe='')}" for key, value in names.items())
+    return f"  <{budgets}?{chosen}|budget>".replace("~", "%7E")
 
 
 SlackTable = tuple[str, list[str], list[list[str]], str]
