@@ -34,7 +34,7 @@ from sloctl.errors import (
     SloctlError,
     UsageError,
 )
-from sloctl.ledger.damage import damage
+from sloctl.ledger.damage import cut_off, damage
 from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ class Database:
             sa.event.listen(self._engine, "begin", _on_begin)
             sa.event.listen(self._engine, "checkout", _same_file(str(parsed.database)))
         try:
+            if self.sqlite and (missing := cut_off(Path(str(parsed.database)))):
+                raise self._error(sqlite3.DatabaseError(f"the file is corrupt: {missing}"))
             self._migrate()
         except BaseException:
             self._engine.dispose()
