@@ -398,3 +398,14 @@ def test_a_file_that_was_cut_off_is_not_read(sqlite_url: str, less: int) -> None
     with pytest.raises(BackendError, match="bytes are missing at its end") as caught:
         Database(Secret(sqlite_url))
     assert "restore a backup" in caught.value.hint
+
+
+def test_a_connection_that_the_system_refuses_is_a_ledger_that_is_not_there(postgres_url: str) -> None:
+    database = Database(Secret(postgres_url))
+
+    def refused(_connection: sa.Connection) -> None:
+        raise OSError(24, "Too many open files")
+
+    with pytest.raises(BackendError, match="Too many open files"):
+        database.read(refused)
+    database.close()
