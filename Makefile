@@ -49,9 +49,10 @@ kubernetes: setup ## validate the generated objects with the schemas of every su
 fuzz: setup tools ## run the property tests with many more examples, 2,000 of each (EXAMPLES=20000)
 	PYTHONPATH=scripts $(PYTEST) -p fuzz_profile -m hypothesis -n $(PROCESSES)
 
-soak: setup ## hours of the scheduler's schedule, compressed: what it holds must not grow (FILE=slo.yaml SECONDS=3600)
-	SLOCTL_SOAK=1 $(PYTEST) tests/integration/test_jobs_schedule_soak.py
-	.venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
+soak: setup tools ## hours of the scheduler's schedule, compressed, and a week of trouble (FILE=slo.yaml SECONDS=3600)
+	@scripts/install-tools soak
+	SLOCTL_SOAK=1 $(PYTEST) -n 2 tests/integration/test_jobs_schedule_soak.py tests/integration/test_jobs_schedule_week.py
+	[ -z "$(FILE)" ] || .venv/bin/python -m benchmarks.soak $(FILE) $(SECONDS)
 
 proofs: setup tools ## let promtool prove all golden cases, and the guardrails at every limit of the tests
 	SLOCTL_PROOFS=all $(PYTEST) tests/integration/test_guardrails_requests.py tests/integration/test_guardrails_platform.py \

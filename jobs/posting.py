@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sloctl.model import SloSet
 from sloctl.model.durations import duration, rfc3339
 from sloctl.posting.protocol import (
+    LEASE,
     Delivered,
     LeaseLost,
     Notifier,
@@ -26,8 +27,6 @@ from sloctl.posting.protocol import (
 )
 from sloctl.report.data import Report
 
-LEASE = 300.0
-"""Seconds for which an entry is held after each step; longer than any request takes."""
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0
 OLDEST = 3 * 86400.0
 """Seconds after which a post is given up."""

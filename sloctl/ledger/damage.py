@@ -5,7 +5,9 @@ PostgreSQL refuses such pages and values by itself. It must not know what the ta
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,6 +17,36 @@ from sloctl.ledger import grid, schema
 TIMES = frozenset({"time", "day", "since", "until", "oldest", "newest"})
 BITS = {"fine": grid.ALL_HOURS} | dict.fromkeys(schema.MASKS, (1 << 48) - 1)
 JSON = frozenset({"labels", "matchers", "progress"})
+
+
+_MAGIC = b"SQLite format 3\0"
+
+
+def cut_off(path: Path) -> str:
+    """How many bytes a file of SQLite lacks at its end; "" for none. What its journal still holds is no lack.
+
+    SQLite itself reads zeros there, and numbers that are wrong. https://www.sqlite.org/fileformat2.html
+    """
+    try:
+        if any(_size(f"{path}{end}") for end in ("-wal", "-journal")):
+            return ""
+        with path.open("rb") as file:
+            head = file.read(100)
+            size = os.fstat(file.fileno()).st_size
+    except OSError:
+        return ""
+    page = int.from_bytes(head[16:18], "big")
+    if not head.startswith(_MAGIC) or len(head) < 100 or not page:
+        return ""
+    pages = int.from_bytes(head[28:32], "big") if head[24:28] == head[92:96] else 0
+    page = 65536 if page == 1 else page
+    whole = max(pages * page, -(-size // page) * page)
+    return "" if size >= whole else f"{whole - size:,} of {whole:,} bytes are missing at its end"
+
+
+def _size(name: str) -> int:
+    path = Path(name)
+    return path.stat().st_size if path.exists() else 0
 
 
 def damage(connection: Connection) -> Iterator[tuple[str, str]]:

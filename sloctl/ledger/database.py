@@ -34,7 +34,7 @@ from sloctl.errors import (
     SloctlError,
     UsageError,
 )
-from sloctl.ledger.damage import damage
+from sloctl.ledger.damage import cut_off, damage
 from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
@@ -67,6 +67,9 @@ class Database:
         parsed = _parse(url.reveal())
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.name = _shown(parsed)
+        # Of a connection that the system refuses, such as one file too many.
+        system = () if self.sqlite else (OSError,)
+        self._faults = (exc.DBAPIError, exc.TimeoutError, sqlite3.Error, *system)
         self._read_only = self.sqlite and not _writable(parsed)
         options: dict[str, Any] = {"pool_pre_ping": not self.sqlite, "pool_size": 4, "max_overflow": 8}
         if not self.sqlite:
@@ -96,6 +99,8 @@ class Database:
             sa.event.listen(self._engine, "begin", _on_begin)
             sa.event.listen(self._engine, "checkout", _same_file(str(parsed.database)))
         try:
+            if self.sqlite and (missing := cut_off(Path(str(parsed.database)))):
+                raise self._error(sqlite3.DatabaseError(f"the file is corrupt: {missing}"))
             self._migrate()
         except BaseException:
             self._engine.dispose()
@@ -138,7 +143,7 @@ class Database:
                         connection = connection.execution_options(sloctl_write=write)
                     with connection.begin():
                         return work(connection)
-            except (exc.DBAPIError, exc.TimeoutError, sqlite3.Error) as error:
+            except self._faults as error:
                 if attempt == _ATTEMPTS or not _passing(error):
                     raise self._error(error) from error
             except (SloctlError, MemoryError, OSError):

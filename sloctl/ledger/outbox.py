@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
+from sloctl.ledger.protocol import AHEAD
 from sloctl.ledger.schema import outbox
-from sloctl.posting.protocol import LONGEST_PAUSE, NEVER_FORGOTTEN, LeaseLost, OutboxEntry, Post, State
+from sloctl.posting.protocol import LEASE, LONGEST_PAUSE, NEVER_FORGOTTEN, LeaseLost, OutboxEntry, Post, State
 
 LONGEST_ERROR = 1000
 
@@ -71,12 +72,12 @@ class DatabaseOutbox:
         def work(connection: Connection) -> OutboxEntry | None:
             at = self._clock(connection, now)
             for held in connection.execute(
-                sa.select(outbox.c.id, outbox.c.claimed_by).where(*where, outbox.c.claimed_until >= at)
+                sa.select(outbox.c.id, outbox.c.claimed_by).where(*where, sa.not_(_free(at)))
             ).all():
                 if locks.gone(held.claimed_by):
                     ours = (outbox.c.id == held.id, outbox.c.claimed_by == held.claimed_by)
                     connection.execute(outbox.update().where(*ours).values(claimed_until=0.0))
-            chosen = sa.select(outbox).where(*where, outbox.c.claimed_until < at)
+            chosen = sa.select(outbox).where(*where, _free(at))
             chosen = chosen.order_by(outbox.c.due, outbox.c.id).limit(1)
             if not self._database.sqlite:
                 chosen = chosen.with_for_update(skip_locked=True)
@@ -163,7 +164,7 @@ class DatabaseOutbox:
         """Have a dead or waiting entry tried again from now on; a dead one gets its days anew."""
 
         def work(connection: Connection) -> int:
-            free = outbox.c.claimed_until < self._clock(connection, now)
+            free = _free(self._clock(connection, now))
             ours = sa.and_(outbox.c.key == key, outbox.c.state != "sent", free)
             again = {"state": "pending", "due": now, "ended": None, "claimed_by": "", "attempts": 0}
             created = sa.case((outbox.c.state == "dead", now), else_=outbox.c.created)
@@ -175,7 +176,7 @@ class DatabaseOutbox:
         """Remove an entry that nobody holds; a report of the same key can then be posted again."""
 
         def work(connection: Connection) -> int:
-            free = outbox.c.claimed_until < self._clock(connection, now)
+            free = _free(self._clock(connection, now))
             return connection.execute(outbox.delete().where(outbox.c.key == key, free)).rowcount
 
         return self._database.write(work) > 0
@@ -189,6 +190,12 @@ class DatabaseOutbox:
         return self._database.write(
             lambda connection: connection.execute(outbox.delete().where(old)).rowcount
         )
+
+
+def _free(at: float) -> sa.ColumnElement[bool]:
+    """Whether nobody holds an entry; who seems to hold it for longer than anybody can did so by another clock."""
+    until = outbox.c.claimed_until
+    return sa.or_(until < at, until > at + LEASE + AHEAD)
 
 
 def _entry(row: Any) -> OutboxEntry:

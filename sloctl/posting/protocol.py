@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 from sloctl.model import SloSet
 from sloctl.report.data import Report
 
+LEASE = 300.0
+"""Seconds for which an entry is held after each step; longer than any request takes."""
 LONGEST_PAUSE = 86400.0
 """Seconds from one attempt to the next, at most: what waits longer was put off by a clock that was set back since."""
 NEVER_FORGOTTEN = 10_000

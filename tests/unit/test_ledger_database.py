@@ -385,3 +385,27 @@ def test_threads_and_processes_record_one_truth(url: str) -> None:
         [found] = ledger.sums("s", [(T0, T0 + 86400)])
         assert {(sums.total, sums.bad) for sums in found.values()} == {(7 * 15, 15)}
         assert len(found) == 12
+
+
+@pytest.mark.parametrize("less", [1, 4096, 5000])
+def test_a_file_that_was_cut_off_is_not_read(sqlite_url: str, less: int) -> None:
+    """SQLite reads zeros where bytes are missing."""
+    ledger = DatabaseLedger(Database(Secret(sqlite_url)))
+    ledger.record("s", batch())
+    ledger.close()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    os.truncate(path, path.stat().st_size - less)
+    with pytest.raises(BackendError, match="bytes are missing at its end") as caught:
+        Database(Secret(sqlite_url))
+    assert "restore a backup" in caught.value.hint
+
+
+def test_a_connection_that_the_system_refuses_is_a_ledger_that_is_not_there(postgres_url: str) -> None:
+    database = Database(Secret(postgres_url))
+
+    def refused(_connection: sa.Connection) -> None:
+        raise OSError(24, "Too many open files")
+
+    with pytest.raises(BackendError, match="Too many open files"):
+        database.read(refused)
+    database.close()

@@ -20,7 +20,7 @@ from sloctl.ledger import outbox
 from sloctl.ledger.database import Database
 from sloctl.ledger.outbox import DatabaseOutbox
 from sloctl.model import SloSet
-from sloctl.posting.protocol import DeliveryOutcome, DeliveryProgress, LeaseLost, OutboxEntry, Post
+from sloctl.posting.protocol import LEASE, DeliveryOutcome, DeliveryProgress, LeaseLost, OutboxEntry, Post
 from sloctl.posting.slack.api import Slack, Webhook
 from sloctl.posting.slack.deliver import SlackNotifier
 from sloctl.posting.slack.steps import REPEAT, SETTLE, compose, mark
@@ -221,7 +221,7 @@ def test_a_process_that_dies_between_any_two_steps(world: World, step: int, when
     except Killed:
         assert world.state() == "pending"
         assert not world.deliver().sent, "its lease still holds"
-        world.time += posting.LEASE + 1
+        world.time += LEASE + 1
     world.deliver()
     world.to_the_end()
     world.arrived_once()
@@ -594,6 +594,13 @@ def test_what_a_clock_put_off_for_years_is_tried_when_it_is_set_back(world: Worl
     world.arrived_once()
 
 
+def test_what_is_held_by_a_clock_that_was_set_back_is_taken_up(world: World) -> None:
+    world.outbox.enqueue(POST, world.time)
+    assert world.outbox.claim(world.outbox.owner(), START + 7 * 365 * 86400, LEASE) is not None
+    assert world.deliver().sent == [KEY], "the process that had it in hand lives on"
+    world.arrived_once()
+
+
 @pytest.mark.parametrize("off", [-30 * 86400, 30 * 86400])
 def test_a_message_is_found_by_a_clock_that_is_off(world: World, off: float) -> None:
     world.time += off
@@ -648,7 +655,7 @@ class Misfortune:
         try:
             posting.deliver(self.world.outbox, self, self.world.now, jitter=lambda: 0.0)
         except Killed:
-            self.world.time += posting.LEASE + 1
+            self.world.time += LEASE + 1
         while self.late:
             self.late.pop(self.chance.randrange(len(self.late)))()
         if self.share:

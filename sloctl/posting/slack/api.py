@@ -148,8 +148,8 @@ class Slack:
     def found(self, channel: str, key: str, since: float, thread: str = "") -> list[dict[str, Any]]:
         """The messages of this token's app with our mark and ``key``, oldest first; ``channel`` is an ID.
 
-        A channel is read from its newest message back to ``since``, a page at least and :data:`MOST_PAGES` at most:
-        that time is of a clock that may be wrong.
+        A channel is read from its newest message back to ``since``, :data:`PAGE` messages at least and
+        :data:`MOST_PAGES` at most: that time is of a clock that may be wrong.
         """
         method = "conversations.replies" if thread else "conversations.history"
         params: dict[str, Any] = {
@@ -159,7 +159,7 @@ class Slack:
             "limit": PAGE,
             **({"ts": thread} if thread else {}),
         }
-        found = []
+        found, seen = [], 0
         for number, answer in enumerate(self._pages(method, params), 1):
             messages = answer.get("messages") or ()
             for message in messages:
@@ -167,7 +167,8 @@ class Slack:
                 if data.get("event_type") == EVENT and (data.get("event_payload") or {}).get("key") == key:
                     found.append(message)
             oldest = min((float(message.get("ts") or 0) for message in messages), default=0.0)
-            if not thread and (oldest < since or number >= MOST_PAGES):
+            seen += len(messages)
+            if not thread and ((oldest < since and seen >= PAGE) or number >= MOST_PAGES):
                 break
         return sorted(found, key=lambda message: float(message.get("ts") or 0))
 
