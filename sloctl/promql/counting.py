@@ -358,7 +358,8 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
     """Something if a window (seconds) may count otherwise than its steps do, else nothing.
 
     A counter restarted in it, which a window bears once; a target could not be scraped, came and went, or lacked a
-    sibling at some of its scrapes, so that what shows that a counter is new is not what shows it in a step.
+    sibling at some of its scrapes, so that what shows that a counter is new is not what shows it in a step; nobody
+    scraped it for a while, which a window bridges however long it is.
     """
     if isinstance(slo.sli, CounterSli):
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
@@ -376,6 +377,8 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
             f"group (min_over_time({up}[{w}]) < 1 and on ({on}) {known})",
             f"group (last_over_time({up}[{w}]) and on ({on}) {known}\n"
             f"  unless on ({on}) ({up} or last_over_time({up}[{duration(LOOKBACK)}] offset {w})))",
+            f"group (count_over_time((group by ({on}) ({up}))[{w}:{duration(GRID)}]) < {int(window // GRID)}\n"
+            f"  and on ({on}) {known})",
         )
     )
 

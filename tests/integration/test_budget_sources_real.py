@@ -33,12 +33,12 @@ SET = slos(*(LINE.format(name) for name in ("cart", "checkout", "orders")))
 IDS = {slo.service: slo.id for slo in SET.slos}
 
 
-def counters(*pods: str) -> Iterator[str]:
-    """Ten good requests and one bad in each half a minute, of each pod, all of which are scraped all the time."""
+def counters(*pods: str, start: int = START, down: range = range(0)) -> Iterator[str]:
+    """Ten good requests and one bad in each half a minute, of each pod, all of which are scraped but while ``down``."""
     names = [(slo.service, pod) for slo in SET.slos for pod in pods or ("a",)]
     yield "# TYPE up gauge"
     for service, pod in names:
-        for at in range(START, END + 1, 30):
+        for at in (at for at in range(start, END + 1, 30) if at not in down):
             yield f'up{{job="mesh",instance="{service}",pod="{service}-{pod}"}} 1 {at}'
     yield "# TYPE istio_requests counter"
     for service, pod in names:
@@ -47,7 +47,9 @@ def counters(*pods: str) -> Iterator[str]:
                 f'reporter="source",destination_service_name="{service}",destination_service_namespace="shop",'
                 f'response_code="{code}",response_flags="-",job="mesh",instance="{service}",pod="{service}-{pod}"'
             )
-            for number, at in enumerate(range(START, END + 1, 30)):
+            for number, at in enumerate(range(start, END + 1, 30)):
+                if at in down:
+                    continue
                 yield f"istio_requests_total{{{labels}}} {number * each} {at}"
 
 
@@ -96,6 +98,30 @@ def slo_file(folder: Path) -> None:
 
 def run(folder: Path, url: str, *command: str) -> Outcome:
     return in_process(*command, "-f", "slo.yaml", "--prometheus", url, "--ledger", "ledger.db", folder=folder)
+
+
+@pytest.mark.parametrize("minutes", [40, 120])
+def test_what_nobody_scraped_is_bridged_for_an_hour_by_ledgers_and_raw_reports_alike(
+    tmp_path: Path, minutes: int
+) -> None:
+    """A window of six hours would bridge any gap in it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    slo_file(folder)
+    begin, begun = END - 12 * 3600, END - 8 * 3600
+    samples = (*counters(start=begin, down=range(begun, begun + minutes * 60)), "# EOF", "")
+    with running_prometheus(tmp_path, "\n".join(samples)) as url:
+        recorded = run(folder, url, "run", "slis", "--at", str(END))
+        assert recorded.code == 0, recorded.stderr
+        ways = {
+            way: json.loads(
+                run(folder, url, "report", "--source", way, "--at", str(END), "--format", "json").stdout
+            )
+            for way in ("ledger", "raw")
+        }
+    lost = 0 if minutes <= 60 else minutes * 2 + 1  # half minutes, with that up to the first scrape
+    events = {way: {item["events"]["total"] for item in document["slos"]} for way, document in ways.items()}
+    assert events == {way: {11 * (12 * 120 - lost)} for way in ways}
 
 
 def test_late_samples_are_repaired_and_a_replica_that_lacks_some_is_found_out(tmp_path: Path) -> None:

@@ -220,6 +220,16 @@ def _cases() -> list[MeshCase]:
             by=161,
         ),
         MeshCase(
+            "Prometheus does not scrape for seventy minutes, which is longer than any gap is bridged",
+            {
+                up(): f"1x{half - 1} _x{long} 1x{left - 1}",
+                before: f"{_went(1_000_000, 300, half)} _x{long} {_later(half + long)}",
+                after: f"5000x{half - 1} _x{long} 5555x{left - 1}",
+            },
+            0,
+            300 * (half - 1 + left - 1),
+        ),
+        MeshCase(
             "one scrape in eight minutes succeeds, and an error is new",
             {
                 up(): " ".join("0" if at % 16 else "1" for at in range(n)),
