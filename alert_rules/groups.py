@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sloctl import naming
 from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.model import BurnWindow, Slo
 from sloctl.promql import Recording
@@ -89,7 +90,10 @@ _EXACT = re.compile(r'(\w+)="([^"\\]*)"')
 def read_by(
     alerts: Iterable[AlertRule], rules: Sequence[RecordingRule | AlertRule]
 ) -> dict[int, RecordingRule | AlertRule]:
-    """Some alerts and all of ``rules`` that these read, directly or through others, by their ``id``."""
+    """Some alerts and all of ``rules`` that these read, directly or through others, by their ``id``.
+
+    Of what their texts tell, that is all but causes and the budget that is left, which are most of what a scope has.
+    """
     recorded: dict[str, list[RecordingRule]] = {}
     for rule in rules:
         if isinstance(rule, RecordingRule):
@@ -101,8 +105,10 @@ def read_by(
         if id(rule) in found:
             continue
         found[id(rule)] = rule
+        told = " ".join(rule.annotations.values()).replace('\\"', '"') if isinstance(rule, AlertRule) else ""
         for name, recording in recorded.items():
-            for exact in _read(name, rule.expr):
+            expr = rule.expr if name in (naming.BAD_CAUSES, naming.REMAINING) else f"{rule.expr} {told}"
+            for exact in _read(name, expr):
                 left += [
                     one
                     for one in recording

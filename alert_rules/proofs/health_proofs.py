@@ -47,7 +47,9 @@ def _tests(
         checks.append(silent(rule, proof.fires - 1))
     for minute in (proof.fires, proof.lasts):
         if minute or minute == proof.fires:
-            expected = _expected(slo_set, rule, guardrail, minute)
+            # While it is kept firing, its texts are those of the last minute of its condition.
+            told = minute if minute == proof.fires else minute - rule.keep_firing_for // 60
+            expected = _expected(slo_set, rule, guardrail, told)
             checks.append({"eval_time": f"{minute}m", "alertname": rule.alert, "exp_alerts": [expected]})
     if proof.resolved:
         checks.append(silent(rule, proof.resolved))

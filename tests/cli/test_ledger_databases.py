@@ -39,7 +39,7 @@ from tests.support.slack_server import SlackServer
 
 pytestmark = pytest.mark.xdist_group("ledger-databases")
 WITHOUT = {
-    *("init", "validate", "generate", "completion"),
+    *("init", "validate", "generate", "completion", "runbooks", "backfill"),
     *("silence", "silence list", "silence expire"),
     "demo",  # its ledger is a file in a folder of its own
 }

@@ -113,7 +113,7 @@ def damage(path: Path, what: str) -> None:
         ("newer", 2, "which this sloctl does not know", "a later version of sloctl made it"),
         ("text", 2, "is not a ledger, nor any SQLite database", "name another file"),
         ("folder", 2, "is a folder", "name a file in it"),
-        ("torn", 3, "malformed", "hint:"),
+        ("torn", 3, "at its end", "hint:"),
     ],
 )
 def test_a_file_that_is_no_ledger_is_refused(

@@ -141,11 +141,17 @@ def test_owners_differ_from_the_default_or_have_no_route() -> None:
     ]
 
 
-def test_groups_are_services_or_else_guardrails() -> None:
+def test_groups_are_services_or_else_guardrails_and_tickets_those_of_a_cause() -> None:
+    pages, tickets = ["slo_set", "namespace", "service"], ["slo_set", "owner", "alertname"]
+
     def check(route: Any, inherited: list[str]) -> None:
         group = route.get("group_by", inherited)
-        without_service = route["matchers"] == ['service=""']
-        assert group == (["slo_set", "guardrail"] if without_service else ["slo_set", "namespace", "service"])
+        if route["matchers"] == ['service=""']:
+            assert group == ["slo_set", "guardrail"]
+        elif "severity" in str(route["matchers"]):
+            assert group == (tickets if "ticket" in str(route["matchers"]) else pages)
+        else:
+            assert group in (pages, tickets)
         if "severity" in str(route["matchers"]) or "owner" in str(route["matchers"]):
             assert route["routes"][-1]["matchers"] == ['service=""']
         for child in route.get("routes", []):
