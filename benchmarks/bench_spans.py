@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import measure
-from benchmarks.synthetic_spans import FORMATS, PAGE, SERVICES, write
+from benchmarks.synthetic_spans import FORMATS, PAGE, SERVICES, write, write_lines
 
 SPANS = 200_000
 
@@ -24,25 +24,30 @@ def main(counts: Sequence[int] = (SPANS // 10, SPANS), *, runs: int = 3) -> None
         "process for each run. CPU time from JSON in memory to the frame; peak memory is the whole process's, with "
         "pandas and one document, as they are read one by one.\n"
     )
-    rows = []
-    for count in counts:
-        for format_ in FORMATS:
-            rows.append(_row(format_, count, runs))
-    measure.table(
-        ("format", "spans", "MB of JSON", "spans a second", "plain loop", "×", "peak memory", "plain loop"),
-        rows,
+    heads = (
+        "format",
+        "spans",
+        "MB of JSON",
+        "spans a second",
+        "plain loop",
+        "×",
+        "peak memory",
+        "plain loop",
     )
+    measure.table(heads, [_row(format_, count, runs) for count in counts for format_ in FORMATS])
+    print("\nFiles with a span on each line (Zipkin), or a trace:\n")
+    measure.table(heads, [_row(format_, count, runs, "-lines") for count in counts for format_ in FORMATS])
 
 
-def _row(format_: str, count: int, runs: int) -> list[str]:
+def _row(format_: str, count: int, runs: int, lines: str = "") -> list[str]:
     with tempfile.TemporaryDirectory(prefix="bench-spans-") as folder:
         path = Path(folder) / "spans.jsonl"
-        write(format_, count, path)
+        (write_lines if lines else write)(format_, count, path)
         # In turn, so that what else the machine does falls on both.
         found: dict[str, list[tuple[float, float]]] = {"sloctl": [], "plain": []}
         for _ in range(runs):
             for how, values in found.items():
-                values.append(_run(how, format_, path, count))
+                values.append(_run(how + lines, format_, path, count))
         size = path.stat().st_size
     (ours, peak), (plain, plain_peak) = (
         tuple(median(column) for column in zip(*values, strict=True)) for values in found.values()
