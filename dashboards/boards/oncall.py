@@ -8,9 +8,9 @@ from typing import Any
 from dashboards.boards import control_plane, sidecars
 from dashboards.boards.service import ERRORS
 from dashboards.grafana import Dashboard
-from dashboards.parts import annotation, causes, health, overview, variables
+from dashboards.parts import annotation, causes, health, latency, overview, variables
 from dashboards.parts.layout import Section, dashboard
-from dashboards.parts.links import runbook
+from dashboards.parts.links import field, runbook
 from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, states, table
 from dashboards.parts.series import ANY_NAMESPACE, Subject, foremost, top
 from sloctl import naming
@@ -30,6 +30,7 @@ def build(subject: Subject) -> Dashboard:
         [
             Section("What fires", list(_alerts(subject))),
             Section("What fails", list(_failures(subject))),
+            Section("What is slow", list(_latency(subject))),
             Section("Gateways", list(_gateways(subject))),
             Section("Control plane", control_plane.summary(subject)),
             Section("Proxies", sidecars.summary(subject, WHERE)),
@@ -92,18 +93,27 @@ def _failures(subject: Subject) -> Iterator[Any]:
         span=12,
         height=8,
     )
-    if subject.records(naming.BAD_CAUSES):
+    if subject.has_failures:
         yield causes.most_frequent(
             subject,
             "Who fails whom",
             "Bad events of the SLOs in the time shown by client, code, Envoy's response flags and version: the edges "
             "of the mesh that fail most. Click a service for its traces.",
-            WHERE,
+            (*WHERE, *subject.failed),
             (*naming.IDENTITY, *causes.ENDS, "response_code", "response_flags", *causes.VERSION),
             25,
             links=overview.service_links(subject),
         )
     yield overview.budgets_table(subject, WHERE)
+
+
+def _latency(subject: Subject) -> Iterator[Any]:
+    if not latency.known(subject):
+        return
+    place = (field(naming.SERVICE), field(naming.NAMESPACE))
+    links = {naming.SERVICE: [*overview.to_service(subject), *latency.slow_traces(subject, *place)]}
+    yield latency.slowest(subject, WHERE, 2 * TOP, links)
+    yield from latency.whose(subject, WHERE, (*naming.IDENTITY, *latency.CAUSES), links=links)
 
 
 def _gateways(subject: Subject) -> Iterator[Any]:

@@ -6,12 +6,13 @@ A panel can only read what some rule records: :meth:`Subject.series` refuses any
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 
 from sloctl import naming, promql
 from sloctl.guardrails.plans import base_labels, plans, recorded
-from sloctl.guardrails.shared.queries import in_set, selected
+from sloctl.guardrails.shared.queries import in_set, one_of, selected
 from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, Slo, SloSet
 from sloctl.model.durations import duration
 
@@ -43,6 +44,26 @@ class Subject:
     def on_mesh(self) -> tuple[Slo, ...]:
         """The SLOs that count the mesh's own requests."""
         return tuple(slo for slo in self.slo_set.slos if isinstance(slo.sli, CounterSli))
+
+    @cached_property
+    def slow(self) -> tuple[Matcher, ...]:
+        """The matcher of latency SLOs, whose bad events are slow requests; none if the file has no such SLO."""
+        slow = [slo for slo in self.slo_set.slos if _threshold(slo) is not None]
+        names = {slo.name for slo in slow}
+        if names & {slo.name for slo in self.slo_set.slos if _threshold(slo) is None}:
+            return one_of(naming.SLO_ID, sorted(slo.id for slo in slow))
+        return one_of(naming.SLO, sorted(names)) if names else ()
+
+    @cached_property
+    def has_failures(self) -> bool:
+        """Whether any SLO's bad events are failures, told apart by cause."""
+        return self.records(naming.BAD_CAUSES) and any(_threshold(slo) is None for slo in self.on_mesh)
+
+    @cached_property
+    def failed(self) -> tuple[Matcher, ...]:
+        """The matcher of all other SLOs."""
+        negated = {"=": "!=", "=~": "!~"}
+        return tuple(replace(matcher, op=negated[matcher.op]) for matcher in self.slow)
 
     @cached_property
     def burn_windows(self) -> tuple[int, ...]:
@@ -124,6 +145,10 @@ class Subject:
         limit = self.guardrails[preset].limit
         assert limit is not None
         return float(limit)
+
+
+def _threshold(slo: Slo) -> Decimal | None:
+    return slo.sli.threshold if isinstance(slo.sli, CounterSli) else None
 
 
 def summing(by: Sequence[str]) -> str:

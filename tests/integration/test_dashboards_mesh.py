@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -34,6 +34,9 @@ HOUR = 3600
 SERVICES = 24
 GOLDEN = Path(__file__).parents[1] / "golden" / "rules" / "guardrails" / "slo.yaml"
 FAILING = {"service": "service-1", "namespace": "team-0", "slo": "availability"}
+LATENCY = (
+    "  - {name: latency, service: service-1, namespace: team-0, sli: {preset: latency, threshold: 25ms}}"
+)
 EMPTY: dict[tuple[str, str, str], str] = {}
 """Queries that return nothing here, and why."""
 
@@ -47,6 +50,7 @@ def every_guardrail() -> SloSet:
         ("namespace: shop", "namespace: team-0"),
         ("versions: {checkout:", "versions: {service-1:"),
         ("alerting: none", "alerting: mesh"),
+        ("guardrails:\n", f"{LATENCY}\nguardrails:\n"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -114,9 +118,13 @@ class Opened:
     slo_set: SloSet
     end: int
 
-    def load(self, kind: str, shown: str = "", **chosen: str) -> Load:
-        """A dashboard as it is opened, or over another time, with values of variables that have one."""
-        board = dict(boards(self.slo_set))[kind]
+    def load(self, kind: str, shown: str = "", *, bare: bool = False, **chosen: str) -> Load:
+        """A dashboard as it is opened, or over another time, with values of variables that have one.
+
+        ``bare``: of the set without its guardrails.
+        """
+        slo_set = replace(self.slo_set, guardrails=()) if bare else self.slo_set
+        board = dict(boards(slo_set))[kind]
         view = View.of(board, self.end)
         return self.grafana.load(board, view.last(shown) if shown else view, single(board, chosen))
 
@@ -147,6 +155,25 @@ def test_a_set_with_all_guardrails_gets_every_dashboard() -> None:
 def test_every_query_returns_data(opened: Opened, kind: str) -> None:
     found = complaints(kind, opened.load(kind, **FAILING), EMPTY)
     assert not found, "\n\n".join(found)
+
+
+@pytest.mark.parametrize(("kind", "title"), [("service", "Latency"), ("budget", "Latency of the service")])
+def test_latency_without_its_guardrail_is_what_it_would_record(opened: Opened, kind: str, title: str) -> None:
+    recorded, raw = (opened.load(kind, "15m", bare=bare, **FAILING) for bare in (False, True))
+    for ref in "ABC":
+        now = recorded.of(title, ref).values[-1]
+        assert raw.of(title, ref).values[-1] == pytest.approx(now, rel=0.1)
+
+
+def test_the_slowest_services_are_the_same_without_a_guardrail(opened: Opened) -> None:
+    recorded, raw = (opened.load("oncall", bare=bare).of("Slowest services") for bare in (False, True))
+    own = {one["metric"]["service"]: float(one["value"][1]) for one in recorded.series}
+    found = {one["metric"]["service"]: float(one["value"][1]) for one in raw.series}
+    shared = own.keys() & found.keys()
+    assert len(shared) > 1
+    assert {name: found[name] for name in shared} == pytest.approx(
+        {name: own[name] for name in shared}, rel=0.1
+    )
 
 
 def test_a_panel_of_one_number_shows_one(opened: Opened) -> None:
