@@ -13,6 +13,7 @@ from dashboards.parts.series import ONE_NAMESPACE, ONE_SERVICE, SHOWN, STEP, Sub
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, Matcher, RollingWindow, Slo
 from sloctl.model.durations import duration, number
+from sloctl.promql import incident
 
 WHERE = (variables.SLO, ONE_NAMESPACE, ONE_SERVICE)
 LEFT: Steps = [(None, BAD), (0, WARN), (0.1, GOOD)]
@@ -105,6 +106,14 @@ def _now(subject: Subject) -> Iterator[object]:
             colors=steps(6, 1),
             nothing="no events in that time",
         )
+    yield stat(
+        "Failing now",
+        "The share of the last five minutes' events that is bad: slow, of a latency SLO.",
+        subject.bad_share(WHERE, (), duration(incident.NOW), fine=True),
+        unit=SHARE,
+        places=2,
+        nothing="no events in the last five minutes",
+    )
     if total:
         lately = f"sum(sum_over_time({subject.series(naming.BAD_TILE, *WHERE)}[1h]))"
         yield stat(

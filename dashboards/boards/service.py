@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards.boards.budget import LEFT
 from dashboards.grafana import Dashboard
-from dashboards.parts import annotation, causes, health, latency, traffic, variables
+from dashboards.parts import annotation, causes, containers, health, latency, overview, traffic, variables
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import field, panel_link, runbook, to_board, to_traces, variable
 from dashboards.parts.panels import SHARE, Column, graph, steps, table
@@ -27,6 +27,7 @@ def build(subject: Subject) -> Dashboard:
     metrics = [naming.TOTAL_GRID]
     if subject.records(TRAFFIC):
         metrics.append(TRAFFIC)
+    known = latency.known(subject)
     links = []
     for failed, title in ((True, "Failed traces"), (False, "All traces")):
         found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
@@ -43,11 +44,14 @@ def build(subject: Subject) -> Dashboard:
             Section("Requests and failures", list(_requests(subject))),
             Section("Latency", list(_latency(subject))),
             Section("Who calls it", list(_callers(subject))),
+            Section("Its containers", list(containers.of_service(subject)) if known else []),
+            Section("TCP", list(containers.tcp(subject, WHERE)) if known else [], collapsed=True),
             Section("The mesh around it", list(health.of_service(subject, WHERE))),
         ],
         variables=[
             *variables.sources(subject),
             *variables.one_place(subject, metrics),
+            *([containers.workload(subject, WHERE)] if known else []),
         ],
         annotations=[*annotation.deploys(subject, WHERE), annotation.alerts(subject, *WHERE)],
         links=links,
@@ -67,6 +71,7 @@ def _promises(subject: Subject) -> Iterator[Any]:
     for window in subject.burn_windows:
         burn = f"max {by} ({subject.latest(naming.burn_rate(window), *WHERE)})"
         columns.append(Column(f"burn {duration(window)}", burn, "none", 2, steps(6, 1)))
+    columns.append(Column("failing now", overview.failing_now(subject, WHERE, labels), SHARE, 2))
     to_budget = to_board(
         slo_set,
         "budget",
@@ -77,7 +82,8 @@ def _promises(subject: Subject) -> Iterator[Any]:
     )
     yield table(
         "SLOs of this service",
-        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget burns.",
+        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget "
+        "burns. Failing now: the share of the last five minutes that was bad.",
         columns,
         labels=labels,
         links={naming.SLO: to_budget},
