@@ -75,11 +75,17 @@ def _gateways(subject: Subject) -> list[str]:
 def _raw(subject: Subject, where: Sequence[Matcher]) -> str:
     """The rates of the raw buckets of the service that ``where`` chooses."""
     reporter = queries.one_of("reporter", _reporters(subject))
-    series = [subject.raw(DURATION_BUCKET, *reporter, *queries.raw_matchers(where))]
-    if gateways := _gateways(subject):
-        ours = (*queries.raw_matchers(where, _GATEWAY), *queries.one_of("source_workload", gateways))
-        series.append(subject.raw(DURATION_BUCKET, Matcher("reporter", "=", "source"), *ours))
-    return " or ".join(f"rate({one}[5m])" for one in series)
+    series = subject.raw(DURATION_BUCKET, *reporter, *queries.raw_matchers(where))
+    return f"rate({series}[5m]){_or_of_gateway(subject, where)}"
+
+
+def _or_of_gateway(subject: Subject, where: Sequence[Matcher]) -> str:
+    """What a gateway that ``where`` chooses sends: nobody in the mesh calls it. Nothing without SLOs of gateways."""
+    gateways = _gateways(subject)
+    if not gateways:
+        return ""
+    ours = (*queries.raw_matchers(where, _GATEWAY), *queries.one_of("source_workload", gateways))
+    return f" or rate({subject.raw(DURATION_BUCKET, Matcher('reporter', '=', 'source'), *ours)}[5m])"
 
 
 def _quantile(percent: int, buckets: str, by: Sequence[str] = ()) -> str:
@@ -124,12 +130,8 @@ def over_time(
     """p50, p95 and p99 of a service, and the thresholds of its SLOs."""
     reporters = _reporters(subject)
     if _recorded(subject):
-        buckets = subject.series(BUCKETS, *where)
-        lines = [
-            ("p99", f"max({subject.series(P99, *where)})"),
-            ("p95", f"max({subject.series('service:latency_p95_seconds:quantile5m', *where)})"),
-            ("p50", _quantile(50, buckets)),
-        ]
+        buckets = f"{subject.series(BUCKETS, *where)}{_or_of_gateway(subject, where)}"
+        lines = [(f"p{percent}", _quantile(percent, buckets)) for percent in QUANTILES]
     else:
         by = ("reporter",) if len(reporters) > 1 else ()
         legend = "p{} as the {{{{reporter}}}} reports" if by else "p{}"
@@ -156,7 +158,9 @@ def over_time(
 
 def bands(subject: Subject, where: Sequence[Matcher]) -> Any:
     """Requests of a service by how long they took."""
-    buckets = subject.series(BUCKETS, *where) if _recorded(subject) else _raw(subject, where)
+    buckets = _raw(subject, where)
+    if _recorded(subject):
+        buckets = f"{subject.series(BUCKETS, *where)}{_or_of_gateway(subject, where)}"
     return heatmap(
         "How long requests take",
         "Requests by how long they took, each minute of the last five: two bands are two kinds of requests.",

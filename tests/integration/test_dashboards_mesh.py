@@ -39,6 +39,9 @@ FAILING = {"service": "service-1", "namespace": "team-0", "slo": "availability"}
 LATENCY = (
     "  - {name: latency, service: service-1, namespace: team-0, sli: {preset: latency, threshold: 25ms}}"
 )
+GATEWAY = (
+    "  - {name: gateway, service: istio-ingressgateway, namespace: istio-system, sli: {preset: gateway}}"
+)
 EMPTY: dict[tuple[str, str, str], str] = {}
 """Queries that return nothing here, and why."""
 
@@ -52,7 +55,7 @@ def every_guardrail() -> SloSet:
         ("namespace: shop", "namespace: team-0"),
         ("versions: {checkout:", "versions: {service-1:"),
         ("alerting: none", "alerting: mesh"),
-        ("guardrails:\n", f"{LATENCY}\nguardrails:\n"),
+        ("guardrails:\n", f"{LATENCY}\n{GATEWAY}\nguardrails:\n"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -178,7 +181,10 @@ def test_every_query_returns_data(opened: Opened, kind: str) -> None:
 def test_an_owner_sees_their_own(opened: Opened) -> None:
     board = dict(boards(opened.slo_set))["oncall"]
     (owner,) = (variable for variable in board["templating"]["list"] if variable["name"] == "owner")
-    for name, slos in (("All", {"availability", "latency"}), ("team-platform", {"latency"})):
+    for name, slos in (
+        ("All", {"availability", "latency", "gateway"}),
+        ("team-platform", {"latency", "gateway"}),
+    ):
         (owner["current"],) = (option for option in owner["options"] if option["text"] == name)
         load = opened.grafana.load(board, View.of(board, opened.end))
         assert {one["metric"]["slo"] for one in load.of("Budgets and burn rates").series} == slos
@@ -204,6 +210,13 @@ def test_latency_without_its_guardrail_is_what_it_would_record(opened: Opened, k
     for ref in "ABC":
         now = recorded.of(title, ref).values[-1]
         assert raw.of(title, ref).values[-1] == pytest.approx(now, rel=0.1)
+
+
+def test_a_gateways_latency_is_that_of_what_it_sends(opened: Opened) -> None:
+    gateway = {"service": "istio-ingressgateway", "namespace": "istio-system", "slo": "gateway"}
+    for one in (opened, opened.bare()):
+        load = one.load("budget", "15m", **gateway)
+        assert all(load.of("Latency of the service", ref).values for ref in "ABC")
 
 
 def test_the_slowest_services_are_the_same_without_a_guardrail(opened: Opened) -> None:
