@@ -123,6 +123,8 @@ def edge(caller: Workload, callee: Workload, reporter: str, code: str) -> dict[s
         "destination_service_name": callee.name,
         "destination_service_namespace": callee.namespace,
         "destination_version": "v1",
+        "destination_workload": callee.name,
+        "destination_workload_namespace": callee.namespace,
     }
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dashboards.grafana import Dashboard, Json, TimeSeries
-from dashboards.parts import annotation, causes, variables
+from dashboards.parts import annotation, causes, latency, variables
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import panel_link, runbook, to_board, to_traces, variable
-from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Steps, graph, stat, steps
+from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Steps, dashed, graph, stat, steps
 from dashboards.parts.series import ONE_NAMESPACE, ONE_SERVICE, SHOWN, STEP, Subject
 from sloctl import naming, promql
 from sloctl.model import BurnWindow, Matcher, RollingWindow, Slo
 from sloctl.model.durations import duration, number
+from sloctl.promql import incident
 
 WHERE = (variables.SLO, ONE_NAMESPACE, ONE_SERVICE)
 LEFT: Steps = [(None, BAD), (0, WARN), (0.1, GOOD)]
@@ -30,6 +31,7 @@ def build(subject: Subject) -> Dashboard:
     links = [
         *to_board(slo_set, "service", "This service", **place),
         *to_traces(slo_set, "Failed traces", place["service"], place["namespace"]),
+        *latency.slow_traces(subject, place["service"], place["namespace"]),
         *_runbooks(subject),
     ]
     return dashboard(
@@ -42,6 +44,7 @@ def build(subject: Subject) -> Dashboard:
             Section("The budget over the period", list(_budget(subject))),
             Section("Burn rates and what alerts", list(_burn(subject))),
             Section("What is bad", list(_causes(subject))),
+            Section("Latency", list(_latency(subject))),
             Section("Quality of the numbers", [_gaps(subject)], collapsed=True),
         ],
         variables=[*variables.sources(subject), *variables.one_slo(subject)],
@@ -103,6 +106,14 @@ def _now(subject: Subject) -> Iterator[object]:
             colors=steps(6, 1),
             nothing="no events in that time",
         )
+    yield stat(
+        "Failing now",
+        "The share of the last five minutes' events that is bad: slow, of a latency SLO.",
+        subject.bad_share(WHERE, (), duration(incident.NOW), fine=True),
+        unit=SHARE,
+        places=2,
+        nothing="no events in the last five minutes",
+    )
     if total:
         lately = f"sum(sum_over_time({subject.series(naming.BAD_TILE, *WHERE)}[1h]))"
         yield stat(
@@ -212,35 +223,19 @@ def _burn(subject: Subject) -> Iterator[TimeSeries]:
             there = subject.latest(naming.burn_rate(long), *WHERE, *where)
             series.append((f"{severity} above {factor}", f"max(0 * {there} + {factor})"))
         severities = " and ".join(sorted({severity for severity, _ in policies}))
-        yield _threshold_lines(
-            graph(
-                f"{duration(long)} and {duration(short)}: {severities}",
-                f"An alert fires while both burn rates, over {duration(long)} and over {duration(short)}, are above "
-                "the dashed line.",
-                series,
-                unit="none",
-                places=2,
-                nothing="no events in these windows",
-                least="1m",
-                span=8,
-                links=runbook(subject.slo_set, "BudgetBurn"),
-            )
+        panel = graph(
+            f"{duration(long)} and {duration(short)}: {severities}",
+            f"An alert fires while both burn rates, over {duration(long)} and over {duration(short)}, are above "
+            "the dashed line.",
+            series,
+            unit="none",
+            places=2,
+            nothing="no events in these windows",
+            least="1m",
+            span=8,
+            links=runbook(subject.slo_set, "BudgetBurn"),
         )
-
-
-def _threshold_lines(panel: TimeSeries) -> TimeSeries:
-    """The panel with what is called ``… above …`` as dashed lines."""
-    for severity, color in (("page", "red"), ("ticket", "orange")):
-        panel.overrides.append(
-            {
-                "matcher": {"id": "byRegexp", "options": f"/^{severity} above/"},
-                "properties": [
-                    {"id": "color", "value": {"mode": "fixed", "fixedColor": color}},
-                    {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
-                ],
-            }
-        )
-    return panel
+        yield dashed(dashed(panel, "/^page above/", "red"), "/^ticket above/", "orange")
 
 
 def _causes(subject: Subject) -> Iterator[object]:
@@ -252,8 +247,8 @@ def _causes(subject: Subject) -> Iterator[object]:
         yield causes.over_time(
             subject,
             f"Bad events by {what}",
-            "Bad events of each step; they add up to all bad events. Of a gateway's SLO, the source is the service "
-            "that it called.",
+            "Bad events of each step; they add up to all bad events. Of a latency SLO, they are slow requests. Of a "
+            "gateway's SLO, the source is the service that it called.",
             WHERE,
             labels,
             nothing=nothing,
@@ -269,6 +264,17 @@ def _causes(subject: Subject) -> Iterator[object]:
         places=None,
         nothing=nothing,
     )
+
+
+def _latency(subject: Subject) -> Iterator[object]:
+    if latency.known(subject):
+        yield latency.over_time(
+            subject,
+            "Latency of the service",
+            WHERE[1:],
+            links=runbook(subject.slo_set, "LatencyBudgetBurn") if latency.thresholds(subject) else [],
+            span=24,
+        )
 
 
 def _gaps(subject: Subject) -> TimeSeries:

@@ -17,7 +17,7 @@ TOP = 10
 
 
 def build(subject: Subject) -> Dashboard:
-    """The dashboard; variable ``namespace``."""
+    """The dashboard; variables ``namespace`` and ``owner``."""
     return dashboard(
         subject.slo_set,
         "executive",
@@ -29,7 +29,11 @@ def build(subject: Subject) -> Dashboard:
             Section("Where does it hurt most?", list(_worst(subject))),
             Section("How fast is the mesh?", list(_latency(subject))),
         ],
-        variables=[*variables.sources(subject), variables.namespaces(subject, [naming.TOTAL_GRID])],
+        variables=[
+            *variables.sources(subject),
+            variables.namespaces(subject, [naming.TOTAL_GRID]),
+            *variables.owners(subject),
+        ],
         since="now-7d",
         refresh="15m",
     )
@@ -40,7 +44,7 @@ def _promises(subject: Subject) -> Iterator[Any]:
         "Good events in the time shown",
         "For each SLO's name, good events over all events of all its services: a ratio of sums, in which a busy "
         "service weighs more than a quiet one.",
-        subject.good_share(WHERE, (naming.SLO,), SHOWN),
+        subject.good_share((*WHERE, *subject.owned), (naming.SLO,), SHOWN),
         unit=SHARE,
         places=3,
         legend="{{slo}}",
@@ -55,7 +59,7 @@ def _trends(subject: Subject) -> Iterator[Any]:
     yield graph(
         "Good events by SLO",
         "Good events over all events of each step, for each SLO's name over all its services.",
-        [("{{slo}}", subject.good_share(WHERE, (naming.SLO,)))],
+        [("{{slo}}", subject.good_share((*WHERE, *subject.owned), (naming.SLO,)))],
         unit=SHARE,
         low=None,
         high=1,
@@ -64,7 +68,7 @@ def _trends(subject: Subject) -> Iterator[Any]:
         least="1h",
     )
     if subject.records(naming.REMAINING):
-        left = subject.latest(naming.REMAINING, *WHERE)
+        left = subject.latest(naming.REMAINING, *WHERE, *subject.owned)
         yield graph(
             "Budgets by what is left",
             "How many SLOs (each of a service) had how much of their budget left.",
@@ -82,7 +86,7 @@ def _trends(subject: Subject) -> Iterator[Any]:
 
 
 def _worst(subject: Subject) -> Iterator[Any]:
-    share = subject.bad_share(WHERE, overview.IDENTITY, SHOWN)
+    share = subject.bad_share((*WHERE, *subject.owned), overview.IDENTITY, SHOWN)
     yield table(
         f"Top {TOP} by share of bad events",
         "Where the largest share of events was bad in the time shown. Click a service or an SLO.",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards.boards.service import BUCKETS, ERRORS, P99, TRAFFIC
+from dashboards.boards.service import ERRORS, TRAFFIC
 from dashboards.grafana import Dashboard
 from dashboards.parts import annotation, health, overview, traffic, variables
+from dashboards.parts.latency import BUCKETS, P99
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import runbook
 from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Column, graph, table

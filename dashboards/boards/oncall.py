@@ -8,9 +8,9 @@ from typing import Any
 from dashboards.boards import control_plane, sidecars
 from dashboards.boards.service import ERRORS
 from dashboards.grafana import Dashboard
-from dashboards.parts import annotation, causes, health, overview, variables
+from dashboards.parts import annotation, causes, health, latency, overview, variables
 from dashboards.parts.layout import Section, dashboard
-from dashboards.parts.links import runbook
+from dashboards.parts.links import field, runbook
 from dashboards.parts.panels import BAD, GOOD, SHARE, WARN, Column, Steps, graph, states, table
 from dashboards.parts.series import ANY_NAMESPACE, Subject, foremost, top
 from sloctl import naming
@@ -21,7 +21,7 @@ SHARES: Steps = [(None, GOOD), (0.01, WARN), (0.05, BAD)]
 
 
 def build(subject: Subject) -> Dashboard:
-    """The dashboard; variable ``namespace``."""
+    """The dashboard; variables ``namespace`` and ``owner``."""
     return dashboard(
         subject.slo_set,
         "oncall",
@@ -30,12 +30,17 @@ def build(subject: Subject) -> Dashboard:
         [
             Section("What fires", list(_alerts(subject))),
             Section("What fails", list(_failures(subject))),
+            Section("What is slow", list(_latency(subject))),
             Section("Gateways", list(_gateways(subject))),
             Section("Control plane", control_plane.summary(subject)),
             Section("Proxies", sidecars.summary(subject, WHERE)),
             Section("Can the numbers be trusted?", list(telemetry(subject))),
         ],
-        variables=[*variables.sources(subject), variables.namespaces(subject, [naming.TOTAL_GRID])],
+        variables=[
+            *variables.sources(subject),
+            variables.namespaces(subject, [naming.TOTAL_GRID]),
+            *variables.owners(subject),
+        ],
         annotations=[annotation.told()],
         since="now-3h",
         refresh="30s",
@@ -46,7 +51,7 @@ def _alerts(subject: Subject) -> Iterator[Any]:
     yield from overview.counts(subject, WHERE)
     yield overview.alerts_table(subject)
     labels = ("alertname", naming.NAMESPACE, naming.SERVICE)
-    series = f"max by ({', '.join(labels)}) ({subject.firing(*WHERE)})"
+    series = f"max by ({', '.join(labels)}) ({subject.firing_of_owner(*WHERE)})"
     yield states(
         "When alerts fired",
         "A bar while an alert fired; the longest comes first in most incidents.",
@@ -65,8 +70,8 @@ def _failures(subject: Subject) -> Iterator[Any]:
         worst = foremost(TOP, share)
     else:
         labels = overview.IDENTITY
-        share = subject.bad_share(WHERE, labels, "5m", fine=True)
-        before = subject.bad_share(WHERE, labels, "5m", fine=True, offset="1h")
+        share = subject.bad_share((*WHERE, *subject.owned), labels, "5m", fine=True)
+        before = subject.bad_share((*WHERE, *subject.owned), labels, "5m", fine=True, offset="1h")
         worst = f"topk({TOP}, {share})"
         what, legend = "events of the last five minutes that were bad", f"{health.PLACE} {{{{slo}}}}"
     alert = runbook(subject.slo_set, "ServiceErrorsHigh" if subject.records(ERRORS) else "BudgetBurn")
@@ -92,18 +97,29 @@ def _failures(subject: Subject) -> Iterator[Any]:
         span=12,
         height=8,
     )
-    if subject.records(naming.BAD_CAUSES):
+    if subject.has_failures:
         yield causes.most_frequent(
             subject,
             "Who fails whom",
             "Bad events of the SLOs in the time shown by client, code, Envoy's response flags and version: the edges "
             "of the mesh that fail most. Click a service for its traces.",
-            WHERE,
+            (*WHERE, *subject.owned, *subject.failed),
             (*naming.IDENTITY, *causes.ENDS, "response_code", "response_flags", *causes.VERSION),
             25,
             links=overview.service_links(subject),
         )
     yield overview.budgets_table(subject, WHERE)
+
+
+def _latency(subject: Subject) -> Iterator[Any]:
+    if not latency.known(subject):
+        return
+    place = (field(naming.SERVICE), field(naming.NAMESPACE))
+    links = {naming.SERVICE: [*overview.to_service(subject), *latency.slow_traces(subject, *place)]}
+    yield latency.slowest(subject, WHERE, 2 * TOP, links)
+    yield from latency.whose(
+        subject, (*WHERE, *subject.owned), (*naming.IDENTITY, *latency.CAUSES), links=links
+    )
 
 
 def _gateways(subject: Subject) -> Iterator[Any]:

@@ -7,21 +7,17 @@ from typing import Any
 
 from dashboards.boards.budget import LEFT
 from dashboards.grafana import Dashboard
-from dashboards.parts import annotation, causes, health, traffic, variables
+from dashboards.parts import annotation, causes, containers, health, latency, overview, traffic, variables
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import field, panel_link, runbook, to_board, to_traces, variable
-from dashboards.parts.panels import SHARE, Column, graph, heatmap, steps, table
+from dashboards.parts.panels import SHARE, Column, graph, steps, table
 from dashboards.parts.series import ONE_NAMESPACE, ONE_SERVICE, SHOWN, Subject
 from sloctl import naming
-from sloctl.guardrails.shared.queries import raw_matchers, sides
 from sloctl.model.durations import duration
-from sloctl.promql.presets import DURATION_BUCKET
 
 WHERE = (ONE_NAMESPACE, ONE_SERVICE)
 TRAFFIC = "service:error_traffic:increase5m"
 ERRORS = "service:errors:ratio5m"
-BUCKETS = "service:request_duration_buckets:increase5m"
-P99 = "service:latency_p99_seconds:quantile5m"
 BY_EDGE = ("source_namespace", "source")
 
 
@@ -31,10 +27,13 @@ def build(subject: Subject) -> Dashboard:
     metrics = [naming.TOTAL_GRID]
     if subject.records(TRAFFIC):
         metrics.append(TRAFFIC)
+    known = latency.known(subject)
     links = []
     for failed, title in ((True, "Failed traces"), (False, "All traces")):
         found = to_traces(slo_set, title, variable("service"), variable("namespace"), failed=failed)
         links += [panel_link(link) for link in found]
+    slow = latency.slow_traces(subject, variable("service"), variable("namespace"))
+    links += [panel_link(link) for link in slow]
     return dashboard(
         slo_set,
         "service",
@@ -43,13 +42,16 @@ def build(subject: Subject) -> Dashboard:
         [
             Section("Promises", list(_promises(subject))),
             Section("Requests and failures", list(_requests(subject))),
-            Section("Latency", list(latency(subject))),
+            Section("Latency", list(_latency(subject))),
             Section("Who calls it", list(_callers(subject))),
+            Section("Its containers", list(containers.of_service(subject)) if known else []),
+            Section("TCP", list(containers.tcp(subject, WHERE)) if known else [], collapsed=True),
             Section("The mesh around it", list(health.of_service(subject, WHERE))),
         ],
         variables=[
             *variables.sources(subject),
             *variables.one_place(subject, metrics),
+            *([containers.workload(subject, WHERE)] if known else []),
         ],
         annotations=[*annotation.deploys(subject, WHERE), annotation.alerts(subject, *WHERE)],
         links=links,
@@ -69,6 +71,7 @@ def _promises(subject: Subject) -> Iterator[Any]:
     for window in subject.burn_windows:
         burn = f"max {by} ({subject.latest(naming.burn_rate(window), *WHERE)})"
         columns.append(Column(f"burn {duration(window)}", burn, "none", 2, steps(6, 1)))
+    columns.append(Column("failing now", overview.failing_now(subject, WHERE, labels), SHARE, 2))
     to_budget = to_board(
         slo_set,
         "budget",
@@ -79,7 +82,8 @@ def _promises(subject: Subject) -> Iterator[Any]:
     )
     yield table(
         "SLOs of this service",
-        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget burns.",
+        "A row for each SLO; click its name for the budget. Burn rates: how many times too fast the budget "
+        "burns. Failing now: the share of the last five minutes that was bad.",
         columns,
         labels=labels,
         links={naming.SLO: to_budget},
@@ -170,37 +174,19 @@ def _limit(subject: Subject) -> list[tuple[float | None, str]]:
     return [(None, "green"), (subject.limit("service-errors") / 100, "red")]
 
 
-def latency(subject: Subject) -> Iterator[Any]:
-    """Latency's panels, where a guardrail records its histogram."""
-    if not subject.records(BUCKETS, P99):
+def _latency(subject: Subject) -> Iterator[Any]:
+    if not latency.known(subject):
         return
-    buckets = subject.series(BUCKETS, *WHERE)
-    half = f"histogram_quantile(0.5, sum by (le) ({buckets})) / 1000 >= 0"
-    raw = raw_matchers((sides(subject.slo_set)[0], *WHERE))
-    limit = subject.limit("service-latency")
-    nothing = "no requests to this service in the time shown"
-    yield graph(
+    watched = "service-latency" in subject.guardrails
+    yield latency.over_time(
+        subject,
         "Latency",
-        "Quantiles over five minutes, as clients see them; between two bounds of the histogram they are interpolated. "
-        "Points are exemplars: traces, where the proxies expose them.",
-        [
-            ("p99", f"max({subject.series(P99, *WHERE)})"),
-            ("p95", f"max({subject.series('service:latency_p95_seconds:quantile5m', *WHERE)})"),
-            ("p50", half),
-        ],
-        unit="s",
-        limits=[(None, "green"), (limit, "red")],
-        nothing=nothing,
-        exemplars=subject.raw(DURATION_BUCKET, *raw),
-        links=runbook(subject.slo_set, "ServiceLatencyHigh"),
+        WHERE,
+        limits=[(None, "green"), (subject.limit("service-latency"), "red")] if watched else (),
+        links=runbook(subject.slo_set, "ServiceLatencyHigh") if watched else [],
     )
-    yield heatmap(
-        "How long requests take",
-        "Requests by how long they took, each minute of the last five: two bands are two kinds of requests.",
-        f"sum by (le) ({buckets})",
-        unit="ms",
-        nothing=nothing,
-    )
+    yield latency.bands(subject, WHERE)
+    yield from latency.whose(subject, WHERE, (naming.SLO, *latency.CAUSES), span=24)
 
 
 def _callers(subject: Subject) -> Iterator[Any]:
@@ -227,12 +213,12 @@ def _callers(subject: Subject) -> Iterator[Any]:
             nothing="nobody in the mesh called this service in the last half hour",
             span=12,
         )
-    if subject.records(naming.BAD_CAUSES):
+    if subject.has_failures:
         yield causes.most_frequent(
             subject,
             "Whose requests fail",
-            "Bad events in the time shown, by the client that saw them.",
-            WHERE,
+            "Bad events in the time shown, by the client that saw them; slow requests stand with latency.",
+            (*WHERE, *subject.failed),
             (naming.SLO, *naming.CALLERS),
             20,
             span=12,

@@ -172,9 +172,13 @@ class Row(core.RowPanel):  # type: ignore[misc]
 
 @fields
 class Variable(core.Template):  # type: ignore[misc]
-    """A variable of a dashboard: ``type`` is ``datasource``, ``query`` (to Prometheus) or ``textbox``."""
+    """A variable of a dashboard: ``type`` is ``datasource``, ``query`` (to Prometheus), ``textbox`` or ``custom``.
+
+    ``values`` are those of a custom one by their names; the first is chosen.
+    """
 
     description: str = attr.ib(default="")
+    values: dict[str, str] = attr.ib(factory=dict)
 
     def to_json_data(self) -> Json:
         """The variable as Grafana 11 writes it."""
@@ -207,6 +211,15 @@ class Variable(core.Template):  # type: ignore[misc]
             }
         elif self.type == "datasource":
             out |= {"query": self.query, "regex": self.regex or "", "refresh": 1, "options": []}
+            out |= {"multi": False, "includeAll": False}
+        elif self.type == "custom":
+            options = [
+                {"text": name, "value": value, "selected": index == 0}
+                for index, (name, value) in enumerate(self.values.items())
+            ]
+            # Grafana takes "name : value" apart at its colon, and the list at commas.
+            listed = (f"{name} : {value}".replace(",", "\\,") for name, value in self.values.items())
+            out |= {"query": ", ".join(listed), "options": options, "current": options[0]}
             out |= {"multi": False, "includeAll": False}
         else:
             option = {"text": text, "value": text, "selected": True}

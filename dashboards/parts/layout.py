@@ -6,6 +6,7 @@ links to a panel (``viewPanel=…``) keep working.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import attr
 
 from dashboards.grafana import GRAFANA, WIDTH, Dashboard, Json, Row, core
+from dashboards.parts.series import CLUSTER
 from sloctl import naming
 from sloctl.model import SloSet
 
@@ -49,7 +51,7 @@ def dashboard(
     since: str = "now-6h",
     refresh: str = "1m",
 ) -> Dashboard:
-    """A dashboard of a set; sections without panels are left out.
+    """A dashboard of a set; sections without panels are left out, and a choice of clusters that nothing reads.
 
     ``kind`` makes the UID (:func:`sloctl.naming.dashboard_uid`). Raises ValueError for two panels of one title in a
     section.
@@ -63,13 +65,17 @@ def dashboard(
         "name": "Annotations & Alerts",
         "type": "dashboard",
     }
+    panels = placed([section for section in sections if section.panels])
+    rest = [panels, list(annotations), [item for item in variables if item.name != CLUSTER]]
     return Dashboard(
         title=title,
         description=description,
         uid=naming.dashboard_uid(slo_set.name, kind),
         tags=[TAG, set_tag(slo_set.name), kind],
-        panels=placed([section for section in sections if section.panels]),
-        templating=core.Templating(list=list(variables)),
+        panels=panels,
+        templating=core.Templating(
+            list=[item for item in variables if item.name != CLUSTER or _reads(CLUSTER, rest)]
+        ),
         annotations=core.Annotations(list=[built_in, *annotations]),
         links=[_others(slo_set), *links],
         time=core.Time(since, "now"),
@@ -79,6 +85,10 @@ def dashboard(
         editable=False,
         version=1,
     )
+
+
+def _reads(variable: str, parts: Sequence[Any]) -> bool:
+    return f"${variable}" in json.dumps(parts, default=lambda part: part.to_json_data())
 
 
 def _others(slo_set: SloSet) -> Json:

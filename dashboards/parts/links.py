@@ -6,11 +6,13 @@ Links stay inside Grafana (``/d/…``, ``/explore``) wherever they can; variable
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from urllib.parse import quote
 
 from dashboards.grafana import Json
 from sloctl import naming
 from sloctl.model import SloSet
+from sloctl.model.durations import number
 
 KEEP = "${__url_time_range}&var-datasource=${datasource:percentencode}"
 """The time that is shown, and the data source."""
@@ -59,27 +61,37 @@ def runbook(slo_set: SloSet, *alerts: str) -> list[Json]:
 
 
 def to_traces(
-    slo_set: SloSet, title: str, service: str, namespace: str, *, failed: bool = True
+    slo_set: SloSet,
+    title: str,
+    service: str,
+    namespace: str,
+    *,
+    failed: bool = True,
+    over: Decimal | None = None,
 ) -> list[Json]:
     """A link to Explore with the traces of a service; none if the file names no trace backend.
+
+    ``over``: those alone that took longer (milliseconds); none with Zipkin, whose data source cannot look for them.
 
     ``service`` and ``namespace`` are :func:`field` or :func:`variable`. Istio's proxies call themselves
     ``<service>.<namespace>`` in traces.
     """
     backend = slo_set.sources.traces_backend
-    if not backend:
+    if not backend or (over is not None and backend == "zipkin"):
         return []
     name = f"{service}.{namespace}"
     query: Json = {"refId": "A", "datasource": {"type": backend, "uid": f"${{{TRACES}}}"}}
     if backend == "tempo":
-        status = " && status = error" if failed else ""
+        which = " && status = error" if failed else ""
+        which += "" if over is None else f" && duration > {number(over)}ms"
         query |= {
             "queryType": "traceql",
-            "query": f'{{ resource.service.name = "{name}"{status} }}',
+            "query": f'{{ resource.service.name = "{name}"{which} }}',
             "limit": 20,
         }
     elif backend == "jaeger":
         query |= {"queryType": "search", "service": name, "tags": "error=true" if failed else "", "limit": 20}
+        query |= {} if over is None else {"minDuration": f"{number(over)}ms"}
     else:
         # Grafana's Zipkin data source takes the id of a trace, and lets people choose one by service.
         query |= {"queryType": "traceID", "query": ""}

@@ -13,6 +13,7 @@ from dashboards.parts.series import ANY_NAMESPACE, SHOWN, Subject, zero_if
 from sloctl import naming
 from sloctl.model import Matcher
 from sloctl.model.durations import duration
+from sloctl.promql import incident
 
 IDENTITY = (naming.NAMESPACE, naming.SERVICE, naming.SLO)
 FEW: Steps = [(None, GOOD), (1, BAD)]
@@ -25,7 +26,7 @@ def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
     """How many budgets are spent or at risk, and how many pages and tickets fire; 0 is shown as 0."""
     found: list[Any] = []
     if subject.records(naming.REMAINING):
-        left = subject.latest(naming.REMAINING, *where)
+        left = subject.latest(naming.REMAINING, *where, *subject.owned)
         nothing = "no SLO has events in its period"
         found.append(
             stat(
@@ -48,7 +49,7 @@ def counts(subject: Subject, where: Sequence[Matcher] = ()) -> list[Any]:
             )
         )
     for severity, title, colors in (("page", "Pages that fire", FEW), ("ticket", "Tickets that fire", SOME)):
-        alerts = subject.firing(Matcher("severity", "=", severity), *where)
+        alerts = subject.firing_of_owner(Matcher("severity", "=", severity), *where)
         found.append(
             stat(
                 title,
@@ -68,7 +69,14 @@ def alerts_table(subject: Subject) -> Any:
     return table(
         "Alerts that fire",
         "Every alert of the set that fires now. Click a service for its dashboard, an SLO for its budget.",
-        [Column("series", f"count by ({', '.join(labels)}) ({subject.firing(ANY_NAMESPACE)})", "none", 0)],
+        [
+            Column(
+                "series",
+                f"count by ({', '.join(labels)}) ({subject.firing_of_owner(ANY_NAMESPACE)})",
+                "none",
+                0,
+            )
+        ],
         labels=labels,
         links=service_links(subject) | {naming.SLO: to_budget(subject)},
         sort=("severity", False),
@@ -97,28 +105,38 @@ def service_links(subject: Subject) -> dict[str, list[Json]]:
     return {naming.SERVICE: [*to_service(subject), *traces]}
 
 
+def failing_now(subject: Subject, where: Sequence[Matcher], by: Sequence[str]) -> str:
+    """The share of the last five minutes' events that are bad (slow, of a latency SLO): nothing without events."""
+    return subject.bad_share(where, by, duration(incident.NOW), fine=True)
+
+
 def budgets_table(subject: Subject, where: Sequence[Matcher] = ()) -> Any:
     """The SLOs with the least budget left, with their burn rates; of calendar windows the burn rates alone."""
     by = f"by ({', '.join(IDENTITY)})"
+    where = (*where, *subject.owned)
     columns = []
+
+    def chosen(expr: str) -> str:
+        if subject.records(naming.REMAINING):
+            return f"{expr}\nand on ({', '.join(IDENTITY)})\n{worst}"
+        return f"topk({ROWS}, {expr})"
+
     if subject.records(naming.REMAINING):
         worst = f"bottomk({ROWS}, min {by} ({subject.latest(naming.REMAINING, *where)}))"
         columns.append(Column("budget left", worst, SHARE, 1, LEFT))
     for window in subject.burn_windows:
         burn = f"max {by} ({subject.latest(naming.burn_rate(window), *where)})"
-        if columns and subject.records(naming.REMAINING):
-            burn += f"\nand on ({', '.join(IDENTITY)})\n{worst}"
-        else:
-            burn = f"topk({ROWS}, {burn})"
-        columns.append(Column(f"burn {duration(window)}", burn, "none", 2, steps(6, 1)))
+        columns.append(Column(f"burn {duration(window)}", chosen(burn), "none", 2, steps(6, 1)))
     if not columns:
         share = f"topk({ROWS}, {subject.bad_share(where, IDENTITY, SHOWN)})"
         columns.append(Column("bad in the time shown", share, SHARE, 3))
+    columns.append(Column("failing now", chosen(f"({failing_now(subject, where, IDENTITY)})"), SHARE, 2))
     sort = ("budget left", False) if subject.records(naming.REMAINING) else (columns[0].title, True)
     return table(
         "Budgets and burn rates",
         f"The {ROWS} SLOs with the least budget left. Burn rates: how many times too fast the budget burns, over the "
-        "windows of the alerts. Click a service or an SLO.",
+        "windows of the alerts. Failing now: the share of the last five minutes that was bad. Click a service "
+        "or an SLO.",
         columns,
         labels=IDENTITY,
         links=service_links(subject) | {naming.SLO: to_budget(subject)},

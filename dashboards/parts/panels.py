@@ -109,6 +109,20 @@ def graph(
     )
 
 
+def dashed(panel: TimeSeries, names: str, color: str) -> TimeSeries:
+    """The panel with the series that a regular expression (``/^…/``) names as dashed lines of one colour."""
+    panel.overrides.append(
+        {
+            "matcher": {"id": "byRegexp", "options": names},
+            "properties": [
+                {"id": "color", "value": {"mode": "fixed", "fixedColor": color}},
+                {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [10, 10]}},
+            ],
+        }
+    )
+    return panel
+
+
 def stat(
     title: str,
     description: str,

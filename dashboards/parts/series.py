@@ -6,12 +6,13 @@ A panel can only read what some rule records: :meth:`Subject.series` refuses any
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
 
 from sloctl import naming, promql
 from sloctl.guardrails.plans import base_labels, plans, recorded
-from sloctl.guardrails.shared.queries import in_set, selected
+from sloctl.guardrails.shared.queries import in_set, one_of, selected
 from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, Slo, SloSet
 from sloctl.model.durations import duration
 
@@ -21,6 +22,8 @@ ANY_SERVICE = Matcher(naming.SERVICE, "=~", "$service")
 ONE_NAMESPACE = Matcher(naming.NAMESPACE, "=", "$namespace")
 """The one namespace that the variable chooses: of one value, it must not be a regular expression."""
 ONE_SERVICE = Matcher(naming.SERVICE, "=", "$service")
+CLUSTER = "cluster"
+"""The label of every series of a set that says of which cluster it is, if its file has it."""
 RECENT = duration(2 * GRID + TILE)
 """How far back the last sample of a series of the budget grid may lie."""
 STEP = "$__interval"
@@ -43,6 +46,54 @@ class Subject:
     def on_mesh(self) -> tuple[Slo, ...]:
         """The SLOs that count the mesh's own requests."""
         return tuple(slo for slo in self.slo_set.slos if isinstance(slo.sli, CounterSli))
+
+    @cached_property
+    def clustered(self) -> bool:
+        """Whether the set's series say of which cluster they are."""
+        return CLUSTER in dict(self.slo_set.labels)
+
+    @cached_property
+    def own(self) -> tuple[Matcher, ...]:
+        """The matchers of everything that is recorded for the set, in the clusters that the variable chooses."""
+        chosen = (Matcher(CLUSTER, "=~", f"${CLUSTER}"),) if self.clustered else ()
+        return (*in_set(self.slo_set), *chosen)
+
+    @cached_property
+    def owners(self) -> dict[str, str]:
+        """A regular expression of the ids of each owner's SLOs."""
+        ids: dict[str, list[str]] = {}
+        for slo in sorted(self.slo_set.slos, key=lambda slo: slo.id):
+            if slo.owner:
+                ids.setdefault(slo.owner, []).append(
+                    promql.regex_quote(slo.id.removeprefix(self.slo_set.name))
+                )
+        name = promql.regex_quote(self.slo_set.name)
+        return {owner: f"{name}({'|'.join(found)})" for owner, found in sorted(ids.items())}
+
+    @cached_property
+    def owned(self) -> tuple[Matcher, ...]:
+        """The matcher of the SLOs that the variable ``owner`` chooses; none where there is no choice."""
+        return (Matcher(naming.SLO_ID, "=~", "$owner"),) if len(self.owners) > 1 else ()
+
+    @cached_property
+    def slow(self) -> tuple[Matcher, ...]:
+        """The matcher of latency SLOs, whose bad events are slow requests; none if the file has no such SLO."""
+        slow = [slo for slo in self.slo_set.slos if _threshold(slo) is not None]
+        names = {slo.name for slo in slow}
+        if names & {slo.name for slo in self.slo_set.slos if _threshold(slo) is None}:
+            return one_of(naming.SLO_ID, sorted(slo.id for slo in slow))
+        return one_of(naming.SLO, sorted(names)) if names else ()
+
+    @cached_property
+    def has_failures(self) -> bool:
+        """Whether any SLO's bad events are failures, told apart by cause."""
+        return self.records(naming.BAD_CAUSES) and any(_threshold(slo) is None for slo in self.on_mesh)
+
+    @cached_property
+    def failed(self) -> tuple[Matcher, ...]:
+        """The matcher of all other SLOs."""
+        negated = {"=": "!=", "=~": "!~"}
+        return tuple(replace(matcher, op=negated[matcher.op]) for matcher in self.slow)
 
     @cached_property
     def burn_windows(self) -> tuple[int, ...]:
@@ -68,7 +119,7 @@ class Subject:
         """The selector of a recorded series of the set. Raises KeyError for one that no rule records."""
         if metric not in self.recorded:
             raise KeyError(f"no rule of {self.slo_set.name} records {metric}")
-        return promql.selector(metric, (*in_set(self.slo_set), *matchers))
+        return promql.selector(metric, (*self.own, *matchers))
 
     def raw(self, metric: str, *matchers: Matcher) -> str:
         """The selector of a raw series, with the mesh's own matchers."""
@@ -76,7 +127,14 @@ class Subject:
 
     def firing(self, *matchers: Matcher) -> str:
         """The set's alerts that fire."""
-        return promql.firing(self.slo_set.name, *matchers)
+        return promql.firing(self.slo_set.name, *self.own[1:], *matchers)
+
+    def firing_of_owner(self, *matchers: Matcher) -> str:
+        """Those of them that the variable ``owner`` chooses, those of guardrails too."""
+        if not self.owned:
+            return self.firing(*matchers)
+        theirs = self.firing(Matcher("owner", "=", "${owner:text}"), *matchers)
+        return f"{self.firing(*self.owned, *matchers)} or {theirs}"
 
     def latest(self, metric: str, *matchers: Matcher) -> str:
         """The last value of a series of the budget grid; an instant selector may miss it."""
@@ -124,6 +182,10 @@ class Subject:
         limit = self.guardrails[preset].limit
         assert limit is not None
         return float(limit)
+
+
+def _threshold(slo: Slo) -> Decimal | None:
+    return slo.sli.threshold if isinstance(slo.sli, CounterSli) else None
 
 
 def summing(by: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dashboards.grafana import Variable
 from dashboards.parts.links import TRACES
-from dashboards.parts.series import ANY_NAMESPACE, ONE_NAMESPACE, Subject
+from dashboards.parts.series import ANY_NAMESPACE, CLUSTER, ONE_NAMESPACE, Subject
 from sloctl import naming, promql
 from sloctl.guardrails.shared.queries import in_set
 from sloctl.model import Matcher
@@ -33,6 +33,19 @@ def sources(subject: Subject, *, traces: bool = True) -> list[Variable]:
             description="The Prometheus (or what answers as one) in which the set's rules are loaded.",
         )
     ]
+    if subject.clustered:
+        found.append(
+            Variable(
+                name=CLUSTER,
+                label="Cluster",
+                query=f"label_values({promql.selector(naming.OBJECTIVE, in_set(subject.slo_set))}, {CLUSTER})",
+                description="Clusters whose rules are of a set of this name.",
+                default=ALL,
+                includeAll=True,
+                allValue=".*",
+                multi=True,
+            )
+        )
     if traces and (backend := subject.slo_set.sources.traces_backend):
         found.append(
             Variable(
@@ -48,7 +61,7 @@ def sources(subject: Subject, *, traces: bool = True) -> list[Variable]:
 
 def _values(subject: Subject, label: str, metrics: Sequence[str], *matchers: Matcher) -> str:
     """The values of a label in any of some recorded series."""
-    where = (*in_set(subject.slo_set), *matchers)
+    where = (*subject.own, *matchers)
     inner = [f"{m.label}{m.op}{promql.quote(m.value)}" for m in where]
     if len(metrics) == 1:
         return f"label_values({metrics[0]}{{{', '.join(inner)}}}, {label})"
@@ -79,6 +92,17 @@ def services(subject: Subject, metrics: Sequence[str]) -> Variable:
         allValue=".*",
         multi=True,
     )
+
+
+def owners(subject: Subject) -> list[Variable]:
+    """Whose SLOs and alerts are shown: everybody's at first; none where there is one owner."""
+    if not subject.owned:
+        return []
+    values = {ALL: ".*"} | {owner: ids for owner, ids in subject.owners.items() if owner != ALL}
+    described = "Whose SLOs and alerts are shown; what guardrails measure is everybody's."
+    return [
+        Variable(name="owner", label="Owner", type="custom", query="", description=described, values=values)
+    ]
 
 
 def one_place(subject: Subject, metrics: Sequence[str], *matchers: Matcher) -> list[Variable]:

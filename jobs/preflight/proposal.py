@@ -89,12 +89,13 @@ def propose(
     name: str,
     owner: str,
     prometheus: str,
+    grafana: str = "",
     progress: Progress = silent,
 ) -> str:
     """The text of a file that validates. Raises ``BackendError``, and UsageError if there are no requests."""
     progress(-1.0, "looking for services")
     seen = _look(source, at)
-    head = _head(seen, name, owner, prometheus)
+    head = _head(seen, name, owner, prometheus, grafana)
     wild = [_slo(seen, namespace, "*", LADDER[-1], ()) for namespace in seen.namespaces]
     slo_set = _loaded("\n".join((*head, "slos:", *(line for lines in wild for line in lines))))
     found = from_counters.collect(source, slo_set, at, progress=progress)
@@ -175,7 +176,10 @@ def _bound(by_bound: Mapping[float, Mapping[Place, float]]) -> tuple[float, floa
     return None
 
 
-def _head(seen: Seen, name: str, owner: str, prometheus: str) -> list[str]:
+def _head(seen: Seen, name: str, owner: str, prometheus: str, grafana: str) -> list[str]:
+    shown = f"  grafana: {{url: {_quoted(grafana)}}}"
+    if not grafana:
+        shown = '  # grafana: {url: "https://grafana.example.org"}   # as people open it: alerts link to it'
     return [
         "apiVersion: sloctl/v1",
         "kind: MeshSLOs",
@@ -183,7 +187,8 @@ def _head(seen: Seen, name: str, owner: str, prometheus: str) -> list[str]:
         f"mesh: {{mode: {'ambient' if seen.ambient else 'sidecar'}}}",
         "sources:",
         f"  prometheus: {{url: {_quoted(prometheus)}}}",
-        "  # traces, alertmanager, grafana: see docs/slo-file.md",
+        shown,
+        "  # traces, alertmanager: see docs/slo-file.md",
         f"defaults: {{window: 30d, owner: {_quoted(owner)}}}",
     ]
 

@@ -20,6 +20,9 @@ from sloctl.errors import UsageError
 @click.option(
     "--owner", default="team-platform", show_default=True, help="With --prometheus: whose SLOs they are."
 )
+@click.option(
+    "--grafana", metavar="URL", help="Where people open Grafana: alerts link to their dashboards there."
+)
 @pass_context
 def command(
     context: Context,
@@ -30,6 +33,7 @@ def command(
     at: str | None,
     name: str,
     owner: str,
+    grafana: str | None,
 ) -> None:
     """Write a commented starter SLO file to PATH (slo.yaml); - writes to stdout.
 
@@ -37,7 +41,11 @@ def command(
     objectives that the last 30 days (or what there is of them) would have met, with the reasons, latency thresholds
     among the bounds, who counts (clients, servers, waypoints), and guardrails whose metrics are there.
     """
-    text = _proposal(context, url, timeout, at, name, owner) if url is not None else _starter(timeout, at)
+    text = (
+        _proposal(context, url, timeout, at, name, owner, grafana or "")
+        if url is not None
+        else _starter(timeout, at, grafana)
+    )
     if str(path) == "-":
         click.echo(text, nl=False)
         return
@@ -51,17 +59,23 @@ def command(
     )
 
 
-def _starter(timeout: float | None, at: str | None) -> str:
+def _starter(timeout: float | None, at: str | None, grafana: str | None) -> str:
     from sloctl import spec
 
     for option, value in (("--at", at), ("--timeout", timeout)):
         if value is not None:
             raise UsageError(f"{option} is for --prometheus", hint="without it, no server is asked")
-    return spec.starter()
+    return spec.starter() if grafana is None else spec.starter(grafana=grafana)
 
 
 def _proposal(
-    context: Context, url: str, timeout: float | None, at: str | None, name: str, owner: str
+    context: Context,
+    url: str,
+    timeout: float | None,
+    at: str | None,
+    name: str,
+    owner: str,
+    grafana: str,
 ) -> str:
     from jobs.preflight import proposal
     from sloctl.cli import progress
@@ -71,4 +85,6 @@ def _proposal(
     servers = Servers(Sources(), Overrides(prometheus=url, timeout=timeout), context.warn)
     with servers.prometheus() as source, progress.shown(context, "asking Prometheus") as told:
         time = parse_time(at, now())
-        return proposal.propose(source, time, name=name, owner=owner, prometheus=url, progress=told)
+        return proposal.propose(
+            source, time, name=name, owner=owner, prometheus=url, grafana=grafana, progress=told
+        )

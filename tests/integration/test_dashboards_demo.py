@@ -41,7 +41,16 @@ SEARCH = {"service": "search", "namespace": "shop", "slo": "availability"}
 NO_ENVOY = "the shop's proxies do not expose Envoy's counters of retries"
 NO_REASONS = "the shop has no kube_pod_container_status_last_terminated_reason"
 QUIET = "nothing was deployed in the time shown; a test of its own looks at a deploy"
+NO_CADVISOR = "the shop has no container_cpu_usage_seconds_total and its like"
+NO_TCP = "the shop has HTTP and gRPC alone"
 EMPTY = {
+    ("service", "CPU by container", "A"): NO_CADVISOR,
+    ("service", "Memory by container", "A"): NO_CADVISOR,
+    **{
+        ("service", title, ref): NO_TCP
+        for title in ("TCP connections", "Failed TCP connections", "TCP bytes")
+        for ref in "AB"
+    },
     ("service", "New versions in traffic", "Anno"): QUIET,
     ("budget", "New versions in traffic", "Anno"): QUIET,
     ("oncall", "Restarts by reason", "A"): NO_REASONS,

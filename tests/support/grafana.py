@@ -92,9 +92,13 @@ class Choice:
     many: bool = False
     every: str | None = None
     """What stands for all values, where all are chosen."""
+    text: str = ""
+    """What the value is called, in the form ``text``."""
 
     def written(self, form: str | None) -> str:
         """The text that takes the variable's place."""
+        if form == "text":
+            return self.text
         if self.every is not None and form in (None, "regex", "pipe", "csv", "raw"):
             return self.every
         if form is None and not self.many:
@@ -288,7 +292,8 @@ class Grafana:
                 return
             if values[0] not in options:
                 values = options[:1]
-        load.choices[variable["name"]] = Choice(tuple(chosen or values), many)
+        text = str(variable["current"].get("text") or "")
+        load.choices[variable["name"]] = Choice(tuple(chosen or values), many, text=text)
 
     def _options(self, variable: Json, view: View, load: Load) -> list[str]:
         """The values that the variable's query finds; it is one of the dashboard's queries."""

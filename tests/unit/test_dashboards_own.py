@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,21 @@ def test_what_the_lint_finds_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Age.*promql"):
         extend.write(board, tmp_path / "own")
     assert not (tmp_path / "own").exists()
+
+
+def test_clusters_can_be_chosen_where_they_are_read(tmp_path: Path) -> None:
+    slo_set = replace(extend.load(SLO_FILE), labels=(("cluster", "eu1"),))
+    subject = extend.Subject(slo_set)
+    for name, expr in (
+        ("queues", "max(queue_age_seconds)"),
+        ("burn", f"max({subject.latest('slo:burn_rate:1h')})"),
+    ):
+        panel = extend.graph("Now", "By queue.", [("", expr)], unit="s", nothing="no queue")
+        sections, variables = [extend.Section("Now", [panel])], extend.sources(subject)
+        board = extend.dashboard(slo_set, name, name, "Ours.", sections, variables=variables)
+        written = json.loads(extend.write(board, tmp_path).read_text(encoding="utf-8"))
+        names = [variable["name"] for variable in written["templating"]["list"]]
+        assert names == ["datasource"] + ["cluster"] * (name == "burn")
 
 
 def test_a_series_that_no_rule_records_is_an_error() -> None:

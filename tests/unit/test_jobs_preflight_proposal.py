@@ -74,13 +74,14 @@ def mesh(*failing: float, reporter: str = "source") -> Mesh:
     return found
 
 
-def proposed(source: Mesh) -> tuple[str, SloSet]:
+def proposed(source: Mesh, grafana: str = "") -> tuple[str, SloSet]:
     text = proposal.propose(
         cast("ObservedSource", source),
         AT,
         name="mesh",
         owner="team-platform",
         prometheus="http://prometheus:9090",
+        grafana=grafana,
     )
     return text, spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
 
@@ -135,6 +136,13 @@ def test_who_counts_is_what_is_read(reporter: str, words: str) -> None:
     text, slo_set = proposed(source)
     assert words in text
     assert slo_set.slos
+
+
+def test_grafana_is_what_was_given() -> None:
+    assert proposed(mesh(1))[1].sources.grafana == ""
+    assert (
+        proposed(mesh(1), "https://grafana.example.org")[1].sources.grafana == "https://grafana.example.org"
+    )
 
 
 def test_names_of_a_server_write_no_yaml() -> None:

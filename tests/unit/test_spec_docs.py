@@ -115,6 +115,7 @@ def test_starter_validates_without_a_word() -> None:
     assert problems == []
     assert {slo.service for slo in slo_set.slos} == {"*", "checkout"}
     assert any(slo.policy.name == "inline" for slo in slo_set.slos)
+    assert slo_set.sources.grafana, "alerts lead to dashboards from the first day"
     jsonschema.validate(yaml.safe_load(text), SCHEMA)
 
 
@@ -127,10 +128,12 @@ def test_starter_takes_values() -> None:
             owner='Team "Ü"',
             prometheus="https://p/x",
             mode="ambient",
+            grafana="https://g/x",
         )
     )
     assert problems == []
     assert (slo_set.name, slo_set.mesh.mode, slo_set.sources.prometheus) == ("no", "ambient", "https://p/x")
+    assert slo_set.sources.grafana == "https://g/x"
     assert {(slo.namespace, slo.owner) for slo in slo_set.slos} == {("off", 'Team "Ü"')}, "no service in two"
 
 

@@ -31,6 +31,9 @@ _OWNERS = (
 )
 """What a pod is called by what made it; the last that matches wins, as it tells most."""
 
+PODS = f"(|-[0-9]+|(-{_MADE_UP}{{6,10}})?-{_MADE_UP}{{5}})"
+"""What follows a workload's name in those of its pods, as a regular expression."""
+
 
 def pod_labels(slo_set: SloSet) -> tuple[str, ...]:
     """The labels that identify a pod: its name and namespace, and those by which the mesh's matchers let in several."""

@@ -89,6 +89,35 @@ METRICS = (
         remedy=remedies.TCP,
     ),
     Metric(
+        "istio_tcp_connections_failed_total",
+        "counter",
+        "proxy",
+        "Connections that could not be opened, as ztunnel sees them; dashboards show them.",
+        (*_SERVICE, "response_flags"),
+        _values("reporter", "response_flags"),
+        "first event",
+        (),
+        "istio/ztunnel: src/proxy/metrics.rs",
+        "of newer ztunnels alone, unstable; sidecars close such connections with a flag",
+        ("istio_tcp_connections_closed_total",),
+        remedies.TCP,
+    ),
+    *(
+        Metric(
+            f"istio_tcp_{direction}_bytes_total",
+            "counter",
+            "proxy",
+            f"Bytes of TCP connections that the service {what}; dashboards show them.",
+            _SERVICE,
+            _values("reporter"),
+            "first event",
+            (_SIDECAR,),
+            _STANDARD,
+            remedy=remedies.TCP,
+        )
+        for direction, what in (("received", "was sent"), ("sent", "answered"))
+    ),
+    Metric(
         "istio_build",
         "gauge",
         "proxy",

@@ -28,6 +28,7 @@ mesh:
 # Addresses only. Credentials come from the environment, for example SLOCTL_PROMETHEUS_TOKEN_FILE.
 sources:
   prometheus: {url: @prometheus@}
+  grafana: {url: @grafana@}      # as people open it: alerts link to their dashboards there
   # traces: {backend: zipkin, url: "http://zipkin:9411"}        # zipkin | jaeger | tempo
   # alertmanager: {url: "http://alertmanager:9093"}
 
@@ -115,6 +116,7 @@ def starter(
     owner: str = "team-shop",
     prometheus: str = "http://prometheus:9090",
     mode: str = "sidecar",
+    grafana: str = "http://grafana:3000",
 ) -> str:
     """A commented SLO file that validates without errors and warnings.
 
@@ -127,12 +129,13 @@ def starter(
         "owner": owner,
         "prometheus": prometheus,
         "mode": mode,
+        "grafana": grafana,
     }
     text = _TEMPLATE
     for key, value in values.items():
         quoted = json.dumps(value, ensure_ascii=False)
         plain = (
-            key != "prometheus"
+            key not in ("prometheus", "grafana")
             and value.isascii()
             and value.replace("-", "").isalpha()
             and value not in _WORDS
