@@ -34,7 +34,7 @@ GAP = 300
 """Seconds without a span of a service that had some, where the file has no guardrail ``telemetry-gap``."""
 PRESET = "retry-amplification"
 GAUGES = {
-    "sloctl_retry_requests": "Requests between two services in the traces of the job's window.",
+    "sloctl_retry_requests": "Requests between two services in the traces that were read of the job's window.",
     "sloctl_retry_attempts": "Attempts at these requests.",
     "sloctl_retry_amplification_ratio": "Attempts per request, by the traces.",
 }
@@ -115,7 +115,7 @@ def recent(
     """
     spans = traces.spans(at - timedelta(seconds=seconds), at)
     found = of_spans(spans, slo_set, counted(), traces.link)
-    gaps = _gaps(spans.frame, at, _limit(slo_set), found.name)
+    gaps = () if _in_part(spans) else _gaps(spans.frame, at, _limit(slo_set), found.name)
     return replace(found, findings=(*found.findings, *gaps))
 
 
@@ -132,7 +132,7 @@ def of_spans(
 
     table = retries.calls(spans.frame)
     name = partial(place, namespaces=table.namespaces | _namespaces(slo_set, counted or ()))
-    share = float(slo_set.sources.sampling / 100) if slo_set.sources.sampling else 0.0
+    share = float(slo_set.sources.sampling / 100) / spans.one_in if slo_set.sources.sampling else 0.0
     edges = retries.edges(table, sampled=share)
     found = list(retries.findings(table, edges))
     for end in ("client", "server"):
@@ -140,6 +140,8 @@ def of_spans(
     worst = retries.worst_case(edges)
     edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
     edges, more = _compared(edges, counted)
+    if _in_part(spans):
+        more = [item for item in more if item.code != "retry-edge-without-traces"]
     slowest = retries.worst_traces(table)
     findings = [_reported(item, name) for item in found] + [_reported(item, str) for item in more]
     return RetryFrames(
@@ -253,7 +255,18 @@ def _gaps(frame: pd.DataFrame, at: datetime, limit: int, name: Callable[[str], s
             yield Finding("warning", "trace-gap", text, {"service": name(service)})
 
 
+def _in_part(spans: Spans) -> bool:
+    """Whether what is not among the spans may be there all the same."""
+    return spans.one_in > 1 or bool(spans.incomplete)
+
+
 def _unread(spans: Spans) -> Iterator[Finding]:
+    if spans.one_in > 1:
+        text = (
+            f"1 of {spans.one_in:,} traces was analysed, by a hash of their ids: there were more than are held. Counts "
+            "are of these traces; ratios and their intervals are of all"
+        )
+        yield Finding("info", "traces-thinned", text)
     for reason, count in sorted(spans.rejected.items()):
         yield Finding("warning", "spans-rejected", f"{count} spans could not be read: {reason}")
     for text in spans.incomplete:

@@ -69,12 +69,14 @@ class Spans:
 
     ``rejected`` counts spans that could not be read, by reason; ``duplicates`` counts spans that came more than once
     and are here once. ``incomplete`` says in a sentence each what is missing: a window cut by a limit, a page lost.
+    Of ``one_in`` traces that were there one is here, chosen by a hash of its id.
     """
 
     frame: pd.DataFrame
     rejected: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     incomplete: tuple[str, ...] = ()
+    one_in: int = 1
 
 
 class TraceSource(Protocol):
