@@ -508,6 +508,15 @@ def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(data)
 
 
+def without_others(frame: pd.DataFrame, keep: Array) -> pd.DataFrame:
+    """The rows of a frame of spans that are kept, numbered anew, and the texts of these only."""
+    if keep.all():
+        return frame
+    kept = frame[keep].reset_index(drop=True)
+    texts = [name for name, dtype in COLUMNS.items() if dtype == "category" and name != "kind"]
+    return kept.assign(**{name: kept[name].cat.remove_unused_categories() for name in texts})
+
+
 def merge(parts: Sequence[Spans]) -> Spans:
     """One ``Spans`` of many, pages of one sample for example, with their counts added up.
 

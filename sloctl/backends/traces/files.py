@@ -21,7 +21,7 @@ from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
 from sloctl.backends.traces.columns import MAX_SPANS, merge
-from sloctl.backends.traces.sampling import LARGE, Sample, too_large
+from sloctl.backends.traces.sampling import Sample, too_large
 from sloctl.errors import UsageError
 from sloctl.extras import needed
 
@@ -236,14 +236,7 @@ class _Reader:
         self._bound()
 
     def _bound(self) -> None:
-        if self._weight() <= self._max_spans:
-            return
-        self._thin(self._max_spans // LARGE)
-        # Names of what was left out are gone now. Unless that made some room, they would soon be in the way again.
-        enough = 3 * self._max_spans // 4
-        while self._weight() > enough and self._sample.halve():
-            self._thin(self._max_spans // LARGE)
-            enough = self._max_spans
+        self._sample.bound(self._max_spans, self._weight, self._thin)
 
     def _weight(self) -> int:
         return sum(one.weight for one in self._decoders)

@@ -7,6 +7,7 @@ come from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,12 +52,20 @@ class Sample:
         )
         return kept & ~np.isin(low, self._large) if len(self._large) else kept
 
-    def halve(self) -> bool:
-        """Keep half of what is kept; False if that cannot be."""
-        if self._halvings == MOST:
-            return False
-        self._halvings += 1
-        return True
+    def bound(self, most: int, weight: Callable[[], int], thin: Callable[[int], None]) -> None:
+        """Halve the sample until what is held weighs no more than ``most`` spans.
+
+        ``thin`` is to drop what is not of the sample, after it left traces of more spans than it is told out of it.
+        """
+        if weight() <= most:
+            return
+        thin(most // LARGE)
+        # Names of what was left out are gone now. Unless that made some room, they would soon be in the way again.
+        enough = 3 * most // 4
+        while weight() > enough and self._halvings < MOST:
+            self._halvings += 1
+            thin(most // LARGE)
+            enough = most
 
     def leave_out(self, low: Array, most: int) -> None:
         """Leave traces out that have more than ``most`` rows; ``low`` has the low half of the id of each row."""
