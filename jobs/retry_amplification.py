@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sloctl.backends.spans import Spans, TraceSource
+    from sloctl.retries import CallTable
     from sloctl.retries import Finding as RetryFinding
 
 WINDOW = 1800
 """Seconds: what metrics are recorded over, and how much of the past traces are read of unless told otherwise."""
 GAP = 300
 """Seconds without a span of a service that had some, where the file has no guardrail ``telemetry-gap``."""
+BREADTH = 100_000
+"""So many edges, or paths, are reported on at most; each takes 1.5 KB. Of more, traces are left out."""
 PRESET = "retry-amplification"
 GAUGES = {
     "sloctl_retry_requests": "Requests between two services in the traces that were read of the job's window.",
@@ -130,7 +133,7 @@ def of_spans(
 
     from sloctl import retries
 
-    table = retries.calls(spans.frame)
+    spans, table = _bounded(spans)
     name = partial(place, namespaces=table.namespaces | _namespaces(slo_set, counted or ()))
     share = float(slo_set.sources.sampling / 100) / spans.one_in if slo_set.sources.sampling else 0.0
     edges = retries.edges(table, sampled=share)
@@ -155,6 +158,19 @@ def of_spans(
         (*findings, *_meltdowns(worst), *_unread(spans), *_sampling(slo_set, edges)),
         name,
     )
+
+
+def _bounded(spans: Spans) -> tuple[Spans, CallTable]:
+    """Spans and their calls: all, or those of so many traces that no more than :data:`BREADTH` is found."""
+    from sloctl import retries
+    from sloctl.backends.traces.columns import halved
+    from sloctl.backends.traces.sampling import MOST
+
+    table = retries.calls(spans.frame)
+    while retries.breadth(table) > BREADTH and spans.one_in < 1 << MOST:
+        spans = halved(spans)
+        table = retries.calls(spans.frame)
+    return spans, table
 
 
 def _namespaces(slo_set: SloSet, counted: Sequence[EdgeAmplification]) -> frozenset[str]:
@@ -263,7 +279,7 @@ def _in_part(spans: Spans) -> bool:
 def _unread(spans: Spans) -> Iterator[Finding]:
     if spans.one_in > 1:
         text = (
-            f"1 of {spans.one_in:,} traces was analysed, by a hash of their ids: there were more than are held. Counts "
+            f"1 of {spans.one_in:,} traces was analysed, by a hash of their ids: more do not fit into memory. Counts "
             "are of these traces; ratios and their intervals are of all"
         )
         yield Finding("info", "traces-thinned", text)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from jobs import retry_amplification
@@ -21,6 +22,7 @@ from sloctl import spec
 from sloctl.backends.spans import Spans
 from sloctl.backends.traces import decode_zipkin
 from sloctl.backends.traces.columns import concat
+from sloctl.backends.traces.sampling import mixed
 from sloctl.demo.programs import find_program
 from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet
@@ -260,6 +262,21 @@ def test_what_was_not_read_is_neither_lost_nor_scaled() -> None:
     assert [edge[name] for name in same] == [all_of_it[name] for name in same]
     # All traces are kept by the mesh, but an eighth of them was read: the rest is open.
     assert edge["interval"][1] > all_of_it["interval"][1]
+
+
+def test_of_more_edges_than_fit_those_of_some_traces_are_reported_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry_amplification, "BREADTH", 60)
+    tries = zipkin([1 + number % 3 for number in range(200)]).frame
+    names = [f"{name}-{low}" for name, low in zip(tries["service"], tries["trace_low"], strict=True)]
+    spans = Spans(tries.assign(service=pd.Categorical(names)), one_in=2)
+    found = of_spans(spans, loaded())
+    (said,) = (finding.message for finding in found.findings if finding.code == "traces-thinned")
+    one_in = int(said.split()[2])
+    assert one_in in (4, 8)
+    assert 10 < len(found.edges) <= 60
+    kept = tries[[int(one) * one_in < 2**64 for one in mixed(tries["trace_low"].to_numpy())]]
+    assert len(found.edges) == kept["trace_low"].nunique()
+    assert found.edges["attempts"].sum() == (kept["kind"] == "server").sum()
 
 
 def test_no_spans_are_no_retries_and_no_error() -> None:

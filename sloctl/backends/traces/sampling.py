@@ -29,10 +29,13 @@ def mixed(low: Array) -> Array:
 
 
 class Sample:
-    """All traces at first, and half as many whenever it is halved; a trace that was left out never comes back."""
+    """One of ``one_in`` traces (a power of 2), and half as many whenever it is halved.
 
-    def __init__(self) -> None:
-        self._halvings = 0
+    What was left out never comes back.
+    """
+
+    def __init__(self, one_in: int = 1) -> None:
+        self._halvings = one_in.bit_length() - 1
         self._large = np.zeros(0, np.uint64)
 
     @property
