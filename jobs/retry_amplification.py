@@ -163,11 +163,10 @@ def of_spans(
 def _bounded(spans: Spans) -> tuple[Spans, CallTable]:
     """Spans and their calls: all, or those of so many traces that no more than :data:`BREADTH` is found."""
     from sloctl import retries
-    from sloctl.backends.traces.columns import halved
-    from sloctl.backends.traces.sampling import MOST
+    from sloctl.backends.spans import FEWEST, halved
 
     table = retries.calls(spans.frame)
-    while retries.breadth(table) > BREADTH and spans.one_in < 1 << MOST:
+    while retries.breadth(table) > BREADTH and spans.one_in < FEWEST:
         spans = halved(spans)
         table = retries.calls(spans.frame)
     return spans, table

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from sloctl.backends.spans import problems
+from sloctl.backends.spans import mixed, problems
 from sloctl.backends.traces.client import READERS, open_traces
-from sloctl.backends.traces.sampling import mixed
 from sloctl.settings.backends import TracesSettings
 from tests.support.faulty_server import FaultyServer
 from tests.support.trace_backends import (

@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.backends.answers import MAX_VALUES
-from sloctl.backends.spans import problems
+from sloctl.backends.spans import mixed, problems
 from sloctl.backends.traces import files
 from sloctl.backends.traces.columns import weight
-from sloctl.backends.traces.sampling import mixed
 from sloctl.errors import UsageError
 from tests.support.spans_documents import TRACE, jaeger, otlp, zipkin
 

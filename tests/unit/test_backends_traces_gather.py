@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from sloctl import spec
-from sloctl.backends.spans import ATTEMPT_TAGS, Spans, problems
+from sloctl.backends.spans import ATTEMPT_TAGS, Spans, mixed, problems
 from sloctl.backends.traces.decode_zipkin import decode
 from sloctl.backends.traces.gather import READ, Answer, Collector, run
 from sloctl.backends.traces.reader import TracePage, TraceReader
-from sloctl.backends.traces.sampling import Sample, mixed
+from sloctl.backends.traces.sampling import Sample
 from sloctl.settings.backends import TracesSettings
 from sloctl.spec.sections.sources import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write

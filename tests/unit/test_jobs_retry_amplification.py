@@ -19,10 +19,9 @@ from jobs import retry_amplification
 from jobs.reports import slo_report
 from jobs.retry_amplification import Choice, RetryFrames, folded, of_spans, place, recent, rows, run
 from sloctl import spec
-from sloctl.backends.spans import Spans
+from sloctl.backends.spans import Spans, mixed
 from sloctl.backends.traces import decode_zipkin
 from sloctl.backends.traces.columns import concat
-from sloctl.backends.traces.sampling import mixed
 from sloctl.demo.programs import find_program
 from sloctl.errors import BackendUnavailable, UsageError
 from sloctl.model import SloSet

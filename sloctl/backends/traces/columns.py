@@ -42,7 +42,6 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -507,21 +506,6 @@ def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         columns = [frame[name] for frame in frames]
         data[name] = _union(columns) if dtype == "category" else pd.concat(columns, ignore_index=True)
     return pd.DataFrame(data)
-
-
-def without_others(frame: pd.DataFrame, keep: Array) -> pd.DataFrame:
-    """The rows of a frame of spans that are kept, numbered anew, and the texts of these only."""
-    if keep.all():
-        return frame
-    kept = frame[keep].reset_index(drop=True)
-    texts = [name for name, dtype in COLUMNS.items() if dtype == "category" and name != "kind"]
-    return kept.assign(**{name: kept[name].cat.remove_unused_categories() for name in texts})
-
-
-def halved(spans: Spans) -> Spans:
-    """Every other trace of a sample of traces, by the hash of which the sample was made."""
-    keep = Sample(2 * spans.one_in).keeps(spans.frame["trace_low"].to_numpy())
-    return replace(spans, frame=without_others(spans.frame, keep), one_in=2 * spans.one_in)
 
 
 def merge(parts: Sequence[Spans]) -> Spans:

@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from sloctl.backends.spans import Spans
-from sloctl.backends.traces.columns import concat, deduplicate, weight, without_others
+from sloctl.backends.spans import Spans, without_others
+from sloctl.backends.traces.columns import concat, deduplicate, weight
 from sloctl.backends.traces.sampling import Sample, too_large
 from sloctl.telemetry.protocol import here
 

@@ -1,47 +1,29 @@
 """Which traces are kept where there are too many: whole ones, by a hash of their ids.
 
-The hash is of the low 64 bits, so that a trace whose id some reporters cut to these is kept or left out as a whole. It
-mixes them: ids may be sequential, and tracers sample by the bits as they are. This module must not know where spans
-come from.
+This module must not know where spans come from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-MOST = 63
-"""So often a sample is halved at most."""
+from sloctl.backends.spans import FEWEST, Array, of_sample
+
 LARGE = 8
 """A trace of more than the 8th part of all that may be held is left out: it would displace all others."""
 
 
-def mixed(low: Array) -> Array:
-    """A hash of the low halves of ids, ``uint64`` both: a step of SplitMix64."""
-    with np.errstate(over="ignore"):
-        found = low.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return found ^ (found >> np.uint64(31))
-
-
 class Sample:
-    """One of ``one_in`` traces (a power of 2), and half as many whenever it is halved.
+    """One of ``one_in`` traces (a power of 2) but those that are too large, and half as many whenever it is halved.
 
     What was left out never comes back.
     """
 
-    def __init__(self, one_in: int = 1) -> None:
-        self._halvings = one_in.bit_length() - 1
+    def __init__(self) -> None:
+        self.one_in = 1
         self._large = np.zeros(0, np.uint64)
-
-    @property
-    def one_in(self) -> int:
-        """Of so many traces one is kept, but those that are too large."""
-        return 1 << self._halvings
 
     @property
     def large(self) -> int:
@@ -50,9 +32,7 @@ class Sample:
 
     def keeps(self, low: Array) -> Array:
         """Which traces are kept, by the low halves of their ids (``uint64``)."""
-        kept = (
-            mixed(low) >> np.uint64(64 - self._halvings) == 0 if self._halvings else np.ones(len(low), bool)
-        )
+        kept = of_sample(low, self.one_in)
         return kept & ~np.isin(low, self._large) if len(self._large) else kept
 
     def bound(self, most: int, weight: Callable[[], int], thin: Callable[[int], None]) -> None:
@@ -65,8 +45,8 @@ class Sample:
         thin(most // LARGE)
         # Names of what was left out are gone now. Unless that made some room, they would soon be in the way again.
         enough = 3 * most // 4
-        while weight() > enough and self._halvings < MOST:
-            self._halvings += 1
+        while weight() > enough and self.one_in < FEWEST:
+            self.one_in *= 2
             thin(most // LARGE)
             enough = most
 
