@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sloctl.backends.spans import Spans, TraceSource
+    from sloctl.retries import CallTable
     from sloctl.retries import Finding as RetryFinding
 
 WINDOW = 1800
 """Seconds: what metrics are recorded over, and how much of the past traces are read of unless told otherwise."""
 GAP = 300
 """Seconds without a span of a service that had some, where the file has no guardrail ``telemetry-gap``."""
+BREADTH = 100_000
+"""So many edges, or paths, are reported on at most; each takes 1.5 KB. Of more, traces are left out."""
 PRESET = "retry-amplification"
 GAUGES = {
-    "sloctl_retry_requests": "Requests between two services in the traces of the job's window.",
+    "sloctl_retry_requests": "Requests between two services in the traces that were read of the job's window.",
     "sloctl_retry_attempts": "Attempts at these requests.",
     "sloctl_retry_amplification_ratio": "Attempts per request, by the traces.",
 }
@@ -115,7 +118,7 @@ def recent(
     """
     spans = traces.spans(at - timedelta(seconds=seconds), at)
     found = of_spans(spans, slo_set, counted(), traces.link)
-    gaps = _gaps(spans.frame, at, _limit(slo_set), found.name)
+    gaps = () if _in_part(spans) else _gaps(spans.frame, at, _limit(slo_set), found.name)
     return replace(found, findings=(*found.findings, *gaps))
 
 
@@ -130,9 +133,9 @@ def of_spans(
 
     from sloctl import retries
 
-    table = retries.calls(spans.frame)
+    spans, table = _bounded(spans)
     name = partial(place, namespaces=table.namespaces | _namespaces(slo_set, counted or ()))
-    share = float(slo_set.sources.sampling / 100) if slo_set.sources.sampling else 0.0
+    share = float(slo_set.sources.sampling / 100) / spans.one_in if slo_set.sources.sampling else 0.0
     edges = retries.edges(table, sampled=share)
     found = list(retries.findings(table, edges))
     for end in ("client", "server"):
@@ -140,6 +143,8 @@ def of_spans(
     worst = retries.worst_case(edges)
     edges = edges.merge(worst[["client", "server", "worst"]], on=["client", "server"], how="left")
     edges, more = _compared(edges, counted)
+    if _in_part(spans):
+        more = [item for item in more if item.code != "retry-edge-without-traces"]
     slowest = retries.worst_traces(table)
     findings = [_reported(item, name) for item in found] + [_reported(item, str) for item in more]
     return RetryFrames(
@@ -153,6 +158,18 @@ def of_spans(
         (*findings, *_meltdowns(worst), *_unread(spans), *_sampling(slo_set, edges)),
         name,
     )
+
+
+def _bounded(spans: Spans) -> tuple[Spans, CallTable]:
+    """Spans and their calls: all, or those of so many traces that no more than :data:`BREADTH` is found."""
+    from sloctl import retries
+    from sloctl.backends.spans import FEWEST, halved
+
+    table = retries.calls(spans.frame)
+    while retries.breadth(table) > BREADTH and spans.one_in < FEWEST:
+        spans = halved(spans)
+        table = retries.calls(spans.frame)
+    return spans, table
 
 
 def _namespaces(slo_set: SloSet, counted: Sequence[EdgeAmplification]) -> frozenset[str]:
@@ -253,7 +270,18 @@ def _gaps(frame: pd.DataFrame, at: datetime, limit: int, name: Callable[[str], s
             yield Finding("warning", "trace-gap", text, {"service": name(service)})
 
 
+def _in_part(spans: Spans) -> bool:
+    """Whether what is not among the spans may be there all the same."""
+    return spans.one_in > 1 or bool(spans.incomplete)
+
+
 def _unread(spans: Spans) -> Iterator[Finding]:
+    if spans.one_in > 1:
+        text = (
+            f"1 of {spans.one_in:,} traces was analysed, by a hash of their ids: more do not fit into memory. Counts "
+            "are of these traces; ratios and their intervals are of all"
+        )
+        yield Finding("info", "traces-thinned", text)
     for reason, count in sorted(spans.rejected.items()):
         yield Finding("warning", "spans-rejected", f"{count} spans could not be read: {reason}")
     for text in spans.incomplete:

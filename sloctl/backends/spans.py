@@ -7,11 +7,14 @@ module must not know where spans come from, nor what is made of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import pandas as pd
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 KINDS = ("", "client", "server", "producer", "consumer", "internal")
 """Categories of the column ``kind``; ``""`` where the tracer says none."""
@@ -69,12 +72,51 @@ class Spans:
 
     ``rejected`` counts spans that could not be read, by reason; ``duplicates`` counts spans that came more than once
     and are here once. ``incomplete`` says in a sentence each what is missing: a window cut by a limit, a page lost.
+    Of ``one_in`` traces that were there one is here, chosen by a hash of its id.
     """
 
     frame: pd.DataFrame
     rejected: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     incomplete: tuple[str, ...] = ()
+    one_in: int = 1
+
+
+FEWEST = 1 << 63
+"""A sample has one of so many traces at least."""
+
+
+def mixed(low: Array) -> Array:
+    """A hash of traces, by the low halves of their ids (``uint64`` both): a step of SplitMix64.
+
+    A trace whose id some reporters cut to these 64 bits has one hash. Ids may be sequential, and tracers sample by the
+    bits as they are: the hash is independent of both.
+    """
+    with np.errstate(over="ignore"):
+        found = low.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return found ^ (found >> np.uint64(31))
+
+
+def of_sample(low: Array, one_in: int) -> Array:
+    """Which traces, by the low halves of their ids, are of a sample of one in so many (a power of 2)."""
+    return mixed(low) < np.uint64((1 << 64) // one_in) if one_in > 1 else np.ones(len(low), bool)
+
+
+def halved(spans: Spans) -> Spans:
+    """Every other trace of a sample."""
+    keep = of_sample(spans.frame["trace_low"].to_numpy(), 2 * spans.one_in)
+    return replace(spans, frame=without_others(spans.frame, keep), one_in=2 * spans.one_in)
+
+
+def without_others(frame: pd.DataFrame, keep: Array) -> pd.DataFrame:
+    """The rows of a frame of spans that are kept, numbered anew, and the texts of these only."""
+    if keep.all():
+        return frame
+    kept = frame[keep].reset_index(drop=True)
+    texts = [name for name, dtype in COLUMNS.items() if dtype == "category" and name != "kind"]
+    return kept.assign(**{name: kept[name].cat.remove_unused_categories() for name in texts})
 
 
 class TraceSource(Protocol):

@@ -37,12 +37,13 @@ from sloctl.retries.calls import CallTable, calls
 from sloctl.retries.edges import edges, interval
 from sloctl.retries.judge import Finding, compare, findings, worst_case, worst_traces
 from sloctl.retries.logical import METHODS
-from sloctl.retries.paths import loads, paths
+from sloctl.retries.paths import breadth, loads, paths
 
 __all__ = [
     "METHODS",
     "CallTable",
     "Finding",
+    "breadth",
     "calls",
     "compare",
     "edges",

@@ -137,6 +137,13 @@ def _hops(table: CallTable, nodes: Sequence[_Node]) -> list[tuple[_Hop, ...]]:
     return hops
 
 
+def breadth(table: CallTable) -> int:
+    """How many edges there are, or paths if those are more: so many rows do tables of a mesh have."""
+    calls = table.calls
+    edges = calls.loc[~calls["root"], ["client", "server"]].drop_duplicates()
+    return max(len(edges), len(_nodes(table)))
+
+
 def loads(table: CallTable) -> pd.DataFrame:
     """How much of each service's load is retries, here or further up: sorted by ``service``.
 

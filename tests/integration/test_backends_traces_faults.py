@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from sloctl.backends.traces import jaeger
 from sloctl.backends.traces.client import READERS, open_traces
-from sloctl.backends.traces.jaeger import MAX_SERVICES
 from sloctl.backends.traces.reader import TraceReader
 from sloctl.errors import (
     EXIT_BACKEND,
@@ -543,13 +543,16 @@ def test_a_stream_of_answers_is_read_to_its_end() -> None:
                 request.call(source)
 
 
-def test_more_services_than_can_be_asked_for_are_said_to_be() -> None:
-    known = as_json({"data": [f"s{n:04}" for n in range(MAX_SERVICES + 7)]})
+def test_more_services_than_can_be_asked_for_are_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaeger, "MAX_SERVICES", 20)
+    known = as_json({"data": [f"s{n:04}" for n in range(40)]})
     paths = {"/api/services": [known], "/api/traces": [as_json({"data": []})]}
     with FaultyServer(paths=paths) as server, reader(server.url, "jaeger") as source:
         found = source.spans(START, END)
-        assert len(server.requests) == MAX_SERVICES + 1
-    assert found.incomplete == (f"7 services beyond the first {MAX_SERVICES} were not asked for",)
+        asked = [int(r.form["service"][1:]) for r in server.requests if r.path == "/api/traces"]
+    assert len(asked) == 20
+    assert {number // 10 for number in asked} == {0, 1, 2, 3}, "not those whose names come first"
+    assert found.incomplete == ("20 services beyond 20 were not asked for",)
 
 
 # --- Tempo

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from sloctl.backends.spans import problems
+from sloctl.backends.spans import mixed, problems
 from sloctl.backends.traces.client import READERS, open_traces
 from sloctl.settings.backends import TracesSettings
 from tests.support.faulty_server import FaultyServer
@@ -123,7 +124,7 @@ def test_a_window_that_cannot_be_divided_is_cut_and_said_to_be(backend: str) -> 
 
 
 @EACH
-def test_the_largest_number_of_spans_is_not_exceeded(backend: str) -> None:
+def test_of_more_spans_than_are_held_whole_traces_stay_by_their_hash(backend: str) -> None:
     kind, make = BACKENDS[backend]
     second = 10**6
     traces = [
@@ -132,10 +133,14 @@ def test_the_largest_number_of_spans_is_not_exceeded(backend: str) -> None:
     ]
     with FaultyServer(make(traces)) as server, reader(server, kind, limit=10, max_spans=50) as source:
         found = source.spans(time_of(BASE), time_of(BASE + 600 * second))
-    rows = rows_of(found.frame)
-    assert 40 <= len(rows) <= 50
-    assert len(rows) % 3 == 0, "traces are kept whole"
-    assert found.incomplete == ("reading stopped at 50 spans: ask for a shorter time or fewer services",)
+        fetched = sum("/traces/" in request.path for request in server.requests)
+    hashes = mixed(np.array([trace.id % 2**64 for trace in traces], np.uint64))
+    kept = [one for one, of in zip(traces, hashes, strict=True) if int(of) * found.one_in < 2**64]
+    assert rows_of(found.frame) == sorted(row for trace in kept for row in trace.rows())
+    assert found.one_in in (8, 16)
+    assert 12 <= len(found.frame) <= 50
+    assert found.incomplete == ()
+    assert fetched < 100, "Tempo is not asked for traces that would be left out"
 
 
 @EACH

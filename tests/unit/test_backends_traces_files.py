@@ -6,17 +6,19 @@ import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sloctl.backends.answers import MAX_VALUES
-from sloctl.backends.spans import problems
+from sloctl.backends.spans import mixed, problems
 from sloctl.backends.traces import files
+from sloctl.backends.traces.columns import weight
 from sloctl.errors import UsageError
 from tests.support.spans_documents import TRACE, jaeger, otlp, zipkin
 
@@ -223,15 +225,87 @@ def test_a_document_of_too_many_values_is_refused_with_its_remedy(tmp_path: Path
         files.read([path])
 
 
-def test_reading_stops_when_enough_is_held_and_says_so(tmp_path: Path) -> None:
-    span = '{"traceId":"%x","id":"1","timestamp":1000}\n'
+def rows_of(frame: pd.DataFrame) -> list[tuple[object, ...]]:
+    return sorted(frame.astype(object).itertuples(index=False, name=None), key=repr)
+
+
+def three_formats(folder: Path, ids: Sequence[int]) -> None:
+    """Traces of two spans, each reported in two formats, of which one cuts ids to 64 bits; the window is an hour."""
+    begin, services = 1_700_000_000_000_000, [f"service-{number}" for number in range(20)]
+    lines: dict[str, list[str]] = {"a.jsonl": [], "b.jsonl": [], "c.jsonl": []}
+    for number, low in enumerate(ids):
+        at, name = begin + number * 3_600_000_000 // len(ids), services[number % len(services)]
+        span = {
+            "traceId": f"{7:016x}{low:016x}",
+            "id": "1",
+            "timestamp": at,
+            "localEndpoint": {"serviceName": name},
+        }
+        lines["a.jsonl"].append(json.dumps(span))
+        cut = {"traceID": f"{low:016x}", "spanID": "2", "operationName": "x", "startTime": at, "duration": 1}
+        process = {"serviceName": name, "tags": []}
+        lines["b.jsonl"].append(json.dumps({**cut, "references": [], "tags": [], "process": process}))
+        batch = {"traceId": f"{7:016x}{low:016x}", "spanId": f"{3:016x}", "startTimeUnixNano": str(at * 1000)}
+        resource = {"attributes": [{"key": "service.name", "value": {"stringValue": name}}]}
+        document = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [batch]}]}]}
+        lines["c.jsonl"].append(json.dumps(document))
+    for file, written in lines.items():
+        (folder / file).write_text("\n".join(written))
+
+
+@given(
+    start=st.integers(1, 2**63),
+    step=st.sampled_from([1, 2, 64, 2**40, 2**52]),
+    count=st.integers(0, 600),
+    held=st.integers(40, 500),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_thinned_reading_is_all_of_the_traces_with_these_hashes(
+    tmp_path: Path, start: int, step: int, count: int, held: int
+) -> None:
+    three_formats(tmp_path, [start + number * step for number in range(count)])
+    whole, thinned = (files.read([tmp_path], max_spans=most) for most in (10**6, held))
+    assert (whole.one_in, whole.incomplete, thinned.incomplete) == (1, (), ())
+    assert len(whole.frame) == 3 * count
+    hashes = mixed(whole.frame["trace_low"].to_numpy())
+    kept = whole.frame[[int(one) * thinned.one_in < 2**64 for one in hashes]]
+    assert rows_of(thinned.frame) == rows_of(kept)
+    assert len(thinned.frame) <= held
+    assert (thinned.one_in > 1) == (3 * count > held)
+
+
+def test_a_thinned_reading_shows_all_services_and_all_of_the_time(tmp_path: Path) -> None:
+    three_formats(tmp_path, range(1, 4001))
+    found = files.read([tmp_path], max_spans=2000)
+    assert (found.one_in, found.incomplete) == (8, ())
+    assert found.frame["service"].nunique() == 20
+    minutes = (found.frame["start"] - found.frame["start"].min()).dt.total_seconds() // 300
+    assert minutes.value_counts().reindex(range(12), fill_value=0).between(60, 190).all()
+    # What spans say that are left out takes no room, and nothing of it is in the frame.
+    assert found.frame["service"].cat.categories.size <= 21
+
+
+def test_names_of_spans_are_bounded_as_spans_are(tmp_path: Path) -> None:
     path = tmp_path / "spans.jsonl"
-    path.write_text("".join(span % number for number in range(1, 40_000)))
-    found = files.read([path], max_spans=10_000)
-    assert 10_000 < len(found.frame) < 20_000
-    assert found.incomplete == (
-        "reading stopped at 10,000 spans, or at names of that size: give fewer files, of a shorter time",
-    )
+    path.write_text("".join(
+        json.dumps({"traceId": f"{number:x}", "id": "1", "timestamp": 1000, "name": f"{number:0900}"}) + "\n"
+        for number in range(1, 3000)
+    ))  # fmt: skip
+    found = files.read([path], max_spans=5000)
+    assert 8 <= found.one_in <= 16
+    assert 100 < len(found.frame) < 500
+    assert weight(found.frame) < 5000
+
+
+def test_one_large_trace_does_not_displace_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    spans = [("f", number) for number in range(1, 3000)] + [(f"{number:x}", 1) for number in range(100, 1000)]
+    path.write_text("".join(
+        json.dumps({"traceId": trace, "id": f"{span:x}", "timestamp": 1000}) + "\n" for trace, span in spans
+    ))  # fmt: skip
+    found = files.read([path], max_spans=2000)
+    assert (found.one_in, len(found.frame)) == (1, 900)
+    assert found.incomplete == ("1 trace of more than 250 spans left out",)
 
 
 @pytest.mark.parametrize("ending", ["cut", "broken"])

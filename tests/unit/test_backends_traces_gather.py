@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,15 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sloctl import spec
-from sloctl.backends.spans import ATTEMPT_TAGS, Spans, problems
+from sloctl.backends.spans import ATTEMPT_TAGS, Spans, mixed, problems
 from sloctl.backends.traces.decode_zipkin import decode
-from sloctl.backends.traces.gather import Answer, Collector, run
+from sloctl.backends.traces.gather import READ, Answer, Collector, run
 from sloctl.backends.traces.reader import TracePage, TraceReader
+from sloctl.backends.traces.sampling import Sample
 from sloctl.settings.backends import TracesSettings
 from sloctl.spec.sections.sources import TRACES
 from tests.support.trace_backends import Span, Trace, rows_of, write
@@ -78,12 +81,30 @@ def test_a_trace_that_comes_again_counts_once_and_one_that_grew_is_completed() -
         assert found.duplicates == sum(len(trace.spans) for trace in answers) - 3
 
 
-def test_the_bound_keeps_whole_traces_and_is_said_to_be_reached() -> None:
-    traces = [Trace(n, (Span(n, 0, "a", HOUR + n), Span(n + 100, n, "b", HOUR + n))) for n in range(1, 9)]
-    found = collected(spans_of(*traces), max_spans=5)
-    assert len(found.frame) == 4
-    assert found.incomplete == ("reading stopped at 5 spans: ask for a shorter time or fewer services",)
-    assert collected(spans_of(*traces), max_spans=16).incomplete == ()
+@pytest.mark.parametrize("at_once", [10, 17, 200])
+def test_beyond_the_bound_whole_traces_stay_by_their_hash(at_once: int) -> None:
+    """However they come, again and again too, and with ids that some answers cut to 64 bits."""
+    traces = [
+        Trace(number % 2 << 64 | number, (Span(1, 0, "a", HOUR + number), Span(2, 1, "b", HOUR + number)))
+        for number in range(1, 201)
+    ]
+    pages = [traces[at : at + at_once] for at in range(0, len(traces), at_once)]
+    found = collected(*(spans_of(*page) for page in [*pages, *reversed(pages)]), max_spans=100)
+    kept = [
+        one for one in traces if int(mixed(np.array([one.id % 2**64], np.uint64))[0]) * found.one_in < 2**64
+    ]
+    assert (found.one_in > 1, found.incomplete) == (True, ())
+    assert rows_of(found.frame) == sorted(row for trace in kept for row in trace.rows())
+    assert 20 < len(found.frame) <= 100
+    assert collected(spans_of(*traces), max_spans=400).one_in == 1
+
+
+def test_one_large_trace_does_not_displace_the_others() -> None:
+    large = Trace(300, tuple(Span(number, 0, "a", HOUR) for number in range(1, 200)))
+    traces = [Trace(number, (Span(1, 0, "a", HOUR + number),)) for number in range(1, 71)]
+    found = collected(spans_of(*traces), spans_of(large), spans_of(large), max_spans=100)
+    assert (len(found.frame), found.one_in) == (70, 1)
+    assert found.incomplete == ("1 trace of more than 12 spans left out",)
 
 
 def test_what_is_lost_is_said_once_with_its_number() -> None:
@@ -125,19 +146,24 @@ def test_the_first_error_ends_all() -> None:
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="broken"):
         run([partial(task, number) for number in range(100)], pool, 1, Collector(0, 1, 1))
-    assert done == [0, 1, 2, 3, 4, 5]
+    assert done[-1] == 5
 
 
-def test_a_full_collector_ends_all() -> None:
+def test_reading_has_an_end_and_what_was_read_is_spread_evenly() -> None:
     done: list[int] = []
 
     def task(number: int) -> Answer:
         done.append(number)
-        return Answer(spans_of(Trace(number + 1, (Span(1, 0, "a", HOUR),))))
+        return Answer(spans_of(Trace(number + 1, (Span(1, 0, "a", HOUR + number),))))
 
+    collector = Collector(0, 2 * HOUR * 1000, 10)
     with ThreadPoolExecutor(1) as pool:
-        run([partial(task, n) for n in range(100)], pool, 1, Collector(0, 2 * HOUR * 1000, 3))
-    assert len(done) == 4
+        run([partial(task, n) for n in range(800)], pool, 1, collector)
+    assert len(done) == READ * 10 + 1
+    assert {number // 100 for number in done} == set(range(8))
+    assert collector.result().incomplete == (
+        "reading stopped after 160 spans with 639 questions left: ask for a shorter time or fewer services",
+    )
 
 
 def test_the_slo_file_says_what_is_to_be_known_of_traces() -> None:
@@ -160,8 +186,8 @@ class InMemory(TraceReader[str]):
     UNIT = 10**6
     LIMIT = 3
 
-    def __init__(self, traces: Sequence[Trace]) -> None:
-        super().__init__(TracesSettings("http://in-memory"))
+    def __init__(self, traces: Sequence[Trace], limit: int | None = None) -> None:
+        super().__init__(TracesSettings("http://in-memory"), limit=limit)
         self.traces = traces
         self.asked: list[tuple[int, int]] = []
 
@@ -172,14 +198,14 @@ class InMemory(TraceReader[str]):
         return ""
 
     def _whats(
-        self, services: tuple[str, ...], start: datetime, end: datetime
+        self, services: tuple[str, ...], start: datetime, end: datetime, sample: Sample
     ) -> tuple[Sequence[str], Mapping[str, int]]:
         return ["all"], {}
 
     def _page(self, what: str, start: int, end: int) -> TracePage:
         assert what == "all"
         self.asked.append((start, end))
-        found = [trace for trace in self.traces if start <= trace.begin // 1000 <= end][: self.LIMIT]
+        found = [trace for trace in self.traces if start <= trace.begin // 1000 <= end][: self._limit]
         return TracePage(len(found), spans_of(*found))
 
 
@@ -195,3 +221,15 @@ def test_windows_of_any_length_are_halved_without_loss(length: int) -> None:
     # A second more is asked for on either side, for clocks differ.
     assert (asked[0][0], max(end for _, end in asked)) == (HOUR // 1000 - 1000, HOUR // 1000 + length + 1000)
     assert len(asked) == len(set(asked)), "no window is asked for twice"
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_full_answer_says_into_how_many_parts_its_window_is_cut(newest_first: bool) -> None:
+    """2,000 traces, of which 100 are an answer: what is thrown away is little, if the newest come first."""
+    traces = [Trace(n + 1, (Span(1, 0, "a", HOUR + n * 900_000),)) for n in range(2_000)]
+    ordered = traces[::-1] if newest_first else random.Random(1).sample(traces, len(traces))
+    start = datetime.fromtimestamp(HOUR / 10**6, UTC)
+    with InMemory(ordered, limit=100) as reader:
+        found = reader.spans(start, start + timedelta(minutes=30))
+    assert (len(found.frame), found.incomplete) == (2_000, ())
+    assert len(reader.asked) <= (27 if newest_first else 63)

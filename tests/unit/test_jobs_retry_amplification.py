@@ -6,17 +6,20 @@ import io
 import json
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from jobs import retry_amplification
 from jobs.reports import slo_report
-from jobs.retry_amplification import Choice, RetryFrames, folded, of_spans, place, rows, run
+from jobs.retry_amplification import Choice, RetryFrames, folded, of_spans, place, recent, rows, run
 from sloctl import spec
-from sloctl.backends.spans import Spans
+from sloctl.backends.spans import Spans, mixed
 from sloctl.backends.traces import decode_zipkin
 from sloctl.backends.traces.columns import concat
 from sloctl.demo.programs import find_program
@@ -239,6 +242,40 @@ def test_what_could_not_be_read_is_said() -> None:
     messages = {f.code: f.message for f in of_spans(partial, loaded()).findings}
     assert messages["spans-rejected"] == "3 spans could not be read: no trace id"
     assert messages["traces-incomplete"] == "a window was cut"
+
+
+def test_what_was_not_read_is_neither_lost_nor_scaled() -> None:
+    elsewhere = EdgeAmplification("shop/web", "shop/rare", 10, 10, 1.0, "metrics")
+    old = zipkin([1, 1, 3, 1], timedelta(minutes=20))
+    for spans in (replace(old, one_in=8), replace(old, incomplete=("a window was cut",))):
+        part = recent(Traces(partial(replace, spans)), loaded(), AT, lambda: [elsewhere])
+        assert not codes(part) & {"trace-gap", "retry-edge-without-traces"}
+    whole = recent(Traces(lambda: old), loaded(), AT, lambda: [elsewhere])
+    assert codes(whole) >= {"trace-gap", "retry-edge-without-traces"}
+
+    thinned = of_spans(replace(old, one_in=8), loaded())
+    (said,) = (finding.message for finding in thinned.findings if finding.code == "traces-thinned")
+    assert said.startswith("1 of 8 traces was analysed")
+    (edge,), (all_of_it,) = rows(thinned)["edges"], rows(whole)["edges"]
+    same = ("requests", "attempts", "amplification")
+    assert [edge[name] for name in same] == [all_of_it[name] for name in same]
+    # All traces are kept by the mesh, but an eighth of them was read: the rest is open.
+    assert edge["interval"][1] > all_of_it["interval"][1]
+
+
+def test_of_more_edges_than_fit_those_of_some_traces_are_reported_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry_amplification, "BREADTH", 60)
+    tries = zipkin([1 + number % 3 for number in range(200)]).frame
+    names = [f"{name}-{low}" for name, low in zip(tries["service"], tries["trace_low"], strict=True)]
+    spans = Spans(tries.assign(service=pd.Categorical(names)), one_in=2)
+    found = of_spans(spans, loaded())
+    (said,) = (finding.message for finding in found.findings if finding.code == "traces-thinned")
+    one_in = int(said.split()[2])
+    assert one_in in (4, 8)
+    assert 10 < len(found.edges) <= 60
+    kept = tries[[int(one) * one_in < 2**64 for one in mixed(tries["trace_low"].to_numpy())]]
+    assert len(found.edges) == kept["trace_low"].nunique()
+    assert found.edges["attempts"].sum() == (kept["kind"] == "server").sum()
 
 
 def test_no_spans_are_no_retries_and_no_error() -> None:

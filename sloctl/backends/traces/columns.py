@@ -49,6 +49,7 @@ import pandas as pd
 
 from sloctl.backends.spans import COLUMNS, KINDS, Spans, empty
 from sloctl.backends.traces import documents
+from sloctl.backends.traces.sampling import Sample
 from sloctl.promql.presets import GRPC_CODES as GRPC_NUMBERS
 from sloctl.promql.presets import GRPC_SERVER_ERRORS
 
@@ -81,7 +82,7 @@ BATCH = 8192
 REMEMBERED = 100_000
 """How many numbers are kept by what decoders know them by."""
 MAX_SPANS = 1_000_000
-"""So many spans are held at most: some 0.7 GB when they are analysed. What is beyond is left out, and said to be."""
+"""So many spans are held at most: some 0.7 GB when they are analysed. If there are more, whole traces are left out."""
 _SPAN = 100
 """Bytes of a span in columns; texts are weighed in spans, too."""
 _TEXT, _FEW = 60, 4096
@@ -96,11 +97,13 @@ class Columns:
     ``unit`` is the nanoseconds in a unit of the rows' times; ``ends`` says that rows have an end, not a duration.
     Decoders extend the lists, all by the same length: ids as text, the numbers of what spans say (:meth:`number`), and
     times. (Lists of texts and numbers cost Python's garbage collector nothing; a tuple for each row would.) They
-    look into ``known`` before they work out what a span says, and :meth:`remember` it.
+    look into ``known`` before they work out what a span says, and :meth:`remember` it. Spans of traces that are not of
+    the ``sample`` are left out, those that came before it was halved by :meth:`thin`.
     """
 
-    def __init__(self, *, unit: int, ends: bool = False) -> None:
+    def __init__(self, *, unit: int, ends: bool = False, sample: Sample | None = None) -> None:
         self._clear()
+        self._sample = sample or Sample()
         self.rejected: dict[str, int] = {}
         self._unit = unit
         self._ends = ends
@@ -136,6 +139,34 @@ class Columns:
         """How much is held, in spans: rows, or the texts of what they say if those are more."""
         return max(self._rows, (self._text - _FEW) // _SPAN)
 
+    def thin(self, most: int | None = None) -> None:
+        """Hold no more than spans of the sample's traces, and what they say; those of over ``most`` spans leave it."""
+        arrays = self._joined()
+        if most is not None:
+            self._sample.leave_out(arrays[1], most)
+        *others, said = self._of_sample(arrays)
+        used = np.zeros(len(self._said), bool)
+        used[said] = True
+        self._parts = [(*others, (np.cumsum(used, dtype=np.int32) - 1)[said])]
+        self._rows = len(said)
+        kept = [one for one, is_used in zip(self._said, used.tolist(), strict=True) if is_used]
+        self._said, self._text = {}, 0
+        self.known.clear()
+        for one in kept:
+            self.number(one)
+
+    def _joined(self) -> tuple[Array, ...]:
+        self.flush()
+        if not self._parts:
+            return tuple(np.zeros(0, dtype) for dtype in (np.uint64,) * 4 + (np.int64, np.int64, np.int32))
+        if len(self._parts) > 1:
+            self._parts = [tuple(np.concatenate(parts) for parts in zip(*self._parts, strict=True))]
+        return self._parts[0]
+
+    def _of_sample(self, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+        keep = self._sample.keeps(arrays[1])
+        return arrays if keep.all() else tuple(array[keep] for array in arrays)
+
     def added(self) -> None:
         """To be called after rows were added: turns them into columns when there are enough."""
         if len(self.said) >= BATCH:
@@ -167,9 +198,11 @@ class Columns:
         ):
             self.reject(reason, int((bad & keep).sum()))
             keep &= ~bad
+        arrays: tuple[Array, ...]
         arrays = (trace[:, 0], trace[:, 1], span[:, 0], parent[:, 0], start, np.maximum(length, -1), said)
-        self._rows += int(keep.sum())
-        self._parts.append(arrays if keep.all() else tuple(array[keep] for array in arrays))
+        arrays = self._of_sample(arrays if keep.all() else tuple(array[keep] for array in arrays))
+        self._rows += len(arrays[0])
+        self._parts.append(arrays)
 
     def _clear(self) -> None:
         self.trace: list[str | None] = []
@@ -181,13 +214,7 @@ class Columns:
 
     def spans(self) -> Spans:
         """All rows that can be used, and the count of those that cannot."""
-        self.flush()
-        if self._parts:
-            arrays = [np.concatenate(parts) for parts in zip(*self._parts, strict=True)]
-        else:
-            arrays = [np.zeros(0, np.int64)] * 7
-        self._parts = [tuple(arrays)]
-        high, low, span, parent, start, duration, said = arrays
+        high, low, span, parent, start, duration, said = self._joined()
         data: dict[str, Any] = {
             "trace_high": high.astype(np.uint64),
             "trace_low": low.astype(np.uint64),
@@ -197,7 +224,8 @@ class Columns:
             "duration": duration.astype(np.int64),
             **_expanded([_meant(one) for one in self._said], said),
         }
-        return Spans(pd.DataFrame({name: data[name] for name in COLUMNS}), dict(self.rejected))
+        frame = pd.DataFrame({name: data[name] for name in COLUMNS})
+        return Spans(frame, dict(self.rejected), one_in=self._sample.one_in)
 
 
 def _cut(text: str) -> str:
@@ -481,7 +509,10 @@ def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def merge(parts: Sequence[Spans]) -> Spans:
-    """One ``Spans`` of many, pages for example, with their counts added up. Duplicates stay: see ``deduplicate``."""
+    """One ``Spans`` of many, pages of one sample for example, with their counts added up.
+
+    Duplicates stay: see ``deduplicate``.
+    """
     rejected: dict[str, int] = {}
     for part in parts:
         for reason, count in part.rejected.items():
@@ -492,6 +523,7 @@ def merge(parts: Sequence[Spans]) -> Spans:
         rejected,
         sum(part.duplicates for part in parts),
         tuple(incomplete),
+        max((part.one_in for part in parts), default=1),
     )
 
 

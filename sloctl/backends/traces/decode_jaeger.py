@@ -18,6 +18,7 @@ import msgspec
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Tags, Value
+from sloctl.backends.traces.sampling import Sample
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -118,8 +119,8 @@ def decode(
 class Decoder:
     """Jaeger's spans of many documents; see :func:`decode`. ``feed`` raises ``msgspec.DecodeError`` for a bad one."""
 
-    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
-        self._columns = Columns(unit=1000)
+    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, sample: Sample | None = None) -> None:
+        self._columns = Columns(unit=1000, sample=sample)
         self._tags = Tags(attempt_tags, _value.decode)
         self._form = _FORMS[0]
 
@@ -127,6 +128,10 @@ class Decoder:
     def weight(self) -> int:
         """How much is held, in spans."""
         return self._columns.weight
+
+    def thin(self, most: int | None = None) -> None:
+        """Hold the sample's traces only, and what they say; those of more than ``most`` spans leave it."""
+        self._columns.thin(most)
 
     def spans(self) -> Spans:
         """What all documents held."""

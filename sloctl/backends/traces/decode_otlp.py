@@ -16,6 +16,7 @@ import msgspec
 from sloctl.backends.spans import ATTEMPT_TAGS, KINDS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Tags, Value
+from sloctl.backends.traces.sampling import Sample
 
 _KINDS = {None: "", 0: "", 1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _KIND_OF: dict[Any, str] = (
@@ -126,14 +127,18 @@ def decode(
 class Decoder:
     """OTLP spans of many documents; see :func:`decode`. ``feed`` raises ``msgspec.DecodeError`` for a bad one."""
 
-    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
-        self._columns = Columns(unit=1, ends=True)
+    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, sample: Sample | None = None) -> None:
+        self._columns = Columns(unit=1, ends=True, sample=sample)
         self._tags = Tags(attempt_tags, _plain)
 
     @property
     def weight(self) -> int:
         """How much is held, in spans."""
         return self._columns.weight
+
+    def thin(self, most: int | None = None) -> None:
+        """Hold the sample's traces only, and what they say; those of more than ``most`` spans leave it."""
+        self._columns.thin(most)
 
     def spans(self) -> Spans:
         """What all documents held."""

@@ -16,6 +16,7 @@ import msgspec
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Said, Value, code_of
+from sloctl.backends.traces.sampling import Sample
 
 _TAGS = {
     "error": "error",
@@ -69,14 +70,18 @@ def decode(
 class Decoder:
     """Zipkin spans of many documents; see :func:`decode`. ``feed`` raises ``msgspec.DecodeError`` for a bad one."""
 
-    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS) -> None:
-        self._columns = Columns(unit=1000)
+    def __init__(self, attempt_tags: Sequence[str] = ATTEMPT_TAGS, *, sample: Sample | None = None) -> None:
+        self._columns = Columns(unit=1000, sample=sample)
         self._one, self._many, self._traces, self._attempts, self._nothing = _decoders(tuple(attempt_tags))
 
     @property
     def weight(self) -> int:
         """How much is held, in spans."""
         return self._columns.weight
+
+    def thin(self, most: int | None = None) -> None:
+        """Hold the sample's traces only, and what they say; those of more than ``most`` spans leave it."""
+        self._columns.thin(most)
 
     def spans(self) -> Spans:
         """What all documents held."""

@@ -21,6 +21,7 @@ from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin, documents
 from sloctl.backends.traces.columns import MAX_SPANS, merge
+from sloctl.backends.traces.sampling import Sample, too_large
 from sloctl.errors import UsageError
 from sloctl.extras import needed
 
@@ -60,10 +61,6 @@ class _Unknown(Exception):
     pass
 
 
-class _Full(Exception):
-    pass
-
-
 def read(
     paths: Sequence[Path],
     attempt_tags: Sequence[str] = ATTEMPT_TAGS,
@@ -74,17 +71,13 @@ def read(
     """All spans of files and folders; folders are searched to the bottom for :data:`SUFFIXES`.
 
     ``attempt_tags`` are as in the decoders; ``limit`` is the largest document in bytes (of JSON lines, each line is a
-    document), ``max_spans`` how many spans are held: reading stops there, and ``incomplete`` says so. Lines that are no
-    JSON, as a cut last one, count as rejected. A file in a folder that cannot be used, or has another name, is named in
-    ``incomplete``; one that was named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
+    document), ``max_spans`` how many spans are held, or names of that size: of more, every other trace is left out,
+    again and again, see :mod:`sloctl.backends.traces.sampling`. Lines that are no JSON, as a cut last one, count as
+    rejected. A file in a folder that cannot be used, or has another name, is named in ``incomplete``; one that was
+    named itself raises ``UsageError``, as do paths that do not exist. Duplicates stay.
     """
     reader = _Reader(attempt_tags, limit, max_spans)
-    try:
-        _read(reader, paths)
-    except _Full:
-        reader.incomplete.append(
-            f"reading stopped at {max_spans:,} spans, or at names of that size: give fewer files, of a shorter time"
-        )
+    _read(reader, paths)
     return reader.spans()
 
 
@@ -108,14 +101,20 @@ def _read(reader: _Reader, paths: Sequence[Path]) -> None:
 class _Reader:
     def __init__(self, attempt_tags: Sequence[str], limit: int, max_spans: int) -> None:
         self.incomplete: list[str] = []
-        self._zipkin = decode_zipkin.Decoder(attempt_tags)
-        self._jaeger = decode_jaeger.Decoder(attempt_tags)
-        self._otlp = decode_otlp.Decoder(attempt_tags)
+        self._sample = Sample()
+        self._zipkin = decode_zipkin.Decoder(attempt_tags, sample=self._sample)
+        self._jaeger = decode_jaeger.Decoder(attempt_tags, sample=self._sample)
+        self._otlp = decode_otlp.Decoder(attempt_tags, sample=self._sample)
+        self._decoders: tuple[_Decoder, ...] = (self._zipkin, self._jaeger, self._otlp)
         self._lines = 0
         self._limit, self._max_spans = limit, max_spans
 
     def spans(self) -> Spans:
-        parts = [one.spans() for one in (self._zipkin, self._jaeger, self._otlp)]
+        self._thin()
+        self._bound()
+        parts = [one.spans() for one in self._decoders]
+        if self._sample.large:
+            self.incomplete.append(too_large(self._sample, self._max_spans))
         rejected = {"a line is not JSON": self._lines} if self._lines else {}
         return merge([*parts, Spans(parts[0].frame[:0], rejected, incomplete=tuple(self.incomplete))])
 
@@ -231,14 +230,20 @@ class _Reader:
         return True
 
     def _document(self, body: bytes) -> None:
-        """Read a document; raises ``_Full`` when no more may be held."""
+        """Read a document, and hold no more than may be."""
         decoding.check(body)
         self._feed(body)
         self._bound()
 
     def _bound(self) -> None:
-        if sum(one.weight for one in (self._zipkin, self._jaeger, self._otlp)) > self._max_spans:
-            raise _Full
+        self._sample.bound(self._max_spans, self._weight, self._thin)
+
+    def _weight(self) -> int:
+        return sum(one.weight for one in self._decoders)
+
+    def _thin(self, most: int | None = None) -> None:
+        for one in self._decoders:
+            one.thin(most)
 
     def _feed(self, body: bytes | msgspec.Raw) -> None:
         if documents.first(body) != b"[":

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
 
@@ -21,10 +22,11 @@ from sloctl.backends.traces.decode_jaeger import decode
 from sloctl.backends.traces.decode_otlp import decode as decode_otlp
 from sloctl.backends.traces.judge import Gone, judge, names
 from sloctl.backends.traces.reader import TracePage, TraceReader
+from sloctl.backends.traces.sampling import Sample
 from sloctl.errors import BadAnswer
 from sloctl.model.durations import rfc3339
 
-MAX_SERVICES = 500
+MAX_SERVICES = 10_000
 """So many services are asked for if none are named: Jaeger finds the traces of one service at a time."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = "no traces found"
@@ -69,14 +71,15 @@ class Jaeger(TraceReader[str]):
         return f"{self._ui}/trace/{quote(trace_id, safe='')}"
 
     def _whats(
-        self, services: tuple[str, ...], start: datetime, end: datetime
+        self, services: tuple[str, ...], start: datetime, end: datetime, sample: Sample
     ) -> tuple[Sequence[str], Mapping[str, int]]:
         # Also without need for the services this finds out which version there is.
         known = self.services(start, end) if not services or not self._version else ()
-        asked = services or known[:MAX_SERVICES]
+        # Beyond that, any of them: not those whose names come first.
+        asked = services or sorted(known, key=lambda name: blake2b(name.encode()).digest())[:MAX_SERVICES]
         beyond = 0 if services else len(known) - len(asked)
         return asked, {
-            f"{{n}} service{{s}} beyond the first {MAX_SERVICES} were not asked for": beyond
+            f"{{n}} service{{s}} beyond {MAX_SERVICES:,} were not asked for": beyond
         } if beyond else {}
 
     def _page(self, what: str, start: int, end: int) -> TracePage:

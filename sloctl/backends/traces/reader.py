@@ -1,9 +1,10 @@
 """What readers of all trace backends share: windows of time, their division, threads, connections.
 
 The backends give at most so many traces of a window of time, newest first or in no order, and no cursor. So a window
-whose answer is full, or too large to be read, is halved until it is not; one that cannot be halved any more and is
+whose answer is full, or too large to be read, is divided until it is not; one that cannot be divided any more and is
 still full is cut, and said to be. An answer with fewer traces than were asked for is taken for whole: a server that
-silently gives less than that hides the rest. This module must not know how a backend is asked.
+silently gives less than that hides the rest. A full answer says how dense traces are, if it has the newest ones: then
+the window is cut into so many parts at once. This module must not know how a backend is asked.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
+from math import ceil
 from typing import ClassVar, Generic, TypeVar
 
-from sloctl.backends.halving import halfway
+import numpy as np
+import pandas as pd
+
 from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.http.decoding import MAX_BYTES
 from sloctl.backends.http.session import HttpClient, HttpSession
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans, empty
 from sloctl.backends.traces.columns import MAX_SPANS
 from sloctl.backends.traces.gather import Answer, Collector, Question, run
+from sloctl.backends.traces.sampling import Sample
 from sloctl.settings.backends import TracesSettings
 from sloctl.telemetry.protocol import NOTHING, Observer
 
@@ -97,7 +103,7 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
         if first >= last:
             return Spans(empty())
         collector = Collector(first, last, self._max_spans)
-        whats, lost = self._whats(tuple(dict.fromkeys(services)), start, end)
+        whats, lost = self._whats(tuple(dict.fromkeys(services)), start, end, collector.sample)
         collector.add(Answer(lost=lost))
         # Clocks differ, and a service may join a trace late: what was found too much is left out by the collector.
         after = _AFTER if services else _SKEW
@@ -121,31 +127,47 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
 
     @abstractmethod
     def _whats(
-        self, services: tuple[str, ...], start: datetime, end: datetime
+        self, services: tuple[str, ...], start: datetime, end: datetime, sample: Sample
     ) -> tuple[Sequence[What], Mapping[str, int]]:
-        """What to ask for in each window, and what is lost by that; all there is if no services are named."""
+        """What to ask for in each window, and what is lost by that; all there is if no services are named.
+
+        Traces that are not of the ``sample``, by the time they are asked for, need not be in answers.
+        """
 
     @abstractmethod
     def _page(self, what: What, start: int, end: int) -> TracePage:
         """The answer about a window, in units since 1970, both ends included."""
 
     def _window(self, what: What, start: int, end: int) -> Answer:
-        """A window, or its halves if it is too much for one answer."""
+        """A window, or its parts if it is too much for one answer."""
         divisible = end - start > 1
-        halves = _halves(partial(self._window, what), start, end)
+        divide = partial(_parts, partial(self._window, what), start, end)
         try:
             page = self._page(what, start, end)
         except TooLarge:
             if not divisible:
                 raise
-            return Answer(more=halves)
+            older, newer = divide(2)
+            return Answer(more=(older,), soon=(newer,))
         if page.traces < self._limit:
-            return Answer(page.spans, page.more, page.lost)
+            return Answer(page.spans, page.more, lost=page.lost)
         if divisible:
-            return Answer(more=halves)
+            return Answer(more=divide(self._times(page, start, end)))
         length = f"{self.UNIT // 10**6} ms" if self.UNIT < SECOND else "1 s"
         cut = f"in {{n}} window{{s}} of {length} are {self._limit:,} traces or more: the others are missing"
-        return Answer(page.spans, page.more, {**page.lost, cut: 1})
+        return Answer(page.spans, page.more, lost={**page.lost, cut: 1})
+
+    def _times(self, page: TracePage, start: int, end: int) -> int:
+        """Into how many parts a window is cut whose answer is full, so that each should be full by two thirds.
+
+        If what came is the newest, half of it began after its median. If it is any part of the window, that is its
+        middle, and there are two parts. Few traces say little.
+        """
+        if page.spans is None or not len(page.spans.frame):
+            return 2
+        median = float(np.median(pd.DatetimeIndex(page.spans.frame["start"]).asi8)) / self.UNIT
+        newer = min(max(end - median, 1), end - start)
+        return max(2, min(page.traces // 4, ceil(0.75 * (end - start) / newer)))
 
     def _windows(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Windows of an hour that together cover a time in nanoseconds, in units, the newest first."""
@@ -163,6 +185,7 @@ def nanoseconds(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1) * 1000
 
 
-def _halves(ask: Callable[[int, int], Answer], start: int, end: int) -> list[Question]:
-    middle = halfway(start, end)
-    return [partial(ask, start, middle), partial(ask, middle, end)]
+def _parts(ask: Callable[[int, int], Answer], start: int, end: int, count: int) -> list[Question]:
+    count = min(count, end - start)
+    ends = [start + (end - start) * number // count for number in range(count + 1)]
+    return [partial(ask, *part) for part in pairwise(ends)]

@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import compress
 from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
 
 from sloctl.backends.http.answers import TooLarge
 from sloctl.backends.spans import Spans
@@ -28,6 +30,7 @@ from sloctl.backends.traces.decode_otlp import decode
 from sloctl.backends.traces.gather import Answer
 from sloctl.backends.traces.judge import Gone, judge, names
 from sloctl.backends.traces.reader import SECOND, TracePage, TraceReader, nanoseconds
+from sloctl.backends.traces.sampling import Sample
 from sloctl.errors import BackendError, QueryRejected
 
 MISSING = 0.1
@@ -49,6 +52,7 @@ class _Search:
     query: str
     first: int
     last: int
+    sample: Sample
     taken: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -124,10 +128,11 @@ class Tempo(TraceReader[_Search]):
         if services or start >= end:
             return found  # of named services come whole traces: nobody counts the spans of the other ones
         counted = self._counted(start, end)
-        read = len(found.frame) + found.duplicates + sum(found.rejected.values())
+        read = found.one_in * (len(found.frame) + found.duplicates + sum(found.rejected.values()))
         if counted is None or read >= (1 - MISSING) * counted:
             return found
-        text = f"Tempo counts {counted:,.0f} spans in that time, and gave {read:,}"
+        about = "about " if found.one_in > 1 else ""
+        text = f"Tempo counts {counted:,.0f} spans in that time, and gave {about}{read:,}"
         return replace(found, incomplete=(*found.incomplete, text))
 
     def _counted(self, start: datetime, end: datetime) -> float | None:
@@ -165,7 +170,7 @@ class Tempo(TraceReader[_Search]):
         return f"{self._ui}/explore?schemaVersion=1&panes={text}"
 
     def _whats(
-        self, services: tuple[str, ...], start: datetime, end: datetime
+        self, services: tuple[str, ...], start: datetime, end: datetime, sample: Sample
     ) -> tuple[Sequence[_Search], Mapping[str, int]]:
         queries = ["{ }"]
         if services:
@@ -174,8 +179,8 @@ class Tempo(TraceReader[_Search]):
             groups = range(0, len(wanted), _SERVICES_AT_ONCE)
             queries = ["{ " + " || ".join(wanted[at : at + _SERVICES_AT_ONCE]) + " }" for at in groups]
         first, last = nanoseconds(start) - SECOND, nanoseconds(end) + SECOND
-        one = _Search("", first, last)
-        return [_Search(query, first, last, one.taken, one.lock) for query in queries], {}
+        one = _Search("", first, last, sample)
+        return [replace(one, query=query) for query in queries], {}
 
     def _page(self, what: _Search, start: int, end: int) -> TracePage:
         limit = self._limit
@@ -195,14 +200,17 @@ class Tempo(TraceReader[_Search]):
         if len(found) >= limit and end - start > 1:
             return TracePage(len(found))
         ids = what.take(found)
-        more = [partial(self._fetch, ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE)]
+        more = [
+            partial(self._fetch, what.sample, ids[at : at + _AT_ONCE]) for at in range(0, len(ids), _AT_ONCE)
+        ]
         return TracePage(len(found), more=more, lost={_SEARCH: 1} if partly else {})
 
-    def _fetch(self, ids: Sequence[str]) -> Answer:
-        """The spans of some traces."""
+    def _fetch(self, sample: Sample, ids: Sequence[str]) -> Answer:
+        """The spans of some traces, those that are of the sample."""
+        kept = sample.keeps(np.array([int(trace_id[-16:], 16) for trace_id in ids], np.uint64))
         parts: list[Spans] = []
         lost: Counter[str] = Counter()
-        for trace_id in ids:
+        for trace_id in compress(ids, kept):
             try:
                 found, partly = self._trace(trace_id)
             except Gone:

@@ -16,6 +16,7 @@ import msgspec
 from sloctl.backends.traces.decode_zipkin import decode
 from sloctl.backends.traces.judge import judge, names
 from sloctl.backends.traces.reader import TracePage, TraceReader
+from sloctl.backends.traces.sampling import Sample
 
 
 class Zipkin(TraceReader[str]):
@@ -34,7 +35,7 @@ class Zipkin(TraceReader[str]):
         return f"{self._ui.removesuffix('/zipkin')}/zipkin/traces/{quote(trace_id, safe='')}"
 
     def _whats(
-        self, services: tuple[str, ...], start: datetime, end: datetime
+        self, services: tuple[str, ...], start: datetime, end: datetime, sample: Sample
     ) -> tuple[Sequence[str], Mapping[str, int]]:
         return services or ("",), {}
 
