@@ -374,11 +374,11 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
         (
             f"group ({restarts})",
             f"group (max by ({on}) ({samples}) < sum by ({on}) (sum_over_time({up}[{w}])))",
-            f"group (min_over_time({up}[{w}]) < 1 and on ({on}) {known})",
-            f"group (last_over_time({up}[{w}]) and on ({on}) {known}\n"
-            f"  unless on ({on}) ({up} or last_over_time({up}[{duration(LOOKBACK)}] offset {w})))",
-            f"group (count_over_time((group by ({on}) ({up}))[{w}:{duration(GRID)}]) < {int(window // GRID)}\n"
-            f"  and on ({on}) {known})",
+            f"group ((min_over_time({up}[{w}]) < 1\n"
+            f"  or (last_over_time({up}[{w}])\n"
+            f"    unless on ({on}) ({up} or last_over_time({up}[{duration(LOOKBACK)}] offset {w})))\n"
+            f"  or count_over_time((group by ({on}) ({up}))[{w}:{duration(GRID)}]) < {int(window // GRID)}\n"
+            f"  ) and on ({on}) {known})",
         )
     )
 
