@@ -105,10 +105,10 @@ def read_by(
         if id(rule) in found:
             continue
         found[id(rule)] = rule
-        told = " ".join(rule.annotations.values()).replace('\\"', '"') if isinstance(rule, AlertRule) else ""
+        texts = rule.annotations.values() if isinstance(rule, AlertRule) else ()
+        told = " ".join((rule.expr, *(text.replace('\\"', '"') for text in texts)))
         for name, recording in recorded.items():
-            expr = rule.expr if name in (naming.BAD_CAUSES, naming.REMAINING) else f"{rule.expr} {told}"
-            for exact in _read(name, expr):
+            for exact in _read(name, rule.expr if name in (naming.BAD_CAUSES, naming.REMAINING) else told):
                 left += [
                     one
                     for one in recording

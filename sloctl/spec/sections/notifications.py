@@ -14,34 +14,32 @@ from sloctl.spec.sections.common import CHANNEL, DAY, SECRET_KEY
 
 _NAME = r"[a-zA-Z0-9][-_a-zA-Z0-9]{0,62}"
 RECEIVER_NAME = Text("the name of a receiver", _NAME, "letters, digits, '-' and '_'", 63)
+
+
+def _secret(what: str, example: str, *, required: bool = True) -> Field:
+    return Field(
+        "secret",
+        SECRET_KEY,
+        f"Name and key of the Kubernetes Secret (or folder and file) {what}",
+        required=required,
+        examples=(example,),
+    )
+
+
 RECEIVER_SLACK = Object(
     "slackReceiver",
     model=Receiver,
     doc="Slack, by an incoming webhook.",
     fields=(
         Field("channel", CHANNEL, "The channel.", required=True, examples=("#checkout-alerts",)),
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) that holds the webhook's address.",
-            required=True,
-            examples=("alerting/slack-webhook",),
-        ),
+        _secret("that holds the webhook's address.", "alerting/slack-webhook"),
     ),
 )
 RECEIVER_PAGERDUTY = Object(
     "pagerdutyReceiver",
     model=Receiver,
     doc="PagerDuty.",
-    fields=(
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) of the integration key (Events API v2).",
-            required=True,
-            examples=("alerting/pagerduty",),
-        ),
-    ),
+    fields=(_secret("of the integration key (Events API v2).", "alerting/pagerduty"),),
 )
 _ADDRESS = r"[^\s@,<>\"'{}]{1,64}@[^\s@,<>\"'{}]{1,190}"
 EMAIL_ADDRESS = Text("an e-mail address", _ADDRESS, "like oncall@example.org", 255)
@@ -73,12 +71,7 @@ RECEIVER_EMAIL = Object(
             without="nobody logs in",
             examples=("alerts@example.org",),
         ),
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) that holds the password of `username`.",
-            examples=("alerting/smtp-password",),
-        ),
+        _secret("that holds the password of `username`.", "alerting/smtp-password", required=False),
     ),
 )
 RECEIVER_OPSGENIE = Object(
@@ -86,13 +79,7 @@ RECEIVER_OPSGENIE = Object(
     model=Receiver,
     doc="Opsgenie.",
     fields=(
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) of an API integration's key.",
-            required=True,
-            examples=("alerting/opsgenie",),
-        ),
+        _secret("of an API integration's key.", "alerting/opsgenie"),
         Field("region", Choice(("us", "eu")), "Where the account is."),
     ),
 )
@@ -100,15 +87,7 @@ RECEIVER_TEAMS = Object(
     "teamsReceiver",
     model=Receiver,
     doc="Microsoft Teams, by a workflow's webhook. Needs Alertmanager 0.28 or later.",
-    fields=(
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) that holds the webhook's address.",
-            required=True,
-            examples=("alerting/teams-webhook",),
-        ),
-    ),
+    fields=(_secret("that holds the webhook's address.", "alerting/teams-webhook"),),
 )
 RECEIVER_WEBHOOK = Object(
     "webhookReceiver",
@@ -122,12 +101,7 @@ RECEIVER_WEBHOOK = Object(
             required=True,
             examples=("http://alert-sink:8080/alerts",),
         ),
-        Field(
-            "secret",
-            SECRET_KEY,
-            "Name and key of the Kubernetes Secret (or folder and file) that holds a bearer token.",
-            examples=("alerting/sink-token",),
-        ),
+        _secret("that holds a bearer token.", "alerting/sink-token", required=False),
     ),
 )
 RECEIVER = Section(
