@@ -6,8 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,9 +18,11 @@ import pytest
 from sloctl import spec
 from sloctl.backends.protocols import Series
 from sloctl.report.data import json_schema
+from tests.support import forked
 from tests.support.block_kit import problems
 from tests.support.command_line import TIMEOUT, Outcome, environment, in_process, sloctl
 from tests.support.faulty_server import FaultyServer, refused_url
+from tests.support.forked import Run
 from tests.support.simulated import Flow, Simulated, serve
 from tests.support.slack_server import TOKEN, SlackServer, lose_answer, rate_limit
 
@@ -322,15 +322,9 @@ def test_every_report_arrives_once_whatever_fails(
     each_arrived_once(slack, *KEYS)
 
 
-def start(folder: Path, slack: SlackServer, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "sloctl", *words],
-        cwd=folder,
-        env=environment(folder) | slack.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def start(folder: Path, slack: SlackServer, *words: str) -> Run:
+    output = folder.parent / f"out-{len(list(folder.parent.glob('out-*')))}"
+    return forked.start(list(words), folder, output, env=environment(folder) | slack.environment())
 
 
 @pytest.mark.slow
@@ -339,12 +333,12 @@ def test_a_process_that_is_killed_while_slack_answers(
     folder: Path, slack: SlackServer, url: str, calls: int
 ) -> None:
     """SIGKILL as its n-th request arrives: before, after or while it is processed."""
-    with start(folder, slack, *arguments(url, "weekly")) as process:
-        deadline = time.monotonic() + TIMEOUT
-        while len(slack.calls) < calls and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL) if process.poll() is None else None
-        process.communicate()
+    started = start(folder, slack, *arguments(url, "weekly"))
+    deadline = time.monotonic() + TIMEOUT
+    while len(slack.calls) < calls and started.process.exitcode is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    started.kill()
+    assert started.wait() in (0, 3, -signal.SIGKILL), started.said
     assert len(slack.main()) <= 1
     second = run(folder, slack, url, "weekly")
     assert second.code in (0, 3), second.stderr
@@ -366,14 +360,14 @@ def test_processes_at_once_with_faults_and_kills(
         if round_number == 0:
             victim = processes[slack._random.randrange(3)]
             deadline = time.monotonic() + TIMEOUT
-            while len(slack.calls) < 2 + seed * 2 and victim.poll() is None and time.monotonic() < deadline:
+            calls = 2 + seed * 2
+            while len(slack.calls) < calls and victim.process.exitcode is None:
+                assert time.monotonic() < deadline, victim.said
                 time.sleep(0.002)
             victim.kill()
-        for process in processes:
-            _, err = process.communicate(timeout=TIMEOUT)
-            text = err.decode()
-            assert process.returncode in (0, 3, -signal.SIGKILL), text
-            assert "Traceback" not in text and TOKEN not in text
+        for each in processes:
+            assert each.wait(TIMEOUT) in (0, 3, -signal.SIGKILL), each.said
+            assert "Traceback" not in each.said and TOKEN not in each.said
     to_the_end(folder, slack)
     slack.chance = 0
     each_arrived_once(slack, "weekly", "daily")

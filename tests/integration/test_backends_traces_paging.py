@@ -64,7 +64,9 @@ def traces_of(draw: st.DrawFn, unit: int) -> list[Trace]:
 
 @EACH
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=settings().max_examples // 5, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_each_span_comes_once_and_none_is_missing(backend: str, data: st.DataObject) -> None:
     kind, make = BACKENDS[backend]
     unit = READERS[kind].UNIT // 1000

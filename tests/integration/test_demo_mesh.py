@@ -113,11 +113,17 @@ def nothing_is_left(scratch: Path) -> None:
     assert not left
 
 
-def test_the_three_phases_agree(scratch: Path) -> None:
-    with demo(scratch=scratch) as running:
-        running.until(lambda: "envoy" in processes(scratch))
-        done = running.end()
-    assert done.code == 0, done.stderr
+def test_the_three_phases_agree_and_what_is_kept_can_be_asked(scratch: Path) -> None:
+    with demo("--keep", scratch=scratch) as running:
+        running.until(lambda: "Ctrl-C stops" in running.stderr)
+        (command,) = re.findall(r"sloctl (run retry_amplification -f \S+)", running.stderr)
+        assert re.search(r"Prometheus is at http://127\.0\.0\.1:\d+, Zipkin at http://127", running.stderr)
+        again = sloctl(*command.split(), folder=scratch.parent)
+        assert again.code == 0, again.stderr
+        paths = again.stdout[again.stdout.index("\npaths\n") : again.stdout.index("\nservices\n")]
+        assert paths in running.stdout
+        done = running.end(signal.SIGINT)
+    assert done.code == 130
     found = comparisons(done.stdout)
     assert list(found) == ["0 %", "30 %", "100 %"]
     for rows in found.values():
@@ -135,20 +141,6 @@ def test_the_three_phases_agree(scratch: Path) -> None:
     (path,) = re.findall(rf"^ *{GATEWAY}  {CHECKOUT} {PAYMENTS} +(.*)$", done.stdout, re.MULTILINE)
     assert path.split() == ["60", "540", "1", "9"]
     assert "What to look at" in done.stderr
-    nothing_is_left(scratch)
-
-
-def test_what_is_kept_can_be_asked(scratch: Path) -> None:
-    with demo("--keep", scratch=scratch) as running:
-        running.until(lambda: "Ctrl-C stops" in running.stderr)
-        (command,) = re.findall(r"sloctl (run retry_amplification -f \S+)", running.stderr)
-        assert re.search(r"Prometheus is at http://127\.0\.0\.1:\d+, Zipkin at http://127", running.stderr)
-        again = sloctl(*command.split(), folder=scratch.parent)
-        assert again.code == 0, again.stderr
-        paths = again.stdout[again.stdout.index("\npaths\n") : again.stdout.index("\nservices\n")]
-        assert paths in running.stdout
-        done = running.end(signal.SIGINT)
-    assert done.code == 130
     nothing_is_left(scratch)
 
 

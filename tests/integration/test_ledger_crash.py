@@ -42,7 +42,9 @@ TROUBLE = {
     "overloaded": 2,
     "down": 4,
 }
-"""How often what happens besides kills, for each 100 of them; not less often where there are fewer."""
+"""How often what happens besides kills, for each 100 of them."""
+FEWEST = {"finish": 3, "back": 2, "ahead": 2, "refused": 2, "broken": 3, "overloaded": 2, "down": 2}
+"""How often it happens at least, where there are few kills."""
 UNREACHABLE = re.compile(
     r"no connection|the connection broke|HTTP status 503|ends in the middle|an empty answer"
 )
@@ -150,7 +152,7 @@ def replay(month_: Replay, chance: random.Random, kills: int, crash: CrashingClu
     """Play the month up to its end, with every trouble of it."""
     events = ["kill"] * (kills * 8 // 10) + ["pair"] * (kills * 15 // 100)
     for name, count in TROUBLE.items():
-        events += [name] * max(count, count * kills // 100)
+        events += [name] * max(FEWEST[name], count * kills // 100)
     chance.shuffle(events)
     for _ in range(max(4, 4 * kills // 100)):  # a disk is full of what was recorded before
         events.insert(chance.randrange(len(events) // 2, len(events)), "full")

@@ -17,14 +17,16 @@ import psycopg
 import sqlalchemy.dialects.postgresql.psycopg
 import sqlalchemy.dialects.sqlite.pysqlite
 
-# What `sloctl run slis` imports by and by.
+# What `sloctl run slis` and `sloctl run report` import by and by.
 import jobs.recording.record
+import jobs.reports.routines
 import jobs.schedule.runner
 import sloctl.backends.alertmanager.client
 import sloctl.backends.prometheus.client
 import sloctl.cli.run
 import sloctl.ledger.database
 import sloctl.ledger.store
+import sloctl.posting.slack
 import sloctl.settings.backends
 import sloctl.spec
 from sloctl.cli.main import cli, run

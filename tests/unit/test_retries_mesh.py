@@ -17,7 +17,9 @@ from sloctl import retries
 from sloctl.backends import spans
 from tests.support.mesh_spans import METHOD, TRACERS, Mesh, anywhere, chain, frame
 
-QUIET = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(
+    max_examples=settings().max_examples // 5, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def outcome(table: retries.CallTable) -> tuple[pd.DataFrame, ...]:
