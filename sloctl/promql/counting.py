@@ -11,7 +11,7 @@ adjoining windows add up to the counter. :func:`counted` takes three parts apart
 ``new``
     The first value of a counter that was not there before the window, as far as it is known to be new. It is, if other
     counters of its metric and target went on unbroken while it appeared: then it started from zero. It is too, if its
-    target had none of its metric for an hour, and was scraped before, or began within the hour. What counters gained
+    target had none of its metric for six hours, and was scraped before, or began within the hour. What counters gained
     while their target could not be scraped is new when they return, up to an hour later.
 
 Where none of this can be shown, a first value counts nothing: a merged scrape may lack Envoy's part, and a relabelling
@@ -41,6 +41,8 @@ SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
 MEMORY = 3600
 """Seconds before a window within which a counter, or a target, counts as known."""
+LONG_AGO = "6h:30m"
+"""How a target is remembered that had counters longer ago than that: they come back, and are not new."""
 AGENT_START = "istio_agent_process_start_time_seconds"
 """When the agent beside a proxy started, in its own scrape."""
 POD_START = "kube_pod_start_time"
@@ -93,7 +95,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     """By target, the samples of which a counter that was not there before the window has fewer if it is new.
 
     They are infinitely many where a sibling went on, under its own name and with a sample of each scrape, or returned
-    with the target; and where there was none for an hour, although the target was scraped, or as its process is
+    with the target; and where there was none for six hours, although the target was scraped, or as its process is
     younger. Of a target that was not scraped before, a counter is new that it was once scraped without.
     """
     on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
@@ -103,12 +105,9 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     samples = f"count_over_time({siblings}[{w}])"
     young = f"> time() - {number(window + MEMORY)}"
     there = f"[{duration(max(window, LOOKBACK))}]"  # a pod may end before the window does
-    first = [
-        f"max_over_time({up}{reach}) > 0",
-        f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}",
-    ]
+    began = [f"last_over_time({selector(AGENT_START, mesh.matchers)}{there}) {young}"]
     if "pod" in mesh.target_labels:
-        first += [
+        began += [
             f"last_over_time({up}[{w}]) and on (pod) (min by (pod) (last_over_time({POD_START}{there})) {young})"
         ]
     return "\n".join(
@@ -119,8 +118,11 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
             f"    or {known} unless on ({on}) {lately})",
             ")",
             f"or (Inf + group by ({on}) (",
-            indent("\nor ".join(first)),
-            f") or max by ({on}) (sum_over_time({up}[{duration(window + LOOKBACK)}]))",
+            indent("\nor ".join(began)),
+            ")",
+            f"  or (Inf + group by ({on}) (max_over_time({up}{reach}) > 0)",
+            f"    or max by ({on}) (sum_over_time({up}[{duration(window + LOOKBACK)}])))",
+            f"    unless on ({on}) last_over_time({siblings}[{LONG_AGO}] offset {w})",
             f") unless on ({on}) {known}",
         )
     )

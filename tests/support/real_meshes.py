@@ -206,6 +206,26 @@ def _cases() -> list[MeshCase]:
     left = n - half - long
     cases += [
         MeshCase(
+            "a merged scrape lacks Envoy's part for seventy minutes",
+            {
+                up(): f"1x{n - 1}",
+                before: f"{_went(1_000_000, 300, half)} _x{long} {_later(half + long)}",
+                after: f"5000x{half - 1} _x{long} 5000x{left - 1}",
+            },
+            0,
+            300 * (half - 1 + left - 1),
+        ),
+        MeshCase(
+            "a gap of seventy minutes, after which a merged scrape lacks Envoy's part at first",
+            {
+                up(): f"1x{half - 1} 0x{long - 3} 1x{left + 1}",
+                before: f"{_went(1_000_000, 300, half)} _x{long} {_later(half + long)}",
+                after: f"5000x{half - 1} _x{long} 5000x{left - 1}",
+            },
+            0,
+            300 * (half - 1 + left - 1),
+        ),
+        MeshCase(
             "a gap of seventy minutes, in which the pod's processes restart",
             {
                 up(): f"1x{half - 1} 0x{long - 1} 1x{left - 1}",

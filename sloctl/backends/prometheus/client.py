@@ -31,6 +31,7 @@ from sloctl.backends.prometheus import schema
 from sloctl.backends.prometheus.session import Transport
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, QueryRejected
+from sloctl.promql import dense
 from sloctl.settings.backends import PrometheusSettings
 from sloctl.settings.servers import PROMETHEUS
 from sloctl.telemetry.protocol import NOTHING, Observer, here
@@ -162,7 +163,7 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         """Evaluate ``expr`` at an instant: one item with ``value`` per series (``values`` for ``x[5m]``)."""
         params = {"time": seconds_text(milliseconds(at)), **self._asked}
         with _naming(expr):
-            result: list[Series] = self._client.custom_query(expr, params=params)
+            result: list[Series] = self._client.custom_query(dense(expr), params=params)
         return result
 
     def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
@@ -265,7 +266,9 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
             if start % 1000 or end % 1000:  # the package rounds times to whole seconds; parameters go before
                 params |= {"start": seconds_text(start), "end": seconds_text(end)}
             with _naming(expr):
-                return [self._client.custom_query_range(expr, instant(start), instant(end), step, params)]
+                return [
+                    self._client.custom_query_range(dense(expr), instant(start), instant(end), step, params)
+                ]
 
         return in_halves(ask, operator.add, 0, part.points, times=MAX_HALVINGS, refusal=TooLarge)
 
