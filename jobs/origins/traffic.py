@@ -7,8 +7,8 @@ no proxy, the called one tells. What is read is plain increase: it says where fa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
@@ -17,8 +17,9 @@ import numpy as np
 from jobs.origins.onset import Counts
 from sloctl import promql
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.model import CounterSli, Matcher, Mesh, Selector
-from sloctl.promql.presets import PRESETS, Side
+from sloctl.model import Matcher, Mesh, Selector
+from sloctl.promql.calls import Kind, selectors, sides, summed
+from sloctl.promql.presets import Side
 
 STEP = 60
 """Seconds between two counts."""
@@ -26,8 +27,6 @@ REACH = 180
 """Seconds over which the counters are looked at: two scrapes lie within, unless they are far apart."""
 MOST = 150
 """Services that are looked at, those that fail most."""
-UNREACHED = "(?:.+,)?(?:UF|UH|UC|UO|NR|NC|LR|UPE|OM)(?:,.+)?"
-"""Flags of a call that the service gave no answer to: no connection, none that is healthy, no room, no route."""
 _CALLER = ("source_workload_namespace", "source_workload")
 _CALLED = ("destination_service_namespace", "destination_service_name")
 _SERVES = ("destination_workload_namespace", "destination_workload")
@@ -101,11 +100,9 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
     steps = seconds // STEP
     found: dict[str, dict[str, dict[Edge, Counts]]] = {}
     doubts: list[str] = []
-    sides = _sides(mesh)
-    kinds = {side: _selectors(side, mesh) for side in sides}
     failing: Counter[Place] = Counter()
-    for side in sides:
-        bad = _counts(source, _sums(kinds[side]["bad"]), start, steps, " > 0")
+    for side in sides(mesh):
+        bad = _counts(source, summed(selectors(side, mesh, "bad"), EDGE, REACH), start, steps, " > 0")
         found[side] = {"bad": bad}
         failing.update({called: float(counts.sum()) for (_, called), counts in bad.items()})
     if not failing:
@@ -115,11 +112,12 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
         doubts.append(f"of {len(failing):,} services with failures, the {MOST} with most are looked at")
     wanted = "|".join(promql.regex_quote(name) for name in sorted({name for _, name in names}))
     only = Matcher("destination_service_name", "=~", wanted)
-    for side in sides:
-        found[side]["unreached"] = _counts(source, _sums(kinds[side]["unreached"]), start, steps, " > 0")
-        parts = [replace(part, matchers=(*part.matchers, only)) for part in kinds[side]["total"]]
-        found[side]["total"] = _counts(source, _sums(parts), start, steps)
-    seen = found[sides[0]]
+    for side in sides(mesh):
+        unreached = summed(selectors(side, mesh, "unreached"), EDGE, REACH)
+        found[side]["unreached"] = _counts(source, unreached, start, steps, " > 0")
+        total = summed(selectors(side, mesh, "total", only), EDGE, REACH)
+        found[side]["total"] = _counts(source, total, start, steps)
+    seen = found[sides(mesh)[0]]
     edges = _edges(seen, steps)
     if "server" in found:
         callers = {called for _, called in edges}
@@ -129,7 +127,7 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
                 edges[edge] = calls
     attempts = found["server"]["total"] if "server" in found else {}
     kept = {edge: calls for edge, calls in edges.items() if promql.is_service(edge[1][1])}
-    workloads = _workloads(source, mesh, sides[-1], at, seconds, only)
+    workloads = _workloads(source, mesh, at, seconds, only)
     return Traffic(start.timestamp(), steps, kept, attempts, workloads, tuple(doubts))
 
 
@@ -140,27 +138,6 @@ def _edges(found: Mapping[str, Mapping[Edge, Counts]], steps: int) -> dict[Edge,
         for edge, total in found["total"].items()
         if total.sum() > 0
     }
-
-
-def _selectors(side: Side, mesh: Mesh) -> dict[str, Sequence[Selector]]:
-    """Selectors of disjoint series: what SLOs of the preset ``availability`` count, and what reached nobody."""
-    sli = PRESETS["availability"].build({} if side != "server" else {"side": "server"}, mesh)
-    assert isinstance(sli, CounterSli)
-    ours = [replace(part, matchers=(*part.matchers, *mesh.matchers)) for part in sli.total]
-    bad = [replace(part, matchers=(*part.matchers, *mesh.matchers)) for part in sli.bad]
-    flags = Matcher("response_flags", "=~", UNREACHED)
-    return {
-        "total": ours,
-        "bad": bad,
-        "unreached": [replace(part, matchers=(*part.matchers, flags)) for part in bad],
-    }
-
-
-def _sums(parts: Iterable[Selector], by: Sequence[str] = EDGE, window: int = REACH) -> str:
-    union = "\nor ".join(
-        f"increase({promql.selector(part.metric, part.matchers)}[{window}s])" for part in parts
-    )
-    return f"sum by ({', '.join(by)}) (\n{union}\n)"
 
 
 def _counts(
@@ -181,11 +158,11 @@ def _counts(
 
 
 def _workloads(
-    source: MetricSource, mesh: Mesh, side: Side, at: datetime, seconds: int, only: Matcher
+    source: MetricSource, mesh: Mesh, at: datetime, seconds: int, only: Matcher
 ) -> dict[Place, frozenset[Place]]:
-    parts = [replace(part, matchers=(*part.matchers, only)) for part in _selectors(side, mesh)["total"]]
+    parts = selectors(sides(mesh)[-1], mesh, "total", only)
     found: dict[Place, set[Place]] = {}
-    for item in source.query(f"{_sums(parts, (*_SERVES, *_CALLED), seconds)} > 0", at):
+    for item in source.query(f"{summed(parts, (*_SERVES, *_CALLED), seconds)} > 0", at):
         labels = item["metric"]
         workload, service = (tuple(labels.get(name, "") for name in names) for names in (_SERVES, _CALLED))
         if workload[1] not in ("", "unknown"):
@@ -193,6 +170,7 @@ def _workloads(
     return {service: frozenset(places) for service, places in found.items()}
 
 
+KINDS: tuple[Kind, ...] = ("bad", "total")
 Apart = Mapping[str, Mapping[str, Sequence[Series]]]
 """By label: series by that label of ``client bad``, ``client total`` and so on."""
 
@@ -202,9 +180,9 @@ def tell_apart(
 ) -> Apart:
     """Bad and all calls of one service in the ``seconds`` before ``at``, by each of some labels by itself."""
     queries = {
-        (label, f"{side} {kind}"): _sums(_of(mesh, side, kind, service), (label,), seconds)
-        for side in _sides(mesh)
-        for kind in ("bad", "total")
+        (label, f"{side} {kind}"): summed(_of(mesh, side, kind, service), (label,), seconds)
+        for side in sides(mesh)
+        for kind in KINDS
         for label in labels
     }
     found = source.query_many({" ".join(key): expr for key, expr in queries.items()}, at)
@@ -216,21 +194,17 @@ def tell_apart(
 
 def by_label(mesh: Mesh, service: Place, label: str) -> str:
     """Calls of one service by a label, where there are any."""
-    return f"{_sums(_of(mesh, _sides(mesh)[-1], 'total', service), (label,))} > 0"
+    return f"{summed(_of(mesh, sides(mesh)[-1], 'total', service), (label,), REACH)} > 0"
 
 
 def any_requests(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> bool:
     """Whether there were any requests at all."""
     return any(
-        source.query(f"{_sums(_selectors(side, mesh)['total'], (), seconds)} > 0", at)
-        for side in _sides(mesh)
+        source.query(f"{summed(selectors(side, mesh, 'total'), (), seconds)} > 0", at) for side in sides(mesh)
     )
 
 
-def _of(mesh: Mesh, side: Side, kind: str, service: Place) -> list[Selector]:
-    where = tuple(Matcher(name, "=", value) for name, value in zip(_CALLED, service, strict=True))
-    return [replace(part, matchers=(*part.matchers, *where)) for part in _selectors(side, mesh)[kind]]
-
-
-def _sides(mesh: Mesh) -> tuple[Side, ...]:
-    return ("waypoint",) if mesh.mode == "ambient" else ("client", "server")
+def _of(mesh: Mesh, side: Side, kind: Kind, service: Place) -> list[Selector]:
+    return selectors(
+        side, mesh, kind, *(Matcher(name, "=", value) for name, value in zip(_CALLED, service, strict=True))
+    )
