@@ -23,7 +23,7 @@ GROUPS = {
         "getting-started install alertmanager deploy-windows slack ledger scheduler kubernetes operations preflight "
         "retries other-formats troubleshooting"
     ),
-    "Explanation": "exact-budgets how-rules-work alerting guardrails dashboards engines benchmarks",
+    "Explanation": "exact-budgets how-rules-work alerting guardrails explain dashboards engines benchmarks",
     "Reference": "slo-file presets report cli metrics telemetry",
     "Runbooks": " ".join(sorted(f"runbooks/{page.stem}" for page in (ROOT / "docs/runbooks").glob("*.md"))),
     "The project": "releasing",

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
     "schedule": "Run the file's jobs on their schedules, with metrics and health.",
     "report": "Show error budgets, burn rates and what alerts.",
+    "explain": "Say where failures begin, since when, and what changed by then.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "outbox": "See, retry and remove reports that were not posted yet.",

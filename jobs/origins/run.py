@@ -1,0 +1,162 @@
+"""Everything together: what fails, where it begins, what is known about that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from jobs.origins import near, traffic
+from jobs.origins.near import Circumstances
+from jobs.origins.traffic import STEP, Place
+from jobs.origins.walk import Origin, Walk, suffering, text, walk
+from sloctl import naming, promql
+from sloctl.backends.answers import Heard
+from sloctl.backends.protocols import MetricSource
+from sloctl.model import Matcher, SloSet
+
+LOOK_BACK = 3
+"""How many times as far back as it is asked for calls are read: to know what they were like before."""
+MOST = 5
+"""Origins that are told about."""
+TOGETHER = 5
+"""Steps within which services that begin to fail by themselves do so together."""
+MANY = 4
+"""How many of them have a cause in common rather than each one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """A place where failures begin, with the services that suffer from it, those that fail most first."""
+
+    origin: Origin
+    failures: float
+    circumstances: Circumstances
+    suffering: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Where failures of the ``seconds`` before ``at`` begin, the most important first.
+
+    ``asked`` are the services that were asked for, or those that fail. ``common`` is a caller whose calls alone fail,
+    whoever it calls; ``together`` the services that begin to fail by themselves at about the same time, if they are
+    many: then what they share is to be looked at. ``spent`` is by SLO the share of its budget that went since then.
+    ``doubts`` are sentences. Without ``requests``, nothing is known.
+    """
+
+    at: datetime
+    seconds: int
+    calls: traffic.Traffic
+    asked: tuple[Walk, ...]
+    begins: tuple[Begins, ...]
+    requests: bool
+    common: Place | None = None
+    together: tuple[Place, ...] = ()
+    spent: tuple[tuple[str, float], ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def run(
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    seconds: int = 3600,
+    *,
+    namespace: str = "",
+    service: str = "",
+) -> Origins:
+    """Where the failures of a service, or of all, begin. Raises ``BackendError``."""
+    heard = Heard(source)
+    calls = traffic.read(heard, slo_set.mesh, at, LOOK_BACK * seconds)
+    recent = calls.steps - seconds // STEP
+    walks = [
+        found
+        for place in calls.services
+        if (not service or place[1] == service) and (not namespace or place[0] == namespace)
+        if (found := walk(calls, place, recent)) is not None
+    ]
+    walks.sort(key=lambda one: -one.onset.excess)
+    known = {one.service: one.onset for one in (_all(calls, recent) if service or namespace else walks)}
+    merged: dict[tuple[Place, Place | None], tuple[Origin, float]] = {}
+    for one in walks:
+        for origin in one.origins:
+            key, failures = (origin.service, origin.only_from), origin.share * one.onset.excess
+            if key not in merged or failures > merged[key][1]:
+                merged[key] = origin, failures
+    ranked = sorted(merged.values(), key=lambda item: (-item[1], item[0].service))
+    common, together = _shared(calls, [origin for origin, _ in ranked])
+    begins = tuple(
+        Begins(
+            origin,
+            failures,
+            near.circumstances(heard, slo_set, calls, origin, at),
+            tuple(suffering(calls, origin, known)),
+        )
+        for origin, failures in ranked[:MOST]
+    )
+    requests = bool(calls.edges) or traffic.any_requests(heard, slo_set.mesh, at, seconds)
+    doubts = [*calls.doubts, *(text for one in walks for text in one.doubts), *heard.doubts]
+    if len(ranked) > MOST:
+        doubts.append(
+            f"{len(ranked) - MOST} more places where failures begin, with fewer failures, are left out"
+        )
+    return Origins(
+        at,
+        seconds,
+        calls,
+        tuple(walks),
+        begins,
+        requests,
+        common,
+        together,
+        _spent(heard, slo_set, walks, calls, at),
+        tuple(dict.fromkeys(doubts)),
+    )
+
+
+def _all(calls: traffic.Traffic, recent: int) -> list[Walk]:
+    return [found for place in calls.services if (found := walk(calls, place, recent)) is not None]
+
+
+def _shared(calls: traffic.Traffic, origins: Sequence[Origin]) -> tuple[Place | None, tuple[Place, ...]]:
+    """What many origins have in common: the one caller of them all, or their time."""
+    for caller in {origin.only_from for origin in origins} - {None}:
+        if len({origin.service for origin in origins}) >= 2 and all(
+            origin.only_from == caller
+            or {one for one, called in calls.edges if called == origin.service} == {caller}
+            for origin in origins
+        ):
+            return caller, ()
+    known = sorted((origin for origin in origins if origin.onset.known), key=lambda one: one.onset.start)
+    for place, first in enumerate(known):
+        near_it = [one for one in known[place:] if one.onset.start - first.onset.start <= TOGETHER]
+        if len(near_it) >= MANY and len(near_it) * 2 >= len(origins):
+            return None, tuple(dict.fromkeys(one.service for one in near_it))
+    return None, ()
+
+
+def _spent(
+    source: MetricSource, slo_set: SloSet, walks: Sequence[Walk], calls: traffic.Traffic, at: datetime
+) -> tuple[tuple[str, float], ...]:
+    """What of each budget of the services went since they fail, as far as it is recorded."""
+    found: dict[str, float] = {}
+    for one in walks[:MOST]:
+        began = datetime.fromtimestamp(calls.instant(one.onset.start), UTC)
+        where = [
+            Matcher(naming.SLO_SET, "=", slo_set.name),
+            *(Matcher(name, "=", value) for name, value in zip(naming.IDENTITY, one.service, strict=True)),
+        ]
+        series = promql.selector(naming.REMAINING, where)
+        expr = f"max by ({naming.SLO_ID}, {naming.SLO}) (last_over_time({series}[11m]))"
+        then = {
+            item["metric"].get(naming.SLO_ID, ""): item
+            for item in source.query(expr, began - timedelta(minutes=5))
+        }
+        for item in source.query(expr, at):
+            before = then.get(item["metric"].get(naming.SLO_ID, ""))
+            if before is not None:
+                spent = float(before["value"][1]) - float(item["value"][1])
+                if spent > 0:
+                    found[f"{text(one.service)} {item['metric'].get(naming.SLO, '')}"] = spent
+    return tuple(found.items())

@@ -1,0 +1,220 @@
+"""Where failures begin, as people read it, and as a JSON object (an interface: docs/explain.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.origins.near import Circumstances, Special
+from jobs.origins.onset import Onset
+from jobs.origins.run import Begins, Origins
+from jobs.origins.traffic import STEP
+from jobs.origins.walk import Link, Walk, text
+from sloctl.model.durations import duration, rfc3339
+from sloctl.report.numbers import percent, plain
+
+SCHEMA = "sloctl.explain/v1"
+SHOWN = 8
+"""Names in a list of services."""
+_LABELS = {
+    "response_code": "code",
+    "response_flags": "flags",
+    "grpc_response_status": "gRPC status",
+    "destination_version": "version",
+}
+
+
+def lines(found: Origins) -> list[str]:
+    """The text, a line each, without control characters."""
+    return [plain(line) for line in _lines(found)]
+
+
+def _lines(found: Origins) -> list[str]:
+    if not found.requests:
+        return ["No requests were seen: is this the Prometheus that scrapes the mesh's proxies?"]
+    if not found.asked:
+        return [f"Nothing fails more than it did, in the last {duration(found.seconds)}.", *_doubts(found)]
+    out = [_failing(found, one) for one in found.asked[:SHOWN]]
+    if len(found.asked) > SHOWN:
+        out.append(f"… and {len(found.asked) - SHOWN} more services")
+    if found.common:
+        out += [
+            "",
+            f"Only calls of {text(found.common)} fail, whatever it calls: look at it, its proxy and its node",
+        ]
+    if found.together:
+        names = _names([text(place) for place in found.together])
+        out += [
+            "",
+            f"{len(found.together)} services begin to fail by themselves at about the same time: {names}",
+            "Look at what they share: network, nodes, certificates, istiod, a policy, a gateway",
+        ]
+    for one in found.begins:
+        out += ["", *_begins(found, one)]
+    if found.spent:
+        out += ["", "Error budget spent since then"]
+        out += [f"  {name}: {percent(share, 1)}" for name, share in found.spent]
+    return out + _doubts(found)
+
+
+def _failing(found: Origins, one: Walk) -> str:
+    return f"{text(one.service)}: {_rate(found, one.onset)}, about {round(one.onset.excess):,} requests"
+
+
+def _rate(found: Origins, onset: Onset) -> str:
+    """Which share fails, and since when."""
+    share = percent(onset.share, 1)
+    if onset.before is None:
+        return f"{share} fail, for as long as was looked back ({duration(found.calls.steps * STEP)})"
+    began = f"{share} fail since about {_clock(found, onset.start)}"
+    if onset.end < found.calls.steps - 1:
+        began = f"{share} failed from about {_clock(found, onset.start)} to {_clock(found, onset.end)}"
+    return f"{began} ({percent(onset.before, 1)} otherwise)"
+
+
+def _clock(found: Origins, step: int) -> str:
+    return rfc3339(round(found.calls.instant(step) / STEP) * STEP)[11:16] + " UTC"
+
+
+def _begins(found: Origins, one: Begins) -> list[str]:
+    origin = one.origin
+    out = [f"Begins at {text(origin.service)}: {_rate(found, origin.onset)}"]
+    if len(found.begins) > 1:
+        out[0] += f", about {round(one.failures):,} failures"
+    if found.common or found.together:  # each by itself matters less then
+        return [*out, *(f"  {line}" for line in _how(one.circumstances))]
+    out += [_link(found, link) for link in origin.way]
+    if origin.only_from:
+        out.append(f"  only calls of {text(origin.only_from)} fail, others' are answered")
+    out += [f"  {line}" for line in _details(found, one.circumstances, origin.unreached)]
+    if one.suffering:
+        out.append(f"  suffering from it: {_names([text(place) for place in one.suffering])}")
+    return out
+
+
+def _link(found: Origins, link: Link) -> str:
+    return (
+        f"  {text(link.caller)} calls {text(link.called)}: {_rate(found, link.onset)}, "
+        f"enough for {percent(link.share, 0)} of the failures of {text(link.caller)}"
+    )
+
+
+def _details(found: Origins, near: Circumstances, unreached: float) -> list[str]:
+    out = []
+    if unreached >= 0.05:
+        out.append(f"{percent(unreached, 0)} of its own failures are calls that reached nobody")
+    out += _how(near)
+    out += [_special(one) for one in near.special]
+    if near.attempts is not None and near.attempts >= 1.1 * max(near.attempts_before or 1.0, 1.0):
+        before = f" (before: {near.attempts_before:.2f})" if near.attempts_before is not None else ""
+        out.append(f"retries: {near.attempts:.2f} attempts per request{before}")
+    out += [f"{rfc3339(round(one.at / STEP) * STEP)[11:16]} UTC: {one.what}" for one in near.changes]
+    if not near.changes:
+        out.append("no change is known from that time: no version, no alert of a guardrail, no configuration")
+    return out
+
+
+def _how(near: Circumstances) -> list[str]:
+    parts = [
+        f"{', '.join(f'{_LABELS.get(label, label)} {value}' for label, value in one.labels)} {percent(one.share, 0)}"
+        for one in near.how
+    ]
+    return [f"how: {'; '.join(parts)}"] if parts else []
+
+
+def _special(one: Special) -> str:
+    return (
+        f"only {_LABELS.get(one.label, one.label)} {one.value}: {percent(one.of_failures, 0)} of the failures, "
+        f"{percent(one.of_calls, 0)} of the calls"
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _doubts(found: Origins) -> list[str]:
+    doubts = list(found.doubts)
+    for one in found.asked[:SHOWN]:
+        if one.explained < 0.85:
+            doubts.append(
+                f"{percent(1 - one.explained, 0)} of the failures of {text(one.service)} are not explained"
+            )
+    return ["", "In doubt", *(f"  {doubt}" for doubt in doubts)] if doubts else []
+
+
+def as_object(found: Origins) -> dict[str, Any]:
+    """The JSON form. Times are RFC 3339, shares 0…1."""
+    return {
+        "schema": SCHEMA,
+        "time": rfc3339(found.at.timestamp()),
+        "seconds": found.seconds,
+        "requests_seen": found.requests,
+        "failing": [
+            {"service": _place(one.service), **_onset(found, one.onset), "explained": round(one.explained, 4)}
+            for one in found.asked
+        ],
+        "common_caller": _place(found.common) if found.common else None,
+        "together": [_place(place) for place in found.together],
+        "origins": [
+            {
+                "service": _place(one.origin.service),
+                **_onset(found, one.origin.onset),
+                "failures": round(one.failures),
+                "unreached": round(one.origin.unreached, 4),
+                "only_from": _place(one.origin.only_from) if one.origin.only_from else None,
+                "way": [
+                    {
+                        "caller": _place(link.caller),
+                        "called": _place(link.called),
+                        "share": round(link.share, 4),
+                        **_onset(found, link.onset),
+                    }
+                    for link in one.origin.way
+                ],
+                "how": [
+                    {"labels": dict(how.labels), "share": round(how.share, 4)}
+                    for how in one.circumstances.how
+                ],
+                "special": [
+                    {
+                        "label": item.label,
+                        "value": item.value,
+                        "of_failures": round(item.of_failures, 4),
+                        "of_calls": round(item.of_calls, 4),
+                    }
+                    for item in one.circumstances.special
+                ],
+                "changes": [
+                    {"time": rfc3339(round(change.at)), "what": change.what}
+                    for change in one.circumstances.changes
+                ],
+                "attempts": _number(one.circumstances.attempts),
+                "attempts_before": _number(one.circumstances.attempts_before),
+                "suffering": [_place(place) for place in one.suffering],
+            }
+            for one in found.begins
+        ],
+        "budget_spent": [{"slo": name, "share": round(share, 6)} for name, share in found.spent],
+        "doubts": list(found.doubts),
+    }
+
+
+def _place(place: tuple[str, str]) -> dict[str, str]:
+    return {"namespace": place[0], "name": place[1]}
+
+
+def _onset(found: Origins, onset: Onset) -> dict[str, Any]:
+    ended = onset.end < found.calls.steps - 1
+    return {
+        "since": rfc3339(round(found.calls.instant(onset.start))) if onset.known else None,
+        "until": rfc3339(round(found.calls.instant(onset.end))) if ended else None,
+        "share": round(onset.share, 6),
+        "share_before": _number(onset.before),
+        "excess": round(onset.excess),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

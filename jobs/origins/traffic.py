@@ -1,0 +1,210 @@
+"""The calls of a mesh minute by minute: who calls whom, how often, and how often it fails, from Istio's counters.
+
+The caller's proxy sees what a caller sees: outcomes after retries, and calls that reached nobody. Where the caller has
+no proxy, the called one tells. What is read is plain increase: it says where failures are, budgets are counted exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import isfinite
+
+import numpy as np
+
+from jobs.origins.onset import Counts
+from sloctl import promql
+from sloctl.backends.protocols import MetricSource, Series
+from sloctl.model import Matcher, Mesh, Selector
+from sloctl.promql.calls import Kind, selectors, sides, summed
+from sloctl.promql.presets import Side
+
+STEP = 60
+"""Seconds between two counts."""
+REACH = 180
+"""Seconds over which the counters are looked at: two scrapes lie within, unless they are far apart."""
+MOST = 150
+"""Services that are looked at, those that fail most."""
+_CALLER = ("source_workload_namespace", "source_workload")
+_CALLED = ("destination_service_namespace", "destination_service_name")
+_SERVES = ("destination_workload_namespace", "destination_workload")
+EDGE = (*_CALLER, *_CALLED)
+
+Place = tuple[str, str]
+"""Namespace and name: of a workload that calls, or of a service that is called."""
+Edge = tuple[Place, Place]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls of one edge: counts of shape (steps,), of which ``unreached`` are bad ones too."""
+
+    total: Counts
+    bad: Counts
+    unreached: Counts
+
+    def __add__(self, other: Calls) -> Calls:
+        return Calls(self.total + other.total, self.bad + other.bad, self.unreached + other.unreached)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Calls by edge at the instants ``start + STEP``, … (Unix seconds); what each service's workloads are.
+
+    ``attempts`` are what the called proxies saw of an edge. ``doubts`` are sentences.
+    """
+
+    start: float
+    steps: int
+    edges: Mapping[Edge, Calls]
+    attempts: Mapping[Edge, Counts] = field(default_factory=dict)
+    workloads: Mapping[Place, frozenset[Place]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    def of(self, service: Place) -> Calls:
+        """All calls of a service."""
+        zero = np.zeros(self.steps)
+        return sum(
+            (calls for (_, called), calls in self.edges.items() if called == service),
+            Calls(zero, zero, zero),
+        )
+
+    def workloads_of(self, service: Place) -> frozenset[Place]:
+        """The workloads of a service; one of its name, where nobody says which they are."""
+        return self.workloads.get(service, frozenset({service}))
+
+    def made_by(self, service: Place) -> dict[Place, Calls]:
+        """What the workloads of a service call."""
+        own = self.workloads_of(service)
+        found: dict[Place, Calls] = {}
+        for (caller, called), calls in self.edges.items():
+            if caller in own and called != service:
+                found[called] = found[called] + calls if called in found else calls
+        return found
+
+    @property
+    def services(self) -> list[Place]:
+        """All that are called."""
+        return sorted({called for _, called in self.edges})
+
+    def instant(self, step: int) -> float:
+        """When a step begins, Unix seconds; what it looks at ends in its middle."""
+        return self.start + step * STEP - (REACH - STEP) / 2
+
+
+def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffic:
+    """The calls of the ``seconds`` before ``at``. Raises ``BackendError``."""
+    start = at - timedelta(seconds=seconds)
+    steps = seconds // STEP
+    found: dict[str, dict[str, dict[Edge, Counts]]] = {}
+    doubts: list[str] = []
+    failing: Counter[Place] = Counter()
+    for side in sides(mesh):
+        bad = _counts(source, summed(selectors(side, mesh, "bad"), EDGE, REACH), start, steps, " > 0")
+        found[side] = {"bad": bad}
+        failing.update({called: float(counts.sum()) for (_, called), counts in bad.items()})
+    if not failing:
+        return Traffic(start.timestamp(), steps, {})
+    names = [place for place, _ in failing.most_common(MOST)]
+    if len(failing) > MOST:
+        doubts.append(f"of {len(failing):,} services with failures, the {MOST} with most are looked at")
+    wanted = "|".join(promql.regex_quote(name) for name in sorted({name for _, name in names}))
+    only = Matcher("destination_service_name", "=~", wanted)
+    for side in sides(mesh):
+        unreached = summed(selectors(side, mesh, "unreached"), EDGE, REACH)
+        found[side]["unreached"] = _counts(source, unreached, start, steps, " > 0")
+        total = summed(selectors(side, mesh, "total", only), EDGE, REACH)
+        found[side]["total"] = _counts(source, total, start, steps)
+    seen = found[sides(mesh)[0]]
+    edges = _edges(seen, steps)
+    if "server" in found:
+        callers = {called for _, called in edges}
+        for edge, calls in _edges(found["server"], steps).items():
+            # A caller without a proxy; one with a proxy is in both, and its own view counts.
+            if edge not in edges and (edge[0][1] in ("", "unknown") or edge[1] not in callers):
+                edges[edge] = calls
+    attempts = found["server"]["total"] if "server" in found else {}
+    kept = {edge: calls for edge, calls in edges.items() if promql.is_service(edge[1][1])}
+    workloads = _workloads(source, mesh, at, seconds, only)
+    return Traffic(start.timestamp(), steps, kept, attempts, workloads, tuple(doubts))
+
+
+def _edges(found: Mapping[str, Mapping[Edge, Counts]], steps: int) -> dict[Edge, Calls]:
+    zero = np.zeros(steps)
+    return {
+        edge: Calls(total, found["bad"].get(edge, zero), found["unreached"].get(edge, zero))
+        for edge, total in found["total"].items()
+        if total.sum() > 0
+    }
+
+
+def _counts(
+    source: MetricSource, expr: str, start: datetime, steps: int, condition: str = ""
+) -> dict[Edge, Counts]:
+    step = timedelta(seconds=STEP)
+    found: dict[Edge, Counts] = {}
+    for item in source.query_range(expr + condition, start + step, start + steps * step, step):
+        labels = item["metric"]
+        caller, called = (tuple(labels.get(name, "") for name in names) for names in (_CALLER, _CALLED))
+        counts = np.zeros(steps)
+        for time, text in item["values"]:
+            value, place = float(text), round((float(time) - start.timestamp()) / STEP) - 1
+            if isfinite(value) and 0 <= place < steps:
+                counts[place] = value * STEP / REACH
+        found[(caller[0], caller[1]), (called[0], called[1])] = counts
+    return found
+
+
+def _workloads(
+    source: MetricSource, mesh: Mesh, at: datetime, seconds: int, only: Matcher
+) -> dict[Place, frozenset[Place]]:
+    parts = selectors(sides(mesh)[-1], mesh, "total", only)
+    found: dict[Place, set[Place]] = {}
+    for item in source.query(f"{summed(parts, (*_SERVES, *_CALLED), seconds)} > 0", at):
+        labels = item["metric"]
+        workload, service = (tuple(labels.get(name, "") for name in names) for names in (_SERVES, _CALLED))
+        if workload[1] not in ("", "unknown"):
+            found.setdefault((service[0], service[1]), set()).add((workload[0], workload[1]))
+    return {service: frozenset(places) for service, places in found.items()}
+
+
+KINDS: tuple[Kind, ...] = ("bad", "total")
+Apart = Mapping[str, Mapping[str, Sequence[Series]]]
+"""By label: series by that label of ``client bad``, ``client total`` and so on."""
+
+
+def tell_apart(
+    source: MetricSource, mesh: Mesh, service: Place, labels: Sequence[str], at: datetime, seconds: int
+) -> Apart:
+    """Bad and all calls of one service in the ``seconds`` before ``at``, by each of some labels by itself."""
+    queries = {
+        (label, f"{side} {kind}"): summed(_of(mesh, side, kind, service), (label,), seconds)
+        for side in sides(mesh)
+        for kind in KINDS
+        for label in labels
+    }
+    found = source.query_many({" ".join(key): expr for key, expr in queries.items()}, at)
+    return {
+        label: {kind: found[f"{label} {kind}"] for known, kind in queries if known == label}
+        for label in labels
+    }
+
+
+def by_label(mesh: Mesh, service: Place, label: str) -> str:
+    """Calls of one service by a label, where there are any."""
+    return f"{summed(_of(mesh, sides(mesh)[-1], 'total', service), (label,), REACH)} > 0"
+
+
+def any_requests(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> bool:
+    """Whether there were any requests at all."""
+    return any(
+        source.query(f"{summed(selectors(side, mesh, 'total'), (), seconds)} > 0", at) for side in sides(mesh)
+    )
+
+
+def _of(mesh: Mesh, side: Side, kind: Kind, service: Place) -> list[Selector]:
+    return selectors(
+        side, mesh, kind, *(Matcher(name, "=", value) for name, value in zip(_CALLED, service, strict=True))
+    )

@@ -1,0 +1,91 @@
+"""``sloctl explain``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from sloctl.cli import completing, progress
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import (
+    Context,
+    files_option,
+    format_option,
+    load,
+    now,
+    parse_time,
+    pass_context,
+    source_options,
+)
+from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
+
+LEAST, MOST = 600, 6 * 3600
+
+
+@click.command("explain")
+@files_option
+@source_options
+@click.option(
+    "--service",
+    metavar="NAME",
+    default="",
+    shell_complete=completing.of_file("service"),
+    help="Where the failures of this service begin, cart or shop/cart; without it, those of all services.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    default="",
+    shell_complete=completing.of_file("namespace"),
+    help="Only services of this namespace; where their failures begin may be elsewhere.",
+)
+@click.option(
+    "--last",
+    metavar="DURATION",
+    default="1h",
+    show_default=True,
+    help="What fails within this time; 10m to 6h. Three times as far back is looked to know what is usual.",
+)
+@format_option()
+@pass_context
+def command(
+    context: Context,
+    files: tuple[str, ...],
+    url: str | None,
+    timeout: float | None,
+    at: str | None,
+    service: str,
+    namespace: str,
+    last: str,
+    form: str,
+) -> int:
+    """Say where failures begin: from what fails along its calls to the services that fail by themselves.
+
+    Since when, how, which version or pod, what changed by then, who else suffers, what is in doubt. It reads Istio's
+    request counters; "nothing fails" is an answer.
+    """
+    from jobs import origins
+    from jobs.origins import told
+    from sloctl.model.durations import parse_duration
+
+    seconds = parse_duration(last)
+    if seconds is None or not LEAST <= seconds <= MOST:
+        raise UsageError(f"--last: {last!r} is not a duration of 10m to 6h", hint="write  --last 1h")
+    slo_set = load(context, files)
+    time = parse_time(at, now())
+    where, _, name = service.rpartition("/")
+    if where and namespace and where != namespace:
+        raise UsageError(f"--service {service} is not in --namespace {namespace}")
+    with (
+        Servers(
+            slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn
+        ).prometheus() as source,
+        progress.shown(context, "asking Prometheus"),
+    ):
+        found = origins.run(source, slo_set, time, int(seconds), namespace=where or namespace, service=name)
+    if form == "json":
+        click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(told.lines(found)))
+    return EXIT_OK if found.requests else EXIT_PROBLEMS

@@ -1,0 +1,41 @@
+"""Calls of the mesh by plain ``increase``: who calls whom, and which of it fails.
+
+For what looks at where failures are. Budgets are counted exactly: see :mod:`~sloctl.promql.counting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from sloctl.model import CounterSli, Matcher, Mesh, Selector
+from sloctl.promql.flags import LABEL
+from sloctl.promql.presets import PRESETS, Side
+from sloctl.promql.syntax import selector
+
+Kind = Literal["total", "bad", "unreached"]
+UNREACHED = "(?:.+,)?(?:UF|UH|UC|UO|NR|NC|LR|UPE|OM)(?:,.+)?"
+"""Flags of a call that the service gave no answer to: no connection, none that is healthy, no room, no route."""
+
+
+def sides(mesh: Mesh) -> tuple[Side, ...]:
+    """Who reports calls, the caller's side first."""
+    return ("waypoint",) if mesh.mode == "ambient" else ("client", "server")
+
+
+def selectors(side: Side, mesh: Mesh, kind: Kind, *matchers: Matcher) -> list[Selector]:
+    """Disjoint selectors of all calls, of those that SLOs of ``availability`` count as bad, or that reached nobody."""
+    sli = PRESETS["availability"].build({"side": "server"} if side == "server" else {}, mesh)
+    assert isinstance(sli, CounterSli)
+    more = (*mesh.matchers, *matchers)
+    if kind == "unreached":
+        more = (*more, Matcher(LABEL, "=~", UNREACHED))
+    parts = sli.total if kind == "total" else sli.bad
+    return [replace(part, matchers=(*part.matchers, *more)) for part in parts]
+
+
+def summed(parts: Iterable[Selector], by: Sequence[str], window: int) -> str:
+    """What disjoint counters gained in a window (seconds), by labels."""
+    union = "\nor ".join(f"increase({selector(part.metric, part.matchers)}[{window}s])" for part in parts)
+    return f"sum by ({', '.join(by)}) (\n{union}\n)"

@@ -1,0 +1,125 @@
+"""Where failures begin, on a mesh whose incidents are known; and what is said when nothing is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jobs.origins.onset import onset
+from jobs.origins.walk import shares, walk
+from tests.support.incidents import BEGAN, INCIDENTS, NOTHING, STEPS, Incident, Trouble, place, play
+
+SEEDS = 8
+
+
+def found(incident: Incident, seed: int, service: str = "frontend") -> set[tuple[str, str]]:
+    walked = walk(play(incident, seed), place(service))
+    return {
+        (one.service[1], one.only_from[1] if one.only_from else "")
+        for one in (walked.origins if walked else ())
+    }
+
+
+@pytest.mark.parametrize("name", INCIDENTS)
+def test_failures_begin_where_they_were_made(name: str) -> None:
+    incident = INCIDENTS[name]
+    for seed in range(SEEDS):
+        assert found(incident, seed) == set(incident.origins), seed
+
+
+def test_where_nothing_happens_nothing_is_found() -> None:
+    for seed in range(5 * SEEDS):
+        assert walk(play(NOTHING, seed), place("frontend")) is None, seed
+
+
+def test_the_way_is_told_and_when_it_began() -> None:
+    walked = walk(play(INCIDENTS["a leaf that fails takes its callers with it"], 1), place("orders"))
+    assert walked is not None
+    (origin,) = walked.origins
+    assert [(link.caller[1], link.called[1]) for link in origin.way] == [
+        ("orders", "shipping"),
+        ("shipping", "inventory"),
+    ]
+    assert all(link.share > 0.8 for link in origin.way)
+    for one in (walked.onset, origin.onset, *(link.onset for link in origin.way)):
+        assert abs(one.start - BEGAN) <= 2
+        assert one.end == STEPS
+    assert origin.onset.share == pytest.approx(0.3, abs=0.03)
+
+
+def test_what_reached_nobody_is_the_services_own_whatever_it_calls() -> None:
+    """Else a service that cannot be reached would blame one that it calls and that fails too."""
+    both = Incident((Trouble("checkout", 0.5, unreached=True), Trouble("tax", 0.5)))
+    for seed in range(SEEDS):
+        walked = walk(play(both, seed), place("checkout"))
+        assert walked is not None
+        own, other = sorted(walked.origins, key=lambda one: one.service[1])
+        assert (own.service[1], other.service[1]) == ("checkout", "tax")
+        assert own.share == pytest.approx(0.5, abs=0.05)
+        assert own.unreached > 0.95
+
+
+def test_a_service_that_failed_before_explains_nothing_now() -> None:
+    early = Incident((Trouble("tax", 0.5, 20, 60), Trouble("checkout", 0.2)))
+    for seed in range(SEEDS):
+        walked = walk(play(early, seed), place("checkout"), recent=120)
+        assert walked is not None
+        assert [one.service[1] for one in walked.origins] == ["checkout"]
+        assert abs(walked.onset.start - BEGAN) <= 1
+        before = walk(play(early, seed), place("checkout"))
+        assert before is not None
+        assert [one.service[1] for one in before.origins] == ["tax"], "what stands out most"
+
+
+@pytest.mark.parametrize("share", [0.002, 0.02, 0.3])
+@pytest.mark.parametrize("length", [3, 12, 60])
+def test_an_interval_is_found_where_it_is(share: float, length: int) -> None:
+    random = np.random.default_rng(7)
+    total = random.poisson(3000, STEPS).astype(float)
+    rate = np.full(STEPS, 0.0001)
+    rate[100 : 100 + length] += share
+    began = onset(total, random.binomial(total.astype(int), rate).astype(float))
+    assert began is not None
+    assert abs(began.start - 100) <= 1
+    assert abs(began.end - 100 - length) <= 1
+    assert began.share == pytest.approx(share, rel=0.3)
+
+
+def test_bursts_that_always_come_are_no_incident() -> None:
+    random = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(60):
+        total = random.poisson(600, STEPS).astype(float)
+        rate = np.minimum(1, 0.005 * random.gamma(1 / 3, 3, STEPS))
+        counts = random.binomial(total.astype(int), rate).astype(float)
+        smooth = [np.convolve(one, np.ones(3) / 3)[:STEPS] for one in (total, counts)]
+        alarms += onset(smooth[0], smooth[1]) is not None
+    assert alarms <= 6
+
+
+def test_nothing_and_little_are_no_incident() -> None:
+    none = np.zeros(STEPS)
+    assert onset(none, none) is None
+    assert onset(none[:2], none[:2]) is None
+    some = none.copy()
+    some[50] = 3
+    assert onset(some, none) is None
+    assert onset(np.full(STEPS, 1.0), np.where(np.arange(STEPS) == 50, 1.0, 0.0)) is None, (
+        "one failed request"
+    )
+
+
+def test_what_fails_throughout_is_said_to() -> None:
+    began = onset(np.full(STEPS, 100.0), np.full(STEPS, 5.0))
+    assert began is not None
+    assert (began.start, began.end, began.before) == (0, STEPS, None)
+    assert began.share == pytest.approx(0.05)
+    assert onset(np.full(STEPS, 100.0), np.full(STEPS, 0.5)) is None
+
+
+def test_weights_are_shares() -> None:
+    random = np.random.default_rng(1)
+    parts = [random.poisson(20, STEPS).astype(float) for _ in range(3)]
+    assert shares(parts[0] + 0.5 * parts[1], parts) == pytest.approx([1, 0.5, 0], abs=1e-6)
+    assert shares(3 * parts[0], parts).max() <= 1
+    assert list(shares(np.zeros(STEPS), parts)) == [0, 0, 0]
