@@ -12,7 +12,7 @@ from decimal import Decimal
 from alert_rules import incident_texts
 from alert_rules.groups import BurnAlert
 from sloctl import naming, promql
-from sloctl.model import BurnWindow, CounterSli, Slo, SloSet
+from sloctl.model import BurnWindow, CounterSli, Slo, SloSet, links
 from sloctl.model.durations import duration, number
 from sloctl.promql import incident
 from sloctl.promql.recording import slo_labels
@@ -20,8 +20,6 @@ from sloctl.promql.recording import slo_labels
 SERVICE_TEMPLATE = "{{ $labels.service }}"
 IN_LINK = "{{ $labels.%s | urlquery }}"
 """A label in a link: services of a wildcard are called what a mesh reports."""
-TIMES = "from={from}&to=now"
-"""The time range of a link to a dashboard of ours."""
 VALUE_TEMPLATE = '{{ printf "%.1f" $value }}'
 
 
@@ -54,27 +52,11 @@ def link(template: str, **values: str) -> str:
     return text
 
 
-def runbook(slo_set: SloSet, alert: str) -> str:
-    """The address of the page of sloctl's own runbooks for an alert; "" where the file does not say where they are."""
-    return f"{slo_set.sources.runbooks}/{naming.runbook_page(alert)}" if slo_set.sources.runbooks else ""
-
-
 def told_how(alert: str, namespace: str = "", service: str = "") -> str:
     """What somebody does who has no link to a runbook: the command that prints it, with an alert's names."""
     names = (("service", service), ("namespace", namespace))
     given = "".join(f" --{key} {value}" for key, value in names if value)
     return f" What to do: sloctl runbooks {alert}{given}"
-
-
-def dashboard_link(slo_set: SloSet, slo: Slo) -> str:
-    """Where the SLO's budget is drawn: its own link, else the budget dashboard in the file's Grafana."""
-    if slo.dashboard:
-        return slo.dashboard
-    if not slo_set.sources.grafana or "budget" not in slo_set.dashboards.kinds:
-        return ""
-    uid = naming.dashboard_uid(slo_set.name, "budget")
-    query = "var-slo={slo}&var-namespace={namespace}&var-service={service}"
-    return f"{slo_set.sources.grafana.rstrip('/')}/d/{uid}?{query}&{TIMES}"
 
 
 def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dict[str, str]:
@@ -96,10 +78,9 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
     }
     if cause := incident_texts.cause(slo):
         out["cause"] = cause
-    slow = isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None
-    add_runbook(out, slo_set, slo, alert, naming.LATENCY_BURN if slow else naming.BUDGET_BURN)
-    if link := dashboard_link(slo_set, slo):
-        out["dashboard_url"] = link_of(link, slo, alert, incident.began(window.long))
+    add_runbook(out, slo_set, slo, alert, links.burn_page(slo))
+    if where := links.dashboard(slo_set, slo):
+        out["dashboard_url"] = link_of(where, slo, alert, incident.began(window.long))
     if traces := incident_texts.traces_link(slo_set.sources, slo, window):
         out["traces_url"] = traces
     return out
@@ -107,7 +88,7 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
 
 def add_runbook(out: dict[str, str], slo_set: SloSet, slo: Slo, alert: str, page: str) -> None:
     """Add the SLO's own runbook, or sloctl's page, or to the description how to get that page."""
-    if address := link_of(slo.runbook, slo, alert) if slo.runbook else runbook(slo_set, page):
+    if address := link_of(slo.runbook, slo, alert) if slo.runbook else links.runbook(slo_set, page):
         out["runbook_url"] = address
     else:
         service = incident_texts.plain_label("service") if slo.wildcard else incident_texts.plain(slo.service)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sloctl import naming
 from sloctl.guardrails.shared.kinds import HealthAlert
@@ -84,6 +85,7 @@ class RuleFile:
     groups: tuple[RuleGroup, ...]
 
 
+_NAMED = re.compile(r"(?<![\w:])(\w+:[\w:]+)(?:\{([^{}]*)\})?")
 _EXACT = re.compile(r'(\w+)="([^"\\]*)"')
 
 
@@ -100,25 +102,29 @@ def read_by(
             recorded.setdefault(rule.record, []).append(rule)
     found: dict[int, RecordingRule | AlertRule] = {}
     left: list[RecordingRule | AlertRule] = list(alerts)
+    seen: set[tuple[str, str]] = set()
     while left:
         rule = left.pop()
         if id(rule) in found:
             continue
         found[id(rule)] = rule
-        texts = rule.annotations.values() if isinstance(rule, AlertRule) else ()
-        told = " ".join((rule.expr, *(text.replace('\\"', '"') for text in texts)))
-        for name, recording in recorded.items():
-            for exact in _read(name, rule.expr if name in (naming.BAD_CAUSES, naming.REMAINING) else told):
+        asked = {*_read(rule.expr)}
+        for text in rule.annotations.values() if isinstance(rule, AlertRule) else ():
+            told = _read(text.replace('\\"', '"')) if ":" in text else ()
+            asked |= {one for one in told if one[0] not in (naming.BAD_CAUSES, naming.REMAINING)}
+        for name, matchers in asked - seen:
+            seen.add((name, matchers))
+            if name in recorded:
+                exact = dict(_EXACT.findall(matchers))
                 left += [
                     one
-                    for one in recording
+                    for one in recorded[name]
                     if all(exact.get(label, value) == value for label, value in one.labels.items())
                 ]
     return found
 
 
-def _read(name: str, expr: str) -> Iterator[dict[str, str]]:
-    """For each time that an expression reads a recorded series, the labels that it demands."""
-    if name in expr:
-        for matchers in re.findall(rf"{name}(?![\w:])(?:\{{([^{{}}]*)\}})?", expr):
-            yield dict(_EXACT.findall(matchers))
+@lru_cache(maxsize=1024)
+def _read(expr: str) -> frozenset[tuple[str, str]]:
+    """The series that rules may record and a text reads, each with the matchers behind it."""
+    return frozenset(_NAMED.findall(expr))

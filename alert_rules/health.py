@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote_plus
 
-from alert_rules.burn_alerts import IN_LINK, TIMES, link, literal, runbook, told_how, unescaped
+from alert_rules.burn_alerts import IN_LINK, link, literal, told_how, unescaped
 from alert_rules.groups import AlertRule, HealthRule, RecordingRule, RuleFile, RuleGroup
 from alert_rules.incident_texts import moment, plain, plain_label
 from sloctl import naming
 from sloctl.guardrails.plans import plans, recordings
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan
-from sloctl.model import TILE, Guardrail, SloSet
+from sloctl.model import TILE, Guardrail, SloSet, links
 from sloctl.promql import incident
 
 DASHBOARDS = {
@@ -168,7 +168,7 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
     }
     if guardrail.runbook:
         out["runbook_url"] = link(guardrail.runbook, **values)
-    elif address := runbook(slo_set, alert.name):
+    elif address := links.runbook(slo_set, alert.name):
         out["runbook_url"] = address
     else:
         known = (naming.NAMESPACE, naming.SERVICE)
@@ -181,7 +181,7 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
         place = ""
         if naming.SERVICE in alert.proof.labels and kind != "oncall":
             place = "var-namespace={namespace}&var-service={service}&"
-        where = f"{slo_set.sources.grafana}/d/{uid}?{place}{TIMES}"
+        where = f"{slo_set.sources.grafana}/d/{uid}?{place}{links.TIMES}"
         out["dashboard_url"] = link(where, **values, **{"from": moment(incident.began(SHOWN))})
     return out
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from sloctl import naming
-from sloctl.model import BurnWindow, CounterSli, RollingWindow, Slo, Sources
+from sloctl.model import BurnWindow, CounterSli, RollingWindow, Slo, Sources, links
 from sloctl.model.durations import duration, number
 from sloctl.promql import incident
 
@@ -165,39 +165,9 @@ def moment(expr: str) -> str:
 
 
 def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
-    """Where people look at failing or slow traces of the service around the incident; "" where the file does not say.
-
-    Istio's proxies call themselves ``<service>.<namespace>`` in traces.
-    """
-    pages = sources.traces_ui or (sources.grafana if sources.traces_backend == "tempo" else sources.traces)
-    if not (pages and sources.traces_backend and isinstance(slo.sli, CounterSli)):
-        return ""
-    pages, threshold = pages.rstrip("/"), slo.sli.threshold
+    """Where failing or slow traces of the service around the incident are; "" where the file does not say."""
     service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
-    name = f"{service}.{quote(slo.namespace, safe='')}"
-    started, ended = incident.began(window.long), "time() * 1000"
-    if sources.traces_backend == "tempo":
-        which = "status = error" if threshold is None else f"duration > {number(threshold)}ms"
-        query = {
-            "refId": "A",
-            "datasource": {"type": "tempo", "uid": "tempo"},
-            "queryType": "traceql",
-            "query": f'{{ resource.service.name = "NAME" && {which} }}',
-        }
-        pane = {"datasource": "tempo", "queries": [query], "range": {"from": "FROM", "to": "now"}}
-        text = quote(json.dumps({"traces": pane}, separators=(",", ":")), safe="")
-        text = text.replace("NAME", name).replace("FROM", moment(started))
-        return f"{pages}/explore?schemaVersion=1&panes={text}"
-    if sources.traces_backend == "jaeger":
-        which = "tags=%7B%22error%22%3A%22true%22%7D"
-        which = which if threshold is None else f"minDuration={number(threshold)}ms"
-        times = f"start={moment(f'{started} * 1000')}&end={moment(f'{ended} * 1000')}"
-        return f"{pages}/search?service={name}&{which}&limit=20&lookback=custom&{times}"
-    which = "annotationQuery=error" if threshold is None else f"minDuration={number(threshold * 1000)}us"
-    times = f"startTs={moment(started)}&endTs={moment(ended)}"
-    return (
-        f"{pages.removesuffix('/zipkin')}/zipkin/?serviceName={name}&{which}&limit=20&lookback=range&{times}"
-    )
+    return links.traces(sources, slo, service, moment(incident.began(window.long)), moment("time() * 1000"))
 
 
 def _percentage(value: float) -> str:

@@ -66,6 +66,10 @@ def _group(slo_set: SloSet, slos: tuple[Slo, ...], kind: str, step: int) -> Rule
     return RuleGroup(naming.group(slos[0], kind), step, tuple(rules))
 
 
+KnownRules = dict[int, tuple[RecordingRule | AlertRule, yaml.Kept]]
+"""Rules that were written before, by their ``id``, and what was written of them."""
+
+
 def _rule(rule: RecordingRule | AlertRule) -> yaml.YamlMapping:
     if isinstance(rule, RecordingRule):
         return {"record": rule.record, "expr": rule.expr, "labels": rule.labels}
@@ -77,20 +81,30 @@ def _rule(rule: RecordingRule | AlertRule) -> yaml.YamlMapping:
     return node | {"labels": rule.labels, "annotations": rule.annotations}
 
 
-def _groups(file: RuleFile) -> list[yaml.YamlValue]:
+def _groups(file: RuleFile, known: KnownRules | None = None) -> list[yaml.YamlValue]:
+    known = {} if known is None else known
+
+    def kept(rule: RecordingRule | AlertRule) -> yaml.Kept:
+        if id(rule) not in known:
+            known[id(rule)] = (rule, yaml.Kept(_rule(rule)))
+        return known[id(rule)][1]
+
     return [
         {
             "name": group.name,
             "interval": duration(group.interval),
-            "rules": [_rule(rule) for rule in group.rules],
+            "rules": [kept(rule) for rule in group.rules],
         }
         for group in file.groups
     ]
 
 
-def prometheus(file: RuleFile) -> str:
-    """A plain rule file, as Prometheus's ``rule_files`` and promtool read it."""
-    return yaml.yaml({"groups": _groups(file)}, comment=HEADER)
+def prometheus(file: RuleFile, known: KnownRules | None = None) -> str:
+    """A plain rule file, as Prometheus's ``rule_files`` and promtool read it.
+
+    Files with some rules in common share ``known``.
+    """
+    return yaml.yaml({"groups": _groups(file, known)}, comment=HEADER)
 
 
 def operator(slo_set: SloSet, file: RuleFile) -> str:
@@ -115,14 +129,15 @@ def generate(slo_set: SloSet, form: Format, *, proofs: bool = True) -> Iterator[
     for each minute of each test, so what a test does not need is most of what it would cost.
     """
     for file in rule_files(slo_set):
-        loaded = prometheus(file) if form == "prometheus" else operator(slo_set, file)
+        known: KnownRules = {}
+        loaded = prometheus(file, known) if form == "prometheus" else operator(slo_set, file)
         yield f"alert_rules/{file.stem}.yaml", loaded
         if not proofs:
             continue
         parts = proved(file) if file.slos else health.parts(slo_set)
         tests = slo_proofs.render_tests if file.slos else health_proofs.render_tests
         for part in parts:
-            yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part)
+            yield f"alert_rules/tests/{part.stem}.yaml", prometheus(part, known)
             yield f"alert_rules/tests/{part.stem}_test.yaml", tests(slo_set, part, f"{part.stem}.yaml")
 
 

@@ -28,6 +28,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in FOLDER.glob("*.md")))
 
 
+def alerts() -> tuple[str, ...]:
+    """The alerts that have a page, by name."""
+    titles = ((FOLDER / file).read_text(encoding="utf-8").partition("\n")[0] for file in names())
+    return tuple(sorted(title.removeprefix("# ") for title in titles))
+
+
 def file_of(alert: str) -> str:
     """The file of an alert's page: SLOs name their alerts, whose pages they share. "" for no alert of sloctl's."""
     for shared in (naming.LATENCY_BURN, naming.BUDGET_BURN, naming.TRAFFIC_STOPPED):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from alert_rules import burn_alerts
 from alert_rules.groups import StoppedAlert
 from sloctl import naming, promql
-from sloctl.model import GRID, Slo, SloSet
+from sloctl.model import GRID, Slo, SloSet, links
 from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
 from sloctl.promql import incident
@@ -32,8 +32,8 @@ def texts(slo_set: SloSet, slo: Slo) -> dict[str, str]:
         ),
     }
     burn_alerts.add_runbook(out, slo_set, slo, alert, naming.TRAFFIC_STOPPED)
-    if link := burn_alerts.dashboard_link(slo_set, slo):
-        out["dashboard_url"] = burn_alerts.link_of(link, slo, alert, incident.began(SHOWN))
+    if where := links.dashboard(slo_set, slo):
+        out["dashboard_url"] = burn_alerts.link_of(where, slo, alert, incident.began(SHOWN))
     return out
 
 

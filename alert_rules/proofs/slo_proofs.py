@@ -225,7 +225,9 @@ def _expected(
         told.lasts,
     )
     texts = {
-        name: filled(text.replace(burn_alerts.VALUE_TEMPLATE, f"{value:.1f}"), inputs.service, minute)
+        name: ""  # told below
+        if name in ("now", "cause")
+        else filled(text.replace(burn_alerts.VALUE_TEMPLATE, f"{value:.1f}"), inputs.service, minute)
         for name, text in rule.annotations.items()
     }
     texts["now"] = incident_texts.now_as_filled(slo, window, said)

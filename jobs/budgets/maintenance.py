@@ -7,8 +7,9 @@ intervals from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sloctl import naming
@@ -16,6 +17,8 @@ from sloctl.backends.silences import Silence
 from sloctl.ledger.protocol import Interval, Ledger, MutedInterval
 from sloctl.model import GRID, SeriesKey, Slo, SloSet, cron
 from sloctl.model.ledger import Maintenance
+
+Excuse = Literal["maintenance", "silence"]
 
 
 def occurrences(item: Maintenance, start: int, end: int) -> list[Interval]:
@@ -72,24 +75,23 @@ class Excused:
 
     def intervals(self, key: SeriesKey) -> list[Interval]:
         """On the grid, ascending and apart; none for an SLO that the file does not have."""
+        if key not in self._known:
+            self._known[key] = merged((start, end) for _, _, start, end in self.named(key))
+        return self._known[key]
+
+    def named(self, key: SeriesKey) -> Iterator[tuple[Excuse, str, int, int]]:
+        """What it is of each SLO and service, what the file or the silence calls it, start and end (Unix seconds)."""
         slo = self._slos.get(key[0])
         if slo is None or not (self._maintenance or self._muted):
-            return []
-        if key not in self._known:
-            found = [
-                interval
-                for item, intervals in self._maintenance
-                if item.covers(slo.name, key[1], key[2])
-                for interval in intervals
-            ]
-            labels = identity(slo, key, self._labels)
-            found += [
-                (max(item.start, self._start), min(item.end, self._end))
-                for item in self._muted
-                if mutes(item.matchers, labels)
-            ]
-            self._known[key] = merged(found)
-        return self._known[key]
+            return
+        for item, intervals in self._maintenance:
+            if item.covers(slo.name, key[1], key[2]):
+                for start, end in intervals:
+                    yield "maintenance", item.name, start, end
+        labels = identity(slo, key, self._labels)
+        for muted in self._muted:
+            if mutes(muted.matchers, labels):
+                yield "silence", muted.comment, max(muted.start, self._start), min(muted.end, self._end)
 
 
 def identity(slo: Slo, key: SeriesKey, labels: Sequence[tuple[str, str]] = ()) -> dict[str, str]:

@@ -125,7 +125,7 @@ def causes(
     if all(slo.id in booked for slo in slo_set.slos):
         return found
     lineage = Lineage(slo_set)
-    for key, each in _recorded_causes(source, slo_set.name, period.seconds, period.end).items():
+    for key, each in recorded_causes(source, slo_set.name, period.seconds, period.end).items():
         now = lineage.current(key)
         if now is not None and now[0] not in booked:
             into = found.setdefault(now, {})
@@ -134,7 +134,9 @@ def causes(
     return found
 
 
-def _recorded_causes(source: MetricSource, name: str, seconds: int, end: datetime) -> Causes:
+def recorded_causes(source: MetricSource, name: str, seconds: int, end: datetime) -> Causes:
+    """The causes of a set's bad events in the ``seconds`` up to ``end``, as recorded. Raises BackendError."""
+
     def ask(first: int, last: int) -> Causes:
         expr = promql.causes_of_set(name, last - first)
         return _by_cause(source.query(expr, end - timedelta(seconds=seconds - last)), naming.ALL_CAUSES)

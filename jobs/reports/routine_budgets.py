@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from jobs.budgets import period_events
 from jobs.budgets.period_events import PeriodEvents
@@ -84,13 +84,13 @@ def _place(namespace: str, service: str) -> str:
     return f"{namespace}/{service}" if namespace else service
 
 
-def _statuses(reader: RoutineReader) -> dict[SeriesKey, tuple[Slo, SloStatus]]:
+def statuses(slo_set: SloSet, report: Report) -> dict[SeriesKey, tuple[Slo, SloStatus]]:
     """The budgets now, by definition and service."""
     by_name: dict[tuple[str, str], list[Slo]] = {}
-    for slo in reader.slo_set.slos:
+    for slo in slo_set.slos:
         by_name.setdefault((slo.namespace, slo.name), []).append(slo)
     found = {}
-    for item in reader.report.slos:
+    for item in report.slos:
         named = by_name.get((item.namespace, item.slo), [])
         exact = [slo for slo in named if slo.service == item.service]
         for slo in exact or [slo for slo in named if slo.wildcard]:
@@ -122,7 +122,7 @@ def at_risk(reader: RoutineReader) -> RoutineSection:
         day = reader.events(reader.period).counts
     except BackendError:
         day = {}  # the section of spenders says so
-    known = {id(item): (key, slo) for key, (slo, item) in _statuses(reader).items()}
+    known = {id(item): (key, slo) for key, (slo, item) in statuses(reader.slo_set, reader.report).items()}
     rows: list[tuple[CellValue, ...]] = []
     for item in _ordered(reader.report):
         if item.status in ("exhausted", "at_risk"):
@@ -167,11 +167,11 @@ def spenders(reader: RoutineReader, *, compared: bool = False) -> RoutineSection
         RoutineColumn("bad", "bad", "count"),
         RoutineColumn("events", "events", "count"),
     )
-    now, statuses = reader.events(reader.period), _statuses(reader)
+    now, budgets = reader.events(reader.period), statuses(reader.slo_set, reader.report)
     then = reader.earlier().counts if compared else {}
     found: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, (bad, total) in now.counts.items():
-        slo, item = statuses.get(key, (None, None))
+        slo, item = budgets.get(key, (None, None))
         if slo is None or item is None or (bad <= 0 and not compared):
             continue
         spent = _share(bad, slo, item)
@@ -277,17 +277,17 @@ def causes(reader: RoutineReader) -> RoutineSection:
     )
     events = reader.events(reader.period)
     found = period_events.causes(reader.source, reader.slo_set, reader.period, reader.ledger, events.booked)
-    statuses = _statuses(reader)
+    budgets = statuses(reader.slo_set, reader.report)
     lines: list[tuple[float, tuple[CellValue, ...]]] = []
     for key, causes in found.items():
-        slo, item = statuses.get(key, (None, None))
+        slo, item = budgets.get(key, (None, None))
         if slo is None:
             continue
         whole = max(events.counts.get(key, (0.0, 0.0))[0], sum(causes.values()))
         for labels, bad in causes.items():
             spent = _share(bad, slo, item)
             of = budget.ratio(bad, whole)
-            cells = (_place(key[1], key[2]), slo.name, *_cause(dict(labels)), bad, of, spent)
+            cells = (_place(key[1], key[2]), slo.name, *cause_words(dict(labels)), bad, of, spent)
             lines.append((spent or 0.0, cells))
     lines.sort(key=lambda line: (-line[0], [str(cell) for cell in line[1][:5]]))
     rows = tuple(cells for _, cells in lines[:MOST])
@@ -295,7 +295,8 @@ def causes(reader: RoutineReader) -> RoutineSection:
     return RoutineSection("causes", "What burned the budget", columns, rows, empty)
 
 
-def _cause(labels: Mapping[str, str]) -> tuple[str, str, str]:
+def cause_words(labels: Mapping[str, str]) -> tuple[str, str, str]:
+    """What failed, who is at the other end, and which version it was."""
     words = []
     if code := labels.get("response_code"):
         words.append("no response" if code == "0" else code)
@@ -327,19 +328,31 @@ class Fired:
 def read(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> list[Fired]:
     """The alerts of a set that fired, those first that did so longest. Raises BackendError."""
     step = timedelta(seconds=STEPS[period.unit])
-    query = f"max by ({', '.join(BY)}) ({promql.firing(slo_set.name)})"
-    looks = (period.end - period.start) // step
+    seen = spells(source, slo_set, (period.start, period.end), step, BY)
+    found = []
+    for labels, each in seen.items():
+        lengths = [end - start for start, end in each]
+        still = each[-1][1] >= period.end.timestamp() - step.total_seconds() / 2
+        found.append(Fired(dict(labels), len(each), max(lengths), sum(lengths), still))
+    return sorted(found, key=lambda item: (-item.total, sorted(item.labels.items())))
+
+
+def spells(
+    source: MetricSource,
+    slo_set: SloSet,
+    between: tuple[datetime, datetime],
+    step: timedelta,
+    by: Sequence[str],
+) -> dict[tuple[tuple[str, str], ...], list[tuple[float, float]]]:
+    """When a set's alerts fired (Unix seconds) by labels, as seen at each ``step``. Raises BackendError."""
+    query = f"max by ({', '.join(by)}) ({promql.firing(slo_set.name)})"
+    start, end = between
+    looks = (end - start) // step
     seen: dict[tuple[tuple[str, str], ...], set[float]] = {}
-    for item in source.query_range(query, period.start + step, period.start + looks * step, step):
+    for item in source.query_range(query, start + step, start + looks * step, step):
         labels = tuple(sorted((name, value) for name, value in item["metric"].items() if value))
         seen.setdefault(labels, set()).update(float(time) for time, _ in item["values"])
-    found = []
-    for labels, times in seen.items():
-        spells = _spells(sorted(times), step.total_seconds())
-        lengths = [end - start for start, end in spells]
-        still = bool(spells) and spells[-1][1] >= period.end.timestamp() - step.total_seconds() / 2
-        found.append(Fired(dict(labels), len(spells), max(lengths), sum(lengths), still))
-    return sorted(found, key=lambda item: (-item.total, sorted(item.labels.items())))
+    return {labels: _spells(sorted(times), step.total_seconds()) for labels, times in seen.items() if times}
 
 
 def _spells(times: list[float], step: float) -> list[tuple[float, float]]:

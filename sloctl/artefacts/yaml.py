@@ -14,6 +14,18 @@ from functools import lru_cache
 YamlValue = str | int | bool | Mapping[str, "YamlValue"] | Sequence["YamlValue"]
 YamlMapping = dict[str, YamlValue]
 
+
+class Kept(dict[str, YamlValue]):
+    """A mapping that stands in several documents, and is written once: it must not change."""
+
+    __slots__ = ("texts",)
+
+    def __init__(self, mapping: YamlMapping) -> None:
+        super().__init__(mapping)
+        self.texts: dict[str, str] = {}
+        """By how its first line is indented, and what that starts with."""
+
+
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*(?: [A-Za-z0-9_./-]+)*|[0-9]+[a-z][a-z0-9]*")
 _AMBIGUOUS = re.compile(
     r"(?i)y|n|yes|no|on|off|true|false|null|none|~|nan|\.?inf|[0-9]+e[0-9]+|0[xob].*|[0-9._:-]+"
@@ -104,6 +116,13 @@ def _write(out: list[str], value: YamlValue, pad: str, lead: str) -> None:
     elif isinstance(value, (dict, Mapping)):  # dict first: asking an abstract class takes five times as long
         if not value:
             out.append(f"{lead} {{}}")
+        elif isinstance(value, Kept) and lead not in value.texts:
+            lines: list[str] = []
+            _write(lines, dict(value), pad, lead)
+            value.texts[lead] = "\n".join(lines)
+            out.append(value.texts[lead])
+        elif isinstance(value, Kept):
+            out.append(value.texts[lead])
         elif lead.endswith("-"):  # the first key stands beside the dash
             start = len(out)
             _mapping(out, value, pad)
@@ -119,13 +138,19 @@ def _write(out: list[str], value: YamlValue, pad: str, lead: str) -> None:
             _write(out, item, f"{pad}  ", f"{pad}-")
 
 
+@lru_cache(maxsize=4096)
+def _lead(pad: str, key: str) -> str:
+    """What a key's line starts with."""
+    name = scalar(key)
+    return f"{pad}{name}:" if len(name) <= _LONGEST_KEY else f"{pad}? {name}\n{pad}:"
+
+
 def _mapping(out: list[str], value: Mapping[str, YamlValue], pad: str) -> None:
     inner = f"{pad}  "
     for key, item in value.items():
-        name = scalar(key)
-        lead = f"{pad}{name}:" if len(name) <= _LONGEST_KEY else f"{pad}? {name}\n{pad}:"
+        lead = _lead(pad, key)
         if isinstance(item, str) and "\n" not in item:  # most values
-            out.append(f"{lead} {scalar(item)}")
+            out.append(f"{lead} {_known_text(item) if len(item) < 60 else _text(item)}")
         else:
             _write(out, item, inner, lead)
 

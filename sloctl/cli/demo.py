@@ -90,7 +90,7 @@ def _mesh(ctx: click.Context, context: Context, keep: bool) -> None:
 
 
 def _month(context: Context, keep: bool, days: float, html: Path | None) -> None:
-    from jobs.reports import slo_report
+    from jobs.reports import details, slo_report
     from sloctl.artefacts import atomic
     from sloctl.cli.report import show
     from sloctl.demo import pipeline
@@ -108,6 +108,8 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
     ):
         with pipeline.source(demo.server) as source:
             report = slo_report.build(source, demo.slo_set, demo.end, "rules", history=html is not None)
+            if html:
+                report = details.add(report, source, demo.slo_set)
         progress(-1, "")
         show(context, report, "table")
         if html:

@@ -173,6 +173,7 @@ def command(
             overrides=Overrides(prometheus=url, timeout=timeout),
             origin=origin,
             history=form == "html" or post or period is not None,
+            page=form == "html",
             with_traces=with_traces,
         )
         if chosen:
@@ -224,6 +225,7 @@ def _build(
     overrides: Overrides,
     origin: str,
     history: bool,
+    page: bool,
     with_traces: bool,
 ) -> Report:
     """The report as of a time, and of a period if one is asked for."""
@@ -249,6 +251,10 @@ def _build(
             ledger=store,
             progress=told,
         )
+        if page:
+            from jobs.reports import details
+
+            report = details.add(report, source, slo_set, store)
         if period is not None:
             from jobs.reports import routines
 

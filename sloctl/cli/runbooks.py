@@ -30,7 +30,7 @@ def command(
     service: str,
     namespace: str,
 ) -> int:
-    """Print the runbook of ALERT, or write those of all alerts to a folder.
+    """Print the runbook of ALERT, or write those of all alerts to a folder; without either, list them.
 
     The folder may be a wiki's, or what a ConfigMap is made from (kubectl create configmap --from-file). Where its pages
     are then read is sources.runbooks of the SLO file: alerts and dashboards link there.
@@ -40,18 +40,20 @@ def command(
     for option, value in (("--service", service), ("--namespace", namespace)):
         if value and not re.fullmatch(runbooks.NAME, value):
             raise UsageError(f"{option}: {value!r} is not a name", hint="letters, digits, '-', '_' and '.'")
-    if (alert is None) == (output is None):
+    if alert is not None and output is not None:
         raise UsageError("what is wanted is ALERT, or -o DIR for all of them")
     slo_set = load(context, files) if files else None
     names = {"service": service, "namespace": namespace}
     if alert is not None:
         file = runbooks.file_of(alert)
         if not file:
-            hint = "sloctl runbooks -o DIR writes them all"
+            hint = "sloctl runbooks  lists them"
             raise UsageError(f"{alert!r} is not an alert with a runbook of sloctl's", hint=hint)
         click.echo(runbooks.page(file, names, slo_set), nl=False)
         return EXIT_OK
-    assert output is not None
+    if output is None:
+        click.echo("\n".join(runbooks.alerts()))
+        return EXIT_OK
     from sloctl.artefacts import atomic
 
     output.mkdir(parents=True, exist_ok=True)

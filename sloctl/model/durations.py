@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SIZES = (604800, 86400, 3600, 60, 1)
@@ -28,6 +29,7 @@ def parse_milliseconds(text: str) -> Decimal | None:
     return Decimal(match[1]) * (1000 if match[2] == "s" else 1)
 
 
+@lru_cache(maxsize=1024)
 def number(value: Decimal | float) -> str:
     """A number without rounding noise or exponent: ``0.001``, ``14``, ``0.9995``."""
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
@@ -38,6 +40,7 @@ def number(value: Decimal | float) -> str:
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
+@lru_cache(maxsize=1024)
 def duration(seconds: float) -> str:
     """A Prometheus duration as a person writes it: 3600 → ``1h``, 5400 → ``1h30m``, 12.5 → ``12500ms``."""
     if seconds != int(seconds):

@@ -42,14 +42,23 @@ def regex_quote(text: str) -> str:
 
 def selector(metric: str, matchers: Iterable[Matcher]) -> str:
     """``metric{label="value",…}``; raises ValueError for names that PromQL has no plain form for."""
-    if not _METRIC.fullmatch(metric):
-        raise ValueError(f"not a metric name: {metric!r}")
-    parts = []
-    for matcher in matchers:
-        if not _LABEL.fullmatch(matcher.label) or matcher.op not in _OPS:
-            raise ValueError(f"not a label matcher: {matcher!r}")
-        parts.append(f"{matcher.label}{matcher.op}{quote(matcher.value)}")
-    return f"{metric}{{{','.join(parts)}}}" if parts else metric
+    parts = [_matched(matcher.label, matcher.op, matcher.value) for matcher in matchers]
+    return f"{_metric(metric)}{{{','.join(parts)}}}" if parts else _metric(metric)
+
+
+@lru_cache(maxsize=4096)
+def _matched(label: str, op: str, value: str) -> str:
+    """One matcher; rules have the same ones again and again."""
+    if not _LABEL.fullmatch(label) or op not in _OPS:
+        raise ValueError(f"not a label matcher: {label!r} {op!r}")
+    return f"{label}{op}{quote(value)}"
+
+
+@lru_cache(maxsize=1024)
+def _metric(name: str) -> str:
+    if not _METRIC.fullmatch(name):
+        raise ValueError(f"not a metric name: {name!r}")
+    return name
 
 
 def milliseconds(seconds: int) -> str:
@@ -64,7 +73,7 @@ def milliseconds(seconds: int) -> str:
 def indent(text: str, spaces: int = 2) -> str:
     """``text`` with every line moved right."""
     pad = " " * spaces
-    return "\n".join(pad + line for line in text.split("\n"))
+    return pad + text.replace("\n", f"\n{pad}")
 
 
 def labelled(expr: str, label: str, value: str) -> str:

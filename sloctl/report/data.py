@@ -65,10 +65,33 @@ class SideComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What happened meanwhile: an alert that fired, a maintenance, a deploy or another silence, and its name."""
+
+    start: datetime
+    end: datetime
+    what: Literal["alert", "maintenance", "silence"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is to be looked at of one SLO besides its numbers.
+
+    ``causes`` are bad events of the window by what they have in common, the most frequent first; ``links`` are titles
+    and addresses.
+    """
+
+    causes: tuple[tuple[str, float], ...] = ()
+    marks: tuple[Mark, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SloStatus:
     """One SLO of one service now. Ratios are 0…1, ``objective`` is percent, windows are durations as text.
 
-    ``history`` is for what draws it; the JSON form has none.
+    ``history`` and ``detail`` are for what draws them; the JSON form has neither.
     """
 
     slo: str
@@ -91,6 +114,7 @@ class SloStatus:
     sides: SideComparison | None = None
     owner: str = ""
     history: BudgetHistory | None = None
+    detail: Detail = Detail()
     source: BudgetSource = "rules"
     doubts: tuple[str, ...] = ()
     """Codes of the findings for which these numbers may be wrong."""
@@ -116,7 +140,9 @@ class SloStatus:
 def recorded_text(part: Sequence[SloStatus]) -> str:
     """How much is recorded of windows of which it is not all: of the least, and whether there are others."""
     least = min(part, key=lambda item: item.quality.recorded or 0.0).of_window
-    return least + (" and more" if any(item.of_window != least for item in part) else "")
+    if any(item.of_window != least for item in part):
+        return f"{least} or more"
+    return least if least.startswith("nothing") else f"only {least}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ This module must not know where the events come from, nor how a history is drawn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -73,6 +73,32 @@ class BudgetHistory:
             spent = budget.spent(bad, total, self.share)
             found.append(self.remaining if number == known[-1] or spent is None else 1 - spent)
         return found
+
+    def coarser(self, most: int) -> BudgetHistory:
+        """The same events in at most ``most`` buckets; nothing is known of one if nothing is known of its parts."""
+        size = -(-len(self.buckets) // most)
+        if size <= 1:
+            return self
+        first = len(self.buckets) % size
+        starts = [*([0] if first else []), *range(first, len(self.buckets), size)]
+        ends = [*starts[1:], len(self.buckets)]
+        parts = [[item for item in self.buckets[a:b] if item] for a, b in zip(starts, ends, strict=True)]
+        merged = tuple(
+            (sum(bad for bad, _ in part), sum(total for _, total in part)) if part else None for part in parts
+        )
+        return replace(self, width=self.width * size, buckets=merged)
+
+    def spent_in(self, seconds: int) -> float | None:
+        """The share of the budget that was spent in the last ``seconds``; None where nothing is known of them."""
+        left, edges = self.left(), self.edges()
+        since = self.end - timedelta(seconds=seconds)
+        known = [
+            value for value, edge in zip(left, edges[1:], strict=True) if value is not None and edge > since
+        ]
+        before = [
+            value for value, edge in zip(left, edges[1:], strict=True) if value is not None and edge <= since
+        ]
+        return max(0.0, (before[-1] if before else 1.0) - known[-1]) if known else None
 
 
 def width_for(seconds: int) -> int:

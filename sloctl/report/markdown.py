@@ -63,12 +63,13 @@ def columns(report: Report) -> list[str]:
 
 
 def ordered(report: Report) -> list[SloStatus]:
-    """The SLOs, those first that need attention: by state, then by what is left of the budget."""
+    """The SLOs, those first that need attention: by state, of what is not exhausted by alerts, then by what is left."""
     states = list(STATUS_WORDS)
 
     def key(item: SloStatus) -> tuple[int, int, float]:
         left = 1 - item.partial.alike if item.partial else item.remaining
-        return states.index(item.status), -len(item.alerts), math.inf if left is None else left
+        alerts = 0 if item.status == "exhausted" else -len(item.alerts)
+        return states.index(item.status), alerts, math.inf if left is None else left
 
     return sorted(report.slos, key=key)
 
@@ -107,7 +108,7 @@ def part_recorded(report: Report) -> str:
     if not part:
         return ""
     of = "all budgets" if len(part) == len(report.slos) else f"{len(part):,} of {len(report.slos):,} budgets"
-    return f"{of}: of {plain(recorded_text(part))}, the rest is not recorded"
+    return f"{plain(recorded_text(part))} is recorded for {of}"
 
 
 def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> list[str]:

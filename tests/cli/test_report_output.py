@@ -121,7 +121,7 @@ def test_a_gate_cannot_judge_ten_minutes(folder: Path, state: str, code: int) ->
     with FaultyServer(serve(young)) as server:
         done = report(folder, server.url, "--fail-on", state)
     assert done.code == code
-    assert done.stdout.splitlines()[0].endswith("the rest is not recorded")
+    assert done.stdout.splitlines()[0].endswith("only 10m of 30d is recorded for all budgets")
     assert ("1 of 1 budgets are in doubt or partial, so that --fail-on cannot judge" in done.stderr) == bool(
         code
     )

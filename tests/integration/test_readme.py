@@ -1,7 +1,9 @@
-"""The README's walk-through, done as a new user does it: every command of it, with the output that it shows."""
+"""The walk-throughs of README and quick start, done as a new user does them: every command, with the output shown."""
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 import subprocess
@@ -16,11 +18,15 @@ from sloctl.demo.programs import find_program
 from sloctl.model import Sli, SloSet
 from sloctl.report.markdown import header
 from tests.support.command_line import Outcome, environment
+from tests.support.faulty_server import FaultyServer
+from tests.support.simulated import Flow, Simulated, serve
+from tests.support.slack_server import SlackServer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WALK = re.search(r"^## A first SLO file\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
 assert WALK
+QUICK = (ROOT / "docs" / "quick-start.md").read_text(encoding="utf-8")
 STEP = re.compile(r"^```(console|yaml)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -38,11 +44,10 @@ def shell(command: str, folder: Path, timeout: float = 600, **env: str) -> Outco
     return Outcome(done.stdout, done.stderr, done.returncode).clean()
 
 
-def steps() -> list[tuple[str, str]]:
-    """What the walk-through does, in order: ``("write", text)``, or (a command, the output shown)."""
-    assert WALK
+def steps(page: str = WALK[1]) -> list[tuple[str, str]]:
+    """What a walk-through does, in order: ``("write", text)``, or (a command, the output shown)."""
     found: list[tuple[str, str]] = []
-    for language, text in STEP.findall(WALK[1]):
+    for language, text in STEP.findall(page):
         if language == "yaml":
             found.append(("write", text))
             continue
@@ -67,6 +72,46 @@ def test_walk_through(tmp_path: Path) -> None:
         assert (done.stderr + done.stdout).strip() == shown.strip(), command
         seen |= set(words) & {"init", "validate", "generate", "--check", "promtool"}
     assert seen == {"init", "validate", "generate", "--check", "promtool"}
+
+
+def test_quick_start(tmp_path: Path) -> None:
+    """On a simulated Prometheus and Slack; what is shown of a report and of a message stands in what comes."""
+    report, message = re.findall(r"^```text\n(.*?)^```$", QUICK, re.DOTALL | re.MULTILINE)
+    text = dict(steps(QUICK))["write"]
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
+    every, one = (slo.id for slo in slo_set.slos)
+    ever = (0.0, 1e11)
+    flows = [
+        Flow(every, "shop", "cart", *ever, 100, 0.001),
+        Flow(every, "shop", "search", *ever, 100, 1.0),
+        Flow(one, "shop", "checkout", *ever, 1000, 0.4),
+    ]
+    printed: dict[str, str] = {}
+    with FaultyServer(serve(Simulated(slo_set, flows))) as prometheus, SlackServer() as slack:
+        (tmp_path / "slo.yaml").write_text(
+            text.replace("http://prometheus:9090", prometheus.url), encoding="utf-8"
+        )
+        for command, shown in steps(QUICK):
+            if command == "write" or command.startswith("export "):
+                continue
+            done = shell(command, tmp_path, 600, **slack.environment())
+            assert done.code == 0, (command, done.stderr)
+            assert not shown or (done.stderr + done.stdout).strip() == shown.strip(), command
+            printed[command] = done.stdout
+        assert [name for name in slack.environment() if f"export {name}=" in QUICK] == ["SLOCTL_SLACK_TOKEN"]
+        (post,) = slack.main()
+    assert list(printed) == [
+        "sloctl validate -f slo.yaml",
+        "sloctl report -f slo.yaml",
+        "sloctl generate -f slo.yaml -o out",
+        "sloctl report -f slo.yaml --post",
+    ]
+    real = rows(printed["sloctl report -f slo.yaml"])
+    assert list(rows(report)) == list(real)
+    assert all(cells.items() <= real[key].items() for key, cells in rows(report).items())
+    said = json.dumps(post["blocks"], ensure_ascii=False)
+    for line in message.splitlines():
+        assert line in said
 
 
 def test_check_notices_that_only_one_was_changed(tmp_path: Path) -> None:

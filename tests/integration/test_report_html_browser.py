@@ -7,6 +7,7 @@ picture of the README anew.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, FloatRect, Page
+from playwright.sync_api import Browser, Dialog, FloatRect, Page, expect
 
-from jobs.reports import slo_report
+from jobs.reports import details, slo_report
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
@@ -26,6 +27,7 @@ from sloctl.report import markdown
 from sloctl.report.data import Report, SloStatus
 from sloctl.report.html import page as html
 from sloctl.report.numbers import budget_share
+from sloctl.report.spreadsheet import csv_text
 from sloctl.settings.variables import environment
 from tests.support.browser import Watched, running, watched
 from tests.support.reports import ATTACKS, attacked
@@ -53,7 +55,8 @@ def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="module")
 def report(demo: Demo) -> Report:
     with pipeline.source(demo.server) as source:
-        return slo_report.build(source, demo.slo_set, demo.end, "rules", history=True)
+        found = slo_report.build(source, demo.slo_set, demo.end, "rules", history=True)
+        return details.add(found, source, demo.slo_set)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,82 @@ def test_filters_take_rows_and_sections_together(opened: Opened, report: Report)
         found.quiet()
 
 
+def test_what_is_filtered_is_in_the_address(opened: Opened, report: Report) -> None:
+    with opened() as found:
+        page = found.page
+        page.locator("#status").select_option("exhausted")
+        page.locator("#filter").fill("shop payments")
+        assert page.url.endswith("#?filter=shop+payments&status=exhausted")
+        page.locator(f'#table a[href="#{PAYMENTS}"]').click()
+        page.locator(f"#{PAYMENTS}").wait_for(state="visible")
+        assert page.url.endswith(f"#{PAYMENTS}?filter=shop+payments&status=exhausted")
+        there = page.url.partition("#")[2]
+        found.quiet()
+    with opened(f"#{there}") as found:
+        assert rows(found.page, "SLO") == ["availability"] and sections(found.page) == [PAYMENTS]
+        found.page.evaluate("location.hash = '#?status=ok'")
+        expect(found.page.locator("#filter")).to_have_value("")
+        assert len(rows(found.page)) == sum(item.status == "ok" for item in report.slos)
+        found.quiet()
+
+
+def test_rows_are_grouped_by_owner(opened: Opened, report: Report) -> None:
+    with opened("#?group=1") as found:
+        page = found.page
+        owners = [item.owner for item in markdown.ordered(report)]
+        heads = page.locator("#table .group th").evaluate_all(
+            "all => all.map(one => one.firstChild.textContent)"
+        )
+        assert heads == list(dict.fromkeys(owners)), "the owner of the worst comes first"
+        assert rows(page, "owner") == sorted(owners, key=heads.index)
+        page.locator("#owner").select_option(heads[1])
+        assert rows(page, "owner") == [heads[1]] * owners.count(heads[1])
+        assert page.locator("#table .group:not([hidden])").count() == 1
+        page.locator("#group").uncheck()
+        assert page.locator("#table .group").count() == 0
+        found.quiet()
+
+
+def test_the_rows_that_are_shown_are_downloaded_as_csv(opened: Opened, report: Report) -> None:
+    with opened("#?status=exhausted") as found:
+        with found.page.expect_download() as waiting:
+            found.page.locator("#csv").click()
+        head, *lines = csv_text(report).splitlines()
+        spent = [line for line in lines if ",exhausted," in line]
+        assert spent and waiting.value.path().read_text().splitlines() == [head, *spent]
+        assert waiting.value.suggested_filename == "budgets.csv"
+
+
+def test_what_is_packed_is_there_when_it_is_wanted(browser: Browser, report: Report, tmp_path: Path) -> None:
+    """A hundred rows of 120, and 25 SLOs that are drawn, until somebody asks for more."""
+    each = [replace(item, service=f"{item.service}-{copy}") for copy in range(6) for item in report.slos][
+        :120
+    ]
+    many = markdown.ordered(replace(report, slos=tuple(each)))
+    (tmp_path / "many.html").write_text(html(replace(report, slos=tuple(many))), encoding="utf-8")
+    url = (tmp_path / "many.html").as_uri()
+    with watched(browser, url) as found:
+        page = found.page
+        assert len(rows(page)) == 100 and len(sections(page, state="")) == 25
+        page.locator("#more").click()
+        expect(page.locator("#table tbody tr")).to_have_count(120)
+        assert rows(page) == [budget_share(item.remaining) for item in many]
+        last = page.locator("#table tbody a").nth(110).get_attribute("href") or ""
+        page.locator("#table tbody a").nth(110).click()
+        page.locator(last).wait_for(state="visible")
+        assert sections(page) == [last[1:]] == sections(page, state="")[25:]
+        page.locator("#table tbody a").nth(60).click()
+        expect(page.locator("details.slo")).to_have_count(27)
+        assert sections(page)[1] == last[1:], "in the order of the table"
+        found.quiet()
+    with watched(browser, f"{url}{last}?filter={many[110].service}") as found:
+        found.page.locator(last).wait_for(state="visible")
+        assert (
+            many[110].name.split()[0] in found.page.locator("#table tr:not([hidden]) th a").all_inner_texts()
+        )
+        found.quiet()
+
+
 def test_columns_sort_by_value(opened: Opened) -> None:
     with opened() as found:
         page = found.page
@@ -205,7 +284,7 @@ def test_columns_sort_by_value(opened: Opened) -> None:
                 for text in rows(page, column)
             ]
 
-        for column in ("budget left", "events", "SLI"):
+        for column in ("budget left", "spent in 7d", "SLI"):
             head = page.locator("#table thead th", has_text=column)
             head.locator("button").click()
             assert head.get_attribute("aria-sort") == "ascending"
@@ -279,17 +358,19 @@ def test_it_fits_any_window(opened: Opened, tmp_path: Path, width: int, scheme: 
         found.quiet()
 
 
-def test_on_paper_everything_is_open_and_light(opened: Opened, tmp_path: Path) -> None:
+def test_on_paper_is_the_table_and_what_is_open_and_light(opened: Opened, tmp_path: Path) -> None:
     with opened(color_scheme="dark") as found:
         page = found.page
         page.emulate_media(media="print")
         assert background(page) == "rgb(255, 255, 255)"
-        assert page.locator("details.slo .facts").last.is_visible()
-        assert page.locator("details.slo figure svg").last.is_visible()
+        assert not page.locator("#slos").is_visible()
         assert not page.locator("#controls").is_visible() and not page.locator("#theme").is_visible()
         page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
-        assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
-        assert sections(page) == [], "what was opened for the print is closed again"
+        assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes())) <= 4
+    with opened(f"#{PAYMENTS}") as found:
+        found.page.emulate_media(media="print")
+        assert found.page.locator("details.slo:visible").count() == 1
+        assert found.page.locator(f"#{PAYMENTS} figure svg").last.is_visible()
 
 
 def test_the_picture_of_the_readme(opened: Opened, tmp_path: Path) -> None:

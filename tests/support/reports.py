@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sloctl.report.data import Finding, Report, SloStatus
+from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.history import BudgetHistory, bucket_count, history
 
@@ -82,6 +82,14 @@ def attacked(attack: str) -> Report:
         owner=attack,
         alerts=(attack,),
         status="at_risk",
+        detail=Detail(
+            causes=((attack, 80.0),),
+            marks=(Mark(AT - timedelta(days=3), AT - timedelta(days=2), "silence", attack),),
+            links=(
+                ("Dashboard", attack),
+                ("Query", f"https://prometheus.example.org/graph?g0.expr={attack}"),
+            ),
+        ),
     )
     return Report(
         attack,

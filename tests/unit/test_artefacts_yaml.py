@@ -219,6 +219,20 @@ def test_documents_are_read_back(document: dict[str, Any]) -> None:
     assert all(line == line.rstrip(" ") for line in text.split("\n"))
 
 
+def test_what_stands_in_several_documents_is_written_as_ever() -> None:
+    rule: render.YamlMapping = {"expr": "a\nb", "labels": {"a": "1"}, "list": [{"x": 1}]}
+    kept = render.Kept(rule)
+    for _ in range(2):
+        documents: tuple[render.YamlMapping, ...] = (
+            {"rules": [kept, kept]},
+            {"spec": {"rules": [kept]}},
+            {"one": kept},
+        )
+        for document in documents:
+            same = json.loads(json.dumps(document))
+            assert render.yaml(document) == render.yaml(same)
+
+
 @settings(deadline=None)
 @given(st.text(st.characters(categories=["Cs"]) | st.characters(max_codepoint=0x7F)))
 def test_surrogates_become_the_replacement_character(text: str) -> None:

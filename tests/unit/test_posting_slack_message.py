@@ -175,7 +175,7 @@ def test_a_message_says_how_much_of_the_windows_is_recorded() -> None:
     part = replace(part, partial=PartialBudget(34.0, 0.008), quality=Quality(recorded=600.0))
     found = check(replace(made, slos=(part, *rest)))
     text = json.dumps(found, ensure_ascii=False)
-    assert "1 of 5 budgets: of 10m of 30d, the rest is not recorded" in text
+    assert "only 10m of 30d is recorded for 1 of 5 budgets" in text
     assert "-3,300 … 99.2 % left, of `10m of 30d`" in text
     (table,) = [message for message in found if message["text"] == "All budgets"]
     assert "10m of 30d" in json.dumps(table)

@@ -10,10 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from sloctl.model.calendar import MONTHS
+from sloctl.model.durations import duration
+from sloctl.report.data import Mark
 from sloctl.report.history import BudgetHistory
-from sloctl.report.numbers import budget_share, count, digits_for, percent
+from sloctl.report.numbers import budget_share, count, digits_for, percent, plain
 
 WIDTH, HEIGHT = 480, 210
 LEFT, RIGHT, TOP, BOTTOM = 62, 468, 12, 182
@@ -102,6 +105,7 @@ def _scale(history: BudgetHistory, low: float, high: float) -> _Scale:
     return _Scale(history.start.timestamp(), history.end.timestamp(), low, high)
 
 
+@lru_cache(maxsize=10_000)
 def coordinate(value: float) -> str:
     """A coordinate, as short as SVG allows: ``12``, ``.5``, ``-.5``."""
     text = f"{value:.1f}".removesuffix(".0")
@@ -270,6 +274,55 @@ def success(history: BudgetHistory, objective: float, areas: int = AREAS) -> Cha
             )
         ),
     )
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 60, 16
+WEEK = 7 * 86400
+_SPARK = 28
+
+
+def spark(history: BudgetHistory) -> str:
+    """The path of what was left of the budget over the last week, in whole units; "" where nothing is known."""
+    since = max(history.start, history.end - timedelta(seconds=WEEK))
+    left, edges = history.left(), history.edges()
+    points = [
+        (edge, value)
+        for edge, value in zip(edges, [1.0, *left], strict=True)
+        if value is not None and edge >= since
+    ]
+    if len(points) < 2:
+        return ""
+    span = (history.end - since).total_seconds()
+    values = [value for _, value in points]
+    low, high = min(values), max(values)
+    depth = max(high - low, 0.25)  # what is little looks little
+
+    def place(at: datetime, value: float) -> tuple[float, float]:
+        x = round((at - since).total_seconds() / span * SPARK_WIDTH)
+        return float(x), float(round(1 + (high - value) / depth * (SPARK_HEIGHT - 2)))
+
+    last_of = {x: (x, y) for x, y in (place(*point) for point in points)}
+    thin = list(last_of.values())
+    step = -(-len(thin) // _SPARK)
+    return path([*thin[:-1:step], thin[-1]])
+
+
+def bands(history: BudgetHistory, marks: Sequence[Mark]) -> tuple[tuple[str, float, float], ...]:
+    """Where marks lie in a plot: what each is, its beginning and its width, of which something is always to be seen."""
+    scale = _scale(history, 0.0, 1.0)
+    found = []
+    for mark in marks:
+        start, end = max(mark.start, history.start), min(mark.end, history.end)
+        if start <= end:
+            x = scale.x(start)
+            found.append((mark.what, min(x, RIGHT - 2.0), round(max(2.0, scale.x(end) - x), 1)))
+    return tuple(found)
+
+
+def mark_text(mark: Mark) -> str:
+    """What a mark is, as people read it."""
+    lasted = duration(max(60, round((mark.end - mark.start).total_seconds() / 60) * 60))
+    return f"{moment(mark.start)}: {mark.what} {plain(mark.name)}".rstrip() + f" ({lasted})"
 
 
 def width_text(history: BudgetHistory) -> str:

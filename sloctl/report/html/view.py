@@ -6,12 +6,13 @@ Every number is written by :mod:`sloctl.report.markdown`, so that no form of the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sloctl.model.durations import duration
 from sloctl.report import health, markdown, routine_tables
 from sloctl.report.data import Report, SloStatus
+from sloctl.report.history import MOST_BUCKETS
 from sloctl.report.html import charts
 from sloctl.report.html.charts import Chart
 from sloctl.report.markdown import STATUS_WORDS
@@ -20,14 +21,31 @@ from sloctl.report.numbers import NOTHING, count, digits_for, percent, plain
 SIGNS = {"exhausted": "✕", "at_risk": "!", "partial": "…", "no_data": "?", "ok": "✓"}
 """What tells states apart besides words and colours."""
 SOURCES = {"prometheus": "Prometheus", "ledger": "the ledger"}
-_RARE = {"window", "bad", "95 % interval"}
-_TEXTS = {"status", "service", "SLO", "alerts", "guardrail", "where", "source", "destination"} | {
+_RARE = {"window", "events", "bad", "95 % interval"}
+OWNER, WEEK = "owner", "spent in 7d"
+PLAIN = 100
+"""Up to so many SLOs stand in the page as they are; of more, these have rows, and the rest is packed."""
+WORST = 25
+"""How many of more are drawn in the page as it is."""
+_TEXTS = {"status", "service", "SLO", OWNER, "alerts", "guardrail", "where", "source", "destination"} | {
     "namespace",
     "workload",
     "reasons",
 }
+_ADDRESSES = ("https://", "http://")
 _MOST_AREAS = 1000
 """Areas of all plots together: they are most of the page's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grain:
+    """How fine plots are: areas that say what is beneath them, and buckets, at most."""
+
+    areas: int
+    buckets: int
+
+
+_PACKED = _Grain(8, 45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +68,15 @@ class Section:
     slo: str
     cells: tuple[str, ...]
     bar: float | None
+    spark: str
     facts: tuple[tuple[str, str], ...]
     burns: tuple[tuple[str, str], ...]
     plots: tuple[Chart, ...]
+    bands: tuple[tuple[str, float, float], ...]
+    """What happened meanwhile: what it is, where it begins in a plot and how wide it is."""
+    marks: tuple[str, ...]
+    causes: tuple[tuple[str, str], ...]
+    links: tuple[tuple[str, str], ...]
     drawn: str
     missing: str
     word: str
@@ -84,6 +108,9 @@ class Page:
     """Of each state: its code, sign, word and number of SLOs."""
     columns: tuple[Column, ...]
     sections: tuple[Section, ...]
+    plain: int
+    """How many of the sections stand in the page as they are."""
+    owners: tuple[str, ...]
     tables: tuple[Table, ...]
     findings: tuple[tuple[str, str, str], ...]
 
@@ -92,13 +119,25 @@ def page_view(report: Report) -> Page:
     """The page of a report."""
     windows = markdown.columns(report)
     mixed = markdown.mixed(report)
-    titles = markdown.header(windows, sources=mixed)
     ordered = markdown.ordered(report)
+    owners = tuple(sorted({plain(item.owner) for item in ordered if item.owner}))
+    titles = _with(markdown.header(windows, sources=mixed), OWNER if owners else None, WEEK)
     taken: set[str] = set()
-    areas = min(charts.AREAS, max(8, _MOST_AREAS // max(1, len(ordered))))
+    number = len(ordered) if len(ordered) <= PLAIN else WORST
+    areas = min(charts.AREAS, max(8, _MOST_AREAS // max(1, number)))
     failed = any(finding.code == "history-not-read" for finding in report.findings)
     sections = tuple(
-        _section(item, titles, windows, _ident(item, taken), areas, failed, mixed) for item in ordered
+        _section(
+            item,
+            titles,
+            windows,
+            _ident(item, taken),
+            _Grain(areas, MOST_BUCKETS) if place < number else _PACKED,
+            failed,
+            mixed,
+            bool(owners),
+        )
+        for place, item in enumerate(ordered)
     )
     numbers = {status: sum(1 for item in ordered if item.status == status) for status in STATUS_WORDS}
     return Page(
@@ -112,11 +151,20 @@ def page_view(report: Report) -> Page:
             Column(title, _kind(title), title in _RARE or title in _rare_burns(windows)) for title in titles
         ),
         sections=sections,
+        plain=number,
+        owners=owners,
         tables=(*_routine(report), _guardrails(report), _retries(report), _restarts(report)),
         findings=tuple(
             (finding.severity, plain(finding.message), finding.code) for finding in markdown.findings(report)
         ),
     )
+
+
+def _with(cells: Sequence[str], owner: str | None, week: str) -> list[str]:
+    """The cells of the other forms with the page's own: the owner, and what was spent in a week."""
+    found = list(cells)
+    found.insert(4, week)
+    return found if owner is None else [*found[:3], owner, *found[3:]]
 
 
 def _routine(report: Report) -> list[Table]:
@@ -146,21 +194,11 @@ def _rare_burns(windows: Sequence[str]) -> set[str]:
 
 
 def _headline(numbers: dict[str, int], part: str) -> str:
-    total = sum(numbers.values())
-    if not total:
+    """The states in the words of the other forms, and what is to be said of all budgets."""
+    if not sum(numbers.values()):
         return "The SLO file has no SLO, or none of a service that was seen."
-    wrong = numbers["exhausted"] + numbers["at_risk"]
-    unknown = f" {numbers['partial']} cannot be judged yet." if numbers["partial"] else ""
-    unknown += f" Of {numbers['no_data']} nothing is known." if numbers["no_data"] else ""
-    unknown += f" {part[0].upper()}{part[1:]}." if part else ""
-    if not wrong:
-        return (
-            f"No error budget needs attention: {numbers['ok']} of {total} are fine.{unknown}"
-            if numbers["ok"]
-            else unknown.strip()
-        )
-    need = "needs" if wrong == 1 else "need"
-    return f"{wrong} of {total} error budgets {need} attention.{unknown}"
+    words = (f"{number:,} {STATUS_WORDS[status]}" for status, number in numbers.items() if number)
+    return f"{', '.join(words)}." + (f" {part[0].upper()}{part[1:]}." if part else "")
 
 
 def _ident(item: SloStatus, taken: set[str]) -> str:
@@ -180,20 +218,24 @@ def _section(
     titles: Sequence[str],
     windows: Sequence[str],
     ident: str,
-    areas: int,
+    grain: _Grain,
     failed: bool,
     mixed: bool,
+    owned: bool,
 ) -> Section:
-    cells = markdown.row(item, windows, sources=mixed)
-    by_title = dict(zip(titles, cells, strict=True))
     history = item.history
+    week = _spent(history.spent_in(charts.WEEK)) if history and item.partial is None else NOTHING
+    owner = plain(item.owner) or NOTHING
+    cells = _with(markdown.row(item, windows, sources=mixed), owner if owned else None, week)
+    by_title = dict(zip(titles, cells, strict=True))
     plots: tuple[Chart, ...] = ()
     drawn = ""
     if history:
-        plots = (charts.success(history, item.objective, areas),)
+        shown = history.coarser(grain.buckets)
+        plots = (charts.success(shown, item.objective, grain.areas),)
         if item.partial is None:
-            plots = (charts.burn_down(history, areas), *plots)
-        drawn = f"Buckets of {charts.width_text(history)}, times in UTC."
+            plots = (charts.burn_down(shown, grain.areas), *plots)
+        drawn = f"Buckets of {charts.width_text(shown)}, times in UTC."
     return Section(
         ident=ident,
         status=item.status,
@@ -202,13 +244,38 @@ def _section(
         slo=by_title["SLO"],
         cells=tuple(cells),
         bar=None if item.remaining is None else round(min(max(item.remaining, 0.0), 1.0) * 60, 1),
+        spark=charts.spark(history) if history and item.partial is None else "",
         facts=tuple(_facts(item, by_title)),
         burns=tuple((window, by_title[f"burn {window}"]) for window in windows if window in item.burn_rates),
         plots=plots,
+        bands=charts.bands(history, item.detail.marks) if history else (),
+        marks=tuple(charts.mark_text(mark) for mark in reversed(item.detail.marks)),
+        causes=tuple(_causes(item)),
+        links=tuple((title, plain(url)) for title, url in item.detail.links if url.startswith(_ADDRESSES)),
         drawn=drawn,
         missing="" if plots else _missing(item, failed),
         word=markdown.state(item),
     )
+
+
+def _spent(share: float | None) -> str:
+    """A share of the budget; a little is not shown as nothing."""
+    if share is None:
+        return NOTHING
+    return "<0.1 %" if 0 < share < 0.001 else f"{share * 100:,.1f} %"
+
+
+def _causes(item: SloStatus) -> Iterator[tuple[str, str]]:
+    """What failed, and how many events of it; the last is what is not told apart."""
+    known = [(text, bad) for text, bad in item.detail.causes if bad >= 0.5]
+    rest = item.bad - sum(bad for _, bad in known)
+    if known and rest >= max(0.5, 0.001 * item.bad):
+        known.append(("all others", rest))
+    for text, bad in known:
+        yield (
+            plain(text),
+            f"{count(bad)} ({percent(min(1.0, bad / item.bad), 1)})" if item.bad else count(bad),
+        )
 
 
 def _missing(item: SloStatus, failed: bool) -> str:
@@ -290,7 +357,7 @@ def _retries(report: Report) -> Table:
         empty = "No data: no edge had requests that both sides count."
     return Table(
         "retries",
-        "Retries by edge",
+        "Retries",
         _columns(markdown.EDGE_HEADER),
         tuple(tuple(markdown.edge_row(edge)) for edge in shown[:_EDGES]),
         empty,
@@ -306,7 +373,7 @@ def _restarts(report: Report) -> Table:
     }[_measured(report, "sidecar-restarts")]
     return Table(
         "restarts",
-        "Restarts of proxies by workload",
+        "Restarts of proxies (1d)",
         _columns(health.HEADERS),
         tuple(tuple(cells) for cells in markdown.restart_rows(report.sidecar_restarts)),
         empty,
