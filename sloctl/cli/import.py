@@ -75,7 +75,8 @@ def _summary(written: int, codes: list[str], output: Path | None) -> str:
         parts.append(f"{refused} not")
     if left := counts["import-left-out"]:
         parts.append(f"{left} thing{'s' if left != 1 else ''} left out")
-    where = (
-        f"; wrote {output}" if output is not None and written else "" if written else "; nothing was written"
-    )
-    return ", ".join(parts) + where
+    if renamed := counts["import-renamed"]:
+        parts.append(f"{renamed} renamed")
+    if not written:
+        return ", ".join(parts) + "; nothing was written"
+    return ", ".join(parts) + (f"; wrote {output}" if output is not None else "")

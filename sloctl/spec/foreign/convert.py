@@ -23,6 +23,7 @@ from sloctl.spec.yaml.tree import LIST, MAPPING, Node, problem_at
 
 _RESULT = "<result>"
 _OPENSLO = ("openslo/v1", "openslo/v1alpha", "n9/v1alpha")
+_WORDS = {"import-refused": "not converted", "import-left-out": "left out", "import-renamed": "renamed"}
 _REFERRED = ("SLI", "AlertPolicy", "AlertCondition")
 _ASIDE = {
     "DataSource": "its address goes into 'sources.prometheus', its credentials into the environment",
@@ -202,7 +203,7 @@ def _tell_apart(drafts: Sequence[Draft]) -> None:
             draft.name = f"{name[:58]}-{count}"
             count += 1
         if draft.name != name:
-            draft.leave(
+            draft.rename(
                 draft.view.at("name", "metadata"), f"the name '{name}' is taken: it is '{draft.name}' here"
             )
         seen.add((draft.namespace, draft.service, draft.name))
@@ -260,8 +261,7 @@ def _text(
         lines += [""] if start > len(head) else []
         lines += comment("  ", f"{draft.origin} ({at.file}:{at.line})")
         for problem in _problems(draft):
-            word = "not converted" if problem is draft.refused else "left out"
-            lines += comment("  ", f"{word}: {_said(problem)}")
+            lines += comment("  ", f"{_WORDS[problem.code]}: {_said(problem)}")
         for remark in dict.fromkeys(draft.remarks if draft.refused is None else ()):
             lines += comment("  ", remark)
         if draft.refused is None:

@@ -187,6 +187,10 @@ class Draft:
         """Note what could not be said."""
         self.left.append(Problem(position(at[0]), "warning", "import-left-out", at[1], message, hint))
 
+    def rename(self, at: tuple[Node, str], message: str) -> None:
+        """Note that something has another name here."""
+        self.left.append(Problem(position(at[0]), "warning", "import-renamed", at[1], message))
+
     def refuse(self, at: tuple[Node, str], message: str, hint: str = "") -> None:
         """Note why it cannot be written; the first reason is kept."""
         problem = Problem(position(at[0]), "error", "import-refused", at[1], message, hint)
@@ -196,13 +200,13 @@ class Draft:
         """Give it a name, as much of it as a name here may have."""
         self.name = naming.slug(name[:200])[:63].strip("-")
         if self.name != name:
-            self.leave(at, f"the name '{shown(name)}' is '{self.name}' here: names are DNS labels")
+            self.rename(at, f"the name '{shown(name)}' is '{self.name}' here: names are DNS labels")
 
     def serve(self, service: str, at: tuple[Node, str]) -> None:
         """Name its service, as much of the name as it may have here."""
         self.service = re.sub(r"[^a-z0-9.-]+", "-", service.lower()).strip("-.")[:63].strip("-.") or "x"
         if self.service != service:
-            self.leave(at, f"the service '{shown(service)}' is '{self.service}' here")
+            self.rename(at, f"the service '{shown(service)}' is '{self.service}' here")
 
     def describe(self, text: str, at: tuple[Node, str]) -> None:
         """Say what it promises."""

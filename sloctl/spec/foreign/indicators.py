@@ -20,7 +20,9 @@ def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[st
     found = istio(events, grouping)
     if isinstance(found, Recognised):
         if draft.service and found.service not in ("*", draft.service):
-            draft.leave(at, f"the service is '{found.service}', as Istio calls it, and not '{draft.service}'")
+            draft.rename(
+                at, f"the service is '{found.service}', as Istio calls it, and not '{draft.service}'"
+            )
         draft.sli, draft.service, draft.namespace = found.sli, found.service, found.namespace
         if grouping:
             draft.remarks.append(

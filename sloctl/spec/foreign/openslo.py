@@ -200,6 +200,9 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> N
             draft.refuse(objective.at(key), "it is composite", "write an SLO for each of its indicators")
     own = objective.view("ratioMetrics", "countMetrics")
     if own is not None:
+        objective.skip("value")
+        if indicator is not None:
+            indicator.skip("metricSource")  # where Nobl9 asks
         _ratio(draft, own)
     elif indicator is None:
         name = spec.text("indicatorRef")
@@ -219,7 +222,7 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> N
 
 
 def _ratio(draft: Draft, ratio: View) -> None:
-    counter = ratio.flag("counter", "incremental", without=True)
+    counter = ratio.flag("counter", "incremental")
     if ratio.has("raw"):
         ratio.skip(*ratio.node.entries)
         draft.refuse(ratio.at("raw"), "it is a ratio already", _COUNTED)
@@ -264,7 +267,7 @@ def _query(source: View, counter: bool) -> str:
     if not bare(text):
         return windowed(text, fixed=True)
     if not counter:
-        raise NoQuery("its query reads gauges as they are (counter: false)")
+        raise NoQuery("it does not say that its query is of counters (counter: true)")
     if counts(tree(windowed(text))):
         return windowed(text)
     return counted(text)
@@ -329,20 +332,16 @@ def _lines(draft: Draft, policy: View, catalogue: Catalogue) -> Iterator[BurnWin
 def _line(draft: Draft, condition: View, severity: str) -> BurnWindow | None:
     inner = condition.view("condition") or condition
     kind = inner.text("kind", "measurement")
-    if (op := inner.text("op")) in ("lt", "lte"):
+    if kind == "burnrate" and (op := inner.text("op")) in ("lt", "lte"):
         draft.leave(
             inner.at("op"), f"'{op}' of an alert condition: alerts fire above a burn rate, not below it"
         )
-    factor = inner.number("threshold", "value")
+    burning = kind in ("burnrate", "averageBurnRate")
+    factor = inner.number("threshold", "value") if burning else None
     long = parse_duration(inner.text("lookbackWindow", "alertingWindow"))
     lasting = parse_duration(inner.text("alertAfter", "lastsFor") or "0s")
-    if (
-        kind not in ("burnrate", "averageBurnRate")
-        or factor is None
-        or factor <= 0
-        or long is None
-        or long < 120
-    ):
+    inner.skip(*inner.node.entries)
+    if factor is None or factor <= 0 or long is None or long < 120:
         text = f"an alert condition ({shown(kind) or 'none'}) that is no burn rate over a window of time"
         draft.leave(inner.at(), text, "alerting: mesh, or lines of your own")
         return None
