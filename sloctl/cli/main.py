@@ -19,6 +19,7 @@ from sloctl.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, 
 
 COMMANDS = {
     "init": "Write a commented starter SLO file.",
+    "import": "Turn SLOs of Sloth, Pyrra, OpenSLO or Nobl9 into an SLO file.",
     "validate": "Check SLO files; name every problem with file, line and remedy.",
     "generate": "Write rules, alerts, their promtool tests and dashboards from an SLO file.",
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "explain": "Say where failures begin, since when, and what changed by then.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
+    "export": "Write the SLOs in the format of another tool: OpenSLO.",
     "outbox": "See, retry and remove reports that were not posted yet.",
     "runbooks": "Print or write the runbooks of the alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",

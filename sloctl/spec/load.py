@@ -35,7 +35,7 @@ def read(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Sour
 
 def load_sources(sources: Sequence[Source]) -> SloSet:
     """The SLOs of files that were read. Raises ``InvalidFile`` with every problem."""
-    slo_set, problems = _check(sources)
+    slo_set, problems = check_sources(sources)
     if slo_set is None:
         raise InvalidFile(problems)
     return slo_set
@@ -46,10 +46,11 @@ def check(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Slo
 
     Raises ``UsageError`` if a path cannot be read.
     """
-    return _check(read(paths, stdin=stdin))
+    return check_sources(read(paths, stdin=stdin))
 
 
-def _check(sources: Sequence[Source]) -> tuple[SloSet | None, list[Problem]]:
+def check_sources(sources: Sequence[Source]) -> tuple[SloSet | None, list[Problem]]:
+    """The same of files that were read."""
     reader = Reader()
     documents: list[Block] = []
     complete = True

@@ -19,20 +19,23 @@ _ENVIRONMENT = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}")
 _SWALLOWED = re.compile(r":\s+#([A-Za-z0-9_-]+)")
 _OF_EXPRESSIONS = frozenset(("promql-window", "template"))
 """Codes that say already what a variable in an expression, or a template in a label, is to be."""
+_CONVERTED = "convert it:  sloctl import -o slo.yaml FILE; docs/migrate.md says what differs"
 _FORMATS = (
     ("version", re.compile("prometheus/v1"), "Sloth"),
     ("apiVersion", re.compile(r"sloth\.slok\.dev/.*"), "Sloth"),
     ("apiVersion", re.compile(r"pyrra\.dev/.*"), "Pyrra"),
-    ("apiVersion", re.compile(r"openslo(\.com)?/.*"), "OpenSLO"),
+    ("apiVersion", re.compile(r"openslo/.*"), "OpenSLO"),
     ("apiVersion", re.compile(r"n9/.*"), "Nobl9"),
+    ("apiVersion", re.compile(r"openslo\.com/.*"), "OpenSLO's version 2"),
     ("apiVersion", re.compile(r"sre\.google\.com/.*"), "slo-generator"),
     ("apiVersion", re.compile(r"monitoring\.coreos\.com/.*"), "the Prometheus Operator"),
     ("groups", None, "Prometheus (rules)"),
 )
 _REMEDY = (
     "nothing converts it: write its SLOs as  slos: [{name, service, namespace, objective, sli}]; "
-    "docs/other-formats.md says which key becomes which"
+    "docs/migrate.md says which key becomes which"
 )
+_IMPORTED = ("Sloth", "Pyrra", "OpenSLO", "Nobl9")
 
 
 def other_format(root: Node) -> Problem | None:
@@ -45,7 +48,8 @@ def other_format(root: Node) -> Problem | None:
             if pattern is None and "apiVersion" in root.entries:
                 continue
             text = f"this is a file of {tool}, not an SLO file of sloctl"
-            return problem_at(value.file, value.line, value.column, "other-format", text, _REMEDY)
+            remedy = _CONVERTED if tool in _IMPORTED else _REMEDY
+            return problem_at(value.file, value.line, value.column, "other-format", text, remedy)
     return None
 
 

@@ -1,0 +1,45 @@
+"""Two expressions as the ``sli`` of a draft: a preset where that counts the same, or else events of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sloctl.spec.fields import expressions
+from sloctl.spec.foreign.drafts import Draft
+from sloctl.spec.foreign.queries import Recognised, istio
+from sloctl.spec.yaml.tree import Node
+
+Place = tuple[Node, str]
+
+
+def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[str] = ()) -> None:
+    """Give the draft the SLI of these expressions: ``total`` and ``bad`` or ``good``, or refuse it.
+
+    With ``grouping`` its tool makes an SLO for each value of these labels.
+    """
+    found = istio(events, grouping)
+    if isinstance(found, Recognised):
+        if draft.service and found.service not in ("*", draft.service):
+            draft.rename(
+                at, f"the service is '{found.service}', as Istio calls it, and not '{draft.service}'"
+            )
+        draft.sli, draft.service, draft.namespace = found.sli, found.service, found.namespace
+        if grouping:
+            draft.remarks.append(
+                f"of every service of the namespace, as its grouping by {', '.join(grouping)}"
+            )
+        return
+    if grouping:
+        draft.refuse(
+            at,
+            f"it is an SLO for each value of {', '.join(grouping)}; over all of them there would be one budget",
+            f"write an SLO for each of them, with a matcher{f' ({found})' if found else ''}",
+        )
+        return
+    if found:
+        draft.remarks.append(f"no preset: {found}")
+    for key, text in events.items():
+        if (complaint := expressions.check(text)) is not None:
+            draft.refuse(at, f"'{key}': {complaint.message}", complaint.hint)
+            return
+    draft.sli = {"events": dict(events)}
