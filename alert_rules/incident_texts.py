@@ -169,14 +169,14 @@ def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
 
     Istio's proxies call themselves ``<service>.<namespace>`` in traces.
     """
-    pages = sources.traces_ui or (sources.grafana if sources.traces_backend == "tempo" else sources.traces)
-    if not (pages and sources.traces_backend and isinstance(slo.sli, CounterSli)):
+    pages = sources.traces_ui or (sources.grafana if sources.traces_shown == "tempo" else sources.traces)
+    if not (pages and sources.traces_shown and isinstance(slo.sli, CounterSli)):
         return ""
     pages, threshold = pages.rstrip("/"), slo.sli.threshold
     service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
     name = f"{service}.{quote(slo.namespace, safe='')}"
     started, ended = incident.began(window.long), "time() * 1000"
-    if sources.traces_backend == "tempo":
+    if sources.traces_shown == "tempo":
         which = "status = error" if threshold is None else f"duration > {number(threshold)}ms"
         query = {
             "refId": "A",
@@ -188,7 +188,7 @@ def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
         text = quote(json.dumps({"traces": pane}, separators=(",", ":")), safe="")
         text = text.replace("NAME", name).replace("FROM", moment(started))
         return f"{pages}/explore?schemaVersion=1&panes={text}"
-    if sources.traces_backend == "jaeger":
+    if sources.traces_shown == "jaeger":
         which = "tags=%7B%22error%22%3A%22true%22%7D"
         which = which if threshold is None else f"minDuration={number(threshold)}ms"
         times = f"start={moment(f'{started} * 1000')}&end={moment(f'{ended} * 1000')}"
