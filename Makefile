@@ -10,7 +10,7 @@ export GOGC ?= 400
 export GOMEMLIMIT ?= 1GiB
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz proofs engines crash soak image
+.PHONY: help setup tools test test-fast check golden bench bench-smoke kubernetes fuzz proofs engines clickhouse crash soak image
 .PHONY: demo demo-setup demo-tools bare docs floors matrix package sizes lock sbom audit
 
 help: ## say what there is
@@ -65,6 +65,10 @@ proofs: setup tools ## let promtool prove all golden cases, and the guardrails a
 engines: setup tools ## build VictoriaMetrics, vmalert and Prometheus 3, and try rules and queries on them
 	@scripts/install-tools engines
 	SLOCTL_ENGINES=all $(PYTEST) tests/integration/test_engines.py -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup
+
+clickhouse: setup ## install ClickHouse's engine (180 MB, half a gigabyte unpacked), and read and count spans in it
+	.venv/bin/python scripts/install.py .venv --group clickhouse
+	$(PYTEST) tests/integration/test_backends_traces_clickhouse_engine.py
 
 crash: setup tools ## kill sloctl run slis a thousand times on each database (KILLS=1000), and what posts to Slack
 	SLOCTL_CRASH_KILLS=$${KILLS:-1000} $(PYTEST) -s tests/integration/test_ledger_crash.py

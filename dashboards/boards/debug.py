@@ -24,9 +24,7 @@ MANY = 20
 def wanted(subject: Subject) -> bool:
     """Whether there is anything of the mesh to look at up close."""
     return (
-        traffic.known(subject)
-        or bool(subject.slo_set.sources.traces_backend)
-        or control_plane.wanted(subject)
+        traffic.known(subject) or bool(subject.slo_set.sources.traces_shown) or control_plane.wanted(subject)
     )
 
 
@@ -35,7 +33,7 @@ def build(subject: Subject) -> Dashboard:
     names: list[Any] = variables.sources(subject)
     metrics = [naming.TOTAL_GRID]
     names += [variables.namespaces(subject, metrics), variables.services(subject, metrics)]
-    if subject.slo_set.sources.traces_backend:
+    if subject.slo_set.sources.traces_shown:
         names.append(
             Variable(
                 name=TRACE,
@@ -66,7 +64,7 @@ def build(subject: Subject) -> Dashboard:
 
 
 def _traces(subject: Subject) -> Iterator[Any]:
-    backend = subject.slo_set.sources.traces_backend
+    backend = subject.slo_set.sources.traces_shown
     if not backend:
         return
     source: Json = {"type": backend, "uid": f"${{{TRACES}}}"}

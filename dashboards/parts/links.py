@@ -76,7 +76,7 @@ def to_traces(
     ``service`` and ``namespace`` are :func:`field` or :func:`variable`. Istio's proxies call themselves
     ``<service>.<namespace>`` in traces.
     """
-    backend = slo_set.sources.traces_backend
+    backend = slo_set.sources.traces_shown
     if not backend or (over is not None and backend == "zipkin"):
         return []
     name = f"{service}.{namespace}"

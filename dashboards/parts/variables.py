@@ -46,7 +46,7 @@ def sources(subject: Subject, *, traces: bool = True) -> list[Variable]:
                 multi=True,
             )
         )
-    if traces and (backend := subject.slo_set.sources.traces_backend):
+    if traces and (backend := subject.slo_set.sources.traces_shown):
         found.append(
             Variable(
                 name=TRACES,

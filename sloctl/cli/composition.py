@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sloctl import extras
 from sloctl.cli.context import now
@@ -25,7 +25,7 @@ from sloctl.telemetry.protocol import NOTHING, Observer
 if TYPE_CHECKING:
     from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.backends.prometheus.client import Prometheus
-    from sloctl.backends.traces.reader import TraceReader
+    from sloctl.backends.traces.reader import TraceClient
     from sloctl.ledger.outbox import DatabaseOutbox
     from sloctl.ledger.store import DatabaseLedger
     from sloctl.model import SloSet, Sources
@@ -66,7 +66,7 @@ class Servers:
         settings = self._settings(PrometheusSettings, self.overrides.prometheus, self.sources.prometheus)
         return Prometheus(settings, observer=self.observer)
 
-    def traces(self) -> TraceReader[Any]:
+    def traces(self) -> TraceClient:
         """The trace source. Raises UsageError where no backend is named, too."""
         from sloctl.backends.traces.client import open_traces
         from sloctl.settings.backends import TracesSettings
@@ -75,7 +75,7 @@ class Servers:
         if not sources.traces_backend:
             raise UsageError(
                 "the SLO file names no trace backend",
-                hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo)",
+                hint="write  sources: {traces: {backend: zipkin, url: …}}  (or jaeger, tempo, clickhouse)",
             )
         return open_traces(
             self._settings(TracesSettings, self.overrides.traces, sources.traces),
@@ -83,6 +83,7 @@ class Servers:
             attempt_tag=sources.attempt_tag,
             ui=sources.traces_ui,
             grafana=sources.grafana,
+            table=sources.traces_table,
             observer=self.observer,
         )
 

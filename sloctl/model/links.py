@@ -44,12 +44,12 @@ def traces(sources: Sources, slo: Slo, service: str, start: str, end: str) -> st
     ``service`` needs no escape in a query; ``start`` and ``end`` are milliseconds of Unix time. Istio's proxies call
     themselves ``<service>.<namespace>`` in traces.
     """
-    pages = sources.traces_ui or (sources.grafana if sources.traces_backend == "tempo" else sources.traces)
-    if not (pages and sources.traces_backend and isinstance(slo.sli, CounterSli)):
+    pages = sources.traces_ui or (sources.grafana if sources.traces_shown == "tempo" else sources.traces)
+    if not (pages and sources.traces_shown and isinstance(slo.sli, CounterSli)):
         return ""
     pages, threshold = pages.rstrip("/"), slo.sli.threshold
     name = f"{service}.{quote(slo.namespace, safe='')}"
-    if sources.traces_backend == "tempo":
+    if sources.traces_shown == "tempo":
         which = "status = error" if threshold is None else f"duration > {number(threshold)}ms"
         query = {
             "refId": "A",
@@ -61,7 +61,7 @@ def traces(sources: Sources, slo: Slo, service: str, start: str, end: str) -> st
         text = quote(json.dumps({"traces": pane}, separators=(",", ":")), safe="")
         text = text.replace("NAME", name).replace("FROM", start)
         return f"{pages}/explore?schemaVersion=1&panes={text}"
-    if sources.traces_backend == "jaeger":
+    if sources.traces_shown == "jaeger":
         which = "tags=%7B%22error%22%3A%22true%22%7D"
         which = which if threshold is None else f"minDuration={number(threshold)}ms"
         times = f"start={start}000&end={end}000"  # microseconds

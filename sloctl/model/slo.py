@@ -190,9 +190,9 @@ class Sources:
     """Addresses, and what is to be known of the servers; credentials come from the environment.
 
     ``engine`` is what evaluates the rules; ``remote`` is any that writes what it records to another server.
-    ``traces_ui`` is where people look at traces ("" is the backend's own address, for Tempo Grafana's),
-    ``attempt_tag`` the spans' tag with x-envoy-attempt-count, ``sampling`` the percentage of requests that are traced
-    (None is not known).
+    ``traces_ui`` is where people look at traces ("" is the backend's own address, for Tempo Grafana's, for ClickHouse
+    nowhere), ``traces_table`` is where ClickHouse has them ("" is the exporter's default), ``attempt_tag`` the tag of
+    spans with x-envoy-attempt-count, ``sampling`` the percentage of requests that are traced (None is not known).
     """
 
     prometheus: str = ""
@@ -203,8 +203,14 @@ class Sources:
     grafana: str = ""
     runbooks: str = ""
     traces_ui: str = ""
+    traces_table: str = ""
     attempt_tag: str = ""
     sampling: Decimal | None = None
+
+    @property
+    def traces_shown(self) -> str:
+        """The trace backend, if it has pages in which people look for traces, or Grafana has: ClickHouse has none."""
+        return "" if self.traces_backend == "clickhouse" else self.traces_backend
 
     @property
     def chained(self) -> bool:

@@ -145,7 +145,7 @@ class AlertmanagerSettings(BackendSettings):
 
 
 class TracesSettings(BackendSettings):
-    """How to reach one Zipkin, Jaeger or Tempo."""
+    """How to reach one Zipkin, Jaeger, Tempo or ClickHouse."""
 
     BACKEND = TRACES
 

@@ -82,7 +82,7 @@ TRACES = Backend(
     tenant="; a tenant goes into SLOCTL_TRACES_HEADERS",
     host="zipkin",
 )
-"""Zipkin, Jaeger or Tempo: a file names one of them."""
+"""Zipkin, Jaeger, Tempo or ClickHouse: a file names one of them."""
 
 
 def redact(url: str) -> str:

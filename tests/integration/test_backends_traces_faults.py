@@ -19,7 +19,7 @@ import pytest
 
 from sloctl.backends.traces import jaeger
 from sloctl.backends.traces.client import READERS, open_traces
-from sloctl.backends.traces.reader import TraceReader
+from sloctl.backends.traces.reader import TraceClient
 from sloctl.errors import (
     EXIT_BACKEND,
     EXIT_USAGE,
@@ -59,7 +59,7 @@ MICROS = 1_709_294_400_000_000
 TOKEN = "s3cr3t-t0ken"
 ONE = Trace(0xABC, (Span(7, 0, "web", MICROS + 5),))
 FOUND = as_json({"traces": [{"traceID": "abc", "startTimeUnixNano": str(MICROS * 1000 + 5000)}]})
-Call = Callable[[TraceReader[Any]], Any]
+Call = Callable[[TraceClient], Any]
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ class Request:
     fine: object
     call: Call = lambda reader: reader.spans(START, END, ["web"])
     paths: Mapping[str, Sequence[Behaviour]] = field(default_factory=dict)
+    method: str = "GET"
 
 
-def ask_services(reader: TraceReader[Any]) -> Any:
+def ask_services(reader: TraceClient) -> Any:
     return reader.services(START, END)
 
 
@@ -105,6 +106,9 @@ REQUESTS = {
         {"tagValues": []},
         ask_services,
     ),
+    "ClickHouse's rows": Request(
+        "clickhouse", "/", {"meta": [], "data": [], "rows": 0}, ask_services, method="POST"
+    ),
 }
 EACH = pytest.mark.parametrize("request_of", REQUESTS)
 SEARCHES = pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def reader(
     headers: dict[str, Secret] | None = None,
     max_bytes: int = 10**6,
     **options: Any,
-) -> TraceReader[Any]:
+) -> TraceClient:
     settings = TracesSettings(
         url,
         timeout=timeout,
@@ -213,7 +217,7 @@ def test_each_fault_has_its_error(request_of: str, name: str) -> None:
         asked = [received for received in server.requests if received.path == request.path]
         assert len(asked) == requests_sent
         assert len(server.requests) == source.queries
-        assert {received.method for received in server.requests} == {"GET"}
+        assert {received.method for received in server.requests} == {request.method}
         assert {received.headers["Authorization"] for received in server.requests} == {f"Bearer {TOKEN}"}
         assert {received.headers["Accept"] for received in server.requests} == {"application/json"}
 

@@ -359,6 +359,11 @@ class TestTexts:
             assert link.startswith("https://t.example.org/") and sought in link
             assert "checkout.shop" in link and "time()" in link
 
+    def test_no_link_to_traces_that_nothing_shows(self) -> None:
+        sources = Sources(traces_backend="clickhouse", traces="http://clickhouse:8123")
+        [*_, last] = rules(one(slo(), sources=sources))
+        assert "traces_url" not in last["annotations"]
+
     def test_an_sli_of_ones_own_has_events_and_neither_causes_nor_traces(self) -> None:
         own = replace(slo(), sli=ExprSli("rate(a[$window])", bad="rate(b[$window])"), namespace="")
         [*_, last] = rules(one(own, sources=Sources(traces_backend="jaeger", traces="http://t")))

@@ -173,6 +173,7 @@ def test_the_slo_file_says_what_is_to_be_known_of_traces() -> None:
     assert sources.sampling == Decimal("0.1")
     plain = spec.load([GOLDEN / "valid" / "design.yaml"]).sources
     assert (plain.traces_ui, plain.attempt_tag, plain.sampling) == ("", "", None)
+    assert spec.load([GOLDEN / "valid" / "traces-clickhouse.yaml"]).sources.traces_table == "otel.otel_traces"
 
 
 def test_the_reference_names_the_tags_that_are_looked_at() -> None:

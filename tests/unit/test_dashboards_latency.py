@@ -104,3 +104,7 @@ def test_slow_traces_are_linked_where_grafana_can_look_for_them(backend: str, wa
         text = unquote(json.dumps(found[kind])).replace("\\", "")
         assert ("Traces over 250 ms" in text) == (wanted is not None)
         assert wanted is None or wanted in text
+
+
+def test_no_dashboard_links_to_traces_that_nothing_shows() -> None:
+    assert "clickhouse" not in json.dumps([board for board in made(SLOW, backend="clickhouse").values()])

@@ -222,7 +222,7 @@ class HttpSession(requests.Session):
         judge: Callable[[Reply], T],
         *,
         params: Mapping[str, Any] | None = None,
-        form: Mapping[str, Any] | None = None,
+        form: Mapping[str, Any] | bytes | None = None,
         json: Any = None,
         retries: int | None = None,
         done: Callable[[], T | None] = lambda: None,
@@ -230,7 +230,8 @@ class HttpSession(requests.Session):
     ) -> T:
         """What ``judge`` makes of the answer to a request, after retries where they may help.
 
-        ``path`` follows the server's address; ``params`` go into it, ``form`` or ``json`` into the body.
+        ``path`` follows the server's address; ``params`` go into it, ``form`` (bytes as they are) or
+        ``json`` into the body.
         ``retries`` takes the place of the setting. Before a request is repeated, ``done`` may find that the
         one before had its effect although its answer was lost: what it gives is the result. ``judge`` raises
         ``Failure`` for an answer of no use. ``about`` is told to the observer. Raises ``BackendError``.

@@ -129,8 +129,8 @@ class Columns:
         """The number of what spans say; ``known`` has it by ``key`` until there are too many."""
         if len(self.known) >= REMEMBERED:
             self.known.clear()
-        if any(isinstance(one, str) and len(one) > LONGEST for one in said):
-            return self.number(Said(*(_cut(one) if isinstance(one, str) else one for one in said)))  # type: ignore[arg-type]
+        if (short := shortened(said)) is not said:
+            return self.number(short)
         number = self.known[key] = self.number(said)
         return number
 
@@ -214,18 +214,33 @@ class Columns:
 
     def spans(self) -> Spans:
         """All rows that can be used, and the count of those that cannot."""
-        high, low, span, parent, start, duration, said = self._joined()
-        data: dict[str, Any] = {
-            "trace_high": high.astype(np.uint64),
-            "trace_low": low.astype(np.uint64),
-            "span": span.astype(np.uint64),
-            "parent": parent.astype(np.uint64),
-            "start": pd.DatetimeIndex(start.view("datetime64[ns]")).tz_localize("UTC"),
-            "duration": duration.astype(np.int64),
-            **_expanded([_meant(one) for one in self._said], said),
-        }
-        frame = pd.DataFrame({name: data[name] for name in COLUMNS})
+        frame = frame_of(self._joined(), list(self._said))
         return Spans(frame, dict(self.rejected), one_in=self._sample.one_in)
+
+
+def frame_of(columns: Sequence[Array], said: Sequence[Said]) -> pd.DataFrame:
+    """A frame of spans of its columns: both halves of a trace's id, span, parent, start and duration in nanoseconds.
+
+    The last column says by row which of ``said`` it says.
+    """
+    high, low, span, parent, start, duration, number = columns
+    data: dict[str, Any] = {
+        "trace_high": high.astype(np.uint64),
+        "trace_low": low.astype(np.uint64),
+        "span": span.astype(np.uint64),
+        "parent": parent.astype(np.uint64),
+        "start": pd.DatetimeIndex(start.view("datetime64[ns]")).tz_localize("UTC"),
+        "duration": duration.astype(np.int64),
+        **_expanded([_meant(one) for one in said], number),
+    }
+    return pd.DataFrame({name: data[name] for name in COLUMNS})
+
+
+def shortened(said: Said) -> Said:
+    """What a span says, no text longer than :data:`LONGEST`."""
+    if not any(isinstance(one, str) and len(one) > LONGEST for one in said):
+        return said
+    return Said(*(_cut(one) if isinstance(one, str) else one for one in said))  # type: ignore[arg-type]
 
 
 def _cut(text: str) -> str:
@@ -456,6 +471,18 @@ class Tags:
     ) -> Said:
         """What a span says by its tags and by the fields that are given; ``kind`` None means the tag of that name."""
         texts = {key: self.text(raw) for key, raw in reversed(found)}
+        return self.said_in(texts, service=service, operation=operation, kind=kind, failed=failed)
+
+    def said_in(
+        self,
+        texts: Mapping[str, str],
+        *,
+        service: str | None,
+        operation: str | None,
+        kind: str | None,
+        failed: bool,
+    ) -> Said:
+        """As :meth:`said`, of tags whose values are texts."""
         get = texts.get
         error = "true" if failed or get(STATUS) == "ERROR" else None
         if "error" in texts:

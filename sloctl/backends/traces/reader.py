@@ -52,7 +52,7 @@ class TracePage:
     lost: Mapping[str, int] = field(default_factory=dict)
 
 
-class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
+class TraceClient(HttpClient[TracesSettings, HttpSession], ABC):
     """One trace backend, as a ``sloctl.backends.spans.TraceSource``; a context manager that closes its connections.
 
     Nothing is sent before the first question. Safe to use from several threads. Questions raise
@@ -61,13 +61,11 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
     many traces are asked for at once, ``max_spans`` how many spans are held; ``observer`` is told of each
     question. The other keyword arguments are for tests: ``sleep`` (seconds), ``now`` (Unix seconds),
     ``jitter`` (0..1), and the largest answer in bytes.
-
-    ``What`` is what is asked for in each window: a service, a query.
     """
 
-    UNIT: ClassVar[int]
-    """Nanoseconds: the shortest window."""
-    LIMIT: ClassVar[int]
+    UNIT: ClassVar[int] = 1
+    """Nanoseconds: the shortest time that can be asked for."""
+    LIMIT: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -91,6 +89,25 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
         self._ui = ui.rstrip("/")
         self._limit = limit or self.LIMIT
         self._max_spans = max_spans
+
+    @abstractmethod
+    def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
+        """All spans of the traces that began in [``start``, ``end``), in no order."""
+
+    @abstractmethod
+    def services(self, start: datetime, end: datetime) -> Sequence[str]:
+        """The services that the backend knows of, sorted; of that time, where the backend can tell."""
+
+    @abstractmethod
+    def link(self, trace_id: str) -> str:
+        """Where people look at a trace; "" if that is not known."""
+
+
+class TraceReader(TraceClient, Generic[What]):
+    """A trace backend that gives some traces of a window at a time.
+
+    ``What`` is what is asked for in each window: a service, a query.
+    """
 
     def spans(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Spans:
         """All spans of the traces that began in [``start``, ``end``), in no order.
@@ -116,14 +133,6 @@ class TraceReader(HttpClient[TracesSettings, HttpSession], ABC, Generic[What]):
                 self._session.cancel()
             raise
         return collector.result()
-
-    @abstractmethod
-    def services(self, start: datetime, end: datetime) -> Sequence[str]:
-        """The services that the backend knows of, sorted; of that time, where the backend can tell."""
-
-    @abstractmethod
-    def link(self, trace_id: str) -> str:
-        """Where people look at a trace; "" if that is not known."""
 
     @abstractmethod
     def _whats(

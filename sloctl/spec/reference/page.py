@@ -85,6 +85,7 @@ CODES: dict[str, str] = {
     "alert-never-fires": "An alert that needs more than all events to be bad.",
     # the rest
     "duplicate-guardrail": "A guardrail twice.",
+    "source-parameter": "A key of `sources` that does not go with the others.",
     "guardrail-parameter": "A parameter that the guardrail does not take, or a limit in another unit.",
     "unknown-receiver": "A receiver that is not defined.",
     "dashboard-parameter": "A key of `dashboards` that does not go with the others, or a dashboard twice.",

@@ -29,7 +29,7 @@ mesh:
 sources:
   prometheus: {url: @prometheus@}
   grafana: {url: @grafana@}      # as people open it: alerts link to their dashboards there
-  # traces: {backend: zipkin, url: "http://zipkin:9411"}        # zipkin | jaeger | tempo
+  # traces: {backend: zipkin, url: "http://zipkin:9411"}        # zipkin | jaeger | tempo | clickhouse
   # alertmanager: {url: "http://alertmanager:9093"}
 
 # What holds for every SLO below that does not say otherwise.

@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from sloctl.model import Sources
-from sloctl.spec.fields.shapes import Field, Object, Section
-from sloctl.spec.fields.values import Choice, Exact, Text
+from sloctl.spec.fields.shapes import Block, Field, Object, Section
+from sloctl.spec.fields.values import Choice, Exact, Reader, Text
 from sloctl.spec.sections.common import URL
 
 _SERVER = replace(URL, make=lambda url: url.rstrip("/"))
@@ -30,8 +30,8 @@ TRACES = Object(
     fields=(
         Field(
             "backend",
-            Choice(("zipkin", "jaeger", "tempo")),
-            "Its kind.",
+            Choice(("zipkin", "jaeger", "tempo", "clickhouse")),
+            "Its kind; `clickhouse` has the table of the OpenTelemetry Collector's ClickHouse exporter.",
             required=True,
             fills="traces_backend",
         ),
@@ -40,9 +40,22 @@ TRACES = Object(
             "ui",
             _SERVER,
             "Where people look at traces, for links; for Tempo the address of Grafana.",
-            without="`url`; for Tempo `sources.grafana`",
+            without="`url`; for Tempo `sources.grafana`, for ClickHouse no links",
             examples=("https://zipkin.example.org",),
             fills="traces_ui",
+        ),
+        Field(
+            "table",
+            Text(
+                "the name of a table, as table or database.table",
+                r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?",
+                "as the exporter's `database` and `traces_table_name` say",
+                128,
+            ),
+            "Where ClickHouse has the traces; for `clickhouse` only.",
+            without="`otel_traces`, in the user's database",
+            examples=("otel.otel_traces",),
+            fills="traces_table",
         ),
         Field(
             "attempt_tag",
@@ -99,5 +112,16 @@ SOURCES = Section(
         ),
     ),
 )
+
+
+@SOURCES.rule
+def _only_clickhouse_has_tables(block: Block, reader: Reader) -> None:
+    traces: Block | None = block.get("traces")
+    if traces is None or not traces.has("table") or traces.get("backend") in (None, "clickhouse"):
+        return
+    message = f"'table' goes with 'backend: clickhouse' only, and the backend is {traces.get('backend')}"
+    reader.add(traces.node.keys["table"], traces.child("table"), "source-parameter", message, "remove it")
+
+
 ADDRESS = _address("alertmanager")
 """What the reference says of each of them."""
