@@ -21,6 +21,8 @@ CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "no-service": ("error",),
     "wrong-side": ("error",),
     "no-bound": ("error",),
+    "other-histograms": ("error", "warning"),
+    "interpolated": ("info",),
     "no-events": ("warning",),
     "renamed-label": ("error",),
     "no-label": ("warning",),

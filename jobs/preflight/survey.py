@@ -18,7 +18,7 @@ from sloctl.backends.protocols import ObservedSource, Series
 from sloctl.errors import BackendRefused, BadAnswer, QueryRejected
 from sloctl.model import CounterSli, Matcher
 from sloctl.promql.catalogue import METRICS
-from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, REQUESTS
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)
@@ -127,8 +127,9 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
     """Ask everything that is asked once."""
     asker = Asker(source, at)
     mesh = needs.slo_set.mesh
-    names = asker.names({*METRICS, *needs.metrics})
-    present = sorted((needs.metrics | {"up"}) & names)
+    others = {other_form(metric) for metric in needs.metrics} - {""}
+    names = asker.names({*METRICS, *needs.metrics, *others})
+    present = sorted((needs.metrics | others | {"up"}) & names)
     selectors = [
         *needs.selects,
         *(text_of(s) for item in slo_selectors(needs.slo_set) for s in (*item.total, *item.good)),
@@ -156,6 +157,20 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
         version=(build or {}).get("version") or None,
         retention=(runtime or {}).get("storageRetention") or None,
         groups=_told(source.rules),
+    )
+
+
+def other_form(metric: str) -> str:
+    """What a histogram is called in its other form: classic ones have buckets, native ones are one metric.
+
+    "" of what is no histogram.
+    """
+    return (
+        DURATION_BUCKET
+        if metric == DURATION
+        else metric.removesuffix("_bucket")
+        if metric.endswith("_bucket")
+        else ""
     )
 
 
@@ -220,7 +235,8 @@ def _reporters(
     slis = [slo.sli for slo in needs.slo_set.slos if isinstance(slo.sli, CounterSli)]
     if not any(sli.service_label == name for sli in slis):
         return {}
-    metric = REQUESTS if REQUESTS in names else f'{DURATION_BUCKET}{{le="+Inf"}}'
+    durations = f'{DURATION_BUCKET}{{le="+Inf"}}' if DURATION_BUCKET in names else DURATION
+    metric = REQUESTS if REQUESTS in names else durations
     found: dict[tuple[str, str], set[str]] = {}
     for item in asker.source.query(f"count by ({namespace}, {name}, reporter) ({metric})", asker.at):
         labels = item["metric"]

@@ -48,7 +48,7 @@ from sloctl.promql.recorded import (
 )
 from sloctl.promql.recording import Recording
 from sloctl.promql.services import is_service, services
-from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule
+from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule, unmeasured
 from sloctl.promql.syntax import (
     LONGEST,
     PART,
@@ -120,6 +120,7 @@ __all__ = [
     "together",
     "total_rule",
     "union",
+    "unmeasured",
     "unsteady",
     "user_expression",
     "windowed",

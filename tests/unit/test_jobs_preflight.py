@@ -294,6 +294,14 @@ SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
         {("error", "no-bound")},
         "it has 5, 25, 100",
     ),
+    "native histograms alone": (
+        lambda series: [
+            {**{k: v for k, v in one.items() if k != "le"}, "__name__": one["__name__"].removesuffix("_bucket")}
+            for one in series
+        ],
+        {("error", "other-histograms")},
+        "always_scrape_classic_histograms: true",
+    ),
     "no honor_labels": (
         changed({"container": "istio-proxy"}, exported_namespace="shop", exported_pod="checkout-1", namespace="kube"),
         {("error", "renamed-label")},

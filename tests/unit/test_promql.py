@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -26,6 +26,7 @@ MESHES = {
     "ambient": Mesh(mode="ambient"),
     "matchers": Mesh(matchers=(Matcher("cluster", "=", 'e"u\\1'), Matcher("zone", "!~", "a.b|c"))),
     "targets": Mesh(target_labels=("cluster", "job", "instance")),
+    "native": Mesh(histograms="native"),
 }
 SERVICES = {
     "named": ("check.out", ()),
@@ -97,8 +98,8 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
         }
         out |= {f"raw-{kind}-{step}": text for kind, text in promql.events(one, mesh, step).items()}
         if isinstance(one.sli, CounterSli):
-            for part, text in promql.base_rules([one], mesh, step).items():
-                out[f"base-{step}-{part}"] = text
+            for own, text in promql.base_rules([one], mesh, step):
+                out[f"base-{step}-{'-'.join(reversed(own.values()))}"] = text
             if one.sli.other_side:
                 out |= {f"other-{k}": t for k, t in promql.events(one, mesh, step, other_side=True).items()}
     return out
@@ -110,6 +111,11 @@ def make(preset: str, mesh: Mesh, service: str = "named") -> Slo:
         return replace(slo(service=name), sli=EXPRS[preset])
     params = {"threshold": "0.5ms"} if preset == "latency" else {}
     return slo(preset, params, service=name, mesh=mesh, overridden=overridden)
+
+
+def base_rule(family: Sequence[Slo], step: int, part: str) -> str:
+    [text] = [text for own, text in promql.base_rules(family, Mesh(), step) if own[naming.COUNTED] == part]
+    return text
 
 
 class TestEveryExpression:
@@ -178,9 +184,7 @@ class TestEveryExpression:
             assert found
             return set(found)
 
-        of_rules = siblings(
-            promql.base_rules([replace(one, sli=replace(one.sli, other_side=None))], Mesh(), TILE)["new"]
-        )
+        of_rules = siblings(base_rule([replace(one, sli=replace(one.sli, other_side=None))], TILE, "new"))
         for text in promql.events(one, Mesh(), TILE).values():
             assert siblings(text) == of_rules
 
@@ -246,7 +250,7 @@ class TestScope:
             "requests": 3,
             "request_duration": 2,
         }
-        text = promql.base_rules(promql.base_families(slos)["request_duration"], Mesh(), GRID)["continued"]
+        text = base_rule(promql.base_families(slos)["request_duration"], GRID, "continued")
         [pattern] = {
             value for s in selectors(text) for name, op, value in matchers(s) if name == "le" and op == "=~"
         }
@@ -494,7 +498,7 @@ class TestQuoting:
     @given(TEXT, TEXT)
     def test_service_and_namespace_may_be_any_text(self, service: str, namespace: str) -> None:
         one = slo(service=service, namespace=namespace)
-        for text in promql.base_rules([one], Mesh(), TILE).values():
+        for _, text in promql.base_rules([one], Mesh(), TILE):
             promql_parser.parse(text)
         promql_parser.parse(promql.bad_rule(one, Mesh(), TILE))
 

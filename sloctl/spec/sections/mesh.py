@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import get_args
 
-from sloctl.model import Matcher, Mesh, MeshMode
+from sloctl.model import Histograms, Matcher, Mesh, MeshMode
 from sloctl.promql.presets import ENVOY_BUCKETS
 from sloctl.spec.fields import checks, expressions
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Named, Object, Section
@@ -51,6 +51,12 @@ MESH = Section(
             "Bounds of the latency histogram in milliseconds, ascending, if the mesh overrides Envoy's.",
             without=f"Envoy's own bounds, {ENVOY_BUCKETS[0]} to {ENVOY_BUCKETS[-1]}",
             examples=([5, 25, 100, 250, 1000],),
+        ),
+        Field(
+            "histograms",
+            Choice(get_args(Histograms)),
+            "How Prometheus keeps the latency of requests: in `_bucket` series, or as native histograms (converted "
+            "ones too), where a threshold need not be a bound.",
         ),
         Field(
             "target_labels",
