@@ -21,6 +21,7 @@ from sloctl.artefacts import yaml
 from sloctl.model import GRID, CounterSli, ExprSli, Matcher, Selector, Slo, SloSet
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import SILENCE
+from sloctl.promql.parsing import Select, parse
 from sloctl.promql.recording import slo_labels
 
 EXAMPLE_SERVICE = "example"
@@ -182,14 +183,13 @@ class _Inputs:
             calls, rest = promql.range_calls(text)
             if len(calls) != 1 or not re.fullmatch(r"\s*(sum\s*\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest):
                 return None
-            match = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{([^{}]*)\})?", calls[0][1])
-            if not match:
+            node = parse(calls[0][1])
+            if not isinstance(node, Select) or not node.metric:
                 return None
-            matchers = re.findall(r'\s*([a-zA-Z_]\w*)\s*(=|!=|=~|!~)\s*"([^"\\]*)"\s*,?', match[2] or "")
-            labels = example_labels([Matcher(*parts) for parts in matchers])
+            labels = example_labels(node.matchers)
             if labels is None:
                 return None
-            found.append((match[1], labels))
+            found.append((node.metric, labels))
         (total, a), (other, b) = found
         # One counter split by a label would count its events in both: only distinct counters are told apart here.
         return (total, a, other, b) if total != other else None

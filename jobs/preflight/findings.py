@@ -30,6 +30,7 @@ CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "scraped-twice": ("error",),
     "scrape-interval": ("error", "warning"),
     "old-server": ("warning",),
+    "quoted-names": ("error",),
     "retention": ("warning",),
     "rules-differ": ("warning",),
     "rule-fails": ("warning",),

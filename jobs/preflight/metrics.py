@@ -202,7 +202,7 @@ def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterat
     """The metric is there: with the mesh's matchers, and for the selectors of the rules?"""
     matchers = needs.slo_set.mesh.matchers
     if matchers and not survey.counts.get(promql.selector(metric, matchers)):
-        wanted = ", ".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in matchers)
+        wanted = promql.matched(matchers)
         seen = [f"{m.label}: {named(asker.values(m.label, metric)) or 'no such label'}" for m in matchers]
         text = f"{metric}: no series has the labels of mesh.matchers ({wanted})"
         yield PreflightFinding("error", "mesh-matchers", text, f"seen are {'; '.join(seen)}")

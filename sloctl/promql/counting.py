@@ -39,8 +39,9 @@ from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Sl
 from sloctl.model.durations import duration, number
 from sloctl.promql import flags
 from sloctl.promql.own_events import all_there, normalised, operands, terms
+from sloctl.promql.parsing import Select, parse
 from sloctl.promql.services import services
-from sloctl.promql.syntax import PART, indent, regex_quote, selector, together
+from sloctl.promql.syntax import PART, indent, names, regex_quote, selector, together
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
@@ -83,7 +84,7 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
     now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
     peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
     known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
-    samples, on = _each("count_over_time", series, w), ", ".join(mesh.target_labels)
+    samples, on = _each("count_over_time", series, w), names(mesh.target_labels)
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} > {now} >= {before}\nor {before} > {first}",
@@ -106,7 +107,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     with the target; and where there was none for six hours, although the target was scraped, or as its process is
     younger. Of a target that was not scraped before, a counter is new that it was once scraped without.
     """
-    on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
+    on, up = names(mesh.target_labels), selector("up", mesh.matchers)
     w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
     lately = f"last_over_time({siblings}{reach})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
@@ -150,7 +151,7 @@ def counted_histograms(series: str, window: float, mesh: Mesh, siblings: str = "
     w, reach = f"[{duration(window)}]", f"[{duration(LOOKBACK)}] offset {duration(window)}"
     now, before = f"last_over_time({series}{w})", f"last_over_time({series}{reach})"
     known = f"last_over_time({series}[{duration(MEMORY)}] offset {duration(window)})"
-    samples, on = f"count_over_time({series}{w})", ", ".join(mesh.target_labels)
+    samples, on = f"count_over_time({series}{w})", names(mesh.target_labels)
     slot = ceil(window / FIRST_SLOTS)
     first = "\n  or ".join(
         f"last_over_time({series}[{duration(slot)}]{f' offset {duration(slot * later)}' if later else ''})"
@@ -364,7 +365,8 @@ def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str,
 
 
 def _metric(series: str) -> str:
-    return series.partition("{")[0].strip()
+    node = parse(series)
+    return node.metric if isinstance(node, Select) else ""
 
 
 def _siblings(total: str) -> dict[str, str]:
@@ -456,7 +458,7 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
     else:
         calls = [call for text in (slo.sli.total, slo.sli.bad, slo.sli.good) for call in range_calls(text)[0]]
         series = list(dict.fromkeys(selected for _, selected in calls))
-    on, up, w = ", ".join(mesh.target_labels), selector("up", mesh.matchers), duration(window)
+    on, up, w = names(mesh.target_labels), selector("up", mesh.matchers), duration(window)
     restarts = _either([f"resets({one}[{duration(window + LOOKBACK)}]) > 0" for one in series])
     samples = _each("count_over_time", series, f"[{w}]")
     known = _each("last_over_time", series, f"[{duration(window + MEMORY)}]")
@@ -490,7 +492,7 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
 
     Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI.
     """
-    on = ", ".join(mesh.target_labels)
+    on = names(mesh.target_labels)
     up = selector("up", mesh.matchers)
     failed = f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{duration(GRID)}])))"
     if not isinstance(slo.sli, CounterSli):
@@ -513,7 +515,7 @@ def carried_rule(slo: Slo, mesh: Mesh) -> str:
 
     Up to an hour. Missing where the counters of all targets were read all the time.
     """
-    on = ", ".join(mesh.target_labels)
+    on = names(mesh.target_labels)
     labels = on
     if isinstance(slo.sli, CounterSli):
         series = [siblings_of(slo, slo.sli, mesh)]

@@ -41,15 +41,37 @@ def regex_quote(text: str) -> str:
 
 
 def selector(metric: str, matchers: Iterable[Matcher]) -> str:
-    """``metric{label="value",…}``; raises ValueError for names that PromQL has no plain form for."""
+    """``metric{label="value",…}``; names that are not plain are quoted, as Prometheus 3 takes them.
+
+    Raises ValueError for what is no matcher, and for no name at all.
+    """
+    inner = matched(matchers)
+    if not metric:
+        raise ValueError("not a metric name: ''")
     if not _METRIC.fullmatch(metric):
-        raise ValueError(f"not a metric name: {metric!r}")
+        return f"{{{quote(metric)}{f',{inner}' if inner else ''}}}"
+    return f"{metric}{{{inner}}}" if inner else metric
+
+
+def matched(matchers: Iterable[Matcher]) -> str:
+    """Matchers as they stand in a selector. Raises ValueError for what is no matcher."""
     parts = []
     for matcher in matchers:
-        if not _LABEL.fullmatch(matcher.label) or matcher.op not in _OPS:
+        if not matcher.label or matcher.op not in _OPS:
             raise ValueError(f"not a label matcher: {matcher!r}")
-        parts.append(f"{matcher.label}{matcher.op}{quote(matcher.value)}")
-    return f"{metric}{{{','.join(parts)}}}" if parts else metric
+        parts.append(f"{names((matcher.label,))}{matcher.op}{quote(matcher.value)}")
+    return ",".join(parts)
+
+
+def names(labels: Iterable[str]) -> str:
+    """A list of labels to group or to join by; those that are not plain are quoted."""
+    return ", ".join(label if _LABEL.fullmatch(label) else quote(label) for label in labels)
+
+
+def quoted(metric: str, labels: Iterable[str]) -> set[str]:
+    """The names of a metric and of labels that only Prometheus 3 takes, in quotes."""
+    found = {label for label in labels if not _LABEL.fullmatch(label)}
+    return found if not metric or _METRIC.fullmatch(metric) else {metric, *found}
 
 
 def milliseconds(seconds: int) -> str:

@@ -17,7 +17,7 @@ from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.queries import SERVICES as SERVICES_OF_GUARDRAILS
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Selector, Slo, SloSet
 from sloctl.model.policies import EventGate, Evidence, Gate
-from sloctl.promql import flags
+from sloctl.promql import flags, parsing
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
@@ -482,18 +482,19 @@ class TestQuoting:
     def test_half_a_surrogate_pair_is_replaced(self) -> None:
         assert promql.quote("\ud800") == '"\\ufffd"'
 
-    @pytest.mark.parametrize("metric", ["", "a-b", "1a", "a b", 'a{b="c"}', "ä"])
-    def test_no_metric_name_smuggles_anything_in(self, metric: str) -> None:
-        with pytest.raises(ValueError, match="not a metric name"):
-            promql.selector(metric, [])
+    @pytest.mark.parametrize("name", ["a-b", "1a", "a b", 'a{b="c"}', "ä", 'a"} or {"b', "a.b", "\\"])
+    def test_no_name_smuggles_anything_in(self, name: str) -> None:
+        [found] = selectors(promql.selector(name, [Matcher(name, "=", "x")]))
+        assert matchers(found) == {("__name__", "=", name), (name, "=", "x")}
+        tree = parsing.parse(f"sum by ({promql.names(['plain', name])}) (up)")
+        assert isinstance(tree, parsing.Aggregate) and tree.labels == ("plain", name)
 
-    @pytest.mark.parametrize(
-        "matcher",
-        [Matcher("a-b", "=", ""), Matcher("a", "==", ""), Matcher("a:b", "=", ""), Matcher("", "=", "")],
-    )
-    def test_no_matcher_smuggles_anything_in(self, matcher: Matcher) -> None:
+    @pytest.mark.parametrize("matcher", [Matcher("a", "==", ""), Matcher("", "=", "")])
+    def test_no_matcher_is_made_of_what_is_none(self, matcher: Matcher) -> None:
         with pytest.raises(ValueError, match="not a label matcher"):
             promql.selector("x", [matcher])
+        with pytest.raises(ValueError, match="not a metric name"):
+            promql.selector("", [])
 
     @given(TEXT, TEXT)
     def test_service_and_namespace_may_be_any_text(self, service: str, namespace: str) -> None:
