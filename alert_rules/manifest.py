@@ -1,9 +1,9 @@
-"""Assembles rule files and writes them as plain Prometheus rule files or as PrometheusRule objects."""
+"""Assembles rule files and writes them as plain Prometheus rule files, or as PrometheusRule or VMRule objects."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from alert_rules import burn_alerts, health, stopped_alerts
@@ -93,12 +93,22 @@ def prometheus(file: RuleFile) -> str:
     return yaml.yaml({"groups": _groups(file)}, comment=HEADER)
 
 
-def operator(slo_set: SloSet, file: RuleFile) -> str:
-    """A PrometheusRule object of the Prometheus operator."""
+OBJECTS: Mapping[Format, tuple[str, str]] = {
+    "operator": ("monitoring.coreos.com/v1", "PrometheusRule"),
+    "victoriametrics": ("operator.victoriametrics.com/v1beta1", "VMRule"),
+}
+"""The API and the kind of an operator's object of rules."""
+
+
+def written(slo_set: SloSet, file: RuleFile, form: Format) -> str:
+    """A rule file in some form."""
+    if form not in OBJECTS:
+        return prometheus(file)
+    api, kind = OBJECTS[form]
     return yaml.yaml(
         {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PrometheusRule",
+            "apiVersion": api,
+            "kind": kind,
             "metadata": object_metadata(slo_set, file.stem),
             "spec": {"groups": _groups(file)},
         },
@@ -115,8 +125,7 @@ def generate(slo_set: SloSet, form: Format, *, proofs: bool = True) -> Iterator[
     for each minute of each test, so what a test does not need is most of what it would cost.
     """
     for file in rule_files(slo_set):
-        loaded = prometheus(file) if form == "prometheus" else operator(slo_set, file)
-        yield f"alert_rules/{file.stem}.yaml", loaded
+        yield f"alert_rules/{file.stem}.yaml", written(slo_set, file, form)
         if not proofs:
             continue
         parts = proved(file) if file.slos else health.parts(slo_set)

@@ -17,6 +17,7 @@ from pathlib import Path
 import promql_parser
 import pytest
 
+from tests.support.kubernetes import VERSIONS, schema_problems
 from tests.support.promtool import EVERY_LIMIT, run
 from tests.support.rule_cases import (
     CASES,
@@ -89,6 +90,17 @@ def assert_promtool_agrees(folder: Path, tests: list[str]) -> None:
 def test_promtool(case: str, tmp_path: Path) -> None:
     write(tmp_path, generated(case))
     assert_promtool_agrees(tmp_path, proved(case))
+
+
+def test_objects_of_victoriametrics_have_the_same_groups() -> None:
+    plain, files = generated("remote", "prometheus"), generated("remote", "victoriametrics")
+    assert files.keys() == plain.keys()
+    for path in loaded(plain):
+        item = parsed(files[path])
+        assert (item["apiVersion"], item["kind"]) == ("operator.victoriametrics.com/v1beta1", "VMRule")
+        assert schema_problems(item, VERSIONS[0]) == []
+        assert schema_problems({**item, "spec": {"groups": [{"rules": []}]}}, VERSIONS[0])
+        assert item["spec"] == parsed(plain[path])
 
 
 @pytest.mark.slow
