@@ -1,9 +1,9 @@
-"""Assembles rule files and writes them as plain Prometheus rule files or as PrometheusRule objects."""
+"""Assembles rule files and writes them as plain Prometheus rule files, or as PrometheusRule or VMRule objects."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from alert_rules import burn_alerts, health, stopped_alerts
@@ -107,12 +107,22 @@ def prometheus(file: RuleFile, known: KnownRules | None = None) -> str:
     return yaml.yaml({"groups": _groups(file, known)}, comment=HEADER)
 
 
-def operator(slo_set: SloSet, file: RuleFile) -> str:
-    """A PrometheusRule object of the Prometheus operator."""
+OBJECTS: Mapping[Format, tuple[str, str]] = {
+    "operator": ("monitoring.coreos.com/v1", "PrometheusRule"),
+    "victoriametrics": ("operator.victoriametrics.com/v1beta1", "VMRule"),
+}
+"""The API and the kind of an operator's object of rules."""
+
+
+def written(slo_set: SloSet, file: RuleFile, form: Format, known: KnownRules | None = None) -> str:
+    """A rule file in some form; of the plain one, files with some rules in common share ``known``."""
+    if form not in OBJECTS:
+        return prometheus(file, known)
+    api, kind = OBJECTS[form]
     return yaml.yaml(
         {
-            "apiVersion": "monitoring.coreos.com/v1",
-            "kind": "PrometheusRule",
+            "apiVersion": api,
+            "kind": kind,
             "metadata": object_metadata(slo_set, file.stem),
             "spec": {"groups": _groups(file)},
         },
@@ -130,8 +140,7 @@ def generate(slo_set: SloSet, form: Format, *, proofs: bool = True) -> Iterator[
     """
     for file in rule_files(slo_set):
         known: KnownRules = {}
-        loaded = prometheus(file, known) if form == "prometheus" else operator(slo_set, file)
-        yield f"alert_rules/{file.stem}.yaml", loaded
+        yield f"alert_rules/{file.stem}.yaml", written(slo_set, file, form, known)
         if not proofs:
             continue
         parts = proved(file) if file.slos else health.parts(slo_set)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, TypeAlias
 from urllib.parse import quote_plus
 
 from alert_rules import burn_alerts, incident_texts, stopped_alerts
@@ -18,8 +19,9 @@ from alert_rules.proofs.simulate import Traffic
 from sloctl import naming, promql
 from sloctl.artefacts import yaml
 from sloctl.model import GRID, CounterSli, ExprSli, Matcher, Selector, Slo, SloSet
-from sloctl.model.durations import duration
+from sloctl.model.durations import duration, number
 from sloctl.model.policies import SILENCE
+from sloctl.promql.parsing import Select, parse
 from sloctl.promql.recording import slo_labels
 
 EXAMPLE_SERVICE = "example"
@@ -34,6 +36,8 @@ _MOMENT = re.compile(
 """What :func:`alert_rules.incident_texts.moment` writes of the moments of a link."""
 TrafficKind = Literal["up", "all", "good", "bad"]
 """What a series of a test counts: nothing (``up``), all events, good ones, or bad ones."""
+_Row: TypeAlias = tuple[str, TrafficKind, Decimal | None]
+"""A series, what it counts, and the bound of a native histogram."""
 
 
 def _notation(values: Sequence[int | None]) -> str:
@@ -90,6 +94,30 @@ def _samples(traffic: Traffic, kind: TrafficKind) -> str:
         return _notation(_counter(traffic, 0, traffic.bad, lazy=True))
     faulty = traffic.events - (traffic.bad if kind == "good" else 0)
     return _notation(_counter(traffic, traffic.events, faulty))
+
+
+@lru_cache(maxsize=4096)
+def _histograms(traffic: Traffic, bound: Decimal) -> str:
+    """What a test's native histogram holds, which has one bound: good events are within it."""
+    phases = (
+        (traffic.idle, 0, 0),
+        (traffic.clean, traffic.events, 0),
+        (traffic.faulty, traffic.events - traffic.bad, traffic.bad),
+        (traffic.after, traffic.events, 0),
+        (traffic.silent, 0, 0),
+    )
+
+    def histogram(good: int, slow: int) -> str:
+        buckets = f"custom_values:[{number(bound)}] buckets:[{good} {slow}]"
+        return f"{{{{schema:-53 sum:0 count:{good + slow} {buckets}}}}}"
+
+    good = slow = 0
+    out = [histogram(0, 0)]
+    for minutes, fast, late in phases:
+        if minutes:
+            out.append(f"{histogram(good + fast, slow + late)}+{histogram(fast, late)}x{minutes - 1}")
+            good, slow = good + minutes * fast, slow + minutes * late
+    return " ".join(out)
 
 
 def _example(matcher: Matcher) -> str | None:
@@ -155,36 +183,45 @@ class _Inputs:
             calls, rest = promql.range_calls(text)
             if len(calls) != 1 or not re.fullmatch(r"\s*(sum\s*\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest):
                 return None
-            match = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{([^{}]*)\})?", calls[0][1])
-            if not match:
+            node = parse(calls[0][1])
+            if not isinstance(node, Select) or not node.metric:
                 return None
-            matchers = re.findall(r'\s*([a-zA-Z_]\w*)\s*(=|!=|=~|!~)\s*"([^"\\]*)"\s*,?', match[2] or "")
-            labels = example_labels([Matcher(*parts) for parts in matchers])
+            labels = example_labels(node.matchers)
             if labels is None:
                 return None
-            found.append((match[1], labels))
+            found.append((node.metric, labels))
         (total, a), (other, b) = found
         # One counter split by a label would count its events in both: only distinct counters are told apart here.
         return (total, a, other, b) if total != other else None
 
     def series(self, traffic: Traffic) -> list[yaml.YamlMapping]:
         """The ``input_series`` of a test."""
-        return [{"series": name, "values": _samples(traffic, kind)} for name, kind in self._rows]
+        return [
+            {
+                "series": name,
+                "values": _samples(traffic, kind) if bound is None else _histograms(traffic, bound),
+            }
+            for name, kind, bound in self._rows
+        ]
 
     @cached_property
-    def _rows(self) -> tuple[tuple[str, TrafficKind], ...]:
+    def _rows(self) -> tuple[_Row, ...]:
         """The series, and what each counts."""
-        up = labelled_series("up", self._target | self._mesh)
+        up: _Row = (labelled_series("up", self._target | self._mesh), "up", None)
         sli = self.slo.sli
         if isinstance(sli, CounterSli):
-            return (up, "up"), *self._mesh_rows(sli)
+            if sli.native:
+                labels = self._labels(sli, sli.total[0])
+                del labels["le"]
+                return up, (labelled_series(sli.total[0].metric, labels), "all", sli.threshold)
+            return up, *((name, kind, None) for name, kind in self._mesh_rows(sli))
         parts = self._simple_expr()
         assert parts is not None
         total, total_labels, other, other_labels = parts
         return (
-            (up, "up"),
-            (labelled_series(total, total_labels | self._target), "all"),
-            (labelled_series(other, other_labels | self._target), "bad" if sli.bad else "good"),
+            up,
+            (labelled_series(total, total_labels | self._target), "all", None),
+            (labelled_series(other, other_labels | self._target), "bad" if sli.bad else "good", None),
         )
 
     @property

@@ -111,7 +111,7 @@ def _latency(subject: Subject) -> Iterator[Any]:
     metric = "namespace:request_duration_buckets:increase5m"
     if not subject.records(metric):
         return
-    buckets = f"sum by (le) ({subject.series(metric, *WHERE)})"
+    buckets = f"sum by ({', '.join(subject.le)}) ({subject.series(metric, *WHERE)})"
     yield graph(
         "Latency of the whole mesh",
         "Quantiles over all requests that clients sent, each over five minutes; interpolated within a bucket of the "

@@ -115,7 +115,7 @@ def _requests(subject: Subject) -> Iterator[Any]:
 def _latency(subject: Subject) -> Iterator[Any]:
     if not subject.records(BUCKETS, P95, P99):
         return
-    buckets = f"sum by (le) ({subject.series(BUCKETS, *WHERE)})"
+    buckets = f"sum by ({', '.join(subject.le)}) ({subject.series(BUCKETS, *WHERE)})"
     yield graph(
         "Latency of the chosen services together",
         "Quantiles of all their requests over five minutes, interpolated within a bucket of the histogram.",

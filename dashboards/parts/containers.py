@@ -25,11 +25,11 @@ OPENED = "istio_tcp_connections_opened_total"
 def workload(subject: Subject, where: Sequence[Matcher]) -> Variable:
     """The workloads that answer a service, as the mesh's telemetry names them."""
     matchers = (*queries.raw_matchers(where), *subject.slo_set.mesh.matchers)
-    inner = ", ".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in matchers)
+    inner = promql.matched(matchers)
     return Variable(
         name=WORKLOAD,
         label="Workload",
-        query=f'label_values({{__name__=~"{REQUESTS}|{OPENED}", {inner}}}, destination_workload)',
+        query=f'label_values({{__name__=~"{REQUESTS}|{OPENED}",{inner}}}, destination_workload)',
         description="Deployments (or the like) that answer the service; their containers are shown.",
         default="All",
         includeAll=True,

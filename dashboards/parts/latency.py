@@ -18,7 +18,7 @@ from sloctl import naming
 from sloctl.guardrails.shared import queries
 from sloctl.model import CounterSli, Matcher, Slo
 from sloctl.model.durations import number
-from sloctl.promql.presets import DURATION_BUCKET, REPORTERS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, REPORTERS
 
 BUCKETS = "service:request_duration_buckets:increase5m"
 P99 = "service:latency_p99_seconds:quantile5m"
@@ -29,6 +29,10 @@ CAUSES = (*causes.ENDS, "response_code", *causes.VERSION)
 _LONGEST = 10_000
 """Characters of a query: servers refuse those over 16 KiB."""
 _GATEWAY = {naming.NAMESPACE: "source_workload_namespace", naming.SERVICE: "source_workload"}
+
+
+def _metric(subject: Subject) -> str:
+    return DURATION if subject.native else DURATION_BUCKET
 
 
 def known(subject: Subject) -> bool:
@@ -75,7 +79,7 @@ def _gateways(subject: Subject) -> list[str]:
 def _raw(subject: Subject, where: Sequence[Matcher]) -> str:
     """The rates of the raw buckets of the service that ``where`` chooses."""
     reporter = queries.one_of("reporter", _reporters(subject))
-    series = subject.raw(DURATION_BUCKET, *reporter, *queries.raw_matchers(where))
+    series = subject.raw(_metric(subject), *reporter, *queries.raw_matchers(where))
     return f"rate({series}[5m]){_or_of_gateway(subject, where)}"
 
 
@@ -85,11 +89,16 @@ def _or_of_gateway(subject: Subject, where: Sequence[Matcher]) -> str:
     if not gateways:
         return ""
     ours = (*queries.raw_matchers(where, _GATEWAY), *queries.one_of("source_workload", gateways))
-    return f" or rate({subject.raw(DURATION_BUCKET, Matcher('reporter', '=', 'source'), *ours)}[5m])"
+    return f" or rate({subject.raw(_metric(subject), Matcher('reporter', '=', 'source'), *ours)}[5m])"
 
 
-def _quantile(percent: int, buckets: str, by: Sequence[str] = ()) -> str:
-    return f"histogram_quantile({percent / 100:g}, sum by ({', '.join((*by, 'le'))}) ({buckets})) / 1000 >= 0"
+def _quantile(subject: Subject, percent: int, buckets: str, by: Sequence[str] = ()) -> str:
+    return f"histogram_quantile({percent / 100:g}, {_summed(subject, buckets, by)}) / 1000 >= 0"
+
+
+def _summed(subject: Subject, buckets: str, by: Sequence[str] = ()) -> str:
+    """The histograms of what has the same labels, as one."""
+    return f"sum by ({', '.join((*by, *subject.le))}) ({buckets})"
 
 
 def _lines(subject: Subject, where: Sequence[Matcher]) -> Iterator[tuple[str, str]]:
@@ -131,11 +140,11 @@ def over_time(
     reporters = _reporters(subject)
     if _recorded(subject):
         buckets = f"{subject.series(BUCKETS, *where)}{_or_of_gateway(subject, where)}"
-        lines = [(f"p{percent}", _quantile(percent, buckets)) for percent in QUANTILES]
+        lines = [(f"p{percent}", _quantile(subject, percent, buckets)) for percent in QUANTILES]
     else:
         by = ("reporter",) if len(reporters) > 1 else ()
         legend = "p{} as the {{{{reporter}}}} reports" if by else "p{}"
-        lines = [(legend.format(p), _quantile(p, _raw(subject, where), by)) for p in QUANTILES]
+        lines = [(legend.format(p), _quantile(subject, p, _raw(subject, where), by)) for p in QUANTILES]
     who = {"source": "clients", "destination": "servers", "waypoint": "waypoints"}
     seen = " and as ".join(who[name] for name in reporters)
     panel = graph(
@@ -148,7 +157,7 @@ def over_time(
         limits=limits,
         nothing=NO_LATENCY,
         exemplars=subject.raw(
-            DURATION_BUCKET, *queries.one_of("reporter", reporters), *queries.raw_matchers(where)
+            _metric(subject), *queries.one_of("reporter", reporters), *queries.raw_matchers(where)
         ),
         links=links,
         span=span,
@@ -164,7 +173,7 @@ def bands(subject: Subject, where: Sequence[Matcher]) -> Any:
     return heatmap(
         "How long requests take",
         "Requests by how long they took, each minute of the last five: two bands are two kinds of requests.",
-        f"sum by (le) ({buckets})",
+        _summed(subject, buckets),
         unit="ms",
         nothing=NO_LATENCY,
     )
@@ -183,11 +192,13 @@ def slowest(
         reporter = Matcher("reporter", "=", first if first in reporters else reporters[0])
         namespaces = sorted({slo.namespace for slo, _ in _slos(subject) if slo.namespace})
         ours = queries.one_of(naming.NAMESPACE, namespaces) if namespaces else ()
-        raw = subject.raw(DURATION_BUCKET, reporter, *queries.raw_matchers((*where, *ours, queries.SERVICES)))
-        buckets = queries.renamed(f"rate({raw}[5m])", (*by, "le"), queries.RENAMED)
+        raw = subject.raw(
+            _metric(subject), reporter, *queries.raw_matchers((*where, *ours, queries.SERVICES))
+        )
+        buckets = queries.renamed(f"rate({raw}[5m])", (*by, *subject.le), queries.RENAMED)
     columns = [
         Column(f"p{p}", f"topk({count}, {expr})" if p == QUANTILES[0] else expr, "s", 3)
-        for p, expr in ((p, _quantile(p, buckets, by)) for p in QUANTILES)
+        for p, expr in ((p, _quantile(subject, p, buckets, by)) for p in QUANTILES)
     ]
     worst = columns[0].expr
     if parts := list(_threshold_parts(subject, where, by)):

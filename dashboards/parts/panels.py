@@ -302,8 +302,9 @@ def states(
 def heatmap(
     title: str, description: str, expr: str, *, unit: str, nothing: str, least: str = "1m", span: int = 12
 ) -> Heatmap:
-    """How often values fell into each bucket; ``expr`` gives cumulative buckets by ``le``."""
-    query = Query(refId="A", expr=expr, legendFormat="{{le}}", format="heatmap", interval=least)
+    """How often values fell into each bucket; ``expr`` gives cumulative buckets by ``le``, or native histograms."""
+    legend = "{{le}}" if "(le)" in expr else ""
+    query = Query(refId="A", expr=expr, legendFormat=legend, format="heatmap", interval=least)
     return Heatmap(
         title=title,
         description=description,

@@ -84,6 +84,16 @@ class Subject:
             return one_of(naming.SLO_ID, sorted(slo.id for slo in slow))
         return one_of(naming.SLO, sorted(names)) if names else ()
 
+    @property
+    def native(self) -> bool:
+        """Whether latencies are native histograms."""
+        return self.slo_set.mesh.histograms == "native"
+
+    @property
+    def le(self) -> tuple[str, ...]:
+        """The label by which buckets of latencies are told apart; native histograms have none."""
+        return () if self.native else ("le",)
+
     @cached_property
     def has_failures(self) -> bool:
         """Whether any SLO's bad events are failures, told apart by cause."""

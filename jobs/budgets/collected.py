@@ -49,6 +49,8 @@ class Collected:
     """The recorded buckets of the period that have events from before them, by time."""
     disputed: dict[SeriesKey, int] = field(default_factory=dict)
     """How many recorded buckets had another truth when they were read again, of budgets that it would change."""
+    blind: set[SeriesKey] = field(default_factory=set)
+    """What has requests of which nothing is measured any more."""
     unread: dict[str, str] = field(default_factory=dict)
     """The definitions that could not be read, with the code of the finding that says so."""
 

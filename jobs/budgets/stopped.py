@@ -15,7 +15,7 @@ from jobs.budgets.collected import Collected
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
 from sloctl.errors import BackendError
-from sloctl.model import GRID, SeriesKey, Slo, SloSet
+from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration, rfc3339
 from sloctl.model.policies import SILENCE
 from sloctl.report.data import Finding
@@ -34,8 +34,40 @@ def candidates(slo_set: SloSet, data: Collected) -> list[SeriesKey]:
         if total > 0
         and key[0] in by_id
         and key[2] not in by_id[key[0]].overridden
+        and key not in data.blind
         and recent.get(key, (0.0, 0.0))[1] <= 0
     )
+
+
+def blind(source: MetricSource, slo_set: SloSet, at: datetime, data: Collected) -> list[Finding]:
+    """Latency SLOs whose requests go on unmeasured: what is known of them is of before. Raises ``BackendError``.
+
+    They are noted as such. Asked only where there were no events in the shortest window.
+    """
+    recent = data.burn[min(data.burn)] if data.burn else {}
+    quiet = {
+        key for key, (_, total) in data.period.items() if total > 0 and recent.get(key, (0.0, 0.0))[1] <= 0
+    }
+    found = []
+    for slo in slo_set.slos:
+        own = {key for key in quiet if key[0] == slo.id}
+        query = promql.unmeasured(slo, slo_set.mesh) if own else ""
+        for item in source.query(query, at) if query else ():
+            assert isinstance(slo.sli, CounterSli)
+            namespace, service = (
+                item["metric"].get(label, "") for label in (slo.sli.namespace_label, slo.sli.service_label)
+            )
+            key = (slo.id, namespace, service)
+            if key in own:
+                data.blind.add(key)
+                text = (
+                    f"{namespace}/{service} {slo.name}: its requests go on, and their latency is not measured any "
+                    "more: what is said of it is of before. Have its histograms become native ones? sloctl validate "
+                    "--prometheus says so"
+                )
+                scope = {naming.SLO: slo.name, naming.NAMESPACE: namespace, naming.SERVICE: service}
+                found.append(Finding("warning", "sli-blind", text, scope))
+    return found
 
 
 def pause(eventful: Iterable[int]) -> tuple[int, int] | None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jobs.budgets import targets
 from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors
-from jobs.preflight.survey import Asker, Survey
+from jobs.preflight.survey import Asker, Survey, other_form
 from sloctl import promql
 from sloctl.model import CounterSli
 from sloctl.promql.catalogue import METRICS, ORIGINS, Metric, Remedy, remedy
-from sloctl.promql.presets import REQUESTS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, REQUESTS
 
 MAYBE_MISSING = frozenset({"grpc_response_status", "destination_cluster", "uid"})
 """Labels that a mesh may lack: without gRPC, with one cluster, before a release."""
@@ -27,12 +27,19 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
     """Findings about metrics, labels, matchers, target labels and scrape intervals."""
     slos = slo_selectors(needs.slo_set)
     missing = set(needs.metrics - survey.names)
+    elsewhere = {
+        metric
+        for metric in needs.metrics
+        if not survey.series_of(metric) and survey.series_of(other_form(metric))
+    }
+    yield from _histograms(elsewhere, needs, slos)
+    missing -= elsewhere
     unmatched = {
         metric
         for metric in needs.metrics - missing
         if _on_request(metric) and _unmatched(metric, needs, survey)
     }
-    mute = silent(needs, missing | unmatched)
+    mute = silent(needs, missing | unmatched | elsewhere)
     absent: list[Absent] = []
     for metric in sorted(missing):
         found = _metric(metric, needs, survey, slos, asker, mute)
@@ -42,7 +49,7 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
             absent.append(found)
     absent += [_absent(METRICS[metric], (), needs.alerts_on(metric), mute) for metric in sorted(unmatched)]
     yield from _grouped(absent)
-    for metric in sorted(needs.metrics - missing):
+    for metric in sorted(needs.metrics - missing - elsewhere):
         if survey.series_of(metric):
             yield from _matchers(metric, needs, survey, asker)
             yield from _labels(metric, needs, survey)
@@ -51,6 +58,34 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
     for item in targets.look(asker.source, needs.slo_set, asker.at).twice:
         yield PreflightFinding("error", "scraped-twice", item.text, item.remedy)
     yield from _intervals(needs, survey)
+
+
+_CLASSIC_TOO = "always_scrape_classic_histograms: true"
+_HISTOGRAMS = {
+    DURATION_BUCKET: "set mesh.histograms: native; or let Prometheus keep both: "
+    f"{_CLASSIC_TOO} in its scrape configuration",
+    DURATION: "remove mesh.histograms: native; or let Prometheus have them: scrape_native_histograms or "
+    "convert_classic_histograms_to_nhcb in its scrape configuration",
+}
+
+
+def _histograms(
+    metrics: Iterable[str], needs: Needs, slos: tuple[SloSelectors, ...]
+) -> Iterator[PreflightFinding]:
+    """Histograms that are there now, but in the other form."""
+    for metric in sorted(metrics):
+        of_slos = tuple(s.slo.id for s in slos if any(sel.metric == metric for sel in (*s.total, *s.good)))
+        alerts = needs.alerts_on(metric)
+        form = "classic" if metric == DURATION else "native"
+        blind = f"; SLOs without data: {named(of_slos)}" if of_slos else ""
+        blind += f"; alerts that see less: {named(alerts, 20)}" if alerts else ""
+        yield PreflightFinding(
+            "error" if of_slos else "warning",
+            "other-histograms",
+            f"{metric}: not there now, only the {form} histograms {other_form(metric)} are{blind}",
+            _HISTOGRAMS.get(metric, f"{_CLASSIC_TOO} in the scrape configuration"),
+            about=(*of_slos, *alerts),
+        )
 
 
 def _starts(needs: Needs, survey: Survey) -> Iterator[PreflightFinding]:
@@ -167,7 +202,7 @@ def _matchers(metric: str, needs: Needs, survey: Survey, asker: Asker) -> Iterat
     """The metric is there: with the mesh's matchers, and for the selectors of the rules?"""
     matchers = needs.slo_set.mesh.matchers
     if matchers and not survey.counts.get(promql.selector(metric, matchers)):
-        wanted = ", ".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in matchers)
+        wanted = promql.matched(matchers)
         seen = [f"{m.label}: {named(asker.values(m.label, metric)) or 'no such label'}" for m in matchers]
         text = f"{metric}: no series has the labels of mesh.matchers ({wanted})"
         yield PreflightFinding("error", "mesh-matchers", text, f"seen are {'; '.join(seen)}")

@@ -50,6 +50,14 @@ class Needs:
         found = {text_of(read.select): read.select for rule in self.rules for read in rule.reads}
         return {text: select for text, select in found.items() if select.metric not in self.recorded}
 
+    @property
+    def quoted(self) -> set[str]:
+        """The names of metrics and labels that only Prometheus 3 takes."""
+        mesh = self.slo_set.mesh
+        found = promql.quoted("", (*mesh.target_labels, *(m.label for m in mesh.matchers)))
+        reads = (read.select for rule in self.rules for read in rule.reads)
+        return found.union(*(promql.quoted(s.metric, (m.label for m in s.matchers)) for s in reads))
+
     def raw(self, rule: Rule) -> frozenset[str]:
         """The raw metrics behind a rule, through the series that other rules of its file record."""
         return frozenset(select.metric for select in self._raw_selectors(rule))
@@ -84,7 +92,7 @@ def text_of(select: Select) -> str:
     """A selector without its range and offset."""
     if select.metric:
         return promql.selector(select.metric, select.matchers)
-    return "{" + ",".join(f"{m.label}{m.op}{promql.quote(m.value)}" for m in select.matchers) + "}"
+    return f"{{{promql.matched(select.matchers)}}}"
 
 
 def needs(slo_set: SloSet) -> Needs:

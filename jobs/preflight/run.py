@@ -8,7 +8,7 @@ from datetime import datetime
 from jobs.preflight import cost, metrics, server, services
 from jobs.preflight.findings import PreflightFinding, ordered
 from jobs.preflight.needs import needs
-from jobs.preflight.survey import Asker, survey
+from jobs.preflight.survey import Asker, survey, told
 from sloctl.backends.protocols import ObservedSource
 from sloctl.errors import BackendLimit, QueryRejected
 from sloctl.model import SloSet
@@ -31,6 +31,10 @@ class Preflight:
 def run(source: ObservedSource, slo_set: SloSet, at: datetime) -> Preflight:
     """Ask a server whether the rules of a set can work, as of ``at``. Raises ``BackendError``."""
     wanted = needs(slo_set)
+    if wanted.quoted:
+        refused = server.too_old(wanted, (told(source.build_info) or {}).get("version"))
+        if refused is not None:
+            return Preflight(at, (refused,), None)
     asker = Asker(source, at)
     seen = survey(source, wanted, at)
     found: list[PreflightFinding] = []

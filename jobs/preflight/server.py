@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, slo_selectors, text_of
-from jobs.preflight.survey import Survey, seconds_of
+from jobs.preflight.survey import VICTORIA_METRICS, Survey, seconds_of
 from sloctl import promql
 from sloctl.model import Matcher
 from sloctl.model.durations import duration
@@ -134,6 +134,19 @@ def _version(survey: Survey) -> Iterator[PreflightFinding]:
     oldest = ".".join(map(str, OLDEST))
     text = f"Prometheus {version} is older than {oldest}: it refuses rules with keep_firing_for"
     yield PreflightFinding("warning", "old-server", text, f"upgrade to {oldest} or later")
+
+
+def too_old(needs: Needs, version: str | None) -> PreflightFinding | None:
+    """Names that the server's version has no form for: it refuses every query that has one."""
+    numbers = re.match(r"v?2\.(\d+)", version or "")
+    names = sorted(needs.quoted)
+    if numbers is None or not names or version == VICTORIA_METRICS:
+        return None
+    text = (
+        f"Prometheus {version} takes no names such as {named(names)}, and so none of the rules that have them"
+    )
+    hint = "upgrade to Prometheus 3, or relabel: letters, digits and '_' alone are names everywhere"
+    return PreflightFinding("error", "quoted-names", text, hint)
 
 
 def _retention(needs: Needs, retention: str | None) -> Iterator[PreflightFinding]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors, text_of
-from jobs.preflight.survey import Asker, Survey
+from jobs.preflight.survey import Asker, Survey, other_form
 from sloctl import promql
-from sloctl.model import CounterSli, Slo
+from sloctl.model import CounterSli, Mesh, Slo
+from sloctl.model.durations import number
 from sloctl.promql.parsing import Select
-from sloctl.promql.presets import REPORTERS
+from sloctl.promql.presets import ENVOY_BUCKETS, REPORTERS
 
 MAX_BOUNDS = 10
 """Histograms whose bounds are asked for, one request each."""
@@ -24,6 +26,8 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
     for item in slo_selectors(needs.slo_set):
         if not all(select.metric in survey.names or not select.metric for select in item.total):
             continue
+        if any(not survey.series_of(s.metric) and survey.series_of(other_form(s.metric)) for s in item.total):
+            continue  # said of the metric
         slo = item.slo
         if not isinstance(slo.sli, CounterSli):
             yield from _events(item, survey)
@@ -37,6 +41,9 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
             bounds = _bounds(item.good[0], asker) if asked < MAX_BOUNDS else []
             asked += 1
             yield _bound(slo, item.good[0], bounds)
+        elif slo.sli.native and asked < MAX_BOUNDS:
+            asked += 1
+            yield from _interpolated(slo, slo.sli, needs.slo_set.mesh, asker)
 
 
 def _events(item: SloSelectors, survey: Survey) -> Iterator[PreflightFinding]:
@@ -136,3 +143,35 @@ def _bound(slo: Slo, good: Select, bounds: list[str]) -> PreflightFinding:
         else "ask for label_values(istio_request_duration_milliseconds_bucket, le)",
         about=(slo.id,),
     )
+
+
+GROWTH = Decimal("1.1")
+"""By how much bounds of native histograms differ as Prometheus and its clients keep them, at most."""
+
+
+def _interpolated(slo: Slo, sli: CounterSli, mesh: Mesh, asker: Asker) -> Iterator[PreflightFinding]:
+    """How many requests lie so near a threshold that no bound of a native histogram tells how many were within it."""
+    threshold = sli.threshold
+    assert threshold is not None
+    bounds = (Decimal(0), *(mesh.latency_buckets or ENVOY_BUCKETS), Decimal("Inf"))
+    converted = max(b for b in bounds if b <= threshold), min(b for b in bounds if b >= threshold)
+    series = promql.full_selector(slo, sli, sli.total[0], mesh)
+    around = {"finely": (threshold / GROWTH, threshold * GROWTH), "converted": converted}
+    shares = asker.each(
+        [
+            f"histogram_fraction({low:f}, {'Inf' if high.is_infinite() else f'{high:f}'}, sum(increase({series}[1h])))"
+            for low, high in around.values()
+            if low < high
+        ]
+    )
+    if not shares[0]:
+        return
+    fine, *rest = (f"{100 * float(found[0]['value'][1]):.2g} %" for found in shares if found)
+    text = f"{slo.id}: how many requests were within {number(threshold)} ms is interpolated"
+    text += (
+        f"; {fine} of the last hour took between {number(around['finely'][0].quantize(Decimal('0.1')))} and "
+    )
+    text += f"{number(around['finely'][1].quantize(Decimal('0.1')))} ms"
+    text += f", and {rest[0]} between the bounds of a classic histogram beside it" if rest else ""
+    hint = "the SLI is off by less: by the first with native histograms, by the second with converted classic ones"
+    yield PreflightFinding("info", "interpolated", text, hint, about=(slo.id,))

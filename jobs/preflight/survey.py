@@ -18,7 +18,7 @@ from sloctl.backends.protocols import ObservedSource, Series
 from sloctl.errors import BackendRefused, BadAnswer, QueryRejected
 from sloctl.model import CounterSli, Matcher
 from sloctl.promql.catalogue import METRICS
-from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, REQUESTS
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)
@@ -26,6 +26,8 @@ MAX_JOINS = 24
 """Metrics whose join with ``up`` is tried."""
 _FRESH = "15m"
 """What was recorded within it shows that rules are evaluated."""
+VICTORIA_METRICS = "2.24.0"
+"""The version that VictoriaMetrics says that it is, without a revision."""
 _INTERVALS = (600, 120)
 """Seconds over which scrapes are counted: the first for targets that are that old, the second for the rest."""
 _MARK = "sloctl_question"
@@ -127,8 +129,9 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
     """Ask everything that is asked once."""
     asker = Asker(source, at)
     mesh = needs.slo_set.mesh
-    names = asker.names({*METRICS, *needs.metrics})
-    present = sorted((needs.metrics | {"up"}) & names)
+    others = {other_form(metric) for metric in needs.metrics} - {""}
+    names = asker.names({*METRICS, *needs.metrics, *others})
+    present = sorted((needs.metrics | others | {"up"}) & names)
     selectors = [
         *needs.selects,
         *(text_of(s) for item in slo_selectors(needs.slo_set) for s in (*item.total, *item.good)),
@@ -136,11 +139,15 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
     ]
     labelled = [(metric, label) for metric in present for label in _questions(needs, metric)]
     counts = asker.counts(
-        [*selectors, *(f'{metric}{{{label}!=""}}' for metric, label in labelled), *map(str, present)]
+        [
+            *selectors,
+            *(_with(metric, label) for metric, label in labelled),
+            *(promql.selector(metric, ()) for metric in present),
+        ]
     )
     jobs = _jobs(asker, present)
-    build = _told(source.build_info)
-    runtime = _told(source.runtime_info)
+    build = told(source.build_info)
+    runtime = told(source.runtime_info)
     return Survey(
         names=names,
         counts=counts,
@@ -148,18 +155,32 @@ def survey(source: ObservedSource, needs: Needs, at: datetime) -> Survey:
         services=_reporters(asker, needs, names, "destination_service_namespace", "destination_service_name"),
         gateways=_reporters(asker, needs, names, "source_workload_namespace", "source_workload"),
         intervals=_intervals(asker, _started(runtime or {})),
-        labelled={pair: counts[f'{pair[0]}{{{pair[1]}!=""}}'] for pair in labelled},
+        labelled={pair: counts[_with(*pair)] for pair in labelled},
         joins=_joins(asker, needs, present),
         replicas=_replicas(asker, needs),
         live=_live(asker, needs),
         server=_server(build or {}),
         version=(build or {}).get("version") or None,
         retention=(runtime or {}).get("storageRetention") or None,
-        groups=_told(source.rules),
+        groups=told(source.rules),
     )
 
 
-def _told(ask: Callable[[], T | None]) -> T | None:
+def other_form(metric: str) -> str:
+    """What a histogram is called in its other form: classic ones have buckets, native ones are one metric.
+
+    "" of what is no histogram.
+    """
+    return (
+        DURATION_BUCKET
+        if metric == DURATION
+        else metric.removesuffix("_bucket")
+        if metric.endswith("_bucket")
+        else ""
+    )
+
+
+def told(ask: Callable[[], T | None]) -> T | None:
     """What a server says of itself; None where it has no such endpoint or keeps it from us."""
     try:
         return ask()
@@ -169,7 +190,7 @@ def _told(ask: Callable[[], T | None]) -> T | None:
 
 def _server(build: Mapping[str, str]) -> str:
     """What answers. VictoriaMetrics says no more than that it is Prometheus 2.24.0, which would tell its revision."""
-    if build.get("version") == "2.24.0" and not build.get("revision"):
+    if build.get("version") == VICTORIA_METRICS and not build.get("revision"):
         return "VictoriaMetrics"
     return build.get("application") or "Prometheus"
 
@@ -205,9 +226,13 @@ def _questions(needs: Needs, metric: str) -> list[str]:
     return [*wanted, *(f"exported_{label}" for label in wanted)]
 
 
+def _with(metric: str, label: str) -> str:
+    return promql.selector(metric, (Matcher(label, "!=", ""),))
+
+
 def _jobs(asker: Asker, present: Sequence[str]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    answers = asker.each([f"count by (job) ({metric})" for metric in present])
+    answers = asker.each([f"count by (job) ({promql.selector(metric, ())})" for metric in present])
     for metric, series in zip(present, answers, strict=True):
         for item in series:
             found.setdefault(metric, {})[item["metric"].get("job", "")] = float(item["value"][1])
@@ -220,7 +245,8 @@ def _reporters(
     slis = [slo.sli for slo in needs.slo_set.slos if isinstance(slo.sli, CounterSli)]
     if not any(sli.service_label == name for sli in slis):
         return {}
-    metric = REQUESTS if REQUESTS in names else f'{DURATION_BUCKET}{{le="+Inf"}}'
+    durations = f'{DURATION_BUCKET}{{le="+Inf"}}' if DURATION_BUCKET in names else DURATION
+    metric = REQUESTS if REQUESTS in names else durations
     found: dict[tuple[str, str], set[str]] = {}
     for item in asker.source.query(f"count by ({namespace}, {name}, reporter) ({metric})", asker.at):
         labels = item["metric"]
@@ -257,7 +283,7 @@ def _joins(asker: Asker, needs: Needs, present: Sequence[str]) -> dict[str, Join
         for read in rule.reads
     }  # fmt: skip
     metrics = [metric for metric in present if metric in joined and metric != "up"][:MAX_JOINS]
-    up, on = promql.selector("up", mesh.matchers), ", ".join(mesh.target_labels)
+    up, on = promql.selector("up", mesh.matchers), promql.names(mesh.target_labels)
     exprs = []
     for metric in metrics:
         series = promql.selector(metric, mesh.matchers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
@@ -114,7 +114,8 @@ def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
     """The codes of the findings for which an SLO's numbers may be wrong."""
     partial = [PARTIAL] if any(slo.id in ids for ids in data.unsure.values()) else []
     disputed = ["replicas-disagree"] if key in data.disputed else []
-    return (*partial, *disputed, *([data.unread[slo.id]] if slo.id in data.unread else []))
+    blind = ["sli-blind"] if key in data.blind else []
+    return (*partial, *disputed, *blind, *([data.unread[slo.id]] if slo.id in data.unread else []))
 
 
 def _plausible(bad: float, total: float) -> EventCounts:
@@ -251,10 +252,16 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
-def _stopped(source: MetricSource, slo_set: SloSet, at: datetime, data: Collected) -> list[Finding]:
-    """What has no traffic any more; a server that fails here has said so before, or limits what may be read."""
+def _stopped(
+    findings: Callable[[MetricSource, SloSet, datetime, Collected], list[Finding]],
+    source: MetricSource,
+    slo_set: SloSet,
+    at: datetime,
+    data: Collected,
+) -> list[Finding]:
+    """What has no events any more; a server that fails here has said so before, or limits what may be read."""
     try:
-        return stopped.findings(source, slo_set, at, data)
+        return findings(source, slo_set, at, data)
     except BackendError as error:
         text = f"whether traffic stopped could not be read: {error}"
         return [Finding("info", "pauses-not-read", text)]
@@ -296,7 +303,7 @@ def build(
     """
     heard = source = Heard(source)
     data = choice.collect(source, slo_set, at, origin, ledger, history=history, progress=progress)
-    findings = [*data.findings, *_unsure(slo_set, data)]
+    findings = [*data.findings, *_unsure(slo_set, data), *_stopped(stopped.blind, source, slo_set, at, data)]
     items = []
     for slo, key in _keys(slo_set, data):
         item = _status(slo, key, data, at)
@@ -309,7 +316,7 @@ def build(
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
-    findings += _stopped(source, slo_set, at, data)
+    findings += _stopped(stopped.findings, source, slo_set, at, data)
     findings += _part_recorded(slo_set, items)
     books = set(data.origins.values())
     if books - {"ledger"}:

@@ -45,11 +45,11 @@ MAX_NAMES = 50
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["operator", "prometheus"]),
+    type=click.Choice(["operator", "prometheus", "victoriametrics"]),
     default="operator",
     show_default=True,
     help="Kubernetes objects, for operators and Grafana's sidecar; or files as Prometheus, Grafana, "
-    "Alertmanager and cron read them.",
+    "Alertmanager and cron read them; or objects with rules for VictoriaMetrics' operator.",
 )
 @click.option(
     "--check",
@@ -72,7 +72,7 @@ def command(
     files: tuple[str, ...],
     output: Path,
     only: str | None,
-    form: str,
+    form: Format,
     check: bool,
     proofs: bool,
     force: bool,
@@ -104,9 +104,13 @@ def command(
             "--only jobs: the SLO file has no section 'jobs'",
             hint="say there what runs when (docs/slo-file.md), or leave 'jobs' out",
         )
-    written_as: Format = "operator" if form == "operator" else "prometheus"
+    if form == "victoriametrics" and slo_set.sources.chained:
+        raise UsageError(
+            "--format victoriametrics: the SLO file's rules are for Prometheus, and in vmalert their alerts never fire",
+            hint="say 'sources: {prometheus: {engine: victoriametrics}}' in the file",
+        )
     generated = chain.from_iterable(
-        _generate(kind, slo_set, written_as, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
+        _generate(kind, slo_set, form, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
     )
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
@@ -150,6 +154,11 @@ def _generate(
     kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...], *, proofs: bool
 ) -> Iterator[tuple[str, str]]:
     """The artefacts of a kind; only what is asked for is imported."""
+    if kind == "rules":
+        from alert_rules import manifest
+
+        return manifest.generate(slo_set, form, proofs=proofs)
+    form = "prometheus" if form == "prometheus" else "operator"
     if kind == "dashboards":
         from dashboards import manifest as dashboards
 
@@ -158,10 +167,6 @@ def _generate(
         from alert_rules.alertmanager import configuration
 
         return configuration.generate(slo_set, form)
-    if kind == "jobs":
-        from jobs import manifests
+    from jobs import manifests
 
-        return manifests.generate(slo_set, form, sources)
-    from alert_rules import manifest
-
-    return manifest.generate(slo_set, form, proofs=proofs)
+    return manifests.generate(slo_set, form, sources)

@@ -109,7 +109,7 @@ def _alive(slo_set: SloSet) -> str:
 
 def instances(slo_set: SloSet) -> Signal:
     """How many istiods are scraped."""
-    on = ", ".join(slo_set.mesh.target_labels)
+    on = promql.names(slo_set.mesh.target_labels)
     return raw_signal("istiod:instances:count", f"count(group by ({on}) ({_alive(slo_set)}))")
 
 

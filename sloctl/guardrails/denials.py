@@ -15,19 +15,19 @@ from sloctl import naming, promql
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Signal, Verdict
 from sloctl.guardrails.shared.queries import (
+    ALL,
     RENAMED,
     SERVICE_LABELS,
     Queries,
     RecordedQueries,
-    counted,
+    connections,
     enough,
     in_namespaces,
     in_set,
-    renamed,
     reported,
-    selected,
     share,
     signal,
+    tiles,
 )
 from sloctl.model import TILE, Guardrail, Matcher, SloSet
 from sloctl.model.durations import duration, number
@@ -51,7 +51,10 @@ DENIED = (
 
 @dataclass(frozen=True, slots=True)
 class _What:
-    """What is denied: how both forms count all and the denied, and series of the fine and the denied for proofs."""
+    """What is denied: how both forms count all and the denied, and series of the fine and the denied for proofs.
+
+    ``minutes`` is what is recorded of raw counters for that, besides the mesh's requests.
+    """
 
     noun: Literal["requests", "connections"]
     alert: str
@@ -59,6 +62,7 @@ class _What:
     denied: Callable[[Queries], str]
     fine_series: str
     denied_series: str
+    minutes: tuple[Signal, ...] = ()
 
 
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
@@ -71,7 +75,7 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     assert guardrail.limit is not None
     for what in watched:
         total, denied, ratio = found = _signals(slo_set, what)
-        signals += found
+        signals += (*what.minutes, *found)
         limit = float(guardrail.limit / 100)
         verdicts.append(Verdict("policy-denials", ratio, limit, "max", "ratio", SERVICE_LABELS))
         if guardrail.limit < 100:
@@ -97,25 +101,21 @@ def _requests(slo_set: SloSet, guardrail: Guardrail) -> _What:
 
 
 def _connections(slo_set: SloSet, guardrail: Guardrail) -> _What:
-    names = {label: RENAMED[label] for label in SERVICE_LABELS}
-    where = (
-        Matcher("reporter", "=", "destination"),
-        promql.services(names[naming.SERVICE]),
-        *in_namespaces(guardrail, names[naming.NAMESPACE]),
+    opened = connections(guardrail, "service:opened_connections:increase1m", OPENED)
+    denied = connections(
+        guardrail, "service:denied_connections:increase1m", CLOSED, Matcher("response_flags", "=", "DENY")
     )
-
-    def count(metric: str, *matchers: Matcher) -> str:
-        series = selected(slo_set, metric, *where, *matchers)
-        return renamed(counted(slo_set, series, WINDOW), SERVICE_LABELS, names)
-
-    labels = {names[label]: value for label, value in _place(guardrail).items()} | {"reporter": "destination"}
+    labels = {RENAMED[label]: value for label, value in _place(guardrail).items()} | {
+        "reporter": "destination"
+    }
     return _What(
         "connections",
         "ConnectionsDenied",
-        lambda q: count(OPENED),
-        lambda q: count(CLOSED, Matcher("response_flags", "=", "DENY")),
+        lambda q: q.counts(opened, ALL, WINDOW, SERVICE_LABELS),
+        lambda q: q.counts(denied, ALL, WINDOW, SERVICE_LABELS),
         samples.series(OPENED, **labels, response_flags="-"),
         samples.series(CLOSED, **labels, response_flags="DENY"),
+        tuple(tiles(slo_set, family, SERVICE_LABELS) for family in (opened, denied)),
     )
 
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from sloctl import naming, promql
+from sloctl import naming
 from sloctl.guardrails.shared import samples
 from sloctl.guardrails.shared.kinds import HealthAlert, Plan, Proof, Verdict
 from sloctl.guardrails.shared.queries import (
+    RENAMED,
     SERVICE_LABELS,
     SERVICES,
     Queries,
     RecordedQueries,
-    counted,
+    connections,
     enough,
     in_namespaces,
-    renamed,
-    selected,
     share,
     signal,
+    tiles,
 )
 from sloctl.model import Guardrail, Matcher, SloSet
 from sloctl.model.durations import number
@@ -37,15 +37,14 @@ DROP = Decimal("0.95")
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alerts of the guardrail ``mtls``."""
     ambient = slo_set.mesh.mode == "ambient"
-    names = {naming.NAMESPACE: "destination_service_namespace", naming.SERVICE: "destination_service_name"}
+    names = {label: RENAMED[label] for label in SERVICE_LABELS}
+    opened = connections(guardrail, "service:mtls_connections:increase1m", CONNECTIONS)
 
     def count(q: Queries, *matchers: Matcher) -> str:
-        where = (Matcher("reporter", "=", "destination"), *matchers)
-        if not ambient:
-            return q.requests((*where, SERVICES, *in_namespaces(guardrail)), WINDOW, SERVICE_LABELS)
-        scope = in_namespaces(guardrail, names[naming.NAMESPACE])
-        raw = selected(slo_set, CONNECTIONS, *where, promql.services(names[naming.SERVICE]), *scope)
-        return renamed(counted(slo_set, raw, WINDOW), SERVICE_LABELS, names)
+        if ambient:
+            return q.counts(opened, (matchers,), WINDOW, SERVICE_LABELS)
+        where = (Matcher("reporter", "=", "destination"), *matchers, SERVICES, *in_namespaces(guardrail))
+        return q.requests(where, WINDOW, SERVICE_LABELS)
 
     total = signal(slo_set, "service:mtls_traffic:increase5m", count)
     ratio = signal(
@@ -130,4 +129,5 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         )
     verdict = Verdict("mtls", ratio, float(target), "min", "ratio", SERVICE_LABELS)
     base = frozenset() if ambient else frozenset({"reporter", POLICY, *SERVICE_LABELS})
-    return Plan("mtls", (total, ratio), (verdict,), tuple(alerts), base)
+    minutes = (tiles(slo_set, opened, (*SERVICE_LABELS, POLICY)),) if ambient else ()
+    return Plan("mtls", (*minutes, total, ratio), (verdict,), tuple(alerts), base)

@@ -68,7 +68,7 @@ def known(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
 
     A replica that is gone for longer may have told of a pod whose name another one has by now.
     """
-    by, found = ", ".join((*pod_labels(slo_set), "uid")), series(slo_set, guardrail, RESTARTS)
+    by, found = promql.names((*pod_labels(slo_set), "uid")), series(slo_set, guardrail, RESTARTS)
     lately, once = (_each("last_over_time", found, _past(reach, window)) for reach in (LOOKBACK, MEMORY))
     return f"max by ({by}) ({lately})\nor\nmax by ({by}) ({once})"
 
@@ -78,7 +78,7 @@ def increase(slo_set: SloSet, guardrail: Guardrail, window: int, before: str = "
 
     ``before`` is what :func:`known` says, if that is recorded.
     """
-    pod = ", ".join(pod_labels(slo_set))
+    pod = promql.names(pod_labels(slo_set))
     by, past = f"by ({pod}, uid)", _past(window)
     found = series(slo_set, guardrail, RESTARTS)
     nameless = series(slo_set, guardrail, RESTARTS, Matcher("uid", "=", ""))
@@ -126,7 +126,7 @@ def _new(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     pod = pod_labels(slo_set)
     cluster = pod[: -len(POD)]
     target = dict.fromkeys((*cluster, *(x for x in slo_set.mesh.target_labels if x not in (*POD, "uid"))))
-    by, on = f"by ({', '.join(pod)}, uid)", f"on ({', '.join(pod)})"
+    by, on = f"by ({promql.names(pod)}, uid)", f"on ({promql.names(pod)})"
     anywhere = series(slo_set, Guardrail(guardrail.preset), RESTARTS)
     found = _each("last_over_time", series(slo_set, guardrail, RESTARTS), _past(window))
     memory = f"[{duration(MEMORY)}:{duration(GRID)}] offset {duration(window + LOOKBACK)}"
@@ -134,11 +134,11 @@ def _new(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     started = f"last_over_time({selected(slo_set, POD_START)}[{duration(window)}:{step(window, 144)}])"
     since = f"time() - {number(window + MEMORY)}"
     return (
-        f"(group {by} (({found})\n  and on ({', '.join(target)}) ({told}))\n"
+        f"(group {by} (({found})\n  and on ({promql.names(target)}) ({told}))\n"
         f"  unless {on} {started} <= {since})\n"
         f"or (group {by} ({found})\n"
         f"  and {on} {started} > {since}\n"
-        f"  and on ({', '.join(cluster)}) ({told}))"
+        f"  and on ({promql.names(cluster)}) ({told}))"
     )
 
 
@@ -150,7 +150,7 @@ def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int, before: str = 
     """
     counted = f"(\n{promql.indent(increase(slo_set, guardrail, window, before))}\n) > 0"
     reasons = _reasons(slo_set, guardrail, window)
-    pod = ", ".join(pod_labels(slo_set))
+    pod = promql.names(pod_labels(slo_set))
     text = f"(\n{promql.indent(counted)}\n)\n* on ({pod}) group_left (reason)\n{reasons}"
     return f"sum by (namespace, {WORKLOAD}, pod, reason) (\n{promql.indent(named(text))}\n)"
 
@@ -158,7 +158,7 @@ def by_reason(slo_set: SloSet, guardrail: Guardrail, window: int, before: str = 
 def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
     """1 for each container with the reason of its last end, which is one even where replicas disagree: the freshest,
     and of two alike the lack of memory."""
-    w, pod = duration(window), ", ".join(pod_labels(slo_set))
+    w, pod = duration(window), promql.names(pod_labels(slo_set))
 
     def latest(selector: str) -> str:
         text = f"timestamp({selector}) and {selector} == 1"
@@ -181,7 +181,7 @@ def _reasons(slo_set: SloSet, guardrail: Guardrail, window: int) -> str:
 def pods(slo_set: SloSet, guardrail: Guardrail) -> str:
     """Pods with a proxy now, by ``namespace`` and ``workload``."""
     found = " or ".join(series(slo_set, guardrail, RESTARTS))
-    text = named(f"group by ({', '.join(pod_labels(slo_set))}) ({found})")
+    text = named(f"group by ({promql.names(pod_labels(slo_set))}) ({found})")
     return f"count by ({', '.join(BY_WORKLOAD)}) (\n{promql.indent(text)}\n)"
 
 
@@ -199,7 +199,7 @@ def step(window: int, parts: int) -> str:
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdict and alerts of the guardrail ``sidecar-restarts``."""
     by, day = ", ".join(BY_WORKLOAD), promql.milliseconds(DAY)
-    told_by = ", ".join((*pod_labels(slo_set), "uid"))
+    told_by = promql.names((*pod_labels(slo_set), "uid"))
     before = raw_signal("pod:sidecar_restarts:known", known(slo_set, guardrail, TILE))
     each = signal(
         slo_set,

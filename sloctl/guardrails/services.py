@@ -35,7 +35,7 @@ from sloctl.guardrails.shared.queries import (
 )
 from sloctl.model import AlertSeverity, CounterSli, Guardrail, Matcher, SloSet
 from sloctl.model.durations import duration, number
-from sloctl.promql.presets import DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, bucket_pattern
 
 LONG, SHORT = 300, 120
 LE = "le"
@@ -144,14 +144,16 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
 
     A limit that is a bound of the histogram is judged by the share within it; between two bounds, by
     ``histogram_quantile``, which presumes that latencies are spread evenly within a bucket. No alert for limits below
-    the first bound or above the last: the histogram cannot tell there.
+    the first bound or above the last: the histogram cannot tell there. Native histograms have a share for every limit.
     """
     assert guardrail.limit is not None
     limit = guardrail.limit * 1000
     bounds = slo_set.mesh.latency_buckets or ENVOY_BUCKETS
     scope = in_namespaces(guardrail)
     reporter = sides(slo_set)[0]
-    labels = (*SERVICE_LABELS, LE)
+    native = slo_set.mesh.histograms == "native"
+    le = () if native else (LE,)
+    labels = (*SERVICE_LABELS, *le)
 
     def raw(*more: Matcher) -> str:
         """Requests by service and bucket.
@@ -163,7 +165,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             *raw_matchers((reporter, SERVICES, *scope)),
             *more,
         )
-        series = selected(slo_set, DURATION_BUCKET, *where)
+        series = selected(slo_set, DURATION if native else DURATION_BUCKET, *where)
         return renamed(f"increase({series}[{duration(LONG)}])", labels, RENAMED)
 
     buckets = raw_signal("service:request_duration_buckets:increase5m", raw())
@@ -173,8 +175,17 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             return raw(*le)
         return promql.just_recorded(promql.selector(buckets.record, (*in_set(slo_set), *le)))
 
-    def count(q: Queries, le: Matcher) -> str:
-        return f"sum by ({', '.join(SERVICE_LABELS)}) (\n{promql.indent(requests(q, le))}\n)"
+    def summed(q: Queries, *le: Matcher) -> str:
+        return f"sum by ({', '.join(SERVICE_LABELS)}) (\n{promql.indent(requests(q, *le))}\n)"
+
+    def everything(q: Queries) -> str:
+        return f"histogram_count({summed(q)})" if native else summed(q, Matcher(LE, "=", "+Inf"))
+
+    def within_limit(q: Queries) -> str:
+        if native:
+            return f"histogram_fraction(-Inf, {number(limit)}, {summed(q)}) >= 0"
+        fast = summed(q, Matcher(LE, "=~", bucket_pattern(limit)))
+        return f"{fast}\n/ {on}\n  ({q.read(total)} > 0)"
 
     def quantile(text: str) -> Signal:
         # Nothing in any bucket has no quantile: NaN is no number to compare with, and is left out.
@@ -187,26 +198,18 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
             ),
         )
 
-    total = signal(
-        slo_set, "service:latency_traffic:increase5m", lambda q: count(q, Matcher(LE, "=", "+Inf"))
-    )
+    total = signal(slo_set, "service:latency_traffic:increase5m", everything)
     p95, p99 = quantile("0.95"), quantile("0.99")
     by_namespace = signal(
         slo_set,
         "namespace:request_duration_buckets:increase5m",
-        lambda q: f"sum by ({naming.NAMESPACE}, {LE}) (\n{promql.indent(requests(q))}\n)",
+        lambda q: f"sum by ({', '.join((naming.NAMESPACE, *le))}) (\n{promql.indent(requests(q))}\n)",
     )
     signals = [buckets, total, p95, p99, by_namespace]
     q = RecordedQueries(slo_set)
     on = f"on ({', '.join(SERVICE_LABELS)})"
-    if limit in bounds:
-        within = signal(
-            slo_set,
-            "service:latency_within_limit:ratio5m",
-            lambda q: (
-                f"{count(q, Matcher(LE, '=~', bucket_pattern(limit)))}\n/ {on}\n  ({q.read(total)} > 0)"
-            ),
-        )
+    if limit in bounds or native:
+        within = signal(slo_set, "service:latency_within_limit:ratio5m", within_limit)
         signals.append(within)
         condition = f"{q.read(p99)}\nand {on}\n  {q.read(within)} < {QUANTILE}"
     else:
@@ -228,7 +231,7 @@ def latency(slo_set: SloSet, guardrail: Guardrail) -> Plan:
         proof=_latency_proof(slo_set, guardrail, limit, sorted(bounds)),
     )
     verdict = Verdict("service-latency", p99, float(guardrail.limit), "max", "seconds", SERVICE_LABELS)
-    told = min(bounds) <= limit <= max(bounds)
+    told = native or min(bounds) <= limit <= max(bounds)
     return Plan("service-latency", tuple(signals), (verdict,), (alert,) if told else ())
 
 
@@ -248,6 +251,9 @@ def _latency_proof(slo_set: SloSet, guardrail: Guardrail, limit: Decimal, bounds
             RENAMED[naming.SERVICE]: service,
             "reporter": side,
         }
+        if slo_set.mesh.histograms == "native":
+            within = bounds.index(reached) if reached in bounds else len(bounds)
+            return {samples.series(DURATION, **names): samples.histograms(values, bounds, within)}
         return {
             samples.series(DURATION_BUCKET, **names, le=le): values if there else samples.flat(0)
             for le, there in (

@@ -98,7 +98,7 @@ def _gap(slo_set: SloSet, record: str, newest: Signal, reach: str) -> Signal:
 
 def _failing(slo_set: SloSet) -> str:
     """The share of the targets with mesh metrics in the last two hours that are known and not answering."""
-    on = ", ".join(slo_set.mesh.target_labels)
+    on = promql.names(slo_set.mesh.target_labels)
     seen = "\n  or ".join(f"last_over_time({selected(slo_set, metric)}[2h:10m])" for metric in TARGET_METRICS)
     up = promql.selector("up", slo_set.mesh.matchers)
 

@@ -30,6 +30,8 @@ LONGEST_SILENCE = 4 * 3600
 """Seconds that a silence may last, unless the file says otherwise."""
 
 MeshMode = Literal["sidecar", "ambient"]
+Histograms = Literal["classic", "native"]
+"""What Prometheus has of a histogram: a series for each bound, or one series of histograms."""
 CalendarUnit = Literal["week", "month", "quarter", "year"]
 
 SeriesKey = tuple[str, str, str]
@@ -63,7 +65,8 @@ class CounterSli:
     ``total`` and either ``bad`` or ``good`` are unions of disjoint selectors. ``service_label`` and
     ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
     series that counts a good event, ``example_bad`` what differs in one that counts a bad event. ``threshold`` is the
-    latency (milliseconds) within which a request is good.
+    latency (milliseconds) within which a request is good. With ``native``, series are native histograms: ``le`` of a
+    selector says what is counted of them, and is a label of recorded events only.
     """
 
     preset: str
@@ -77,6 +80,7 @@ class CounterSli:
     example_bad: tuple[tuple[str, str], ...] = ()
     other_side: CounterSli | None = None
     threshold: Decimal | None = None
+    native: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,7 @@ class Mesh:
     mode: MeshMode = "sidecar"
     matchers: tuple[Matcher, ...] = ()
     latency_buckets: tuple[Decimal, ...] = ()
+    histograms: Histograms = "classic"
     target_labels: tuple[str, ...] = ("job", "instance", "pod")
 
 

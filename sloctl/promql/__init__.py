@@ -48,15 +48,18 @@ from sloctl.promql.recorded import (
 )
 from sloctl.promql.recording import Recording
 from sloctl.promql.services import is_service, services
-from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule
+from sloctl.promql.stopped import last_event_rule, other_reporters, pause_rule, stopped_rule, unmeasured
 from sloctl.promql.syntax import (
     LONGEST,
     PART,
     dense,
     indent,
     labelled,
+    matched,
     milliseconds,
+    names,
     quote,
+    quoted,
     regex_quote,
     selector,
     shared,
@@ -98,12 +101,15 @@ __all__ = [
     "largest_step",
     "last_event_rule",
     "last_instant",
+    "matched",
     "milliseconds",
+    "names",
     "of_set",
     "other_reporters",
     "pause_rule",
     "period_rule",
     "quote",
+    "quoted",
     "range_calls",
     "recorded",
     "recorded_events",
@@ -120,6 +126,7 @@ __all__ = [
     "together",
     "total_rule",
     "union",
+    "unmeasured",
     "unsteady",
     "user_expression",
     "windowed",

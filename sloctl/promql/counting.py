@@ -20,6 +20,10 @@ renames all counters of a target at once. Both would turn whole counters into er
 Each part is a lower bound of the true count. Together they are exact unless a counter restarts more than once in a
 window, outgrows there what it held before, or is first seen together with its target. Stale markers do not hide the
 sample before the window (a failed scrape writes them for every series of its target): range selectors pass over them.
+
+Of native histograms :func:`counted_histograms` has the same parts, as histograms of what came in the window. Their
+first value and their largest are not to be had: one that is not known to be new counts from the end of the fifth of the
+window in which it first came, and one that restarted counts what it holds now.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from types import MappingProxyType
 
 from sloctl import naming
@@ -34,8 +39,9 @@ from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Sl
 from sloctl.model.durations import duration, number
 from sloctl.promql import flags
 from sloctl.promql.own_events import all_there, normalised, operands, terms
+from sloctl.promql.parsing import Select, parse
 from sloctl.promql.services import services
-from sloctl.promql.syntax import PART, indent, regex_quote, selector, together
+from sloctl.promql.syntax import PART, indent, names, regex_quote, selector, together
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
@@ -49,8 +55,11 @@ POD_START = "kube_pod_start_time"
 """When a pod started, by kube-state-metrics, which is another target: it is found by the pod's name alone."""
 STARTS = frozenset({AGENT_START, POD_START})
 """What shows that the first values of a young target are new; both may be missing."""
-FAMILY_MATCHERS = ("reporter", "le")
+LE, INFINITY = "le", "+Inf"
+FAMILY_MATCHERS = ("reporter", LE)
 """The labels whose values choose a family's counters; all others tell outcomes apart."""
+FIRST_SLOTS = 5
+"""Parts of a window in which the first sample of a native histogram is looked for; of most scrapes each has one."""
 NO_SIBLINGS: Mapping[str, str] = MappingProxyType({})
 """A metric of which nothing is known but the counters in question: they are each other's siblings."""
 
@@ -75,7 +84,7 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
     now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
     peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
     known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
-    samples, on = _each("count_over_time", series, w), ", ".join(mesh.target_labels)
+    samples, on = _each("count_over_time", series, w), names(mesh.target_labels)
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} > {now} >= {before}\nor {before} > {first}",
@@ -98,7 +107,7 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
     with the target; and where there was none for six hours, although the target was scraped, or as its process is
     younger. Of a target that was not scraped before, a counter is new that it was once scraped without.
     """
-    on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
+    on, up = names(mesh.target_labels), selector("up", mesh.matchers)
     w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
     lately = f"last_over_time({siblings}{reach})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
@@ -134,6 +143,57 @@ def increments(series: str | Sequence[str], window: float, mesh: Mesh, siblings:
     return f"sum without ({PART}) (\n{indent(together(parts))}\n)"
 
 
+def counted_histograms(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
+    """What each native histogram that a selector matches observed in the last ``window`` seconds, as :func:`counted`.
+
+    What one gained between the last sample before it restarted and the one before the window is not counted.
+    """
+    w, reach = f"[{duration(window)}]", f"[{duration(LOOKBACK)}] offset {duration(window)}"
+    now, before = f"last_over_time({series}{w})", f"last_over_time({series}{reach})"
+    known = f"last_over_time({series}[{duration(MEMORY)}] offset {duration(window)})"
+    samples, on = f"count_over_time({series}{w})", names(mesh.target_labels)
+    slot = ceil(window / FIRST_SLOTS)
+    first = "\n  or ".join(
+        f"last_over_time({series}[{duration(slot)}]{f' offset {duration(slot * later)}' if later else ''})"
+        for later in reversed(range(FIRST_SLOTS))
+    )
+    # A restart is between two samples, of which the first may lie before the window.
+    restarted = f"resets({series}[{duration(window + LOOKBACK)}]) > resets({series}{reach})"
+    return {
+        "continued": f"{now} - ({before}\n  or {first})\nunless {restarted}",
+        "restarted": f"{now}\nand {restarted}",
+        "new": (
+            f"(({first}) - {known}\n"
+            f"  unless histogram_count({first}) < histogram_count({known})\n"
+            f"  or {first})\n"
+            f"and (({samples} and {series}\n"
+            f"  or 1e9 + {samples}) unless {before}) < on ({on}) group_left () (\n"
+            f"{indent(_proof(siblings or series, window, mesh))}\n"
+            f")"
+        ),
+    }
+
+
+def _observed(histograms: str, le: str, now: str) -> str:
+    """How many observations of some histograms are within a bound; ``now`` are the series that they are of.
+
+    None of none are within it, of which the share is no number. A share times its whole is rounded to thousandths: it
+    is not the whole number that it was of.
+    """
+    count = f"histogram_count(\n{indent(histograms)}\n)"
+    if le == INFINITY:
+        return count
+    share = f"histogram_fraction(-Inf, {le},\n{indent(histograms)}\n)"
+    within = f"{share}\n* {count},\n0.001"
+    return f"round(\n{indent(within)}\n) >= 0\nor 0 * histogram_count({now})"
+
+
+def _bound(part: Selector) -> str:
+    """The bound that a selector of native histograms names, as it is recorded."""
+    [text] = [matcher.value for matcher in part.matchers if matcher.label == LE]
+    return text.partition("|")[0].replace("\\", "")
+
+
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
     """Matchers that keep the series of the SLO's service, or of the services of its namespace less the overridden."""
     matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
@@ -146,7 +206,12 @@ def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matche
 
 def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
     """One of an SLI's selectors with the SLO's scope and the mesh's own matchers."""
-    return selector(part.metric, (*part.matchers, *scope(slo, sli), *mesh.matchers))
+    return selector(part.metric, (*_matched(sli, part), *scope(slo, sli), *mesh.matchers))
+
+
+def _matched(sli: CounterSli, part: Selector) -> tuple[Matcher, ...]:
+    """What a selector asks of raw series: of native histograms no bound."""
+    return tuple(m for m in part.matchers if not (sli.native and m.label == LE))
 
 
 def _family(sli: CounterSli) -> Selector:
@@ -158,7 +223,9 @@ def _family(sli: CounterSli) -> Selector:
 def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
     """All counters of an SLI's family in the SLO's scope."""
     family = _family(sli)
-    return selector(family.metric, (*family.matchers, *scope(slo, sli, overridden=False), *mesh.matchers))
+    return selector(
+        family.metric, (*_matched(sli, family), *scope(slo, sli, overridden=False), *mesh.matchers)
+    )
 
 
 def _identified(
@@ -198,10 +265,11 @@ def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
     return families
 
 
-def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]:
+def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> list[tuple[dict[str, str], str]]:
     """Events of one family of counters per service, in the detail that its SLOs tell apart: a rule for each part.
 
-    Raw series are read here and nowhere else: once per scope and step, whatever the number of SLOs.
+    Each has the labels that tell it from the others. Raw series are read here and nowhere else: once per scope and
+    step, whatever the number of SLOs.
     """
     sli = _counter(family[0])
     parts = [part for member in family for part in _parts(_counter(member))]
@@ -211,12 +279,28 @@ def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> dict[str, str]
         if (matcher := _any_of(label, [m for part in parts for m in part.matchers if m.label == label]))
     ]
     where = scope(family[0], sli, overridden=False)
+    if sli.native:
+        return _base_of_histograms(family[0], sli, parts, mesh, window)
     series = selector(parts[0].metric, (*kept, *where, *mesh.matchers))
     keep, flag = naming.FAMILY_LABELS[naming.family(sli)], flags.kept(parts)
-    return {
-        kind: _identified(family[0], sli, text, keep, flag=flag)
+    return [
+        ({naming.COUNTED: kind}, _identified(family[0], sli, text, keep, flag=flag))
         for kind, text in counted([series], window, mesh).items()
-    }
+    ]
+
+
+def _base_of_histograms(
+    slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: int
+) -> list[tuple[dict[str, str], str]]:
+    """As :func:`base_rules`, of native histograms: what is within each bound that an SLO names."""
+    series = siblings_of(slo, sli, mesh)
+    keep = [label for label in naming.FAMILY_LABELS[naming.family(sli)] if label != LE]
+    now = f"last_over_time({series}[{duration(window)}])"
+    return [
+        ({LE: le, naming.COUNTED: kind}, _identified(slo, sli, _observed(text, le, now), keep))
+        for le in dict.fromkeys(map(_bound, parts))
+        for kind, text in counted_histograms(series, window, mesh).items()
+    ]
 
 
 def base_labels(family: Sequence[Slo]) -> tuple[str, ...]:
@@ -281,7 +365,8 @@ def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str,
 
 
 def _metric(series: str) -> str:
-    return series.partition("{")[0].strip()
+    node = parse(series)
+    return node.metric if isinstance(node, Select) else ""
 
 
 def _siblings(total: str) -> dict[str, str]:
@@ -320,7 +405,8 @@ def present(slo: Slo, mesh: Mesh, window: float) -> str:
     """Something for each service of which a counter of all events had a sample in the last ``window`` seconds."""
     sli = _counter(slo)
     selectors = [full_selector(slo, sli, part, mesh) for part in sli.total]
-    return _identified(slo, sli, _each("last_over_time", selectors, f"[{duration(window)}]"), operator="max")
+    last = _each("last_over_time", selectors, f"[{duration(window)}]")
+    return _identified(slo, sli, f"histogram_count({last})" if sli.native else last, operator="max")
 
 
 def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: float) -> str:
@@ -331,6 +417,10 @@ def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh,
     """
     selectors = [full_selector(slo, sli, part, mesh) for part in parts]
     siblings = siblings_of(slo, sli, mesh)
+    if sli.native:
+        [part], [series] = parts, selectors
+        found = together(counted_histograms(series, window, mesh, siblings))
+        return _observed(found, _bound(part), f"last_over_time({series}[{duration(window)}])")
     family = _family(sli)
     within = all(part.metric == family.metric and {*family.matchers} <= {*part.matchers} for part in parts)
     if not within or (len(parts) == 1 and not slo.overridden):
@@ -368,7 +458,7 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
     else:
         calls = [call for text in (slo.sli.total, slo.sli.bad, slo.sli.good) for call in range_calls(text)[0]]
         series = list(dict.fromkeys(selected for _, selected in calls))
-    on, up, w = ", ".join(mesh.target_labels), selector("up", mesh.matchers), duration(window)
+    on, up, w = names(mesh.target_labels), selector("up", mesh.matchers), duration(window)
     restarts = _either([f"resets({one}[{duration(window + LOOKBACK)}]) > 0" for one in series])
     samples = _each("count_over_time", series, f"[{w}]")
     known = _each("last_over_time", series, f"[{duration(window + MEMORY)}]")
@@ -390,7 +480,8 @@ def largest_step(slo: Slo, mesh: Mesh, window: int) -> str:
     step = duration(GRID)
     if isinstance(slo.sli, CounterSli):
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
-        events = _identified(slo, slo.sli, _each("increase", series, f"[{step}]"))
+        increases = _each("increase", series, f"[{step}]")
+        events = _identified(slo, slo.sli, f"histogram_count({increases})" if slo.sli.native else increases)
     else:
         events = f"sum (\n{indent(re.sub(_RANGE_CALL, lambda call: f'increase({call[2]}[{step}])', slo.sli.total))}\n)"
     return f"max_over_time((\n{indent(events)}\n)[{duration(window)}:{step}])"
@@ -401,7 +492,7 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
 
     Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI.
     """
-    on = ", ".join(mesh.target_labels)
+    on = names(mesh.target_labels)
     up = selector("up", mesh.matchers)
     failed = f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{duration(GRID)}])))"
     if not isinstance(slo.sli, CounterSli):
@@ -424,7 +515,7 @@ def carried_rule(slo: Slo, mesh: Mesh) -> str:
 
     Up to an hour. Missing where the counters of all targets were read all the time.
     """
-    on = ", ".join(mesh.target_labels)
+    on = names(mesh.target_labels)
     labels = on
     if isinstance(slo.sli, CounterSli):
         series = [siblings_of(slo, slo.sli, mesh)]

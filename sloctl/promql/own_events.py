@@ -13,11 +13,11 @@ from functools import lru_cache
 
 from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, children, parse, reads
 from sloctl.promql.presets import bucket_pattern
-from sloctl.promql.syntax import quote
+from sloctl.promql.syntax import matched, quote, selector
 
 WINDOW = re.compile(r"\[\s*\$window\s*\]")
 _STRING = r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\''
-_LE = re.compile(rf"(?<![\w:])le\s*(?P<op>=~|!~|!=|=)\s*(?P<value>{_STRING})|{_STRING}")
+_LE = re.compile(rf"""(?<![\w:"'])(?:le|"le"|'le')\s*(?P<op>=~|!~|!=|=)\s*(?P<value>{_STRING})|{_STRING}""")
 _BOUND = re.compile(r"(\d+)(?:\\?\.(\d+))?")
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "%", "^", "atan2"})
 _WHOLE = re.compile(r"(?:sum\s*)?\((.*)\)", re.DOTALL)
@@ -152,8 +152,7 @@ def _always(node: Expr) -> bool:
 
 
 def _text(select: Select) -> str:
-    parts = ",".join(f"{m.label}{m.op}{quote(m.value)}" for m in select.matchers)
-    return f"{select.metric}{{{parts}}}" if parts else select.metric
+    return selector(select.metric, select.matchers) if select.metric else f"{{{matched(select.matchers)}}}"
 
 
 def _tree(expr: str) -> Expr:

@@ -18,7 +18,8 @@ from sloctl.model.durations import number, parse_milliseconds
 from sloctl.promql.flags import DID_NOT_HANG_UP, HUNG_UP, WAS_CUT, WAS_NOT_CUT
 
 REQUESTS = "istio_requests_total"
-DURATION_BUCKET = "istio_request_duration_milliseconds_bucket"
+DURATION = "istio_request_duration_milliseconds"
+DURATION_BUCKET = f"{DURATION}_bucket"
 
 ENVOY_BUCKETS = tuple(
     Decimal(bound)
@@ -257,27 +258,30 @@ def _latency(params: Params, mesh: Mesh) -> CounterSli:
     if threshold is None:
         raise PresetProblem("threshold", f"{text!r} is not a latency", "write it like 250ms or 2.5s")
     bounds = mesh.latency_buckets or ENVOY_BUCKETS
-    if threshold not in bounds:
+    native = mesh.histograms == "native"
+    if threshold not in bounds and not native:
         near = sorted(sorted(bounds, key=lambda b: abs(b - threshold))[:2])
         choice = " or ".join(f"{number(bound)}ms" for bound in near)
         origin = "mesh.latency_buckets" if mesh.latency_buckets else "Envoy's default bounds"
         raise PresetProblem(
             "threshold",
             f"{text} is not a bound of the latency histogram ({origin}), so requests under it cannot be counted",
-            f"use {choice}, or change the histogram and set mesh.latency_buckets",
+            f"use {choice}, or change the histogram and set mesh.latency_buckets, or mesh.histograms if it is native",
         )
     side = _side(params, mesh)
     reporter = Matcher("reporter", "=", REPORTERS[side])
     le = Matcher("le", "=~", bucket_pattern(threshold))
+    metric = DURATION if native else DURATION_BUCKET
     return CounterSli(
         preset="latency",
         side=side,
         # The +Inf bucket is the count: one family of series holds both.
-        total=(Selector(DURATION_BUCKET, (reporter, Matcher("le", "=", "+Inf"))),),
-        good=(Selector(DURATION_BUCKET, (reporter, le)),),
+        total=(Selector(metric, (reporter, Matcher("le", "=", "+Inf"))),),
+        good=(Selector(metric, (reporter, le)),),
         example=(*_OK, ("le", number(threshold))),
         example_bad=(),
         threshold=threshold,
+        native=native,
     )
 
 

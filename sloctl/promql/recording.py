@@ -96,10 +96,9 @@ def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> It
     labels = dict(slo_set.labels) | {naming.SCOPE: slo.scope, naming.SLO_SET: slo_set.name}
     labels |= {} if slo.wildcard else _service_labels(slo)
     by = (*_identity(slo), *base_labels(members))
-    for part, expr in base_rules(members, slo_set.mesh, step).items():
-        yield Recording(
-            naming.base_metric(family, step), labels | {naming.COUNTED: part}, by, expr.strip, raw=True
-        )
+    for own, expr in base_rules(members, slo_set.mesh, step):
+        left = tuple(label for label in by if label not in own)
+        yield Recording(naming.base_metric(family, step), labels | own, left, expr.strip, raw=True)
 
 
 def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Recording]:

@@ -11,11 +11,14 @@ from sloctl import naming
 from sloctl.model import GRID, CounterSli, Matcher, Mesh, Slo
 from sloctl.model.durations import duration
 from sloctl.model.policies import SILENCE
+from sloctl.promql.counting import full_selector, scope
+from sloctl.promql.presets import REQUESTS
 from sloctl.promql.recorded import just_recorded, recorded, total_rule
 from sloctl.promql.syntax import labelled, milliseconds, regex_quote, selector
 
 _BY = f"by ({', '.join(naming.IDENTITY)})"
 _ON = f"on ({', '.join(naming.IDENTITY)})"
+_LATELY = "10m"
 _KEPT = 86400
 """For how long (seconds) the last event is remembered where no rules are evaluated."""
 
@@ -75,5 +78,20 @@ def other_reporters(slo: Slo, mesh: Mesh, services: Sequence[str]) -> str:
         Matcher(slo.sli.service_label, "=~", "|".join(regex_quote(service) for service in sorted(services))),
         *mesh.matchers,
     ]
-    metric = "istio_requests_total"
-    return f"sum by (reporter, {slo.sli.service_label}) (increase({selector(metric, where)}[1h])) > 0"
+    return f"sum by (reporter, {slo.sli.service_label}) (increase({selector(REQUESTS, where)}[1h])) > 0"
+
+
+def unmeasured(slo: Slo, mesh: Mesh) -> str:
+    """The services of a latency SLO that have requests, none of which was measured in the last ten minutes."""
+    sli = slo.sli
+    if not isinstance(sli, CounterSli) or sli.threshold is None:
+        return ""
+    [total], by = sli.total, f"({sli.namespace_label}, {sli.service_label})"
+    reporter = [matcher for matcher in total.matchers if matcher.label == "reporter"]
+    requests = selector(REQUESTS, (*reporter, *scope(slo, sli), *mesh.matchers))
+    measured = full_selector(slo, sli, total, mesh)
+    return (
+        f"sum by {by} (increase({requests}[{_LATELY}])) > 0\n"
+        f"unless on {by}\n"
+        f"  group by {by} (last_over_time({measured}[{_LATELY}]))"
+    )

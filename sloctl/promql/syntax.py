@@ -41,24 +41,45 @@ def regex_quote(text: str) -> str:
 
 
 def selector(metric: str, matchers: Iterable[Matcher]) -> str:
-    """``metric{label="value",…}``; raises ValueError for names that PromQL has no plain form for."""
-    parts = [_matched(matcher.label, matcher.op, matcher.value) for matcher in matchers]
-    return f"{_metric(metric)}{{{','.join(parts)}}}" if parts else _metric(metric)
+    """``metric{label="value",…}``; names that are not plain are quoted, as Prometheus 3 takes them.
+
+    Raises ValueError for what is no matcher, and for no name at all.
+    """
+    inner = matched(matchers)
+    if not metric:
+        raise ValueError("not a metric name: ''")
+    if not _plain_metric(metric):
+        return f"{{{quote(metric)}{f',{inner}' if inner else ''}}}"
+    return f"{metric}{{{inner}}}" if inner else metric
+
+
+def matched(matchers: Iterable[Matcher]) -> str:
+    """Matchers as they stand in a selector. Raises ValueError for what is no matcher."""
+    return ",".join(_matched(matcher.label, matcher.op, matcher.value) for matcher in matchers)
 
 
 @lru_cache(maxsize=4096)
 def _matched(label: str, op: str, value: str) -> str:
     """One matcher; rules have the same ones again and again."""
-    if not _LABEL.fullmatch(label) or op not in _OPS:
+    if not label or op not in _OPS:
         raise ValueError(f"not a label matcher: {label!r} {op!r}")
-    return f"{label}{op}{quote(value)}"
+    return f"{names((label,))}{op}{quote(value)}"
 
 
 @lru_cache(maxsize=1024)
-def _metric(name: str) -> str:
-    if not _METRIC.fullmatch(name):
-        raise ValueError(f"not a metric name: {name!r}")
-    return name
+def _plain_metric(name: str) -> bool:
+    return _METRIC.fullmatch(name) is not None
+
+
+def names(labels: Iterable[str]) -> str:
+    """A list of labels to group or to join by; those that are not plain are quoted."""
+    return ", ".join(label if _LABEL.fullmatch(label) else quote(label) for label in labels)
+
+
+def quoted(metric: str, labels: Iterable[str]) -> set[str]:
+    """The names of a metric and of labels that only Prometheus 3 takes, in quotes."""
+    found = {label for label in labels if not _LABEL.fullmatch(label)}
+    return found if not metric or _METRIC.fullmatch(metric) else {metric, *found}
 
 
 def milliseconds(seconds: int) -> str:

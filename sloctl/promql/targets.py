@@ -11,7 +11,7 @@ from sloctl.model import CounterSli, Mesh, SloSet
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.counting import range_calls
 from sloctl.promql.presets import REQUESTS
-from sloctl.promql.syntax import indent, quote, selector, together
+from sloctl.promql.syntax import indent, names, quote, selector, together
 
 POD = "sloctl_scraped"
 """What is scraped: the address of its target without the port or, where that is a name, the pod."""
@@ -42,7 +42,7 @@ def counted_by(slo_set: SloSet) -> dict[str, Sequence[str]]:
 
 def _by(labels: Iterable[str], *, own: Sequence[str]) -> str:
     """``by`` the labels, or ``without`` them where a metric's own are not known."""
-    return f"{'by' if own else 'without'} ({', '.join(dict.fromkeys(labels))})"
+    return f"{'by' if own else 'without'} ({names(dict.fromkeys(labels))})"
 
 
 def _targets(series: str, own: Sequence[str], mesh: Mesh) -> tuple[str, list[str]]:
@@ -73,7 +73,7 @@ def scraping(slo_set: SloSet) -> str:
     the targets of these that have no ``up``. Missing where there are none."""
     mesh = slo_set.mesh
     parts: dict[str, str] = {}
-    on, up = ", ".join(mesh.target_labels), selector("up", mesh.matchers)
+    on, up = names(mesh.target_labels), selector("up", mesh.matchers)
     for number, (series, own) in enumerate(counted_by(slo_set).items()):
         targets = f"group by ({on}) ({series})"
         parts |= {
@@ -91,7 +91,7 @@ def scraped_twice(series: str, own: Sequence[str], mesh: Mesh) -> str:
     :data:`TELLING`, ``all …`` and ``twice …`` are pods by its values, and ``up …`` all targets.
     """
     targets, same = _targets(series, own, mesh)
-    on = f"{'on' if own else 'ignoring'} ({', '.join(dict.fromkeys(same))})"
+    on = f"{'on' if own else 'ignoring'} ({names(dict.fromkeys(same))})"
     twice = f"{targets}\nand {on}\n  ({_twice(series, own, mesh)})"
     everything = f"{targets}\nunless on ({POD}) vector(1)"
 
@@ -101,10 +101,10 @@ def scraped_twice(series: str, own: Sequence[str], mesh: Mesh) -> str:
     def number(text: str, label: str) -> str:
         return f"count by ({label}) (\n{indent(text)}\n)"
 
-    names = f"group by (pod, {POD}) (\n{indent(twice)}\n)"
+    examples = f"group by (pod, {POD}) (\n{indent(twice)}\n)"
     parts = {
         "pods": f"count(group by ({POD}) (\n{indent(everything)}\n))",
-        "examples": f"topk(3,\n{names}\nunless on (pod) vector(1)\nor on ({POD})\n{names})",
+        "examples": f"topk(3,\n{examples}\nunless on (pod) vector(1)\nor on ({POD})\n{examples})",
     }
     for label in TELLING:
         for name, text in (("all", everything), ("twice", twice)):

@@ -17,9 +17,11 @@ from pathlib import Path
 import promql_parser
 import pytest
 
+from tests.support.kubernetes import VERSIONS, schema_problems
 from tests.support.promtool import EVERY_LIMIT, run
 from tests.support.rule_cases import (
     CASES,
+    ONLY_3,
     PROVED,
     ROOT,
     copies,
@@ -83,11 +85,22 @@ def assert_promtool_agrees(folder: Path, tests: list[str]) -> None:
         assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
-@pytest.mark.parametrize("case", CASES if EVERY_LIMIT else sorted(PROVED))
+@pytest.mark.parametrize("case", sorted(({*CASES} if EVERY_LIMIT else PROVED) - ONLY_3))
 @pytest.mark.slow
 def test_promtool(case: str, tmp_path: Path) -> None:
     write(tmp_path, generated(case))
     assert_promtool_agrees(tmp_path, proved(case))
+
+
+def test_objects_of_victoriametrics_have_the_same_groups() -> None:
+    plain, files = generated("remote", "prometheus"), generated("remote", "victoriametrics")
+    assert files.keys() == plain.keys()
+    for path in loaded(plain):
+        item = parsed(files[path])
+        assert (item["apiVersion"], item["kind"]) == ("operator.victoriametrics.com/v1beta1", "VMRule")
+        assert schema_problems(item, VERSIONS[0]) == []
+        assert schema_problems({**item, "spec": {"groups": [{"rules": []}]}}, VERSIONS[0])
+        assert item["spec"] == parsed(plain[path])
 
 
 @pytest.mark.slow

@@ -7,10 +7,12 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -18,12 +20,18 @@ import yaml
 from alert_rules import manifest
 from jobs import preflight
 from sloctl import spec
+from sloctl.backends.answers import doubts
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.model import SloSet
+from sloctl.demo.server import PrometheusServer
+from sloctl.guardrails.shared.samples import histograms
+from sloctl.model import Histograms, Mesh, SloSet
 from sloctl.model.durations import parse_duration
+from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from sloctl.settings.backends import PrometheusSettings
 from tests.support.engines import find_engine, running_victoria_metrics
-from tests.support.real_meshes import CASES, MeshCase
+from tests.support.faulty_server import FaultyServer, status
+from tests.support.promtool import Inputs, evaluate, rule_texts, slo
+from tests.support.real_meshes import CASES, MINUTES, MeshCase
 from tests.support.real_meshes_served import (
     AT,
     NAMES,
@@ -34,7 +42,7 @@ from tests.support.real_meshes_served import (
     scraped,
     slo_set,
 )
-from tests.support.rule_cases import PROVED, ROOT, generated, is_test, proved, write
+from tests.support.rule_cases import ONLY_3, PROVED, ROOT, generated, is_test, proved, write
 
 __all__ = [
     "kept",
@@ -125,7 +133,7 @@ def test_alerts_fire_in_vmalert(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sorted(PROVED) if ALL else ["remote"])
+@pytest.mark.parametrize("case", sorted(PROVED | ONLY_3) if ALL else ["remote"])
 def test_alerts_fire_in_prometheus_3(case: str, tmp_path: Path) -> None:
     program = find_engine("promtool")
     write(tmp_path, generated(case))
@@ -134,6 +142,83 @@ def test_alerts_fire_in_prometheus_3(case: str, tmp_path: Path) -> None:
         folder = (tmp_path / path).parent
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def as_histograms(raw: Mapping[str, str]) -> dict[str, str]:
+    """Counters of requests as native histograms with one bound, which those that failed are over."""
+    found = {}
+    for name, values in raw.items():
+        histogram = name.replace("istio_requests_total", "istio_request_duration_milliseconds")
+        within = 0 if 'response_code="200"' in name else 1
+        found[histogram] = values if histogram == name else histograms(values, [Decimal(300)], within)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tiles", [False, True] if ALL else [False])
+@pytest.mark.parametrize("case", CASES if ALL else ["a merged scrape lacks Envoy's part for six minutes"])
+def test_native_histograms_count_what_counters_would(
+    case: str, monkeypatch: pytest.MonkeyPatch, *, tiles: bool
+) -> None:
+    monkeypatch.setenv("PATH", str(find_engine("promtool").parent), prepend=os.pathsep)
+    metrics = (BAD_TILE, TOTAL_TILE) if tiles else (BAD_GRID, TOTAL_GRID)
+    step, mesh, wanted = 1 if tiles else 5, Mesh(histograms="native"), CASES[case]
+    queries = [(metric, f"{minute}m") for minute in range(step, MINUTES + 1, step) for metric in metrics]
+    [found] = evaluate(
+        rule_texts(slo("latency", {"threshold": "300ms"}, policy=None, mesh=mesh), mesh=mesh),
+        [Inputs(as_histograms(wanted.raw), queries, "30s")],
+        evaluation_interval=f"{step}m",
+    )
+    values = [answer[0][1] if answer else 0.0 for answer in found]
+    assert sum(values[::2]) == wanted.bad
+    assert wanted.total in (None, sum(values[1::2]))
+
+
+MEASURED = """
+# TYPE istio_request_duration_milliseconds histogram
+istio_request_duration_milliseconds_bucket{LABELS,le="250"} 7
+istio_request_duration_milliseconds_bucket{LABELS,le="500"} 9
+istio_request_duration_milliseconds_bucket{LABELS,le="+Inf"} 9
+istio_request_duration_milliseconds_sum{LABELS} 900
+istio_request_duration_milliseconds_count{LABELS} 9
+""".replace(
+    "LABELS", 'reporter="source",destination_service_namespace="shop",destination_service_name="checkout"'
+)
+
+
+@pytest.mark.slow
+def test_a_preflight_knows_histograms_that_prometheus_converted(tmp_path: Path) -> None:
+    with FaultyServer(status(200, MEASURED)) as exporter:
+        job = {
+            "job_name": "proxies",
+            "static_configs": [{"targets": [exporter.url.removeprefix("http://")]}],
+            "fallback_scrape_protocol": "PrometheusText0.0.4",
+            "convert_classic_histograms_to_nhcb": True,
+        }
+        with (
+            PrometheusServer(
+                tmp_path,
+                program=find_engine("prometheus"),
+                scrape_configs=[job],
+                scrape_interval="200ms",
+            ) as server,
+            Prometheus(PrometheusSettings(url=server.url)) as metrics,
+        ):
+            count = "count(istio_request_duration_milliseconds)"
+            deadline = monotonic() + 60
+            while not metrics.query(count, datetime.now(UTC)) and monotonic() < deadline:
+                sleep(0.05)
+            now = datetime.now(UTC)
+            for form in get_args(Histograms):
+                mesh = Mesh(histograms=form)
+                one = slo("latency", {"threshold": "250ms"}, mesh=mesh)
+                codes = {
+                    item.code for item in preflight.run(metrics, SloSet("shop", (one,), mesh=mesh), now).found
+                }
+                assert ("other-histograms" in codes) == (form == "classic")
+                assert not {"no-metric", "no-namespace", "no-service", "server-warning"} & codes
+            answer = metrics.query("istio_request_duration_milliseconds", now)
+            assert (list(answer), len(doubts(answer))) == ([], 1)
 
 
 @pytest.fixture(scope="module")

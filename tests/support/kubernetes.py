@@ -49,15 +49,24 @@ def strict(schema: Any) -> Any:
     return found
 
 
-SERVICE_MONITOR = strict(json.loads(Path(__file__).with_name("servicemonitor.schema.json").read_text()))
-# An object's metadata is described elsewhere.
-SERVICE_MONITOR["properties"]["metadata"] = {"type": "object", "required": ["name"]}
+def _definition(name: str) -> Any:
+    schema = strict(json.loads(Path(__file__).with_name(name).read_text()))
+    # An object's metadata is described elsewhere.
+    schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
+    return schema
+
+
+DEFINITIONS = {
+    "ServiceMonitor": _definition("servicemonitor.schema.json"),
+    "VMRule": _definition("vmrule.schema.json"),
+}
+"""The schemas of custom resources, by kind."""
 
 
 def schema_problems(item: Objekt, version: str) -> list[str]:
-    """What the schema of a version of Kubernetes says; of a ServiceMonitor, that of its definition."""
-    if item["kind"] == "ServiceMonitor":
-        validator = jsonschema.Draft202012Validator(SERVICE_MONITOR)
+    """What the schema of a version of Kubernetes says; of a custom resource, that of its definition."""
+    if item["kind"] in DEFINITIONS:
+        validator = jsonschema.Draft202012Validator(DEFINITIONS[item["kind"]])
         return [error.message for error in validator.iter_errors(item)]
     try:
         kubernetes_validate.validate(item, version, strict=True)

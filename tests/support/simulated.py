@@ -104,6 +104,8 @@ class Simulated:
     """A range query of recorded events with more points is refused."""
     reporters: dict[str, str] = field(default_factory=dict)
     """Per service: the reporter that counts it besides those that its SLO reads."""
+    unmeasured: frozenset[str] = frozenset()
+    """Services whose requests go on without their latency."""
     health: dict[str, list[tuple[dict[str, str], float]]] = field(default_factory=dict)
     """What guardrails measure: by recorded series, labels and value."""
     override: Callable[[str], list[Series] | None] = lambda _query: None
@@ -352,6 +354,10 @@ class Simulated:
 
     def _raw(self, expr: str, now: float, wrapped: str) -> Iterator[tuple[dict[str, str], float]]:
         """Events from raw counters: of one SLO, or of a union in which each carries its SLO's id."""
+        if expr in {promql.unmeasured(slo, self.slo_set.mesh) for slo in self.slo_set.slos}:
+            for service in self.unmeasured:
+                yield {"destination_service_namespace": "shop", "destination_service_name": service}, 1.0
+            return
         for flows, labels, kind, window, theirs in self._meaning(expr, wrapped):
             if now <= flows[0].start:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sloctl.backends.answers import MAX_VALUES
+from sloctl.backends.answers import MAX_VALUES, doubts
 from sloctl.backends.http import decoding
 from sloctl.backends.http.answers import Failure, Reply, TooLarge
 from sloctl.backends.prometheus.session import judge
@@ -162,3 +162,27 @@ def test_a_label_holds_no_nul() -> None:
 def test_a_text_of_a_span_is_kept_to_a_length() -> None:
     body = json.dumps([{"traceId": "a", "id": "b", "timestamp": 1, "name": "x" * 5000}]).encode()
     assert list(decode_zipkin.decode(body).frame["operation"]) == ["x" * 1023 + "…"]
+
+
+HISTOGRAM = [1, {"count": "3", "sum": "9", "buckets": [[0, "1", "2", "3"]]}]
+
+
+@pytest.mark.parametrize("kind", ["vector", "matrix"])
+def test_native_histograms_are_no_numbers_and_leave_an_answer_in_doubt(kind: str) -> None:
+    plural = "s" if kind == "matrix" else ""
+    sample: Any = [[1, "1"]] if plural else [1, "1"]
+    series = [
+        {"metric": {"a": "1"}, f"histogram{plural}": [HISTOGRAM] if plural else HISTOGRAM},
+        {"metric": {"a": "2"}, f"value{plural}": sample},
+    ]
+    path = RANGE if plural else QUERY
+    data, said = judge(path, answer({"resultType": kind, "result": series}))
+    assert [item["metric"] for item in data["result"]] == [{"a": "2"}]
+    assert said == ["1 series of the answer are native histograms, which are no numbers"]
+    assert doubts(data["result"]) == tuple(said)
+
+
+def test_a_series_without_any_sample_is_no_series() -> None:
+    series = [{"metric": {}, "histogram": HISTOGRAM}, {"metric": {}}]
+    with pytest.raises(Failure, match="unknown form"):
+        judge(QUERY, answer({"resultType": "vector", "result": series}))

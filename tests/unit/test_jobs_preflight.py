@@ -294,6 +294,14 @@ SLIPS: dict[str, tuple[Callable[[All], All], set[tuple[str, str]], str]] = {
         {("error", "no-bound")},
         "it has 5, 25, 100",
     ),
+    "native histograms alone": (
+        lambda series: [
+            {**{k: v for k, v in one.items() if k != "le"}, "__name__": one["__name__"].removesuffix("_bucket")}
+            for one in series
+        ],
+        {("error", "other-histograms")},
+        "always_scrape_classic_histograms: true",
+    ),
     "no honor_labels": (
         changed({"container": "istio-proxy"}, exported_namespace="shop", exported_pod="checkout-1", namespace="kube"),
         {("error", "renamed-label")},
@@ -561,3 +569,19 @@ def test_keys_of_the_json_form_are_on_the_page() -> None:
     objects = render.as_objects(run(Memory(good()), loaded(), NOW))
     cost = objects["cost"]
     assert {*objects, *objects["findings"][0], *cost, *cost["groups"][0], *cost["costliest"][0]} <= told
+
+
+DOTS = FILE.replace("{cluster: eu1}", "{cluster: eu1, k8s.cluster.name: eu1}")
+
+
+@pytest.mark.parametrize(("version", "refused"), [("2.53.4", True), ("3.5.0", False)])
+def test_names_with_dots_are_for_prometheus_3(version: str, *, refused: bool) -> None:
+    server = Memory(
+        [one | {"k8s.cluster.name": "eu1"} if one["job"] == "proxies" else one for one in good()],
+        version=version,
+    )
+    told = [item for item in run(server, loaded(DOTS), NOW).found if item.code == "quoted-names"]
+    assert len(told) == refused
+    if refused:
+        assert f"Prometheus {version} takes no names such as k8s.cluster.name" in told[0].message
+        assert server.asked == 1  # all else would be refused

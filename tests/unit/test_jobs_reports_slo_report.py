@@ -641,6 +641,24 @@ def test_a_gap_of_what_is_recorded_ends_where_that_begins(origin: BudgetOrigin) 
     assert item.quality.gaps == (0 if origin == "rules" else 4800)
 
 
+# --- latencies that are not measured any more
+
+
+@pytest.mark.parametrize("origin", ["rules", "raw"])
+@pytest.mark.parametrize("measured", [True, False])
+def test_what_is_known_of_a_latency_before_it_went_blind_is_in_doubt(
+    origin: BudgetOrigin, *, measured: bool
+) -> None:
+    slo_set = slos(LATENCY)
+    flows = [flow(slo_set, 0, "checkout", 100, end=NOW - 3 * 3600)]
+    blind = frozenset() if measured else frozenset({"checkout"})
+    report = slo_report.build(Simulated(slo_set, flows, unmeasured=blind), slo_set, AT, origin)
+    told = [item for item in report.findings if item.code in ("sli-blind", "traffic-stopped")]
+    # Where requests go on, traffic has not stopped.
+    assert [item.code for item in told] == ["traffic-stopped" if measured else "sli-blind"]
+    assert only(report).doubts == (() if measured else ("sli-blind",))
+
+
 # --- traffic that stops
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -17,7 +17,7 @@ from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.queries import SERVICES as SERVICES_OF_GUARDRAILS
 from sloctl.model import GRID, TILE, CounterSli, ExprSli, Guardrail, Matcher, Mesh, Selector, Slo, SloSet
 from sloctl.model.policies import EventGate, Evidence, Gate
-from sloctl.promql import flags
+from sloctl.promql import flags, parsing
 from sloctl.promql.presets import PRESETS, bucket_pattern
 from tests.support.promtool import days, slo
 
@@ -26,6 +26,7 @@ MESHES = {
     "ambient": Mesh(mode="ambient"),
     "matchers": Mesh(matchers=(Matcher("cluster", "=", 'e"u\\1'), Matcher("zone", "!~", "a.b|c"))),
     "targets": Mesh(target_labels=("cluster", "job", "instance")),
+    "native": Mesh(histograms="native"),
 }
 SERVICES = {
     "named": ("check.out", ()),
@@ -97,8 +98,8 @@ def expressions(one: Slo, mesh: Mesh) -> dict[str, str]:
         }
         out |= {f"raw-{kind}-{step}": text for kind, text in promql.events(one, mesh, step).items()}
         if isinstance(one.sli, CounterSli):
-            for part, text in promql.base_rules([one], mesh, step).items():
-                out[f"base-{step}-{part}"] = text
+            for own, text in promql.base_rules([one], mesh, step):
+                out[f"base-{step}-{'-'.join(reversed(own.values()))}"] = text
             if one.sli.other_side:
                 out |= {f"other-{k}": t for k, t in promql.events(one, mesh, step, other_side=True).items()}
     return out
@@ -110,6 +111,11 @@ def make(preset: str, mesh: Mesh, service: str = "named") -> Slo:
         return replace(slo(service=name), sli=EXPRS[preset])
     params = {"threshold": "0.5ms"} if preset == "latency" else {}
     return slo(preset, params, service=name, mesh=mesh, overridden=overridden)
+
+
+def base_rule(family: Sequence[Slo], step: int, part: str) -> str:
+    [text] = [text for own, text in promql.base_rules(family, Mesh(), step) if own[naming.COUNTED] == part]
+    return text
 
 
 class TestEveryExpression:
@@ -178,9 +184,7 @@ class TestEveryExpression:
             assert found
             return set(found)
 
-        of_rules = siblings(
-            promql.base_rules([replace(one, sli=replace(one.sli, other_side=None))], Mesh(), TILE)["new"]
-        )
+        of_rules = siblings(base_rule([replace(one, sli=replace(one.sli, other_side=None))], TILE, "new"))
         for text in promql.events(one, Mesh(), TILE).values():
             assert siblings(text) == of_rules
 
@@ -246,7 +250,7 @@ class TestScope:
             "requests": 3,
             "request_duration": 2,
         }
-        text = promql.base_rules(promql.base_families(slos)["request_duration"], Mesh(), GRID)["continued"]
+        text = base_rule(promql.base_families(slos)["request_duration"], GRID, "continued")
         [pattern] = {
             value for s in selectors(text) for name, op, value in matchers(s) if name == "le" and op == "=~"
         }
@@ -478,23 +482,24 @@ class TestQuoting:
     def test_half_a_surrogate_pair_is_replaced(self) -> None:
         assert promql.quote("\ud800") == '"\\ufffd"'
 
-    @pytest.mark.parametrize("metric", ["", "a-b", "1a", "a b", 'a{b="c"}', "ä"])
-    def test_no_metric_name_smuggles_anything_in(self, metric: str) -> None:
-        with pytest.raises(ValueError, match="not a metric name"):
-            promql.selector(metric, [])
+    @pytest.mark.parametrize("name", ["a-b", "1a", "a b", 'a{b="c"}', "ä", 'a"} or {"b', "a.b", "\\"])
+    def test_no_name_smuggles_anything_in(self, name: str) -> None:
+        [found] = selectors(promql.selector(name, [Matcher(name, "=", "x")]))
+        assert matchers(found) == {("__name__", "=", name), (name, "=", "x")}
+        tree = parsing.parse(f"sum by ({promql.names(['plain', name])}) (up)")
+        assert isinstance(tree, parsing.Aggregate) and tree.labels == ("plain", name)
 
-    @pytest.mark.parametrize(
-        "matcher",
-        [Matcher("a-b", "=", ""), Matcher("a", "==", ""), Matcher("a:b", "=", ""), Matcher("", "=", "")],
-    )
-    def test_no_matcher_smuggles_anything_in(self, matcher: Matcher) -> None:
+    @pytest.mark.parametrize("matcher", [Matcher("a", "==", ""), Matcher("", "=", "")])
+    def test_no_matcher_is_made_of_what_is_none(self, matcher: Matcher) -> None:
         with pytest.raises(ValueError, match="not a label matcher"):
             promql.selector("x", [matcher])
+        with pytest.raises(ValueError, match="not a metric name"):
+            promql.selector("", [])
 
     @given(TEXT, TEXT)
     def test_service_and_namespace_may_be_any_text(self, service: str, namespace: str) -> None:
         one = slo(service=service, namespace=namespace)
-        for text in promql.base_rules([one], Mesh(), TILE).values():
+        for _, text in promql.base_rules([one], Mesh(), TILE):
             promql_parser.parse(text)
         promql_parser.parse(promql.bad_rule(one, Mesh(), TILE))
 

@@ -124,6 +124,13 @@ MAX_HALVINGS = 6
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
+def _in_path(label: str) -> str:
+    """A label's name as it stands in an address: what is not plain is escaped, as Prometheus 3 does it."""
+    if _LABEL.fullmatch(label):
+        return label
+    return "U__" + re.sub(r"[^a-zA-Z0-9]", lambda c: "__" if c[0] == "_" else f"_{ord(c[0]):x}_", label)
+
+
 class Prometheus(HttpClient[PrometheusSettings, Transport]):
     """One Prometheus, as a ``sloctl.backends.protocols.MetricSource``; a context manager that closes its connections.
 
@@ -227,10 +234,10 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         end: datetime | None = None,
     ) -> Sequence[str]:
         """The values of a label, of all series or of those that a selector in ``match`` selects."""
-        if not _LABEL.fullmatch(label):
-            raise ValueError(f"{label!r} is not the name of a label")
+        if not label:
+            raise ValueError("a label has a name")
         params = _selection(match, start, end)
-        values: list[str] = self._client.get_label_values(label, params=params)
+        values: list[str] = self._client.get_label_values(_in_path(label), params=params)
         return values
 
     def series(

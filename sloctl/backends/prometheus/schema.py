@@ -41,12 +41,14 @@ Sample: TypeAlias = tuple[Time, str]
 
 class _VectorItem(TypedDict):
     metric: dict[str, str]
-    value: Sample
+    value: NotRequired[Sample]
+    histogram: NotRequired[msgspec.Raw]
 
 
 class _MatrixItem(TypedDict):
     metric: dict[str, str]
-    values: list[Sample]
+    values: NotRequired[list[Sample]]
+    histograms: NotRequired[msgspec.Raw]
 
 
 class _Vector(msgspec.Struct, tag_field="resultType", tag="vector"):
@@ -97,28 +99,35 @@ _STATS = msgspec.json.Decoder(_Stats)
 
 
 def read(path: str, data: msgspec.Raw) -> Any:
-    """The data of an answer to the endpoint ``path``; of queries ``{"result": […], "stats": …}``.
+    """The data of an answer to the endpoint ``path``; of queries ``{"result": […], "stats": …, "histograms": …}``.
 
-    The result is a list of ``sloctl.backends.protocols.Series``: a scalar has become a vector. Raises what is in
-    ``sloctl.backends.http.decoding.FAILURES``.
+    The result is a list of ``sloctl.backends.protocols.Series``: a scalar has become a vector, and native histograms,
+    which are no numbers, are left out and counted. Raises what is in ``sloctl.backends.http.decoding.FAILURES``.
     """
     endpoint = path.rpartition("/")[2]
     if endpoint in _OTHERS:
         return _OTHERS[endpoint].decode(data)
     found = _QUERIES[endpoint].decode(data)
-    if isinstance(found, _Scalar):
-        series: list[Any] = [{"metric": {}, "value": found.result}]
-    else:
-        series = found.result
+    number, histogram = ("values", "histograms") if isinstance(found, _Matrix) else ("value", "histogram")
+    series: list[Any] = (
+        [{"metric": {}, "value": found.result}] if isinstance(found, _Scalar) else found.result
+    )
+    left_out = 0
+    if not all(number in item for item in series) or any(histogram in item for item in series):
+        left_out = sum(item.pop(histogram, None) is not None for item in series)
+        numbers = [item for item in series if number in item]
+        if len(series) - len(numbers) > left_out:
+            raise ValueError("a series without samples")
+        series = numbers
     texts = (
-        chain.from_iterable(item["values"] for item in series)
-        if isinstance(found, _Matrix)
-        else (item["value"] for item in series)
+        chain.from_iterable(item[number] for item in series)
+        if number == "values"
+        else (item[number] for item in series)
     )
     deque(map(float, map(itemgetter(1), texts)), maxlen=0)
     for item in series:
         item["metric"] = clean(item["metric"])
-    return {"result": series, "stats": found.stats}
+    return {"result": series, "stats": found.stats, "histograms": left_out}
 
 
 def samples_read(stats: msgspec.Raw) -> int:

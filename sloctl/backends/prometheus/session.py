@@ -37,6 +37,7 @@ _TOO_LARGE = re.compile(
     r"|would (load|fetch) too many|err-mimir-max-|-search\.max",
     re.IGNORECASE,
 )
+NO_NUMBERS = "{} series of the answer are native histograms, which are no numbers"
 _TOO_SLOW = re.compile(r"timed out|deadline exceeded|timeout", re.IGNORECASE)
 _STORAGE = re.compile(r"expanding series|connection refused|no such host|unavailable", re.IGNORECASE)
 
@@ -67,6 +68,8 @@ def judge(path: str, reply: Reply) -> tuple[Any, list[str]]:
         raise Failure(BadAnswer, f"an answer to {path} of an unknown form", PROMETHEUS.address_hint) from None
     warnings, infos = (_lines(texts, reply.secrets) for texts in (answer.warnings, answer.infos))
     if isinstance(data, dict) and "result" in data:
+        if data["histograms"]:
+            warnings.append(NO_NUMBERS.format(data["histograms"]))
         data["result"] = judged(data["result"], warnings, infos, partial=answer.partial)
     return data, [*warnings, *infos, *([PARTIAL] if answer.partial else [])]
 

@@ -147,6 +147,18 @@ def tiles(slo_set: SloSet, family: Family, by: Sequence[str]) -> Signal:
     return raw_signal(family.record, raw_counts(slo_set, family, by, TILE))
 
 
+def connections(guardrail: Guardrail, record: str, metric: str, *matchers: Matcher) -> Family:
+    """TCP connections to the services that a guardrail watches, as ztunnel reports them at their destination."""
+    names = {label: RENAMED[label] for label in SERVICE_LABELS}
+    where = (
+        Matcher("reporter", "=", "destination"),
+        promql.services(names[naming.SERVICE]),
+        *in_namespaces(guardrail, names[naming.NAMESPACE]),
+        *matchers,
+    )
+    return Family(record, metric, names, where)
+
+
 def sides(slo_set: SloSet) -> tuple[Matcher, ...]:
     """Who reports the requests of a service: its clients' proxies, or else its own; in ambient mode the waypoint."""
     names = ("waypoint",) if slo_set.mesh.mode == "ambient" else ("source", "destination")

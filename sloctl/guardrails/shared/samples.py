@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from math import ceil
 
@@ -10,6 +11,7 @@ from sloctl import naming, promql
 from sloctl.guardrails.shared.kinds import Proof
 from sloctl.guardrails.shared.queries import RENAMED
 from sloctl.model import Guardrail, Matcher, Mesh
+from sloctl.model.durations import number
 from sloctl.promql.presets import REQUESTS
 
 NAMES = {
@@ -65,6 +67,17 @@ def burst(per_minute: int, minutes: int, after: int = 60) -> str:
 def once(count: int, minutes: int = 60) -> str:
     """A counter that gains ``count`` in its first minute, and then stands still."""
     return f"0 {count}x{minutes}"
+
+
+def histograms(values: str, bounds: Sequence[Decimal], within: int) -> str:
+    """Counters' samples as native histograms with buckets up to some bounds, all in the bucket of that number."""
+
+    def histogram(found: re.Match[str]) -> str:
+        buckets = f"{'0 ' * within}{found[1]}"
+        edges = " ".join(map(number, bounds))
+        return f"{{{{schema:-53 sum:0 count:{found[1]} custom_values:[{edges}] buckets:[{buckets}]}}}}"
+
+    return re.sub(r"(?<![x\d])(\d+)", histogram, values)
 
 
 def share_above(

@@ -65,6 +65,18 @@ METRICS = (
         "since 1.5; `istio_request_duration_seconds` before",
     ),
     Metric(
+        "istio_request_duration_milliseconds",
+        "histogram",
+        "proxy",
+        "Latency of requests as native histograms, instead of a series for each bound.",
+        (*_SERVICE, *_CAUSES),
+        _values("reporter"),
+        "first event",
+        (),
+        "`scrape_native_histograms` or `convert_classic_histograms_to_nhcb` in Prometheus's scrape configuration",
+        "with `mesh.histograms: native`",
+    ),
+    Metric(
         "istio_tcp_connections_opened_total",
         "counter",
         "proxy",

@@ -62,6 +62,7 @@ CODES: dict[str, str] = {
     "matcher-label": "A mesh matcher on a label that not all series of a target have.",
     "bad-regex": "A regular expression that Prometheus cannot use.",
     "bucket-order": "Histogram bounds that do not ascend.",
+    "other-engine": "What the engine (`sources.prometheus.engine`) does not have.",
     "target-label": "A target label that is repeated or tells no targets apart.",
     # SLOs
     "no-metadata": "No document names the set.",

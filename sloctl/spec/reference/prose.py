@@ -229,7 +229,8 @@ once, whatever its retries; at the server's proxy every attempt counts. In an am
 there is no `side`.
 
 A latency threshold must be a bound of the histogram, because only requests under a bound can be counted; anything else
-is an error that names the nearest bounds.
+is an error that names the nearest bounds. With `mesh.histograms: native` it is any latency; see
+[native histograms](presets.md#native-histograms).
 """,
         """
 slos:

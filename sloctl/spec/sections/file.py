@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sloctl.model import LONGEST_SILENCE, SloSet
+from sloctl.model import LONGEST_SILENCE, Mesh, SloSet
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import PLACES, Block, Field, Items, Object, Section
 from sloctl.spec.fields.values import Choice, Reader, WrittenDuration
@@ -144,6 +144,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     promised = slos(whole, name or "", istio, reader)
     watched = guardrails(whole, reader, owner or "")
     receivers = notifications(told, reader)
+    _histograms_are_kept(whole, istio, reader)
     found = FILE.build(
         whole,
         reader,
@@ -165,6 +166,17 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     if found is not None:
         warn_of_silences(whole.get("ledger"), found.ledger, found.sources, reader)
     return found
+
+
+def _histograms_are_kept(whole: Block, istio: Mesh, reader: Reader) -> None:
+    """Not every engine has native histograms."""
+    sources, block = whole.get("sources"), whole.get("mesh")
+    prometheus = sources.get("prometheus") if sources is not None else None
+    engine = prometheus.get("engine") if prometheus is not None else None
+    if engine == "victoriametrics" and istio.histograms == "native":
+        message = "VictoriaMetrics has no native histograms of Prometheus"
+        hint = "remove 'histograms: native', and let vmagent scrape the classic ones"
+        reader.add(block.at("histograms"), block.child("histograms"), "other-engine", message, hint)
 
 
 def _missing(whole: Block, reader: Reader) -> None:

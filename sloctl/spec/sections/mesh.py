@@ -6,13 +6,14 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import get_args
 
-from sloctl.model import Matcher, Mesh, MeshMode
+from sloctl.model import Histograms, Matcher, Mesh, MeshMode
 from sloctl.promql.presets import ENVOY_BUCKETS
 from sloctl.spec.fields import checks, expressions
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Named, Object, Section
 from sloctl.spec.fields.values import Choice, Exact, Reader, Text
-from sloctl.spec.sections.common import LABEL_NAME
 
+_LABEL_NAME = r"(?!__)[a-zA-Z_][-a-zA-Z0-9_.:/]*"
+_UTF8 = "letters, digits and '_', with Prometheus 3 also '.', '-', ':' and '/'"
 _REGEX = Text("a regular expression (RE2)", max_length=1000)
 MATCHER_FORMS = Object(
     "matcher",
@@ -40,7 +41,7 @@ MESH = Section(
         ),
         Field(
             "matchers",
-            Named(LABEL_NAME, "a label name", MATCHER, checks.matcher_name),
+            Named(_LABEL_NAME, "a label name", MATCHER, checks.matcher_name, key_hint=_UTF8),
             "Label matchers that are added to every selector, for several clusters or tenants in one Prometheus. "
             "Plain text means equality.",
             examples=({"cluster": "eu1"},),
@@ -53,8 +54,14 @@ MESH = Section(
             examples=([5, 25, 100, 250, 1000],),
         ),
         Field(
+            "histograms",
+            Choice(get_args(Histograms)),
+            "How Prometheus keeps the latency of requests: in `_bucket` series, or as native histograms (converted "
+            "ones too), where a threshold need not be a bound.",
+        ),
+        Field(
             "target_labels",
-            Items(Text("a label name", LABEL_NAME, max_length=128), maximum=10),
+            Items(Text("a label name", _LABEL_NAME, _UTF8, max_length=128), maximum=10),
             "Labels that together tell scrape targets apart, on the metrics and on `up`.",
         ),
     ),
