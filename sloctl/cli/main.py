@@ -26,6 +26,7 @@ COMMANDS = {
     "schedule": "Run the file's jobs on their schedules, with metrics and health.",
     "report": "Show error budgets, burn rates and what alerts.",
     "explain": "Say where failures begin, since when, and what changed by then.",
+    "gate": "Say whether a service may be released now, by its error budgets.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "export": "Write the SLOs in the format of another tool: OpenSLO.",

@@ -164,12 +164,12 @@ def command(
 
         atomic.target(output)  # before anything is asked
     with LedgerAccess(ledger_url) as ledger:
-        report = _build(
+        report = build(
             context,
             slo_set,
             time,
-            period,
             ledger,
+            period=period,
             overrides=Overrides(prometheus=url, timeout=timeout),
             origin=origin,
             history=form == "html" or post or period is not None,
@@ -177,7 +177,7 @@ def command(
             with_traces=with_traces,
         )
         if chosen:
-            report = report.of(lambda item: _wanted(item, services, namespace, owner))
+            report = report.of(lambda item: wanted(item, services, namespace, owner))
             if not report.slos:
                 context.warn("no budget is of this service, namespace or owner")
         shown = report
@@ -191,7 +191,8 @@ def command(
     return code or _gate(context, report, fail_on)
 
 
-def _wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, owner: str | None) -> bool:
+def wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, owner: str | None) -> bool:
+    """Whether a budget is one of those that were asked for."""
     return (
         (not services or item.service in services or f"{item.namespace}/{item.service}" in services)
         and namespace in (None, item.namespace)
@@ -215,18 +216,18 @@ def _gate(context: Context, report: Report, fail_on: str) -> int:
     return EXIT_OK
 
 
-def _build(
+def build(
     context: Context,
     slo_set: SloSet,
     at: datetime,
-    period: CalendarPeriod | None,
     ledger: LedgerAccess,
     *,
     overrides: Overrides,
     origin: str,
-    history: bool,
-    page: bool,
-    with_traces: bool,
+    period: CalendarPeriod | None = None,
+    history: bool = False,
+    page: bool = False,
+    with_traces: bool = False,
 ) -> Report:
     """The report as of a time, and of a period if one is asked for."""
     from jobs.reports import gauges, slo_report  # slow to import

@@ -16,6 +16,7 @@ from sloctl.model.dashboards import DashboardSettings
 from sloctl.model.kubernetes import KubernetesSettings
 from sloctl.model.ledger import LedgerSettings, Maintenance
 from sloctl.model.policies import AlertPolicy
+from sloctl.model.release import ReleasePolicy
 
 GRID = 300
 """Seconds between two instants of the budget grid."""
@@ -284,6 +285,7 @@ class SloSet:
     kubernetes: KubernetesSettings = field(default=KubernetesSettings())
     ledger: LedgerSettings = field(default=LedgerSettings())
     maintenance: tuple[Maintenance, ...] = ()
+    release: ReleasePolicy = field(default=ReleasePolicy())
     longest_silence: int = LONGEST_SILENCE
     slack_channel: str = ""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

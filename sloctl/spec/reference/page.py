@@ -20,6 +20,7 @@ from sloctl.spec.sections import (
     mesh,
     metadata,
     notifications,
+    release,
     reports,
     slis,
     slos,
@@ -94,6 +95,7 @@ CODES: dict[str, str] = {
     "bad-cron": "A cron line that is malformed, never due, or read in different ways.",
     "uneven-interval": "An interval that no cron line can say.",
     "ledger-keep": "The ledger would keep less than a window needs.",
+    "release-order": "Fixes would be frozen earlier than other releases.",
     "maintenance-order": "Maintenance that ends before it begins.",
     "duplicate-job": "A job twice with the same schedule.",
     "job-without-routine": "`routine` on a job that is no report.",
@@ -133,6 +135,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "jobs": (jobs.JOB,),
     "ledger": (ledger.LEDGER, ledger.KEEP),
     "maintenance": (maintenance.MAINTENANCE,),
+    "release": (release.RELEASE,),
     "reports": (reports.REPORTS, reports.SLACK),
     "kubernetes": (
         kubernetes.KUBERNETES,

@@ -53,6 +53,19 @@ maintenance:
     timezone: Europe/Paris
 """,
     ),
+    "release": (
+        """
+The error budget policy: what may be released with how much of a budget left. [`sloctl gate`](release-gate.md) judges by
+it, with the defaults also where the file has no such section.
+""",
+        """
+release:
+  freeze_below: 0
+  fixes_below: 25
+  pages: refuse
+  unknown: refuse
+""",
+    ),
     "reports": (
         """
 Where reports are posted. The channel only: the webhook or token comes from the environment. Put the channel in quotes:

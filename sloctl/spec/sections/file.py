@@ -23,6 +23,7 @@ from sloctl.spec.sections.maintenance import MAINTENANCE
 from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
+from sloctl.spec.sections.release import RELEASE
 from sloctl.spec.sections.reports import REPORTS
 from sloctl.spec.sections.slis import EVENTS, preset_fields
 from sloctl.spec.sections.slos import BURN_WINDOW, DEFAULTS, POLICY, SLO, slos
@@ -81,6 +82,7 @@ FILE = Section(
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
         Field("ledger", LEDGER, "How the ledger is kept."),
         Field("maintenance", Items(MAINTENANCE, minimum=0), "Time that counts in no budget."),
+        Field("release", RELEASE, "When a service may be released."),
         Field("notifications", NOTIFICATIONS, "Who is told of which alerts."),
         Field("dashboards", DASHBOARDS, "Where Grafana's dashboards go."),
         Field("reports", REPORTS, "Where reports are posted."),
@@ -121,6 +123,7 @@ for _place, _object in (
     ("ledger", LEDGER),
     ("ledger.keep", KEEP),
     ("an item of maintenance", MAINTENANCE),
+    ("release", RELEASE),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)

@@ -1,0 +1,117 @@
+"""``sloctl gate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from sloctl.cli import completing, report
+from sloctl.cli.composition import LedgerAccess, Overrides
+from sloctl.cli.context import (
+    Context,
+    files_option,
+    ledger_option,
+    load,
+    now,
+    parse_time,
+    pass_context,
+    source_options,
+)
+from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS
+
+CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
+
+
+@click.command("gate")
+@files_option
+@source_options
+@ledger_option
+@click.option(
+    "--source",
+    "origin",
+    type=click.Choice(["auto", "ledger", "rules", "raw"]),
+    default="auto",
+    show_default=True,
+    help="Where budgets are read, as in sloctl report.",
+)
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completing.of_file("service"),
+    help="What is released, cart or shop/cart; several times for several; without it, everything.",
+)
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    shell_complete=completing.of_file("namespace"),
+    help="Only SLOs of this namespace.",
+)
+@click.option(
+    "--owner", metavar="NAME", shell_complete=completing.of_file("owner"), help="Only SLOs of this owner."
+)
+@click.option("--fix", is_flag=True, help="What is released mends a failure.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "github"]),
+    default="text",
+    show_default=True,
+    help="How to print it: junit is an XML file of tests, github annotates a workflow.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to this file instead."
+)
+@pass_context
+def command(
+    context: Context,
+    files: tuple[str, ...],
+    url: str | None,
+    timeout: float | None,
+    at: str | None,
+    ledger_url: str | None,
+    origin: str,
+    services: tuple[str, ...],
+    namespace: str | None,
+    owner: str | None,
+    fix: bool,
+    form: str,
+    output: Path | None,
+) -> int:
+    """May it be released now? By the error budget policy of the file (release), with the reasons.
+
+    Exit code 0: allowed; 1: refused; 3: nobody can say, and release.unknown does not allow that.
+    """
+    from sloctl.artefacts import atomic
+    from sloctl.report import release
+
+    slo_set = load(context, files)
+    time = parse_time(at, now())
+    if output is not None:
+        atomic.target(output)  # before anything is asked
+    with LedgerAccess(ledger_url) as ledger:
+        budgets = report.build(
+            context,
+            slo_set,
+            time,
+            ledger,
+            overrides=Overrides(prometheus=url, timeout=timeout),
+            origin=origin,
+        )
+    budgets = budgets.of(lambda item: report.wanted(item, services, namespace, owner))
+    gate = release.judge(budgets, slo_set.release, fix=fix)
+    text = {
+        "text": lambda: "\n".join(release.lines(gate)),
+        "json": lambda: json.dumps(release.as_object(gate), indent=2, ensure_ascii=False),
+        "junit": lambda: release.junit(gate),
+        "github": lambda: "\n".join(release.github(gate)),
+    }[form]()
+    if output is None:
+        click.echo(text)
+    else:
+        atomic.write(output, f"{text}\n")
+        context.say(release.lines(gate)[0])
+    return CODES[gate.verdict]

@@ -1,0 +1,77 @@
+"""``sloctl gate`` as a pipeline runs it: exit codes, and that doubt opens no gate."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sloctl import spec
+from tests.support.command_line import Outcome, in_process
+from tests.support.faulty_server import FaultyServer, refused_url
+from tests.support.simulated import Flow, Simulated, serve
+
+AT = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
+SLO_FILE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}", alerting: none}
+slos:
+  - {name: availability, service: checkout, namespace: shop, objective: 99, sli: {preset: availability}}
+  - {name: availability, service: cart, namespace: shop, objective: 99, sli: {preset: availability}}
+  - {name: availability, service: search, namespace: shop, objective: 99, sli: {preset: availability}}
+release: {fixes_below: 25}
+"""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    slo_set = spec.load([Path("-")], stdin=io.BytesIO(SLO_FILE.encode()))
+    now = AT.timestamp()
+    bad = {"checkout": 2.0, "cart": 0.1, "search": 0.8}  # of 100 a minute, of which one may be
+    flows = [
+        Flow(slo.id, "shop", slo.service, now - 1e7, now + 1e7, 100, bad[slo.service]) for slo in slo_set.slos
+    ]
+    with FaultyServer(serve(Simulated(slo_set, flows))) as server:
+        yield server.url
+
+
+def gate(folder: Path, url: str, *more: str) -> Outcome:
+    (folder / "run").mkdir(exist_ok=True)
+    (folder / "run/slo.yaml").write_text(SLO_FILE)
+    where = ("-f", "slo.yaml", "--prometheus", url, "--at", AT.isoformat(), "--ledger", "none")
+    return in_process("gate", *where, *more, folder=folder / "run")
+
+
+def test_each_service_has_its_own_gate(url: str, tmp_path: Path) -> None:
+    spent, healthy, low = (
+        gate(tmp_path, url, "--service", name) for name in ("checkout", "shop/cart", "search")
+    )
+    assert (spent.code, healthy.code, low.code) == (1, 0, 1)
+    assert spent.stdout.startswith("refused: a release, by 1 SLO as of")
+    assert "nothing is released" in spent.stdout
+    assert healthy.stdout.startswith("allowed: a release")
+    assert "only a fix is released" in low.stdout
+    assert gate(tmp_path, url, "--service", "search", "--fix").code == 0
+    assert gate(tmp_path, url, "--service", "checkout", "--fix").code == 1
+    assert gate(tmp_path, url).code == 1, "everything together"
+
+
+def test_a_file_of_tests(url: str, tmp_path: Path) -> None:
+    done = gate(tmp_path, url, "--format", "junit", "-o", "gate.xml")
+    assert done.code == 1
+    assert done.stdout == ""
+    assert (tmp_path / "run/gate.xml").read_text().count("<failure") == 2
+    assert json.loads(gate(tmp_path, url, "--format", "json").stdout)["verdict"] == "refused"
+
+
+def test_where_nobody_can_say_it_stays_shut(url: str, tmp_path: Path) -> None:
+    misspelt = gate(tmp_path, url, "--service", "chekout")
+    assert misspelt.code == 3
+    assert "no SLO is of this service" in misspelt.stdout
+    assert gate(tmp_path, refused_url(), "--timeout", "1").code == 3
