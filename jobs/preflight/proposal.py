@@ -21,7 +21,7 @@ from jobs.preflight.survey import Asker
 from sloctl import budget, promql, spec
 from sloctl.backends.protocols import ObservedSource, Progress, silent
 from sloctl.budget import EventCounts
-from sloctl.errors import UsageError
+from sloctl.errors import BackendError, UsageError
 from sloctl.model import SloSet
 from sloctl.model.durations import duration, number
 from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
@@ -46,6 +46,9 @@ _WATCHED = {
     "policy-denials": REQUESTS,
 }
 """Guardrails, and a metric without which each says nothing."""
+_PORTS = {"tempo": 3200, "jaeger": 16686, "zipkin": 9411, "alertmanager": 9093, "grafana": 3000}
+"""Servers by a part of the name of the job that scrapes them, and where they listen unless somebody changed it."""
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d{1,5})?(/[-A-Za-z0-9._~/]*)?")
 Place = tuple[str, str]
 
 
@@ -61,6 +64,8 @@ class Seen:
     """Services whose names no SLO can have."""
     gateways: list[str] = field(default_factory=list)
     """Workloads that are called gateways."""
+    others: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Other servers by what they are: where they may be, and how that is known."""
 
     @property
     def namespaces(self) -> list[str]:
@@ -149,6 +154,8 @@ def _look(source: ObservedSource, at: datetime) -> Seen:
     gateways = f'count by (source_workload) ({REQUESTS}{{reporter="source", source_workload=~".*gateway.*"}})'
     names = (item["metric"].get("source_workload", "") for item in source.query(gateways, at))
     seen.gateways = sorted(name for name in names if re.fullmatch(NAMESPACE.pattern, name))
+    for kind, found in _others(source, at):
+        seen.others.setdefault(kind, found)
     if DURATION_BUCKET in seen.metrics:
         shares: dict[str, dict[float, dict[Place, float]]] = {}
         for item in source.query(f"sum by ({by}, le) (increase({DURATION_BUCKET}[1d]))", at):
@@ -166,6 +173,25 @@ def _look(source: ObservedSource, at: datetime) -> Seen:
     return seen
 
 
+def _others(source: ObservedSource, at: datetime) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Servers that Prometheus sends alerts to, or scrapes under a name that says what they are."""
+    try:
+        found = [url.partition("/api/v")[0] for url in source.alertmanagers()]
+    except BackendError:  # what is compatible with Prometheus need not have this
+        found = []
+    if known := [url for url in found if _ADDRESS.fullmatch(url)]:
+        yield "alertmanager", (known[0], "Prometheus sends alerts there")
+    names = "|".join(_PORTS)
+    for item in source.query(f'group by (job, namespace, service) (up{{job=~"(?i).*({names}).*"}})', at):
+        labels = item["metric"]
+        job = labels.get("job", "")
+        kind = next((name for name in _PORTS if name in job.lower()), "")
+        host = ".".join(filter(None, (labels.get("service", ""), labels.get("namespace", "")))) or job
+        url = f"http://{host}:{_PORTS.get(kind)}"
+        if kind and _ADDRESS.fullmatch(url):
+            yield kind, (url, f"the job {job} is scraped; is that its address?")
+
+
 def _bound(by_bound: Mapping[float, Mapping[Place, float]]) -> tuple[float, float] | None:
     """The smallest bound that enough requests of every service are within, and the share of the slowest."""
     whole = by_bound.get(float("inf"), {})
@@ -179,7 +205,21 @@ def _bound(by_bound: Mapping[float, Mapping[Place, float]]) -> tuple[float, floa
 def _head(seen: Seen, name: str, owner: str, prometheus: str, grafana: str) -> list[str]:
     shown = f"  grafana: {{url: {_quoted(grafana)}}}"
     if not grafana:
-        shown = '  # grafana: {url: "https://grafana.example.org"}   # as people open it: alerts link to it'
+        url = seen.others.get("grafana", ("https://grafana.example.org", ""))[0]
+        shown = f"  # grafana: {{url: {_quoted(url)}}}   # as people open it: alerts link to it"
+    traced = next((kind for kind in ("tempo", "jaeger", "zipkin") if kind in seen.others), "")
+    sources = []
+    if traced:
+        url, why = seen.others[traced]
+        sources.append(f"  # traces: {{backend: {traced}, url: {_quoted(url)}}}   # {_comment(why)}")
+    if "alertmanager" in seen.others:
+        url, why = seen.others["alertmanager"]
+        sources.append(f"  # alertmanager: {{url: {_quoted(url)}}}   # {_comment(why)}")
+    if len(sources) < 2:
+        left = ", ".join(
+            ([] if traced else ["traces"]) + ([] if "alertmanager" in seen.others else ["alertmanager"])
+        )
+        sources.append(f"  # {left}: see docs/slo-file.md")
     return [
         "apiVersion: sloctl/v1",
         "kind: MeshSLOs",
@@ -188,7 +228,7 @@ def _head(seen: Seen, name: str, owner: str, prometheus: str, grafana: str) -> l
         "sources:",
         f"  prometheus: {{url: {_quoted(prometheus)}}}",
         shown,
-        "  # traces, alertmanager: see docs/slo-file.md",
+        *sources,
         f"defaults: {{window: 30d, owner: {_quoted(owner)}}}",
     ]
 

@@ -66,6 +66,9 @@ class MetricCatalogue(Protocol):
     def rules(self) -> Sequence[dict[str, Any]]:
         """The rule groups that the server has loaded, each with its ``name`` and ``rules``."""
 
+    def alertmanagers(self) -> Sequence[str]:
+        """The addresses that the server sends alerts to."""
+
 
 class ObservedSource(MetricSource, MetricCatalogue, Protocol):
     """A metric source that also says what it has."""

@@ -31,7 +31,7 @@ COMMANDS = {
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "export": "Write the SLOs in the format of another tool: OpenSLO.",
     "outbox": "See, retry and remove reports that were not posted yet.",
-    "runbooks": "Print or write the runbooks of the alerts.",
+    "runbooks": "List, print or write the runbooks of the alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
     "completion": "Print the shell completion script.",

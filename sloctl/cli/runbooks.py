@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def command(
     if alert is not None:
         file = runbooks.file_of(alert)
         if not file:
-            hint = "sloctl runbooks  lists them"
+            known = {one.lower(): one for one in runbooks.alerts()}
+            near = difflib.get_close_matches(alert.lower(), known, 1, 0.8)
+            hint = f"did you mean {known[near[0]]}?" if near else "sloctl runbooks  lists them"
             raise UsageError(f"{alert!r} is not an alert with a runbook of sloctl's", hint=hint)
         click.echo(runbooks.page(file, names, slo_set), nl=False)
         return EXIT_OK

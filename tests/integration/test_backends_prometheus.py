@@ -191,6 +191,7 @@ def test_rules_build_and_readiness(prometheus: Prometheus) -> None:
     (group,) = prometheus.rules()
     assert [rule["name"] for rule in group["rules"]] == ["job:requests:rate5m"]
     assert prometheus.build_info()["version"]
+    assert prometheus.alertmanagers() == []
     assert prometheus.ready()
 
 

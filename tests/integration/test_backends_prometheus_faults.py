@@ -716,11 +716,12 @@ def test_a_server_without_statistics_says_so() -> None:
     [
         lambda p: p.rules(),
         lambda p: p.build_info(),
+        lambda p: p.alertmanagers(),
         lambda p: p.series("up"),
         lambda p: p.metric_names("up"),
         lambda p: p.query_range("up", AT, AT, timedelta(minutes=1)),
     ],
-    ids=["rules", "build_info", "series", "metric_names", "query_range"],
+    ids=["rules", "build_info", "alertmanagers", "series", "metric_names", "query_range"],
 )
 @pytest.mark.parametrize(
     "data", [None, 7, "x", [7], [[]]], ids=["null", "number", "text", "list of numbers", "list of lists"]

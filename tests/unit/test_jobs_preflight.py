@@ -136,6 +136,9 @@ class Memory:
         started = {"startTime": self.started.isoformat()} if self.started else {}
         return {"storageRetention": self._tell(self.retention), **started}
 
+    def alertmanagers(self) -> Sequence[str]:
+        return []
+
     def rules(self) -> Sequence[dict[str, Any]]:
         self._tell("")
         return self.groups

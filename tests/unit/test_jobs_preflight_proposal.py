@@ -14,7 +14,7 @@ import pytest
 from jobs.preflight import proposal
 from sloctl import spec
 from sloctl.backends.protocols import ObservedSource, Series
-from sloctl.errors import UsageError
+from sloctl.errors import BadAnswer, UsageError
 from sloctl.model import SloSet
 from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
 from tests.support.shop_slos import AT, FOR_EVER, LONG_AGO, NOW
@@ -31,6 +31,10 @@ class Mesh(Simulated):
     within: dict[str, float] = field(default_factory=dict)
     """Of 100 requests to each service, how many are within each bound."""
     metrics: Sequence[str] = (REQUESTS, DURATION_BUCKET, "up")
+    alerting: Sequence[str] | None = None
+    """The addresses that alerts are sent to; None for a server that does not say."""
+    scraped: Sequence[dict[str, str]] = ()
+    """Targets whose job tells what they are."""
 
     def query(self, expr: str, at: datetime) -> Sequence[Series]:
         names = ("destination_service_namespace", "destination_service_name")
@@ -47,7 +51,14 @@ class Mesh(Simulated):
             ]
         if expr.startswith("count by (source_workload)"):
             return [{"metric": {"source_workload": "istio-ingressgateway"}, "value": (0, "1")}]
+        if expr.startswith("group by (job, namespace, service)"):
+            return [{"metric": labels, "value": (0, "1")} for labels in self.scraped]
         return super().query(expr, at)
+
+    def alertmanagers(self) -> Sequence[str]:
+        if self.alerting is None:
+            raise BadAnswer("404", backend="prometheus", url="http://simulated")
+        return self.alerting
 
     def metric_names(self, match: object = (), start: object = None, end: object = None) -> Sequence[str]:
         del match, start, end
@@ -101,6 +112,28 @@ def test_the_strictest_objective_that_was_met_and_is_no_chance(
     bad: float, total: float, objective: float | None
 ) -> None:
     assert proposal.met(bad, total) == objective
+
+
+def test_servers_that_prometheus_knows_are_proposed_in_comments() -> None:
+    source = mesh(0.02)
+    assert "  # traces, alertmanager: see docs/slo-file.md\n" in proposed(source)[0], (
+        "it says nothing of them"
+    )
+    source.alerting = [f"http://{HOSTILE}:9093/api/v2/alerts", "https://10.1.2.3:9093/alerts/api/v2/alerts"]
+    source.scraped = [
+        {"job": "tempo", "namespace": "monitoring", "service": "tempo-query"},
+        {"job": "Jaeger"},
+        {"job": f"grafana{HOSTILE}"},
+    ]
+    text, slo_set = proposed(source)
+    assert slo_set.sources.traces == slo_set.sources.alertmanager == "", "a reader has to agree"
+    lines = [line for line in text.splitlines() if line.startswith("  # ")]
+    assert '  # traces: {backend: tempo, url: "http://tempo-query.monitoring:3200"}' in lines[1]
+    assert lines[2].startswith('  # alertmanager: {url: "https://10.1.2.3:9093/alerts"}')
+    assert "see docs/slo-file.md" not in text and "evil" not in text
+    agreed = text.replace("  # traces:", "  traces:").replace("  # alertmanager:", "  alertmanager:")
+    sources = spec.load([Path("-")], stdin=io.BytesIO(agreed.encode())).sources
+    assert (sources.traces_backend, sources.alertmanager) == ("tempo", "https://10.1.2.3:9093/alerts")
 
 
 def test_a_namespace_and_those_that_are_worse() -> None:

@@ -60,6 +60,9 @@ class Deaf:
     def runtime_info(self) -> Mapping[str, str]:
         return {}
 
+    def alertmanagers(self) -> Sequence[str]:
+        return []
+
     def rules(self) -> Sequence[dict[str, Any]]:
         return []
 

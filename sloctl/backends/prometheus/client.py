@@ -219,6 +219,10 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         groups: list[dict[str, Any]] = self._ask("GET", "/api/v1/rules")["groups"]
         return groups
 
+    def alertmanagers(self) -> Sequence[str]:
+        """The addresses that the server sends alerts to, as it states them."""
+        return [item["url"] for item in self._ask("GET", "/api/v1/alertmanagers")["activeAlertmanagers"]]
+
     def metric_names(
         self, match: str | Sequence[str] = (), start: datetime | None = None, end: datetime | None = None
     ) -> Sequence[str]:

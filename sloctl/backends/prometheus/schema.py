@@ -75,6 +75,14 @@ class _Groups(TypedDict):
     groups: list[_Group]
 
 
+class _Alertmanager(TypedDict):
+    url: str
+
+
+class _Alertmanagers(TypedDict):
+    activeAlertmanagers: list[_Alertmanager]
+
+
 class _Samples(msgspec.Struct, rename="camel"):
     total_queryable_samples: int
 
@@ -92,6 +100,7 @@ _OTHERS: Mapping[str, msgspec.json.Decoder[Any]] = {
     "values": msgspec.json.Decoder(list[str]),
     "series": msgspec.json.Decoder(list[dict[str, str]]),
     "rules": msgspec.json.Decoder(_Groups),
+    "alertmanagers": msgspec.json.Decoder(_Alertmanagers),
     "buildinfo": msgspec.json.Decoder(dict[str, Any]),
     "runtimeinfo": msgspec.json.Decoder(dict[str, Any]),
 }
