@@ -7,9 +7,11 @@ anew.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sloctl import spec
 from sloctl.errors import UsageError
@@ -272,3 +274,10 @@ def test_what_openslo_cannot_say_is_said() -> None:
     assert "every service of its namespace" in problems[1].message
     assert isinstance(slo_set.slos[0].sli, ExprSli)
     assert 'http_requests_total{job="shop-api"}\'' in text
+
+
+def test_the_example_of_the_page_is_what_is_written() -> None:
+    page = (GOLDEN.parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
+    given, becomes = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[:2]
+    written = yaml.safe_load(imported(given).text)
+    assert {key: written[key] for key in ("metadata", "slos")} == yaml.safe_load(becomes)
