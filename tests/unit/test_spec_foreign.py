@@ -281,3 +281,16 @@ def test_the_example_of_the_page_is_what_is_written() -> None:
     given, becomes = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[:2]
     written = yaml.safe_load(imported(given).text)
     assert {key: written[key] for key in ("metadata", "slos")} == yaml.safe_load(becomes)
+
+
+def test_native_histograms_are_not_exported() -> None:
+    text = (
+        (GOLDEN / "sloth.expected")
+        .read_text(encoding="utf-8")
+        .replace("slos:", "mesh: {histograms: native}\nslos:")
+    )
+    slo_set, _ = check_sources([spec.Source("slo.yaml", text.encode())])
+    assert slo_set is not None
+    _, problems, written = export(slo_set)
+    assert written == 4
+    assert "native histograms" in problems[-1].message
