@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alert_rules import manifest, sloth_series
 from sloctl import spec
 from sloctl.naming import BAD_GRID, TOTAL_GRID
 from sloctl.spec.foreign import convert
@@ -34,6 +35,17 @@ ORIGINALS = {
     ),
 }
 
+SLOTH = (
+    "slo:sli_error:ratio_rate5m",
+    "slo:current_burn_rate:ratio",
+    'slo:objective:ratio{sloth_id!=""}',
+    'slo:error_budget:ratio{sloth_id!=""}',
+    'sloth_slo_info{sloth_objective="99.9"}',
+    "slo:period_error_budget_remaining:ratio",
+    'count(slo:objective:ratio{slo_id!=""})',
+)
+"""What is recorded under Sloth's names, and that our own series are not among them."""
+
 
 @pytest.mark.parametrize("tool", ORIGINALS)
 def test_the_same_error_ratio(tool: str) -> None:
@@ -44,6 +56,7 @@ def test_the_same_error_ratio(tool: str) -> None:
     assert slo_set is not None
     kept = [slo for slo in slo_set.slos if slo.name == name]
     rules = loaded_rules(type(slo_set)(slo_set.name, tuple(kept)))
+    rules.append(manifest.prometheus(sloth_series.rule_file(type(slo_set)(slo_set.name, tuple(kept)))[0]))
     rule = {"record": "original:ratio5m", "expr": original}
     rules.append(json.dumps({"groups": [{"name": "original", "interval": "1m", "rules": [rule]}]}))
 
@@ -59,7 +72,7 @@ def test_the_same_error_ratio(tool: str) -> None:
                 (series("up", job=job, **POD), "1x30"),
             ]
         ),
-        [(query, f"{minute}m") for minute in (10, 25) for query in (ours, "original:ratio5m")],
+        [(query, f"{minute}m") for minute in (10, 25) for query in (ours, "original:ratio5m", *SLOTH)],
         name="steady",
     )
     fresh = Inputs(
@@ -77,10 +90,14 @@ def test_the_same_error_ratio(tool: str) -> None:
         [samples[0][1] if samples else None for samples in answer]
         for answer in evaluate(rules, [steady, fresh])
     ]
-    assert answers[0][0] == pytest.approx(answers[0][1], rel=1e-9)
-    assert answers[0][0] == pytest.approx(0.01)
-    assert answers[0][2] == pytest.approx(answers[0][3], rel=1e-9)
-    assert answers[0][2] == pytest.approx(300 / 1290)
+    first, second = answers[0][: len(SLOTH) + 2], answers[0][len(SLOTH) + 2 :]
+    for ratio, found in ((0.01, first), (300 / 1290, second)):
+        assert found[0] == pytest.approx(found[1], rel=1e-9)
+        assert found[:3] == pytest.approx([ratio] * 3)
+        assert found[3] == pytest.approx(ratio / 0.001)
+        assert found[4:7] == [0.999, 0.001, 1]
+    assert first[7] == pytest.approx(1 - 0.01 / 0.001)
+    assert (first[8], second[8]) == (1, 1)  # none of ours became two
     # The documented difference: what a series counts before it is first seen.
     assert answers[1][0] == pytest.approx(50 / 5000)
     assert answers[1][1] == 0
