@@ -221,6 +221,24 @@ def test_long_expressions_are_not_parsed() -> None:
     assert "4096 characters" in result.problems[0].message
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "(" * 1500 + "rate(istio_a[{{.window}}])" + ")" * 1500,
+        "rate(istio_a[{{.window}}])" + " + a" * 900,
+        "-" * 3000 + "rate(a[{{.window}}])",
+    ],
+    ids=["brackets", "terms", "signs"],
+)
+def test_expressions_that_are_nested_too_deep_are_refused(bad: str) -> None:
+    [problem] = imported(sloth(bad)).problems
+    assert problem.code == "import-refused"
+    assert "256 levels" in problem.message
+    events = "events: {error_query: 'x', total_query: 'rate(all_total[{{.window}}])'}"
+    raw = sloth("x").replace(events, f"raw: {{error_ratio_query: '{bad}'}}")
+    assert "256 levels" in imported(raw).problems[0].message
+
+
 def test_secrets_of_data_sources_are_shown_nowhere() -> None:
     text = (GOLDEN / "openslo.yaml").read_text(encoding="utf-8")
     result = imported(text)

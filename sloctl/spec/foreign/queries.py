@@ -17,6 +17,7 @@ from sloctl.model.durations import number
 from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, parse
 from sloctl.promql.presets import CODE, DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, REPORTERS, REQUESTS
 from sloctl.promql.syntax import names
+from sloctl.spec.fields.expressions import too_deep
 
 LONGEST = 4096
 """Characters of an expression of an SLO file; longer ones are refused before they are parsed."""
@@ -54,9 +55,11 @@ def counted(text: str) -> str:
 
 def tree(text: str) -> Expr:
     """The tree of an expression with ``$window``, which is a range of five minutes in it. Raises NoQuery."""
+    if (complaint := too_deep(text)) is not None:
+        raise NoQuery(complaint.message)
     try:
         return parse(_WINDOW.sub("[5m]", text))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise NoQuery(f"not valid PromQL: {' '.join(str(error).split())[:160]}") from None
 
 
