@@ -29,7 +29,7 @@ COMMANDS = {
     "gate": "Say whether a service may be released now, by its error budgets.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
-    "export": "Write the SLOs in the format of another tool: OpenSLO.",
+    "export": "Write the SLOs for another tool: OpenSLO's documents, Sloth's series.",
     "outbox": "See, retry and remove reports that were not posted yet.",
     "runbooks": "List, print or write the runbooks of the alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",

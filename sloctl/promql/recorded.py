@@ -122,6 +122,18 @@ def burn_rate_rule(slo: Slo, window: int) -> str:
     return f"{windowed(bad, slo, window)}\n/\n  ({windowed(total, slo, window)} > 0)\n/ {number(slo.budget)}"
 
 
+def error_ratio(slo: Slo, window: int) -> str:
+    """Bad over total events over a window, without labels; missing without events."""
+    bad, total = tile_metrics(window)
+    return f"sum({windowed(bad, slo, window)})\n/\n  (sum({windowed(total, slo, window)}) > 0)"
+
+
+def period_error_ratio(slo: Slo) -> str:
+    """Bad over total events of the whole period, without labels; missing without events, and of calendar windows."""
+    bad, total = recorded(naming.PERIOD_BAD, slo), recorded(naming.PERIOD_TOTAL, slo)
+    return f"sum({bad})\n/\n  (sum({total}) > 0)"
+
+
 def period_rule(metric: str, slo: Slo, seconds: int) -> str:
     """Events of the whole period on the budget grid."""
     return windowed(metric, slo, seconds)

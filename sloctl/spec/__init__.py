@@ -1,4 +1,4 @@
-"""The SLO file: reads it, says everything that is wrong with it, and turns it into the model.
+"""The SLO file: reads it, says everything that is wrong with it, and turns it into the model; files of other tools.
 
 Must not know what is generated from the model, nor talk to any server.
 """

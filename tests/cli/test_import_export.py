@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.command_line import in_process, sloctl
 
@@ -97,3 +98,25 @@ def test_export(tmp_path: Path) -> None:
     left = in_process("export", "--openslo", "slo.yaml", folder=tmp_path)
     assert left.code == 1
     assert "every service of its namespace" in left.stderr
+
+
+def test_sloth_series(tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "sloth.expected", tmp_path / "slo.yaml")
+    done = in_process("export", "--sloth-series", "slo.yaml", folder=tmp_path)
+    assert (done.code, done.stderr.splitlines()[-1]) == (0, "5 SLOs exported")
+    groups = yaml.safe_load(done.stdout)["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) == 5 * 15
+    ids = {rule["labels"]["sloth_id"] for rule in rules if rule["record"] == "sloth_slo_info"}
+    assert "checkout-http-errors" in ids
+    assert not any(label.startswith("slo_") for rule in rules for label in rule["labels"])
+    shutil.copy(GOLDEN / "pyrra.expected", tmp_path / "slo.yaml")
+    (tmp_path / "slo.yaml").write_text(
+        (tmp_path / "slo.yaml").read_text().replace("window: 28d", "window: {calendar: month}", 1)
+    )
+    left = in_process("export", "--sloth-series", "slo.yaml", folder=tmp_path)
+    assert left.code == 1
+    assert "a series of Sloth is of one" in left.stderr
+    assert "none of a calendar window" in left.stderr
+    assert "slo:period_burn_rate:ratio" in left.stdout
+    assert in_process("export", "--sloth-series", "--openslo", "slo.yaml", folder=tmp_path).code == 2

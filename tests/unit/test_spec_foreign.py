@@ -7,9 +7,11 @@ anew.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sloctl import spec
 from sloctl.errors import UsageError
@@ -219,6 +221,24 @@ def test_long_expressions_are_not_parsed() -> None:
     assert "4096 characters" in result.problems[0].message
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "(" * 1500 + "rate(istio_a[{{.window}}])" + ")" * 1500,
+        "rate(istio_a[{{.window}}])" + " + a" * 900,
+        "-" * 3000 + "rate(a[{{.window}}])",
+    ],
+    ids=["brackets", "terms", "signs"],
+)
+def test_expressions_that_are_nested_too_deep_are_refused(bad: str) -> None:
+    [problem] = imported(sloth(bad)).problems
+    assert problem.code == "import-refused"
+    assert "256 levels" in problem.message
+    events = "events: {error_query: 'x', total_query: 'rate(all_total[{{.window}}])'}"
+    raw = sloth("x").replace(events, f"raw: {{error_ratio_query: '{bad}'}}")
+    assert "256 levels" in imported(raw).problems[0].message
+
+
 def test_secrets_of_data_sources_are_shown_nowhere() -> None:
     text = (GOLDEN / "openslo.yaml").read_text(encoding="utf-8")
     result = imported(text)
@@ -272,3 +292,23 @@ def test_what_openslo_cannot_say_is_said() -> None:
     assert "every service of its namespace" in problems[1].message
     assert isinstance(slo_set.slos[0].sli, ExprSli)
     assert 'http_requests_total{job="shop-api"}\'' in text
+
+
+def test_the_example_of_the_page_is_what_is_written() -> None:
+    page = (GOLDEN.parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
+    given, becomes = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[:2]
+    written = yaml.safe_load(imported(given).text)
+    assert {key: written[key] for key in ("metadata", "slos")} == yaml.safe_load(becomes)
+
+
+def test_native_histograms_are_not_exported() -> None:
+    text = (
+        (GOLDEN / "sloth.expected")
+        .read_text(encoding="utf-8")
+        .replace("slos:", "mesh: {histograms: native}\nslos:")
+    )
+    slo_set, _ = check_sources([spec.Source("slo.yaml", text.encode())])
+    assert slo_set is not None
+    _, problems, written = export(slo_set)
+    assert written == 4
+    assert "native histograms" in problems[-1].message

@@ -144,6 +144,28 @@ def test_what_is_no_number_of_events_is_refused_with_a_remedy(bad: str) -> None:
     assert hint in problem.hint
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "(" * 1500 + "rate(late[$window])" + ")" * 1500,
+        "rate(late[$window])" + " + a" * 900,
+        "-" * 3000 + "rate(late[$window])",
+        "sum(" * 600 + "rate(late[$window])" + ")" * 600,
+    ],
+    ids=["brackets", "terms", "signs", "sums"],
+)
+def test_what_is_nested_too_deep_is_said_to_be(bad: str) -> None:
+    sli, [problem] = loaded(bad)
+    assert sli is None
+    assert (problem.code, problem.position.line) == ("promql-syntax", LINE)
+    assert "256 levels" in problem.message
+
+
+def test_as_many_terms_as_an_expression_has_room_for_are_taken() -> None:
+    sli, problems = loaded(" + ".join(f'rate(a{{l="{number % 10}"}}[$window])' for number in range(130)))
+    assert sli is not None, [problem.message for problem in problems]
+
+
 @pytest.mark.parametrize("key", ["total", "good", "bad"])
 def test_each_of_the_expressions_is_looked_at(key: str) -> None:
     other = {"total": "bad", "good": "total", "bad": "total"}[key]

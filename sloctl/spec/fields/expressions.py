@@ -19,6 +19,7 @@ _OTHER_VARIABLE = re.compile(r"\$\{?\w+\}?|\{\{[^{}]*+\}\}")
 _WINDOW_CALL = re.compile(
     r"\b(\w++)\s*+\((?:[^()\[]|\[(?!\s*\$window\s*\]))*+\[\s*+\$window\s*+\](\s*+(?:offset|@))?"
 )
+_DEEPEST = 256
 _FORM = 'write rate(metric{label="value"}[$window])'
 
 
@@ -33,6 +34,8 @@ def check(text: str) -> Complaint | None:
         return Complaint(
             "promql-comment", "comments are not allowed in an expression", "put it in 'description'"
         )
+    if (complaint := too_deep(text)) is not None:
+        return complaint
     calls, rest = promql.range_calls(text)
     rest_outside = _STRING.sub('""', rest)
     complaint = _ranges(calls, rest_outside)
@@ -93,6 +96,23 @@ def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | N
         message = "the expression must be a vector (it is summed up), not a number or a text"
         return Complaint("promql-type", message, _FORM)
     return _events(parse(plain))
+
+
+def too_deep(text: str) -> Complaint | None:
+    """That an expression has more levels than everything that walks its tree can go down."""
+    outside = re.sub(r"\{[^{}]*\}", "", _STRING.sub('""', text))
+    deepest = level = 0
+    for sign in re.findall(r"[-+*/%^()]|[<>=!]+|\b(?:or|and|unless)\b", outside):
+        # An operator stands beside others of its level, and in the tree below them.
+        level += -1 if sign == ")" else 1
+        deepest = max(deepest, level)
+    if deepest <= _DEEPEST:
+        return None
+    return Complaint(
+        "promql-syntax",
+        f"the expression has more than {_DEEPEST} levels of brackets and operators",
+        "record a part of it by a rule, or write SLOs for its parts",
+    )
 
 
 _NO_SERIES_OF_EVENTS = {

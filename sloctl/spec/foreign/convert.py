@@ -194,19 +194,19 @@ def _usable(value: str) -> bool:
 
 def _tell_apart(drafts: Sequence[Draft]) -> None:
     """No two SLOs of a service have the same name."""
-    seen: set[tuple[str, str, str]] = set()
+    seen: dict[tuple[str, str, str], int] = {}
     for draft in drafts:
         if draft.refused is not None:
             continue
-        name, count = draft.name, 2
-        while (draft.namespace, draft.service, draft.name) in seen:
-            draft.name = f"{name[:58]}-{count}"
-            count += 1
+        name, place = draft.name, (draft.namespace, draft.service)
+        while (*place, draft.name) in seen:
+            seen[*place, name] += 1
+            draft.name = f"{name[:56].rstrip('-')}-{seen[*place, name]}"
         if draft.name != name:
             draft.rename(
                 draft.view.at("name", "metadata"), f"the name '{name}' is taken: it is '{draft.name}' here"
             )
-        seen.add((draft.namespace, draft.service, draft.name))
+        seen[*place, draft.name] = 1
 
 
 def _set_name(drafts: Sequence[Draft]) -> str:
@@ -226,10 +226,10 @@ def _checked(drafts: list[Draft], aside: Sequence[Problem], name: str, objects: 
         errors = [problem for problem in problems if problem.severity == "error"]
         if not errors:
             return text
-        gone = [draft for draft in drafts if draft.refused is not None]
+        gone = {id(draft) for draft in drafts if draft.refused is not None}
         for error in errors:
             draft = owners.get(error.position.line)
-            if draft is None or draft in gone:
+            if draft is None or id(draft) in gone:
                 message = f"what was written is no SLO file: {error.message} [{error.code}]"
                 raise UsageError(message, hint=error.hint)
             draft.refuse(draft.view.at(), f"{error.message} [{error.code}]", error.hint)

@@ -75,12 +75,15 @@ def drafts(document: View, seconds: int) -> Iterator[Draft]:
 def _indicator(draft: Draft, indicator: View) -> None:
     ratio, latency = indicator.view("ratio"), indicator.view("latency")
     for kind, why in (
-        ("latencyNative", "the events of a native histogram cannot be counted exactly"),
+        ("latencyNative", "events of your own are counters, and native histograms are none"),
         ("bool_gauge", "a gauge is up or down at each scrape, and counts no events"),
     ):
         if indicator.has(kind):
             indicator.skip(kind)
-            hint = "write counters: the classic histogram, or one of successes and one of all checks"
+            hint = "write counters; of Istio's native histogram: the preset latency, with mesh.histograms: native"
+            hint = (
+                hint if kind == "latencyNative" else "write counters: one of successes, and one of all checks"
+            )
             draft.refuse(indicator.at(kind), f"{kind}: {why}", hint)
             return
     if ratio is not None:

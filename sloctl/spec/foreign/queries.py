@@ -16,6 +16,8 @@ from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.model.durations import number
 from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, parse
 from sloctl.promql.presets import CODE, DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, REPORTERS, REQUESTS
+from sloctl.promql.syntax import names
+from sloctl.spec.fields.expressions import too_deep
 
 LONGEST = 4096
 """Characters of an expression of an SLO file; longer ones are refused before they are parsed."""
@@ -53,9 +55,11 @@ def counted(text: str) -> str:
 
 def tree(text: str) -> Expr:
     """The tree of an expression with ``$window``, which is a range of five minutes in it. Raises NoQuery."""
+    if (complaint := too_deep(text)) is not None:
+        raise NoQuery(complaint.message)
     try:
         return parse(_WINDOW.sub("[5m]", text))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise NoQuery(f"not valid PromQL: {' '.join(str(error).split())[:160]}") from None
 
 
@@ -113,7 +117,7 @@ def _written(node: Expr, *, wrap: bool = False, unwrap: bool = False) -> str:
             )
         case Aggregate():
             grouped = "without" if node.without else "by" if node.labels else ""
-            by = f" {grouped} ({', '.join(node.labels)}) " if grouped else ""
+            by = f" {grouped} ({names(node.labels)}) " if grouped else ""
             inner = [
                 _written(part, wrap=wrap, unwrap=unwrap)
                 for part in (node.param, node.expr)
@@ -146,9 +150,9 @@ def _binary(node: Binary, wrap: bool, unwrap: bool) -> str:
     words = [node.operator + (" bool" if node.returns_bool else "")]
     if node.on is not None or node.ignoring is not None:
         named = "on" if node.on is not None else "ignoring"
-        words.append(f"{named} ({', '.join(node.on or node.ignoring or ())})")
+        words.append(f"{named} ({names(node.on or node.ignoring or ())})")
     if node.group:
-        words.append(f"group_{node.group} ({', '.join(node.include)})")
+        words.append(f"group_{node.group} ({names(node.include)})")
     return " ".join((sides[0], *words, sides[1]))
 
 

@@ -106,6 +106,9 @@ def _queries(slo: Slo, mesh: Mesh) -> dict[str, str]:
     if isinstance(sli, ExprSli):
         return {part: uncounted(sli.good or sli.bad), "total": uncounted(sli.total)}
 
+    if sli.native:
+        raise NoQuery("it reads native histograms, and a query of OpenSLO counts counters")
+
     def added(parts: tuple[Selector, ...], counted: CounterSli) -> list[str]:
         return [f"sum({promql.full_selector(slo, counted, selector, mesh)})" for selector in parts]
 

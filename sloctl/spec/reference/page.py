@@ -42,7 +42,7 @@ CODES: dict[str, str] = {
     "yaml-value": "YAML makes something else of a plain value: `yes` is true, `1:30` is 90.",
     "duplicate-key": "The same key twice in a mapping.",
     "not-rendered": "A template (`{{ … }}`) or a variable (`${NAME}`) that was not filled in.",
-    "other-format": "A file of another tool: Sloth, Pyrra, OpenSLO, …; [which key becomes which](other-formats.md).",
+    "other-format": "A file of another tool: Sloth, Pyrra, OpenSLO, …; [`sloctl import` converts these](migrate.md).",
     # keys and values
     "unknown-key": "A key that does not exist here.",
     "missing-key": "A key that must be there is not.",
