@@ -54,6 +54,11 @@ def page(file: str, filled: Mapping[str, str] | None = None, slo_set: SloSet | N
     text = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text)
     examples = _GATEWAY if file.startswith("gateway-") else _EXAMPLES
     values = {key: value for key, value in (filled or {}).items() if value}
+    made_up = [name for key, name in examples.items() if key not in values and name in text]
+    if filled is not None and made_up:
+        head, _, rest = text.partition("\n")
+        names = " and ".join(made_up)
+        text = f"{head}\n\nNames in commands and queries ({names}) are examples: say --service and --namespace.\n{rest}"
     for key, value in values.items():
         text = re.sub(rf"\b{re.escape(examples[key])}\b(?!\.example|-)", value, text)
     if slo_set is not None and (

@@ -40,5 +40,5 @@ def needed(extra: Extra, purpose: str, *, otherwise: str = "") -> Iterator[None]
             raise
         raise UsageError(
             f"{purpose} needs the package {found[0]}, which is not installed",
-            hint=f"pip install 'sloctl[{extra}]'{otherwise}",
+            hint=f"in the clone of sloctl: pip install '.[{extra}]'{otherwise}",
         ) from None

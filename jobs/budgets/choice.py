@@ -58,6 +58,8 @@ def collect(
     """
     out = Collected()
     from_books = _ledger_ids(ledger, slo_set, at, origin, out) if ledger is not None else set()
+    if ledger is not None and origin == "auto" and from_books:
+        from_books -= _known_longer(source, ledger, _part(slo_set, from_books), at, out)
     if ledger is not None and from_books:
         from jobs.budgets import from_ledger
 
@@ -112,6 +114,37 @@ def _ledger_ids(
         text = f"the ledger{of} ends {ago} ago: budgets are Prometheus's; does the job slis run?"
         out.findings.append(Finding("warning", "ledger-behind", text))
     return set(lags) - set(late)
+
+
+def _known_longer(
+    source: MetricSource, ledger: Ledger, slo_set: SloSet, at: datetime, out: Collected
+) -> set[str]:
+    """The SLOs of which the ledger has less than the window, and what rules recorded has more."""
+    try:
+        oldest = ledger.oldest(slo_set.name)
+        young = {
+            slo.id: at.timestamp() - oldest[slo.id]
+            for slo in slo_set.slos
+            if slo.id in oldest and at.timestamp() - oldest[slo.id] < period_seconds(slo, at) - 2 * GRID
+        }
+        if not young:
+            return set()
+        part = _part(slo_set, young)
+        rules = _Rules(evaluations=from_rules.evaluations(source, part, at)[1])
+    except BackendError:
+        return set()  # whoever reads on says what is wrong
+    longer = {
+        slo.id
+        for slo in part.slos
+        if slo.id in rules.evaluations and rules.seconds(slo, at) > young[slo.id] + 2 * GRID
+    }
+    if longer:
+        text = (
+            f"the ledger does not have all of the window yet, and what rules recorded has more, for {len(longer)} of "
+            f"{len(slo_set.slos)} SLOs: their budgets are Prometheus's until the job slis has caught up"
+        )
+        out.findings.append(Finding("info", "ledger-young", text, {naming.SLO_SET: slo_set.name}))
+    return longer
 
 
 def _of_prometheus(

@@ -42,7 +42,7 @@ class Origins:
     ``asked`` are the services that were asked for, or those that fail. ``common`` is a caller whose calls alone fail,
     whoever it calls; ``together`` the services that begin to fail by themselves at about the same time, if they are
     many: then what they share is to be looked at. ``spent`` is by SLO the share of its budget that went since then.
-    ``doubts`` are sentences. Without ``requests``, nothing is known.
+    ``doubts`` are sentences. Without ``requests`` of what was asked for, nothing is known.
     """
 
     at: datetime
@@ -95,7 +95,10 @@ def run(
         )
         for origin, failures in ranked[:MOST]
     )
-    requests = bool(calls.edges) or traffic.any_requests(heard, slo_set.mesh, at, seconds)
+    if service or namespace:
+        requests = bool(walks) or traffic.any_requests(heard, slo_set.mesh, at, seconds, namespace, service)
+    else:
+        requests = bool(calls.edges) or traffic.any_requests(heard, slo_set.mesh, at, seconds)
     doubts = [*calls.doubts, *(text for one in walks for text in one.doubts), *heard.doubts]
     if len(ranked) > MOST:
         doubts.append(

@@ -24,12 +24,14 @@ _LABELS = {
 }
 
 
-def lines(found: Origins) -> list[str]:
-    """The text, a line each, without control characters."""
-    return [plain(line) for line in _lines(found)]
+def lines(found: Origins, asked: str = "") -> list[str]:
+    """The text, a line each, without control characters; ``asked`` is the service or namespace that was asked for."""
+    return [plain(line) for line in _lines(found, asked)]
 
 
-def _lines(found: Origins) -> list[str]:
+def _lines(found: Origins, asked: str) -> list[str]:
+    if not found.requests and asked:
+        return [f"No requests to {asked} were seen in the last {duration(found.seconds)}: is that its name?"]
     if not found.requests:
         return ["No requests were seen: is this the Prometheus that scrapes the mesh's proxies?"]
     if not found.asked:
@@ -58,14 +60,16 @@ def _lines(found: Origins) -> list[str]:
 
 
 def _failing(found: Origins, one: Walk) -> str:
-    return f"{text(one.service)}: {_rate(found, one.onset)}, about {round(one.onset.excess):,} requests"
+    return (
+        f"{text(one.service)}: {_rate(found, one.onset)}, about {round(one.onset.excess):,} failed requests"
+    )
 
 
 def _rate(found: Origins, onset: Onset) -> str:
     """Which share fails, and since when."""
     share = percent(onset.share, 1)
     if onset.before is None:
-        return f"{share} fail, for as long as was looked back ({duration(found.calls.steps * STEP)})"
+        return f"{share} fail throughout the {duration(found.calls.steps * STEP)} looked at"
     began = f"{share} fail since about {_clock(found, onset.start)}"
     if onset.end < found.calls.steps - 1:
         began = f"{share} failed from about {_clock(found, onset.start)} to {_clock(found, onset.end)}"
@@ -80,7 +84,7 @@ def _begins(found: Origins, one: Begins) -> list[str]:
     origin = one.origin
     out = [f"Begins at {text(origin.service)}: {_rate(found, origin.onset)}"]
     if len(found.begins) > 1:
-        out[0] += f", about {round(one.failures):,} failures"
+        out[0] += f", about {round(one.failures):,} failed requests"
     if found.common or found.together:  # each by itself matters less then
         return [*out, *(f"  {line}" for line in _how(one.circumstances))]
     out += [_link(found, link) for link in origin.way]

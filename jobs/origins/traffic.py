@@ -197,11 +197,15 @@ def by_label(mesh: Mesh, service: Place, label: str) -> str:
     return f"{summed(_of(mesh, sides(mesh)[-1], 'total', service), (label,), REACH)} > 0"
 
 
-def any_requests(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> bool:
-    """Whether there were any requests at all."""
-    return any(
-        source.query(f"{summed(selectors(side, mesh, 'total'), (), seconds)} > 0", at) for side in sides(mesh)
-    )
+def any_requests(
+    source: MetricSource, mesh: Mesh, at: datetime, seconds: int, namespace: str = "", service: str = ""
+) -> bool:
+    """Whether there were any requests at all, or of a namespace or a service of that name."""
+    where = [
+        Matcher(label, "=", name) for label, name in zip(_CALLED, (namespace, service), strict=True) if name
+    ]
+    queries = [f"{summed(selectors(side, mesh, 'total', *where), (), seconds)} > 0" for side in sides(mesh)]
+    return any(source.query(expr, at) for expr in queries)
 
 
 def _of(mesh: Mesh, side: Side, kind: Kind, service: Place) -> list[Selector]:

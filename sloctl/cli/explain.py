@@ -87,5 +87,5 @@ def command(
     if form == "json":
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(told.lines(found)))
+        click.echo("\n".join(told.lines(found, service or namespace)))
     return EXIT_OK if found.requests else EXIT_PROBLEMS

@@ -179,7 +179,8 @@ def command(
         if chosen:
             report = report.of(lambda item: wanted(item, services, namespace, owner))
             if not report.slos:
-                context.warn("no budget is of this service, namespace or owner")
+                asked = [*services, *filter(None, (namespace, owner))]
+                context.warn(f"no budget is of this service, namespace or owner: {', '.join(asked) or top}")
         shown = report
         if top is not None:
             from sloctl.report import markdown
@@ -207,6 +208,9 @@ def _gate(context: Context, report: Report, fail_on: str) -> int:
     if failed := sum(1 for item in sure if item.status in states):
         context.say(f"sloctl: {failed} of {len(report.slos)} budgets: {' or '.join(states)}")
         return EXIT_PROBLEMS
+    if states and not report.slos:
+        context.say("sloctl: there is no budget, so that --fail-on cannot judge")
+        return EXIT_BACKEND
     if states and len(sure) < len(report.slos):
         unsure = len(report.slos) - len(sure)
         context.say(

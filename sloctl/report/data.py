@@ -5,7 +5,7 @@ This module must not know where the numbers come from, nor how a report is print
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -173,20 +173,24 @@ class Report:
     retry_amplification: tuple[EdgeAmplification, ...] = ()
     sidecar_restarts: tuple[SidecarRestarts, ...] = ()
     routine: Routine | None = None
-    left_out: int = 0
+    left_out: tuple[SloStatus, ...] = ()
     """Budgets that are not among ``slos``, because only the worst were asked for."""
 
     def of(self, wanted: Callable[[SloStatus], bool]) -> Report:
-        """The report with some of its budgets, and what it found of these or of everything."""
+        """The report with some of its budgets, and what it found and measured of these or of everything."""
         slos = tuple(item for item in self.slos if wanted(item))
         kept = {(item.namespace, item.service) for item in slos}
         gone = {(item.namespace, item.service) for item in self.slos} - kept
-        findings = tuple(
-            found
-            for found in self.findings
-            if (found.scope.get("namespace", ""), found.scope.get("service", "")) not in gone
+
+        def there(scope: Mapping[str, str]) -> bool:
+            return (scope.get("namespace", ""), scope.get("service", "")) not in gone
+
+        return replace(
+            self,
+            slos=slos,
+            findings=tuple(found for found in self.findings if there(found.scope)),
+            guardrails=tuple(item for item in self.guardrails if there(item.scope)),
         )
-        return replace(self, slos=slos, findings=findings)
 
 
 def _slo(item: SloStatus) -> dict[str, Any]:

@@ -211,14 +211,12 @@ def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
 
 def summary(report: Report) -> str:
     """One line that counts the states, the worst first, and says if less than the windows is recorded."""
-    words = []
+    words, whole = [], (*report.slos, *report.left_out)
     for status, word in STATUS_WORDS.items():
-        if number := sum(1 for item in report.slos if item.status == status):
+        if number := sum(1 for item in whole if item.status == status):
             words.append(f"{number} {word}")
     stated = f"{plain(report.set_name)} at {rfc3339(report.at)}: {', '.join(words) or 'no SLOs'}"
-    worst = (
-        f"the worst {len(report.slos):,} of {len(report.slos) + report.left_out:,}" if report.left_out else ""
-    )
+    worst = f"shown are the worst {len(report.slos):,} of {len(whole):,}" if report.left_out else ""
     return "; ".join(filter(None, (stated, worst, part_recorded(report))))
 
 
@@ -227,10 +225,10 @@ def top(report: Report, number: int) -> Report:
     if len(report.slos) <= number:
         return report
     worst = set(map(id, ordered(report)[:number]))
-    rest = len(report.slos) - number
+    rest = tuple(item for item in report.slos if id(item) not in worst)
     found = report.of(lambda item: id(item) in worst)
-    more = Finding("info", "rows-left-out", f"{rest:,} more budgets are not shown: --top {number}")
-    return replace(found, findings=(*found.findings, more), left_out=rest)
+    more = Finding("info", "rows-left-out", f"{len(rest):,} more budgets are not shown: --top {number}")
+    return replace(found, findings=(*found.findings, more), guardrails=report.guardrails, left_out=rest)
 
 
 _FEW = 3

@@ -146,7 +146,7 @@ def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> 
     assert (found.code, found.stdout) == (2, "")
     assert found.stderr == (
         f"sloctl: error: {case.says}, which is not installed\n"
-        f"  hint: pip install 'sloctl[{case.extra}]'{case.hint}\n"
+        f"  hint: in the clone of sloctl: pip install '.[{case.extra}]'{case.hint}\n"
     )
 
 

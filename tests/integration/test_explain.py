@@ -150,6 +150,15 @@ def test_where_there_are_no_requests_nothing_is_claimed(folder: Path, url: str) 
     assert done.stdout.startswith("No requests were seen")
 
 
+def test_a_service_that_is_none_is_not_said_to_be_well(folder: Path, url: str) -> None:
+    for words in (("--service", "invntory"), ("--namespace", "shpo"), ("--service", "other/inventory")):
+        done = in_process(
+            "explain", "-f", "slo.yaml", "--prometheus", url, "--at", str(ends("leaf")), *words, folder=folder
+        )
+        assert done.code == 1
+        assert done.stdout == f"No requests to {words[1]} were seen in the last 1h: is that its name?\n"
+
+
 @pytest.mark.parametrize("last", ["5m", "7h", "soon", ""])
 def test_a_time_that_is_none(last: str, folder: Path) -> None:
     done = in_process("explain", "-f", "slo.yaml", "--last", last, folder=folder)

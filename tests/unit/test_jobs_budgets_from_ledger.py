@@ -238,6 +238,20 @@ def test_auto_takes_a_ledger_that_is_up_to_date(ledger: DatabaseLedger) -> None:
     assert report.slos[0].total == 7 * 8640
 
 
+def test_auto_takes_what_rules_recorded_where_the_ledger_is_still_catching_up(ledger: DatabaseLedger) -> None:
+    """Else a report would call a spent budget partial, although all of its window is recorded."""
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 9 * DAY, NOON, total=7)
+    report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
+    assert (report.source, report.slos[0].source, report.slos[0].status) == ("prometheus", "rules", "ok")
+    assert report.slos[0].total == pytest.approx(20 * 1440 * 30)
+    assert "ledger-young" in codes(report)
+    asked = slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    assert (asked.source, "ledger-young" in codes(asked)) == ("ledger", False)
+    unreachable = slo_report.build(dead(slo_set), slo_set, AT, ledger=ledger)
+    assert unreachable.source == "ledger", "what the ledger has is better than nothing"
+
+
 def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)

@@ -241,7 +241,7 @@ def test_rules_of_one_slo_that_are_younger_than_the_others_are_said_to_be() -> N
     source = Simulated(slo_set, flows, loaded={slo_set.slos[0].id: NOW - DAY + 300})
     report = slo_report.build(source, slo_set, AT)
     (finding,) = found(report, "partial-period")
-    assert finding.message.startswith("of 1 of 2 budgets less than the window is recorded: 1d of 30d")
+    assert finding.message.startswith("of 1 of 2 budgets less than the window is recorded: only 1d of 30d")
     assert {item.name: item.quality.recorded for item in report.slos} == {
         "shop/checkout availability": DAY,
         "billing late": None,
@@ -556,7 +556,7 @@ def test_rules_that_are_younger_than_the_window_have_no_gap_but_say_so() -> None
     report = slo_report.build(source, slo_set, AT)
     [finding] = report.findings
     assert finding.code == "partial-period"
-    assert finding.message.startswith("of 1 of 1 budgets less than the window is recorded: 3d of 30d; ")
+    assert finding.message.startswith("of 1 of 1 budgets less than the window is recorded: only 3d of 30d; ")
     assert "--source raw" in finding.message
     assert only(report).quality.gaps == 0
     assert only(report).total == pytest.approx(3 * 1440 * 100)

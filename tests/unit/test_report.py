@@ -173,7 +173,7 @@ def test_the_worst_say_that_there_are_more() -> None:
     )
     worst = markdown.top(made, 2)
     assert [entry.service for entry in worst.slos] == ["s2", "s1"], "in the order of the report"
-    assert markdown.summary(worst).endswith(": 2 ok; the worst 2 of 9")
+    assert markdown.summary(worst).endswith(": 9 ok; shown are the worst 2 of 9")
     assert [found.code for found in worst.findings] == ["scrape-gap", "mixed-sources", "rows-left-out"]
     assert markdown.top(made, 9) is made
     VALIDATOR.validate(json.loads(markdown.json_text(to_json(worst))))
