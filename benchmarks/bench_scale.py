@@ -9,9 +9,11 @@ that of a Prometheus that may load as few samples for a query as it may by defau
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ from sloctl import spec
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
+from sloctl.errors import UsageError
 from sloctl.model import GRID, SloSet
 from sloctl.model.durations import duration, rfc3339
 from sloctl.settings.backends import PrometheusSettings
@@ -35,6 +38,7 @@ MAX_SAMPLES = 50_000_000
 """Samples that a query may load into memory at once by default (``--query.max-samples``)."""
 END = 1_780_000_200
 """A multiple of five minutes."""
+HEADINGS = ("what", "time", "the server's CPU", "our CPU", "our peak memory")
 LATER = 120
 """Seconds after the last instant of the grid, at which a report counts what came since from raw counters."""
 HEAD = """
@@ -63,9 +67,7 @@ def main(services: int = 10_000, namespaces: int = 50, days: int = 1) -> None:
             file.write_text(text, encoding="utf-8")
             slo_set = spec.load([file])
             with running(engine, folder, history(slo_set, known, days)) as url:
-                measure.table(
-                    ("what", "time", "CPU", "peak memory"), [*rules(slo_set, url), *jobs(file, url, services)]
-                )
+                measure.table(HEADINGS, [*rules(slo_set, url), *jobs(file, url, services)])
             if engine == "prometheus":
                 most = MAX_SAMPLES * days // 30
                 with PrometheusServer(
@@ -75,16 +77,17 @@ def main(services: int = 10_000, namespaces: int = 50, days: int = 1) -> None:
                     timeout=300,
                 ) as server:
                     print(f"\nA query may load {most:,} samples:\n", flush=True)
-                    measure.table(
-                        ("what", "time", "CPU", "peak memory"), [*jobs(file, server.url, services)][:1]
-                    )
+                    measure.table(HEADINGS, [*jobs(file, server.url, services)][:1])
 
 
 def history(slo_set: SloSet, known: Sequence[Service], days: int) -> list[SampledSeries]:
     """What rules recorded until the end, and raw counters until then and a bit longer, each label set once."""
     rng = np.random.default_rng(1)
-    found = [one for service in known for one in service.raw(END + LATER, 3600, 3600, rng)]
-    found += recorded(slo_set, known, END, days=days)
+    found = [one for service in known for one in service.raw(END + LATER, 1800, 1800, rng)]
+    # Of base events an evaluation reads the last instant: one sample each.
+    found += (
+        one for one in recorded(slo_set, known, END, days=days) if one.labels["__name__"][:8] != "service:"
+    )
     return list({tuple(sorted(one.labels.items())): one for one in found}.values())
 
 
@@ -113,18 +116,27 @@ def running(engine: str, folder: Path, series: list[SampledSeries]) -> Iterator[
 def rules(slo_set: SloSet, url: str) -> Iterator[Sequence[str]]:
     """How long the groups of each interval take, all of them and the slowest, one rule after the other."""
     at = datetime.fromtimestamp(END, UTC)
-    took: dict[int, list[float]] = {}
+    took: dict[int, list[tuple[float, float]]] = {}
     with Prometheus(PrometheusSettings(url=url, timeout=300)) as source:
         for file in rule_files(slo_set):
             for group in file.groups:
-                began = time.monotonic()
+                began, cpu = time.monotonic(), server_cpu(url)
                 for rule in group.rules:
                     source.query(rule.expr, at)
-                took.setdefault(group.interval, []).append(time.monotonic() - began)
+                spent = time.monotonic() - began, server_cpu(url) - cpu
+                took.setdefault(group.interval, []).append(spent)
     for interval, found in sorted(took.items()):
         each = f"{len(found)} groups of rules, every {duration(interval)}"
-        yield each, measure.seconds(sum(found)), "", ""
-        yield "the slowest of them", measure.seconds(max(found)), "", ""
+        for what, of in ((each, sum), ("the slowest of them", max)):
+            wall, cpu = (of(values) for values in zip(*found, strict=True))
+            yield what, measure.seconds(wall), measure.seconds(cpu), "", ""
+
+
+def server_cpu(url: str) -> float:
+    """Seconds of CPU that a server has needed so far."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        [found] = re.findall(r"(?m)^process_cpu_seconds_total (\S+)$", answer.read().decode())
+    return float(found)
 
 
 def jobs(file: Path, url: str, services: int) -> Iterator[Sequence[str]]:
@@ -133,22 +145,34 @@ def jobs(file: Path, url: str, services: int) -> Iterator[Sequence[str]]:
     for what, end in (("report at a grid instant", END), ("report two minutes later", END + LATER)):
         at = rfc3339(datetime.fromtimestamp(end, UTC))
         command = [*measure.SLOCTL, "report", *server, "--source", "rules", "--format", "json", "--at", at]
+        before = server_cpu(url)
         cost = measure.run(command, runs=1)
+        spent = server_cpu(url) - before
         found = len(json.loads(cost.stdout)["slos"])
         if found != services:
             raise RuntimeError(f"{found} services reported:\n{cost.stderr[-2000:]}")
-        yield _row(what, cost)
+        yield _row(what, cost, spent)
     ledger = f"sqlite:///{file.with_name('ledger.db')}"
     for end in (END - GRID, END):
         at = rfc3339(datetime.fromtimestamp(end, UTC))
         command = [*measure.SLOCTL, "run", "slis", *server, "--ledger", ledger, "--last", "5m", "--at", at]
+        before = server_cpu(url)
         cost = measure.run([*command, "--format", "json"], runs=1)
-    yield _row("run slis, one new bucket", cost)
+    yield _row("run slis, one new bucket", cost, server_cpu(url) - before)
 
 
-def _row(what: str, cost: measure.Cost) -> Sequence[str]:
-    return what, measure.seconds(cost.wall), measure.seconds(cost.cpu), measure.megabytes(cost.peak)
+def _row(what: str, cost: measure.Cost, server: float) -> Sequence[str]:
+    return (
+        what,
+        measure.seconds(cost.wall),
+        measure.seconds(server),
+        measure.seconds(cost.cpu),
+        measure.megabytes(cost.peak),
+    )
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    try:
+        main(*map(int, sys.argv[1:]))
+    except UsageError as error:
+        print(f"not measured: {error} ({error.hint})")
