@@ -77,12 +77,12 @@ class Service:
 
 
 def recorded(
-    slo_set: SloSet, services: Iterable[Service], end: int, *, more: int = 0, base: str = ""
+    slo_set: SloSet, services: Iterable[Service], end: int, *, more: int = 0, base: str = "", days: int = 30
 ) -> Iterator[SampledSeries]:
     """What the rules of a set record for some services, as far back from ``end`` as somebody reads it.
 
-    That is 30 days of the budget grid, 6 hours of the fine one, the last instant of everything else, and ``more``
-    seconds of all. With ``base`` (a reporter) there are 30 days of its base events, and no others.
+    That is ``days`` of the budget grid, 6 hours of the fine one, the last instant of everything else, and ``more``
+    seconds of all. With ``base`` (a reporter) there are as many days of its base events, and no others.
     """
     known = list(services)
     for file in rule_files(slo_set):
@@ -91,7 +91,7 @@ def recorded(
             for rule in group.rules:
                 if isinstance(rule, RecordingRule):
                     for service in members:
-                        yield from _recorded(rule, service, end, more, base)
+                        yield from _recorded(rule, service, end, more, base, days)
 
 
 def _covers(slo: Slo, service: Service) -> bool:
@@ -100,12 +100,12 @@ def _covers(slo: Slo, service: Service) -> bool:
 
 
 def _recorded(
-    rule: RecordingRule, service: Service, end: int, more: int, base: str
+    rule: RecordingRule, service: Service, end: int, more: int, base: str, days: int
 ) -> Iterator[SampledSeries]:
     labels = {naming.SERVICE: service.name, naming.NAMESPACE: service.namespace} | rule.labels
     labels["__name__"] = rule.record
     grid, fine, last = (
-        times(end, span + more, step) for span, step in ((30 * DAY, GRID), (6 * 3600, TILE), (0, TILE))
+        times(end, span + more, step) for span, step in ((days * DAY, GRID), (6 * 3600, TILE), (0, TILE))
     )
     spans = {
         naming.TOTAL_GRID: (grid, 5000),

@@ -13,11 +13,13 @@ from benchmarks import (
     bench_guardrails,
     bench_ledger,
     bench_retries,
+    bench_scale,
     bench_spans,
     synthetic_spans,
 )
 from dashboards.manifest import BUILDERS as DASHBOARDS
 from sloctl.guardrails.plans import BUILDERS
+from tests.support.engines import find_engine
 
 
 def test_the_benchmark_of_generate_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,3 +90,16 @@ def test_the_benchmark_of_retries_agrees_with_a_loop_and_prints_its_tables(
     assert re.search(r"(?m)^\| [0-9,]+ \| .* ms \| .* µs \| ", printed)
     for setting in bench_retries.SETTINGS:
         assert f"| {setting} |" in printed
+
+
+def test_the_benchmark_of_a_large_mesh_prints_a_row_for_each_engine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for program in ("prometheus", "victoria-metrics"):
+        find_engine(program)  # skips where it is not
+
+    bench_scale.main(6, 2)
+
+    printed = capsys.readouterr().out
+    assert [printed.count(f"\n{engine}: ") for engine in ("prometheus", "victoriametrics")] == [1, 1]
+    assert printed.count("| report at a grid instant |") == 3

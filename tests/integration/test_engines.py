@@ -19,7 +19,7 @@ import yaml
 
 from alert_rules import manifest
 from jobs import preflight
-from sloctl import spec
+from sloctl import promql, spec
 from sloctl.backends.answers import doubts
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.server import PrometheusServer
@@ -161,17 +161,27 @@ def test_native_histograms_count_what_counters_would(
     case: str, monkeypatch: pytest.MonkeyPatch, *, tiles: bool
 ) -> None:
     monkeypatch.setenv("PATH", str(find_engine("promtool").parent), prepend=os.pathsep)
-    metrics = (BAD_TILE, TOTAL_TILE) if tiles else (BAD_GRID, TOTAL_GRID)
     step, mesh, wanted = 1 if tiles else 5, Mesh(histograms="native"), CASES[case]
-    queries = [(metric, f"{minute}m") for minute in range(step, MINUTES + 1, step) for metric in metrics]
+    one = slo("latency", {"threshold": "300ms"}, policy=None, mesh=mesh)
+    raw = promql.events(one, mesh, 60 * step)
+    exprs = [*((BAD_TILE, TOTAL_TILE) if tiles else (BAD_GRID, TOTAL_GRID)), raw["good"], raw["total"]]
+    minutes = range(step, MINUTES + 1, step)
     [found] = evaluate(
-        rule_texts(slo("latency", {"threshold": "300ms"}, policy=None, mesh=mesh), mesh=mesh),
-        [Inputs(as_histograms(wanted.raw), queries, "30s")],
+        rule_texts(one, mesh=mesh),
+        [
+            Inputs(
+                as_histograms(wanted.raw),
+                [(expr, f"{minute}m") for expr in exprs for minute in minutes],
+                "30s",
+            )
+        ],
         evaluation_interval=f"{step}m",
     )
     values = [answer[0][1] if answer else 0.0 for answer in found]
-    assert sum(values[::2]) == wanted.bad
-    assert wanted.total in (None, sum(values[1::2]))
+    length = len(minutes)
+    bad, total, raw_good, raw_total = (sum(values[at : at + length]) for at in range(0, 4 * length, length))
+    assert bad == wanted.bad == raw_total - raw_good
+    assert total == raw_total and wanted.total in (None, total)
 
 
 MEASURED = """

@@ -448,15 +448,14 @@ def test_what_is_not_prometheus_is_no_old_prometheus() -> None:
 
 
 def test_rules_that_victoria_metrics_refuses_for_their_length_are_named() -> None:
-    text = FILE.replace(
-        "  - {preset: sidecar-restarts}\n", "  - {preset: mtls}\n  - {preset: policy-denials}\n"
-    )
-    text = text.replace("mesh: {", "mesh: {mode: ambient, ")
+    queues = " + ".join(f'rate(jobs_total{{queue="{number}"}}[$window])' for number in range(12))
+    text = FILE.replace('total: "rate(jobs_total[$window])"', f"total: '{queues}'")
+    assert text != FILE
     for engine, expected in (("victoriametrics", True), ("prometheus", False)):
         told = text + f'sources: {{prometheus: {{url: "http://vm:8428", engine: {engine}}}}}\n'
         found = [item for item in run(Memory(good()), loaded(told), NOW).found if item.code == "long-rule"]
         assert bool(found) == expected
-        assert not found or ("ConnectionsDenied" in found[0].about and "48KiB" in found[0].hint)
+        assert not found or ("slo:total_events:increase5m" in found[0].about and "KiB" in found[0].hint)
 
 
 def test_replicas_that_nobody_deduplicates_are_an_error() -> None:
