@@ -111,6 +111,21 @@ def test_of_more_spans_than_are_held_whole_traces_are_asked_for_by_a_hash() -> N
     assert (mixed(lows) < np.uint64(2**64 // found.one_in)).all()
 
 
+def test_a_server_that_cannot_count_gives_a_sample_and_says_so() -> None:
+    def cannot(handler: Handler) -> None:
+        if "ARRAY JOIN" in handler.received.body.decode():
+            error(241, "Memory limit (total) exceeded")(handler)
+        else:
+            Fake()(handler)
+
+    with FaultyServer(cannot) as server, reader(server.url, max_spans=100) as source:
+        found = source.spans(START, END)
+    assert (found.counted, found.one_in > 1, len(found.frame) > 0) == (None, True, True)
+    [said] = found.incomplete
+    assert said.startswith("ClickHouse did not count the calls of all traces: trace backend at http://127.")
+    assert "too much at once (241)" in said
+
+
 def test_a_user_who_may_not_set_limits_asks_without_them() -> None:
     fake = Fake(readonly=True)
     with FaultyServer(fake) as server, reader(server.url) as source:

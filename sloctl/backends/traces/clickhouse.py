@@ -32,6 +32,7 @@ from sloctl.backends.traces.reader import SECOND, TraceClient, nanoseconds
 from sloctl.backends.traces.sampling import LARGE
 from sloctl.errors import (
     BackendError,
+    BackendLimit,
     BackendRateLimit,
     BackendRefused,
     BackendTimeout,
@@ -206,9 +207,13 @@ class ClickHouse(TraceClient):
             return Spans(empty())
         query = _Query(first, last, tuple(dict.fromkeys(services)), largest=self._max_spans // LARGE)
         totals = self._totals(query)
-        counted = None
+        counted: Counted | None = None
+        lost: tuple[str, ...] = ()
         if totals.spans > self._max_spans:
-            counted = self._counted(query)
+            try:
+                counted = self._counted(query)
+            except (BackendLimit, BackendTimeout, QueryRejected) as error:
+                lost = (f"ClickHouse did not count the calls of all traces: {error}",)
             most = self._max_spans - 3 * self._max_spans // 4 if counted else self._max_spans
             while (totals.spans - totals.large_spans) // query.one_in > most and query.one_in < FEWEST:
                 query = query.halved
@@ -220,10 +225,9 @@ class ClickHouse(TraceClient):
         if totals.invalid:
             rejected = {**rejected, "ids are not valid": totals.invalid}
         frame, duplicates = columns.deduplicate(frame)
-        lost: tuple[str, ...] = ()
         if query.one_in > 1 and totals.large:
             plural = "" if totals.large == 1 else "s"
-            lost = (f"{totals.large:,} trace{plural} of more than {query.largest:,} spans left out",)
+            lost += (f"{totals.large:,} trace{plural} of more than {query.largest:,} spans left out",)
         return Spans(frame, rejected, duplicates, lost, query.one_in, counted)
 
     def _sample(self, query: _Query) -> tuple[pd.DataFrame, dict[str, int]] | None:
@@ -251,9 +255,11 @@ class ClickHouse(TraceClient):
         while True:
             rows = self._calls(query, {})
             odd = int(rows["sum"][(rows["key"] == 0) & (rows["client"] == calls.ODD)].sum())
-            if odd <= 3 * self._max_spans // 4:
+            most = 3 * self._max_spans // 4
+            if odd <= most:
                 break
-            query = query.halved
+            while odd > most:
+                query, odd = query.halved, odd // 2
         spans = self._spans(query, calls.odd(self._span_rows(), _BEGAN))
         said = self._sayings(query)
         others, lost = said.frame(spans)
@@ -268,7 +274,11 @@ class ClickHouse(TraceClient):
         def meaning(names: Mapping[int, int]) -> Counted:
             if len(names) > MEANINGS:
                 raise ValueError(f"{len(names):,} names mean services, of at most {MEANINGS:,}")
-            return self._as_counted(query, self._calls(query, names), said, others)
+            try:
+                again = self._calls(query, names)
+            except BackendError as error:
+                raise ValueError(f"calls could not be counted again: {error}") from error
+            return self._as_counted(query, again, said, others)
 
         total = {int(row["client"]): row for row in rows[rows["key"] == 0]}
         none = np.zeros(1, _CALLS)[0]
