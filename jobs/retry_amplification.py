@@ -118,7 +118,7 @@ def recent(
     """
     spans = traces.spans(at - timedelta(seconds=seconds), at)
     found = of_spans(spans, slo_set, counted(), traces.link)
-    gaps = () if _in_part(spans) else _gaps(spans.frame, at, _limit(slo_set), found.name)
+    gaps = () if spans.one_in > 1 or spans.incomplete else _gaps(spans.frame, at, _limit(slo_set), found.name)
     return replace(found, findings=(*found.findings, *gaps))
 
 
@@ -134,10 +134,10 @@ def of_spans(
     from sloctl import retries
 
     spans, table = _bounded(spans)
-    name = partial(place, namespaces=table.namespaces | _namespaces(slo_set, counted or ()))
-    share = float(slo_set.sources.sampling / 100) / spans.one_in if slo_set.sources.sampling else 0.0
-    edges = retries.edges(table, sampled=share)
-    found = list(retries.findings(table, edges))
+    kept = float((slo_set.sources.sampling or 0) / 100)
+    spans, whole, edges = _edges(spans, table, kept)
+    name = partial(place, namespaces=whole.namespaces | _namespaces(slo_set, counted or ()))
+    found = list(retries.findings(whole, edges))
     for end in ("client", "server"):
         edges[end] = pd.Series([name(text) for text in edges[end].tolist()], dtype="str")
     worst = retries.worst_case(edges)
@@ -145,7 +145,7 @@ def of_spans(
     edges, more = _compared(edges, counted)
     if _in_part(spans):
         more = [item for item in more if item.code != "retry-edge-without-traces"]
-    slowest = retries.worst_traces(table)
+    slowest = retries.worst_traces(whole)
     findings = [_reported(item, name) for item in found] + [_reported(item, str) for item in more]
     return RetryFrames(
         edges,
@@ -153,7 +153,7 @@ def of_spans(
         retries.loads(table),
         slowest,
         {trace: link(trace) for trace in dict.fromkeys(slowest["trace"].tolist())},
-        {**table.counts, "rejected": sum(spans.rejected.values())},
+        {**whole.counts, "rejected": sum(spans.rejected.values())},
         tuple(_verdicts(slo_set, edges)),
         (*findings, *_meltdowns(worst), *_unread(spans), *_sampling(slo_set, edges)),
         name,
@@ -170,6 +170,28 @@ def _bounded(spans: Spans) -> tuple[Spans, CallTable]:
         spans = halved(spans)
         table = retries.calls(spans.frame)
     return spans, table
+
+
+def _edges(spans: Spans, table: CallTable, kept: float) -> tuple[Spans, CallTable, pd.DataFrame]:
+    """The edges, and what they are of: all calls that the source counted, where it did, else those of the spans.
+
+    What the source cannot count, how long requests took, is of the spans alone. ``kept`` is the share of traces that
+    the tracer keeps. Spans come without what was counted where that is of no use.
+    """
+    from sloctl import retries
+
+    ours = retries.edges(table, sampled=kept / spans.one_in)
+    if spans.counted is None:
+        return spans, table, ours
+    try:
+        whole = retries.calls(spans.counted.others, spans.counted)
+        edges = retries.edges(whole, sampled=kept / spans.counted.one_in)
+    except ValueError:
+        edges = None
+    if edges is None or len(edges) > BREADTH:
+        return replace(spans, counted=None), table, ours
+    ends, times = ["client", "server"], ["p50", "p95"]
+    return spans, whole, edges.drop(columns=times).merge(ours[[*ends, *times]], on=ends, how="left")
 
 
 def _namespaces(slo_set: SloSet, counted: Sequence[EdgeAmplification]) -> frozenset[str]:
@@ -271,12 +293,20 @@ def _gaps(frame: pd.DataFrame, at: datetime, limit: int, name: Callable[[str], s
 
 
 def _in_part(spans: Spans) -> bool:
-    """Whether what is not among the spans may be there all the same."""
-    return spans.one_in > 1 or bool(spans.incomplete)
+    """Whether edges that were not found may be there all the same."""
+    one_in = spans.one_in if spans.counted is None else spans.counted.one_in
+    return one_in > 1 or bool(spans.incomplete)
 
 
 def _unread(spans: Spans) -> Iterator[Finding]:
-    if spans.one_in > 1:
+    if spans.counted is not None:
+        whole = "all traces" if spans.counted.one_in == 1 else f"1 of {spans.counted.one_in:,} traces"
+        text = (
+            f"requests and attempts of edges are of {whole}, as the backend counted them; paths, what retries add to "
+            f"services, and durations of requests are of 1 of {spans.one_in:,} traces, by a hash of their ids"
+        )
+        yield Finding("info", "traces-thinned", text)
+    elif spans.one_in > 1:
         text = (
             f"1 of {spans.one_in:,} traces was analysed, by a hash of their ids: more do not fit into memory. Counts "
             "are of these traces; ratios and their intervals are of all"

@@ -6,7 +6,7 @@ module must not know where spans come from, nor what is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
@@ -72,7 +72,8 @@ class Spans:
 
     ``rejected`` counts spans that could not be read, by reason; ``duplicates`` counts spans that came more than once
     and are here once. ``incomplete`` says in a sentence each what is missing: a window cut by a limit, a page lost.
-    Of ``one_in`` traces that were there one is here, chosen by a hash of its id.
+    Of ``one_in`` traces that were there one is here, chosen by a hash of its id. ``counted`` has the calls of more of
+    them, where the source counts itself.
     """
 
     frame: pd.DataFrame
@@ -80,6 +81,35 @@ class Spans:
     duplicates: int = 0
     incomplete: tuple[str, ...] = ()
     one_in: int = 1
+    counted: Counted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Calls that a source counted, of traces in which each call has one attempt; and the spans of all other traces.
+
+    ``client`` and ``server`` are frames of what spans say (columns of :data:`COLUMNS` without ids and times), a row for
+    each kind of call; nothing is said where the client is unknown or nobody answered. By row: ``count`` (int64),
+    ``key`` (uint64: calls of one key are of one edge), ``name`` (uint64: what who did not answer is called; 0 if
+    somebody did).
+    ``spread`` has by ``key`` the ``traces`` with such calls and the ``squares`` of how many each has, summed.
+    ``services`` are the numbers of services by name, ``answering`` those that report servers' spans. ``totals`` counts
+    ``traces``, ``spans``, ``skewed`` and ``missing_parents`` of what was counted. All of that is of one of ``one_in``
+    traces. ``meaning`` counts anew, with services by the names that mean them, so that calls of one edge have one key.
+    """
+
+    client: pd.DataFrame
+    server: pd.DataFrame
+    count: Array
+    key: Array
+    name: Array
+    spread: pd.DataFrame
+    others: pd.DataFrame
+    services: Mapping[str, int]
+    answering: frozenset[str]
+    totals: Mapping[str, int]
+    one_in: int
+    meaning: Callable[[Mapping[int, int]], Counted]
 
 
 FEWEST = 1 << 63

@@ -36,7 +36,7 @@ def _server_options(function: F) -> F:
     for option in (
         format_option("How to print it; the JSON form is an interface."),
         click.option(
-            "--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Per request; default 30."
+            "--timeout", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Per request; default 10."
         ),
         click.option(
             "--alertmanager",

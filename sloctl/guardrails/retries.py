@@ -7,6 +7,7 @@ even over many scrapes: what is recorded is not clipped, and the alert leaves th
 By service from Envoy's own counters of all clients, where the proxies expose them (``proxyStatsMatcher``): the identity
 completed + retries = total + overflow gives attempts = total and requests = completed − overflow, both from the same
 scrape. ``total / completed`` would count requests that overflowed, and were never sent, as requests without attempts.
+By the same identity requests = total − retries, where proxies expose no ``completed``.
 In ambient mode these are the waypoints' counters, and the only ones there are.
 """
 
@@ -43,6 +44,7 @@ COUNTERS = {
     "sent": "envoy_cluster_upstream_rq_total",
     "completed": "envoy_cluster_upstream_rq_completed",
     "overflowed": "envoy_cluster_upstream_rq_pending_overflow",
+    "retried": "envoy_cluster_upstream_rq_retry",
 }
 
 
@@ -110,7 +112,8 @@ def _envoy(slo_set: SloSet, guardrail: Guardrail) -> tuple[Signal, ...]:
         # A proxy exposes a counter from its first event on: one that is missing has counted nothing.
         on = f"on ({', '.join(SERVICE_LABELS)})"
         completed, overflowed = count(q, "completed"), count(q, "overflowed")
-        return f"{completed}\n- {on}\n  ({overflowed}\n  or {on}\n  0 * {completed})"
+        ended = f"{completed}\n- {on}\n  ({overflowed}\n  or {on}\n  0 * {completed})"
+        return f"{ended}\nor {on}\n{count(q, 'sent')}\n- {on}\n  {count(q, 'retried')}"
 
     attempts = signal(slo_set, naming.ENVOY_ATTEMPTS, lambda q: count(q, "sent"))
     requests = signal(slo_set, naming.ENVOY_REQUESTS, sent)

@@ -17,9 +17,13 @@ from sloctl.ledger import grid, schema
 TIMES = frozenset({"time", "day", "since", "until", "oldest", "newest"})
 BITS = {"fine": grid.ALL_HOURS} | dict.fromkeys(schema.MASKS, (1 << 48) - 1)
 JSON = frozenset({"labels", "matchers", "progress"})
+AMOUNTS = frozenset({"total", "bad", "gap", "excluded", "carried", "excluded_total", "excluded_bad", "peak"})
+"""What is never below 0."""
 
 
 _MAGIC = b"SQLite format 3\0"
+_SMALLEST = 512
+"""Bytes of the smallest file of SQLite: shorter ones it takes for empty, whatever is in them."""
 
 
 def cut_off(path: Path) -> str:
@@ -35,6 +39,8 @@ def cut_off(path: Path) -> str:
             size = os.fstat(file.fileno()).st_size
     except OSError:
         return ""
+    if 0 < size < _SMALLEST and _MAGIC.startswith(head[: len(_MAGIC)]):
+        return f"it ends after {size:,} bytes"
     page = int.from_bytes(head[16:18], "big")
     if not head.startswith(_MAGIC) or len(head) < 100 or not page:
         return ""
@@ -42,6 +48,15 @@ def cut_off(path: Path) -> str:
     page = 65536 if page == 1 else page
     whole = max(pages * page, -(-size // page) * page)
     return "" if size >= whole else f"{whole - size:,} of {whole:,} bytes are missing at its end"
+
+
+def too_small(path: Path) -> bool:
+    """Whether a file is too small for one of SQLite, and not empty."""
+    size = _size(str(path))
+    if not 0 < size < _SMALLEST:
+        return False
+    with path.open("rb") as file:
+        return not file.read(len(_MAGIC)).startswith(_MAGIC[:size])
 
 
 def _size(name: str) -> int:
@@ -78,6 +93,10 @@ def _impossible(column: sa.Column[object]) -> sa.ColumnElement[bool]:
         wrong.append(sa.not_(column.between(0, grid.LATEST - 1)))
     if column.name in BITS:
         wrong.append(sa.not_(column.between(0, BITS[column.name])))
+    if column.name in AMOUNTS:
+        wrong.append(column < 0)
+    if column.name == "bad" and column.table is schema.buckets:
+        wrong.append(column > column.table.c.total)
     if column.name in JSON:
         wrong.append(sa.not_(sa.func.json_valid(column)))
     return sa.or_(*wrong)

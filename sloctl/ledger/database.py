@@ -34,7 +34,7 @@ from sloctl.errors import (
     SloctlError,
     UsageError,
 )
-from sloctl.ledger.damage import cut_off, damage
+from sloctl.ledger.damage import cut_off, damage, too_small
 from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
@@ -99,6 +99,8 @@ class Database:
             sa.event.listen(self._engine, "begin", _on_begin)
             sa.event.listen(self._engine, "checkout", _same_file(str(parsed.database)))
         try:
+            if self.sqlite and too_small(Path(str(parsed.database))):
+                raise self._no_ledger()
             if self.sqlite and (missing := cut_off(Path(str(parsed.database)))):
                 raise self._error(sqlite3.DatabaseError(f"the file is corrupt: {missing}"))
             self._migrate()
@@ -188,6 +190,9 @@ class Database:
             hint = "the file was replaced while it was in use; start again"
         return kind(f"the ledger {self.name}: {cause}", backend="ledger", url=self.name, hint=hint)
 
+    def _no_ledger(self) -> UsageError:
+        return UsageError(f"{self.name} is not a ledger, nor any SQLite database", hint="name another file")
+
     def _migrate(self) -> None:
         def version(connection: Connection) -> str | None:
             if not sa.inspect(connection).has_table("alembic_version"):
@@ -198,9 +203,7 @@ class Database:
             found = self.read(version)
         except BackendError as error:
             if "not a database" in str(error):
-                raise UsageError(
-                    f"{self.name} is not a ledger, nor any SQLite database", hint="name another file"
-                ) from error
+                raise self._no_ledger() from error
             raise
         if found == HEAD:
             return

@@ -7,13 +7,14 @@ what is counted, and what cannot be known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sloctl.backends.spans import Counted
 from sloctl.promql.presets import GRPC_CODES, GRPC_SERVER_ERRORS
 from sloctl.retries.evidence import BY_ROUTER, DIRECT, ORPHAN, ROOT, SAME_ID
 from sloctl.retries.links import Links, anchors, link
@@ -27,8 +28,23 @@ from sloctl.retries.logical import (
     sent_attempts,
     with_resent,
 )
-from sloctl.retries.numbering import Array, marked, pairs
+from sloctl.retries.numbering import Array, distinct, marked, pairs, text_codes
 from sloctl.retries.ordered import cluster_of
+
+_COUNTED = {
+    "client": "category",
+    "server": "category",
+    "count": "int64",
+    "failed": "bool",
+    "attempt_failed": "bool",
+    "orphan": "bool",
+    "method": "int64",
+}
+_SPREAD = {"client": "category", "server": "category", "traces": "int64", "squares": "int64"}
+
+
+def _no_rows(columns: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +71,11 @@ class CallTable:
     their id with a router span).
 
     ``namespaces`` are what Istio's tags and the names of its clusters say to be namespaces, as in ``cart.shop``.
+
+    ``counted`` has calls that the source of spans counted, which are in no other frame, a row for each kind:
+    ``client``, ``server`` (category), ``count`` (int64, calls of one attempt each), ``failed``, ``attempt_failed``,
+    ``orphan`` (bool) and ``method`` (int64, a number into ``METHODS``); ``spread`` says by ``client`` and ``server``
+    (category) how many ``traces`` have such calls, and the sum of the ``squares`` of how many each has (int64).
     """
 
     calls: pd.DataFrame
@@ -62,6 +83,8 @@ class CallTable:
     entries: pd.DataFrame
     counts: Mapping[str, int]
     namespaces: frozenset[str] = frozenset()
+    counted: pd.DataFrame = field(default_factory=lambda: _no_rows(_COUNTED))
+    spread: pd.DataFrame = field(default_factory=lambda: _no_rows(_SPREAD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +110,33 @@ class _Origins:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Both ends of calls, by call: ``client`` and ``server`` (int64), numbers into ``names``."""
+    """Both ends of calls, by call: ``client`` and ``server`` (int64), numbers into ``names``.
+
+    ``counted_client`` and ``counted_server`` are those of kinds of calls that the source counted.
+    """
 
     client: Array
     server: Array
     names: Sequence[str]
+    counted_client: Array
+    counted_server: Array
 
 
-def calls(frame: pd.DataFrame) -> CallTable:
+def calls(frame: pd.DataFrame, counted: Counted | None = None) -> CallTable:
     """Group spans (``sloctl.backends.spans.COLUMNS``) into logical calls; raises ``ValueError`` for another frame.
 
     A call is failed if its span says error, has no response (code ``0``), a status of 500 and above, or a gRPC status
-    that is the server's fault.
+    that is the server's fault. With ``counted``, whose ``others`` are the frame then, calls that the source counted are
+    added; ``ValueError`` is raised where they are under too many names.
     """
-    links = link(frame)
+    links = link(frame) if counted is None else link(frame, counted.services, counted.answering)
     parts = logical_calls(links)
     logical, part_of = with_resent(links, parts)
     attempts = seen_attempts(links, logical)
     seen = np.bincount(attempts.call, minlength=len(logical))
     sent = all_sent(links, sent_attempts(links, parts), part_of, logical)
     outcomes, origins = _outcomes(links, logical, attempts), _origins(links, logical, attempts)
-    ends = _ends(links, logical)
+    ends = _ends(links, logical, counted)
     root = logical.way == ROOT
     entry, entries = _entries(links, origins, root, ends)
     failed = _failed(links)
@@ -143,7 +172,8 @@ def calls(frame: pd.DataFrame) -> CallTable:
             "gap": attempts.gap,
         }
     )
-    return CallTable(table, tried, entries, _counts(links, table), links.spans.namespaces)
+    found = CallTable(table, tried, entries, _counts(links, table), links.spans.namespaces)
+    return found if counted is None else _with_counted(found, frame, counted, ends)
 
 
 def _counts(links: Links, table: pd.DataFrame) -> dict[str, int]:
@@ -160,9 +190,13 @@ def _counts(links: Links, table: pd.DataFrame) -> dict[str, int]:
 def _failed(links: Links) -> Array:
     """Spans that say error, no response, a status of 500 and above, or a gRPC server's own error."""
     code, codes = links.spans.coded("code")
+    return _failing(links.spans.column("error"), code, codes)
+
+
+def _failing(error: Array, code: Array, codes: Sequence[str]) -> Array:
     own = {name for name, number in GRPC_CODES.items() if number in GRPC_SERVER_ERRORS} | {"0"}
     bad = np.array([text in own or (len(text) == 3 and text[0] == "5") for text in codes], dtype=bool)
-    return np.asarray(links.spans.column("error") | bad[code])
+    return np.asarray(error | bad[code])
 
 
 def _outcomes(links: Links, logical: LogicalCalls, attempts: SeenAttempts) -> _Outcomes:
@@ -258,28 +292,103 @@ def _first_answers(logical: LogicalCalls) -> Array:
     return first
 
 
-def _ends(links: Links, logical: LogicalCalls) -> _Ends:
+def _ends(links: Links, logical: LogicalCalls, counted: Counted | None) -> _Ends:
     """Which service called, and which service it called.
 
-    The server is the service whose span answered. Where none did, it is the one that answers under the same name. Where
-    that never happened, the name is read.
+    The server is the service whose span answered. Where none did, it is the one that answers most often where the same
+    name is asked for. Where that never happened, the name is read.
     """
     service, names = links.spans.service, list(links.spans.services)
     client = np.where(logical.caller >= 0, service[logical.caller], names.index(""))
     client = np.where(logical.way == BY_ROUTER, service[logical.span], client)
     answer = _first_answers(logical)
     server = np.where(answer >= 0, service[answer], -1)
-    if (server >= 0).all():
-        return _Ends(client, server, names)
+    if counted is None and (server >= 0).all():
+        none = np.zeros(0, dtype=np.int64)
+        return _Ends(client, server, names, none, none)
     asking = _asking_spans(links, logical)
-    peer, peers = _peers(links, asking)
-    operation, _ = links.spans.coded("operation")
+    peer, peers = _peers(links, asking, () if counted is None else counted.client["remote"].cat.categories)
+    operation, operations = links.spans.coded("operation")
+    if counted is not None:
+        known = set(operations)
+        operations += [str(text) for text in counted.client["operation"].cat.categories if text not in known]
+    operation, weight, size = operation[asking], np.ones(len(client), dtype=np.int64), len(client)
+    asks = links.routers.outbound[logical.span] | (logical.caller >= 0)
+    if counted is not None:
+        number = _numbered(names)
+        of_client, of_server = (
+            _numbers(side["service"], number) for side in (counted.client, counted.server)
+        )
+        client, asks = np.concatenate([client, of_client]), np.concatenate([asks, of_client != number[""]])
+        server = np.concatenate([server, np.where(counted.name == 0, of_server, -1)])
+        peer = np.concatenate([peer, _numbers(counted.client["remote"], _numbered(peers))])
+        asked = _numbers(counted.client["operation"], _numbered(operations))
+        operation, weight = np.concatenate([operation, asked]), np.concatenate([weight, counted.count])
     # Who has no name for the other end may still have one for what it asks.
     unnamed = peer == peers.index("")
-    name = np.where(unnamed, len(peers) + pairs(client, operation[asking]), peer)
-    server = np.where(server >= 0, server, _most_often(name, server)[name])
+    name = distinct(np.where(unnamed, len(peers) + pairs(client, operation), peer))
+    server = np.where(server >= 0, server, _most_often(name, np.where(asks, server, -1), weight)[name])
     names, meant = _meant(peers, names)
-    return _Ends(client, np.where(server >= 0, server, meant[peer]), names)
+    server = np.where(server >= 0, server, meant[peer])
+    return _Ends(client[:size], server[:size], names, client[size:], server[size:])
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, int]:
+    return {text: index for index, text in enumerate(texts)}
+
+
+def _numbers(column: pd.Series[Any], number: Mapping[str, int]) -> Array:
+    """Numbers for a categorical column of texts that all have one."""
+    codes, texts = text_codes(column)
+    return np.array([number.get(text, -1) for text in texts], dtype=np.int64)[codes]
+
+
+def _with_counted(table: CallTable, frame: pd.DataFrame, counted: Counted, ends: _Ends) -> CallTable:
+    """Calls with those that the source counted; asks it anew where calls of one edge have several keys.
+
+    Raises ``ValueError`` where there are too many names for that.
+    """
+    client, server = ends.counted_client, ends.counted_server
+    edge = pairs(client, server)
+    by_key = pd.DataFrame({"key": counted.key, "edge": edge}).drop_duplicates()
+    several = by_key["edge"].duplicated(keep=False)
+    if several.any():
+        again = np.isin(edge, by_key["edge"][several]) & (counted.name != 0)
+        # Names that mean no service that reports spans mean a number of their own.
+        number = {place: counted.services.get(text, place + 1) for place, text in enumerate(ends.names)}
+        meant = zip(counted.name[again].tolist(), server[again].tolist(), strict=True)
+        return calls(frame, counted.meaning({name: number[place] for name, place in meant}))
+    tagged = _said_by(counted.client) | _said_by(counted.server)
+    orphan = client == list(ends.names).index("")
+    failed, attempt_failed = (_failing_rows(side) for side in (counted.client, counted.server))
+    answered = counted.name == 0
+    rows = pd.DataFrame(
+        {
+            "client": _category(client, ends.names),
+            "server": _category(server, ends.names),
+            "count": counted.count,
+            "failed": np.where(orphan, attempt_failed, failed),
+            "attempt_failed": np.where(answered, attempt_failed, failed),
+            "orphan": orphan,
+            "method": np.select(
+                [tagged, orphan], [0, METHODS.index("server-spans")], METHODS.index("child-of-client")
+            ),
+        }
+    )
+    of_key = pd.DataFrame({"key": counted.key, "client": rows["client"], "server": rows["server"]})
+    spread = counted.spread.merge(of_key.drop_duplicates("key"), on="key")[list(_SPREAD)]
+    orphans = int(counted.count[orphan].sum())
+    more = {**counted.totals, "orphans": orphans}
+    counts = {name: number + more.get(name, 0) for name, number in table.counts.items()}
+    return replace(table, counts=counts, counted=rows, spread=spread)
+
+
+def _said_by(side: pd.DataFrame) -> Array:
+    return np.asarray(side["attempts"].to_numpy() >= 1)
+
+
+def _failing_rows(side: pd.DataFrame) -> Array:
+    return _failing(side["error"].to_numpy(), *text_codes(side["code"]))
 
 
 def _asking_spans(links: Links, logical: LogicalCalls) -> Array:
@@ -288,13 +397,16 @@ def _asking_spans(links: Links, logical: LogicalCalls) -> Array:
     return np.where(own, logical.span, logical.caller)
 
 
-def _peers(links: Links, asking: Array) -> tuple[Array, list[str]]:
-    """What spans call the other end (Envoy's cluster), as numbers and their texts; ``""`` if they do not say."""
+def _peers(links: Links, asking: Array, others: Iterable[str]) -> tuple[Array, list[str]]:
+    """What spans call the other end (Envoy's cluster), as numbers and their texts; ``""`` if they do not say.
+
+    ``others`` are texts that have numbers besides.
+    """
     spans = links.spans
     remote, remotes = spans.coded("remote")
     operation, operations = spans.coded("operation")
     clusters = [cluster_of(text) for text in operations]
-    peers = sorted({*remotes, *clusters})
+    peers = sorted({*remotes, *clusters, *map(str, others)})
     number = {text: index for index, text in enumerate(peers)}
     of_remote = np.array([number[text] for text in remotes], dtype=np.int64)
     of_cluster = np.array([number[text] for text in clusters], dtype=np.int64)
@@ -303,13 +415,15 @@ def _peers(links: Links, asking: Array) -> tuple[Array, list[str]]:
     return np.where(silent, of_cluster[operation[asking]], peer), peers
 
 
-def _most_often(name: Array, server: Array) -> Array:
+def _most_often(name: Array, server: Array, weight: Array) -> Array:
     """For each name the server that most often answers under it, the first of equals; -1 for none."""
     most = np.full(int(name.max(initial=-1)) + 1, -1, dtype=np.int64)
-    name, server = name[server >= 0], server[server >= 0]
+    known = server >= 0
+    name, server, weight = name[known], server[known], weight[known]
     if len(name):
         wide = int(server.max()) + 1
-        answered, count = np.unique(name * wide + server, return_counts=True)
+        answered, place = np.unique(name * wide + server, return_inverse=True)
+        count = np.bincount(place, weight)
         order = np.lexsort((-answered, count))
         most[answered[order] // wide] = answered[order] % wide
     return most

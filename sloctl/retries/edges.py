@@ -6,6 +6,7 @@ Owns the rates and their interval; must not know of traces' shapes nor of what i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,17 +56,21 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
     ``max_attempts`` (int64), ``method`` (str, most requests' way of counting), ``methods`` (int64, how many ways),
     ``orphans`` (int64, requests whose parent is missing).
 
+    Durations are those of ``calls`` alone, not of what the source counted; pauses and retries are of no other.
+
     Attempts without a span of their own have failed if another attempt followed. Requests of whom nobody knows that
     they were calls (``root``) are left out. Raises ``ValueError`` unless 0 ≤ ``sampled`` ≤ 1.
     """
     if not 0 <= sampled <= 1:
         raise ValueError("the share of traces that is kept is between 0 and 1")
-    calls, numbered = table.calls, _numbered(table.calls, by_operation)
+    if by_operation and len(table.counted):
+        raise ValueError("calls that were counted have no operations")
+    calls, numbered, more = table.calls, *_numbered(table, by_operation)
     attempts, failed = calls["attempts"].to_numpy(), calls["failed"].to_numpy()
     called, undecided = numbered.edge >= 0, calls["undecided"].to_numpy()
     sent = called & (attempts > 0) & ~undecided
     once, again = sent & (attempts == 1), sent & (attempts > 1)
-    requests, tries = numbered.count(sent), numbered.total(sent, attempts)
+    requests, tries = numbered.count(sent) + more.count, numbered.total(sent, attempts) + more.count
     with np.errstate(invalid="ignore", divide="ignore"):
         result = pd.DataFrame(
             {
@@ -75,17 +80,18 @@ def edges(table: CallTable, by_operation: bool = False, sampled: float = 0.0) ->
                 "undecided": numbered.total(called & undecided, attempts),
                 "attempts": tries,
                 "amplification": tries / requests,
-                **_by_traces(calls, numbered, sent, sampled),
+                **_by_traces(calls, numbered, sent, more, sampled),
                 "retried": numbered.count(again) / requests,
                 "recovered": numbered.count(again & ~failed) / numbered.count(again),
-                "attempt_errors": numbered.total(sent, _failed_attempts(table)) / tries,
-                "call_errors": numbered.count(sent & failed) / requests,
+                "attempt_errors": (numbered.total(sent, _failed_attempts(table)) + more.attempt_failed)
+                / tries,
+                "call_errors": (numbered.count(sent & failed) + more.failed) / requests,
                 **_durations(calls, numbered, once, ""),
                 **_durations(calls, numbered, again, "retried_"),
                 **_pauses(table.attempts, numbered),
-                "max_attempts": _highest(numbered, sent, attempts),
-                **_methods(calls, numbered, sent),
-                "orphans": numbered.count(sent & calls["orphan"].to_numpy()),
+                "max_attempts": np.maximum(_highest(numbered, sent, attempts), more.count > 0),
+                **_methods(calls, numbered, sent, more.methods),
+                "orphans": numbered.count(sent & calls["orphan"].to_numpy()) + more.orphans,
             }
         )
     return result.sort_values([*numbered.names], ignore_index=True)
@@ -111,19 +117,58 @@ class _Numbered:
         return np.rint(np.bincount(self.edge[calls], values[calls], self.size)).astype(np.int64)
 
 
-def _numbered(calls: pd.DataFrame, by_operation: bool) -> _Numbered:
+@dataclass(frozen=True, slots=True)
+class _More:
+    """What the source counted, by edge (int64): calls of one attempt, how many failed, and how they were counted.
+
+    ``traces`` have such calls, ``squares`` are those of the calls of each, summed; ``methods`` is by method and edge.
+    """
+
+    count: Array
+    failed: Array
+    attempt_failed: Array
+    orphans: Array
+    methods: Array
+    traces: Array
+    squares: Array
+
+
+def _numbered(table: CallTable, by_operation: bool) -> tuple[_Numbered, _More]:
+    calls, counted, spread = table.calls, table.counted, table.spread
     rows = np.flatnonzero(~calls["root"].to_numpy())
     names = ["client", "server", *(["operation"] if by_operation else [])]
-    grouped = calls.loc[rows, names].groupby(names, observed=True, sort=False)
+    every = calls.loc[rows, names]
+    if len(counted):
+        every = pd.concat([every, counted[names], spread[names]], ignore_index=True)
+    grouped = every.groupby(names, observed=True, sort=False)
+    number, size = grouped.ngroup().to_numpy(), grouped.ngroups
     edge = np.full(len(calls), -1, dtype=np.int64)
-    edge[rows] = grouped.ngroup().to_numpy()
-    first = first_of(rows, edge, grouped.ngroups)[:-1]
-    return _Numbered(
-        edge, grouped.ngroups, {name: calls[name].astype("str").to_numpy()[first] for name in names}
+    edge[rows] = number[: len(rows)]
+    of_counted = number[len(rows) : len(rows) + len(counted)]
+    of_spread = number[len(rows) + len(counted) :]
+    first = first_of(np.arange(len(number)), number, size)[:-1]
+    texts = {name: every[name].astype("str").to_numpy()[first] for name in names}
+
+    def total(of: Array, values: pd.Series[Any]) -> Array:
+        return np.rint(np.bincount(of, values.to_numpy(), size)).astype(np.int64)
+
+    count = counted["count"]
+    methods = [total(of_counted, count * (counted["method"] == number)) for number in range(len(METHODS))]
+    more = _More(
+        count=total(of_counted, count),
+        failed=total(of_counted, count * counted["failed"]),
+        attempt_failed=total(of_counted, count * counted["attempt_failed"]),
+        orphans=total(of_counted, count * counted["orphan"]),
+        methods=np.array(methods),
+        traces=total(of_spread, spread["traces"]),
+        squares=total(of_spread, spread["squares"]),
     )
+    return _Numbered(edge, size, texts), more
 
 
-def _by_traces(calls: pd.DataFrame, numbered: _Numbered, sent: Array, sampled: float) -> dict[str, Array]:
+def _by_traces(
+    calls: pd.DataFrame, numbered: _Numbered, sent: Array, more: _More, sampled: float
+) -> dict[str, Array]:
     """The interval of amplification, and the traces with requests, by edge."""
     edge, attempts = numbered.edge[sent], calls["attempts"].to_numpy()[sent]
     trace = pairs(calls["trace_high"].to_numpy()[sent], calls["trace_low"].to_numpy()[sent])
@@ -132,23 +177,30 @@ def _by_traces(calls: pd.DataFrame, numbered: _Numbered, sent: Array, sampled: f
     owner = np.zeros(clusters, dtype=np.int64)
     owner[cluster] = edge
     tries, requests = np.bincount(cluster, attempts, clusters), np.bincount(cluster, minlength=clusters)
-    low, high = _intervals(owner, tries, requests, numbered.size, sampled)
-    return {"low": low, "high": high, "traces": np.bincount(owner, minlength=numbered.size)}
+    alike = (more.traces, more.count, more.squares)
+    low, high = _intervals(owner, tries, requests, numbered.size, sampled, alike)
+    return {"low": low, "high": high, "traces": np.bincount(owner, minlength=numbered.size) + more.traces}
 
 
-def _intervals(owner: Array, y: Array, x: Array, size: int, sampled: float) -> tuple[Array, Array]:
-    """Of each owner's clusters; see :func:`interval`."""
+def _intervals(
+    owner: Array, y: Array, x: Array, size: int, sampled: float, alike: tuple[Array | int, ...] = (0, 0, 0)
+) -> tuple[Array, Array]:
+    """Of each owner's clusters; see :func:`interval`.
+
+    ``alike`` has by owner further clusters in which ``y`` is ``x``: how many, and the sums of ``x`` and its squares.
+    """
+    clusters, amount, squared = alike
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        n = np.bincount(owner, minlength=size).astype(float)
-        requests = np.bincount(owner, x, size)
-        ratio = np.bincount(owner, y, size) / requests
-        squares = np.bincount(owner, (y - ratio[owner] * x) ** 2, size)
+        n = np.bincount(owner, minlength=size).astype(float) + clusters
+        requests = np.bincount(owner, x, size) + amount
+        ratio = (np.bincount(owner, y, size) + amount) / requests
+        squares = np.bincount(owner, (y - ratio[owner] * x) ** 2, size) + (1 - ratio) ** 2 * squared
         squares[squares < 1e-9 * n] = 0
         excess, variance = np.bincount(owner, y - x, size), (1 - sampled) * squares * n / (n - 1)
         worst, largest = np.ones(size), np.zeros(size)
         np.maximum.at(worst, owner, (y - x) / x)
         np.maximum.at(largest, owner, y - x)
-        unseen = np.maximum(largest, worst * np.bincount(owner, x * x, size) / requests)
+        unseen = np.maximum(largest, worst * (np.bincount(owner, x * x, size) + squared) / requests)
         t = np.where(excess > 0, _student(n - 1), _Z95)
         more, spread = excess + (1 - sampled) * unseen, variance + (1 - sampled) * unseen**2
         low = 1 + _gamma_quantile(-t, excess, variance) / requests
@@ -229,9 +281,9 @@ def _highest(numbered: _Numbered, part: Array, values: Array) -> Array:
     return highest
 
 
-def _methods(calls: pd.DataFrame, numbered: _Numbered, sent: Array) -> dict[str, Array]:
-    """How most requests of each edge were counted, and in how many ways."""
-    requests = np.zeros((len(METHODS), numbered.size), dtype=np.int64)
+def _methods(calls: pd.DataFrame, numbered: _Numbered, sent: Array, more: Array) -> dict[str, Array]:
+    """How most requests of each edge were counted, and in how many ways; ``more`` are those by method and edge."""
+    requests = more.copy()
     np.add.at(requests, (calls["method"].cat.codes.to_numpy()[sent], numbered.edge[sent]), 1)
     method = np.array(METHODS, dtype=object)[requests.argmax(axis=0)]
     return {"method": method, "methods": (requests > 0).sum(axis=0)}

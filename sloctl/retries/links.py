@@ -6,6 +6,7 @@ Must not know which attempts belong together. No step loops over spans.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +53,13 @@ class _Causes:
     manager: Array
 
 
-def link(frame: pd.DataFrame) -> Links:
+def link(frame: pd.DataFrame, others: Iterable[str] = (), answering: frozenset[str] = frozenset()) -> Links:
     """Tie the spans of a frame (``sloctl.backends.spans.COLUMNS``) to what caused them.
 
-    Raises ``ValueError`` where a column is missing.
+    ``others`` are services that have no spans here, ``answering`` those that report servers' spans elsewhere. Raises
+    ``ValueError`` where a column is missing.
     """
-    spans = in_order(frame)
+    spans = in_order(frame, others)
     servers = ServerSpans(spans)
     routers = router_spans(spans, servers)
     causes = _causes(spans, routers, servers)
@@ -65,7 +67,7 @@ def link(frame: pd.DataFrame) -> Links:
     calls_out = (up >= 0) & (spans.client | routers.outbound)[up]
     elsewhere = (up >= 0) & (spans.service[up] != spans.service)
     arrives = _arrivals(spans, causes, calls_out, elsewhere) | _arrivals_without_servers(
-        spans, routers, causes, calls_out, elsewhere
+        spans, routers, causes, calls_out, elsewhere, answering
     )
     inner = (spans.client | causes.manager) & calls_out & ~arrives & ~elsewhere
     wrapper = np.zeros(len(spans), dtype=bool)
@@ -173,7 +175,12 @@ def _arrivals(spans: OrderedSpans, causes: _Causes, calls_out: Array, elsewhere:
 
 
 def _arrivals_without_servers(
-    spans: OrderedSpans, routers: RouterSpans, causes: _Causes, calls_out: Array, elsewhere: Array
+    spans: OrderedSpans,
+    routers: RouterSpans,
+    causes: _Causes,
+    calls_out: Array,
+    elsewhere: Array,
+    answering: frozenset[str],
 ) -> Array:
     """Arrivals at services that report no server's span at all.
 
@@ -181,6 +188,7 @@ def _arrivals_without_servers(
     spans without a kind, several below one client's span are one arrival.
     """
     answers = marked(spans.service[spans.server], len(spans.services))
+    answers[:-1] |= np.array([name in answering for name in spans.services], dtype=bool)
     server_of = first_of(np.flatnonzero(spans.server), spans.own_id, spans.ids)
     mute = elsewhere & ~answers[spans.service] & (server_of[spans.parent_id] < 0)
     both_halves = spans.client & calls_out & mute & (causes.hop < 0)

@@ -6,7 +6,7 @@ the reading of ``router <cluster> egress``; must not know which span caused whic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,17 +74,18 @@ class OrderedSpans:
         return ids * len(self.services) + self.service[rows]
 
 
-def in_order(frame: pd.DataFrame) -> OrderedSpans:
+def in_order(frame: pd.DataFrame, others: Iterable[str] = ()) -> OrderedSpans:
     """Put a frame of spans (``sloctl.backends.spans.COLUMNS``) in order, and number what identifies them.
 
-    Raises ``ValueError`` where a column is missing. Spans that came twice (same trace, id, parent, kind, reporter,
-    name and start) are here once, with the longest duration.
+    ``others`` are services that have no spans here, and numbers all the same. Raises ``ValueError`` where a column is
+    missing. Spans that came twice (same trace, id, parent, kind, reporter, name and start) are here once, with the
+    longest duration.
     """
     if missing := [name for name in COLUMNS if name not in frame]:
         raise ValueError(f"not a frame of spans: {', '.join(missing)} missing")
     spans, trace = _each_once(_with_whole_ids(frame))
     namespaces = _namespaces(spans)
-    service, services = _services(spans, namespaces)
+    service, services = _services(spans, namespaces, others)
     own_id, parent_id = _ids(spans, trace)
     itself = (parent_id >= 0) & (parent_id == own_id)
     kind = spans["kind"].cat.codes.to_numpy()
@@ -152,7 +153,9 @@ def _namespaces(spans: pd.DataFrame) -> frozenset[str]:
     return frozenset((said | {namespace_of(text) for text in peers | clusters}) - {""})
 
 
-def _services(spans: pd.DataFrame, namespaces: frozenset[str]) -> tuple[Array, list[str]]:
+def _services(
+    spans: pd.DataFrame, namespaces: frozenset[str], others: Iterable[str]
+) -> tuple[Array, list[str]]:
     """Services as numbers; ``cart`` is ``cart.shop`` where just one service of that name has a namespace."""
     codes, names = text_codes(spans["service"])
     used = [names[code] for code in np.unique(codes)]
@@ -163,7 +166,7 @@ def _services(spans: pd.DataFrame, namespaces: frozenset[str]) -> tuple[Array, l
             longer.setdefault(head, []).append(name)
     alias = {name: longer[name][0] for name in used if len(longer.get(name, ())) == 1}
     targets = [alias.get(name, name) for name in names]
-    services = sorted({*targets, ""})
+    services = sorted({*targets, *others, ""})
     number = {name: index for index, name in enumerate(services)}
     return np.array([number[name] for name in targets], dtype=np.int64)[codes], services
 

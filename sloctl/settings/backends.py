@@ -138,10 +138,16 @@ class PrometheusSettings(BackendSettings):
     BACKEND = PROMETHEUS
 
 
+@dataclass(frozen=True)
 class AlertmanagerSettings(BackendSettings):
-    """How to reach one Alertmanager (or a cluster of them behind one address, or Mimir's)."""
+    """How to reach one Alertmanager (or a cluster of them behind one address, or Mimir's).
+
+    It answers from memory: one that has not done so for 10 seconds will not.
+    """
 
     BACKEND = ALERTMANAGER
+
+    timeout: float = 10.0
 
 
 class TracesSettings(BackendSettings):

@@ -469,6 +469,18 @@ class TestRetries:
         found = recorded(watched("retry-amplification", mode=mode), raw, self.ENVOY, 35)
         assert found == {("shop", "payments"): pytest.approx(691 / (691 - 515), abs=1e-6)}
 
+    @pytest.mark.parametrize(
+        ("retries", "expected"),
+        [({envoy("retry"): "_x10 515x50"}, {("shop", "payments"): 691 / (691 - 515)}), ({}, {})],
+        ids=["retries", "neither"],
+    )
+    def test_without_requests_that_ended_retries_say_how_many_there_were(
+        self, retries: dict[str, str], expected: dict[tuple[str, str], float]
+    ) -> None:
+        raw = {up(): "1x60", envoy("total"): "_x10 691x50", envoy("pending_overflow"): "_x10 815x50"}
+        found = recorded(watched("retry-amplification"), raw | retries, self.ENVOY, 35)
+        assert found == pytest.approx(expected, abs=1e-6)
+
     def test_subsets_ports_and_clients_add_up(self) -> None:
         v2 = "outbound|9090|v2|payments.shop.svc.cluster.local"
         raw = {

@@ -12,6 +12,7 @@ import pytest
 
 from sloctl.backends.spans import mixed
 from sloctl.backends.traces import clickhouse
+from sloctl.backends.traces import clickhouse_calls as calls
 from sloctl.backends.traces.client import open_traces
 from sloctl.errors import (
     BackendError,
@@ -33,7 +34,7 @@ ROWS = b"".join(
     for trace in range(1, 101)
     for place in (0, 1)
 )
-SAID = ["77", "web", "GET /", "Server", "Error", {"http.status_code": "503", "istio.namespace": "shop"}]
+SAID = ["77", "5", "web", "GET /", "Server", "Error", {"http.status_code": "503", "istio.namespace": "shop"}]
 
 
 def table(*rows: object, kind: str = "Map(LowCardinality(String), String)") -> dict[str, Any]:
@@ -60,6 +61,10 @@ class Fake:
             return as_json(table(kind=self.kind))
         if sql.startswith("SELECT sum(size)"):
             return as_json(table([200, 0, 0, 3]))
+        if "ARRAY JOIN" in sql:
+            return status(200, struct.pack("<7Q", 0, calls.PLAIN, 0, 0, 100, 200, 0))
+        if "WHERE bad" in sql:
+            return status(200)
         if sql.endswith("RowBinary"):
             rows = np.frombuffer(ROWS, clickhouse._ROW)
             kept = rows[mixed(rows["low"]) <= np.uint64(int(form["param_sample"]))]
@@ -97,11 +102,28 @@ def test_of_more_spans_than_are_held_whole_traces_are_asked_for_by_a_hash() -> N
     fake = Fake()
     with FaultyServer(fake) as server, reader(server.url, max_spans=100) as source:
         found = source.spans(START, END)
-    assert found.one_in in (2, 4)
+    assert found.one_in in (8, 16)
     assert 0 < len(found.frame) <= 100
+    assert found.counted is not None
+    assert (found.counted.totals["traces"], found.counted.one_in) == (100, 1)
     lows = found.frame["trace_low"].to_numpy()
     assert (np.unique(lows, return_counts=True)[1] == 2).all()
     assert (mixed(lows) < np.uint64(2**64 // found.one_in)).all()
+
+
+def test_a_server_that_cannot_count_gives_a_sample_and_says_so() -> None:
+    def cannot(handler: Handler) -> None:
+        if "ARRAY JOIN" in handler.received.body.decode():
+            error(241, "Memory limit (total) exceeded")(handler)
+        else:
+            Fake()(handler)
+
+    with FaultyServer(cannot) as server, reader(server.url, max_spans=100) as source:
+        found = source.spans(START, END)
+    assert (found.counted, found.one_in > 1, len(found.frame) > 0) == (None, True, True)
+    [said] = found.incomplete
+    assert said.startswith("ClickHouse did not count the calls of all traces: trace backend at http://127.")
+    assert "too much at once (241)" in said
 
 
 def test_a_user_who_may_not_set_limits_asks_without_them() -> None:

@@ -99,3 +99,26 @@ def test_bits_of_no_bucket_are_damage_and_no_endless_export(
         with pytest.raises(BackendError, match=rf"corrupt: coverage.{column}: 12 values that it cannot have"):
             files.export(ledger, tmp_path / "out.csv", "csv")
         assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "form"),
+    [
+        ("buckets", "bad = -1500000", "csv"),
+        ("buckets", "total = -1", "csv"),
+        ("buckets", "bad = total + 1", "csv"),
+        ("cause_buckets", "bad = -1", "csv"),
+        ("buckets", "bad = -1500000", "parquet"),
+    ],
+)
+def test_events_below_zero_are_damage_and_no_export(
+    whole: bytes, tmp_path: Path, table: str, change: str, form: files.Format
+) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(whole)
+    with open_ledger(Secret(f"sqlite:///{path}")) as ledger:
+        ledger.database.write(lambda connection: connection.exec_driver_sql(f"UPDATE {table} SET {change}"))
+        column = change.partition(" ")[0]
+        with pytest.raises(BackendError, match=rf"corrupt: {table}.{column}: \d+ values that it cannot have"):
+            files.export(ledger, tmp_path / "out", form)
+        assert not (tmp_path / "out").exists()

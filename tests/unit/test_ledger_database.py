@@ -409,3 +409,20 @@ def test_a_connection_that_the_system_refuses_is_a_ledger_that_is_not_there(post
     with pytest.raises(BackendError, match="Too many open files"):
         database.read(refused)
     database.close()
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 99, 511])
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_file_too_small_for_a_database_is_not_taken_for_an_empty_one(
+    sqlite_url: str, size: int, ours: bool
+) -> None:
+    open_ledger(Secret(sqlite_url)).close()
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    content = path.read_bytes()[:size] if ours else b"x" * size
+    path.write_bytes(content)
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    wanted, said = (BackendError, f"it ends after {size} bytes") if ours else (UsageError, "is not a ledger")
+    with pytest.raises(wanted, match=said):
+        open_ledger(Secret(sqlite_url))
+    assert path.read_bytes() == content

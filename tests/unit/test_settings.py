@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sloctl.errors import UsageError
-from sloctl.settings.backends import PrometheusSettings
+from sloctl.settings.backends import AlertmanagerSettings, PrometheusSettings
 from sloctl.settings.ledger import LedgerAddress
 from sloctl.settings.secret import Secret
 from sloctl.settings.servers import redact
@@ -263,3 +263,9 @@ def test_the_module_is_cheap_to_import() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
         == "[]\n"
     )
+
+
+def test_an_alertmanager_answers_soon_or_not_at_all() -> None:
+    of_alertmanager = AlertmanagerSettings.load({}, url="http://alertmanager:9093")
+    assert (of_alertmanager.timeout, load().timeout) == (10, 30)
+    assert AlertmanagerSettings.load({"SLOCTL_ALERTMANAGER_TIMEOUT": "60"}, url="http://a:9093").timeout == 60

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import ceil
@@ -20,16 +20,19 @@ from urllib.parse import quote
 
 import msgspec
 import numpy as np
+import pandas as pd
 
 from sloctl.backends.http import decoding
 from sloctl.backends.http.answers import Failure, Reply, TooLarge, by_status, say
-from sloctl.backends.spans import FEWEST, KINDS, Array, Spans, empty
+from sloctl.backends.spans import FEWEST, KINDS, Array, Counted, Spans, empty
+from sloctl.backends.traces import clickhouse_calls as calls
 from sloctl.backends.traces import columns
 from sloctl.backends.traces.judge import judge
 from sloctl.backends.traces.reader import SECOND, TraceClient, nanoseconds
 from sloctl.backends.traces.sampling import LARGE
 from sloctl.errors import (
     BackendError,
+    BackendLimit,
     BackendRateLimit,
     BackendRefused,
     BackendTimeout,
@@ -49,6 +52,11 @@ _ROW = np.dtype(
     [(name, "<u8") for name in ("high", "low", "span", "parent")]
     + [("start", "<i8"), ("duration", "<i8"), ("said", "<u8")]
 )
+_CALLS = np.dtype([(name, "<u8") for name in ("key", "client", "server", "name", "count", "sum", "squares")])
+_NOTHING = columns.Said(**dict.fromkeys(columns.Said._fields, None) | {"kind": ""})  # type: ignore[arg-type]
+_ANY = (1 << 63) - 1
+MEANINGS = 5000
+"""So many names may be said to mean a service in one query."""
 _KIND_OF = {name: kind for kind in KINDS if kind for name in (kind, f"span_kind_{kind}")}
 _ERRORS = ("Error", "STATUS_CODE_ERROR")
 _EXCEPTION = re.compile(rb"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
@@ -96,7 +104,13 @@ class _Query:
             "services": _array(self.services),
             "sample": str((1 << 64) // self.one_in - 1),
             "largest": str(self.largest),
+            "around": str(AROUND),
         }
+
+    @property
+    def halved(self) -> _Query:
+        """Of every other trace."""
+        return replace(self, one_in=2 * self.one_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +121,58 @@ class _Totals:
     large: int
     large_spans: int
     invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sayings:
+    """What spans say by its hash, and services' hashes by name."""
+
+    texts: Mapping[int, columns.Said]
+    services: Mapping[str, int]
+
+    @property
+    def answering(self) -> frozenset[str]:
+        """The services that report servers' spans."""
+        every = columns.sayings_of(list(self.texts.values()), np.arange(len(self.texts)))
+        servers = every[(every["kind"] == "server") & ~every["router"]]
+        return frozenset(str(name) for name in servers["service"].unique())
+
+    @property
+    def has_two_names(self) -> bool:
+        """Whether a service may be ``cart`` and ``cart.shop``: where ``shop`` may be a namespace, analyses tell."""
+        longer = [name for name in self.services if name.rpartition(".")[0] in self.services]
+        labels = {
+            label
+            for said in self.texts.values()
+            for text in (said.namespace, said.remote, said.host, said.operation)
+            if isinstance(text, str)
+            for label in text.split(".")
+        }
+        return any(name.rpartition(".")[2] in labels for name in longer)
+
+    def sayings(self, hashes: Array) -> pd.DataFrame:
+        """What is said, by hash; nothing where that is 0. Raises ``ValueError`` for a hash that is not known."""
+        place = {said: number for number, said in enumerate(self.texts)} | {0: len(self.texts)}
+        numbers = np.array([place.get(said, -1) for said in hashes.tolist()], np.int64)
+        if (numbers < 0).any():
+            raise ValueError("spans came meanwhile that say something new")
+        return columns.sayings_of([*self.texts.values(), _NOTHING], numbers)
+
+    def frame(self, rows: Array) -> tuple[pd.DataFrame, dict[str, int]]:
+        """The frame of spans, and how many say what is not known, by reason."""
+        hashes = np.array(list(self.texts), np.uint64)
+        order = np.argsort(hashes)
+        number, known = np.zeros(len(rows), np.int64), np.zeros(len(rows), bool)
+        if len(order):
+            place = np.searchsorted(hashes, rows["said"], sorter=order)
+            number = order[np.minimum(place, len(order) - 1)]
+            known = hashes[number] == rows["said"]
+        lost = int((~known).sum())
+        rows, number = rows[known], number[known]
+        ids = [np.ascontiguousarray(rows[name]) for name in ("high", "low", "span", "parent")]
+        times = [np.ascontiguousarray(rows["start"]), np.maximum(rows["duration"], -1)]
+        frame = columns.frame_of((*ids, *times, number), list(self.texts.values()))
+        return frame, {"its text was gone by the time that it was asked for": lost} if lost else {}
 
 
 class ClickHouse(TraceClient):
@@ -141,51 +207,124 @@ class ClickHouse(TraceClient):
             return Spans(empty())
         query = _Query(first, last, tuple(dict.fromkeys(services)), largest=self._max_spans // LARGE)
         totals = self._totals(query)
-        one_in = 1
+        counted: Counted | None = None
+        lost: tuple[str, ...] = ()
         if totals.spans > self._max_spans:
-            while (totals.spans - totals.large_spans) // one_in > self._max_spans and one_in < FEWEST:
-                one_in *= 2
+            try:
+                counted = self._counted(query)
+            except (BackendLimit, BackendTimeout, QueryRejected) as error:
+                lost = (f"ClickHouse did not count the calls of all traces: {error}",)
+            most = self._max_spans - 3 * self._max_spans // 4 if counted else self._max_spans
+            while (totals.spans - totals.large_spans) // query.one_in > most and query.one_in < FEWEST:
+                query = query.halved
         else:
-            query = _Query(first, last, query.services, largest=self._max_spans)
-        while True:
-            found = self._sample(query, one_in)
-            if found is not None or one_in >= FEWEST:
-                break
-            one_in *= 2
-        frame, rejected = found if found is not None else (empty(), {})
+            query = replace(query, largest=self._max_spans)
+        while (found := self._sample(query)) is None:
+            query = query.halved
+        frame, rejected = found
         if totals.invalid:
             rejected = {**rejected, "ids are not valid": totals.invalid}
         frame, duplicates = columns.deduplicate(frame)
-        lost: tuple[str, ...] = ()
-        if one_in > 1 and totals.large:
+        if query.one_in > 1 and totals.large:
             plural = "" if totals.large == 1 else "s"
-            lost = (f"{totals.large:,} trace{plural} of more than {query.largest:,} spans left out",)
-        return Spans(frame, rejected, duplicates, lost, one_in)
+            lost += (f"{totals.large:,} trace{plural} of more than {query.largest:,} spans left out",)
+        return Spans(frame, rejected, duplicates, lost, query.one_in, counted)
 
-    def _sample(self, query: _Query, one_in: int) -> tuple[Any, dict[str, int]] | None:
-        """The spans of one in so many traces, and how many could not be read, by reason; None if they are too many."""
-        query = _Query(query.first, query.last, query.services, one_in, query.largest)
-        again = one_in < FEWEST
+    def _sample(self, query: _Query) -> tuple[pd.DataFrame, dict[str, int]] | None:
+        """The spans of a query, and how many could not be read, by reason; None if they are too many."""
         try:
-            rows = self._spans(query)
+            rows = self._spans(query, self._traces_of(query))
             said = self._sayings(query)
         except BackendError as error:
-            if again and isinstance(error, TooLarge):
+            if query.one_in < FEWEST and isinstance(error, TooLarge):
                 return None
             raise
-        if again and (len(rows) > self._max_spans or len(said) > SAYINGS):
+        if query.one_in < FEWEST and (len(rows) > self._max_spans or len(said.texts) > SAYINGS):
             return None
-        hashes = np.array(list(said), np.uint64)
-        order = np.argsort(hashes)
-        place = np.searchsorted(hashes, rows["said"], sorter=order)
-        number = order[np.minimum(place, len(order) - 1)] if len(order) else np.zeros(len(rows), np.int64)
-        known = hashes[number] == rows["said"] if len(order) else np.zeros(len(rows), bool)
-        rejected = {"its text was gone by the time that it was asked for": int((~known).sum())}
-        rows, number = rows[known], number[known]
-        ids = [np.ascontiguousarray(rows[name]) for name in ("high", "low", "span", "parent")]
-        times = [np.ascontiguousarray(rows["start"]), np.maximum(rows["duration"], -1)]
-        frame = columns.frame_of((*ids, *times, number), list(said.values()))
-        return frame, {reason: count for reason, count in rejected.items() if count}
+        return said.frame(rows)
+
+    def counted(self, start: datetime, end: datetime, services: Sequence[str] = ()) -> Counted | None:
+        """The calls of plain traces, and the spans of all others; None where that cannot be.
+
+        Traces are those of :meth:`spans`. Too many things that spans say, and services of two names, are for analyses.
+        """
+        return self._counted(_Query(nanoseconds(start), nanoseconds(end), tuple(dict.fromkeys(services))))
+
+    def _counted(self, query: _Query) -> Counted | None:
+        query = replace(query, largest=_ANY)
+        while True:
+            rows = self._calls(query, {})
+            odd = int(rows["sum"][(rows["key"] == 0) & (rows["client"] == calls.ODD)].sum())
+            most = 3 * self._max_spans // 4
+            if odd <= most:
+                break
+            while odd > most:
+                query, odd = query.halved, odd // 2
+        spans = self._spans(query, calls.odd(self._span_rows(), _BEGAN))
+        said = self._sayings(query)
+        others, lost = said.frame(spans)
+        if lost or len(said.texts) > SAYINGS or len(spans) > self._max_spans or said.has_two_names:
+            return None
+        try:
+            return self._as_counted(query, rows, said, columns.deduplicate(others)[0])
+        except ValueError:
+            return None
+
+    def _as_counted(self, query: _Query, rows: Array, said: _Sayings, others: pd.DataFrame) -> Counted:
+        def meaning(names: Mapping[int, int]) -> Counted:
+            if len(names) > MEANINGS:
+                raise ValueError(f"{len(names):,} names mean services, of at most {MEANINGS:,}")
+            try:
+                again = self._calls(query, names)
+            except BackendError as error:
+                raise ValueError(f"calls could not be counted again: {error}") from error
+            return self._as_counted(query, again, said, others)
+
+        total = {int(row["client"]): row for row in rows[rows["key"] == 0]}
+        none = np.zeros(1, _CALLS)[0]
+        plain = total.get(calls.PLAIN, none)
+        told = rows[rows["key"] != 0]
+        spread = told[(told["client"] == 0) & (told["server"] == 0)]
+        told = told[(told["client"] != 0) | (told["server"] != 0)]
+        return Counted(
+            client=said.sayings(told["client"]),
+            server=said.sayings(told["server"]),
+            count=told["count"].astype(np.int64),
+            key=np.ascontiguousarray(told["key"]),
+            name=np.ascontiguousarray(told["name"]),
+            spread=pd.DataFrame(
+                {
+                    "key": spread["key"],
+                    "traces": spread["count"].astype(np.int64),
+                    "squares": spread["squares"].astype(np.int64),
+                }
+            ),
+            others=others,
+            services=said.services,
+            answering=said.answering,
+            totals={
+                "traces": int(plain["count"]),
+                "spans": int(plain["sum"]),
+                "skewed": int(total.get(calls.SKEWED, none)["sum"]),
+                "missing_parents": int(total.get(calls.MISSING, none)["sum"]),
+            },
+            one_in=query.one_in,
+            meaning=meaning,
+        )
+
+    def _calls(self, query: _Query, names: Mapping[int, int]) -> Array:
+        sql = f"{calls.calls(self._span_rows(), _BEGAN, names)} FORMAT RowBinary"
+        return self._ask(sql, query.params, lambda body: np.frombuffer(body, _CALLS))
+
+    def _span_rows(self) -> str:
+        tags = self._attributes()
+        inner = (
+            f"SELECT Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, StatusCode, Duration, "  # noqa: S608
+            f"{tags} AS tags FROM {self._table} WHERE {_WITHIN} AND {_VALID} AND {_SAMPLED}"
+        )
+        said = "sipHash64(ServiceName, SpanName, SpanKind, StatusCode, tags)"
+        spans = calls.span_columns(said, lambda key: f"tags[{_text(key)}]", self._attempt_tags, _id)
+        return f"SELECT {spans}, {_ROOT} AS root, has({{services:Array(String)}}, ServiceName) AS named FROM ({inner})"  # noqa: S608
 
     def _totals(self, query: _Query) -> _Totals:
         sql = (
@@ -193,28 +332,28 @@ class ClickHouse(TraceClient):
             f"(SELECT count() FROM {self._table} WHERE {_WITHIN} AND NOT {_VALID}) "
             f"FROM ({self._traces()})"
         )
-        [row] = self._rows(sql, {**query.params, "around": str(AROUND)}, 4)
+        [row] = self._rows(sql, query.params, 4)
         return _Totals(*(_count(value) for value in row))
 
-    def _spans(self, query: _Query) -> Array:
+    def _spans(self, query: _Query, traces: str) -> Array:
         sql = (
             f"SELECT {_id('left(TraceId, 16)')}, {_LOW}, {_id('SpanId')}, {_id('ParentSpanId')}, "
-            f"toUnixTimestamp64Nano(Timestamp), toInt64(Duration), {self._said()} {self._of_traces()} "
+            f"toUnixTimestamp64Nano(Timestamp), toInt64(Duration), {self._said()} {self._of(traces)} "
             f"LIMIT {self._max_spans + 1} FORMAT RowBinary"
         )
-        return self._ask(sql, {**query.params, "around": str(AROUND)}, _spans_of)
+        return self._ask(sql, query.params, lambda body: np.frombuffer(body, _ROW))
 
-    def _sayings(self, query: _Query) -> dict[int, columns.Said]:
+    def _sayings(self, query: _Query) -> _Sayings:
         """What spans say, by its hash."""
         sql = (
-            f"SELECT toString({self._said()}) AS said, any(ServiceName), any(SpanName), any(SpanKind), "
-            f"any(StatusCode), any({self._attributes()}) {self._of_traces()} GROUP BY said LIMIT {SAYINGS + 1}"
+            f"SELECT toString({self._said()}) AS said, toString(any(sipHash64(ServiceName))), any(ServiceName), "
+            f"any(SpanName), any(SpanKind), any(StatusCode), any({self._attributes()}) "
+            f"{self._of(self._traces_of(query))} GROUP BY said LIMIT {SAYINGS + 1}"
         )
-        found = {}
-        for said, service, name, kind, status, tags in self._rows(
-            sql, {**query.params, "around": str(AROUND)}, 6
-        ):
-            found[int(said)] = columns.shortened(
+        texts, services = {}, {}
+        for said, number, service, name, kind, status, tags in self._rows(sql, query.params, 7):
+            services[columns.text(str(service))] = int(number)
+            texts[int(said)] = columns.shortened(
                 self._tags.said_in(
                     {str(key): columns.text(value) for key, value in tags.items()},
                     service=str(service),
@@ -223,22 +362,21 @@ class ClickHouse(TraceClient):
                     failed=status in _ERRORS,
                 )
             )
-        return found
+        return _Sayings(texts, services)
 
-    def _of_traces(self) -> str:
-        """The spans of the traces of a query."""
-        traces = f"SELECT low FROM ({self._traces()}) WHERE size <= {{largest:UInt64}}"  # noqa: S608
+    def _of(self, traces: str) -> str:
+        """The spans of traces by the low halves of their ids."""
         return f"FROM {self._table} WHERE {_WITHIN} AND {_VALID} AND {_SAMPLED} AND {_LOW} IN ({traces})"
+
+    def _traces_of(self, query: _Query) -> str:
+        return f"SELECT low FROM ({self._traces()}) WHERE size <= {{largest:UInt64}}"  # noqa: S608
 
     def _traces(self) -> str:
         """The traces that began in the time of a query, and are of its sample, with their sizes."""
         return (
-            f"SELECT low, count() AS size FROM (SELECT {_LOW} AS low, Timestamp, {_ROOT} AS root, "  # noqa: S608
-            "has({services:Array(String)}, ServiceName) AS named "
-            f"FROM {self._table} WHERE {_WITHIN} AND {_VALID} AND {_SAMPLED}) "
-            "GROUP BY low HAVING (empty({services:Array(String)}) OR max(named)) "
-            f"AND if(max(root), minIf(Timestamp, root), min(Timestamp)) >= {_at('first')} "
-            f"AND if(max(root), minIf(Timestamp, root), min(Timestamp)) < {_at('last')}"
+            f"SELECT low, count() AS size FROM (SELECT {_LOW} AS low, toUnixTimestamp64Nano(Timestamp) AS start, "  # noqa: S608
+            f"{_ROOT} AS root, has({{services:Array(String)}}, ServiceName) AS named "
+            f"FROM {self._table} WHERE {_WITHIN} AND {_VALID} AND {_SAMPLED}) GROUP BY low HAVING {_BEGAN}"
         )
 
     def _said(self) -> str:
@@ -341,10 +479,6 @@ def _rows_of(body: bytes, width: int) -> list[list[Any]]:
     return answer.data
 
 
-def _spans_of(body: bytes) -> Array:
-    return np.frombuffer(body, _ROW)
-
-
 def _count(value: Any) -> int:
     """A number, which may be quoted, as ClickHouse does with those of 64 bits."""
     number = int(value)
@@ -358,10 +492,11 @@ def _id(text: str) -> str:
     return f"reinterpretAsUInt64(reverse(unhex({text})))"
 
 
-def _at(name: str) -> str:
-    return f"fromUnixTimestamp64Nano({{{name}:Int64}})"
-
-
+_BEGAN = (
+    "(empty({services:Array(String)}) OR max(named)) "
+    "AND if(max(root), minIf(start, root), min(start)) >= {first:Int64} "
+    "AND if(max(root), minIf(start, root), min(start)) < {last:Int64}"
+)
 _LOW = _id("right(TraceId, 16)")
 _ROOT = "ParentSpanId IN ('', '0000000000000000')"
 _WITHIN = (

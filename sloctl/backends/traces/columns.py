@@ -243,6 +243,11 @@ def shortened(said: Said) -> Said:
     return Said(*(_cut(one) if isinstance(one, str) else one for one in said))  # type: ignore[arg-type]
 
 
+def sayings_of(said: Sequence[Said], number: Array) -> pd.DataFrame:
+    """The columns of what spans say, a row for each of ``number`` into ``said``."""
+    return pd.DataFrame(_expanded([_meant(one) for one in said], number))
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sloctl.ledger import coverage, grid, rollup, schema, sums
 from sloctl.ledger.grid import DAY, STEP
 from sloctl.ledger.protocol import Interval
-from sloctl.ledger.transfer.lines import Line
+from sloctl.ledger.transfer.lines import EVENTS, Line
 
 _AT_ONCE = 5000
 
@@ -74,6 +74,8 @@ class _Set:
 
     def _line(self, kind: str, place: tuple[str, str, str, str], **values: Any) -> Line:
         slo_id, namespace, service, slo = place
+        if any(values.get(name, 0) < 0 for name in EVENTS):
+            raise ValueError("events below 0")  # of a damaged file, which is looked for then
         return Line(kind, self._name, slo_id, slo, namespace, service, **values)
 
     def _coverage(self) -> Iterator[Line]:

@@ -12,7 +12,12 @@ _VALUES = {"cluster_name": "`outbound|8080||checkout.shop.svc.cluster.local`; `x
 
 
 def _statistic(
-    name: str, help_text: str, *, gauge: bool = False, evidence: tuple[str, ...] = _SCRAPES
+    name: str,
+    help_text: str,
+    *,
+    gauge: bool = False,
+    evidence: tuple[str, ...] = _SCRAPES,
+    instead: tuple[str, ...] = (),
 ) -> Metric:
     return Metric(
         f"envoy_cluster_{name}",
@@ -24,13 +29,23 @@ def _statistic(
         "on request",
         evidence,
         _DOCS,
+        instead=instead,
         remedy=remedies.ENVOY,
     )
 
 
 METRICS = (
     _statistic("upstream_rq_total", "Attempts sent to a cluster."),
-    _statistic("upstream_rq_completed", "Requests that ended: final outcomes, and overflows."),
+    _statistic(
+        "upstream_rq_completed",
+        "Requests that ended: final outcomes, and overflows.",
+        instead=("envoy_cluster_upstream_rq_retry",),
+    ),
+    _statistic(
+        "upstream_rq_retry",
+        "Retries; attempts less these are requests.",
+        instead=("envoy_cluster_upstream_rq_completed",),
+    ),
     _statistic("upstream_rq_pending_overflow", "Requests turned away by a full queue."),
     _statistic("upstream_cx_overflow", "Connections not opened because the pool was full."),
     _statistic("outlier_detection_ejections_active", "Hosts ejected now.", gauge=True, evidence=()),
