@@ -21,7 +21,7 @@ from sloctl.errors import BadAnswer
 from sloctl.settings.backends import TracesSettings
 from tests.support import mesh_spans
 from tests.support.clickhouse import JSON, MAP, Engine, rows_of_frame, rows_of_otlp, served
-from tests.unit.test_retries_cases import BEGIN, CASES, document, span
+from tests.support.retry_cases import BEGIN, CASES, document, span
 
 pytestmark = pytest.mark.xdist_group("clickhouse")
 NOW = datetime.fromtimestamp(BEGIN // 10**9, UTC)

@@ -65,7 +65,7 @@ PRIVATE = {
 """What of a library is replaced although it is private; where that is done, it is said why."""
 
 
-PUBLIC = {"_exit", "_replace"}
+PUBLIC = {"_exit", "_fields", "_replace"}
 """What is documented, although it looks private: of os, and of named tuples."""
 
 
