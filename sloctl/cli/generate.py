@@ -104,7 +104,7 @@ def command(
             "--only jobs: the SLO file has no section 'jobs'",
             hint="say there what runs when (docs/slo-file.md), or leave 'jobs' out",
         )
-    if form == "victoriametrics" and slo_set.sources.chained:
+    if form == "victoriametrics" and "rules" in kinds and slo_set.sources.chained:
         raise UsageError(
             "--format victoriametrics: the SLO file's rules are for Prometheus, and in vmalert their alerts never fire",
             hint="say 'sources: {prometheus: {engine: victoriametrics}}' in the file",

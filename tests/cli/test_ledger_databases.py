@@ -41,6 +41,7 @@ pytestmark = pytest.mark.xdist_group("ledger-databases")
 WITHOUT = {
     *("init", "validate", "generate", "completion", "runbooks", "backfill"),
     *("silence", "silence list", "silence expire"),
+    *("import", "export", "explain"),
     "demo",  # its ledger is a file in a folder of its own
 }
 """Commands without a ledger."""
@@ -59,6 +60,9 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
     "report": [
         *((*SET, *PROMETHEUS, "--source", "ledger", "--format", form) for form in ("table", "json", "html")),
         (*SET, *PROMETHEUS, "--source", "ledger", "--routine", "weekly", "--post"),
+    ],
+    "gate": [
+        (*SET, *PROMETHEUS, "--source", "ledger", "--format", form) for form in ("text", "json", "junit")
     ],
     "ledger show": [(), SET, ("--format", "json")],
     "ledger verify": [(), SET, ("--format", "json")],
@@ -104,6 +108,7 @@ defaults: {{owner: team-shop, runbook: "https://runbooks.example.org/{{slo}}"}}
 slos:
   - {{name: availability, service: checkout, namespace: shop, objective: 99.9, sli: {{preset: availability}}}}
 ledger: {{keep: {{buckets: 30d, hours: 60d, days: 90d}}}}
+release: {{unknown: allow}}
 reports: {{slack: {{channel: "#slo-reviews"}}}}
 """
 

@@ -740,9 +740,12 @@ def test_a_range_that_is_answered_with_a_vector_is_a_bad_answer() -> None:
         prometheus.query_range("up", AT, AT, timedelta(minutes=1))
 
 
-def test_a_label_that_is_none_is_refused() -> None:
-    with source(refused_url()) as prometheus, pytest.raises(ValueError, match="not the name of a label"):
-        prometheus.label_values("../admin/tsdb")
+def test_a_label_is_one_part_of_an_address_whatever_it_is() -> None:
+    with FaultyServer(answer(["a"])) as server, source(server.url) as prometheus:
+        assert prometheus.label_values("../admin/tsdb") == ["a"]
+        assert server.requests[-1].path == "/api/v1/label/U___2e__2e__2f_admin_2f_tsdb/values"
+        with pytest.raises(ValueError, match="a label has a name"):
+            prometheus.label_values("")
 
 
 def test_every_exception_of_requests_has_a_meaning() -> None:

@@ -650,7 +650,7 @@ def busy() -> dict[str, str]:
         }
     raw |= {requests(**SERVER, destination_service_name="cart"): "0+30x60"}
     gateway = {**pod(1, "istio-ingressgateway-7d9c5b8f4"), "cluster_name": "outbound|80||checkout.shop.svc.x"}
-    for counter, pace in (("total", 12), ("completed", 9), ("pending_overflow", 2)):
+    for counter, pace in (("total", 12), ("completed", 9), ("pending_overflow", 2), ("retry", 3)):
         raw[envoy(counter)] = f"0+{pace}x60"
         raw[series(f"envoy_cluster_upstream_rq_{counter}", **gateway)] = f"0+{pace}x60"
     for what, flags in (("opened", "-"), ("closed", "DENY")):

@@ -76,7 +76,7 @@ def test_show_one_set(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("UPDATE hours SET bad = bad + 1 WHERE time = (SELECT max(time) FROM hours)", "hours: a:1"),
         ("UPDATE days SET total = total + 1", "days: a:1"),
         ("DELETE FROM days", "found no row"),
-        ("UPDATE buckets SET bad = total + 1", "0 <= bad <= total"),
+        ("UPDATE buckets SET bad = total + 1", "buckets.bad: damage"),
         ("UPDATE buckets SET excluded = 1", "expected excluded 0, found excluded 1"),
         ("UPDATE coverage SET m0 = 0, m1 = 0, m2 = 0, m3 = 0, m4 = 0, m5 = 0", "it was not recorded"),
         ("UPDATE buckets SET series = 4711 WHERE time = (SELECT max(time) FROM buckets)", "series 4711"),
