@@ -34,6 +34,16 @@ def alerts() -> tuple[str, ...]:
     return tuple(sorted(title.removeprefix("# ") for title in titles))
 
 
+def meanings() -> dict[str, str]:
+    """What each alert that has a page means, in a sentence of its page."""
+    found = {}
+    for alert in alerts():
+        text = (FOLDER / naming.runbook_page(alert)).read_text(encoding="utf-8").partition("## Meaning")[2]
+        words = re.sub(r"\[([^\]]+)\]\([^)]+\)|`", r"\1", text.partition("\n## ")[0])
+        found[alert] = " ".join(re.split(r"(?<=\.)\s", words.strip(), maxsplit=1)[0].split())
+    return found
+
+
 def file_of(alert: str) -> str:
     """The file of an alert's page: SLOs name their alerts, whose pages they share. "" for no alert of sloctl's."""
     for shared in (naming.LATENCY_BURN, naming.BUDGET_BURN, naming.TRAFFIC_STOPPED):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from pathlib import Path
 
 import click
@@ -55,7 +56,10 @@ def command(
         click.echo(runbooks.page(file, names, slo_set), nl=False)
         return EXIT_OK
     if output is None:
-        click.echo("\n".join(runbooks.alerts()))
+        meanings = runbooks.meanings()
+        width = max(map(len, meanings))
+        for name, meaning in meanings.items():
+            click.echo(f"{name:<{width}}  {textwrap.shorten(meaning, 118 - width, placeholder=' …')}")
         return EXIT_OK
     from sloctl.artefacts import atomic
 

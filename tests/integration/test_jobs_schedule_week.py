@@ -122,12 +122,20 @@ class Week:
         """How many runs of the job ``slis`` ended so."""
         return sum(text.startswith(words) for text in self.process.messages("slis"))
 
-    def step(self, seconds: float, *words: str) -> None:
-        """Move the clock while nothing runs, and wait until a run of ``slis`` ends so: as a rule, it succeeds."""
+    def idle(self) -> None:
+        """Wait until nothing runs."""
         eventually(lambda: json.loads(self.process.get("/readyz")[1])["running"] == [], PATIENCE)
+
+    def step(self, seconds: float, *words: str) -> None:
+        """Move the clock while nothing runs, and wait until a run of ``slis`` ends so: as a rule, it succeeds.
+
+        No run is left over then, of one that had begun just before.
+        """
+        self.idle()
         before = self.ended(*(words or ("succeeded",)))
         self.clock.set(self.clock.now() + seconds)
         eventually(lambda: self.ended(*(words or ("succeeded",))) > before, PATIENCE)
+        self.idle()
 
     def until(self, at: float) -> None:
         while at - self.clock.now() > 1:
