@@ -68,7 +68,7 @@ def run(
 ) -> Origins:
     """Where the failures of a service, or of all, begin. Raises ``BackendError``."""
     heard = Heard(source)
-    calls = traffic.read(heard, slo_set.mesh, at, LOOK_BACK * seconds)
+    calls = traffic.read(heard, slo_set.mesh, at, LOOK_BACK * seconds, namespace, service)
     recent = calls.steps - seconds // STEP
     walks = [
         found

@@ -7,7 +7,7 @@ no proxy, the called one tells. What is read is plain increase: it says where fa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
@@ -94,8 +94,10 @@ class Traffic:
         return self.start + step * STEP - (REACH - STEP) / 2
 
 
-def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffic:
-    """The calls of the ``seconds`` before ``at``. Raises ``BackendError``."""
+def read(
+    source: MetricSource, mesh: Mesh, at: datetime, seconds: int, namespace: str = "", service: str = ""
+) -> Traffic:
+    """The calls of the ``seconds`` before ``at``, those on the way from a service first. Raises ``BackendError``."""
     start = at - timedelta(seconds=seconds)
     steps = seconds // STEP
     found: dict[str, dict[str, dict[Edge, Counts]]] = {}
@@ -107,9 +109,9 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
         failing.update({called: float(counts.sum()) for (_, called), counts in bad.items()})
     if not failing:
         return Traffic(start.timestamp(), steps, {})
-    names = [place for place, _ in failing.most_common(MOST)]
+    names = chosen({edge for of in found.values() for edge in of["bad"]}, failing, namespace, service)
     if len(failing) > MOST:
-        doubts.append(f"of {len(failing):,} services with failures, the {MOST} with most are looked at")
+        doubts.append(f"of {len(failing):,} services with failures, {MOST} are looked at: those with most")
     wanted = "|".join(promql.regex_quote(name) for name in sorted({name for _, name in names}))
     only = Matcher("destination_service_name", "=~", wanted)
     for side in sides(mesh):
@@ -129,6 +131,28 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
     kept = {edge: calls for edge, calls in edges.items() if promql.is_service(edge[1][1])}
     workloads = _workloads(source, mesh, at, seconds, only)
     return Traffic(start.timestamp(), steps, kept, attempts, workloads, tuple(doubts))
+
+
+def chosen(edges: Collection[Edge], failing: Counter[Place], namespace: str, service: str) -> list[Place]:
+    """The services to look at: what was asked for, what is called from there and fails, then those that fail most.
+
+    A workload is taken for one of a service if its name is the service's, or begins with it and a ``-``.
+    """
+    found = {
+        place: None for place in failing if service and place[1] == service and namespace in ("", place[0])
+    }
+    called: dict[Place, list[Place]] = {}
+    for caller, place in edges:
+        called.setdefault(caller, []).append(place)
+    ahead = list(found)
+    while ahead and len(found) < MOST:
+        here = ahead.pop(0)
+        for caller, places in called.items():
+            if caller[0] == here[0] and (caller[1] == here[1] or caller[1].startswith(f"{here[1]}-")):
+                ahead += [place for place in places if place not in found]
+                found |= dict.fromkeys(places)
+    found |= {place: None for place, _ in failing.most_common()}
+    return list(found)[:MOST]
 
 
 def _edges(found: Mapping[str, Mapping[Edge, Counts]], steps: int) -> dict[Edge, Calls]:

@@ -137,6 +137,47 @@ def source_options(function: F) -> F:
     return function
 
 
+def origin_option(function: F) -> F:
+    """``--source``: where budgets are read."""
+    return click.option(
+        "--source",
+        "origin",
+        type=click.Choice(["auto", "ledger", "rules", "raw"]),
+        default="auto",
+        show_default=True,
+        help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes, for "
+        "each SLO, the first that is there, up to date and has most of the window.",
+    )(function)
+
+
+def budget_options(function: F) -> F:
+    """``--service``, ``--namespace`` and ``--owner``: some budgets of all."""
+    for option in (
+        click.option(
+            "--owner",
+            metavar="NAME",
+            shell_complete=completing.of_file("owner"),
+            help="Only budgets of this owner.",
+        ),
+        click.option(
+            "--namespace",
+            metavar="NAME",
+            shell_complete=completing.of_file("namespace"),
+            help="Only budgets of this namespace.",
+        ),
+        click.option(
+            "--service",
+            "services",
+            multiple=True,
+            metavar="NAME",
+            shell_complete=completing.of_file("service"),
+            help="Only budgets of this service, cart or shop/cart; several times for several.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def format_option(text: str = "How to print it.") -> Callable[[F], F]:
     """``--format table|json``; ``text`` is its help."""
     return click.option(

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import click
 
-from sloctl.cli import completing, report
+from sloctl.cli import report
 from sloctl.cli.composition import LedgerAccess, Overrides
 from sloctl.cli.context import (
     Context,
+    budget_options,
     files_option,
     ledger_option,
     load,
     now,
+    origin_option,
     parse_time,
     pass_context,
     source_options,
@@ -28,31 +30,8 @@ CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
 @files_option
 @source_options
 @ledger_option
-@click.option(
-    "--source",
-    "origin",
-    type=click.Choice(["auto", "ledger", "rules", "raw"]),
-    default="auto",
-    show_default=True,
-    help="Where budgets are read, as in sloctl report.",
-)
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completing.of_file("service"),
-    help="What is released, cart or shop/cart; several times for several; without it, everything.",
-)
-@click.option(
-    "--namespace",
-    metavar="NAME",
-    shell_complete=completing.of_file("namespace"),
-    help="Only SLOs of this namespace.",
-)
-@click.option(
-    "--owner", metavar="NAME", shell_complete=completing.of_file("owner"), help="Only SLOs of this owner."
-)
+@origin_option
+@budget_options
 @click.option("--fix", is_flag=True, help="What is released mends a failure.")
 @click.option(
     "--format",

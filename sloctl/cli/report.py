@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli import completing, composition, progress
+from sloctl.cli import composition, progress
 from sloctl.cli.composition import LedgerAccess, Overrides, Servers
 from sloctl.cli.context import (
     Context,
+    budget_options,
     files_option,
     ledger_option,
     load,
     now,
+    origin_option,
     parse_time,
     pass_context,
     source_options,
@@ -60,15 +62,7 @@ FAIL_ON = {
     metavar="FILE",
     help="Write it to this file instead, whole or not at all; - is stdout.",
 )
-@click.option(
-    "--source",
-    "origin",
-    type=click.Choice(["auto", "ledger", "rules", "raw"]),
-    default="auto",
-    show_default=True,
-    help="Read the ledger, or what the rules recorded, or evaluate the raw counters (slow); auto takes, for "
-    "each SLO, the first that is there and up to date.",
-)
+@origin_option
 @click.option(
     "--fail-on",
     type=click.Choice(list(FAIL_ON)),
@@ -101,23 +95,7 @@ FAIL_ON = {
     is_flag=True,
     help="Also count retries from the traces of the last half hour (sources.traces).",
 )
-@click.option(
-    "--service",
-    "services",
-    multiple=True,
-    metavar="NAME",
-    shell_complete=completing.of_file("service"),
-    help="Only budgets of this service, cart or shop/cart; several times for several.",
-)
-@click.option(
-    "--namespace",
-    metavar="NAME",
-    shell_complete=completing.of_file("namespace"),
-    help="Only budgets of this namespace.",
-)
-@click.option(
-    "--owner", metavar="NAME", shell_complete=completing.of_file("owner"), help="Only budgets of this owner."
-)
+@budget_options
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", help="Only the N worst; --fail-on judges all."
 )

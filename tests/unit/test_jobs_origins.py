@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from jobs.origins.onset import onset
+from jobs.origins.traffic import MOST, chosen
 from jobs.origins.walk import shares, walk
 from tests.support.incidents import BEGAN, INCIDENTS, NOTHING, STEPS, Incident, Trouble, place, play
 
@@ -123,3 +126,20 @@ def test_weights_are_shares() -> None:
     assert shares(parts[0] + 0.5 * parts[1], parts) == pytest.approx([1, 0.5, 0], abs=1e-6)
     assert shares(3 * parts[0], parts).max() <= 1
     assert list(shares(np.zeros(STEPS), parts)) == [0, 0, 0]
+
+
+def test_of_too_many_services_those_on_the_way_are_looked_at() -> None:
+    """Else a service with few failures would be said to be well, in a mesh where all fail a little."""
+    failing = Counter({("shop", f"noisy-{number}"): 1000 for number in range(2 * MOST)})
+    failing |= {("shop", name): 1 for name in ("web", "api", "db", "other")}
+    edges = {
+        (("shop", "web-v2"), ("shop", "api")),
+        (("shop", "api"), ("shop", "db")),
+        (("shop", "website"), ("shop", "other")),
+        (("pay", "api"), ("shop", "other")),
+    }
+    names = chosen(edges, failing, "", "web")
+    assert names[:3] == [("shop", "web"), ("shop", "api"), ("shop", "db")]
+    assert ("shop", "other") not in names
+    assert len(names) == MOST
+    assert chosen(edges, failing, "pay", "web")[0][1].startswith("noisy-")
