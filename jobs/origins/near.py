@@ -13,27 +13,29 @@ from jobs.origins.traffic import STEP, Place, Traffic
 from jobs.origins.walk import Origin
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.guardrails.control_plane import configuration_changes
 from sloctl.model import Matcher, SloSet
+from sloctl.promql.flags import LABEL
 from sloctl.promql.presets import CODE, GRPC_STATUS
 
 VERSION = "destination_version"
 WHERE = (VERSION, "pod", "node", "zone", "topology_kubernetes_io_zone")
 """Labels of which one value may be all that fails: of Istio, and of targets where they are relabelled so."""
-HOW = (CODE, "response_flags", GRPC_STATUS)
+HOW = (CODE, LABEL, GRPC_STATUS)
 NEARLY_ALL, NOT_ALL = 0.9, 0.7
 """One value is what fails if it has this share of the failures, and no more than that of the calls."""
 SEEN = 0.01
 """The share of the calls from which on a version serves."""
 BEFORE, AFTER = 900, 600
 """Seconds around the beginning of failures within which a change is near."""
-CONFIG = "pilot_k8s_cfg_events"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How calls fail: the labels that are told of a failure, and which share of the failures has them."""
+    """How calls fail: a label of the failures, and which share of them has this value of it."""
 
-    labels: tuple[tuple[str, str], ...]
+    label: str
+    value: str
     share: float
 
 
@@ -102,7 +104,7 @@ def _how(parts: traffic.Apart) -> tuple[Outcome, ...]:
         whole = sum(bad.values())
         for value, count in sorted(bad.items(), key=lambda item: -item[1])[:2]:
             if value not in ("", "-") and count >= 0.1 * whole:
-                found.append(Outcome(((label, value),), count / whole))
+                found.append(Outcome(label, value, count / whole))
     return tuple(found)
 
 
@@ -164,10 +166,9 @@ def _versions(source: MetricSource, slo_set: SloSet, service: Place, began: floa
 
 def _configuration(source: MetricSource, slo_set: SloSet, began: float) -> list[Change]:
     """Changes of the mesh's configuration that istiod saw in the quarter of an hour before the failures."""
-    series = promql.selector(CONFIG, slo_set.mesh.matchers)
     at = datetime.fromtimestamp(began + 2 * STEP, UTC)
     found = []
-    for item in source.query(f"sum by (type, event) (increase({series}[{BEFORE}s])) > 0.5", at):
+    for item in source.query(configuration_changes(slo_set, BEFORE), at):
         kind, event = (item["metric"].get(name, "") for name in ("type", "event"))
         number = round(float(item["value"][1]))
         if kind not in ("Pod", "Endpoints", "EndpointSlice", "Node", ""):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from jobs.origins import near, traffic
 from jobs.origins.near import Circumstances
 from jobs.origins.traffic import STEP, Place
-from jobs.origins.walk import Origin, Walk, suffering, text, walk
+from jobs.origins.walk import Origin, Walk, onsets, suffering, text, walk
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
@@ -70,14 +70,14 @@ def run(
     heard = Heard(source)
     calls = traffic.read(heard, slo_set.mesh, at, LOOK_BACK * seconds, namespace, service)
     recent = calls.steps - seconds // STEP
+    known = onsets(calls, recent)
     walks = [
         found
         for place in calls.services
         if (not service or place[1] == service) and (not namespace or place[0] == namespace)
-        if (found := walk(calls, place, recent)) is not None
+        if (found := walk(calls, place, recent, known)) is not None
     ]
     walks.sort(key=lambda one: -one.onset.excess)
-    known = {one.service: one.onset for one in (_all(calls, recent) if service or namespace else walks)}
     merged: dict[tuple[Place, Place | None], tuple[Origin, float]] = {}
     for one in walks:
         for origin in one.origins:
@@ -116,10 +116,6 @@ def run(
         _spent(heard, slo_set, walks, calls, at),
         tuple(dict.fromkeys(doubts)),
     )
-
-
-def _all(calls: traffic.Traffic, recent: int) -> list[Walk]:
-    return [found for place in calls.services if (found := walk(calls, place, recent)) is not None]
 
 
 def _shared(calls: traffic.Traffic, origins: Sequence[Origin]) -> tuple[Place | None, tuple[Place, ...]]:

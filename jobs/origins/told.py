@@ -77,7 +77,11 @@ def _rate(found: Origins, onset: Onset) -> str:
 
 
 def _clock(found: Origins, step: int) -> str:
-    return rfc3339(round(found.calls.instant(step) / STEP) * STEP)[11:16] + " UTC"
+    return _time(found.calls.instant(step))
+
+
+def _time(at: float) -> str:
+    return rfc3339(round(at / STEP) * STEP)[11:16] + " UTC"
 
 
 def _begins(found: Origins, one: Begins) -> list[str]:
@@ -112,17 +116,14 @@ def _details(found: Origins, near: Circumstances, unreached: float) -> list[str]
     if near.attempts is not None and near.attempts >= 1.1 * max(near.attempts_before or 1.0, 1.0):
         before = f" (before: {near.attempts_before:.2f})" if near.attempts_before is not None else ""
         out.append(f"retries: {near.attempts:.2f} attempts per request{before}")
-    out += [f"{rfc3339(round(one.at / STEP) * STEP)[11:16]} UTC: {one.what}" for one in near.changes]
+    out += [f"{_time(one.at)}: {one.what}" for one in near.changes]
     if not near.changes:
         out.append("no change is known from that time: no version, no alert of a guardrail, no configuration")
     return out
 
 
 def _how(near: Circumstances) -> list[str]:
-    parts = [
-        f"{', '.join(f'{_LABELS.get(label, label)} {value}' for label, value in one.labels)} {percent(one.share, 0)}"
-        for one in near.how
-    ]
+    parts = [f"{_LABELS.get(one.label, one.label)} {one.value} {percent(one.share, 0)}" for one in near.how]
     return [f"how: {'; '.join(parts)}"] if parts else []
 
 
@@ -178,7 +179,7 @@ def as_object(found: Origins) -> dict[str, Any]:
                     for link in one.origin.way
                 ],
                 "how": [
-                    {"labels": dict(how.labels), "share": round(how.share, 4)}
+                    {"labels": {how.label: how.value}, "share": round(how.share, 4)}
                     for how in one.circumstances.how
                 ],
                 "special": [

@@ -15,7 +15,7 @@ from math import isfinite
 import numpy as np
 
 from jobs.origins.onset import Counts
-from sloctl import promql
+from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.model import Matcher, Mesh, Selector
 from sloctl.promql.calls import Kind, selectors, sides, summed
@@ -27,10 +27,8 @@ REACH = 180
 """Seconds over which the counters are looked at: two scrapes lie within, unless they are far apart."""
 MOST = 150
 """Services that are looked at, those that fail most."""
-_CALLER = ("source_workload_namespace", "source_workload")
-_CALLED = ("destination_service_namespace", "destination_service_name")
 _SERVES = ("destination_workload_namespace", "destination_workload")
-EDGE = (*_CALLER, *_CALLED)
+EDGE = (*naming.CALLERS, *naming.CALLED)
 
 Place = tuple[str, str]
 """Namespace and name: of a workload that calls, or of a service that is called."""
@@ -171,7 +169,9 @@ def _counts(
     found: dict[Edge, Counts] = {}
     for item in source.query_range(expr + condition, start + step, start + steps * step, step):
         labels = item["metric"]
-        caller, called = (tuple(labels.get(name, "") for name in names) for names in (_CALLER, _CALLED))
+        caller, called = (
+            tuple(labels.get(name, "") for name in names) for names in (naming.CALLERS, naming.CALLED)
+        )
         counts = np.zeros(steps)
         for time, text in item["values"]:
             value, place = float(text), round((float(time) - start.timestamp()) / STEP) - 1
@@ -186,9 +186,11 @@ def _workloads(
 ) -> dict[Place, frozenset[Place]]:
     parts = selectors(sides(mesh)[-1], mesh, "total", only)
     found: dict[Place, set[Place]] = {}
-    for item in source.query(f"{summed(parts, (*_SERVES, *_CALLED), seconds)} > 0", at):
+    for item in source.query(f"{summed(parts, (*_SERVES, *naming.CALLED), seconds)} > 0", at):
         labels = item["metric"]
-        workload, service = (tuple(labels.get(name, "") for name in names) for names in (_SERVES, _CALLED))
+        workload, service = (
+            tuple(labels.get(name, "") for name in names) for names in (_SERVES, naming.CALLED)
+        )
         if workload[1] not in ("", "unknown"):
             found.setdefault((service[0], service[1]), set()).add((workload[0], workload[1]))
     return {service: frozenset(places) for service, places in found.items()}
@@ -226,7 +228,9 @@ def any_requests(
 ) -> bool:
     """Whether there were any requests at all, or of a namespace or a service of that name."""
     where = [
-        Matcher(label, "=", name) for label, name in zip(_CALLED, (namespace, service), strict=True) if name
+        Matcher(label, "=", name)
+        for label, name in zip(naming.CALLED, (namespace, service), strict=True)
+        if name
     ]
     queries = [f"{summed(selectors(side, mesh, 'total', *where), (), seconds)} > 0" for side in sides(mesh)]
     return any(source.query(expr, at) for expr in queries)
@@ -234,5 +238,8 @@ def any_requests(
 
 def _of(mesh: Mesh, side: Side, kind: Kind, service: Place) -> list[Selector]:
     return selectors(
-        side, mesh, kind, *(Matcher(name, "=", value) for name, value in zip(_CALLED, service, strict=True))
+        side,
+        mesh,
+        kind,
+        *(Matcher(name, "=", value) for name, value in zip(naming.CALLED, service, strict=True)),
     )

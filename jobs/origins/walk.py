@@ -69,23 +69,25 @@ class Walk:
         return min(1.0, sum(item.share for item in self.origins))
 
 
+def onsets(traffic: Traffic, recent: int = 0) -> dict[Place, Onset]:
+    """Since when each service fails that fails more than usual after the step ``recent``."""
+    found = {}
+    for service in traffic.services:
+        calls = traffic.of(service)
+        if (began := onset(calls.total, calls.bad, recent)) is not None:
+            found[service] = began
+    return found
+
+
 @dataclass
 class _Walker:
     traffic: Traffic
     recent: int
-    known: dict[Place, Onset | None] = field(default_factory=dict)
+    known: Mapping[Place, Onset]
     doubts: list[str] = field(default_factory=list)
 
-    def onset_of(self, service: Place) -> Onset | None:
-        if service not in self.known:
-            calls = self.traffic.of(service)
-            self.known[service] = onset(calls.total, calls.bad, self.recent)
-        return self.known[service]
-
     def follow(self, service: Place, share: float, way: tuple[Link, ...]) -> list[Origin]:
-        began = self.onset_of(service)
-        assert began is not None
-        calls = self.traffic.of(service)
+        began, calls = self.known[service], self.traffic.of(service)
         span = slice(began.start, began.end)
         before = began.before or 0.0
         excess = np.clip(calls.bad - before * calls.total, 0, None)
@@ -128,7 +130,7 @@ class _Walker:
         """For each service that is called and fails in step: how many failures of the caller it explains."""
         candidates: dict[Place, tuple[Counts, Onset]] = {}
         for called, calls in self.traffic.made_by(service).items():
-            if called in seen or self.onset_of(called) is None:
+            if called in seen or called not in self.known:
                 continue
             began = onset(calls.total, calls.bad, self.recent)
             if began is None:
@@ -174,21 +176,26 @@ class _Walker:
         return None
 
 
-def walk(traffic: Traffic, service: Place, recent: int = 0) -> Walk | None:
-    """Where the failures of a service begin; None if it does not fail more than usual after the step ``recent``."""
-    walker = _Walker(traffic, recent)
-    began = walker.onset_of(service)
+def walk(
+    traffic: Traffic, service: Place, recent: int = 0, known: Mapping[Place, Onset] | None = None
+) -> Walk | None:
+    """Where the failures of a service begin; None if it does not fail more than usual after the step ``recent``.
+
+    Several walks of the same traffic share ``known``, its :func:`onsets`.
+    """
+    walker = _Walker(traffic, recent, onsets(traffic, recent) if known is None else known)
+    began = walker.known.get(service)
     if began is None:
         return None
     origins: dict[tuple[Place, Place | None], Origin] = {}
     for item in walker.follow(service, 1.0, ()):
         place = item.service, item.only_from
-        known = origins.get(place)
-        if known is None:
+        other = origins.get(place)
+        if other is None:
             origins[place] = item
         else:
-            wider = max(known, item, key=lambda one: math.prod(link.share for link in one.way))
-            origins[place] = replace(wider, share=known.share + item.share)
+            wider = max(other, item, key=lambda one: math.prod(link.share for link in one.way))
+            origins[place] = replace(wider, share=other.share + item.share)
     ranked = tuple(sorted(origins.values(), key=lambda one: (-one.share, one.service)))
     return Walk(service, began, traffic.of(service), ranked, tuple(dict.fromkeys(walker.doubts)))
 
@@ -225,7 +232,7 @@ def text(place: Place) -> str:
     return "/".join(part for part in place if part)
 
 
-def suffering(traffic: Traffic, origin: Origin, known: Mapping[Place, Onset | None]) -> list[Place]:
+def suffering(traffic: Traffic, origin: Origin, known: Mapping[Place, Onset]) -> list[Place]:
     """The services whose calls end at the origin and that fail while it does, those with most failures first."""
     callers: dict[Place, set[Place]] = {}
     for service in traffic.services:

@@ -9,8 +9,9 @@ from typing import Any
 
 from sloctl import promql
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.guardrails.control_plane import configuration_changes
 from sloctl.guardrails.plans import plans
-from sloctl.guardrails.shared.queries import in_set, selected
+from sloctl.guardrails.shared.queries import in_set
 from sloctl.guardrails.shared.workloads import BY_WORKLOAD
 from sloctl.model import TILE, SeriesKey, SloSet
 from sloctl.model.calendar import CalendarPeriod
@@ -26,8 +27,6 @@ CHURN = (
     ("istiod:injection_failures:increase5m", "failed injections of proxies"),
 )
 """Recorded counts of the guardrail ``control-plane``: of five minutes each, recorded every minute."""
-CONFIG_EVENTS = "pilot_k8s_cfg_events"
-"""istiod's own counter of changes of its configuration, by ``type`` and ``event``."""
 GAPS = (("mesh:telemetry_gap:seconds", "metrics of the mesh"), ("traces:gap:seconds", "traces"))
 CORES, MEMORY = "workload:sidecar_cpu_cores:rate5m", "workload:sidecar_memory_bytes:sum"
 GIB = 2**30
@@ -108,7 +107,7 @@ def churn(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> Rout
         for record, title in CHURN
         if record in signals
     }
-    changes = f"sum by (type, event) (increase({selected(slo_set, CONFIG_EVENTS)}[{period.seconds}s])) > 0.5"
+    changes = configuration_changes(slo_set, period.seconds)
     last, earlier = (
         _numbers(source, queries, changes, period.end),
         _numbers(source, queries, changes, period.before().end),

@@ -26,6 +26,11 @@ REJECT_GAUGES = ("cds", "eds", "lds", "rds")
 """Where releases count rejections by proxy and error only; what they call gauges only ever rises."""
 
 
+def configuration_changes(slo_set: SloSet, seconds: int) -> str:
+    """What istiod counted as changes of its configuration in some seconds, by ``type`` and ``event``."""
+    return f"sum by (type, event) (increase({selected(slo_set, 'pilot_k8s_cfg_events')}[{seconds}s])) > 0.5"
+
+
 def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     """Signals, verdicts and alerts of the guardrail ``control-plane``."""
     assert guardrail.limit is not None

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from xml.etree import ElementTree
 
+from sloctl import naming
 from sloctl.model.durations import number, rfc3339
 from sloctl.model.release import ReleasePolicy
 from sloctl.report.data import Report, SloStatus
@@ -55,7 +56,7 @@ def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False) -> Gate:
 
 
 def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool) -> Judgement:
-    pages = [name for name in item.alerts if "BudgetBurnPage" in name]
+    pages = [name for name in item.alerts if f"{naming.BUDGET_BURN}Page" in name]
     if pages and policy.pages == "refuse" and not fix:
         return Judgement(item, "refused", f"{', '.join(pages)} fires: only a fix is released")
     if item.doubts:
