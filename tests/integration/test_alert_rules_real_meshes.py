@@ -10,7 +10,7 @@ from sloctl.model.durations import rfc3339
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from sloctl.promql import steady_peaks
 from sloctl.report.data import Report
-from tests.support.promtool import Inputs, evaluate, rule_texts, slo
+from tests.support.promtool import Inputs, evaluate, of_group, rule_texts, slo
 from tests.support.real_meshes import CASES, MINUTES, MeshCase
 from tests.support.real_meshes_served import (
     NAMES,
@@ -25,7 +25,10 @@ from tests.support.real_meshes_served import (
 
 __all__ = ["kept", "ledger_report", "raw_report", "reported", "slo_set", "source"]  # fixtures
 
-RULES = {scope: rule_texts(slo(service=scope, policy=None)) for scope in ("checkout", "*")}
+RULES = {
+    kind: of_group(rule_texts(slo(service=scope, policy=None)), kind)
+    for kind, scope in (("grid", "checkout"), ("tiles", "*"))
+}
 
 
 @pytest.mark.parametrize("tiles", [False, True], ids=["grid", "tiles"])
@@ -36,7 +39,7 @@ def test_rules_count_what_can_be_known(case: MeshCase, tiles: bool) -> None:
     # promtool evaluates nothing that begins before the first sample: the end of each step is asked for.
     queries = [(metric, f"{minute}m") for minute in range(step, MINUTES + 1, step) for metric in metrics]
     [found] = evaluate(
-        RULES["*" if tiles else "checkout"],
+        RULES["tiles" if tiles else "grid"],
         [Inputs(case.raw, queries, "30s")],
         evaluation_interval="1m" if tiles else "5m",
     )
@@ -81,7 +84,7 @@ WITHOUT_UP = "Prometheus does not scrape for twenty-five minutes"
 def test_rules_bound_what_a_gap_may_hide_by_steps_without_what_came_back() -> None:
     exprs = (steady_peaks("shop", ["checkout", "x.y"], MINUTES * 60), f"max_over_time({TOTAL_GRID}[3h])")
     inputs = [Inputs(CASES[name].raw, [(expr, f"{MINUTES}m") for expr in exprs], "30s") for name in GAPS]
-    answers = evaluate(RULES["checkout"], inputs, evaluation_interval="5m")
+    answers = evaluate(RULES["grid"], inputs, evaluation_interval="5m")
     for (total, _), (steady, highest) in zip(GAPS.values(), answers, strict=True):
         assert (steady[0][1], highest[0][1]) == (3000, max(3000, total))
 

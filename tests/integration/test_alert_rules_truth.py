@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
-from tests.support.promtool import Inputs, evaluate, rule_texts, series, slo
+from tests.support.promtool import Inputs, evaluate, of_group, rule_texts, series, slo
 
 MINUTES = 40
 CODES = ("200", "503")
-RULES = rule_texts(slo(service="*", policy=None))
+_RULES = rule_texts(slo(service="*", policy=None))
+RULES = {True: of_group(_RULES, "tiles"), False: of_group(_RULES, "grid")}
+"""By whether they are those of every minute."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def recorded(pods: Sequence[Pod], *, tiles: bool) -> list[dict[int, tuple[float,
     metrics = (BAD_TILE, TOTAL_TILE) if tiles else (BAD_GRID, TOTAL_GRID)
     instants = range(0, MINUTES + 1, 1 if tiles else 5)
     queries = [(metric, f"{minute}m") for minute in instants for metric in metrics]
-    [answers] = evaluate(RULES, [Inputs(raw, queries)], evaluation_interval="1m" if tiles else "5m")
+    [answers] = evaluate(RULES[tiles], [Inputs(raw, queries)], evaluation_interval="1m" if tiles else "5m")
     sums = [[0.0, 0.0] for _ in pods]
     out: list[dict[int, tuple[float, float]]] = [{} for _ in pods]
     for index, minute in enumerate(instants):

@@ -7,7 +7,7 @@ scrape is left out of its TSDB.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,11 +114,21 @@ class Month:
 
 
 def build(
-    folder: Path, world: World = WORLD, down: Sequence[tuple[int, int]] = DOWN, end: int = END
+    folder: Path,
+    world: World = WORLD,
+    down: Sequence[tuple[int, int]] = DOWN,
+    end: int = END,
+    bounds: Collection[str] = ("250", "+Inf"),
+    days: int = 30,
 ) -> Month:
-    """Write the month's TSDB to ``folder``/data."""
+    """Write the month's last ``days`` as a TSDB to ``folder``/data.
+
+    Of histograms there are only the ``bounds`` that objectives speak of.
+    """
     simulation = Simulation(world, history_grid(world))
-    backfill([_without(one, down) for one in series(simulation, end)], folder / "data")
+    kept = [one for one in series(simulation, end) if one.labels.get("le", "+Inf") in bounds]
+    gone = [*down, (0, end - days * DAY)]
+    backfill([_without(one, gone) for one in kept], folder / "data")
     return Month(folder / "data", end, truth_of(simulation, end), world)
 
 
