@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,10 +59,17 @@ def folder(tmp_path: Path) -> Path:
     return inner
 
 
-def run(folder: Path, url: str, *command: str, retries: int = 0, timeout: float = 20, **env: str) -> Outcome:
+def run(
+    folder: Path,
+    url: str,
+    *command: str,
+    retries: int = 0,
+    timeout: float = 20,
+    start: Callable[..., Outcome] = in_process,
+    **env: str,
+) -> Outcome:
     settings = {"SLOCTL_PROMETHEUS_RETRIES": str(retries), "SLOCTL_PROMETHEUS_TOKEN": TOKEN} | env
     arguments = (*command, "-f", "slo.yaml", "--prometheus", url, "--timeout", str(timeout))
-    start = sloctl if command[0] == "report" else in_process
     outcome = start(*arguments, folder=folder, env=settings)
     assert TOKEN not in outcome.stdout + outcome.stderr
     return outcome
@@ -156,7 +164,7 @@ def test_fault(fault: Fault, command: str, folder: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nothing_listens(command: str, folder: Path) -> None:
     url = refused_url()
-    outcome = run(folder, url, *COMMANDS[command], retries=1)
+    outcome = run(folder, url, *COMMANDS[command], retries=1, start=sloctl)
     message = f"Prometheus at {url}: no connection: connection refused (tried 2 times)"
     assert outcome.stderr == f"sloctl: error: {message}\n  hint: {HINT_ADDRESS}\n"
     assert (outcome.code, outcome.stdout) == (3, "")
@@ -330,7 +338,7 @@ def test_a_fault_in_the_middle_of_a_report_leaves_no_half_of_it(folder: Path) ->
 
     with FaultyServer(serve(source, dying)) as server:
         for form in ("json", "table", "markdown"):
-            outcome = run(folder, server.url, "report", "--format", form, "--at", at())
+            outcome = run(folder, server.url, "report", "--format", form, "--at", at(), start=sloctl)
             assert (outcome.code, outcome.stdout) == (3, "")
             assert "HTTP status 500: crashed" in outcome.stderr
 
