@@ -87,7 +87,7 @@ def lines(gate: Gate) -> list[str]:
         f"{gate.verdict}: {what}, by {number_of} SLO{'' if number_of == 1 else 's'} as of {rfc3339(gate.report.at)}"
     ]
     if not gate.judgements:
-        out.append("  no SLO of this service, namespace or owner had events by then: is that its name?")
+        out.append("  no SLO of that service, namespace or owner had events: is it its name?")
     for item in sorted(
         against, key=lambda one: (one.verdict != "refused", one.slo.remaining or 0.0, one.slo.name)
     ):

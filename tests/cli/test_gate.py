@@ -73,5 +73,5 @@ def test_a_file_of_tests(url: str, tmp_path: Path) -> None:
 def test_where_nobody_can_say_it_stays_shut(url: str, tmp_path: Path) -> None:
     misspelt = gate(tmp_path, url, "--service", "chekout")
     assert misspelt.code == 3
-    assert "no SLO of this service" in misspelt.stdout
+    assert "no SLO of that service" in misspelt.stdout
     assert gate(tmp_path, refused_url(), "--timeout", "1").code == 3
