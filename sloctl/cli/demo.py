@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ NEXT = """
 What to look at:
   payments    half an hour of failures at the peak took the whole month's budget; checkout's full hour of
               failures at night cost a tenth of one. An average of error ratios says the opposite.
+              It failed because fraud did: sloctl explain finds that.
   search      burns now: its page alerts.      inventory   leaks slowly: a ticket, not a page.
   catalog     its clients see almost no failure, its servers do: retries hide them.
   ranking     25 minutes without scrapes: what may be missing is stated, nothing is made up.
@@ -125,11 +127,15 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
 
 def _keep(context: Context, demo: Demo) -> None:
     from sloctl.demo.pipeline import SLO_FILE
+    from sloctl.demo.shop import LOST
     from sloctl.model.durations import rfc3339
 
+    common = f"-f {SLO_FILE} --prometheus {demo.server.url}"
+    lost = rfc3339(demo.end + timedelta(seconds=LOST[1]))
     context.say(
         f"\nPrometheus is at {demo.server.url}, with the rules in {demo.rules}.\n"
-        f"Try:  sloctl report -f {SLO_FILE} --prometheus {demo.server.url} --at {rfc3339(demo.end)}\n"
+        f"Try:  sloctl report {common} --at {rfc3339(demo.end)}\n"
+        f"      sloctl explain {common} --service payments --at {lost}\n"
         "Ctrl-C stops it and removes everything but the cached history."
     )
     demo.server.wait()

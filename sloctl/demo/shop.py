@@ -72,17 +72,22 @@ _EDGES = (
     Edge(OUTSIDE, "pricing", 0.3),
 )
 
+LOST = (on_day(8, 15.0), on_day(8, 15.5))
+"""When payments loses its month's budget, because fraud does not answer it: start and end, relative to the history's."""
+
 _EVENTS = (
     # What tells an exact budget from an average of ratios: the same error share, by night and at the peak.
     Outage("checkout", on_day(12, 3.0), on_day(12, 4.0)),
     Deploy("checkout", on_day(12, 10.0), "v2"),
-    Outage("payments", on_day(8, 15.0), on_day(8, 15.5), source=("504", "UT"), destination=("0", "DC")),
+    Outage("payments", *LOST, source=("504", "UT"), destination=("0", "DC")),
+    Outage("fraud", *LOST, source=("504", "UT"), destination=("0", "DC")),
     # Still going on at the end, and after it.
     Leak("inventory", ago(days=4), ago(days=0), 0.012),
     Outage("search", ago(minutes=20), ago(days=-1), share=0.35),
     # Retries hide most of this one from the clients.
     Outage("catalog", on_day(5, 11.0), on_day(5, 13.0), share=0.35),
     Outage("shipping", on_day(17, 9.0), on_day(17, 9.5), share=0.25),
+    Outage("orders", on_day(17, 9.0), on_day(17, 9.5), share=0.19, source=("500", "-"), destination=("500", "-")),
     Slowdown("checkout", on_day(20, 12.0), on_day(20, 15.0), 4.0),
     Slowdown("search", on_day(6, 17.0), on_day(6, 18.5), 3.0),
     # What must cost nothing, or must not be lost.

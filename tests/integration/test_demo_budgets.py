@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from jobs import origins
 from jobs.budgets.slis import grid_events
 from jobs.reports import slo_report
 from sloctl import naming, promql
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
-from sloctl.demo.shop import shop
+from sloctl.demo.shop import LOST, shop
+from sloctl.demo.world import on_day
 from sloctl.model import GRID, CounterSli
 from sloctl.report.data import Report, SloStatus
 from sloctl.settings.variables import environment
@@ -206,6 +208,17 @@ def test_the_page_of_the_fresh_outage_fires_live(demo: Demo, source: Prometheus)
         time.sleep(0.5)
     pages = {service for service, name in firing if "Page" in name}
     assert pages == {"search"}
+
+
+@pytest.mark.parametrize(
+    ("service", "end", "origin"),
+    [("payments", LOST[1], "fraud"), ("orders", on_day(17, 9.5), "shipping"), ("search", 0, "search")],
+)
+def test_explain_finds_where_the_failures_of_the_month_began(
+    demo: Demo, source: Prometheus, service: str, end: float, origin: str
+) -> None:
+    found = origins.run(source, demo.slo_set, demo.end + timedelta(seconds=end), 3600, service=service)
+    assert [begins.origin.service for begins in found.begins] == [("shop", origin)]
 
 
 def average_of_ratios(demo: Demo, source: Prometheus) -> dict[tuple[str, str], float]:
