@@ -73,7 +73,7 @@ _EDGES = (
 )
 
 LOST = (on_day(8, 15.0), on_day(8, 15.5))
-"""When payments loses its month's budget, because fraud does not answer it: start and end, relative to the history's."""
+"""When payments loses its budget, because fraud does not answer it: start and end, relative to the history's end."""
 
 _EVENTS = (
     # What tells an exact budget from an average of ratios: the same error share, by night and at the peak.
