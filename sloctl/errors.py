@@ -29,6 +29,7 @@ EXIT_OK = 0
 EXIT_PROBLEMS = 1
 EXIT_USAGE = 2
 EXIT_BACKEND = 3
+EXIT_WAIT = 4
 EXIT_INTERRUPTED = 130
 
 Severity = Literal["error", "warning"]

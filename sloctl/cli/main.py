@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "Show error budgets, burn rates and what alerts.",
     "explain": "Say where failures begin, since when, and what changed by then.",
     "gate": "Say whether a service may be released now, by its error budgets.",
+    "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "export": "Write the SLOs for another tool: OpenSLO's documents, Sloth's series.",
@@ -103,7 +104,8 @@ def cli(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """SLOs for Istio meshes from one file: exact rules, reports and jobs.
 
     Results go to stdout, everything else to stderr. Exit codes: 0 fine; 1 problems found, drift, or an SLO out of
-    budget where the command judges one; 2 wrong usage or an invalid file; 3 a backend unavailable; 130 interrupted.
+    budget where the command judges one; 2 wrong usage or an invalid file; 3 a backend unavailable; 4 wait (canary); 130
+    interrupted.
     """
     from sloctl.cli.context import Context
 

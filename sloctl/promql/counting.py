@@ -401,6 +401,22 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
     }
 
 
+def events_by(slo: Slo, mesh: Mesh, window: float, labels: Sequence[str]) -> str:
+    """One query for the events of one service in the last ``window`` seconds by labels of the raw counters.
+
+    Its parts (:data:`~sloctl.promql.syntax.PART`) are ``total`` and either ``bad`` or ``good``.
+    """
+    sli = _counter(slo)
+    kinds = {"total": sli.total, "bad": sli.bad, "good": sli.good}
+    return together(
+        {
+            kind: _identified(slo, sli, _events_of(slo, sli, parts, mesh, window), labels)
+            for kind, parts in kinds.items()
+            if parts
+        }
+    )
+
+
 def present(slo: Slo, mesh: Mesh, window: float) -> str:
     """Something for each service of which a counter of all events had a sample in the last ``window`` seconds."""
     sli = _counter(slo)

@@ -154,11 +154,16 @@ def github(gate: Gate) -> list[str]:
     refuses = gate.policy.unknown == "refuse"
     levels = {"refused": "error", "unknown": "error" if refuses else "warning"}
     out = [
-        f"::{levels[item.verdict]} title={_property(item.slo.name)}::{_data(item.reason)}"
+        annotation(levels[item.verdict], item.reason, item.slo.name)
         for item in gate.judgements
         if item.verdict != "allowed"
     ]
-    return out or [f"::{'notice' if gate.verdict == 'allowed' else 'error'}::{_data(lines(gate)[0])}"]
+    return out or [annotation("notice" if gate.verdict == "allowed" else "error", lines(gate)[0])]
+
+
+def annotation(level: str, text: str, title: str = "") -> str:
+    """A command of a GitHub workflow: ``level`` is error, warning or notice."""
+    return f"::{level}{f' title={_property(title)}' if title else ''}::{_data(text)}"
 
 
 def _data(text: str) -> str:

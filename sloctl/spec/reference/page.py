@@ -135,7 +135,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "jobs": (jobs.JOB,),
     "ledger": (ledger.LEDGER, ledger.KEEP),
     "maintenance": (maintenance.MAINTENANCE,),
-    "release": (release.RELEASE,),
+    "release": (release.RELEASE, release.CANARY),
     "reports": (reports.REPORTS, reports.SLACK),
     "kubernetes": (
         kubernetes.KUBERNETES,

@@ -56,7 +56,7 @@ maintenance:
     "release": (
         """
 The error budget policy: what may be released with how much of a budget left. [`sloctl gate`](release-gate.md) judges by
-it, with the defaults also where the file has no such section.
+it, and [`sloctl canary`](canary.md) where two versions serve, with defaults also where the file has no such section.
 """,
         """
 release:

@@ -23,7 +23,7 @@ from sloctl.spec.sections.maintenance import MAINTENANCE
 from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
-from sloctl.spec.sections.release import RELEASE
+from sloctl.spec.sections.release import CANARY, RELEASE
 from sloctl.spec.sections.reports import REPORTS
 from sloctl.spec.sections.slis import EVENTS, preset_fields
 from sloctl.spec.sections.slos import BURN_WINDOW, DEFAULTS, POLICY, SLO, slos
@@ -124,6 +124,7 @@ for _place, _object in (
     ("ledger.keep", KEEP),
     ("an item of maintenance", MAINTENANCE),
     ("release", RELEASE),
+    ("release.canary", CANARY),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import get_args
 
-from sloctl.model.release import Pages, ReleasePolicy, Unknown
+from sloctl.model.release import CanaryPolicy, Pages, ReleasePolicy, Unknown
 from sloctl.spec.fields.shapes import Block, Field, Section
 from sloctl.spec.fields.values import Choice, Exact, Reader
 
@@ -17,6 +17,45 @@ _LEFT = Exact(
     inclusive=True,
 )
 
+CANARY = Section(
+    "canary",
+    model=CanaryPolicy,
+    doc="What a version may do worse than the one that it is to replace (`sloctl canary`).",
+    fields=(
+        Field(
+            "margin",
+            Exact(
+                "a percentage of the requests over 0 and below 50, such as 0.5",
+                above=Decimal(0),
+                below=Decimal(50),
+            ),
+            "How much more of its requests may fail, or be slow, in percent of them.",
+            without="as much as the objective lets fail: 0.1 for one of 99.9",
+            examples=(0.5,),
+        ),
+        Field(
+            "confidence",
+            Exact(
+                "a percentage from 50 to below 100, such as 95",
+                above=Decimal(49),
+                below=Decimal(100),
+                decimals=3,
+            ),
+            "How sure a verdict is, in percent, however often one looks.",
+        ),
+        Field(
+            "budget",
+            Exact(
+                "a percentage over 0 and up to 100, such as 5",
+                above=Decimal(0),
+                below=Decimal(100),
+                decimals=3,
+                inclusive=True,
+            ),
+            "How much of an SLO's error budget it may cost before it is rolled back, in percent of the whole window's.",
+        ),
+    ),
+)
 RELEASE = Section(
     "release",
     model=ReleasePolicy,
@@ -44,6 +83,7 @@ RELEASE = Section(
             Choice(get_args(Unknown)),
             "Whether it is where nobody can say: no data, too little recorded, numbers in doubt.",
         ),
+        Field("canary", CANARY, "What a version may do worse than the one that it is to replace."),
     ),
 )
 

@@ -1,0 +1,164 @@
+"""``sloctl canary``."""
+
+from __future__ import annotations
+
+import json
+import re
+import time as clock
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sloctl.cli import completing
+from sloctl.cli.composition import Overrides, Servers
+from sloctl.cli.context import (
+    Context,
+    files_option,
+    load,
+    now,
+    parse_time,
+    pass_context,
+    source_options,
+)
+from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, EXIT_WAIT, BackendError, UsageError
+
+if TYPE_CHECKING:
+    from jobs.canary import Judged
+
+CODES = {"promote": EXIT_OK, "rollback": EXIT_PROBLEMS, "inconclusive": EXIT_BACKEND, "wait": EXIT_WAIT}
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+
+
+@click.command("canary")
+@files_option
+@source_options
+@click.option(
+    "--service",
+    metavar="NAME",
+    required=True,
+    shell_complete=completing.of_file("service"),
+    help="The service of which two versions serve, cart or shop/cart.",
+)
+@click.option("--baseline", metavar="VERSION", required=True, help="The version that is to be replaced.")
+@click.option(
+    "--canary", "canary_", metavar="VERSION", required=True, help="The version that is to replace it."
+)
+@click.option(
+    "--by",
+    metavar="LABEL",
+    default="version",
+    show_default=True,
+    help="What tells them apart: version, revision, workload, or a label of the counters, such as a pod's hash.",
+)
+@click.option(
+    "--for",
+    "lasting",
+    metavar="DURATION",
+    help="Wait for a verdict this long since its traffic began, 5m to 1d; without it, look once.",
+)
+@click.option("--once", is_flag=True, help="Look once, although its time (--for) is not over.")
+@click.option(
+    "--step", metavar="DURATION", default="1m", show_default=True, help="Between two looks; 15s to 10m."
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="When it began to serve, as --at; without it, when its traffic began within the last day.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "github"]),
+    default="text",
+    show_default=True,
+    help="How to print it: junit is an XML file of tests, github annotates a workflow.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to this file instead."
+)
+@pass_context
+def command(
+    context: Context,
+    files: tuple[str, ...],
+    url: str | None,
+    timeout: float | None,
+    at: str | None,
+    service: str,
+    baseline: str,
+    canary_: str,
+    by: str,
+    lasting: str | None,
+    once: bool,
+    step: str,
+    since: str | None,
+    form: str,
+    output: Path | None,
+) -> int:
+    """Compare two versions that serve at the same time: promote the new one, wait, or roll it back?
+
+    By the SLOs of the service, and the margin of the file (release.canary). It may be asked as often as one likes:
+    everything is read again from Prometheus. Exit code 0: promote; 1: roll back; 3: nobody can say; 4: wait.
+    """
+    from jobs import canary
+    from jobs.canary import judged, told
+    from jobs.canary.observed import LABELS
+    from sloctl.artefacts import atomic
+
+    namespace, _, name = service.rpartition("/")
+    if baseline == canary_:
+        raise UsageError(f"--baseline and --canary are both {canary_}")
+    if by not in LABELS and not _LABEL.fullmatch(by):
+        raise UsageError(f"--by: {by!r} is not a label", hint=f"write {', '.join(LABELS)}, or a label's name")
+    seconds = _seconds("--step", step, 15, 600)
+    duration = timedelta(seconds=_seconds("--for", lasting, 300, 86400)) if lasting is not None else None
+    slo_set = load(context, files)
+    here = now()
+    time = parse_time(at, here)
+    began = parse_time(since, time) if since is not None else None
+    if began is not None and time - began > timedelta(days=1):
+        raise UsageError(f"--since: {since!r} is more than a day before", hint="compare at most one day")
+    asked = canary.Asked(name, namespace, baseline, canary_, LABELS.get(by, by), seconds)
+    if output is not None:
+        atomic.target(output)  # before anything is asked
+    policy = slo_set.release.canary
+
+    def looked(found: Judged) -> None:
+        context.detail(told.lines(found)[0])
+
+    with Servers(
+        slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn
+    ).prometheus() as source:
+        if duration is not None and not once and at is None:
+            found = canary.watch(
+                source, slo_set, asked, duration, since=began, now=now, sleep=clock.sleep, looked=looked
+            )
+        else:
+            try:
+                observed = canary.read(source, slo_set, asked, time, began)
+                over = duration is not None and bool(observed.slos) and time >= observed.start + duration
+                found = canary.judge(observed, policy, over=over)
+            except BackendError as error:
+                found = judged.unreachable(asked, policy, time, f"Prometheus could not be asked: {error}")
+    text = {
+        "text": lambda: "\n".join(told.lines(found)),
+        "json": lambda: json.dumps(told.as_object(found), indent=2, ensure_ascii=False),
+        "junit": lambda: told.junit(found),
+        "github": lambda: "\n".join(told.github(found)),
+    }[form]()
+    if output is None:
+        click.echo(text)
+    else:
+        atomic.write(output, f"{text}\n")
+        context.say(told.lines(found)[0])
+    return CODES[found.verdict]
+
+
+def _seconds(option: str, text: str, least: int, most: int) -> int:
+    from sloctl.model.durations import duration, parse_duration
+
+    seconds = parse_duration(text)
+    if seconds is None or not least <= seconds <= most:
+        raise UsageError(f"{option}: {text!r} is not a duration of {duration(least)} to {duration(most)}")
+    return seconds

@@ -1,0 +1,293 @@
+"""``sloctl canary`` on a real Prometheus that has the counters of versions whose faults are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.demo.server import PrometheusServer
+from tests.support.command_line import Outcome, in_process
+
+END = int(datetime(2026, 3, 2, 21, tzinfo=UTC).timestamp())
+MINUTES, BEGAN, SCRAPE = 90, 50, 15
+"""Two versions serve in the last 40 of 90 minutes."""
+SLO_FILE = """
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+mesh: {target_labels: [job, instance]}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+  - {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}
+  - {name: latency, service: slow, namespace: shop, objective: 95, sli: {preset: latency, threshold: 250ms}}
+  - name: own
+    service: slow
+    namespace: shop
+    objective: 99
+    sli: {events: {bad: 'rate(a_total[$window])', total: 'rate(b_total[$window])'}}
+"""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Requests a minute of both versions together, of which the canary gets a share, and what fails of each."""
+
+    rate: float = 3000
+    share: float = 0.1
+    canary: float = 0.001
+    baseline: float = 0.001
+    breaks: tuple[int, float] = (MINUTES, 0.0)
+    """From this minute on, so much of the canary fails."""
+    outage: tuple[int, int] = (MINUTES, MINUTES)
+    """From when to when most calls of either version fail: what both need is down."""
+    slow: tuple[float, float] = (0.02, 0.02)
+    resets: int = MINUTES
+    """The minute in which the one that counts restarts, and its counters with it."""
+    unreached: float = 0.0
+    """What of the canary's share of calls reaches nobody, and has no version."""
+    dark: tuple[int, int] = (MINUTES, MINUTES)
+    """From when to when nothing is scraped."""
+
+
+ROLLOUTS: Mapping[str, Rollout] = {
+    "same": Rollout(rate=12000),
+    "worse": Rollout(canary=0.03),
+    "leaks": Rollout(breaks=(75, 0.08)),
+    "slow": Rollout(slow=(0.02, 0.2), rate=1200),
+    "quiet": Rollout(rate=40),
+    "outage": Rollout(outage=(80, MINUTES)),
+    "past-outage": Rollout(rate=12000, outage=(60, 66)),
+    "restarted": Rollout(rate=12000, resets=70),
+    "unreached": Rollout(rate=12000, unreached=0.3),
+    "dark": Rollout(rate=12000, dark=(60, 80)),
+    "absent": Rollout(share=0),
+    "brief-gap": Rollout(rate=12000, dark=(60, 63)),
+}
+
+
+def counters() -> Iterator[SampledSeries]:
+    times = np.arange(END - MINUTES * 60, END + 1, SCRAPE)
+    minute = (times - times[0]) // 60
+    for number, (name, one) in enumerate(ROLLOUTS.items()):
+        rng = np.random.default_rng(number)
+        here = (minute < one.dark[0]) | (minute >= one.dark[1])
+        target = {"job": "envoy", "instance": f"10.0.0.{number}:15090"}
+        yield SampledSeries({"__name__": "up", **target}, times[here] * 1000, np.ones(int(here.sum())))
+        per_scrape = one.rate * SCRAPE / 60
+        served = np.where(minute >= BEGAN, one.share, 0.0)
+        down = (minute >= one.outage[0]) & (minute < one.outage[1])
+        for version, share, fails, slow in (
+            ("v2", served, np.where(minute >= one.breaks[0], one.breaks[1], one.canary), one.slow[1]),
+            ("v1", 1 - served, np.full(len(times), one.baseline), one.slow[0]),
+        ):
+            requests = rng.poisson(per_scrape * share)
+            lost = rng.binomial(requests, one.unreached if version == "v2" else 0.0)
+            failed = rng.binomial(requests - lost, np.where(down, 0.7, fails))
+            slowly = rng.binomial(requests, slow)
+            labels = {
+                "reporter": "source",
+                "source_workload": "frontend",
+                "source_workload_namespace": "shop",
+                "destination_service_name": name,
+                "destination_service_namespace": "shop",
+                "request_protocol": "http",
+                **target,
+            }
+            of_version = labels | {"destination_version": version}
+            found = [
+                ({"response_code": "200", "response_flags": "-"} | of_version, requests - lost - failed),
+                ({"response_code": "503", "response_flags": "-"} | of_version, failed),
+                (
+                    labels
+                    | {"response_code": "503", "response_flags": "UF", "destination_version": "unknown"},
+                    lost,
+                ),
+            ]
+            found = [({"__name__": "istio_requests_total"} | one, gained) for one, gained in found]
+            bucket = {"__name__": "istio_request_duration_milliseconds_bucket"} | of_version
+            found += [
+                (bucket | {"le": le}, values)
+                for le, values in (
+                    ("100", (requests - slowly) // 2),
+                    ("250", requests - slowly),
+                    ("1000", requests),
+                    ("+Inf", requests),
+                )
+            ]
+            for series, values in found:
+                there = here & (np.cumsum(values) > 0)  # Istio makes a counter at its first event
+                counted = np.cumsum(values)
+                counted = np.where(
+                    minute >= one.resets, counted - counted[np.searchsorted(minute, one.resets) - 1], counted
+                )
+                if there.any():
+                    yield SampledSeries(series, times[there] * 1000, counted[there])
+    for pod, version, restarts in (("worse-v1-a", "v1", 4), ("worse-v2-b", "v2", 3)):
+        # What restarted before it served counts for a pod that is new, and for no other.
+        there = times >= (END - 35 * 60 if version == "v2" else 0)
+        kube = {
+            "__name__": "kube_pod_container_status_restarts_total",
+            "namespace": "shop",
+            "pod": pod,
+            "container": "app",
+            "uid": pod,
+            "job": "ksm",
+            "instance": "ksm",
+        }
+        yield SampledSeries(kube, times[there] * 1000, np.full(int(there.sum()), restarts))
+        hash_ = {"v1": "5d4f", "v2": "77c9"}[version]
+        for code, each in (("200", 9), ("500", 1 if version == "v2" else 0)):
+            if each:
+                yield SampledSeries(
+                    {
+                        "__name__": "istio_requests_total",
+                        "reporter": "destination",
+                        "destination_service_name": "worse",
+                        "destination_service_namespace": "shop",
+                        "destination_version": version,
+                        "response_code": code,
+                        "response_flags": "-",
+                        "request_protocol": "http",
+                        "pod": pod,
+                        "pod_template_hash": hash_,
+                        "job": "pods",
+                        "instance": pod,
+                    },
+                    times[there] * 1000,
+                    np.arange(int(there.sum())) * 20 * each,
+                )
+        yield SampledSeries(
+            {"__name__": "up", "job": "pods", "instance": pod}, times[there] * 1000, np.ones(int(there.sum()))
+        )
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("canary")
+    backfill(counters(), folder / "data")
+    with PrometheusServer(folder / "prometheus", data=folder / "data") as server:
+        yield server.url
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/slo.yaml").write_text(SLO_FILE)
+    return tmp_path / "run"
+
+
+def canary(folder: Path, url: str, name: str, *more: str, at: int = END) -> Outcome:
+    which = (
+        ("--service", f"shop/{name}", "--baseline", "v1", "--canary", "v2")
+        if "--baseline" not in more
+        else ()
+    )
+    return in_process(
+        "canary", "-f", "slo.yaml", "--prometheus", url, "--at", str(at), *which, *more, folder=folder
+    )
+
+
+def verdict(folder: Path, url: str, name: str, *more: str, at: int = END) -> tuple[str, dict[str, Any]]:
+    done = canary(folder, url, name, "--format", "json", *more, at=at)
+    found = json.loads(done.stdout)
+    assert done.code == {"promote": 0, "rollback": 1, "inconclusive": 3, "wait": 4}[found["verdict"]]
+    return found["verdict"], found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "because"),
+    [
+        ("same", "promote", "not worse than v1"),
+        ("worse", "rollback", "more fails than of v1, and 0.50 % may"),
+        ("leaks", "rollback", "more fails than of v1"),
+        ("slow", "rollback", "latency: 17.50 % more is slow"),
+        ("quiet", "inconclusive", "more at this rate to see"),
+        ("outage", "inconclusive", "that is not v2's fault"),
+        ("past-outage", "inconclusive", "needs 3m more"),
+        ("restarted", "promote", "not worse than v1"),
+        ("unreached", "inconclusive", "failures have no destination_version"),
+        ("dark", "inconclusive", "nothing was read in 19 of 41 steps"),
+        ("brief-gap", "promote", "not worse than v1"),
+        ("absent", "inconclusive", "v2 had no traffic (destination_version has been: v1)"),
+    ],
+)
+def test_the_verdict(folder: Path, url: str, name: str, expected: str, because: str) -> None:
+    found, told = verdict(folder, url, name, "--for", "30m")
+    assert (found, because in "; ".join(told["reasons"])) == (expected, True), told["reasons"]
+
+
+def test_every_request_is_counted_once_across_restarts_and_gaps(folder: Path, url: str) -> None:
+    """The first of a new version, those before counters restarted, and those of a gap, too."""
+    for name in ("same", "brief-gap", "dark"):
+        number, one = list(ROLLOUTS).index(name), ROLLOUTS[name]
+        rng = np.random.default_rng(number)
+        times = np.arange(END - MINUTES * 60, END + 1, SCRAPE)
+        served = rng.poisson(
+            one.rate * SCRAPE / 60 * np.where((times - times[0]) // 60 >= BEGAN, one.share, 0.0)
+        )
+        (slo,) = verdict(folder, url, name)[1]["slos"]
+        assert slo["canary"]["total"] == served.sum(), name
+    before, after = (verdict(folder, url, name)[1]["slos"][0]["canary"] for name in ("same", "restarted"))
+    assert after["total"] == pytest.approx(before["total"], rel=0.02), (
+        "what was counted before a restart is not lost"
+    )
+
+
+def test_harm_is_seen_early_and_remembered(folder: Path, url: str) -> None:
+    """A step of a pipeline after another: each reads again what was before."""
+    begins = END - (MINUTES - BEGAN) * 60
+    looks = [
+        verdict(folder, url, "worse", "--for", "30m", at=begins + 60 * minute) for minute in (1, 3, 8, 30)
+    ]
+    assert [found for found, _ in looks] == ["wait", "wait", "rollback", "rollback"]
+    since = {told["slos"][0]["since"] for _, told in looks[2:]}
+    assert len(since) == 1, "the same history says the same"
+    assert verdict(folder, url, "leaks", at=END - 15 * 60 - 60)[0] != "rollback", "before it broke"
+
+
+def test_without_an_end_it_waits(folder: Path, url: str) -> None:
+    assert verdict(folder, url, "quiet")[0] == "wait"
+    assert verdict(folder, url, "quiet", "--for", "2h", "--once")[0] == "wait"
+
+
+def test_versions_by_a_label_of_their_pods(folder: Path, url: str) -> None:
+    hashes = ("--service", "worse", "--baseline", "5d4f", "--canary", "77c9", "--by", "pod_template_hash")
+    found, told = verdict(folder, url, "worse", *hashes)
+    assert (found, told["slos"][0]["canary"]["share"]) == ("rollback", pytest.approx(0.1, abs=0.001))
+    assert told["restarts"] == {"5d4f": {"restarts": 0, "pods": 1}, "77c9": {"restarts": 3, "pods": 1}}
+
+
+def test_forms_for_pipelines(folder: Path, url: str) -> None:
+    github = canary(folder, url, "worse", "--format", "github")
+    assert github.stdout.startswith("::error title=rollback v2::availability: ")
+    junit = canary(folder, url, "worse", "--format", "junit", "-o", "canary.xml")
+    assert (junit.code, junit.stdout) == (1, "")
+    assert (folder / "canary.xml").read_text().count("<failure") == 1
+    text = canary(folder, url, "slow").stdout
+    assert "not compared: own: its expressions are the file's own" in text
+    assert "latency of v2: p50" in text
+
+
+def test_a_stricter_margin_and_a_budget_of_the_file(folder: Path, url: str) -> None:
+    strict = "release: {canary: {margin: 0.01}}\n"
+    (folder / "slo.yaml").write_text(SLO_FILE + strict)
+    assert verdict(folder, url, "same")[0] == "wait", "so little cannot be seen"
+    (folder / "slo.yaml").write_text(SLO_FILE + "release: {canary: {margin: 40, budget: 0.01}}\n")
+    found, told = verdict(folder, url, "worse")
+    assert (found, told["slos"][0]["shows"]) == ("rollback", "costs")
+    assert "of the budget of 30d, and 0.0 % may" in told["reasons"][0]
+
+
+def test_what_cannot_be_compared(folder: Path, url: str) -> None:
+    unknown = canary(folder, url, "x", "--baseline", "v1", "--canary", "v1", "--service", "same")
+    assert (unknown.code, "are both v1" in unknown.stderr) == (2, True)
+    other = canary(folder, url, "x", "--baseline", "v1", "--canary", "v2", "--service", "other/same")
+    assert (other.code, "no SLO of the file tells versions" in other.stderr) == (2, True)

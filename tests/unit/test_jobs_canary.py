@@ -1,0 +1,187 @@
+"""The test of canaries: how often it errs, what it sees, and what a watch does with time and a server that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import BytesIO
+from math import log
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs import canary
+from jobs.canary import judged, told
+from jobs.canary.observed import Observed, Seen
+from jobs.canary.sequential import LEAST_STEPS, Strata, dispersion, evidence, interval, steps_needed
+from sloctl import spec
+from sloctl.backends.answers import Answer
+from sloctl.backends.protocols import Series
+from sloctl.errors import BackendUnavailable
+from sloctl.model.release import CanaryPolicy
+from tests.support import canary_operation as operation
+
+SLO_FILE = b"""
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+  - {name: availability, service: checkout, namespace: shop, objective: 99.5, sli: {preset: availability}}
+"""
+SLO_SET = spec.load([Path("-")], stdin=BytesIO(SLO_FILE))
+ASKED = canary.Asked("checkout", "shop", "v1", "v2")
+AT = datetime(2026, 3, 2, 21, tzinfo=UTC)
+POLICY = CanaryPolicy()
+
+
+def steady(steps: int, rate: float, canary_: float, baseline: float) -> Strata:
+    """A tenth of the traffic is the canary's; as many fail as are expected."""
+    ones = np.ones(steps)
+    return Strata(
+        rate * 0.1 * ones, rate * 0.1 * canary_ * ones, rate * 0.9 * ones, rate * 0.9 * baseline * ones
+    )
+
+
+def observed(strata: Strata, **more: object) -> Observed:
+    steps = len(strata.canary)
+    whole = float((strata.canary + strata.baseline).sum())
+    seen = Seen(SLO_SET.slos[0], strata, (float(strata.canary.sum()), whole), 0.0, 0, None)
+    values = {"slos": (seen,), "versions": ("v1", "v2")} | more
+    return Observed(ASKED, AT - timedelta(minutes=steps), AT, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(operation.TABLES))
+def test_the_page_says_how_often_it_errs(name: str) -> None:
+    simulated, documented = list(operation.TABLES[name][0]().values()), operation.documented(name)
+    # Another NumPy may draw other numbers: 4.5 % is three standard errors of what varies most.
+    assert np.array(documented) == pytest.approx(np.array(simulated), abs=0.06)
+    if name == "false-rollbacks":
+        assert max(max(row) for row in documented) <= 0.05
+
+
+def test_at_the_margin_neither_verdict_is_given_too_often() -> None:
+    """A version that is exactly as much worse as it may be is rolled back seldom, and promoted seldom."""
+    for pattern in ("independent", "uneven", "outages"):
+        drawn = operation.draw(pattern, 6000, 0.005, operation.MARGIN, 5, runs=500)
+        assert operation.share(drawn, operation.MARGIN) <= 0.05, pattern
+        assert operation.share(drawn, operation.MARGIN, worse=False) <= 0.05, pattern
+
+
+def test_what_befalls_both_alike_is_no_evidence() -> None:
+    rng = np.random.default_rng(3)
+    level = np.where(np.arange(30) > 14, 0.8, 0.001)
+    strata = Strata(*(one.astype(float) for one in (
+        np.full(30, 100), rng.binomial(100, level), np.full(30, 900), rng.binomial(900, level))))  # fmt: skip
+    assert evidence(strata, 0.0, worse=True).max() < log(20)
+    found = canary.judge(observed(strata), POLICY)
+    assert found.verdict == "wait"
+    assert "that is not v2's fault" in found.reasons[0]
+
+
+def test_a_burst_is_one_failure() -> None:
+    """Sixty failures in one minute of the canary show less than two in each of thirty."""
+    spread, burst = steady(30, 1000, 0.02, 0.0005), steady(30, 1000, 0.0, 0.0005)
+    burst.canary_bad[12] = spread.canary_bad.sum()
+    assert evidence(spread, 0.005, worse=True).max() > log(20) > evidence(burst, 0.005, worse=True).max()
+    assert dispersion(burst)[-1] > 20
+    assert dispersion(spread)[-1] == 1
+
+
+def test_nothing_is_concluded_from_too_few_steps() -> None:
+    strata = steady(LEAST_STEPS - 1, 1e6, 1.0, 0.0)
+    assert not np.isfinite(evidence(strata, 0.0, worse=True)).any()
+    assert canary.judge(observed(strata), POLICY).verdict == "wait"
+
+
+def test_the_interval_holds_the_difference_and_narrows() -> None:
+    for more in (-0.01, 0.0, 0.03):
+        wide, narrow = (interval(steady(steps, 2000, 0.02 + more, 0.02), 0.05) for steps in (10, 60))
+        assert wide[0] < narrow[0] < more < narrow[1] < wide[1]
+
+
+def test_so_many_steps_as_are_said_to_be_needed_suffice() -> None:
+    needed = steps_needed(steady(10, 400, 0.002, 0.002), 0.005, 0.05)
+    whole = 10 + int(np.ceil(needed))
+    assert evidence(steady(whole, 400, 0.002, 0.002), 0.005, worse=False, late=False)[-1] >= log(20)
+    assert evidence(steady(whole // 2, 400, 0.002, 0.002), 0.005, worse=False, late=False)[-1] < log(20)
+
+
+def test_several_slos_roll_back_no_more_often_than_one() -> None:
+    """What is just enough for one SLO is too little for one of four."""
+    strata = steady(30, 1000, 0.0, 0.001)
+    for failing in np.linspace(0.005, 0.05, 200):
+        strata = steady(30, 1000, float(failing), 0.001)
+        if evidence(strata, 0.005, worse=True).max() >= log(20):
+            break
+    one = observed(strata)
+    assert canary.judge(one, POLICY).verdict == "rollback"
+    assert canary.judge(observed(strata, slos=one.slos * 4), POLICY).verdict == "wait"
+
+
+def test_doubt_is_never_a_promotion() -> None:
+    fine = steady(60, 6000, 0.001, 0.001)
+    assert canary.judge(observed(fine), POLICY).verdict == "promote"
+    restarts = {"v2": (3.0, 2.0), "v1": (3.0, 20.0)}
+    for more in (
+        {"doubts": ("a store is missing",)},
+        {"restarts": restarts},
+        {"versions": ("v2",)},
+        {"slos": ()},
+    ):
+        assert canary.judge(observed(fine, **more), POLICY, over=True).verdict == "inconclusive", more
+    harm = steady(60, 6000, 0.5, 0.001)
+    assert canary.judge(observed(harm, doubts=("a store is missing",)), POLICY).verdict == "inconclusive"
+    assert (
+        canary.judge(observed(harm), CanaryPolicy(margin=Decimal(49), budget=Decimal(1))).verdict
+        == "rollback"
+    ), "it costs too much"
+
+
+class Down:
+    """A Prometheus that is not there until some time, and has no series afterwards."""
+
+    warnings: Sequence[str] = ()
+    queries = 0
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        if at < self.until:
+            raise BackendUnavailable("no connection", backend="prometheus", url="http://prometheus")
+        return Answer()
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        return {name: self.query(expr, at) for name, expr in queries.items()}
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        return self.query(expr, end)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "last"), [(100, "Prometheus could not be asked: no connection"), (4, "v2 had no traffic")]
+)
+def test_a_watch_outlives_a_server_and_ends(minutes: int, last: str) -> None:
+    clock = [AT + timedelta(seconds=7)]
+    slept: list[float] = []
+    looks: list[canary.Judged] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += timedelta(seconds=seconds)
+
+    found = canary.watch(
+        Down(AT + timedelta(minutes=minutes)), SLO_SET, ASKED, timedelta(minutes=10),
+        now=lambda: clock[0], sleep=sleep, looked=looks.append,
+    )  # fmt: skip
+    assert (found.verdict, len(looks)) == ("inconclusive", 12)
+    assert slept[:2] == [53, 60], "at whole steps"
+    assert found.reasons[0].startswith(last)
+    assert told.as_object(found)["verdict"] == "inconclusive"
+    assert told.github(found)[0].startswith("::error title=inconclusive v2::")
+    assert told.junit(found).count("<error") == 1
+    assert looks[0].reasons[0].startswith("Prometheus could not be asked")
+    assert judged.unreachable(ASKED, POLICY, AT, "x").verdict == "inconclusive"
