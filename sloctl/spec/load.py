@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from sloctl.errors import InvalidFile, Problem
+from sloctl.errors import InvalidFile, Problem, UsageError
 from sloctl.model import SloSet
 from sloctl.spec.fields.shapes import Block
 from sloctl.spec.fields.values import Reader
@@ -25,12 +25,33 @@ def load(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> SloSet:
     return load_sources(read(paths, stdin=stdin))
 
 
-def read(paths: Sequence[Path], *, stdin: IO[bytes] | None = None) -> tuple[Source, ...]:
+def read(
+    paths: Sequence[Path], *, stdin: IO[bytes] | None = None, left: list[Source] | None = None
+) -> tuple[Source, ...]:
     """The files that some paths mean, as they are: what was read once can be loaded, and handed on.
 
-    Raises ``UsageError`` if a path cannot be read.
+    Files of a folder that have nothing to do with SLOs go to ``left``. Raises ``UsageError`` if a path cannot be read,
+    or a folder has no other files.
     """
-    return tuple(files.read(paths, stdin))
+    found = [_judged(source) for source in files.read(paths, stdin)]
+    alone = [source for source in found if source.left]
+    if len(alone) == len(found):
+        why = "; ".join(f"{source.name}: {source.left}" for source in alone[:5])
+        raise UsageError(
+            "there is no SLO file in the folder", hint=f"left alone: {why}{'; …' * (len(alone) > 5)}"
+        )
+    if left is not None:
+        left += alone
+    return tuple(source for source in found if not source.left)
+
+
+def _judged(source: Source) -> Source:
+    """A file of a folder, with what it is if that has nothing to do with SLOs."""
+    if not source.found or source.left or not isinstance(text := files.decode(source), str):
+        return source
+    return replace(
+        source, left=mistaken.left_alone(source.name, text, template=files.chart_template(source.name))
+    )
 
 
 def load_sources(sources: Sequence[Source]) -> SloSet:

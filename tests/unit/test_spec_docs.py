@@ -21,6 +21,7 @@ from sloctl import spec
 from sloctl.errors import InvalidFile, UsageError
 from sloctl.spec.reference import page as reference
 from sloctl.spec.reference.page import CODES
+from tests.support.golden import cases
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -103,7 +104,7 @@ def test_example_of_the_reference(fragment: str) -> None:
 
 
 def test_every_code_is_documented_and_has_a_case() -> None:
-    files = [file for kind in ("invalid", "valid") for file in (GOLDEN / kind).glob("*.yaml")]
+    files = [file for kind in ("invalid", "valid") for file in cases(GOLDEN / kind)]
     seen = {problem.code for file in files for problem in spec.check([file])[1]}
     assert seen <= set(CODES)
     assert set(CODES) - seen == {"too-large"}, "a code without a case in tests/golden"

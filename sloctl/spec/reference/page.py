@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "duplicate-job": "A job twice with the same schedule.",
     "job-without-routine": "`routine` on a job that is no report.",
     # warnings
+    "own-defaults": "Warning: defaults that hold for one file's SLOs, while another file's have none.",
     "no-owner": "Warning: an SLO or a guardrail without owner.",
     "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
     "no-alertmanager": "Warning: silences are to excuse, and the file has no address of Alertmanager.",

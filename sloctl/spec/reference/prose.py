@@ -177,8 +177,8 @@ sources:
     ),
     "defaults": (
         """
-What an SLO does not say itself, it takes from here. Labels add up; an SLO's own label wins over a default of the same
-name.
+What an SLO does not say itself, it takes from here, and a guardrail its owner. Labels add up; an SLO's own label wins
+over a default of the same name. [In several files](#several-files), each may have defaults for its own SLOs.
 """,
         """
 defaults:
@@ -379,7 +379,25 @@ dashboards:
         """
 `-f` may be given several times and takes files, folders (every `*.yaml` and `*.yml` below, hidden ones left out) and
 `-` for standard input; a file may hold several documents. `slos`, `guardrails`, `jobs` and `maintenance` of all
-documents add up. Every other section belongs in one document, or must say the same in each.
+documents add up. `defaults` hold for the file that they stand in: a folder may have a file for each team, with its
+owner, window and alerts. Those of a file with `metadata`, or without SLOs and guardrails, hold for the whole set, and a
+file's own go before them, key by key (labels add up). Every other section belongs in one document, or must say the
+same in each.
+
+```text
+slos/
+  shop.yaml        metadata, mesh, sources, jobs; defaults of the set: {window: 28d, owner: team-platform}
+  payments.yaml    defaults: {owner: team-payments, alerting: sre-workbook}; slos
+  search.yaml      defaults: {owner: team-search, window: 7d}; slos
+  kustomization.yaml
+```
+
+In a folder, files of other tools are left alone, and `sloctl validate -v` names them with the reason: what Kustomize,
+Helm and Helmfile call their own (`kustomization.yaml`, `Chart.yaml`, `values.yaml`, `values-*.yaml`, `helmfile.yaml`, a
+chart's `templates/`), files that hold nothing but objects of Kubernetes, and what `.sloctlignore` in that folder names,
+a pattern in each line (`drafts/`, `*-generated.yaml`, `/team-a/old.yaml`). A file whose version, kind or sections are
+ours, or nearly, is never left alone unless `.sloctlignore` says so, nor are SLOs of other tools, and a file that `-f`
+names itself never is.
 """,
         "",
     ),
