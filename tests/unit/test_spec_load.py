@@ -240,7 +240,7 @@ def test_defaults_of_a_file_hold_for_its_slos_and_those_of_the_set_for_the_rest(
     }  # fmt: skip
     assert [name for name, item in slos.items() if item.policy is POLICIES["sre-workbook"]] == ["b"]
     assert slos["b"].labels == (("of", "set"), ("tier", "b"))
-    assert (slos["c"].objective, slos["d"].objective) == (98, Decimal("99.5"))
+    assert (slos["c"].objective, slos["d"].objective) == (Decimal(98), Decimal("99.5"))
     assert {item.preset: item.owner for item in loaded.guardrails} == {
         "control-plane": "platform",
         "mtls": "b",
