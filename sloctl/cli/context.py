@@ -16,6 +16,7 @@ import click
 
 from sloctl.cli import completing
 from sloctl.errors import InvalidFile, Problem, UsageError
+from sloctl.settings.variables import environment
 
 if TYPE_CHECKING:
     from sloctl.model import SloSet
@@ -213,7 +214,7 @@ def load_with_sources(context: Context, files: Sequence[str]) -> tuple[SloSet, t
     given = Input(files)
     sources = read(context, given)
     try:
-        slo_set = spec.load_sources(sources)
+        slo_set = spec.load_sources(sources, environment())
     except InvalidFile as error:
         given.show(error.problems)
         raise

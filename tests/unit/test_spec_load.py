@@ -334,6 +334,101 @@ def test_a_folder_says_what_is_none_of_ours(tmp_path: Path) -> None:
     assert len(spec.load([tmp_path / "team" / "old.yaml"]).slos) == 1
 
 
+def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
+    folder = VALID / "overlay"
+    base, prod = spec.load([folder / "base.yaml"]), spec.load([folder])
+    assert prod.warnings == ()
+    assert prod.labels == (("env", "prod"), ("team", "shop"))
+    assert (base.mesh.matchers[0].value, prod.mesh.matchers[0].value) == ("dev", "eu1")
+    assert prod.sources == Sources(prometheus="http://prometheus:9090", grafana="http://grafana:3000")
+    assert prod.notifications is not None and base.notifications is None
+    slos = {(item.service, item.name): item for item in prod.slos}
+    assert list(slos) == [("checkout", "availability"), ("checkout", "latency")]
+    assert {item.window.text for item in prod.slos} == {"30d"}
+    checkout, latency = slos.values()
+    assert (checkout.objective, checkout.owner, latency.owner) == (
+        Decimal("99.95"),
+        "team-payments",
+        "team-shop",
+    )
+    assert isinstance(latency.sli, CounterSli) and latency.sli.threshold == 100
+    assert checkout.position.file == str(folder / "base.yaml")
+    assert prod.guardrails[0].limit == 100
+    weekly = Job("report", cron="0 9 * * 1", timezone="Europe/Paris")
+    assert prod.jobs == (base.jobs[0], weekly, base.jobs[2])
+    assert spec.load([folder / "prod.yaml", folder / "base.yaml"]) == prod, "in whatever order they are named"
+
+
+OVERLAY = "apiVersion: sloctl/v1\nkind: MeshSLOsOverlay\noverlay: prod\n"
+
+
+def test_an_overlay_that_changes_the_kind_of_an_sli_keeps_nothing_of_it(tmp_path: Path) -> None:
+    base, prod = tmp_path / "base.yaml", tmp_path / "prod.yaml"
+    base.write_text(document(slo().replace("availability}}", "latency, threshold: 250ms}}")))
+    this = "{name: availability, service: checkout, namespace: shop, "
+    for sli, expected in (
+        ("sli: {preset: availability, side: server}", CounterSli),
+        ("sli: {events: {bad: 'rate(x[$window])', total: 'rate(y[$window])'}}, objective: 99", ExprSli),
+    ):
+        prod.write_text(f"{OVERLAY}slos:\n- {this}{sli}}}\n")
+        assert isinstance(spec.load([base, prod]).slos[0].sli, expected)
+    prod.write_text(f"{OVERLAY}slos:\n- {this}sli: {{threshold: null, side: server}}}}\n")
+    latency = spec.load([base, prod]).slos[0].sli
+    assert isinstance(latency, CounterSli)
+    assert latency.side == "server" and latency.threshold == Decimal(100), "the preset's own threshold"
+
+
+def test_overlays_change_defaults_of_the_set_and_leave_those_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(service="a"), more=DEFAULTS))
+    (tmp_path / "b.yaml").write_text(team("window: 7d", slo(service="b")))
+    (tmp_path / "c.yaml").write_text(OVERLAY + "defaults: {window: 28d, owner: null}\n")
+    loaded = spec.load([tmp_path])
+    assert [item.window.text for item in loaded.slos] == ["28d", "7d"]
+    assert [item.owner for item in loaded.slos] == ["", ""]
+    (tmp_path / "a.yaml").write_text(document(slo(service="a"), more=""))
+    (tmp_path / "c.yaml").write_text(OVERLAY + "defaults: {owner: me}\n")
+    loaded = spec.load([tmp_path])
+    assert [(item.window.text, item.owner) for item in loaded.slos] == [("30d", "me"), ("7d", "me")]
+
+
+def test_what_an_alias_shares_an_overlay_changes_in_one_place(tmp_path: Path) -> None:
+    base, prod = tmp_path / "base.yaml", tmp_path / "prod.yaml"
+    base.write_text(
+        document(
+            "  - &one\n    name: a\n    service: x\n    namespace: n\n    labels: {k: v}\n    sli: {preset: grpc}\n",
+            "  - {<<: *one, service: y}\n",
+        )
+    )
+    prod.write_text(OVERLAY + "slos: [{name: a, service: y, namespace: n, labels: {k: w}}]\n")
+    assert [item.labels for item in spec.load([base, prod]).slos] == [(("k", "v"),), (("k", "w"),)]
+
+
+def test_variables_of_the_environment_are_filled_in_where_a_file_names_them() -> None:
+    text = (VALID / "env.yaml").read_bytes()
+
+    def loaded(**environment: str) -> SloSet:
+        return spec.load([Path("-")], stdin=io.BytesIO(text), environment=environment)
+
+    default, given = loaded(CLUSTER=" "), loaded(CLUSTER="us2", OTHER="x")
+    assert default.sources.prometheus == "http://prometheus.eu1.example.org:9090"
+    assert given.sources.prometheus == "http://prometheus.us2.example.org:9090"
+    assert (given.mesh.matchers[0].value, given.labels) == ("us2", (("cluster", "us2"),))
+    assert given.slos[0].description == "Written as ${CLUSTER}."
+    assert (default.variables, given.variables) == ((), (("CLUSTER", "us2"),))
+    with pytest.raises(InvalidFile) as caught:
+        loaded(CLUSTER="a\nb")
+    assert [problem.code for problem in caught.value.problems] == ["control-character"]
+
+
+def test_a_variable_of_another_file_is_none_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more=DEFAULTS) + "env: [OWNER]\n")
+    (tmp_path / "b.yaml").write_text(team('owner: "${OWNER}"', slo(service="b")))
+    warnings = spec.load([tmp_path], environment={"OWNER": "me"}).warnings
+    assert [(item.code, item.position.file) for item in warnings] == [
+        ("not-rendered", str(tmp_path / "b.yaml"))
+    ]
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

@@ -13,8 +13,10 @@ from sloctl.model import LONGEST_SILENCE, Mesh, SloSet
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import PLACES, Block, Field, Items, Object, Section
 from sloctl.spec.fields.values import Choice, Reader, WrittenDuration
+from sloctl.spec.sections import overlay
 from sloctl.spec.sections.common import Defaults
 from sloctl.spec.sections.dashboards import COSTS, DASHBOARDS
+from sloctl.spec.sections.env import ENV
 from sloctl.spec.sections.guardrails import GUARDRAIL, guardrails
 from sloctl.spec.sections.guardrails import warn_of_nobody as guardrails_without_owner
 from sloctl.spec.sections.jobs import JOB, jobs
@@ -24,6 +26,7 @@ from sloctl.spec.sections.maintenance import MAINTENANCE
 from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
+from sloctl.spec.sections.overlay import holds_for_all
 from sloctl.spec.sections.release import RELEASE
 from sloctl.spec.sections.reports import REPORTS
 from sloctl.spec.sections.slis import EVENTS, preset_fields
@@ -79,7 +82,7 @@ def _defaults(documents: Sequence[Block], reader: Reader) -> Defaults:
     for name, blocks in files.items():
         given = [block for block in blocks if block.has("defaults")]
         uses = [block.at(key) for block in blocks for key in ("slos", "guardrails") if block.has(key)]
-        if given and (not uses or any(block.has("metadata") for block in blocks)):
+        if given and holds_for_all([block.node for block in blocks]):
             of_set += given
         elif given:
             _same("defaults", given, reader)
@@ -108,6 +111,7 @@ FILE = Section(
     fields=(
         Field("apiVersion", Choice((API_VERSION,)), "Version of the format.", required=True),
         Field("kind", Choice((KIND,)), "Kind of the document.", required=True),
+        Field("env", ENV, "Variables of the environment that are filled in here.", examples=(["CLUSTER"],)),
         Field("metadata", METADATA, "Names the set. Needed once."),
         Field("mesh", MESH, "How the mesh exposes its metrics."),
         Field("sources", SOURCES, "Addresses of the servers."),
@@ -126,6 +130,8 @@ FILE = Section(
     apart={
         "apiVersion": "tells what the file is",
         "kind": "tells what the file is",
+        "env": "filled in before anything else is read",
+        "variables": "what `env` names",
         "defaults": "what the SLOs and guardrails do not say themselves",
         "mesh": "the SLIs depend on it",
         "slos": "they depend on the mesh and the defaults",
@@ -244,3 +250,8 @@ def json_schema() -> dict[str, Any]:
         **root,
         "$defs": dict(sorted(defs.items())),
     }
+
+
+def overlay_schema() -> dict[str, Any]:
+    """The schema of an overlay."""
+    return overlay.schema(json_schema())

@@ -422,7 +422,8 @@ class _Slos:
             return
         complaint = can_fire(objective, window.seconds, policy)
         if complaint is not None:
-            key = next((key for key in ("alerting", "objective", "window") if block.has(key)), "alerting")
+            said = [key for key in ("alerting", "objective", "window") if block.has(key)]
+            key = next((key for key in said if block.at(key).patched), next(iter(said), "alerting"))
             self.reader.complain(block.at(key), block.child(key), complaint)
 
     def _place(self, block: Block, key: str) -> Block | None:

@@ -113,15 +113,18 @@ def other_format(root: Node) -> Problem | None:
     return None
 
 
-def explained(problems: Sequence[Problem], name: str, text: str) -> list[Problem]:
-    """The problems of a file, with those that a template or a comment made said as such."""
+def explained(problems: Sequence[Problem], name: str, text: str, *, variables: bool) -> list[Problem]:
+    """The problems of a file, with those that a template or a comment made said as such.
+
+    ``variables``: the file names variables that are filled in.
+    """
     lines = text.split("\n")
     errors = {
         item.position.line for item in problems if item.position.file == name and item.severity == "error"
     }
     templates: dict[int, Problem] = {}
     for number, line in enumerate(lines, 1):
-        if "{" in line and (template := _template(name, number, line)) is not None:
+        if "{" in line and (template := _template(name, number, line, variables)) is not None:
             templates[number] = template
     found: list[Problem] = []
     for problem in problems:
@@ -140,10 +143,10 @@ def explained(problems: Sequence[Problem], name: str, text: str) -> list[Problem
     return found
 
 
-def _template(name: str, number: int, line: str) -> Problem | None:
+def _template(name: str, number: int, line: str, variables: bool) -> Problem | None:
     """That a line has something in it that was to be filled in; None in a comment."""
     comment = line.find("#") if line.lstrip().startswith("#") else line.find(" # ")
-    match = _BRACES.search(line) or _VARIABLE.search(line)
+    match = _BRACES.search(line) or (None if variables else _VARIABLE.search(line))
     if match is None or 0 <= comment < match.start():
         return None
     braces = match[0].startswith("{{")
@@ -151,7 +154,7 @@ def _template(name: str, number: int, line: str) -> Problem | None:
     hint = (
         "render it first: helm template, for example, or what the template is for"
         if braces
-        else "fill it in first:  envsubst < FILE | sloctl validate -f -"
+        else "name it under 'env', or fill it in first:  envsubst < FILE | sloctl validate -f -"
     )
     text = f"{what} was not filled in: an SLO file is no template"
     return Problem(Position(name, number, match.start() + 1), "error", "not-rendered", "", text, hint)
