@@ -51,7 +51,8 @@ def _introduction(watched: bool) -> tuple[str, ...]:
 
 def _words(slo_set: SloSet, job: Job, watched: bool) -> list[str]:
     """The command; jobs of one name share a file, for node_exporter refuses a series that stands in two."""
-    words = ["sloctl", "--quiet", *schedules.arguments(slo_set, job, SLO_FILE)]
+    filled = ["env", *(f"{name}={value}" for name, value in slo_set.variables)] if slo_set.variables else []
+    words = [*filled, "sloctl", "--quiet", *schedules.arguments(slo_set, job, SLO_FILE)]
     if watched:
         words += ["--textfile", f"{TEXTFILES}/{naming.cron_job(slo_set.name, job.name)}.prom"]
     return words

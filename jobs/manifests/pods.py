@@ -115,7 +115,7 @@ def _probe(path: str, period: int, failures: int) -> yaml.YamlMapping:
 def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
     """In the order of names; ``HOME`` is the only folder that can be written to."""
     settings = slo_set.kubernetes
-    plain = {"HOME": TMP} | dict(settings.env)
+    plain = {"HOME": TMP} | dict(slo_set.variables) | dict(settings.env)
     plain |= {item.variable: item.path for item in mounted}
     if not settings.ledger.secret:
         plain["SLOCTL_LEDGER_URL"] = f"sqlite:///{LEDGER_FOLDER}/ledger.db"

@@ -39,12 +39,13 @@ def of_file(what: str) -> Completer:
     def complete(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
         from sloctl import spec
         from sloctl.errors import SloctlError
+        from sloctl.settings.variables import environment
 
         named = [*(context.params.get("files") or ()), *(context.params.get("paths") or ())] or ["slo.yaml"]
         if "-" in named:
             return []
         try:
-            slo_set = spec.load([Path(name) for name in named])
+            slo_set = spec.load([Path(name) for name in named], environment=environment())
         except SloctlError:
             return []
         found = {str(getattr(slo, what)) for slo in slo_set.slos} - {"", "*"}

@@ -16,6 +16,7 @@ import click
 
 from sloctl.cli import completing
 from sloctl.errors import InvalidFile, Problem, UsageError
+from sloctl.settings.variables import environment
 
 if TYPE_CHECKING:
     from sloctl.model import SloSet
@@ -207,19 +208,30 @@ def load(context: Context, files: Sequence[str]) -> SloSet:
 
 
 def load_with_sources(context: Context, files: Sequence[str]) -> tuple[SloSet, tuple[Source, ...]]:
-    """The same, and the files as they were read. Raises InvalidFile, UsageError."""
+    """The same, and the files that it is from as they were read. Raises InvalidFile, UsageError."""
     from sloctl import spec
 
     given = Input(files)
-    sources = spec.read(given.paths, stdin=given.stdin)
+    sources = read(context, given)
     try:
-        slo_set = spec.load_sources(sources)
+        slo_set = spec.load_sources(sources, environment())
     except InvalidFile as error:
         given.show(error.problems)
         raise
     if slo_set.warnings and not context.quiet:
         given.show(slo_set.warnings)
     return slo_set, sources
+
+
+def read(context: Context, given: Input) -> tuple[Source, ...]:
+    """The files that are given; ``-v`` names those of a folder that are left alone. Raises UsageError."""
+    from sloctl import spec
+
+    left: list[Source] = []
+    found = spec.read(given.paths, stdin=given.stdin, left=left)
+    for source in left:
+        context.detail(f"{source.name}: left alone: {source.left}")
+    return found
 
 
 def parse_time(text: str | None, now: datetime) -> datetime:

@@ -42,9 +42,9 @@ def command(
     others are written all the same), with 2 if a file is none of these, or not what its tool takes: then nothing is
     written.
     """
-    from sloctl import spec
     from sloctl.model.durations import parse_duration
     from sloctl.spec.foreign import convert
+    from sloctl.spec.yaml import files
 
     seconds = parse_duration(window)
     if seconds is None or not 3600 <= seconds <= 366 * 86400 or seconds % 300:
@@ -54,7 +54,8 @@ def command(
     if output is not None and not force and (output.exists() or output.is_symlink()):
         raise UsageError(f"{output} exists", hint="give another name, or --force to overwrite it")
     given = Input(paths)
-    imported = convert(spec.read(given.paths, stdin=given.stdin), name=name, seconds=seconds)
+    sources = [source for source in files.read(given.paths, given.stdin) if not source.left]
+    imported = convert(sources, name=name, seconds=seconds)
     given.show(imported.problems)
     if imported.invalid:
         return EXIT_USAGE

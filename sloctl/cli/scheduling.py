@@ -33,6 +33,7 @@ from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
+from sloctl.settings.variables import environment
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.web import Web, health, readiness
 
@@ -140,7 +141,7 @@ class Service:
                     LOG.info("the SLO file is as it was")
                 return
             self._sources = found  # what is not valid is said once
-            slo_set = spec.load_sources(found)
+            slo_set = spec.load_sources(found, environment())
             if slo_set.name != self._set.name:
                 raise UsageError(f"the set is now called {slo_set.name}: start the scheduler anew")
             self._check_servers(slo_set)

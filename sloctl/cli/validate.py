@@ -11,8 +11,9 @@ import click
 
 from sloctl.cli import progress
 from sloctl.cli.composition import Overrides, Servers
-from sloctl.cli.context import Context, files_option, now, parse_time, pass_context
+from sloctl.cli.context import Context, files_option, now, parse_time, pass_context, read
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
+from sloctl.settings.variables import environment
 
 if TYPE_CHECKING:
     from jobs.preflight import Preflight
@@ -70,7 +71,7 @@ def command(
                 raise UsageError(f"{option} is for --prometheus", hint="without it, no server is asked")
     time = parse_time(at, now())
     given = Input(files)
-    slo_set, problems = spec.check(given.paths, stdin=given.stdin)
+    slo_set, problems = spec.check_sources(read(context, given), environment())
     with suppress(BrokenPipeError):
         if form == "text":
             _show(context, given, slo_set, problems)

@@ -270,7 +270,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SloSet:
-    """Everything that one SLO file (or a folder of them) says."""
+    """Everything that one SLO file (or a folder of them) says.
+
+    ``variables`` are those of the environment that were filled in, by name: whoever reads the files needs them too.
+    """
 
     name: str
     slos: tuple[Slo, ...]
@@ -288,4 +291,5 @@ class SloSet:
     release: ReleasePolicy = field(default=ReleasePolicy())
     longest_silence: int = LONGEST_SILENCE
     slack_channel: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

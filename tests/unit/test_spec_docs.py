@@ -21,6 +21,7 @@ from sloctl import spec
 from sloctl.errors import InvalidFile, UsageError
 from sloctl.spec.reference import page as reference
 from sloctl.spec.reference.page import CODES
+from tests.support.golden import cases
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -44,6 +45,12 @@ def published(name: str, text: str) -> None:
 
 def test_published_schema() -> None:
     published("slo-file.schema.json", json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_published_schema_of_overlays() -> None:
+    schema = spec.overlay_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    published("slo-overlay.schema.json", json.dumps(schema, indent=2, ensure_ascii=False) + "\n")
 
 
 def test_published_reference() -> None:
@@ -81,11 +88,14 @@ def test_examples_of_the_schema_are_valid() -> None:
 
 
 def check_text(text: str) -> tuple[Any, list[Any]]:
-    return spec.check([Path("-")], stdin=io.BytesIO(text.encode()))
+    environment = {"PROMETHEUS_URL": "http://prometheus:9090"}
+    return spec.check([Path("-")], stdin=io.BytesIO(text.encode()), environment=environment)
 
 
 def example(fragment: str) -> str:
     """A fragment of a file, made whole."""
+    if "MeshSLOsOverlay" in fragment:
+        return (GOLDEN / "valid" / "overlay" / "base.yaml").read_text() + "---\n" + fragment
     keys = yaml.safe_load(fragment).keys()
     return "".join(line + "\n" for line in BASE.splitlines() if line.split(":")[0] not in keys) + fragment
 
@@ -99,11 +109,12 @@ def test_example_of_the_reference(fragment: str) -> None:
     slo_set, problems = check_text(text)
     assert slo_set is not None, problems
     assert {problem.code for problem in problems} <= {"unknown-owner"}
-    jsonschema.validate(yaml.safe_load(text), SCHEMA)
+    *base, last = yaml.safe_load_all(text)
+    jsonschema.validate(last, spec.overlay_schema() if base else SCHEMA)
 
 
 def test_every_code_is_documented_and_has_a_case() -> None:
-    files = [file for kind in ("invalid", "valid") for file in (GOLDEN / kind).glob("*.yaml")]
+    files = [file for kind in ("invalid", "valid") for file in cases(GOLDEN / kind)]
     seen = {problem.code for file in files for problem in spec.check([file])[1]}
     assert seen <= set(CODES)
     assert set(CODES) - seen == {"too-large"}, "a code without a case in tests/golden"
@@ -116,7 +127,8 @@ def test_starter_validates_without_a_word() -> None:
     assert {slo.service for slo in slo_set.slos} == {"*", "checkout"}
     assert any(slo.policy.name == "inline" for slo in slo_set.slos)
     assert slo_set.sources.grafana, "alerts lead to dashboards from the first day"
-    jsonschema.validate(yaml.safe_load(text), SCHEMA)
+    *base, last = yaml.safe_load_all(text)
+    jsonschema.validate(last, spec.overlay_schema() if base else SCHEMA)
 
 
 def test_starter_takes_values() -> None:

@@ -1,4 +1,4 @@
-"""The corpus of invalid files, each with the text that a user sees; and the valid ones.
+"""The corpus of invalid files and folders, each with the text that a user sees; and the valid ones.
 
 ``SLOCTL_UPDATE_GOLDEN=1 pytest tests/unit/test_spec_golden.py`` writes the expected texts anew.
 """
@@ -15,11 +15,17 @@ import yaml
 
 from sloctl import spec
 from sloctl.errors import InvalidFile, Problem
+from tests.support.golden import cases
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-INVALID = sorted((GOLDEN / "invalid").glob("*.yaml"))
-VALID = sorted((GOLDEN / "valid").glob("*.yaml"))
-VALIDATOR = jsonschema.Draft202012Validator(spec.json_schema())
+INVALID = cases(GOLDEN / "invalid")
+VALID = cases(GOLDEN / "valid")
+VALIDATORS = [jsonschema.Draft202012Validator(schema()) for schema in (spec.json_schema, spec.overlay_schema)]
+
+
+def validator(document: object) -> jsonschema.Draft202012Validator:
+    return VALIDATORS[isinstance(document, dict) and document.get("kind") == "MeshSLOsOverlay"]
+
 
 STRUCTURAL = {"wrong-type", "bad-value", "missing-key", "unknown-key", "no-value", "key-conflict", "bad-key"}
 """What a JSON Schema can say too."""
@@ -74,8 +80,8 @@ def test_schema_finds_what_a_schema_can_find(file: Path) -> None:
     codes = {problem.code for problem in problems_of(file) if problem.severity == "error"}
     if codes & TEXTUAL:
         pytest.skip("not about structure")
-    documents = list(yaml.safe_load_all(file.read_text(encoding="utf-8-sig")))
-    fine = all(VALIDATOR.is_valid(document) for document in documents)
+    documents = [document for source in spec.read([file]) for document in yaml.safe_load_all(source.content)]
+    fine = all(validator(document).is_valid(document) for document in documents)
     assert fine is not bool(codes & STRUCTURAL), codes
 
 
@@ -83,9 +89,10 @@ def test_schema_finds_what_a_schema_can_find(file: Path) -> None:
 def test_valid_file(file: Path) -> None:
     slo_set = spec.load([file])
     assert slo_set.slos
-    for document in yaml.safe_load_all(file.read_text(encoding="utf-8-sig")):
-        if document is not None:
-            VALIDATOR.validate(document)
+    for source in spec.read([file]):
+        for document in yaml.safe_load_all(source.content):
+            if document is not None:
+                validator(document).validate(document)
     text = spec.render_text(slo_set.warnings).replace(str(file), file.name)
     expected = file.with_suffix(".txt")
     if os.environ.get("SLOCTL_UPDATE_GOLDEN"):

@@ -214,6 +214,221 @@ def test_equal_sections_in_two_files_are_fine_and_others_name_both_places(tmp_pa
     assert f"{one}:7" in problem.hint
 
 
+def team(defaults: str, *slos: str) -> str:
+    return HEAD + f"defaults: {{{defaults}}}\nslos:\n" + "".join(slos)
+
+
+def test_defaults_of_a_file_hold_for_its_slos_and_those_of_the_set_for_the_rest(tmp_path: Path) -> None:
+    of_set = 'defaults: {owner: platform, window: 28d, labels: {tier: all, of: set}, runbook: "https://r.example/"}\n'
+    (tmp_path / "00.yaml").write_text(
+        document(slo(service="a"), more=of_set + "guardrails: [{preset: control-plane}]\n")
+    )
+    (tmp_path / "b.yaml").write_text(
+        team("owner: b, alerting: sre-workbook, labels: {tier: b}", slo(service="b"))
+        + "guardrails: [{preset: mtls}]\n"
+    )
+    (tmp_path / "c.yaml").write_text(team("window: 7d, objective: 98", slo(service="c")))
+    (tmp_path / "d.yaml").write_text(HEAD + "slos:\n" + slo(service="d"))
+    loaded = spec.load([tmp_path])
+    assert loaded.warnings == ()
+    slos = {item.service: item for item in loaded.slos}
+    assert {name: item.owner for name, item in slos.items()} == {
+        "a": "platform", "b": "b", "c": "platform", "d": "platform",
+    }  # fmt: skip
+    assert {name: item.window.text for name, item in slos.items()} == {
+        "a": "28d", "b": "28d", "c": "7d", "d": "28d",
+    }  # fmt: skip
+    assert [name for name, item in slos.items() if item.policy is POLICIES["sre-workbook"]] == ["b"]
+    assert slos["b"].labels == (("of", "set"), ("tier", "b"))
+    assert (slos["c"].objective, slos["d"].objective) == (Decimal(98), Decimal("99.5"))
+    assert {item.preset: item.owner for item in loaded.guardrails} == {
+        "control-plane": "platform",
+        "mtls": "b",
+    }
+
+
+def test_defaults_of_two_documents_of_a_file_must_be_the_same(tmp_path: Path) -> None:
+    file, base = tmp_path / "team.yaml", tmp_path / "base.yaml"
+    base.write_text(document(slo()))
+    file.write_text(team("owner: b", slo(service="b")) + "---\n" + team("owner: c", slo(service="c")))
+    (problem,) = spec.check([base, file])[1]
+    assert (problem.code, problem.position.line) == ("conflict", 9)
+    assert f"{file}:3" in problem.message
+
+
+def test_defaults_of_one_file_that_others_may_count_on_are_said(tmp_path: Path) -> None:
+    """They held for all files before each could have its own."""
+    (tmp_path / "a.yaml").write_text(document(slo(more=", owner: x, runbook: 'https://r.example/'"), more=""))
+    (tmp_path / "b.yaml").write_text(team("owner: b, window: 7d", slo(service="b")))
+    loaded = spec.load([tmp_path])
+    (warning,) = [item for item in loaded.warnings if item.code != "no-runbook"]
+    assert (warning.code, warning.position.file) == ("own-defaults", str(tmp_path / "b.yaml"))
+    assert str(tmp_path / "a.yaml") in warning.message
+    assert [item.window.text for item in loaded.slos] == ["30d", "7d"]
+
+
+OBJECT = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n---\napiVersion: v1\nkind: Service\n"
+
+
+def test_files_of_other_tools_in_a_folder_are_left_alone(tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (tmp_path / "slo.yaml").write_text(document(slo()))
+    (tmp_path / "kustomization.yaml").write_text("resources: [slo.yaml]\n")
+    (tmp_path / "shop.yaml").write_text(OBJECT)
+    (tmp_path / "rules.yaml").write_text("apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n")
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: x\n")
+    (chart / "values-prod.yaml").write_text("replicas: 2\n")
+    (chart / "templates" / "x.yaml").write_text("{{- if .Values.x }}\na: b\n{{ end }}\n")
+    left: list[spec.Source] = []
+    (used,) = spec.read([tmp_path], left=left)
+    assert used.name == str(tmp_path / "slo.yaml")
+    assert {Path(item.name).name: item.left for item in left} == {
+        "kustomization.yaml": "Kustomize's own",
+        "shop.yaml": "objects of Kubernetes: Deployment, Service",
+        "rules.yaml": "objects of Kubernetes: PrometheusRule",
+        "Chart.yaml": "of a Helm chart",
+        "values-prod.yaml": "of a Helm chart",
+        "x.yaml": "a template of a Helm chart",
+    }
+    assert len(spec.load([tmp_path]).slos) == 1
+    (tmp_path / "slo.yaml").unlink()
+    with pytest.raises(UsageError, match="no SLO file") as caught:
+        spec.load([tmp_path])
+    assert "Kustomize's own" in caught.value.hint
+    with pytest.raises(InvalidFile):
+        spec.load([tmp_path / "kustomization.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "apiVersion: slctl/v1\nkind: MeshSLOs\nslos: []\n"),
+        ("a.yaml", "apiVersion: slotcl/v1\nkind: Mesh\nspec: {}\n"),
+        ("a.yaml", "apiVersion: example.org/v1\nkind: MeshSLO\n"),
+        ("a.yaml", "apiVersion: v1\nkind: List\nslo: []\n"),
+        ("a.yaml", OBJECT + "---\nkind: MeshSLOs\nslos: []\n"),
+        ("a.yaml", "apiVersion: sloth.slok.dev/v1\nkind: PrometheusServiceLevel\n"),
+        ("a.yaml", "apiVersion: openslo/v1\nkind: SLO\n"),
+        ("a.yaml", "groups: []\n"),
+        ("a.yaml", "some: thing\n"),
+        ("a.yaml", "apiVersion: v1\nkind: [\n"),
+        ("values.yaml", "slo:\n- {}\n"),
+        ("kustomization.yaml", "apiVersion: sloctl/v1\n"),
+    ],
+)
+def test_what_may_be_an_slo_file_is_never_left_alone(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / "slo.yaml").write_text(document(slo()))
+    (tmp_path / name).write_text(text)
+    slo_set, problems = spec.check([tmp_path])
+    assert slo_set is None
+    assert str(tmp_path / name) in {problem.position.file for problem in problems}
+
+
+def test_a_folder_says_what_is_none_of_ours(tmp_path: Path) -> None:
+    for name in ("slo.yaml", "drafts/a.yaml", "team/old.yaml", "team/drafts.yaml", "team/x-gen.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(document(slo(service=Path(name).stem)))
+    (tmp_path / ".sloctlignore").write_text("# not yet\n\ndrafts/\n/team/old.yaml\n*-gen.yaml\n")
+    assert [item.service for item in spec.load([tmp_path]).slos] == ["slo", "drafts"]
+    assert len(spec.load([tmp_path / "team" / "old.yaml"]).slos) == 1
+
+
+def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
+    folder = VALID / "overlay"
+    base, prod = spec.load([folder / "base.yaml"]), spec.load([folder])
+    assert prod.warnings == ()
+    assert prod.labels == (("env", "prod"), ("team", "shop"))
+    assert (base.mesh.matchers[0].value, prod.mesh.matchers[0].value) == ("dev", "eu1")
+    assert prod.sources == Sources(prometheus="http://prometheus:9090", grafana="http://grafana:3000")
+    assert prod.notifications is not None and base.notifications is None
+    slos = {(item.service, item.name): item for item in prod.slos}
+    assert list(slos) == [("checkout", "availability"), ("checkout", "latency")]
+    assert {item.window.text for item in prod.slos} == {"30d"}
+    checkout, latency = slos.values()
+    assert (checkout.objective, checkout.owner, latency.owner) == (
+        Decimal("99.95"),
+        "team-payments",
+        "team-shop",
+    )
+    assert isinstance(latency.sli, CounterSli) and latency.sli.threshold == 100
+    assert checkout.position.file == str(folder / "base.yaml")
+    assert prod.guardrails[0].limit == 100
+    weekly = Job("report", cron="0 9 * * 1", timezone="Europe/Paris")
+    assert prod.jobs == (base.jobs[0], weekly, base.jobs[2])
+    assert spec.load([folder / "prod.yaml", folder / "base.yaml"]) == prod, "in whatever order they are named"
+
+
+OVERLAY = "apiVersion: sloctl/v1\nkind: MeshSLOsOverlay\noverlay: prod\n"
+
+
+def test_an_overlay_that_changes_the_kind_of_an_sli_keeps_nothing_of_it(tmp_path: Path) -> None:
+    base, prod = tmp_path / "base.yaml", tmp_path / "prod.yaml"
+    base.write_text(document(slo().replace("availability}}", "latency, threshold: 250ms}}")))
+    this = "{name: availability, service: checkout, namespace: shop, "
+    for sli, expected in (
+        ("sli: {preset: availability, side: server}", CounterSli),
+        ("sli: {events: {bad: 'rate(x[$window])', total: 'rate(y[$window])'}}, objective: 99", ExprSli),
+    ):
+        prod.write_text(f"{OVERLAY}slos:\n- {this}{sli}}}\n")
+        assert isinstance(spec.load([base, prod]).slos[0].sli, expected)
+    prod.write_text(f"{OVERLAY}slos:\n- {this}sli: {{threshold: null, side: server}}}}\n")
+    latency = spec.load([base, prod]).slos[0].sli
+    assert isinstance(latency, CounterSli)
+    assert latency.side == "server" and latency.threshold == Decimal(100), "the preset's own threshold"
+
+
+def test_overlays_change_defaults_of_the_set_and_leave_those_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(service="a"), more=DEFAULTS))
+    (tmp_path / "b.yaml").write_text(team("window: 7d", slo(service="b")))
+    (tmp_path / "c.yaml").write_text(OVERLAY + "defaults: {window: 28d, owner: null}\n")
+    loaded = spec.load([tmp_path])
+    assert [item.window.text for item in loaded.slos] == ["28d", "7d"]
+    assert [item.owner for item in loaded.slos] == ["", ""]
+    (tmp_path / "a.yaml").write_text(document(slo(service="a"), more=""))
+    (tmp_path / "c.yaml").write_text(OVERLAY + "defaults: {owner: me}\n")
+    loaded = spec.load([tmp_path])
+    assert [(item.window.text, item.owner) for item in loaded.slos] == [("30d", "me"), ("7d", "me")]
+
+
+def test_what_an_alias_shares_an_overlay_changes_in_one_place(tmp_path: Path) -> None:
+    base, prod = tmp_path / "base.yaml", tmp_path / "prod.yaml"
+    base.write_text(
+        document(
+            "  - &one\n    name: a\n    service: x\n    namespace: n\n    labels: {k: v}\n    sli: {preset: grpc}\n",
+            "  - {<<: *one, service: y}\n",
+        )
+    )
+    prod.write_text(OVERLAY + "slos: [{name: a, service: y, namespace: n, labels: {k: w}}]\n")
+    assert [item.labels for item in spec.load([base, prod]).slos] == [(("k", "v"),), (("k", "w"),)]
+
+
+def test_variables_of_the_environment_are_filled_in_where_a_file_names_them() -> None:
+    text = (VALID / "env.yaml").read_bytes()
+
+    def loaded(**environment: str) -> SloSet:
+        return spec.load([Path("-")], stdin=io.BytesIO(text), environment=environment)
+
+    default, given = loaded(CLUSTER=" "), loaded(CLUSTER="us2", OTHER="x")
+    assert default.sources.prometheus == "http://prometheus.eu1.example.org:9090"
+    assert given.sources.prometheus == "http://prometheus.us2.example.org:9090"
+    assert (given.mesh.matchers[0].value, given.labels) == ("us2", (("cluster", "us2"),))
+    assert given.slos[0].description == "Written as ${CLUSTER}."
+    assert (default.variables, given.variables) == ((), (("CLUSTER", "us2"),))
+    with pytest.raises(InvalidFile) as caught:
+        loaded(CLUSTER="a\nb")
+    assert [problem.code for problem in caught.value.problems] == ["control-character"]
+
+
+def test_a_variable_of_another_file_is_none_of_this_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more=DEFAULTS) + "env: [OWNER]\n")
+    (tmp_path / "b.yaml").write_text(team('owner: "${OWNER}"', slo(service="b")))
+    warnings = spec.load([tmp_path], environment={"OWNER": "me"}).warnings
+    assert [(item.code, item.position.file) for item in warnings] == [
+        ("not-rendered", str(tmp_path / "b.yaml"))
+    ]
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

@@ -168,7 +168,8 @@ class Object:
             if value is None:
                 if item.required and key not in block.meant:
                     hint = f"it is {item.type.words}".replace("`", "'")
-                    reader.add(node, block.child(key), "missing-key", f"'{key}' is missing", hint)
+                    at = node.keys.get(key, node)  # what an overlay removed, it did there
+                    reader.add(at, block.child(key), "missing-key", f"'{key}' is missing", hint)
                 continue
             if value.plain and value.empty:
                 reader.add(

@@ -72,11 +72,19 @@ class Reader:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self.judged: set[int] = set()
+        """The ids of nodes of which everything has been said."""
 
     def add(
         self, node: Node, path: str, code: str, message: str, hint: str = "", *, severity: Severity = "error"
     ) -> None:
-        """Note a problem at a node."""
+        """Note a problem at a node; the value of a variable is not shown."""
+        if id(node) in self.judged:
+            return
+        if node.written:
+            for value in node.filled:
+                message, hint = _without(message, value, 3), _without(hint, value, 30)
+            hint = f"{hint} (it says {node.written})" if hint else f"it says {node.written}"
         self.problems.append(Problem(position(node), severity, code, path, message, hint))
 
     def complain(self, node: Node, path: str, complaint: Complaint) -> None:
@@ -87,6 +95,14 @@ class Reader:
     def failed(self) -> bool:
         """Whether any problem so far is an error."""
         return any(problem.severity == "error" for problem in self.problems)
+
+
+def _without(said: str, value: str, least: int) -> str:
+    """A message without a value that it may quote, or ``least`` characters or more of its beginning."""
+    for length in range(len(value), min(least, len(value)) - 1, -1):
+        if value[:length] in said:
+            return said.replace(value[:length], "…").replace("……", "…")
+    return said
 
 
 Json = dict[str, Any]

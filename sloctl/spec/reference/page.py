@@ -11,6 +11,7 @@ from sloctl.spec.fields.shapes import Field, Object
 from sloctl.spec.reference.prose import END, INTRODUCTION, SECTIONS
 from sloctl.spec.sections import (
     dashboards,
+    env,
     file,
     guardrails,
     jobs,
@@ -65,6 +66,14 @@ CODES: dict[str, str] = {
     "bucket-order": "Histogram bounds that do not ascend.",
     "other-engine": "What the engine (`sources.prometheus.engine`) does not have.",
     "target-label": "A target label that is repeated or tells no targets apart.",
+    # variables and overlays
+    "unset-variable": "A variable of `env` that is not set and has no default.",
+    "unknown-variable": "A variable that `env` does not name.",
+    "duplicate-variable": "A variable twice.",
+    "variable-place": "A variable in an expression or a regular expression, where none is filled in.",
+    "overlay-unknown": "An overlay of something that is not there, or that several items are.",
+    "overlay-nothing": "An overlay that removes a key that is not there.",
+    "overlay-item": "Something that an overlay cannot say.",
     # SLOs
     "no-metadata": "No document names the set.",
     "no-slos": "No document has SLOs.",
@@ -100,6 +109,7 @@ CODES: dict[str, str] = {
     "duplicate-job": "A job twice with the same schedule.",
     "job-without-routine": "`routine` on a job that is no report.",
     # warnings
+    "own-defaults": "Warning: defaults that hold for one file's SLOs, while another file's have none.",
     "no-owner": "Warning: an SLO or a guardrail without owner.",
     "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
     "no-alertmanager": "Warning: silences are to excuse, and the file has no address of Alertmanager.",
@@ -109,6 +119,7 @@ CODES: dict[str, str] = {
 
 _TABLES: dict[str, tuple[Object, ...]] = {
     "The document": (file.FILE,),
+    "env": (env.VARIABLE,),
     "metadata": (metadata.METADATA, metadata.OBJECTS),
     "mesh": (mesh.MESH, mesh.MATCHER_FORMS),
     "sources": (sources.SOURCES, sources.PROMETHEUS, sources.ADDRESS, sources.TRACES),

@@ -140,6 +140,23 @@ metadata:
   objects: {namespace: monitoring, labels: {release: monitoring}}
 """,
     ),
+    "env": (
+        """
+Variables of the environment that may be filled in, in this document alone: `${NAME}` in a value becomes the variable's
+value, which is then judged as if it were written there, and `$${` is the text `${`. It works in values, not in keys; in
+expressions (`sli.events`) and regular expressions it is refused, because a value could change their meaning. One that
+is not set, or empty, is an error unless it has a default; so is one that `env` does not name. Credentials never stand
+in an SLO file, filled in or not: names such as `…_TOKEN` are refused. Messages do not show values. Generated jobs are
+given the variables that were set when they were generated.
+
+To change numbers, or whatever an editor checks by the JSON Schema, use an [overlay](#overlays).
+""",
+        """
+env: [PROMETHEUS_URL, {name: CLUSTER, default: eu1}]
+mesh: {matchers: {cluster: "${CLUSTER}"}}
+sources: {prometheus: {url: "${PROMETHEUS_URL}"}}
+""",
+    ),
     "mesh": (
         """
 The defaults fit an Istio mesh with sidecars and Envoy's own histogram bounds. The matchers are added to every selector,
@@ -177,8 +194,8 @@ sources:
     ),
     "defaults": (
         """
-What an SLO does not say itself, it takes from here. Labels add up; an SLO's own label wins over a default of the same
-name.
+What an SLO does not say itself, it takes from here, and a guardrail its owner. Labels add up; an SLO's own label wins
+over a default of the same name. [In several files](#several-files), each may have defaults for its own SLOs.
 """,
         """
 defaults:
@@ -379,7 +396,55 @@ dashboards:
         """
 `-f` may be given several times and takes files, folders (every `*.yaml` and `*.yml` below, hidden ones left out) and
 `-` for standard input; a file may hold several documents. `slos`, `guardrails`, `jobs` and `maintenance` of all
-documents add up. Every other section belongs in one document, or must say the same in each.
+documents add up. `defaults` hold for the file that they stand in: a folder may have a file for each team, with its
+owner, window and alerts. Those of a file with `metadata`, or without SLOs and guardrails, hold for the whole set, and a
+file's own go before them, key by key (labels add up). Every other section belongs in one document, or must say the
+same in each.
+
+```text
+slos/
+  shop.yaml        metadata, mesh, sources, jobs; defaults of the set: {window: 28d, owner: team-platform}
+  payments.yaml    defaults: {owner: team-payments, alerting: sre-workbook}; slos
+  search.yaml      defaults: {owner: team-search, window: 7d}; slos
+  kustomization.yaml
+```
+
+In a folder, files of other tools are left alone, and `sloctl validate -v` names them with the reason: what Kustomize,
+Helm and Helmfile call their own (`kustomization.yaml`, `Chart.yaml`, `values.yaml`, `values-*.yaml`, `helmfile.yaml`, a
+chart's `templates/`), files that hold nothing but objects of Kubernetes, and what `.sloctlignore` in that folder names,
+a pattern in each line (`drafts/`, `*-generated.yaml`, `/team-a/old.yaml`). A file whose version, kind or sections are
+ours, or nearly, is never left alone unless `.sloctlignore` says so, nor are SLOs of other tools, and a file that `-f`
+names itself never is.
+""",
+        "",
+    ),
+    "Overlays": (
+        """
+An overlay is a small file that changes the others for one environment. It is a file like others, named beside them
+(`-f base -f prod.yaml`), so every command and every generated job takes it:
+
+```yaml
+apiVersion: sloctl/v1
+kind: MeshSLOsOverlay
+overlay: prod                      # the environment
+metadata: {labels: {env: prod}}    # sections merge key by key
+mesh: {matchers: {cluster: eu1}}
+slos:
+  - {name: availability, service: checkout, namespace: shop, objective: 99.95, owner: team-payments}
+  - {name: latency, service: checkout, namespace: shop, $patch: delete}
+guardrails:
+  - {preset: mtls, min: 99}
+```
+
+It merges as Kustomize's strategic merge patches do: mappings key by key, `key: null` removes a key, and everything
+else replaces what was there. Items of `slos` are found by namespace, service and name, those of `guardrails` by
+`preset`, those of `jobs` by `name` (and `routine`, `cron` or `every` where several have it); `$patch: delete` drops
+one. An `sli` with another `preset`, or with `events` in its place, replaces the old one as a whole. `defaults` change
+those of the set, not a file's own. An item that is not there is an error, so is a key to remove that is not, or an
+overlay without files that it changes: new SLOs belong in a file of kind `MeshSLOs` beside it. An overlay may have
+several files, which may not contradict each other; overlays of two environments at once are an error. Every problem
+names the file and line that made it. [slo-overlay.schema.json](slo-overlay.schema.json) is its JSON Schema, and
+[Environments](environments.md) shows dev, stage and prod, alone and with Kustomize and Helm.
 """,
         "",
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from sloctl.model import Guardrail, Slo
 from sloctl.model.alerting import SecretKey
@@ -78,6 +79,25 @@ SECRET_KEY = Text(
     secret=True,
     make=secret_key,
 )
+
+
+class Defaults:
+    """What holds for SLOs and guardrails that do not say otherwise: what their own file says, then the set."""
+
+    def __init__(self, of_set: Block | None, of_files: Mapping[str, Block]) -> None:
+        self.of_set = of_set
+        self.of_files = of_files
+
+    def places(self, block: Block) -> list[Block]:
+        """What may have a key of an SLO or guardrail, itself first."""
+        return [
+            place for place in (block, self.of_files.get(block.node.file), self.of_set) if place is not None
+        ]
+
+    def said(self, block: Block, key: str) -> Any:
+        """Its own value or else the default; None if nobody says it, or it is unusable."""
+        place = next((place for place in self.places(block) if place.has(key)), None)
+        return None if place is None else place.get(key)
 
 
 def once(block: Block, key: str, code: str, reader: Reader) -> None:

@@ -1,7 +1,7 @@
 """The whole SLO file: its sections, how several documents are one, and how they become a :class:`~sloctl.model.SloSet`.
 
-Of several documents lists add up; everything else may be said in one place (or twice the same). The JSON Schema
-(draft 2020-12) for editors is made from the same tables.
+Of several documents lists add up, and a file may have defaults for what is in it; everything else may be said in one
+place (or twice the same). The JSON Schema (draft 2020-12) for editors is made from the same tables.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from sloctl.model import LONGEST_SILENCE, Mesh, SloSet
 from sloctl.promql.presets import PRESETS
 from sloctl.spec.fields.shapes import PLACES, Block, Field, Items, Object, Section
 from sloctl.spec.fields.values import Choice, Reader, WrittenDuration
+from sloctl.spec.sections import overlay
+from sloctl.spec.sections.common import Defaults
 from sloctl.spec.sections.dashboards import COSTS, DASHBOARDS
+from sloctl.spec.sections.env import ENV
 from sloctl.spec.sections.guardrails import GUARDRAIL, guardrails
 from sloctl.spec.sections.guardrails import warn_of_nobody as guardrails_without_owner
 from sloctl.spec.sections.jobs import JOB, jobs
@@ -23,6 +26,7 @@ from sloctl.spec.sections.maintenance import MAINTENANCE
 from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
+from sloctl.spec.sections.overlay import holds_for_all
 from sloctl.spec.sections.release import CANARY, RELEASE
 from sloctl.spec.sections.reports import REPORTS
 from sloctl.spec.sections.slis import EVENTS, preset_fields
@@ -49,18 +53,52 @@ def merge(file: Object, documents: Sequence[Block], reader: Reader) -> Block:
             whole.values[item.key] = [one for document in given for one in document.items(item.key)]
         elif given:
             whole.values[item.key] = given[0].get(item.key)
-            if isinstance(item.type, Object):
+            if isinstance(item.type, Object) and item.key != "defaults":
                 _same(item.key, given, reader)
     return whole
 
 
-def _same(key: str, given: Sequence[Block], reader: Reader) -> None:
+def _same(
+    key: str, given: Sequence[Block], reader: Reader, hint: str = "give it in one place, or the same in each"
+) -> None:
     first = given[0].at(key)
     for document in given[1:]:
         if not first.same(document.at(key)):
             message = f"'{key}' is also given in {first.file}:{first.line}, and says something else there"
-            hint = "give it in one place, or the same in each"
             reader.add(document.node.keys[key], key, "conflict", message, hint)
+
+
+def _defaults(documents: Sequence[Block], reader: Reader) -> Defaults:
+    """The defaults of the set, and those of files for what is in them.
+
+    Those of a file with ``metadata``, or without anything that they could be for, are the set's.
+    """
+    files: dict[str, list[Block]] = {}
+    for document in documents:
+        files.setdefault(document.node.file, []).append(document)
+    of_set: list[Block] = []
+    of_files: dict[str, Block] = {}
+    lacking: list[Node] = []
+    for name, blocks in files.items():
+        given = [block for block in blocks if block.has("defaults")]
+        uses = [block.at(key) for block in blocks for key in ("slos", "guardrails") if block.has(key)]
+        if given and holds_for_all([block.node for block in blocks]):
+            of_set += given
+        elif given:
+            _same("defaults", given, reader)
+            if (own := given[0].get("defaults")) is not None:
+                of_files[name] = own
+        else:
+            lacking += uses[:1]
+    if of_set:
+        hint = "defaults of one file's SLOs stand in a file without 'metadata'; those of the set in one place"
+        _same("defaults", of_set, reader, hint)
+    elif of_files and lacking:
+        first = next(iter(of_files.values()))
+        message = f"these defaults hold for the SLOs of this file alone, and {lacking[0].file} has none"
+        hint = "what is to hold for all files belongs beside 'metadata', or in a file without SLOs"
+        reader.add(first.node, "defaults", "own-defaults", message, hint, severity="warning")
+    return Defaults(of_set[0].get("defaults") if of_set else None, of_files)
 
 
 API_VERSION = "sloctl/v1"
@@ -73,10 +111,11 @@ FILE = Section(
     fields=(
         Field("apiVersion", Choice((API_VERSION,)), "Version of the format.", required=True),
         Field("kind", Choice((KIND,)), "Kind of the document.", required=True),
+        Field("env", ENV, "Variables of the environment that are filled in here.", examples=(["CLUSTER"],)),
         Field("metadata", METADATA, "Names the set. Needed once."),
         Field("mesh", MESH, "How the mesh exposes its metrics."),
         Field("sources", SOURCES, "Addresses of the servers."),
-        Field("defaults", DEFAULTS, "What holds for every SLO that does not say otherwise."),
+        Field("defaults", DEFAULTS, "What holds for SLOs that do not say otherwise."),
         Field("slos", Items(SLO), "The SLOs."),
         Field("guardrails", Items(GUARDRAIL, minimum=0), "Thresholds rather than budgets."),
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
@@ -91,6 +130,8 @@ FILE = Section(
     apart={
         "apiVersion": "tells what the file is",
         "kind": "tells what the file is",
+        "env": "filled in before anything else is read",
+        "variables": "what `env` names",
         "defaults": "what the SLOs and guardrails do not say themselves",
         "mesh": "the SLIs depend on it",
         "slos": "they depend on the mesh and the defaults",
@@ -140,13 +181,13 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     ``complete`` is False if a file could not be read: then nothing is said about what is missing.
     """
     whole = merge(FILE, documents, reader)
-    metadata, defaults, told = whole.get("metadata"), whole.get("defaults"), whole.get("notifications")
+    metadata, told = whole.get("metadata"), whole.get("notifications")
+    defaults = _defaults(documents, reader)
     name = metadata.get("name") if metadata is not None else None
-    owner = defaults.get("owner") if defaults is not None else None
     silence: WrittenDuration | None = told.get("longest_silence") if told is not None else None
     istio = mesh(whole.get("mesh"), reader)
-    promised = slos(whole, name or "", istio, reader)
-    watched = guardrails(whole, reader, owner or "")
+    promised = slos(whole, defaults, name or "", istio, reader)
+    watched = guardrails(whole, defaults, reader)
     receivers = notifications(told, reader)
     _histograms_are_kept(whole, istio, reader)
     found = FILE.build(
@@ -210,3 +251,8 @@ def json_schema() -> dict[str, Any]:
         **root,
         "$defs": dict(sorted(defs.items())),
     }
+
+
+def overlay_schema() -> dict[str, Any]:
+    """The schema of an overlay."""
+    return overlay.schema(json_schema())

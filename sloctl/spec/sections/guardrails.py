@@ -10,7 +10,7 @@ from sloctl.model import Guardrail
 from sloctl.model.durations import duration, number, parse_duration, parse_milliseconds
 from sloctl.spec.fields.shapes import Block, Field, Items, Named, Section
 from sloctl.spec.fields.values import Choice, Complaint, Loose, Reader, Text, Whole, position
-from sloctl.spec.sections.common import DNS_LABEL, LINE, LINK, NAMESPACE, nobody_owns
+from sloctl.spec.sections.common import DNS_LABEL, LINE, LINK, NAMESPACE, Defaults, nobody_owns
 from sloctl.spec.yaml.tree import Node
 
 _LIMIT = Loose(
@@ -94,8 +94,8 @@ GUARDRAIL = Section(
 )
 
 
-def guardrails(whole: Block, reader: Reader, owner: str) -> tuple[Guardrail, ...]:
-    """The guardrails of all documents; ``owner`` answers for those that name nobody."""
+def guardrails(whole: Block, defaults: Defaults, reader: Reader) -> tuple[Guardrail, ...]:
+    """The guardrails of all documents; those that name no owner have that of the defaults."""
     first: dict[str, Node] = {}
     found = []
     for node, block in whole.items("guardrails"):
@@ -110,6 +110,7 @@ def guardrails(whole: Block, reader: Reader, owner: str) -> tuple[Guardrail, ...
         if preset == "jobs" and not whole.items("jobs"):
             message = "the guardrail 'jobs' watches the jobs of this file, and it has none"
             reader.add(node, block.path, "guardrail-parameter", message, "add 'jobs', or remove it")
+        owner = defaults.said(block, "owner") or ""
         found.append(_guardrail(block, GUARDRAIL_PRESETS[preset], reader, owner))
     return tuple(guardrail for guardrail in found if guardrail is not None)
 
@@ -121,7 +122,7 @@ def _guardrail(block: Block, kind: GuardrailPreset, reader: Reader, owner: str) 
         reader,
         limit=limit,
         critical=_critical(block, kind, limit, reader),
-        owner=block.get("owner") or owner,
+        owner=owner,
         position=position(block.node),
     )
 

@@ -54,6 +54,7 @@ from sloctl.spec.sections.common import (
     SLO_NAME,
     TIMEZONE,
     YEAR,
+    Defaults,
     nobody_owns,
 )
 from sloctl.spec.sections.slis import SLI, Slis
@@ -360,9 +361,9 @@ SLO = Section(
 )
 
 
-def slos(whole: Block, set_name: str, mesh: Mesh, reader: Reader) -> tuple[Slo, ...]:
+def slos(whole: Block, defaults: Defaults, set_name: str, mesh: Mesh, reader: Reader) -> tuple[Slo, ...]:
     """The SLOs of all documents, in their order."""
-    builder = _Slos(set_name, mesh, whole.get("defaults"), reader)
+    builder = _Slos(set_name, mesh, defaults, reader)
     built = [slo for _, block in whole.items("slos") if (slo := builder.build(block)) is not None]
     _no_two_alike(whole, reader)
     return _override(built)
@@ -371,14 +372,15 @@ def slos(whole: Block, set_name: str, mesh: Mesh, reader: Reader) -> tuple[Slo, 
 class _Slos:
     """Builds the SLOs of a set that has this name, mesh and defaults."""
 
-    def __init__(self, set_name: str, mesh: Mesh, defaults: Block | None, reader: Reader) -> None:
+    def __init__(self, set_name: str, mesh: Mesh, defaults: Defaults, reader: Reader) -> None:
         self.set_name = set_name
         self.defaults = defaults
         self.reader = reader
         self._slis = Slis(mesh, reader)
         self._policies: dict[int, AlertPolicy | None] = {}
-        if defaults is not None:
-            self._policy(defaults)  # says what is wrong with it even if no SLO uses it
+        for place in (defaults.of_set, *defaults.of_files.values()):
+            if place is not None and place.has("alerting"):
+                self._policy(place)  # says what is wrong with it even if no SLO uses it
 
     def build(self, block: Block) -> Slo | None:
         """One SLO; None, with the problems noted, if it is unusable."""
@@ -420,20 +422,20 @@ class _Slos:
             return
         complaint = can_fire(objective, window.seconds, policy)
         if complaint is not None:
-            key = next((key for key in ("alerting", "objective", "window") if block.has(key)), "alerting")
+            said = [key for key in ("alerting", "objective", "window") if block.has(key)]
+            key = next((key for key in said if block.at(key).patched), next(iter(said), "alerting"))
             self.reader.complain(block.at(key), block.child(key), complaint)
 
     def _place(self, block: Block, key: str) -> Block | None:
         """What has a key: the SLO itself, or else the defaults."""
-        return next((place for place in (block, self.defaults) if place is not None and place.has(key)), None)
+        return next((place for place in self.defaults.places(block) if place.has(key)), None)
 
     def _said(self, block: Block, key: str) -> Any:
         """The SLO's own value or else the default; None if neither says it, or it is unusable."""
-        place = self._place(block, key)
-        return None if place is None else place.get(key)
+        return self.defaults.said(block, key)
 
     def _labels(self, block: Block) -> tuple[tuple[str, str], ...]:
-        places = [place for place in (self.defaults, block) if place is not None]
+        places = reversed(self.defaults.places(block))
         return tuple(
             sorted({key: value for place in places for key, _, value in place.items("labels")}.items())
         )

@@ -1,10 +1,13 @@
-"""Finds and reads SLO files: paths, folders, standard input, encodings and size. Knows no YAML."""
+"""Finds and reads SLO files: paths, folders and what these leave out, standard input, encodings and size. Knows no
+YAML.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO
 
@@ -14,14 +17,21 @@ from sloctl.spec.yaml.tree import forbidden_character, problem_at
 MAX_BYTES = 10 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml")
 STDIN = "<stdin>"
+IGNORE = ".sloctlignore"
+"""The file of a folder that says which files below it are none of ours: a pattern in each line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file's name, as messages show it, and its content."""
+    """One file's name, as messages show it, and its content.
+
+    ``found``: nobody named it, it lies in a folder that was named. ``left`` says why such a file is left alone.
+    """
 
     name: str
     content: bytes
+    found: bool = False
+    left: str = ""
 
 
 def read(paths: Sequence[Path], stdin: IO[bytes] | None) -> Iterator[Source]:
@@ -38,11 +48,11 @@ def read(paths: Sequence[Path], stdin: IO[bytes] | None) -> Iterator[Source]:
                 seen.add(STDIN)
                 yield Source(STDIN, _read_stdin(stdin))
             continue
-        for file in _files(path):
+        for file, found, left in _files(path):
             real = _real(file)
             if real not in seen:
                 seen.add(real)
-                yield Source(_name(file), _read_file(file))
+                yield Source(_name(file), b"" if left else _read_file(file), found, left)
 
 
 def _real(path: Path) -> str:
@@ -85,13 +95,16 @@ def _name(path: Path) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(path))
 
 
-def _files(path: Path) -> list[Path]:
-    """The file itself, or all YAML files below the folder in a stable order, without hidden ones."""
+def _files(path: Path) -> list[tuple[Path, bool, str]]:
+    """The file itself, or all YAML files below the folder in a stable order, without hidden ones.
+
+    With each: whether it was found in a folder, and the pattern by which that leaves it alone.
+    """
     try:
         if not path.is_dir():
-            return [path]
+            return [(path, False, "")]
     except (OSError, ValueError):
-        return [path]  # reading it says why
+        return [(path, False, "")]  # reading it says why
     found: list[Path] = []
 
     def refuse(error: OSError) -> None:
@@ -106,7 +119,38 @@ def _files(path: Path) -> list[Path]:
         ]
     if not found:
         raise UsageError(f"no *.yaml or *.yml file in {_name(path)}", hint="hidden files are not read")
-    return sorted(found, key=lambda file: file.relative_to(path).parts)
+    patterns = _patterns(path / IGNORE)
+    ordered = sorted(found, key=lambda file: file.relative_to(path).parts)
+    return [(file, True, _ignored(file.relative_to(path), patterns)) for file in ordered]
+
+
+def _patterns(file: Path) -> list[str]:
+    if not file.exists():
+        return []
+    lines = _read_file(file).decode("utf-8-sig", "replace").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def _ignored(file: Path, patterns: Sequence[str]) -> str:
+    """The first pattern that a file, or a folder that it is in, matches: by its name, or by its path."""
+    parts = file.parts
+    for pattern in patterns:
+        wanted = pattern.strip("/")
+        for depth, name in enumerate(parts, 1):
+            if depth == len(parts) and pattern.endswith("/"):
+                continue
+            inner = "/" in wanted or pattern.startswith("/")
+            if fnmatchcase("/".join(parts[:depth]) if inner else name, wanted):
+                return f"said to be none of ours ('{pattern}' in {IGNORE})"
+    return ""
+
+
+def chart_template(name: str) -> bool:
+    """Whether a file lies in the folder of the templates of a Helm chart."""
+    path = Path(name)
+    return any(
+        folder.name == "templates" and (folder.parent / "Chart.yaml").is_file() for folder in path.parents
+    )
 
 
 def decode(source: Source) -> str | Problem:

@@ -1,7 +1,7 @@
 """Files that are something else than an SLO file of sloctl: templates that nobody filled in, files of other tools.
 
-It also says where a ``#`` made a comment of what was meant as text. Knows texts and nodes, and none of our keys but
-``apiVersion`` and ``kind``.
+Those of a folder that have nothing to do with SLOs are left alone. It also says where a ``#`` made a
+comment of what was meant as text. Knows texts and nodes, and none of our keys but those that tell an SLO file.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from sloctl.errors import Position, Problem
-from sloctl.spec.yaml.tree import MAPPING, Node, problem_at
+from sloctl.spec.yaml.tree import MAPPING, Node, parse, problem_at
+from sloctl.spec.yaml.wording import alike
 
 _BRACES = re.compile(r"\{\{(?!-?\s*\$(?:labels|value)\b)[^{}]*\}\}")
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -38,6 +40,64 @@ _REMEDY = (
 _IMPORTED = ("Sloth", "Pyrra", "OpenSLO", "Nobl9")
 
 
+_OURS = re.compile(
+    r"""^["']?(?:slos["']?:|apiVersion["']?:\s*["']?sloctl/|kind["']?:\s*["']?MeshSLO)""", re.MULTILINE
+)
+_TOOLS = (
+    (("kustomization.yaml", "kustomization.yml"), "Kustomize's own"),
+    (("Chart.yaml", "values.y*ml", "values-*.y*ml", "values.*.y*ml", "*-values.y*ml"), "of a Helm chart"),
+    (("helmfile.y*ml",), "Helmfile's own"),
+)
+"""Files of other tools by their names; the names of what Kustomize and Helm read are not ours to choose."""
+_VERSION = re.compile(r"(?:([-a-z0-9.]+)/)?v[0-9]+(?:(?:alpha|beta)[0-9]+)?")
+_SLO_TOOLS = frozenset(("Sloth", "Pyrra", "OpenSLO", "Nobl9", "OpenSLO's version 2", "slo-generator"))
+
+
+def left_alone(name: str, text: str, *, template: bool) -> str:
+    """What a file of a folder is, if it has nothing to do with SLOs; empty if it may be meant as one of ours.
+
+    ``template``: it is in the folder of a Helm chart's templates.
+    """
+    if _OURS.search(text):
+        return ""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    for patterns, tool in _TOOLS:
+        if any(fnmatchcase(last, pattern) for pattern in patterns):
+            roots = parse(text, name, [])
+            return "" if roots and any(map(_like_ours, roots)) else tool
+    if template:
+        return "a template of a Helm chart"
+    roots = [root for root in parse(text, name, []) or () if not (root.plain and root.empty)]
+    if not roots or any(_like_ours(root) or not _kubernetes(root) for root in roots):
+        return ""
+    kinds = sorted({root.entries["kind"].text for root in roots})
+    return f"objects of Kubernetes: {', '.join(kinds[:5])}{', …' * (len(kinds) > 5)}"
+
+
+def _kubernetes(root: Node) -> bool:
+    """Whether a document is an object of Kubernetes that is no SLO of another tool."""
+    if root.kind != MAPPING or not {"apiVersion", "kind"} <= root.entries.keys():
+        return False
+    if not _VERSION.fullmatch(root.entries["apiVersion"].text):
+        return False
+    return not any(
+        key == "apiVersion" and tool in _SLO_TOOLS and pattern and pattern.fullmatch(root.entries[key].text)
+        for key, pattern, tool in _FORMATS
+    )
+
+
+def _like_ours(root: Node) -> bool:
+    """Whether a document may be meant as an SLO file: its version, its kind or a key is ours, or nearly."""
+    if root.kind != MAPPING:
+        return False
+    version, kind = (root.entries[key].text if key in root.entries else "" for key in ("apiVersion", "kind"))
+    return (
+        alike(version.partition("/")[0], "sloctl")
+        or alike(kind, "MeshSLOs")
+        or any(alike(key, ours) for key in root.entries for ours in ("slos", "guardrails"))
+    )
+
+
 def other_format(root: Node) -> Problem | None:
     """That a document is a file of another tool, if it says so itself."""
     if root.kind != MAPPING:
@@ -53,15 +113,18 @@ def other_format(root: Node) -> Problem | None:
     return None
 
 
-def explained(problems: Sequence[Problem], name: str, text: str) -> list[Problem]:
-    """The problems of a file, with those that a template or a comment made said as such."""
+def explained(problems: Sequence[Problem], name: str, text: str, *, variables: bool) -> list[Problem]:
+    """The problems of a file, with those that a template or a comment made said as such.
+
+    ``variables``: the file names variables that are filled in.
+    """
     lines = text.split("\n")
     errors = {
         item.position.line for item in problems if item.position.file == name and item.severity == "error"
     }
     templates: dict[int, Problem] = {}
     for number, line in enumerate(lines, 1):
-        if "{" in line and (template := _template(name, number, line)) is not None:
+        if "{" in line and (template := _template(name, number, line, variables)) is not None:
             templates[number] = template
     found: list[Problem] = []
     for problem in problems:
@@ -80,10 +143,10 @@ def explained(problems: Sequence[Problem], name: str, text: str) -> list[Problem
     return found
 
 
-def _template(name: str, number: int, line: str) -> Problem | None:
+def _template(name: str, number: int, line: str, variables: bool) -> Problem | None:
     """That a line has something in it that was to be filled in; None in a comment."""
     comment = line.find("#") if line.lstrip().startswith("#") else line.find(" # ")
-    match = _BRACES.search(line) or _VARIABLE.search(line)
+    match = _BRACES.search(line) or (None if variables else _VARIABLE.search(line))
     if match is None or 0 <= comment < match.start():
         return None
     braces = match[0].startswith("{{")
@@ -91,7 +154,7 @@ def _template(name: str, number: int, line: str) -> Problem | None:
     hint = (
         "render it first: helm template, for example, or what the template is for"
         if braces
-        else "fill it in first:  envsubst < FILE | sloctl validate -f -"
+        else "name it under 'env', or fill it in first:  envsubst < FILE | sloctl validate -f -"
     )
     text = f"{what} was not filled in: an SLO file is no template"
     return Problem(Position(name, number, match.start() + 1), "error", "not-rendered", "", text, hint)

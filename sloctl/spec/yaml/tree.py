@@ -149,21 +149,25 @@ class Node:
 
     A scalar holds its ``text``, and ``plain`` tells that it was written without quotes. A mapping holds
     ``entries`` by key and the ``keys``' own nodes. A list holds ``items``. ``size`` counts the nodes in it,
-    ``height`` its levels.
+    ``height`` its levels. ``written`` is the text of the file where variables were ``filled`` in, and ``patched``
+    tells that an overlay put the node where it is.
     """
 
     __slots__ = (
         "column",
         "entries",
         "file",
+        "filled",
         "height",
         "items",
         "keys",
         "kind",
         "line",
+        "patched",
         "plain",
         "size",
         "text",
+        "written",
     )
 
     def __init__(self, kind: NodeKind, file: str, line: int, column: int) -> None:
@@ -173,6 +177,9 @@ class Node:
         self.column = column
         self.text = ""
         self.plain = False
+        self.written = ""
+        self.filled: tuple[str, ...] = ()
+        self.patched = False
         self.size = 1
         self.height = 1
         self.entries: dict[str, Node] = {} if kind == MAPPING else _NOTHING
