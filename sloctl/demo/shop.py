@@ -87,7 +87,9 @@ _EVENTS = (
     # Retries hide most of this one from the clients.
     Outage("catalog", on_day(5, 11.0), on_day(5, 13.0), share=0.35),
     Outage("shipping", on_day(17, 9.0), on_day(17, 9.5), share=0.25),
-    Outage("orders", on_day(17, 9.0), on_day(17, 9.5), share=0.19, source=("500", "-"), destination=("500", "-")),
+    Outage(
+        "orders", on_day(17, 9.0), on_day(17, 9.5), share=0.19, source=("500", "-"), destination=("500", "-")
+    ),
     Slowdown("checkout", on_day(20, 12.0), on_day(20, 15.0), 4.0),
     Slowdown("search", on_day(6, 17.0), on_day(6, 18.5), 3.0),
     # What must cost nothing, or must not be lost.
