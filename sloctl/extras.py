@@ -11,12 +11,13 @@ from typing import Literal
 
 from sloctl.errors import UsageError
 
-Extra = Literal["otel", "parquet", "postgres", "slack", "traces"]
+Extra = Literal["otel", "parquet", "postgres", "serve", "slack", "traces"]
 
 EXTRAS: Mapping[Extra, Mapping[str, str]] = {
     "otel": {"opentelemetry.exporter.otlp": "opentelemetry-exporter-otlp-proto-http"},
     "parquet": {"pyarrow": "pyarrow"},
     "postgres": {"psycopg": "psycopg[binary]"},
+    "serve": {"networkx": "networkx", "starlette": "starlette"},
     "slack": {"resvg_py": "resvg-py", "slack_sdk": "slack-sdk"},
     "traces": {"backports": "backports.zstd"},
 }

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "Run jobs once: slis, burn_rate, sidecar_restarts, retry_amplification, report.",
     "schedule": "Run the file's jobs on their schedules, with metrics and health.",
     "report": "Show error budgets, burn rates and what alerts.",
+    "serve": "Show budgets, what burns and where it begins as live pages.",
     "explain": "Say where failures begin, since when, and what changed by then.",
     "gate": "Say whether a service may be released now, by its error budgets.",
     "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",

@@ -35,7 +35,7 @@ from sloctl.model.durations import rfc3339
 from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
 from sloctl.settings.variables import environment
 from sloctl.telemetry import own_metrics
-from sloctl.telemetry.web import Web, health, readiness
+from sloctl.telemetry.web import Pages, Web, health, readiness
 
 if TYPE_CHECKING:
     from jobs.posting import Posted
@@ -120,7 +120,7 @@ class Service:
             "/healthz": health(self.scheduler.alive),
             "/readyz": readiness(self.scheduler.problems, more),
         }
-        web = Web(address, pages)
+        web = Web(address, Pages(pages), otherwise=", or write  --listen none")
         LOG.info("listening on http://%s", web.address)
         return web
 

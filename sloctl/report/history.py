@@ -25,12 +25,21 @@ MOST_BUCKETS = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """The window of which a history is the last part: its events, and its length in seconds."""
+
+    total: float
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetHistory:
-    """Events of one SLO's window, the oldest bucket first.
+    """Events of one SLO's window, or of the last part of it, the oldest bucket first.
 
     Each bucket is ``width`` seconds and the last one ends at ``end``; the first begins at ``start`` and may be
     shorter. A bucket of which nothing is known is None, which is not zero events. ``share`` is the share of events
-    that may be bad; ``remaining`` is what the report says is left of the budget.
+    that may be bad; ``remaining`` is what the report says is left of the budget. ``whole`` is the window, of which this
+    is a part.
     """
 
     start: datetime
@@ -39,6 +48,20 @@ class BudgetHistory:
     buckets: tuple[EventCounts | None, ...]
     share: float
     remaining: float
+    whole: Whole | None = None
+
+    @property
+    def begins(self) -> float:
+        """What was left of the budget at the start: all of it, or of a part what is left now and what it spent."""
+        if self.whole is None:
+            return 1.0
+        bad = sum(item[0] for item in self.buckets if item)
+        return self.remaining + (budget.spent(bad, self.whole.total, self.share) or 0.0)
+
+    @property
+    def pace(self) -> float:
+        """The share of the budget that is spent from start to end at a burn rate of 1."""
+        return 1.0 if self.whole is None else (self.end - self.start).total_seconds() / self.whole.seconds
 
     def edges(self) -> list[datetime]:
         """When buckets begin and end: one more than there are buckets."""
@@ -59,9 +82,10 @@ class BudgetHistory:
     def left(self) -> list[float | None]:
         """What is left of the budget at the end of each bucket; None where nothing is known of it.
 
-        A share of the whole window's budget: it begins at 1 and ends at what the report says is left.
+        A share of the whole window's budget: it ends at what the report says is left.
         """
-        total = sum(item[1] for item in self.buckets if item)
+        total = self.whole.total if self.whole else sum(item[1] for item in self.buckets if item)
+        begins = self.begins
         known = [number for number, item in enumerate(self.buckets) if item]
         found: list[float | None] = []
         bad = 0.0
@@ -71,7 +95,7 @@ class BudgetHistory:
                 continue
             bad += item[0]
             spent = budget.spent(bad, total, self.share)
-            found.append(self.remaining if number == known[-1] or spent is None else 1 - spent)
+            found.append(self.remaining if number == known[-1] or spent is None else begins - spent)
         return found
 
     def coarser(self, most: int) -> BudgetHistory:
@@ -98,7 +122,7 @@ class BudgetHistory:
         before = [
             value for value, edge in zip(left, edges[1:], strict=True) if value is not None and edge <= since
         ]
-        return max(0.0, (before[-1] if before else 1.0) - known[-1]) if known else None
+        return max(0.0, (before[-1] if before else self.begins) - known[-1]) if known else None
 
 
 def width_for(seconds: int) -> int:

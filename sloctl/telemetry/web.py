@@ -1,7 +1,8 @@
-"""``/metrics``, ``/healthz`` and ``/readyz``: an ASGI application, served by Hypercorn on a thread of its own.
+"""An ASGI application, served by Hypercorn on a thread of its own; and one of ``/metrics`` and the probes' pages.
 
-Nobody can keep it busy: a client has a few seconds for its header, for each part of a body and between two requests,
-and each page is sent a bounded number of times at a time. It answers GET and HEAD, and says nothing that is secret.
+Nobody can keep the server busy: a client has a few seconds for its header, for each part of a body and between two
+requests. Of the application's pages each is sent a bounded number of times at a time; it answers GET and HEAD, and says
+nothing that is secret.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+    from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 LOG = logging.getLogger(__name__)
 MOST = 16
@@ -37,21 +38,26 @@ Page = Callable[[str], Body]
 class Web:
     """The server while the context lasts. ``address`` is ``host:port``; port 0 takes a free one.
 
-    Raises UsageError where it cannot listen. ``seconds`` is for tests.
+    Raises UsageError where it cannot listen, with ``otherwise`` as a further remedy. ``seconds`` is for tests.
     """
 
-    def __init__(self, address: str, pages: Mapping[str, Page], *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        address: str,
+        application: ASGIFramework,
+        *,
+        seconds: float = SECONDS,
+        otherwise: str = "",
+    ) -> None:
         host, port = parse(address)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            raise UsageError(
-                f"--listen {address}: {why}", hint="choose another port, or write  --listen none"
-            ) from None
+            raise UsageError(f"--listen {address}: {why}", hint=f"choose another port{otherwise}") from None
         self._name = self._socket.getsockname()[:2]
-        self._pages, self._seconds = _Pages(pages), seconds
+        self._application, self._seconds = application, seconds
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="sloctl-web", daemon=True)
@@ -83,11 +89,11 @@ class Web:
         config.keep_alive_timeout = config.read_timeout = self._seconds  # type: ignore[assignment]
         config.graceful_timeout = config.shutdown_timeout = 1.0
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(serve(self._pages, config, shutdown_trigger=self._stop.wait, mode="asgi"))
+            runner.run(serve(self._application, config, shutdown_trigger=self._stop.wait, mode="asgi"))
 
 
-class _Pages:
-    """The pages as an ASGI application."""
+class Pages:
+    """Some pages as an ASGI application."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self._pages = dict(pages)
@@ -137,12 +143,12 @@ class _Pages:
         await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-def parse(address: str) -> tuple[str, int]:
+def parse(address: str, none: str = ", or none") -> tuple[str, int]:
     """Host and port of ``127.0.0.1:9464``, ``:9464`` or ``[::1]:9464``. Raises UsageError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise UsageError(
-            f"--listen: {address!r} is not an address", hint="write it like 127.0.0.1:9464, or none"
+            f"--listen: {address!r} is not an address", hint=f"write it like 127.0.0.1:9464{none}"
         )
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - as asked for
 

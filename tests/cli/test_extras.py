@@ -76,6 +76,12 @@ class Case:
 SLACK = "posting to Slack needs the package {}"
 TOKEN = {"SLOCTL_SLACK_TOKEN": "xoxb-1"}
 CASES = {
+    "live pages are served": Case(
+        *("serve", "starlette", ("serve", *NO_SERVER), "serving live pages needs the package starlette")
+    ),
+    "the mesh is drawn": Case(
+        *("serve", "networkx", ("serve", *NO_SERVER), "serving live pages needs the package networkx")
+    ),
     "a report is posted": Case(
         *("slack", "slack_sdk", ("report", *NO_SERVER, "--post"), SLACK.format("slack-sdk"), POSTING, TOKEN)
     ),
@@ -137,7 +143,7 @@ def test_what_is_missing_is_named_with_its_remedy(name: str, tmp_path: Path) -> 
     (tmp_path / "in.parquet").write_text("[]")
     (tmp_path / "spans.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     arguments = case.command
-    if arguments[0] in ("run", "report", "schedule"):
+    if arguments[0] in ("run", "report", "schedule", "serve"):
         arguments = (*arguments, "-f", "slo.yaml")
     if arguments[0] in ("ledger", "outbox") and "--ledger" not in arguments:
         open_ledger(Secret(f"sqlite:///{tmp_path}/ledger.db")).close()

@@ -57,6 +57,7 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
         for form in ("table", "json")
     ],
     "schedule": [],  # a test of its own
+    "serve": [],  # it reads the report; tests of its own
     "report": [
         *((*SET, *PROMETHEUS, "--source", "ledger", "--format", form) for form in ("table", "json", "html")),
         (*SET, *PROMETHEUS, "--source", "ledger", "--routine", "weekly", "--post"),

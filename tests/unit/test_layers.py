@@ -29,7 +29,7 @@ HEAVY = {
         "prometheus_client",
         "promql_parser",
     ),
-    *("requests", "resvg_py", "rich", "slack_sdk", "sqlalchemy", "urllib3", "yaml"),
+    *("networkx", "requests", "resvg_py", "rich", "slack_sdk", "sqlalchemy", "starlette", "urllib3", "yaml"),
 }
 
 

@@ -50,7 +50,7 @@ from sloctl.telemetry.numbers import Numbers
 from sloctl.telemetry.observer import Telemetry, trace_ids
 from sloctl.telemetry.own_metrics import Gauge
 from sloctl.telemetry.protocol import NOTHING, cause, here
-from sloctl.telemetry.web import Web, health, parse, readiness
+from sloctl.telemetry.web import Pages, Web, health, parse, readiness
 from tests.support.faulty_server import FaultyServer, answer, status, vector
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -413,7 +413,7 @@ def test_the_server_answers_what_there_is_and_nothing_else() -> None:
     def broken(accept: str) -> tuple[int, bytes, str]:
         raise RuntimeError("secret")
 
-    with Web("127.0.0.1:0", {**PAGES, "/broken": broken}) as web:
+    with Web("127.0.0.1:0", Pages({**PAGES, "/broken": broken})) as web:
         assert ask(web, b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
         assert b" 503 " in ask(web, b"GET /dead HTTP/1.0\r\n\r\n")
         ready = ask(web, b"GET /readyz?verbose=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -447,7 +447,7 @@ def test_probes_are_answered_under_300_slow_clients_and_those_are_hung_up_on() -
     before = threading.active_count()
     large = b"x" * 2**23
     pages = {**PAGES, "/large": lambda _accept: (200, large, "text/plain")}
-    with Web("127.0.0.1:0", pages, seconds=1) as web, contextlib.ExitStack() as stack:
+    with Web("127.0.0.1:0", Pages(pages), seconds=1) as web, contextlib.ExitStack() as stack:
         host, _, port = web.address.rpartition(":")
         held: list[tuple[socket.socket, bytes]] = []
         for number in range(300):
@@ -486,7 +486,10 @@ def test_addresses_to_listen_on() -> None:
     for bad in ("9464", "host", "host:port", "h:65536", "h:-1"):
         with pytest.raises(UsageError):
             parse(bad)
-    with Web("[::1]:0", PAGES) as web, urllib.request.urlopen(f"http://{web.address}/healthz") as found:
+    with (
+        Web("[::1]:0", Pages(PAGES)) as web,
+        urllib.request.urlopen(f"http://{web.address}/healthz") as found,
+    ):
         assert found.status == 200
-    with Web("127.0.0.1:0", PAGES) as web, pytest.raises(UsageError, match="in use"):
-        Web(web.address, PAGES)
+    with Web("127.0.0.1:0", Pages(PAGES)) as web, pytest.raises(UsageError, match="in use"):
+        Web(web.address, Pages(PAGES))

@@ -31,7 +31,8 @@ def breakable(text: str) -> list[str]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where templates are; they escape what they are given."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
@@ -66,15 +67,15 @@ def page(report: Report) -> str:
     """The report as HTML. The same report gives the same bytes."""
     style, style_hash = asset("style.css")
     script, script_hash = asset("script.js")
-    environment = _environment()
+    templates = environment()
     shown = view.page_view(report)
-    each: Any = environment.get_template("slo.html.j2").make_module({"charts": charts, "signs": view.SIGNS})
+    each: Any = templates.get_template("slo.html.j2").make_module({"charts": charts, "signs": view.SIGNS})
     rest = [
         str(each.section(section, number))
         for number, section in enumerate(shown.sections[shown.plain :], shown.plain + 1)
     ]
     more = "".join(str(each.row(shown.columns, section)) for section in shown.sections[view.PLAIN :])
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         view=shown,
         charts=charts,
         signs=view.SIGNS,

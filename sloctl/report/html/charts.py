@@ -189,11 +189,17 @@ def _stretches(values: Sequence[float | None]) -> list[list[int]]:
 def burn_down(history: BudgetHistory, areas: int = AREAS) -> Chart:
     """What is left of the budget over its window; the dashed line is a budget that lasts exactly as long."""
     left, edges = history.left(), history.edges()
-    lowest = min((value for value in left if value is not None), default=1.0)
-    step = nice_step(1 - min(0.0, lowest), 5)
-    low = -math.ceil(max(0.0, -lowest) / step - 1e-9) * step
-    scale = _scale(history, low, 1.0)
-    line, level, last = [], 1.0, (0.0, 0.0)
+    begins = history.begins
+    lowest = min((value for value in left if value is not None), default=begins)
+    if history.whole is None:
+        step = nice_step(1 - min(0.0, lowest), 5)
+        low, high = -math.ceil(max(0.0, -lowest) / step - 1e-9) * step, 1.0
+    else:  # a part is drawn as large as it is, but for what is next to nothing
+        step = nice_step(max(begins - lowest, 0.02), 5)
+        low, high = math.floor(lowest / step + 1e-9) * step, math.ceil(begins / step - 1e-9) * step
+        low = min(low, high - step)
+    scale = _scale(history, low, high)
+    line, level, last = [], begins, (0.0, 0.0)
     stretches = _stretches(left)
     begun = edges[stretches[0][0]] if stretches else history.start
     for stretch in stretches:
@@ -203,6 +209,11 @@ def burn_down(history: BudgetHistory, areas: int = AREAS) -> Chart:
             points.append((scale.x(edges[number + 1]), scale.y(level)))
         line.append(path(points))
         last = points[-1]
+
+    drawn = min(
+        1.0, (begins - low) / history.pace
+    )  # so much of the line at a burn rate of 1 is within the axis
+    lasts = history.start + drawn * (history.end - history.start)
 
     def says(first: int, after: int) -> str:
         known = [(number, item) for number in range(first, after) if (item := history.buckets[number])]
@@ -214,17 +225,22 @@ def burn_down(history: BudgetHistory, areas: int = AREAS) -> Chart:
     return Chart(
         title="Error budget left",
         summary=(
-            f"From 100 % at {moment(begun)} to {budget_share(history.remaining)} at "
-            f"{moment(history.end)} UTC."
+            f"From {'100 %' if begins == 1 else budget_share(begins)} at {moment(begun)} to "
+            f"{budget_share(history.remaining)} at {moment(history.end)} UTC."
         ),
         reference_label="a budget that lasts exactly this long",
         line="".join(line),
-        reference=path([(scale.x(history.start), scale.y(1)), (scale.x(history.end), scale.y(0))]),
+        reference=path(
+            [
+                (scale.x(history.start), scale.y(begins)),
+                (scale.x(lasts), scale.y(begins - drawn * history.pace)),
+            ]
+        ),
         x_ticks=_time_ticks(scale),
         y_ticks=_value_ticks(scale, step),
         areas=_areas(history, scale, areas, says),
         end=last if line else None,
-        overspent=scale.y(0) if low < 0 else None,
+        overspent=scale.y(min(0.0, high)) if low < 0 else None,
     )
 
 

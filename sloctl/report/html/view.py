@@ -38,14 +38,14 @@ _MOST_AREAS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Grain:
+class Grain:
     """How fine plots are: areas that say what is beneath them, and buckets, at most."""
 
     areas: int
     buckets: int
 
 
-_PACKED = _Grain(8, 45)
+_PACKED = Grain(8, 45)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,48 +115,84 @@ class Page:
     findings: tuple[tuple[str, str, str], ...]
 
 
-def page_view(report: Report) -> Page:
-    """The page of a report."""
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What all rows of a page have in common: titles, burn windows, and what has to be said in each."""
+
+    titles: tuple[str, ...]
+    windows: tuple[str, ...]
+    mixed: bool
+    owned: bool
+    failed: bool
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the table."""
+        rare = _RARE | _rare_burns(self.windows)
+        return tuple(Column(title, _kind(title), title in rare) for title in self.titles)
+
+
+def frame(report: Report) -> Frame:
+    """What the rows of a report have in common."""
     windows = markdown.columns(report)
     mixed = markdown.mixed(report)
+    owned = any(item.owner for item in report.slos)
+    return Frame(
+        tuple(_with(markdown.header(windows, sources=mixed), OWNER if owned else None, WEEK)),
+        tuple(windows),
+        mixed,
+        owned,
+        any(finding.code == "history-not-read" for finding in report.findings),
+    )
+
+
+def status_counts(report: Report) -> dict[str, int]:
+    """How many SLOs there are in each state, the worst first."""
+    return {status: sum(1 for item in report.slos if item.status == status) for status in STATUS_WORDS}
+
+
+def page_view(report: Report) -> Page:
+    """The page of a report."""
+    common = frame(report)
     ordered = markdown.ordered(report)
-    owners = tuple(sorted({plain(item.owner) for item in ordered if item.owner}))
-    titles = _with(markdown.header(windows, sources=mixed), OWNER if owners else None, WEEK)
     taken: set[str] = set()
     number = len(ordered) if len(ordered) <= PLAIN else WORST
     areas = min(charts.AREAS, max(8, _MOST_AREAS // max(1, number)))
-    failed = any(finding.code == "history-not-read" for finding in report.findings)
     sections = tuple(
-        _section(
+        section(
             item,
-            titles,
-            windows,
+            common,
             _ident(item, taken),
-            _Grain(areas, MOST_BUCKETS) if place < number else _PACKED,
-            failed,
-            mixed,
-            bool(owners),
+            Grain(areas, MOST_BUCKETS) if place < number else _PACKED,
         )
         for place, item in enumerate(ordered)
     )
-    numbers = {status: sum(1 for item in ordered if item.status == status) for status in STATUS_WORDS}
+    numbers = status_counts(report)
     return Page(
         name=plain(report.set_name),
         at=f"{report.at:%Y-%m-%d %H:%M} UTC",
-        source="several sources" if mixed else SOURCES[report.source],
-        headline=_headline(numbers, markdown.part_recorded(report)),
+        source="several sources" if common.mixed else SOURCES[report.source],
+        headline=headline(numbers, markdown.part_recorded(report)),
         worst=next((status for status in STATUS_WORDS if numbers[status]), "no_data"),
         counts=tuple((status, SIGNS[status], word, numbers[status]) for status, word in STATUS_WORDS.items()),
-        columns=tuple(
-            Column(title, _kind(title), title in _RARE or title in _rare_burns(windows)) for title in titles
-        ),
+        columns=common.columns,
         sections=sections,
         plain=number,
-        owners=owners,
-        tables=(*_routine(report), _guardrails(report), _retries(report), _restarts(report)),
-        findings=tuple(
-            (finding.severity, plain(finding.message), finding.code) for finding in markdown.findings(report)
-        ),
+        owners=tuple(sorted({plain(item.owner) for item in ordered if item.owner})),
+        tables=(*_routine(report), *health_tables(report)),
+        findings=findings_of(report),
+    )
+
+
+def health_tables(report: Report) -> tuple[Table, ...]:
+    """What the report says of the mesh's health."""
+    return _guardrails(report), _retries(report), _restarts(report)
+
+
+def findings_of(report: Report) -> tuple[tuple[str, str, str], ...]:
+    """Severity, message and code of each finding, the gravest first."""
+    return tuple(
+        (finding.severity, plain(finding.message), finding.code) for finding in markdown.findings(report)
     )
 
 
@@ -193,7 +229,7 @@ def _rare_burns(windows: Sequence[str]) -> set[str]:
     return {f"burn {window}" for window in windows if window != "1h"} if len(windows) > 2 else set()
 
 
-def _headline(numbers: dict[str, int], part: str) -> str:
+def headline(numbers: dict[str, int], part: str) -> str:
     """The states in the words of the other forms, and what is to be said of all budgets."""
     if not sum(numbers.values()):
         return "The SLO file has no SLO, or none of a service that was seen."
@@ -213,24 +249,18 @@ def _ident(item: SloStatus, taken: set[str]) -> str:
     return ident
 
 
-def _section(
-    item: SloStatus,
-    titles: Sequence[str],
-    windows: Sequence[str],
-    ident: str,
-    grain: _Grain,
-    failed: bool,
-    mixed: bool,
-    owned: bool,
-) -> Section:
+def section(item: SloStatus, common: Frame, ident: str, grain: Grain | None) -> Section:
+    """One SLO; without ``grain`` its row alone, and no plots."""
     history = item.history
     week = _spent(history.spent_in(charts.WEEK)) if history and item.partial is None else NOTHING
     owner = plain(item.owner) or NOTHING
-    cells = _with(markdown.row(item, windows, sources=mixed), owner if owned else None, week)
-    by_title = dict(zip(titles, cells, strict=True))
+    cells = _with(
+        markdown.row(item, common.windows, sources=common.mixed), owner if common.owned else None, week
+    )
+    by_title = dict(zip(common.titles, cells, strict=True))
     plots: tuple[Chart, ...] = ()
     drawn = ""
-    if history:
+    if history and grain:
         shown = history.coarser(grain.buckets)
         plots = (charts.success(shown, item.objective, grain.areas),)
         if item.partial is None:
@@ -246,14 +276,16 @@ def _section(
         bar=None if item.remaining is None else round(min(max(item.remaining, 0.0), 1.0) * 60, 1),
         spark=charts.spark(history) if history and item.partial is None else "",
         facts=tuple(_facts(item, by_title)),
-        burns=tuple((window, by_title[f"burn {window}"]) for window in windows if window in item.burn_rates),
+        burns=tuple(
+            (window, by_title[f"burn {window}"]) for window in common.windows if window in item.burn_rates
+        ),
         plots=plots,
         bands=charts.bands(history, item.detail.marks) if history else (),
         marks=tuple(charts.mark_text(mark) for mark in reversed(item.detail.marks)),
         causes=tuple(_causes(item)),
         links=tuple((title, plain(url)) for title, url in item.detail.links if url.startswith(_ADDRESSES)),
         drawn=drawn,
-        missing="" if plots else _missing(item, failed),
+        missing="" if plots else _missing(item, common.failed),
         word=markdown.state(item),
     )
 

@@ -1,0 +1,432 @@
+"""The routes: what each address answers, from what is known and from what is asked on a reader's behalf."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sloctl.errors import SloctlError
+from sloctl.model import Slo, SloSet
+from sloctl.model.durations import rfc3339
+from sloctl.report.data import Report, SloStatus, to_json
+from sloctl.report.history import BudgetHistory
+from sloctl.report.html import live
+from sloctl.report.html.live import Freshness, Wanted
+from sloctl.report.markdown import json_text
+from sloctl.report.spreadsheet import csv_text
+from sloctl.serve import feeds, openapi
+from sloctl.serve.access import Access, Guard
+from sloctl.serve.cache import LATE, Asked, Busy, Clock, Explained, Pending, Refresher, Rendered, State, told
+
+LASTS = {"10m": 600, "1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600}
+"""How far back failures are looked for."""
+AGE = 5
+"""Seconds for which a page says the same age."""
+HTML, JSON = "text/html; charset=utf-8", "application/json"
+LONGEST_NAME = 253
+
+
+class Rest(Convertor[str]):
+    """All that is left of a path, whatever it holds: a label may hold anything."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        """The text itself."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The text itself."""
+        return value
+
+
+register_url_convertor("rest", Rest())
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What is asked of servers on a reader's behalf. Each may raise SloctlError."""
+
+    part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None]
+    """The last seconds of a budget's history; None where there is no record of them."""
+    explain: Callable[[str, str, int], Explained]
+    """Where the failures of a namespace and service begin, within so many seconds."""
+
+
+class Body(NamedTuple):
+    """An answer as it is sent."""
+
+    content: bytes
+    kind: str
+    packed: bytes | None = None
+
+
+def _body(text: str | bytes, kind: str) -> Body:
+    content = text.encode() if isinstance(text, str) else text
+    return Body(content, kind, gzip.compress(content, 5, mtime=0) if len(content) > 2000 else None)
+
+
+def _response(
+    request: Request, body: Body, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    more = {"vary": "accept-encoding", **(headers or {})}
+    content = body.content
+    if body.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        content, more["content-encoding"] = body.packed, "gzip"
+    return Response(content, status, more, body.kind)
+
+
+class Pages:
+    """The pages of one set of SLOs."""
+
+    def __init__(
+        self,
+        slo_set: SloSet,
+        refresher: Refresher,
+        questions: Questions,
+        asked: Asked,
+        now: Clock,
+        *,
+        definitions: Callable[[Report], Mapping[int, Slo]],
+    ) -> None:
+        self._set, self._refresher, self._questions, self._now = slo_set, refresher, questions, now
+        self._asked = asked
+        self._definitions_of = definitions
+        self._rendered = Rendered()
+        self._index: tuple[int, dict[str, tuple[Slo, SloStatus]]] = (-1, {})
+
+    def routes(self) -> list[Route]:
+        """Every address."""
+        return [
+            Route("/", self.overview),
+            Route("/slo/{path:rest}", self.one),
+            Route("/explain", self.explain),
+            Route("/badge/{path:rest}", self.badge),
+            Route("/incidents.atom", self.incidents),
+            Route("/static/{name}", self.static),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Route("/api/v1/overview", self.api_overview),
+            Route("/api/v1/overview.csv", self.api_csv),
+            Route("/api/v1/slo/{path:rest}", self.api_slo),
+            Route("/api/v1/explain", self.api_explain),
+            Route("/api/v1/openapi.json", self.api_openapi),
+        ]
+
+    # --- what is known
+
+    def _state(self) -> tuple[State, Report]:
+        state = self._refresher.state
+        if state.report is None:
+            why = f": {state.failure}" if state.failure else ""
+            raise HTTPException(503, f"There is no answer yet{why}", {"retry-after": "5"})
+        return state, state.report
+
+    def _fresh(self, state: State, report: Report) -> Freshness:
+        """How old the report is; the same for some seconds, so that a page can be sent as it is for as long."""
+        age = int(state.age(self._now())) // AGE * AGE
+        stale = state.stale(report.at + timedelta(seconds=age))
+        return Freshness(report.at, age, round(state.every), round(LATE * state.every), stale, state.failure)
+
+    def _named(self, path: str) -> tuple[Slo, SloStatus]:
+        """The SLO of a path. Raises HTTPException."""
+        state, report = self._state()
+        if self._index[0] != state.number:
+            definitions = self._definitions_of(report)
+            found: dict[str, tuple[Slo, SloStatus]] = {}
+            for item in report.slos:
+                if id(item) in definitions:
+                    found.setdefault(live.slo_path(item), (definitions[id(item)], item))
+            self._index = (state.number, found)
+        try:
+            return self._index[1][path]
+        except KeyError:
+            raise HTTPException(404, "There is no such SLO, or its service was not seen") from None
+
+    async def _send(
+        self, request: Request, key: tuple[object, ...], kind: str, make: Callable[[], str | bytes]
+    ) -> Response:
+        return _response(
+            request, await run_in_threadpool(self._rendered.get, key, lambda: _body(make(), kind))
+        )
+
+    # --- pages
+
+    async def overview(self, request: Request) -> Response:
+        """All budgets."""
+        state, report = self._state()
+        wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
+        refresh = 60 if request.query_params.get("refresh") == "60" else 0
+        lines = state.explained.lines if state.explained and state.explained.failing else ()
+        found = await self._send(
+            request,
+            ("overview", state.number, fresh, wanted, refresh),
+            HTML,
+            lambda: live.overview(report, wanted, fresh, lines, refresh),
+        )
+        if refresh:
+            found.headers["refresh"] = str(refresh)
+        return found
+
+    async def one(self, request: Request) -> Response:
+        """One SLO."""
+        slo, item = self._named(request.path_params["path"])
+        state, report = self._state()
+        fresh = self._fresh(state, report)
+        chosen = request.query_params.get("range", "")
+        chosen = chosen if chosen in live.RANGES else ""
+        part, failed = await self._part(slo, item, state, report, chosen)
+        explained, not_explained = None, ""
+        if item.alerts or (live.burning(item) or 0) > 1:
+            explained, not_explained = await self._explained(item.namespace, item.service, 3600, 3.0)
+        shown = (
+            live.slo_path(item),
+            chosen,
+            part is None,
+            failed,
+            explained and explained.lines,
+            not_explained,
+        )
+        return await self._send(
+            request,
+            ("slo", state.number, fresh, *shown),
+            HTML,
+            lambda: live.one(
+                report,
+                self._set,
+                slo,
+                item,
+                fresh,
+                part=part,
+                chosen=chosen if part else "",
+                part_failed=failed,
+                explained=explained.lines if explained else None,
+                explain_failed=not_explained,
+            ),
+        )
+
+    async def _part(
+        self, slo: Slo, item: SloStatus, state: State, report: Report, chosen: str
+    ) -> tuple[BudgetHistory | None, str]:
+        """The part of a history that is asked for, or why there is none."""
+        if not chosen:
+            return None, ""
+        seconds = live.RANGES[chosen]
+        try:
+            part = await self._asked.get(
+                ("part", report.at, live.slo_path(item), chosen),
+                lambda: self._questions.part(slo, item, report, seconds),
+            )
+        except Exception as error:
+            return None, told(error)
+        return part, "" if part else "there is no record of it that adds up"
+
+    async def _explained(
+        self, namespace: str, service: str, seconds: int, wait: float
+    ) -> tuple[Explained | None, str]:
+        try:
+            return await self._asked.get(
+                ("explain", namespace, service, seconds),
+                lambda: self._questions.explain(namespace, service, seconds),
+                wait,
+            ), ""
+        except Exception as error:
+            return None, told(error)
+
+    async def explain(self, request: Request) -> Response:
+        """Where failures begin."""
+        asked = _explain_asked(request)
+        found, failed = await self._explained(
+            asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
+        )
+        text = live.explanation(self._set.name, asked, None, found.lines if found else (), failed)
+        return _response(request, _body(text, HTML))
+
+    async def badge(self, request: Request) -> Response:
+        """The badge of an SLO."""
+        path = request.path_params["path"].removesuffix(".svg")
+        try:
+            _, item = self._named(path)
+            state, _ = self._state()
+            text, status = feeds.badge(item.slo, item, stale=state.stale(self._now())), 200
+        except HTTPException as error:
+            text, status = feeds.badge("SLO", None, stale=True), error.status_code
+        headers = {"cross-origin-resource-policy": "cross-origin", "cache-control": "no-cache"}
+        return Response(text, status, headers, "image/svg+xml")
+
+    async def incidents(self, request: Request) -> Response:
+        """Alerts that fired, as a feed."""
+        state, report = self._state()
+        base = f"{request.url.scheme}://{request.url.netloc}"
+        content = feeds.atom(report, base, stale=state.stale(self._now()))
+        return Response(content, media_type="application/atom+xml")
+
+    async def static(self, request: Request) -> Response:
+        """What pages load."""
+        found = live.files().get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404, "There is no such file")
+        content, kind, address = found
+        whole = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        lasting = "public, max-age=31536000, immutable" if whole == address else "no-cache"
+        return Response(content, headers={"cache-control": lasting}, media_type=kind)
+
+    async def healthz(self, request: Request) -> Response:
+        """Whether the process answers."""
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether there is an answer to show, however old."""
+        ready = self._refresher.state.report is not None
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    # --- the same for programs
+
+    def _told(self, state: State, report: Report) -> dict[str, Any]:
+        return {
+            "at": rfc3339(report.at),
+            "age_seconds": round(state.age(self._now()), 1),
+            "stale": state.stale(self._now()),
+            "failure": state.failure or None,
+        }
+
+    def _chosen(self, request: Request) -> tuple[State, Report]:
+        state, report = self._state()
+        wanted = Wanted.of(request.query_params)
+        kept = wanted.select(report)
+        ids = {id(item) for item in kept}
+        return state, report.of(lambda item: id(item) in ids)
+
+    async def api_overview(self, request: Request) -> Response:
+        """The budgets that are asked for, as the report's JSON has them."""
+
+        def make() -> str:
+            state, report = self._chosen(request)
+            return json_text({**self._told(state, report), "report": to_json(report)}) + "\n"
+
+        return _response(request, _body(await run_in_threadpool(make), JSON))
+
+    async def api_csv(self, request: Request) -> Response:
+        """The budgets that are asked for, for spreadsheets."""
+        state, report = self._chosen(request)
+        headers = {
+            "content-disposition": 'attachment; filename="budgets.csv"',
+            "x-sloctl-at": rfc3339(report.at),
+            "x-sloctl-stale": "true" if state.stale(self._now()) else "false",
+        }
+        body = _body(await run_in_threadpool(csv_text, report), "text/csv; charset=utf-8")
+        return _response(request, body, headers=headers)
+
+    async def api_slo(self, request: Request) -> Response:
+        """One SLO, and its history if a range is asked for."""
+        slo, item = self._named(request.path_params["path"])
+        state, report = self._state()
+        asked = request.query_params.get("range", "")
+        if asked and asked not in live.RANGES:
+            raise HTTPException(400, f"range is one of {', '.join(live.RANGES)}")
+        part, failed = await self._part(slo, item, state, report, asked)
+        shown = part or (item.history if not asked else None)
+        began = live.since(item, report.at)
+        data = {
+            **self._told(state, report),
+            "slo": to_json(report.of(lambda other: other is item))["slos"][0],
+            "firing_since": rfc3339(began) if began else None,
+            "policy": [
+                {
+                    "severity": line.severity,
+                    "factor": float(slo.policy.scaled(line, slo.window.seconds)),
+                    "long": line.long,
+                    "short": line.short,
+                }
+                for line in (slo.policy.windows if slo.policy else ())
+                if slo.policy
+            ],
+            "causes": [{"cause": cause, "bad": bad} for cause, bad in item.detail.causes],
+            "marks": [
+                {"what": mark.what, "name": mark.name, "start": rfc3339(mark.start), "end": rfc3339(mark.end)}
+                for mark in item.detail.marks
+            ],
+            "links": [
+                {"title": title, "url": url}
+                for title, url in item.detail.links
+                if url.startswith(("http://", "https://"))
+            ],
+            "promql": [{"what": what, "expr": expr} for what, expr in live.queries(self._set, slo, item)],
+            "history": _history(shown),
+            "history_failure": failed or None,
+        }
+        return _response(request, _body(json_text(data) + "\n", JSON))
+
+    async def api_explain(self, request: Request) -> Response:
+        """Where failures begin, as ``sloctl explain --format json`` has it."""
+        asked = _explain_asked(request)
+        try:
+            found = await self._asked.get(
+                ("explain", asked["namespace"], asked["service"], LASTS[asked["last"]]),
+                lambda: self._questions.explain(asked["namespace"], asked["service"], LASTS[asked["last"]]),
+                30.0,
+            )
+        except (Busy, Pending) as error:
+            raise HTTPException(503, str(error), {"retry-after": "5"}) from None
+        except SloctlError as error:
+            raise HTTPException(502, str(error)) from None
+        return _response(request, _body(json_text(found.data) + "\n", JSON))
+
+    async def api_openapi(self, request: Request) -> Response:
+        """What there is to ask, for programs."""
+        return _response(request, _body(json_text(openapi.document()) + "\n", JSON))
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """An address that has no answer."""
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        if path.startswith("/api/"):
+            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        title = {503: "No answer yet", 404: "Not found"}.get(error.status_code, "Not possible")
+        hint = (
+            "The budgets are being read; reload the page in some seconds." if error.status_code == 503 else ""
+        )
+        text = live.message(self._set.name, title, error.detail, hint=hint)
+        return Response(text, error.status_code, error.headers, HTML)
+
+
+def _history(shown: BudgetHistory | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    return {
+        "width_seconds": shown.width,
+        "buckets": [
+            {"start": rfc3339(start), "end": rfc3339(end)}
+            | ({"bad": None, "total": None} if item is None else {"bad": item[0], "total": item[1]})
+            | {"left": left}
+            for (start, end), item, left in zip(shown.spans(), shown.buckets, shown.left(), strict=True)
+        ],
+    }
+
+
+def _explain_asked(request: Request) -> dict[str, str]:
+    given = request.query_params
+    last = given.get("last", "1h")
+    if last not in LASTS:
+        raise HTTPException(400, f"last is one of {', '.join(LASTS)}")
+    names = {name: given.get(name, "").strip() for name in ("service", "namespace")}
+    if any(len(name) > LONGEST_NAME or not name.isprintable() for name in names.values()):
+        raise HTTPException(400, "that is no name of a service or namespace")
+    return names | {"last": last}
+
+
+def application(pages: Pages, access: Access) -> Guard:
+    """The whole application."""
+    inner = Starlette(routes=pages.routes(), exception_handlers={HTTPException: pages.failed})
+    return Guard(inner, access)
