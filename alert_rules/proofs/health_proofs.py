@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from alert_rules import health
 from alert_rules.groups import HealthRule, RuleFile
@@ -32,15 +33,62 @@ def render_tests(slo_set: SloSet, file: RuleFile, tested: str) -> str:
     if mesh is None:  # a matcher that no value is known for
         return test_file(file, tested, [], [rule.alert for rule in rules])
     by_preset = {guardrail.preset: guardrail for guardrail in slo_set.guardrails}
-    tests: list[yaml.YamlValue] = []
-    for rule in rules:
-        tests += _tests(slo_set, rule, by_preset[rule.labels[naming.GUARDRAIL]], mesh)
-    return test_file(file, tested, tests, [])
+    tests = [
+        test
+        for rule in rules
+        for test in _tests(slo_set, rule, by_preset[rule.labels[naming.GUARDRAIL]], mesh)
+    ]
+    return test_file(file, tested, [test.written() for test in _together(tests)], [])
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What is scraped, by series, and what alerts say of it; ``up`` is that of the target, if nothing else is known."""
+
+    name: str
+    up: str
+    series: Mapping[str, str]
+    checks: tuple[yaml.YamlValue, ...]
+    subjects: frozenset[str]
+    """Its metrics and alerts."""
+
+    def written(self) -> yaml.YamlMapping:
+        rows = {self.up: f"1x{_length(self.series.values())}"} if self.up else {}
+        inputs: list[yaml.YamlMapping] = [
+            {"series": name, "values": values} for name, values in {**rows, **self.series}.items()
+        ]
+        return test_case(self.name, inputs, list(self.checks))
+
+
+def _together(tests: Sequence[_Test]) -> list[_Test]:
+    """The tests, in as few as may be: promtool evaluates all rules of a file for each of them.
+
+    Those are together that are of other alerts and metrics, of a target that is up.
+    """
+    packed: list[_Test] = []
+    for test in tests:
+        for place, one in enumerate(packed):
+            if test.up and one.up and not test.subjects & one.subjects:
+                packed[place] = _Test(
+                    f"{one.name}; {test.name}",
+                    one.up,
+                    {**one.series, **test.series},
+                    one.checks + test.checks,
+                    one.subjects | test.subjects,
+                )
+                break
+        else:
+            packed.append(test)
+    return packed
+
+
+def _length(values: Iterable[str]) -> int:
+    return max((int(n) for text in values for n in _LENGTH.findall(text)), default=60)
 
 
 def _tests(
     slo_set: SloSet, rule: HealthRule, guardrail: Guardrail, mesh: Mapping[str, str]
-) -> Iterator[yaml.YamlMapping]:
+) -> Iterator[_Test]:
     proof = rule.source.proof
     checks: list[yaml.YamlValue] = []
     if proof.fires > 0:
@@ -53,26 +101,30 @@ def _tests(
             checks.append({"eval_time": f"{minute}m", "alertname": rule.alert, "exp_alerts": [expected]})
     if proof.resolved:
         checks.append(silent(rule, proof.resolved))
-    inputs = _inputs(slo_set, proof.inputs, mesh)
-    yield test_case(f"{rule.alert}: fires at minute {proof.fires}", inputs, checks)
+    yield _test(slo_set, rule.alert, f"fires at minute {proof.fires}", proof.inputs, mesh, checks)
     if proof.calm or proof.silent:
-        calm: list[yaml.YamlValue] = [silent(rule, minute) for minute in proof.silent]
-        yield test_case(f"{rule.alert}: silent on a healthy mesh", _inputs(slo_set, proof.calm, mesh), calm)
+        calm = [silent(rule, minute) for minute in proof.silent]
+        yield _test(slo_set, rule.alert, "silent on a healthy mesh", proof.calm, mesh, calm)
 
 
-def _inputs(slo_set: SloSet, inputs: Minutes, mesh: Mapping[str, str]) -> list[yaml.YamlMapping]:
-    """The series with the labels of a scrape target and of the mesh's matchers, and the target's ``up``."""
-    target = {label: f"{label}-1" for label in slo_set.mesh.target_labels}
-    rows: list[yaml.YamlMapping] = []
-    length = max((int(n) for values in inputs.values() for n in _LENGTH.findall(values)), default=60)
-    if not any(name.startswith("up{") or name == "up" for name in inputs):
-        rows.append({"series": labelled_series("up", target | dict(mesh)), "values": f"1x{length}"})
+def _test(
+    slo_set: SloSet,
+    alert: str,
+    does: str,
+    inputs: Minutes,
+    mesh: Mapping[str, str],
+    checks: Sequence[yaml.YamlValue],
+) -> _Test:
+    """With the labels of a scrape target and of the mesh's matchers."""
+    target = {label: f"{label}-1" for label in slo_set.mesh.target_labels} | dict(mesh)
+    series, metrics = {}, set()
     for name, values in inputs.items():
         match = _SERIES.fullmatch(name)
         assert match is not None, name
-        own = dict(_LABEL.findall(match[2] or ""))
-        rows.append({"series": labelled_series(match[1], target | dict(mesh) | own), "values": values})
-    return rows
+        metrics.add(match[1])
+        series[labelled_series(match[1], target | dict(_LABEL.findall(match[2] or "")))] = values
+    up = "" if "up" in metrics else labelled_series("up", target)
+    return _Test(f"{alert}: {does}", up, series, tuple(checks), frozenset({alert, *metrics}))
 
 
 def _expected(slo_set: SloSet, rule: HealthRule, guardrail: Guardrail, minute: int) -> yaml.YamlMapping:
