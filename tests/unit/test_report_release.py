@@ -81,7 +81,10 @@ def test_one_that_refuses_is_enough_and_doubt_is_no_permission() -> None:
 def test_of_no_slo_nobody_can_say() -> None:
     """A service's name that is misspelt opens no gate."""
     assert gate().verdict == "unknown"
-    assert release.lines(gate())[-1] == "  no SLO of that service, namespace or owner had events: is it its name?"
+    assert (
+        release.lines(gate())[-1]
+        == "  no SLO of that service, namespace or owner had events: is it its name?"
+    )
 
 
 def test_a_budget_may_be_overdrawn_and_pages_ignored_where_the_file_says_so() -> None:
