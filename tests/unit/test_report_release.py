@@ -12,7 +12,7 @@ import pytest
 
 from sloctl.model.release import ReleasePolicy
 from sloctl.report import release
-from sloctl.report.data import PartialBudget, Report, SloStatus
+from sloctl.report.data import Finding, PartialBudget, Report, SloStatus
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PAGE, TICKET = "AvailabilityBudgetBurnPage1h", "AvailabilityBudgetBurnTicket3d"
@@ -40,8 +40,11 @@ def budget(remaining: float | None, *alerts: str, service: str = "checkout") -> 
     )
 
 
-def gate(*slos: SloStatus, policy: ReleasePolicy = POLICY, fix: bool = False) -> release.Gate:
-    return release.judge(Report("shop", AT, "prometheus", slos), policy, fix=fix)
+def gate(
+    *slos: SloStatus, policy: ReleasePolicy = POLICY, fix: bool = False, findings: tuple[Finding, ...] = ()
+) -> release.Gate:
+    report = Report("shop", AT, "prometheus", slos, findings)
+    return release.judge(report, policy, fix=fix)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,22 @@ def test_one_that_refuses_is_enough_and_doubt_is_no_permission() -> None:
         assert gate(good, unsure, policy=replace(POLICY, unknown="allow")).verdict == "allowed"
 
 
+def test_an_alert_pages_by_its_severity_and_not_by_the_name_of_its_slo() -> None:
+    assert gate(budget(0.9, "BudgetBurnPageBudgetBurnTicket3d")).verdict == "allowed"
+    assert gate(budget(0.9, "BudgetBurnPageBudgetBurnPage1h")).verdict == "refused"
+    assert gate(budget(0.9, "LatencyBudgetBurnPage1h")).verdict == "refused"
+
+
+def test_where_alerts_could_not_be_read_a_page_may_fire() -> None:
+    unread = (Finding("warning", "prometheus-not-read", "Prometheus could not be asked"),)
+    found = gate(budget(0.9), findings=unread)
+    assert found.verdict == "unknown"
+    assert "whether a page fires is not known: Prometheus could not be asked" in release.lines(found)[1]
+    assert gate(budget(0.9), findings=unread, fix=True).verdict == "allowed"
+    assert gate(budget(0.9), findings=unread, policy=replace(POLICY, pages="allow")).verdict == "allowed"
+    assert gate(budget(-0.1), findings=unread).verdict == "refused"
+
+
 def test_of_no_slo_nobody_can_say() -> None:
     """A service's name that is misspelt opens no gate."""
     assert gate().verdict == "unknown"
@@ -85,6 +104,20 @@ def test_of_no_slo_nobody_can_say() -> None:
         release.lines(gate())[-1]
         == "  no SLO of that service, namespace or owner had events: is it its name?"
     )
+
+
+def test_of_a_service_among_others_that_has_no_slo_nobody_can_say() -> None:
+    report = Report("shop", AT, "prometheus", (budget(0.9),))
+    found = release.judge(report, POLICY, missing=("chek:out",))
+    assert found.verdict == "unknown"
+    assert release.lines(found)[1] == "  chek:out: no SLO of it had events: is it its name? [unknown]"
+    assert release.as_object(found)["missing"] == ["chek:out"]
+    assert release.github(found) == ["::error title=chek%3Aout::no SLO of it had events: is it its name?"]
+    suite = ElementTree.fromstring(release.junit(found))
+    assert (suite.get("tests"), suite.get("errors")) == ("2", "1")
+    assert [[child.tag for child in case] for case in suite] == [[], ["error"]]
+    allowing = replace(POLICY, unknown="allow")
+    assert release.judge(report, allowing, missing=("chek:out",)).verdict == "allowed"
 
 
 def test_a_budget_may_be_overdrawn_and_pages_ignored_where_the_file_says_so() -> None:

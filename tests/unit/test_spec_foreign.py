@@ -21,6 +21,7 @@ from sloctl.spec.foreign.queries import Recognised, istio
 from sloctl.spec.foreign.to_openslo import export
 from sloctl.spec.load import check_sources
 from sloctl.spec.yaml import tree
+from tests.support import shop_slos
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "import"
 CASES = sorted(GOLDEN.glob("*.yaml"))
@@ -215,6 +216,28 @@ def test_a_file_of_nobody_is_refused_with_its_place(content: bytes, code: str) -
     assert all(problem.position.file == "given.yaml" for problem in result.problems)
 
 
+def test_queries_that_look_at_different_times_are_not_made_one_window() -> None:
+    query = "{{source: prometheus, queryType: promql, query: 'sum(increase({}))'}}"
+    text = (
+        "apiVersion: openslo/v1alpha\nkind: SLO\nmetadata: {{name: a}}\nspec:\n  service: web\n  timeWindows: "
+        "[{{count: 7, unit: Day}}]\n  objectives: [{{target: 0.9, ratioMetrics: {{good: {}, total: {}}}}}]\n"
+    )
+    unlike, alike = (
+        imported(text.format(query.format("good[1m]"), query.format(f"everything[{other}]")))
+        for other in ("1h", "1m")
+    )
+    assert "different ranges, [1h] and [1m]" in unlike.problems[0].message
+    assert unlike.text == ""
+    assert alike.written == 1
+
+
+def test_a_largest_series_is_another_one_in_each_part_of_a_window() -> None:
+    remark = "# max() is taken of each five minutes here, and these are added up; Sloth takes it of the whole"
+    largest = imported(sloth("max(rate(bad_total[{{.window}}]))"))
+    assert remark in largest.text
+    assert "max()" not in imported(sloth("sum(rate(bad_total[{{.window}}]))")).text
+
+
 def test_long_expressions_are_not_parsed() -> None:
     result = imported(sloth(" + ".join(["rate(a[{{.window}}])"] * 400)))
     assert [problem.code for problem in result.problems] == ["import-refused"]
@@ -282,6 +305,18 @@ def test_what_is_exported_as_openslo_comes_back_as_it_was() -> None:
         assert (before.description, before.runbook) == (after.description, after.runbook)
         assert before.sli == after.sli
         assert (before.policy and before.policy.windows) == (after.policy and after.policy.windows)
+
+
+def test_exported_slos_have_names_of_their_own() -> None:
+    """Where a dash ends a namespace or a service is not to be seen in their names together."""
+    one = shop_slos.CHECKOUT.replace("checkout", "web-api")
+    other = shop_slos.CHECKOUT.replace("checkout", "api").replace("shop", "shop-web")
+    text = export(shop_slos.slos(one, other))[0]
+    names = [
+        document["metadata"]["name"] for document in yaml.safe_load_all(text) if document["kind"] == "SLO"
+    ]
+    assert names[0] == "shop-web-api-availability"
+    assert len(set(names)) == 2
 
 
 def test_what_openslo_cannot_say_is_said() -> None:
