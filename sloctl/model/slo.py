@@ -272,7 +272,8 @@ class Job:
 class SloSet:
     """Everything that one SLO file (or a folder of them) says.
 
-    ``variables`` are those of the environment that were filled in, by name: whoever reads the files needs them too.
+    ``slack_owners`` are the channels that get the part of a report that is an owner's, by owner. ``variables`` are
+    those of the environment that were filled in, by name: whoever reads the files needs them too.
     """
 
     name: str
@@ -291,5 +292,6 @@ class SloSet:
     release: ReleasePolicy = field(default=ReleasePolicy())
     longest_silence: int = LONGEST_SILENCE
     slack_channel: str = ""
+    slack_owners: tuple[tuple[str, str], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
