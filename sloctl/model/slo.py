@@ -67,7 +67,8 @@ class CounterSli:
     ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
     series that counts a good event, ``example_bad`` what differs in one that counts a bad event. ``threshold`` is the
     latency (milliseconds) within which a request is good. With ``native``, series are native histograms: ``le`` of a
-    selector says what is counted of them, and is a label of recorded events only.
+    selector says what is counted of them, and is a label of recorded events only. ``where`` are matchers of all
+    events, for an SLO of some requests of a service.
     """
 
     preset: str
@@ -82,6 +83,7 @@ class CounterSli:
     other_side: CounterSli | None = None
     threshold: Decimal | None = None
     native: bool = False
+    where: tuple[Matcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

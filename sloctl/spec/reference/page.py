@@ -128,7 +128,7 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "owners": (owners.OWNER,),
     "slos": (slos.SLO,),
     "Windows": (slos.CALENDAR,),
-    "Presets": tuple(slis.SLI.objects.values()),
+    "Presets": (*slis.SLI.objects.values(), slis.WHERE_FORMS),
     "Events of your own": (slis.SLI.other_object, slis.EVENTS),
     "Alerting": (slos.POLICY, slos.BURN_WINDOW),
     "guardrails": (guardrails.GUARDRAIL,),
