@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from sloctl.model import SloSet
@@ -70,7 +70,7 @@ def lines(posted: Posted) -> list[Line]:
 
 
 def key_of(report: Report, channel: str, step: int = 0) -> str:
-    """What a report's post is called: one for each set, routine, period and channel.
+    """What a report's post is called: one for each set, routine, period, owner (if it is one's) and channel.
 
     A report of no period is one of its time: rounded down to ``step`` seconds, the schedule of its job.
     """
@@ -80,7 +80,8 @@ def key_of(report: Report, channel: str, step: int = 0) -> str:
     else:
         seconds = int(report.at.timestamp())
         what = f"now/{rfc3339(seconds - seconds % max(1, step))}"
-    return f"{report.set_name}/{what}/slack:{channel}"
+    whose = f"/owner:{report.owner}" if report.owner else ""
+    return f"{report.set_name}/{what}{whose}/slack:{channel}"
 
 
 def backoff(attempts: int, after: float | None, jitter: float) -> float:
@@ -186,6 +187,12 @@ def send(
     return new, done
 
 
+def parts(report: Report, slo_set: SloSet) -> list[tuple[Report, str]]:
+    """What owners get of a report, each with their channel; who answers for no SLO of the set gets none."""
+    known = {slo.owner for slo in slo_set.slos}
+    return [(report.of_owner(owner), channel) for owner, channel in slo_set.slack_owners if owner in known]
+
+
 def post_report(
     report: Report,
     slo_set: SloSet,
@@ -196,10 +203,14 @@ def post_report(
     step: int = 0,
     jitter: Callable[[], float] = random.random,
 ) -> tuple[str, bool, Posted]:
-    """Post a report, and what else is due: its key, whether it is new, and what became of each.
+    """Post a report, each owner's part to the owner's channel, and what else is due: its key, whether it is new, and
+    what became of each.
 
     ``step`` is the schedule of its job in seconds, for reports of no period. Raises BackendError.
     """
+    for part, channel in parts(report, slo_set):
+        theirs = replace(slo_set, slack_channel=channel)
+        outbox.enqueue(notifier.compose(part, theirs, key_of(part, channel, step)), now())
     post = notifier.compose(report, slo_set, key_of(report, slo_set.slack_channel, step))
     new, done = send(post, outbox, notifier, now, jitter=jitter)
     return post.key, new, done

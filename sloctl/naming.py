@@ -67,6 +67,8 @@ FAMILY_LABELS = {
 }
 """Families of raw counters, and the labels that their recorded events keep besides the service's."""
 
+FILTER = "sli_filter"
+"""Of base events of some requests of a service: which ones, as matchers."""
 FLAG = "response_flag"
 """Of base events: the one response flag that SLOs of the scope tell apart, where a request has it."""
 
@@ -83,6 +85,7 @@ RESERVED_LABELS = frozenset(
         SLO_SET,
         SLO,
         SCOPE,
+        FILTER,
         COUNTED,
         SERVICE,
         NAMESPACE,
@@ -144,9 +147,9 @@ def causes(sli: CounterSli) -> tuple[str, ...]:
     return (*CAUSE_LABELS, *(CALLED if family(sli) == "gateway_requests" else CALLERS))
 
 
-def base_metric(family: str, step: int) -> str:
-    """The recorded events of a family per service and grid step (60 or 300 seconds)."""
-    return f"service:{family}:increase{'1m' if step == TILE else '5m'}"
+def base_metric(family: str, step: int, *, filtered: bool = False) -> str:
+    """The recorded events of a family per service and grid step (60 or 300 seconds), all or some of them."""
+    return f"service:{family}{'_filtered' * filtered}:increase{'1m' if step == TILE else '5m'}"
 
 
 def alert(window: BurnWindow) -> str:

@@ -33,7 +33,7 @@ from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendLimit
-from sloctl.model import GRID, CounterSli, Selector, SeriesKey, Slo, SloSet
+from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.report.data import Finding
 
 STALE = 2 * GRID + 60
@@ -173,16 +173,16 @@ def add_sides(source: MetricSource, slo_set: SloSet, at: datetime, collected: Co
     """Fill in what the other side of the mesh saw, over each SLO's own period. Raises ``BackendError``."""
     queries: dict[str, str] = {}
     users: dict[str, list[Slo]] = {}
-    names: dict[tuple[str, tuple[Selector, ...], tuple[Selector, ...], int], str] = {}
+    names: dict[tuple[object, ...], str] = {}
     for slo in two_sided(slo_set):
         assert isinstance(slo.sli, CounterSli) and slo.sli.other_side
-        family, seconds = naming.family(slo.sli), period_seconds(slo, at)
-        bad, total = slo.sli.other_side.bad, slo.sli.other_side.total
-        name = names.setdefault((family, bad, total, seconds), f"side {len(names)}")
+        side, seconds = slo.sli.other_side, period_seconds(slo, at)
+        read = (naming.family(side), side.where, side.bad, side.total, seconds)
+        name = names.setdefault(read, f"side {len(names)}")
         queries[name] = promql.together(
             {
-                kind: promql.base_of_set(slo_set.name, family, parts, seconds)
-                for kind, parts in (("bad", bad), ("total", total))
+                kind: promql.base_of_set(slo_set.name, side, parts, seconds)
+                for kind, parts in (("bad", side.bad), ("total", side.total))
                 if parts
             }
         )

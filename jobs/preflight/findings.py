@@ -19,6 +19,7 @@ CODES: dict[str, tuple[FindingSeverity, ...]] = {
     "no-match": ("warning",),
     "no-namespace": ("error",),
     "no-service": ("error",),
+    "filter-label": ("error",),
     "wrong-side": ("error",),
     "no-bound": ("error",),
     "other-histograms": ("error", "warning"),

@@ -10,7 +10,7 @@ from jobs.preflight.findings import PreflightFinding, named
 from jobs.preflight.needs import Needs, SloSelectors, slo_selectors, text_of
 from jobs.preflight.survey import Asker, Survey, other_form
 from sloctl import promql
-from sloctl.model import CounterSli, Mesh, Slo
+from sloctl.model import CounterSli, Matcher, Mesh, Slo
 from sloctl.model.durations import number
 from sloctl.promql.parsing import Select
 from sloctl.promql.presets import ENVOY_BUCKETS, REPORTERS
@@ -22,6 +22,7 @@ Places = Mapping[tuple[str, str], frozenset[str]]
 
 def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """Findings about SLOs, each with the id of its SLO."""
+    yield from _filters(needs, asker)
     asked = 0
     for item in slo_selectors(needs.slo_set):
         if not all(select.metric in survey.names or not select.metric for select in item.total):
@@ -44,6 +45,31 @@ def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFindi
         elif slo.sli.native and asked < MAX_BOUNDS:
             asked += 1
             yield from _interpolated(slo, slo.sli, needs.slo_set.mesh, asker)
+
+
+def _filters(needs: Needs, asker: Asker) -> Iterator[PreflightFinding]:
+    """Labels that SLOs choose requests by, and no series has: they count nothing or, by ``not``, everything."""
+    wanted: dict[tuple[str, str], list[tuple[Slo, bool]]] = {}
+    for slo in needs.slo_set.slos:
+        if isinstance(slo.sli, CounterSli):
+            for matcher in slo.sli.where:
+                what = slo.sli.total[0].metric, matcher.label
+                wanted.setdefault(what, []).append((slo, matcher.op[0] == "!"))
+    some = [Matcher("reporter", "!=", "")]
+    found = asker.each(
+        [
+            f"count({promql.selector(metric, (Matcher(label, '!=', ''), *some, *needs.slo_set.mesh.matchers))})"
+            for metric, label in wanted
+        ]
+    )
+    for (metric, label), there in zip(wanted, found, strict=True):
+        if there:
+            continue
+        for slo, negative in wanted[metric, label]:
+            counts = "counts all requests" if negative else "counts nothing"
+            text = f"{slo.id}: no series of {metric} has the label {label}, so the SLO {counts}"
+            hint = "is it spelled as in the metric? Istio adds labels by Telemetry (overrides, tagOverrides)"
+            yield PreflightFinding("error", "filter-label", text, hint, about=(slo.id,))
 
 
 def _events(item: SloSelectors, survey: Survey) -> Iterator[PreflightFinding]:
@@ -69,12 +95,15 @@ def _nowhere(slo: Slo, sli: CounterSli, survey: Survey) -> PreflightFinding:
             _side_hint(seen),
             about=(slo.id,),
         )
-    if here and slo.wildcard and seen:
-        text = f"{slo.id}: services of {slo.namespace} have requests, but none that this SLO counts"
-        return PreflightFinding("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
     if seen:
-        text = f"{slo.id}: {slo.service} has requests, but none that this SLO counts"
-        return PreflightFinding("error", "no-service", text, "is its protocol there (gRPC)?", about=(slo.id,))
+        whose = f"services of {slo.namespace} have" if slo.wildcard else f"{slo.service} has"
+        text = f"{slo.id}: {whose} requests, but none that this SLO counts"
+        hint = (
+            f"it counts {{{promql.matched(sli.where)}}} only"
+            if sli.where
+            else "is its protocol there (gRPC)?"
+        )
+        return PreflightFinding("error", "no-service", text, hint, about=(slo.id,))
     if here and not slo.wildcard:
         return PreflightFinding(
             "error",

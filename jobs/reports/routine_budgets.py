@@ -19,7 +19,6 @@ from sloctl.model.durations import rfc3339
 from sloctl.report.data import Finding, Report, SloStatus, partial_findings
 from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
-MOST = 200
 """Rows of a section in the report's data."""
 _IDENTITY = (RoutineColumn("service", "service"), RoutineColumn("slo", "SLO"))
 
@@ -132,9 +131,7 @@ def at_risk(reader: RoutineReader) -> RoutineSection:
             place = _place(item.namespace, item.service)
             burn = item.burn_rates.get("1h")
             rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))
-    return RoutineSection(
-        "budgets_at_risk", "Budgets at risk", columns, tuple(rows[:MOST]), "No budget is at risk."
-    )
+    return RoutineSection("budgets_at_risk", "Budgets at risk", columns, tuple(rows), "No budget is at risk.")
 
 
 def burning(report: Report) -> RoutineSection:
@@ -152,7 +149,7 @@ def burning(report: Report) -> RoutineSection:
             found.append((_place(item.namespace, item.service), item.slo, hour, hours, item.remaining))
     found.sort(key=lambda row: (-(row[2] or 0.0), -(row[3] or 0.0), row[:2]))
     return RoutineSection(
-        "burning", "Burning now", columns, tuple(found[:MOST]), "Nothing burns faster than it may."
+        "burning", "Burning now", columns, tuple(found), "Nothing burns faster than it may."
     )
 
 
@@ -187,7 +184,7 @@ def spenders(reader: RoutineReader, *, compared: bool = False) -> RoutineSection
         )
         found.append((spent or 0.0, cells))
     found.sort(key=lambda row: (-row[0], [str(cell) for cell in row[1][:2]]))
-    rows = tuple(cells for _, cells in found[:MOST])
+    rows = tuple(cells for _, cells in found)
     empty = "No budget was spent." if now.counts else "No events were recorded in this time."
     name, title = ("budgets", "Budgets") if compared else ("spenders", "Biggest spenders")
     return RoutineSection(name, title, columns, rows, empty)
@@ -219,7 +216,7 @@ def alerts(reader: RoutineReader) -> RoutineSection:
                 "yes" if item.firing else "",
             )
         )
-    return RoutineSection("alerts", "Alerts fired", columns, tuple(rows[:MOST]), "No alert fired.")
+    return RoutineSection("alerts", "Alerts fired", columns, tuple(rows), "No alert fired.")
 
 
 def attainment(reader: RoutineReader) -> RoutineSection:
@@ -249,7 +246,7 @@ def attainment(reader: RoutineReader) -> RoutineSection:
     found.sort(key=lambda row: (-row[0], [str(cell) for cell in row[1][:2]]))
     known = [cells[2] for _, cells in found if cells[2]]
     note = f"{known.count('met')} of {len(known)} objectives were met." if known else ""
-    rows = tuple(cells for _, cells in found[:MOST])
+    rows = tuple(cells for _, cells in found)
     return RoutineSection(
         "attainment", "Objectives of the month", columns, rows, "No events were recorded.", note
     )
@@ -290,7 +287,7 @@ def causes(reader: RoutineReader) -> RoutineSection:
             cells = (_place(key[1], key[2]), slo.name, *cause_words(dict(labels)), bad, of, spent)
             lines.append((spent or 0.0, cells))
     lines.sort(key=lambda line: (-line[0], [str(cell) for cell in line[1][:5]]))
-    rows = tuple(cells for _, cells in lines[:MOST])
+    rows = tuple(cells for _, cells in lines)
     empty = "No budget was spent." if events.counts else "No events were recorded."
     return RoutineSection("causes", "What burned the budget", columns, rows, empty)
 

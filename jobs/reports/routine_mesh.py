@@ -18,7 +18,6 @@ from sloctl.model.calendar import CalendarPeriod
 from sloctl.report.health import reasons_text
 from sloctl.report.routine import CellValue, RoutineColumn, RoutineSection
 
-MOST = 200
 """Rows of a section; what is shown of them is for those who show it."""
 CHURN = (
     ("istiod:pushes:increase5m", "configuration pushes"),
@@ -59,7 +58,7 @@ def restarts(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> R
             numbers = (_known(row[name]) for name in ("restarts", "before", "pods", "per_pod_day"))
             rows.append((*place, *numbers, reasons_text(reasons.get(place, {}))))
     empty = "No proxy restarted." if workloads else "Nothing is known of restarts (kube-state-metrics)."
-    return RoutineSection("sidecar_restarts", "Restarts of proxies", columns, tuple(rows[:MOST]), empty)
+    return RoutineSection("sidecar_restarts", "Restarts of proxies", columns, tuple(rows), empty)
 
 
 def _known(value: float) -> float | None:
@@ -90,7 +89,7 @@ def gaps(
     for seconds, key in sorted(lost, key=lambda item: (-item[0], item[1])):
         place = f"{key[1]}/{key[2]}" if key[1] else key[2]
         rows.append((f"{place} {names[key[0]]}", None, seconds))
-    return RoutineSection("telemetry_gaps", "Telemetry gaps", columns, tuple(rows[:MOST]), "No gap was seen.")
+    return RoutineSection("telemetry_gaps", "Telemetry gaps", columns, tuple(rows), "No gap was seen.")
 
 
 def churn(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> RoutineSection:
@@ -119,7 +118,7 @@ def churn(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> Rout
     rows += [(name, last.get(name, 0.0), earlier.get(name)) for name in others]
     note = "" if queries else "The guardrail control-plane is not in the file, so pushes are not counted."
     empty = f"Nothing is known of the control plane. {note}".strip()
-    return RoutineSection("configuration", "Configuration churn", columns, tuple(rows[:MOST]), empty, note)
+    return RoutineSection("configuration", "Configuration churn", columns, tuple(rows), empty, note)
 
 
 def _numbers(
@@ -171,7 +170,7 @@ def resources(source: MetricSource, slo_set: SloSet, period: CalendarPeriod) -> 
     total = sum(float(row[4] or 0) for row in rows)
     note = f"All {len(rows)} workloads together: {total:,.2f} {costs.currency}." if rows else ""
     empty = "Nothing was recorded of the proxies' use."
-    return RoutineSection(name, title, columns, tuple(rows[:MOST]), empty, note, costs.currency)
+    return RoutineSection(name, title, columns, tuple(rows), empty, note, costs.currency)
 
 
 def _place(item: Series) -> tuple[str, str]:

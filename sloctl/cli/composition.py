@@ -217,7 +217,13 @@ def check_slack(slo_set: SloSet) -> None:
     from sloctl.settings.slack import SlackSettings
 
     check_packages()
-    if SlackSettings.load().token and not slo_set.slack_channel:
+    settings = SlackSettings.load()
+    if slo_set.slack_owners and not settings.token:
+        raise UsageError(
+            "'reports.slack.owners' names channels, and a webhook posts to its own alone",
+            hint="set SLOCTL_SLACK_TOKEN in place of the webhook (docs/slack.md), or remove 'owners'",
+        )
+    if settings.token and not slo_set.slack_channel:
         raise UsageError(
             "the SLO file names no Slack channel", hint='write  reports: {slack: {channel: "#slo-reviews"}}'
         )

@@ -128,6 +128,13 @@ def post_of(report: Report, slo_set: SloSet, *, chart: bool = True) -> Post:
     return compose(report, slo_set, key_of(report, slo_set.slack_channel), chart=chart)
 
 
+def keys_of_owners(report: Report, slo_set: SloSet) -> list[str]:
+    """What the posts are called that owners get of a report."""
+    from jobs.posting import key_of, parts
+
+    return [key_of(part, channel) for part, channel in parts(report, slo_set)]
+
+
 def slack_json(report: Report, slo_set: SloSet) -> str:
     """A report as Block Kit, as it would be posted: ASCII, for a terminal obeys what a name may hold."""
     return json.dumps(json.loads(post_of(report, slo_set, chart=False).payload), indent=2)

@@ -282,6 +282,8 @@ def _post(context: Context, report: Report, slo_set: SloSet, ledger: LedgerAcces
         post = posting.post_of(report, slo_set)
         chart = "with a chart" if post.image else "without a chart"
         context.say(f"would post {post.key}, {chart}")
+        for key in posting.keys_of_owners(report, slo_set):
+            context.say(f"would post {key}")
         return EXIT_OK
     job = posting.report_job(slo_set, "") if report.routine is None else None
     return posting.post_report(context, report, slo_set, ledger, step=job.every if job else 0)

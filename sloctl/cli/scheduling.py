@@ -23,6 +23,7 @@ from sloctl.cli.composition import (
     Overrides,
     Servers,
     check_packages,
+    check_slack,
     notifier,
     silences,
     telemetry,
@@ -234,6 +235,8 @@ class Service:
 
         if not self.ledger.wanted:
             return ["warning: not posted: that needs the ledger"]
+        if slo_set.slack_owners:
+            check_slack(slo_set)
         box = self.ledger.outbox()
         _, _, done = posting.post_report(report, slo_set, box, notifier(), time.time, step=job.every)
         told.delivered(done.outcomes)

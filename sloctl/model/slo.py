@@ -67,7 +67,8 @@ class CounterSli:
     ``namespace_label`` say which labels of the metric name the service. ``example`` holds the labels of a
     series that counts a good event, ``example_bad`` what differs in one that counts a bad event. ``threshold`` is the
     latency (milliseconds) within which a request is good. With ``native``, series are native histograms: ``le`` of a
-    selector says what is counted of them, and is a label of recorded events only.
+    selector says what is counted of them, and is a label of recorded events only. ``where`` are matchers of all
+    events, for an SLO of some requests of a service.
     """
 
     preset: str
@@ -82,6 +83,7 @@ class CounterSli:
     other_side: CounterSli | None = None
     threshold: Decimal | None = None
     native: bool = False
+    where: tuple[Matcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +274,8 @@ class Job:
 class SloSet:
     """Everything that one SLO file (or a folder of them) says.
 
-    ``variables`` are those of the environment that were filled in, by name: whoever reads the files needs them too.
+    ``slack_owners`` are the channels that get the part of a report that is an owner's, by owner. ``variables`` are
+    those of the environment that were filled in, by name: whoever reads the files needs them too.
     """
 
     name: str
@@ -291,5 +294,6 @@ class SloSet:
     release: ReleasePolicy = field(default=ReleasePolicy())
     longest_silence: int = LONGEST_SILENCE
     slack_channel: str = ""
+    slack_owners: tuple[tuple[str, str], ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
     warnings: tuple[Problem, ...] = field(default=(), compare=False)

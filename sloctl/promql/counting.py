@@ -41,7 +41,7 @@ from sloctl.promql import flags
 from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.parsing import Select, parse
 from sloctl.promql.services import services
-from sloctl.promql.syntax import PART, indent, names, regex_quote, selector, together
+from sloctl.promql.syntax import PART, indent, matched, names, regex_quote, selector, together
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
@@ -195,13 +195,16 @@ def _bound(part: Selector) -> str:
 
 
 def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matcher, ...]:
-    """Matchers that keep the series of the SLO's service, or of the services of its namespace less the overridden."""
+    """Matchers that keep the series of the SLO's service, or of the services of its namespace less the overridden.
+
+    Where the SLI is of some requests, of these alone.
+    """
     matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
     if not slo.wildcard:
         matchers.append(Matcher(sli.service_label, "=", slo.service))
     else:
         matchers.append(services(sli.service_label, slo.overridden if overridden else ()))
-    return tuple(matchers)
+    return (*matchers, *sli.where)
 
 
 def full_selector(slo: Slo, sli: CounterSli, part: Selector, mesh: Mesh) -> str:
@@ -221,7 +224,11 @@ def _family(sli: CounterSli) -> Selector:
 
 
 def siblings_of(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
-    """All counters of an SLI's family in the SLO's scope."""
+    """All counters of an SLI's family in the SLO's scope: also those of other requests show that one is new."""
+    return _of_family(slo, replace(sli, where=()), mesh)
+
+
+def _of_family(slo: Slo, sli: CounterSli, mesh: Mesh) -> str:
     family = _family(sli)
     return selector(
         family.metric, (*_matched(sli, family), *scope(slo, sli, overridden=False), *mesh.matchers)
@@ -256,13 +263,18 @@ def _identified(
     return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) ({text})"
 
 
-def base_families(slos: Sequence[Slo]) -> dict[str, list[Slo]]:
-    """The families of raw counters that some SLOs of one scope read, with the SLOs that read them."""
-    families: dict[str, list[Slo]] = {}
+def base_families(slos: Sequence[Slo]) -> list[list[Slo]]:
+    """The SLOs of one scope that read the same raw counters: those of a family, and of the same requests of it."""
+    families: dict[tuple[str, tuple[Matcher, ...]], list[Slo]] = {}
     for slo in slos:
         if isinstance(slo.sli, CounterSli):
-            families.setdefault(naming.family(slo.sli), []).append(slo)
-    return families
+            families.setdefault((naming.family(slo.sli), slo.sli.where), []).append(slo)
+    return list(families.values())
+
+
+def filter_label(sli: CounterSli) -> dict[str, str]:
+    """The label that base events of some requests of a service have; those of all have none."""
+    return {naming.FILTER: matched(sli.where)} if sli.where else {}
 
 
 def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> list[tuple[dict[str, str], str]]:
@@ -285,7 +297,9 @@ def base_rules(family: Sequence[Slo], mesh: Mesh, window: int) -> list[tuple[dic
     keep, flag = naming.FAMILY_LABELS[naming.family(sli)], flags.kept(parts)
     return [
         ({naming.COUNTED: kind}, _identified(family[0], sli, text, keep, flag=flag))
-        for kind, text in counted([series], window, mesh).items()
+        for kind, text in counted(
+            [series], window, mesh, siblings_of(family[0], sli, mesh) if sli.where else ""
+        ).items()
     ]
 
 
@@ -293,13 +307,13 @@ def _base_of_histograms(
     slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh, window: int
 ) -> list[tuple[dict[str, str], str]]:
     """As :func:`base_rules`, of native histograms: what is within each bound that an SLO names."""
-    series = siblings_of(slo, sli, mesh)
+    series, siblings = _of_family(slo, sli, mesh), siblings_of(slo, sli, mesh)
     keep = [label for label in naming.FAMILY_LABELS[naming.family(sli)] if label != LE]
     now = f"last_over_time({series}[{duration(window)}])"
     return [
         ({LE: le, naming.COUNTED: kind}, _identified(slo, sli, _observed(text, le, now), keep))
         for le in dict.fromkeys(map(_bound, parts))
-        for kind, text in counted_histograms(series, window, mesh).items()
+        for kind, text in counted_histograms(series, window, mesh, siblings).items()
     ]
 
 

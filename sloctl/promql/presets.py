@@ -16,6 +16,7 @@ from typing import Literal
 from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.model.durations import number, parse_milliseconds
 from sloctl.promql.flags import DID_NOT_HANG_UP, HUNG_UP, WAS_CUT, WAS_NOT_CUT
+from sloctl.promql.syntax import regex_quote
 
 REQUESTS = "istio_requests_total"
 DURATION = "istio_request_duration_milliseconds"
@@ -183,6 +184,97 @@ def _with_other_side(build: Callable[[Side], CounterSli], side: Side) -> Counter
     return replace(build(side), other_side=build("server" if side == "client" else "client"))
 
 
+FILTERS = ("from", "where")
+"""Parameters that choose some requests of a service."""
+_OF_OTHERS = {
+    "reporter": "'side' says who counts",
+    "le": "'threshold' says which latency is good",
+    "__name__": "the preset says which metric is read",
+}
+
+
+def _chosen(params: Params, sli: CounterSli) -> tuple[Matcher, ...]:
+    """The requests that ``from`` and ``where`` choose, as matchers."""
+    found: list[Matcher] = []
+    if caller := str(params.get("from", "")):
+        namespace, _, workload = caller.rpartition("/")
+        labels = (("source_workload_namespace", namespace), ("source_workload", workload))
+        found += [Matcher(label, "=", name) for label, name in labels if name not in ("", "*")]
+    given = params.get("where", ())
+    assert isinstance(given, tuple)
+    for label, form, values in given:
+        why = _OF_OTHERS.get(label)
+        if label in (sli.service_label, sli.namespace_label):
+            why = "'service' and 'namespace' of the SLO say it"
+        if why is not None:
+            raise PresetProblem("where", f"'where' cannot choose by '{label}': {why}", "remove it there")
+        if any(label == other.label and other.op == "=" for other in found):
+            raise PresetProblem("where", f"'from' and 'where' both choose by '{label}'", "keep one of them")
+        equal = "=" if form == "in" else "!"
+        if len(values) == 1:
+            found.append(Matcher(label, "=" if form == "in" else "!=", values[0]))
+        else:
+            found.append(Matcher(label, f"{equal}~", "|".join(map(regex_quote, values))))
+    return tuple(sorted(found, key=lambda matcher: matcher.label))
+
+
+def filtered(sli: CounterSli, params: Params) -> CounterSli:
+    """An SLI of the requests that its parameters choose. Raises ``PresetProblem``."""
+    where = _chosen(params, sli)
+    if not where:
+        return sli
+    some = replace(sli, where=where)
+    if sli.other_side is not None:
+        some = replace(some, other_side=filtered(sli.other_side, params))
+    good = _an_event(some, dict(sli.example), bad=False)
+    bad = () if sli.good else _an_event(some, dict(sli.example) | dict(sli.example_bad), bad=True)
+    for kind, there in (("good", good), ("bad", bad)):
+        if there is None:
+            message = f"of the requests that 'where' chooses, none can be {kind}"
+            raise PresetProblem(
+                "where", message, "choose by what does not tell good from bad, or leave out less"
+            )
+    assert good is not None and bad is not None
+    return replace(some, example=good, example_bad=tuple(pair for pair in bad if pair not in good))
+
+
+def _an_event(sli: CounterSli, usual: dict[str, str], *, bad: bool) -> tuple[tuple[str, str], ...] | None:
+    """The labels of a request that is chosen, and good or bad; None if there is none."""
+    named = {m.label: _first(m) for m in sli.where if m.op[0] == "="}
+    codes = (usual.get(CODE, ANSWERED), *map(str, range(200, 600)), NO_RESPONSE)
+    for code in (named[CODE],) if CODE in named else dict.fromkeys(codes):
+        for flags in dict.fromkeys((usual.get("response_flags", "-"), "-")):
+            for status in dict.fromkeys((usual.get(GRPC_STATUS, ""), "0", *GRPC_CODES.values())):
+                changed = {CODE: code, "response_flags": flags} | ({GRPC_STATUS: status} if status else {})
+                labels = usual | changed | named
+                if all(_takes(m, labels.get(m.label, "")) for m in sli.where) and (
+                    bool(sli.good) or _is_bad(sli, labels) is bad
+                ):
+                    return tuple(labels.items())
+    return None
+
+
+def _is_bad(sli: CounterSli, labels: Mapping[str, str]) -> bool | None:
+    """Whether a request is bad; None if it is none of the SLI's."""
+
+    def in_one_of(parts: tuple[Selector, ...]) -> bool:
+        return any(
+            all(_takes(m, labels.get(m.label, "")) for m in part.matchers if m.label != "reporter")
+            for part in parts
+        )
+
+    return in_one_of(sli.bad) if in_one_of(sli.total) else None
+
+
+def _first(matcher: Matcher) -> str:
+    """A value that a matcher of some values accepts."""
+    if matcher.op == "=":
+        return matcher.value
+    first = re.match(r"(?:\\.|[^|\\])*", matcher.value)
+    assert first is not None
+    return re.sub(r"\\(.)", r"\1", first[0])
+
+
 def _availability(params: Params, mesh: Mesh) -> CounterSli:
     return _with_other_side(lambda side: _availability_of(side, params), _side(params, mesh))
 
@@ -302,31 +394,35 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "availability",
             "requests that did not fail on the server's side: no 5xx, no missing or cut response, no gRPC server error",
-            ("side", "hang_ups"),
+            ("side", "hang_ups", *FILTERS),
             Decimal("99.5"),
             _availability,
         ),
         Preset(
             "errors",
             "requests without the response codes given in 'codes'",
-            ("side", "codes", "hang_ups"),
+            ("side", "codes", "hang_ups", *FILTERS),
             Decimal(99),
             _errors,
         ),
         Preset(
             "grpc",
             "gRPC calls that were not cut, without the status codes given in 'codes'",
-            ("side", "codes", "hang_ups"),
+            ("side", "codes", "hang_ups", *FILTERS),
             Decimal("99.5"),
             _grpc,
         ),
         Preset(
-            "latency", "requests answered within 'threshold'", ("side", "threshold"), Decimal(95), _latency
+            "latency",
+            "requests answered within 'threshold'",
+            ("side", "threshold", *FILTERS),
+            Decimal(95),
+            _latency,
         ),
         Preset(
             "gateway",
             "requests that a gateway workload (the 'service') passed on without failure",
-            ("hang_ups",),
+            ("hang_ups", "where"),
             Decimal("99.5"),
             _gateway,
         ),

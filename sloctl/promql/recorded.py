@@ -24,7 +24,7 @@ from sloctl.model import (
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import Evidence, Gate
 from sloctl.promql import flags
-from sloctl.promql.counting import events, present
+from sloctl.promql.counting import events, filter_label, present
 from sloctl.promql.services import without
 from sloctl.promql.syntax import indent, milliseconds, regex_quote, selector
 
@@ -47,14 +47,18 @@ def just_recorded(series: str) -> str:
 
 
 def _recorded_events(slo: Slo, sli: CounterSli, parts: Sequence[Selector], window: int) -> str:
-    metric = naming.base_metric(naming.family(sli), window)
-    where = [Matcher(naming.SCOPE, "=", slo.scope)]
+    metric = naming.base_metric(naming.family(sli), window, filtered=bool(sli.where))
+    where = [Matcher(naming.SCOPE, "=", slo.scope), *_filtered(sli)]
     if slo.wildcard:
         where += without(naming.SERVICE, slo.overridden)
     kept = (flags.recorded(part) for part in parts)
     series = "\nor\n".join(just_recorded(selector(metric, (*where, *part.matchers))) for part in kept)
     by = f"sum by ({', '.join(naming.IDENTITY)})"
     return f"{by} ({series})" if len(parts) == 1 else f"{by} (\n{indent(series)}\n)"
+
+
+def _filtered(sli: CounterSli) -> list[Matcher]:
+    return [Matcher(label, "=", text) for label, text in filter_label(sli).items()]
 
 
 def recorded_events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = False) -> dict[str, str]:
@@ -266,12 +270,12 @@ def evaluated(slos: Sequence[Slo]) -> str:
     return " or ".join(f"count({selector(naming.burn_rate(window), matcher)})" for window in windows)
 
 
-def base_of_set(set_name: str, family: str, parts: Sequence[Selector], window: int) -> str:
-    """Recorded base events of a set over a window (seconds), by scope and service."""
-    metric = naming.base_metric(family, GRID)
+def base_of_set(set_name: str, sli: CounterSli, parts: Sequence[Selector], window: int) -> str:
+    """Recorded base events of a set over a window (seconds), by scope and service, as some parts of an SLI count."""
+    metric = naming.base_metric(naming.family(sli), GRID, filtered=bool(sli.where))
     by = ", ".join((naming.SCOPE, *naming.IDENTITY))
     series = " or ".join(
-        f"sum_over_time({selector(metric, (Matcher(naming.SLO_SET, '=', set_name), *part.matchers))}"
+        f"sum_over_time({selector(metric, (Matcher(naming.SLO_SET, '=', set_name), *_filtered(sli), *part.matchers))}"
         f"[{milliseconds(window)}])"
         for part in map(flags.recorded, parts)
     )

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from sloctl import naming
 from sloctl.model import GRID, CounterSli, RollingWindow, Slo, SloSet
 from sloctl.model.durations import number
-from sloctl.promql.counting import base_families, base_labels, base_rules, causes_rule, gap_rule
+from sloctl.promql.counting import (
+    base_families,
+    base_labels,
+    base_rules,
+    causes_rule,
+    filter_label,
+    gap_rule,
+)
 from sloctl.promql.recorded import (
     bad_rule,
     burn_rate_rule,
@@ -59,8 +66,8 @@ def scopes(slo_set: SloSet) -> list[tuple[Slo, ...]]:
 
 def of_scope(slo_set: SloSet, slos: Sequence[Slo], step: int) -> Iterator[Recording]:
     """All that the group of a step (seconds) records of the SLOs of a scope."""
-    for family, members in base_families(slos).items():
-        yield from _base(slo_set, members, family, step)
+    for members in base_families(slos):
+        yield from _base(slo_set, members, step)
     for slo in slos:
         labels = slo_labels(slo_set, slo)
         yield from _events(slo_set, slo, labels, step)
@@ -90,15 +97,18 @@ def _identity(slo: Slo) -> tuple[str, ...]:
     return naming.IDENTITY if slo.wildcard else ()
 
 
-def _base(slo_set: SloSet, members: Sequence[Slo], family: str, step: int) -> Iterator[Recording]:
+def _base(slo_set: SloSet, members: Sequence[Slo], step: int) -> Iterator[Recording]:
     """Events per service of a family of counters that SLOs of one scope read, in their parts."""
     slo = members[0]
+    assert isinstance(slo.sli, CounterSli)
+    metric = naming.base_metric(naming.family(slo.sli), step, filtered=bool(slo.sli.where))
     labels = dict(slo_set.labels) | {naming.SCOPE: slo.scope, naming.SLO_SET: slo_set.name}
     labels |= {} if slo.wildcard else _service_labels(slo)
+    labels |= filter_label(slo.sli)
     by = (*_identity(slo), *base_labels(members))
     for own, expr in base_rules(members, slo_set.mesh, step):
         left = tuple(label for label in by if label not in own)
-        yield Recording(naming.base_metric(family, step), labels | own, left, expr.strip, raw=True)
+        yield Recording(metric, labels | own, left, expr.strip, raw=True)
 
 
 def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Recording]:

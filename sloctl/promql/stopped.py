@@ -76,6 +76,7 @@ def other_reporters(slo: Slo, mesh: Mesh, services: Sequence[str]) -> str:
         Matcher("reporter", "!~", own),
         Matcher(slo.sli.namespace_label, "=", slo.namespace),
         Matcher(slo.sli.service_label, "=~", "|".join(regex_quote(service) for service in sorted(services))),
+        *slo.sli.where,
         *mesh.matchers,
     ]
     return f"sum by (reporter, {slo.sli.service_label}) (increase({selector(REQUESTS, where)}[1h])) > 0"

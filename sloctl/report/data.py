@@ -175,6 +175,8 @@ class Report:
     routine: Routine | None = None
     left_out: tuple[SloStatus, ...] = ()
     """Budgets that are not among ``slos``, because only the worst were asked for."""
+    owner: str = ""
+    """Who answers for all of its budgets, if it is of one owner."""
 
     def of(self, wanted: Callable[[SloStatus], bool]) -> Report:
         """The report with some of its budgets, and what it found and measured of these or of everything."""
@@ -185,12 +187,31 @@ class Report:
         def there(scope: Mapping[str, str]) -> bool:
             return (scope.get("namespace", ""), scope.get("service", "")) not in gone
 
+        lost = {item.name for item in self.slos} - {item.name for item in slos}
+        places = {"/".join(filter(None, place)) for place in gone}
+        namespaces = {place[0] for place in gone} - {place[0] for place in kept}
+
+        def row(cells: Mapping[str, routine.CellValue]) -> bool:
+            """Whether a row of a routine is of a budget that was not left out, or of nothing that has one."""
+            place = str(cells.get("service", cells.get("what", "")))
+            return (
+                f"{place} {cells.get('slo', '')}".strip() not in lost
+                and place.partition(" ")[0] not in places
+                and cells.get("namespace") not in namespaces
+            )
+
+        told = self.routine
         return replace(
             self,
             slos=slos,
             findings=tuple(found for found in self.findings if there(found.scope)),
             guardrails=tuple(item for item in self.guardrails if there(item.scope)),
+            routine=told and replace(told, sections=tuple(section.of(row) for section in told.sections)),
         )
+
+    def of_owner(self, owner: str) -> Report:
+        """What an owner answers for."""
+        return replace(self.of(lambda item: item.owner == owner), owner=owner)
 
 
 def _slo(item: SloStatus) -> dict[str, Any]:

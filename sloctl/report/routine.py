@@ -6,7 +6,8 @@ nor how they are shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ ROUTINE_UNITS: dict[RoutineKind, CalendarUnit] = {"daily": "day", "weekly": "wee
 _KINDS = {unit: kind for kind, unit in ROUTINE_UNITS.items()}
 
 CellValue = str | float | None
+MOST = 200
+"""Rows of a section."""
 
 
 def last_period(kind: RoutineKind, at: datetime, timezone: str = "UTC") -> CalendarPeriod:
@@ -59,7 +62,10 @@ class RoutineColumn:
 
 @dataclass(frozen=True, slots=True)
 class RoutineSection:
-    """A table of a routine, the worst first. ``empty`` is what no rows mean; ``note`` is said beneath."""
+    """A table of a routine, the worst first. ``empty`` is what no rows mean; ``note`` is said beneath.
+
+    ``rest`` are the rows that are too many to be shown.
+    """
 
     name: str
     title: str
@@ -68,6 +74,20 @@ class RoutineSection:
     empty: str = ""
     note: str = ""
     currency: str = ""
+    rest: tuple[tuple[CellValue, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.rows) > MOST:
+            object.__setattr__(self, "rest", (*self.rows[MOST:], *self.rest))
+            object.__setattr__(self, "rows", self.rows[:MOST])
+
+    def of(self, wanted: Callable[[Mapping[str, CellValue]], bool]) -> RoutineSection:
+        """The section with some of its rows, which are given by the names of columns."""
+        names = [column.name for column in self.columns]
+        rows = tuple(row for row in (*self.rows, *self.rest) if wanted(dict(zip(names, row, strict=True))))
+        return replace(
+            self, rows=rows, rest=(), note="" if len(rows) < len(self.rows) + len(self.rest) else self.note
+        )
 
 
 @dataclass(frozen=True, slots=True)

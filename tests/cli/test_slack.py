@@ -165,6 +165,27 @@ def test_the_only_job_needs_no_routine(folder: Path, slack: SlackServer, url: st
     each_arrived_once(slack, "weekly")
 
 
+def test_owners_get_what_they_answer_for_and_each_once(folder: Path, slack: SlackServer, url: str) -> None:
+    text = SLO_FILE.replace("objective: 99.9, sli", "objective: 99.9, owner: team-payments, sli").replace(
+        '"#slo-reviews"', '"#slo-reviews", owners: {team-payments: "#slo-reviews", team-gone: "#gone"}'
+    )
+    (folder / "slo.yaml").write_text(text)
+    for _ in range(2):
+        assert run(folder, slack, url, "weekly").code == 0
+    titles = sorted(message["blocks"][0]["text"]["text"] for message in slack.main())
+    assert titles == ["Weekly SLO report: shop", "Weekly SLO report: shop, team-payments"]
+    (whole,), (theirs,) = (
+        [item for item in slack.main() if ("team-payments" in item["blocks"][0]["text"]["text"]) is part]
+        for part in (False, True)
+    )
+    tables = {key: json.dumps(slack.thread(item["ts"])) for key, item in (("all", whole), ("own", theirs))}
+    assert "shop/cart" in tables["all"] and "shop/checkout" in tables["all"]
+    assert "shop/cart" not in tables["own"] and "shop/checkout" in tables["own"]
+    hook = {"SLOCTL_SLACK_WEBHOOK": "https://hooks.slack.invalid/x"}
+    refused = in_process(*arguments(url, "weekly"), folder=folder, env=hook)
+    assert (refused.code, "a webhook posts to its own alone" in refused.stderr) == (2, True)
+
+
 def test_a_report_by_hand(folder: Path, slack: SlackServer, url: str) -> None:
     where = ("-f", "slo.yaml", "--prometheus", url, "--at", AT.isoformat(), "--ledger", "ledger.db")
     done = in_process("report", *where, "--post", folder=folder, env=slack.environment())

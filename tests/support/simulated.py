@@ -347,8 +347,8 @@ class Simulated:
                 continue
             for number, kind in enumerate(("bad", "total")):
                 parts = getattr(slo.sli.other_side, kind)
-                family = naming.family(slo.sli)
-                if expr == promql.base_of_set(self.slo_set.name, family, parts, window // 1000):
+                read = promql.base_of_set(self.slo_set.name, slo.sli.other_side, parts, window // 1000)
+                if expr == read:
                     labels = flow.labels | {naming.SCOPE: slo.scope}
                     yield labels, self._seen_by_others(flow, now - window / 1000, now)[number]
 

@@ -338,6 +338,26 @@ def test_slips_of_a_mesh(slip: str) -> None:
     assert preflight.fails == any(severity == "error" for severity, _ in expected)
 
 
+def test_labels_that_slos_choose_by_and_no_series_has() -> None:
+    text = FILE.replace(
+        "preset: availability", "preset: availability, where: {path: {not: [/health]}, %s}", 1
+    )
+    assert text != FILE
+    found = run(Memory(good()), loaded(text % "tenant: a"), NOW).found
+    said = [item.message for item in found if item.code == "filter-label"]
+    assert [message.partition("has the label ")[2] for message in said] == [
+        "path, so the SLO counts all requests",
+        "tenant, so the SLO counts nothing",
+    ]
+    [nothing] = [item for item in found if item.code == "no-service"]
+    assert 'it counts {path!="/health",tenant="a"} only' in nothing.hint
+    there = [
+        one | {"path": "/health", "tenant": "a"} if one["__name__"] == REQUESTS else one for one in good()
+    ]
+    codes = {item.code for item in run(Memory(there), loaded(text % "tenant: a"), NOW).found}
+    assert "filter-label" not in codes and "no-service" in codes
+
+
 def test_an_alert_is_silent_only_if_nothing_is_left_of_what_it_looks_at() -> None:
     text = FILE + "  - {preset: ejections}\n  - {preset: gateway-errors}\n"
     found = run(Memory(without(ENVOY)(good())), loaded(text), NOW).found

@@ -35,6 +35,8 @@ from sloctl.report.data import (
 )
 from sloctl.report.health import EdgeAmplification
 from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
+from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
+from tests.support import slack_reports
 from tests.support.reports import AT, HOSTILE, item, report
 from tests.support.simulated import Flow, Simulated
 
@@ -401,3 +403,36 @@ def test_a_gap_that_many_slos_have_is_one_line_for_a_terminal_or_a_channel() -> 
         assert [finding.code for finding in brief] == [down.code, *["scrape-gap"] * lines, other.code]
         if lines == 1:
             assert brief[1].message.startswith(f"of {many} SLOs some time is not known, up to 1h19m;")
+
+
+def test_a_routine_of_some_budgets_has_their_rows_from_beyond_what_is_shown() -> None:
+    budgets = [
+        replace(slack_reports.slo(service=f"s{n}"), owner="few" if n == 299 else "many") for n in range(300)
+    ]
+    identity = (RoutineColumn("service", "service"), RoutineColumn("slo", "SLO"))
+    fired = (RoutineColumn("alert", "alert"), RoutineColumn("what", "of"))
+    pods = (RoutineColumn("namespace", "namespace"), RoutineColumn("workload", "workload"))
+    sections = (
+        RoutineSection(
+            "budgets", "", identity, tuple((f"shop/s{n}", "availability") for n in range(300)), note="300"
+        ),
+        RoutineSection(
+            "alerts",
+            "",
+            fired,
+            (("A", "shop/s1 availability"), ("B", "shop/s299 availability"), ("C", "mesh mtls")),
+        ),
+        RoutineSection("restarts", "", pods, (("shop", "x"), ("other", "y"))),
+    )
+    period = last_period("weekly", slack_reports.AT)
+    whole = Report("shop", slack_reports.AT, "ledger", tuple(budgets), routine=Routine(period, sections))
+    assert whole.routine is not None and len(whole.routine.sections[0].rows) == 200
+    few = whole.of_owner("few")
+    assert [item.service for item in few.slos] == ["s299"] and few.owner == "few"
+    assert few.routine is not None
+    assert [section.rows for section in few.routine.sections] == [
+        (("shop/s299", "availability"),),
+        (("B", "shop/s299 availability"), ("C", "mesh mtls")),
+        (("shop", "x"), ("other", "y")),
+    ]
+    assert few.routine.sections[0].note == "", "a sum over all rows is none of theirs"

@@ -429,6 +429,18 @@ def test_a_variable_of_another_file_is_none_of_this_one(tmp_path: Path) -> None:
     ]
 
 
+def test_who_owns_what() -> None:
+    loaded = spec.load([VALID / "owners"])
+    assert {slo.id.partition(":")[2]: slo.owner for slo in loaded.slos} == {
+        "shop/*/availability": "team-shop",
+        "shop/payments/availability": "team-payments",
+        "shop/payments/latency": "team-own",
+        "base/other/availability": "team-platform",
+        "shop/payouts/availability": "team-b",
+    }
+    assert dict(loaded.slack_owners)["team-b"] == "#b"
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

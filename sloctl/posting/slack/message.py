@@ -95,9 +95,10 @@ def messages(report: Report, slo_set: SloSet, alt: str = "") -> Messages:
 
 
 def _title(report: Report) -> str:
+    whose = f"{report.set_name}, {report.owner}" if report.owner else report.set_name
     if report.routine is None:
-        return f"Error budgets of {report.set_name}"
-    return f"{routine_tables.NOUNS[report.routine.kind]} SLO report: {report.set_name}"
+        return f"Error budgets of {whose}"
+    return f"{routine_tables.NOUNS[report.routine.kind]} SLO report: {whose}"
 
 
 def _about(report: Report) -> str:

@@ -21,6 +21,7 @@ from sloctl.spec.sections import (
     mesh,
     metadata,
     notifications,
+    owners,
     release,
     reports,
     slis,
@@ -113,7 +114,7 @@ CODES: dict[str, str] = {
     "no-owner": "Warning: an SLO or a guardrail without owner.",
     "shared-volume": "Warning: a ledger on a volume that several nodes mount.",
     "no-alertmanager": "Warning: silences are to excuse, and the file has no address of Alertmanager.",
-    "unknown-owner": "Warning: a route for an owner whom nothing belongs to.",
+    "unknown-owner": "Warning: a route or a channel for an owner whom nothing belongs to, or an owner of nothing.",
 }
 
 
@@ -124,9 +125,10 @@ _TABLES: dict[str, tuple[Object, ...]] = {
     "mesh": (mesh.MESH, mesh.MATCHER_FORMS),
     "sources": (sources.SOURCES, sources.PROMETHEUS, sources.ADDRESS, sources.TRACES),
     "defaults": (slos.DEFAULTS,),
+    "owners": (owners.OWNER,),
     "slos": (slos.SLO,),
     "Windows": (slos.CALENDAR,),
-    "Presets": tuple(slis.SLI.objects.values()),
+    "Presets": (*slis.SLI.objects.values(), slis.WHERE_FORMS),
     "Events of your own": (slis.SLI.other_object, slis.EVENTS),
     "Alerting": (slos.POLICY, slos.BURN_WINDOW),
     "guardrails": (guardrails.GUARDRAIL,),

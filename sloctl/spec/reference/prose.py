@@ -73,7 +73,9 @@ Where reports are posted. The channel only: the webhook or token comes from the 
 """,
         """
 reports:
-  slack: {channel: "#slo-reviews"}
+  slack:
+    channel: "#slo-reviews"                  # everything
+    owners: {team-shop: "#shop-slo"}         # and what an owner answers for
 """,
     ),
     "kubernetes": (
@@ -204,6 +206,20 @@ defaults:
   owner: team-shop
   runbook: "https://runbooks.example.org/{namespace}/{slo}"
   labels: {tier: backend}
+""",
+    ),
+    "owners": (
+        """
+Who answers for services, in one place, as a CODEOWNERS file says it: of the items that match, the last counts. An
+owner is the first of these that is there: that of the SLO itself, of the `defaults` of its file, of `owners`, of the
+`defaults` of the set. It is a label of the alerts, so an SLO of `service: "*"` has one owner for all services: an item
+that names a service does not match it. Reports go to owners by `reports.slack.owners`, alerts by
+`notifications.owners`.
+""",
+        """
+owners:
+  - {namespace: "*", owner: team-shop}
+  - {namespace: base, service: pay-*, owner: team-payments}
 """,
     ),
     "slos": (

@@ -27,8 +27,9 @@ from sloctl.spec.sections.mesh import MESH, mesh
 from sloctl.spec.sections.metadata import METADATA
 from sloctl.spec.sections.notifications import NOTIFICATIONS, notifications, warn_of_owners
 from sloctl.spec.sections.overlay import holds_for_all
+from sloctl.spec.sections.owners import OWNER, Owners
 from sloctl.spec.sections.release import CANARY, RELEASE
-from sloctl.spec.sections.reports import REPORTS
+from sloctl.spec.sections.reports import REPORTS, warn_of_channels
 from sloctl.spec.sections.slis import EVENTS, preset_fields
 from sloctl.spec.sections.slos import BURN_WINDOW, DEFAULTS, POLICY, SLO, slos
 from sloctl.spec.sections.slos import warn_of_nobody as slos_without_owner
@@ -116,6 +117,7 @@ FILE = Section(
         Field("mesh", MESH, "How the mesh exposes its metrics."),
         Field("sources", SOURCES, "Addresses of the servers."),
         Field("defaults", DEFAULTS, "What holds for SLOs that do not say otherwise."),
+        Field("owners", Items(OWNER, minimum=0), "Who answers for SLOs that name no owner."),
         Field("slos", Items(SLO), "The SLOs."),
         Field("guardrails", Items(GUARDRAIL, minimum=0), "Thresholds rather than budgets."),
         Field("jobs", Items(JOB, minimum=0), "Jobs and their schedules."),
@@ -133,6 +135,7 @@ FILE = Section(
         "env": "filled in before anything else is read",
         "variables": "what `env` names",
         "defaults": "what the SLOs and guardrails do not say themselves",
+        "owners": "SLOs that name nobody take theirs from it",
         "mesh": "the SLIs depend on it",
         "slos": "they depend on the mesh and the defaults",
         "guardrails": "they depend on the defaults",
@@ -186,7 +189,8 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     name = metadata.get("name") if metadata is not None else None
     silence: WrittenDuration | None = told.get("longest_silence") if told is not None else None
     istio = mesh(whole.get("mesh"), reader)
-    promised = slos(whole, defaults, name or "", istio, reader)
+    owners = Owners([block for _, block in whole.items("owners")])
+    promised = slos(whole, defaults, owners, name or "", istio, reader)
     watched = guardrails(whole, defaults, reader)
     receivers = notifications(told, reader)
     _histograms_are_kept(whole, istio, reader)
@@ -208,6 +212,8 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     slos_without_owner(promised, whole, reader)
     guardrails_without_owner(watched, whole, reader)
     warn_of_owners(told, receivers, promised, watched, reader)
+    owners.warn_of_unused(promised, reader)
+    warn_of_channels(whole.get("reports"), promised, reader)
     if found is not None:
         warn_of_silences(whole.get("ledger"), found.ledger, found.sources, reader)
     return found

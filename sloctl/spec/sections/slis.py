@@ -17,10 +17,13 @@ from sloctl.promql.presets import (
     THRESHOLD,
     Preset,
     PresetProblem,
+    filtered,
 )
 from sloctl.spec.fields import expressions
-from sloctl.spec.fields.shapes import Block, Field, Items, Object, Section, Type, Variants
+from sloctl.spec.fields.shapes import Block, Either, Field, Items, Named, Object, Section, Type, Variants
 from sloctl.spec.fields.values import Choice, Complaint, Loose, Reader, Text
+from sloctl.spec.sections.common import DNS_LABEL, LABEL_NAME
+from sloctl.spec.yaml.tree import Node
 
 _GRPC_CODE = Choice(tuple(GRPC_CODES), "the name of a gRPC status")
 _HTTP_CODE = Loose(
@@ -29,6 +32,25 @@ _HTTP_CODE = Loose(
     "three digits, 4xx, 5xx, or 0 for no response",
     (("type", "integer"), ("enum", [0, *range(100, 600)])),
 )
+
+
+_VALUE = Text("text", max_length=256)
+_VALUES = Items(_VALUE, maximum=100)
+WHERE_FORMS = Object(
+    "labelValues",
+    doc="Values of a label of the requests, exactly as the metrics have them.",
+    fields=(
+        Field("in", _VALUES, "One of these.", examples=(["GET", "HEAD"],)),
+        Field(
+            "not",
+            _VALUES,
+            "None of these; a request without the label has none of them.",
+            examples=(["429"],),
+        ),
+    ),
+    one_of=(("in", "not"),),
+)
+WHERE = Named(LABEL_NAME, "a label of the metric", Either(_VALUE, WHERE_FORMS), maximum=20, minimum=1)
 
 
 def preset_fields(preset: Preset) -> tuple[Field, ...]:
@@ -54,6 +76,25 @@ def preset_fields(preset: Preset) -> tuple[Field, ...]:
             f"The latency to stay within; a bound of the histogram ({bounds}, or `mesh.latency_buckets`).",
             without=THRESHOLD,
             examples=("250ms", "2.5s"),
+        ),
+        "from": Field(
+            "from",
+            Text(
+                "a workload, with or without its namespace",
+                rf"(?:{DNS_LABEL}/)?(?:{DNS_LABEL}(?:\.{DNS_LABEL})*)|{DNS_LABEL}/\*",
+                "write it like frontend, shop/frontend, or shop/* for all of a namespace",
+                253,
+            ),
+            "Only requests of this caller (`source_workload`).",
+            without="all",
+            examples=("shop/frontend",),
+        ),
+        "where": Field(
+            "where",
+            WHERE,
+            "Only requests whose labels have these values.",
+            without="all",
+            examples=({"request_protocol": "http", "response_code": {"not": ["429"]}},),
         ),
         "hang_ups": Field(
             "hang_ups",
@@ -119,6 +160,19 @@ SLI = Variants(
 )
 
 
+def _where(entries: list[tuple[str, Node, Any]]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Of each label the form, ``in`` or ``not``, and the values."""
+    found = []
+    for label, _, value in entries:
+        if isinstance(value, str):
+            found.append((label, "in", (value,)))
+            continue
+        form = next((form for form in ("in", "not") if value.get(form)), None)
+        if form is not None:
+            found.append((label, form, tuple(sorted({text for _, text in value.get(form)}))))
+    return tuple(sorted(found))
+
+
 class Slis:
     """Builds SLIs of a mesh; what many SLOs have in common is built, or complained about, once."""
 
@@ -141,6 +195,10 @@ class Slis:
             if not params["codes"]:
                 return None  # all of them were complained about
             params["codes"] = tuple(dict.fromkeys(code for _, code in params["codes"]))
+        if "where" in params:
+            params["where"] = _where(params["where"])
+            if not params["where"]:
+                return None  # all of it was complained about
         built = self._preset(name, params)
         if isinstance(built, PresetProblem):
             at, path = block.at(built.param), block.child(built.param)
@@ -152,7 +210,7 @@ class Slis:
         key = (name, *params.items())
         if key not in self._presets:
             try:
-                self._presets[key] = PRESETS[name].build(params, self.mesh)
+                self._presets[key] = filtered(PRESETS[name].build(params, self.mesh), params)
             except PresetProblem as problem:
                 self._presets[key] = problem
         return self._presets[key]

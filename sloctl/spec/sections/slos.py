@@ -57,6 +57,7 @@ from sloctl.spec.sections.common import (
     Defaults,
     nobody_owns,
 )
+from sloctl.spec.sections.owners import Owners
 from sloctl.spec.sections.slis import SLI, Slis
 
 CALENDAR = Section(
@@ -361,20 +362,23 @@ SLO = Section(
 )
 
 
-def slos(whole: Block, defaults: Defaults, set_name: str, mesh: Mesh, reader: Reader) -> tuple[Slo, ...]:
+def slos(
+    whole: Block, defaults: Defaults, owners: Owners, set_name: str, mesh: Mesh, reader: Reader
+) -> tuple[Slo, ...]:
     """The SLOs of all documents, in their order."""
-    builder = _Slos(set_name, mesh, defaults, reader)
+    builder = _Slos(set_name, mesh, defaults, owners, reader)
     built = [slo for _, block in whole.items("slos") if (slo := builder.build(block)) is not None]
     _no_two_alike(whole, reader)
     return _override(built)
 
 
 class _Slos:
-    """Builds the SLOs of a set that has this name, mesh and defaults."""
+    """Builds the SLOs of a set that has this name, mesh, defaults and owners."""
 
-    def __init__(self, set_name: str, mesh: Mesh, defaults: Defaults, reader: Reader) -> None:
+    def __init__(self, set_name: str, mesh: Mesh, defaults: Defaults, owners: Owners, reader: Reader) -> None:
         self.set_name = set_name
         self.defaults = defaults
+        self.owners = owners
         self.reader = reader
         self._slis = Slis(mesh, reader)
         self._policies: dict[int, AlertPolicy | None] = {}
@@ -407,7 +411,7 @@ class _Slos:
             window=window,
             sli=sli,
             policy=policy,
-            owner=self._said(block, "owner") or "",
+            owner=self._owner(block),
             runbook=self._said(block, "runbook") or "",
             dashboard=self._said(block, "dashboard") or "",
             labels=self._labels(block),
@@ -433,6 +437,14 @@ class _Slos:
     def _said(self, block: Block, key: str) -> Any:
         """The SLO's own value or else the default; None if neither says it, or it is unusable."""
         return self.defaults.said(block, key)
+
+    def _owner(self, block: Block) -> str:
+        """Its own, else that of the file's defaults, of `owners`, or of the set's defaults."""
+        place = self._place(block, "owner")
+        listed = self.owners.of(block.get("namespace") or "", block.get("service") or "")
+        if listed and (place is None or place is self.defaults.of_set):
+            return listed
+        return place.get("owner") or "" if place is not None else ""
 
     def _labels(self, block: Block) -> tuple[tuple[str, str], ...]:
         places = reversed(self.defaults.places(block))
