@@ -52,7 +52,7 @@ def cached_history(
     key of its own for each ``variant`` of what it adds. Its TSDB is a copy of its own in ``into``/data
     (hard links: at once, and without space), which a server may write to.
 
-    Raises UsageError if ``root`` cannot be written or promtool is missing, SloctlError if promtool fails.
+    Raises UsageError if ``root`` cannot be written or Prometheus is missing, SloctlError if it fails.
     """
     key = f"demo-{_digest(world, variant)}"
     try:

@@ -15,8 +15,9 @@ import numpy as np
 
 from sloctl.demo import truth as truths
 from sloctl.demo.engine import Counter, Simulation, hidden, restarts
-from sloctl.demo.openmetrics import Progress, SampledSeries, backfill
+from sloctl.demo.openmetrics import Progress, SampledSeries
 from sloctl.demo.pods import Labels, Target
+from sloctl.demo.remote_write import write_block
 from sloctl.demo.truth import CountArray, Gap, Restart, Truth
 from sloctl.demo.world import Grid, World
 
@@ -49,7 +50,7 @@ def build_history(world: World, end: int, directory: Path, progress: Progress | 
     """Play ``world`` up to ``end`` (Unix seconds) and write its TSDB to ``directory``/data.
 
     ``directory`` also receives what :func:`load_history` needs. Raises ValueError if ``end`` is not a multiple
-    of 300, and what :func:`sloctl.demo.openmetrics.backfill` raises.
+    of 300, and what :func:`sloctl.demo.remote_write.write_block` raises.
     """
     if end % GRID:
         raise ValueError(f"{end} is not a multiple of {GRID} seconds")
@@ -59,7 +60,7 @@ def build_history(world: World, end: int, directory: Path, progress: Progress | 
     simulation = Simulation(world, history_grid(world))
     truth = _truth(simulation, end)
     everything = list(series(simulation, end))
-    samples = backfill(everything, directory / "data", progress=progress)
+    samples = write_block(everything, directory / "data", progress=progress)
     state = _state(simulation, everything, end)
     truths.save(truth, directory / "truth.npz")
     text = {

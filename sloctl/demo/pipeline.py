@@ -19,8 +19,9 @@ from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.cache import cache_root, cached_history
 from sloctl.demo.history import History
 from sloctl.demo.live import LiveShop
-from sloctl.demo.openmetrics import Progress, SampledSeries, backfill
+from sloctl.demo.openmetrics import Progress, SampledSeries
 from sloctl.demo.programs import find_program
+from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.world import World
 from sloctl.model import GRID, SloSet
@@ -62,7 +63,7 @@ def write_rules(slo_set: SloSet, folder: Path) -> Path:
 def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progress | None = None) -> None:
     """Add to a history's TSDB what the rules would have recorded.
 
-    Raises ``BackendError`` and what :func:`sloctl.demo.openmetrics.backfill` raises.
+    Raises ``BackendError`` and what :func:`sloctl.demo.remote_write.write_block` raises.
     """
     end = datetime.fromtimestamp(history.end, UTC)
     start = datetime.fromtimestamp(history.start + GRID, UTC)
@@ -75,7 +76,7 @@ def fill_grid(history: History, slo_set: SloSet, scratch: Path, progress: Progre
             series = [SampledSeries(item.labels, item.times, item.values) for item in found]
         if progress:
             progress(number * 0.8 + 0.7 * (1 - number * 0.8), f"writing the grid's past: {name}")
-        backfill(series, history.data_dir)
+        write_block(series, history.data_dir)
 
 
 @contextlib.contextmanager
@@ -93,8 +94,7 @@ def running(
     ``progress`` is called with a share of 0…1 and a text. Raises UsageError where a program is missing and
     cannot be installed, and ``SloctlError``.
     """
-    for program in ("prometheus", "promtool"):
-        find_program(program, install=True)
+    find_program("prometheus", install=True)
     slo_set = spec.load([SLO_FILE])
     rules = write_rules(slo_set, directory / "generated")
     variant = naming.digest(*(path.read_text(encoding="utf-8") for path in sorted(rules.glob("*.yaml"))))
@@ -107,9 +107,9 @@ def running(
         cache_root(environ),
         directory / "prometheus",
         now.timestamp(),
-        progress=part(0.0, 0.6),
+        progress=part(0.0, 0.2),
         variant=variant,
-        finish=lambda built: fill_grid(built, slo_set, directory / "grid", part(0.6, 0.98)),
+        finish=lambda built: fill_grid(built, slo_set, directory / "grid", part(0.2, 0.98)),
     )
     if progress:
         progress(0.99, "starting Prometheus")

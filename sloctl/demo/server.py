@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from sloctl.demo.programs import ChildProcess, find_program
-from sloctl.errors import BackendUnavailable, QueryRejected, UsageError
+from sloctl.errors import BackendUnavailable, QueryRejected, SloctlError, UsageError
 
 __all__ = ["PrometheusServer", "find_program", "prometheus_config"]
 
@@ -153,6 +153,26 @@ class PrometheusServer:
                 url=self.url,
             )
 
+    def remote_write(self, request: bytes) -> None:
+        """Send a ``WriteRequest`` of remote write 1.0, in Snappy; the server needs the flag that lets it take one.
+
+        Raises SloctlError with the server's reason if it refuses, BackendUnavailable if it is gone.
+        """
+        headers = {
+            "Content-Encoding": "snappy",
+            "Content-Type": "application/x-protobuf",
+            "X-Prometheus-Remote-Write-Version": "0.1.0",
+        }
+        self._post("/api/v1/write", "take samples", request, headers)
+
+    def snapshot(self) -> Path:
+        """Make blocks of all that it holds; gives their folder. It needs the flag that enables the admin API.
+
+        Raises SloctlError with the server's reason if it refuses, BackendUnavailable if it is gone.
+        """
+        body = self._post("/api/v1/admin/tsdb/snapshot", "make a snapshot")
+        return self.data / "snapshots" / str(json.loads(body)["data"]["name"])
+
     def wait(self) -> None:
         """Wait until the process ends by itself."""
         if self._child is not None:
@@ -216,10 +236,32 @@ class PrometheusServer:
             raise UsageError(message, hint=f"see {self.config_file}")
         raise BackendUnavailable(message, backend="prometheus", url=self.url)
 
-    def _request(self, method: str, path: str, timeout: float = 60.0) -> tuple[int, str]:
+    def _post(
+        self, path: str, purpose: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> str:
+        try:
+            status, answer = self._request("POST", path, 600.0, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            raise BackendUnavailable(
+                f"Prometheus did not {purpose}: {error}\n{self.log_tail(5)}",
+                backend="prometheus",
+                url=self.url,
+            ) from error
+        if status not in {200, 204}:
+            raise SloctlError(f"Prometheus did not {purpose}: {answer.strip()}")
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        timeout: float = 60.0,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=timeout)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body or None, dict(headers or {}))
             response = connection.getresponse()
             return response.status, response.read().decode("utf-8", errors="replace")
         finally:

@@ -8,18 +8,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sloctl.demo.history import History, build_history, load_history
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.demo.openmetrics import SampledSeries
+from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import corner_shop
 from sloctl.demo.world import ago
+from sloctl.errors import SloctlError
 
-END = 1_790_000_100 - 1_790_000_100 % 300
+END = 1_700_000_100
 
 
 @dataclass
@@ -50,7 +53,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     names = [{"__name__": "slo:total_events:increase5m", "slo": 'a "b"'}, {"__name__": "slo:float:x"}]
     stamps = np.arange(END - 3600, END + 1, 300) * 1000
     recorded = [SampledSeries(labels, stamps, np.full(len(stamps), 0.1)) for labels in names]
-    assert backfill(recorded, history.data_dir) == 26
+    odd = SampledSeries({"__name__": "odd", "empty": ""}, stamps[:3], np.array([math.nan, math.inf, -0.25]))
+    assert write_block([*recorded, odd], history.data_dir) == 29
     with PrometheusServer(directory / "server", data=history.data_dir) as server:
         yield Day(history, server)
 
@@ -65,6 +69,25 @@ def test_every_sample_arrives(day: Day) -> None:
 def test_recorded_names_are_accepted(day: Day) -> None:
     (one,) = day.query('slo:total_events:increase5m{slo="a \\"b\\""}')
     assert one["value"][1] == "0.1"
+
+
+def test_values_that_are_no_counts_are_kept(day: Day) -> None:
+    (one,) = day.query("odd[2h]")
+    assert one["metric"] == {"__name__": "odd"}
+    assert one["values"] == [[END - 3600, "NaN"], [END - 3300, "+Inf"], [END - 3000, "-0.25"]]
+
+
+def test_samples_that_are_not_all_taken_are_an_error(tmp_path: Path) -> None:
+    """What cannot be written in whole is not written: no block with less than was asked for."""
+    for name, stamps, error, said in (
+        ("twice", [END, END - 60], SloctlError, "did not take samples|kept 1 of 2 samples"),
+        ("twice", [END, END], SloctlError, "did not take samples|kept 1 of 2 samples"),
+        ("no name", [END], ValueError, "not a metric name: 'no name'"),
+    ):
+        times = np.array(stamps) * 1000
+        with pytest.raises(error, match=said):
+            write_block([SampledSeries({"__name__": name}, times, np.arange(len(times)))], tmp_path / "data")
+        assert not list((tmp_path / "data").iterdir())
 
 
 @pytest.mark.parametrize("service", ["flaky", "seldom", "behind"])

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import _truth, history_grid, series
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.demo.openmetrics import SampledSeries
+from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.truth import Truth
 from sloctl.demo.world import (
@@ -128,7 +129,7 @@ def build(
     simulation = Simulation(world, history_grid(world))
     kept = [one for one in series(simulation, end) if one.labels.get("le", "+Inf") in bounds]
     gone = [*down, (0, end - days * DAY)]
-    backfill([_without(one, gone) for one in kept], folder / "data")
+    write_block([_without(one, gone) for one in kept], folder / "data")
     return Month(folder / "data", end, truth_of(simulation, end), world)
 
 

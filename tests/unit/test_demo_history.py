@@ -14,7 +14,7 @@ from sloctl.demo.shop import corner_shop, shop
 from sloctl.demo.truth import Truth, load, save
 from sloctl.demo.world import Crash, Edge, Outage, Service, World, ago, on_day, traffic
 
-END = 1_790_000_100
+END = 1_700_000_100
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sloctl.demo.live import LiveShop, LiveWorld
 from sloctl.demo.shop import corner_shop
 from sloctl.demo.world import OUTSIDE
 
-END = 1_790_000_100
+END = 1_700_000_100
 
 
 @pytest.fixture(scope="module")
