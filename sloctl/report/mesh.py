@@ -118,8 +118,8 @@ def to_json(calls: MeshCalls, edges: Iterable[Edge]) -> Mapping[str, Any]:
         "seconds": calls.seconds,
         "edges": [
             {
-                "source": edge.source._asdict(),
-                "destination": edge.destination._asdict(),
+                "source": _node(edge.source),
+                "destination": _node(edge.destination),
                 "requests": round(edge.requests, 3),
                 "failed": round(edge.failed, 3),
                 "unreached": round(edge.unreached, 3),
@@ -133,3 +133,7 @@ def to_json(calls: MeshCalls, edges: Iterable[Edge]) -> Mapping[str, Any]:
         ],
         "doubts": list(calls.doubts),
     }
+
+
+def _node(node: Node) -> dict[str, str]:
+    return {"namespace": node.namespace, "name": node.name}
