@@ -172,8 +172,21 @@ def links_of(slo_set: SloSet, slo: Slo, item: SloStatus, at: datetime) -> list[t
         ("Slow traces" if links.burn_page(slo) == naming.LATENCY_BURN else "Failing traces", traces),
         ("Runbook", filled(slo.runbook) if slo.runbook else links.runbook(slo_set, links.burn_page(slo))),
         ("Query", _query(slo_set, slo, item)),
+        ("Alerts", _alerts(slo_set, slo, item)),
     ]
     return [(title, url) for title, url in found if url]
+
+
+def _alerts(slo_set: SloSet, slo: Slo, item: SloStatus) -> str:
+    """The SLO's alerts in Alertmanager's own page, silenced ones too."""
+    base = slo_set.sources.alertmanager.rstrip("/")
+    which = (
+        Matcher(naming.SLO_ID, "=", slo.id),
+        Matcher(naming.NAMESPACE, "=", item.namespace),
+        Matcher(naming.SERVICE, "=", item.service),
+    )
+    filters = quote(f"{{{promql.matched(which)}}}", safe="")
+    return f"{base}/#/alerts?silenced=true&filter={filters}" if base else ""
 
 
 def _query(slo_set: SloSet, slo: Slo, item: SloStatus) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import click
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sloctl.model import Slo, SloSet
     from sloctl.report.data import Report, SloStatus
     from sloctl.report.history import BudgetHistory
+    from sloctl.report.mesh import MeshCalls
     from sloctl.serve.access import Access, Guard
     from sloctl.serve.cache import Clock, Explained
 
@@ -178,6 +180,13 @@ class Asks:
         with self._prometheus() as source:
             return part.read(source, slo, item, report.at, seconds)
 
+    def mesh(self, at: datetime) -> MeshCalls:
+        """Who calls whom. Raises BackendError."""
+        from jobs import mesh_calls
+
+        with self._prometheus() as source:
+            return mesh_calls.read(source, self.slo_set.mesh, at)
+
     def definitions(self, report: Report) -> Mapping[int, Slo]:
         """The definition of each budget, by the id of the object."""
         from jobs.reports.routine_budgets import statuses
@@ -196,7 +205,9 @@ def running(asks: Asks, access: Access, clock: Clock, every: float) -> Iterator[
 
     asked = Asked(seconds=every)
     questions = Questions(
-        asks.part, lambda namespace, service, seconds: asks.explain(namespace, service, seconds, at())
+        asks.part,
+        lambda namespace, service, seconds: asks.explain(namespace, service, seconds, at()),
+        lambda ago: asks.mesh(at() - timedelta(seconds=ago)),
     )
     refresher = Refresher(lambda: asks.report(at()), clock, every, asks.explained)
     pages = Pages(asks.slo_set, refresher, questions, asked, clock, definitions=asks.definitions)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.promql.flags import LABEL
-from sloctl.promql.presets import PRESETS, Side
+from sloctl.promql.presets import DURATION, PRESETS, REPORTERS, Side
 from sloctl.promql.syntax import selector
 
 Kind = Literal["total", "bad", "unreached"]
@@ -39,3 +39,12 @@ def summed(parts: Iterable[Selector], by: Sequence[str], window: int) -> str:
     """What disjoint counters gained in a window (seconds), by labels."""
     union = "\nor ".join(f"increase({selector(part.metric, part.matchers)}[{window}s])" for part in parts)
     return f"sum by ({', '.join(by)}) (\n{union}\n)"
+
+
+def latency(mesh: Mesh, side: Side, by: Sequence[str], window: int) -> dict[str, str]:
+    """Milliseconds that calls took together, and how many were timed, by labels: ``latency sum``, ``latency count``."""
+    where = (Matcher("reporter", "=", REPORTERS[side]), *mesh.matchers)
+    return {
+        f"latency {part}": summed([Selector(f"{DURATION}_{part}", where)], by, window)
+        for part in ("sum", "count")
+    }

@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +24,8 @@ from sloctl.report.history import BudgetHistory
 from sloctl.report.html import live
 from sloctl.report.html.live import Freshness, Wanted
 from sloctl.report.markdown import json_text
+from sloctl.report.mesh import MeshCalls, chosen
+from sloctl.report.mesh import to_json as mesh_json
 from sloctl.report.spreadsheet import csv_text
 from sloctl.serve import feeds, openapi
 from sloctl.serve.access import Access, Guard
@@ -35,6 +37,7 @@ AGE = 5
 """Seconds for which a page says the same age."""
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 LONGEST_NAME = 253
+T = TypeVar("T")
 
 
 class Rest(Convertor[str]):
@@ -62,6 +65,8 @@ class Questions:
     """The last seconds of a budget's history; None where there is no record of them."""
     explain: Callable[[str, str, int], Explained]
     """Where the failures of a namespace and service begin, within so many seconds."""
+    mesh: Callable[[int], MeshCalls]
+    """Who called whom so many seconds ago."""
 
 
 class Body(NamedTuple):
@@ -112,6 +117,7 @@ class Pages:
             Route("/", self.overview),
             Route("/slo/{path:rest}", self.one),
             Route("/explain", self.explain),
+            Route("/mesh", self.mesh),
             Route("/badge/{path:rest}", self.badge),
             Route("/incidents.atom", self.incidents),
             Route("/static/{name}", self.static),
@@ -120,6 +126,7 @@ class Pages:
             Route("/api/v1/overview", self.api_overview),
             Route("/api/v1/overview.csv", self.api_csv),
             Route("/api/v1/slo/{path:rest}", self.api_slo),
+            Route("/api/v1/mesh", self.api_mesh),
             Route("/api/v1/explain", self.api_explain),
             Route("/api/v1/openapi.json", self.api_openapi),
         ]
@@ -253,6 +260,18 @@ class Pages:
         text = live.explanation(self._set.name, asked, None, found.lines if found else (), failed)
         return _response(request, _body(text, HTML))
 
+    async def mesh(self, request: Request) -> Response:
+        """The calls of the mesh."""
+        asked = _mesh_asked(request)
+        ago = live.AGOS[asked["ago"]]
+        calls, failed = None, ""
+        try:
+            calls = await self._asked.get(("mesh", ago), lambda: self._questions.mesh(ago), 10.0)
+        except Exception as error:
+            failed = told(error)
+        key = ("mesh", tuple(asked.items()), calls and calls.at, failed)
+        return await self._send(request, key, HTML, lambda: live.mesh(self._set.name, asked, calls, failed))
+
     async def badge(self, request: Request) -> Response:
         """The badge of an SLO."""
         path = request.path_params["path"].removesuffix(".svg")
@@ -371,17 +390,30 @@ class Pages:
     async def api_explain(self, request: Request) -> Response:
         """Where failures begin, as ``sloctl explain --format json`` has it."""
         asked = _explain_asked(request)
+        place, seconds = (asked["namespace"], asked["service"]), LASTS[asked["last"]]
+        found = await self._answer(
+            ("explain", *place, seconds), lambda: self._questions.explain(*place, seconds)
+        )
+        return _response(request, _body(json_text(found.data) + "\n", JSON))
+
+    async def api_mesh(self, request: Request) -> Response:
+        """The calls of the mesh that are asked for."""
+        asked = _mesh_asked(request)
+        ago = live.AGOS[asked["ago"]]
+        calls = await self._answer(("mesh", ago), lambda: self._questions.mesh(ago))
+        edges = chosen(
+            calls.edges, q=asked["q"], namespace=asked["namespace"], everything=asked["show"] == "all"
+        )
+        return _response(request, _body(json_text(mesh_json(calls, edges)) + "\n", JSON))
+
+    async def _answer(self, key: tuple[object, ...], ask: Callable[[], T]) -> T:
+        """An answer for a program. Raises HTTPException."""
         try:
-            found = await self._asked.get(
-                ("explain", asked["namespace"], asked["service"], LASTS[asked["last"]]),
-                lambda: self._questions.explain(asked["namespace"], asked["service"], LASTS[asked["last"]]),
-                30.0,
-            )
+            return await self._asked.get(key, ask, 30.0)
         except (Busy, Pending) as error:
             raise HTTPException(503, str(error), {"retry-after": "5"}) from None
         except SloctlError as error:
             raise HTTPException(502, str(error)) from None
-        return _response(request, _body(json_text(found.data) + "\n", JSON))
 
     async def api_openapi(self, request: Request) -> Response:
         """What there is to ask, for programs."""
@@ -412,6 +444,17 @@ def _history(shown: BudgetHistory | None) -> dict[str, Any] | None:
             | {"left": left}
             for (start, end), item, left in zip(shown.spans(), shown.buckets, shown.left(), strict=True)
         ],
+    }
+
+
+def _mesh_asked(request: Request) -> dict[str, str]:
+    given = request.query_params
+    ago, show = given.get("ago", "now"), given.get("show", "")
+    return {
+        "q": given.get("q", "")[: live.LONGEST_TEXT],
+        "namespace": given.get("namespace", "")[: live.LONGEST_TEXT],
+        "ago": ago if ago in live.AGOS else "now",
+        "show": show if show == "all" else "",
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from sloctl import __version__
 from sloctl.budget import Status
 from sloctl.report.data import json_schema
-from sloctl.report.html.live import RANGES
+from sloctl.report.html.live import AGOS, RANGES
 
 LASTS = ("10m", "1h", "3h", "6h")
 TIME = {"type": "string", "format": "date-time"}
@@ -91,6 +91,28 @@ def document() -> dict[str, Any]:
         _parameter("namespace", "Of this namespace.", TEXT),
         _parameter("last", "What fails within this time.", {"enum": list(LASTS), "default": "1h"}),
     ]
+    calls = [
+        _parameter("q", "Words of a service's namespace and name.", TEXT),
+        _parameter("namespace", "Only calls from or to this namespace.", TEXT),
+        _parameter("ago", "How long ago.", {"enum": list(AGOS), "default": "now"}),
+        _parameter("show", "all: also what is as it should be.", {"enum": ["all"]}),
+    ]
+    place = _object(namespace=TEXT, name=TEXT)
+    edge = dict.fromkeys(("requests", "failed", "unreached"), NUMBER) | {
+        name: _nullable(NUMBER) for name in ("attempts", "mean_latency_ms", "mtls")
+    }
+    edges = _object(
+        at=TIME,
+        seconds=NUMBER,
+        edges=_list(
+            source=place,
+            destination=place,
+            **edge,
+            failing={"type": "boolean"},
+            odd={"type": "array", "items": {"enum": ["retries", "plaintext"]}},
+        ),
+        doubts={"type": "array", "items": TEXT},
+    )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -119,6 +141,13 @@ def document() -> dict[str, Any]:
                 [*path, _parameter("range", "A part of its window, in finer steps.", {"enum": list(RANGES)})],
                 _answer("The SLO.", "application/json", one),
                 {"400": error, "404": error, "503": error},
+            ),
+            "/api/v1/mesh": _get(
+                "mesh",
+                "Calls of fifteen minutes: those that deviate, or all, or those of services that are sought.",
+                calls,
+                _answer("The calls, those that fail most first.", "application/json", edges),
+                {"502": error, "503": error},
             ),
             "/api/v1/explain": _get(
                 "explain",

@@ -11,6 +11,7 @@ from sloctl import spec
 from sloctl.model import Slo, SloSet
 from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.history import BudgetHistory
+from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.serve.access import Access, Guard
 from sloctl.serve.application import Pages, Questions, application
 from sloctl.serve.cache import Asked, Explained, Refresher
@@ -66,6 +67,17 @@ def shop() -> Report:
     return report(quiet, doubtful, late, fast, burning, findings=(finding,))
 
 
+WEB, CHECKOUT, STOCK, CART = (Node("shop", name) for name in ("frontend", "checkout", "inventory", "cart"))
+EDGES = (
+    Edge(WEB, CHECKOUT, 1000.0, 264.0, 10.0, 1010.0, 31.5, 1.0),
+    Edge(CHECKOUT, STOCK, 1000.0, 280.0, 250.0, 2100.0, 12.0, 1.0),
+    Edge(WEB, CART, 5000.0, 2.0, 0.0, 5000.0, 3.0, 1.0),
+    Edge(CART, Node("data", "store"), 5000.0, 0.0, 0.0, None, None, 0.5),
+    Edge(Node("data", "store"), CART, 10.0, 1.0),
+)
+"""A cascade, what is fine, calls without mTLS, and one failure."""
+
+
 class Site:
     """Pages whose time, reports and questions a test decides."""
 
@@ -75,6 +87,7 @@ class Site:
         self.refresher = Refresher(found, lambda: self.now, every, self.begins)
         self.answers = Asked(seconds=every)
         self.part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None] = self._part
+        self.mesh: Callable[[int], MeshCalls] = lambda ago: MeshCalls(later(-ago), 900, EDGES)
         self.lines: tuple[str, ...] = ("shop/checkout: 26.4 % fail since about 11:35 UTC",)
 
     def begins(self, report: Report) -> Explained | None:
@@ -92,7 +105,7 @@ class Site:
         return {id(each): slo for slo, each in statuses(self.slo_set, found).values()}
 
     def application(self, access: Access | None = None) -> Guard:
-        questions = Questions(lambda *given: self.part(*given), self.explain)
+        questions = Questions(lambda *given: self.part(*given), self.explain, lambda ago: self.mesh(ago))
         pages = Pages(
             self.slo_set,
             self.refresher,

@@ -108,6 +108,14 @@ def test_the_query_is_that_of_the_row_also_of_a_wildcard() -> None:
     assert other.startswith("http://v.example.org/vmui/#/?g0.expr=")
 
 
+def test_the_alerts_are_those_of_the_row_in_alertmanager() -> None:
+    address = links(slos(CHECKOUT), alertmanager="http://a.example.org/")["Alerts"]
+    page, _, query = address.partition("?")
+    assert page == "http://a.example.org/#/alerts"
+    (which,) = parse_qs(query)["filter"]
+    assert which == '{slo_id="shop:shop/checkout/availability",namespace="shop",service="checkout"}'
+
+
 def test_names_are_escaped_in_links() -> None:
     slo_set = slos(EVERY)
     made = built(replace(slo_set, sources=Sources(grafana="https://g.example.org")))

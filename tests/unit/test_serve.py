@@ -23,13 +23,14 @@ from sloctl.model import SloSet
 from sloctl.report.data import Report
 from sloctl.report.html import live
 from sloctl.report.html.live import Wanted
+from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.report.numbers import plain
 from sloctl.serve import feeds
 from sloctl.serve.access import Access, check_bind, host_of
 from sloctl.serve.cache import Asked, Busy, Explained
 from sloctl.settings.secret import Secret
 from tests.support.html import Document
-from tests.support.reports import ATTACKS, attacked, drawn, report
+from tests.support.reports import AT, ATTACKS, attacked, drawn, report
 from tests.support.served import Site, later, shop, slo_set
 
 CHECKOUT = "/slo/shop/checkout/availability"
@@ -178,6 +179,45 @@ def test_a_part_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None
     assert "This range could not be read: Prometheus at http://prometheus:9090 refused" in text
     site.part = lambda *_: None
     assert "no record of it" in Document(web.get(f"{CHECKOUT}?range=1h").text).text
+
+
+def calls(text: str) -> list[tuple[str, str]]:
+    found = re.findall(
+        r'data-label="caller"><a href="[^"]*">(.*?)</a></td><th scope="row"><a href="[^"]*">(.*?)</a>', text
+    )
+    return [(caller.replace("<wbr>", ""), called.replace("<wbr>", "")) for caller, called in found]
+
+
+def test_of_the_mesh_what_deviates_is_shown_until_more_is_asked_for(web: TestClient) -> None:
+    cascade = [("shop/checkout", "shop/inventory"), ("shop/frontend", "shop/checkout")]
+    plaintext = ("shop/cart", "data/store")
+    page = web.get("/mesh").text
+    assert calls(page) == [*cascade, plaintext]
+    text = " ".join(Document(page).text.split())
+    assert "2 of 5 edges between 5 services fail; odd otherwise: 1." in text
+    assert (
+        "shop/checkout calls shop/inventory: 1,000 requests, 28.00 % fail, 2.10 attempts per request" in text
+    )
+    assert len(calls(web.get("/mesh?show=all").text)) == 5
+    assert calls(web.get("/mesh?q=inventory").text) == cascade[:1]
+    assert calls(web.get("/mesh?namespace=data").text) == [plaintext]
+    assert web.get("/api/v1/mesh?ago=1h").json()["at"] == "2026-03-01T11:00:00Z"
+    assert [edge["odd"] for edge in web.get("/api/v1/mesh").json()["edges"]] == [
+        ["retries"],
+        [],
+        ["plaintext"],
+    ]
+
+
+def test_a_mesh_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
+    def fails(_: int) -> MeshCalls:
+        raise DOWN
+
+    site.mesh = fails
+    assert "Not known: Prometheus at http://prometheus:9090 refused" in Document(web.get("/mesh").text).text
+    assert web.get("/api/v1/mesh").status_code == 502
+    site.mesh = lambda _: MeshCalls(AT, 900, ())
+    assert "No requests were seen" in Document(web.get("/mesh?ago=3h").text).text
 
 
 # --- how old it is
@@ -393,6 +433,10 @@ def test_names_cannot_act(slos: SloSet, attack: str) -> None:
     slo = slos.slos[0]
     site.definitions = lambda found: {id(found.slos[0]): slo}  # type: ignore[method-assign]
     site.lines = (attack,)
+    node, other = Node(attack, attack), Node("x", attack)
+    site.mesh = lambda _: MeshCalls(
+        AT, 900, (Edge(node, other, 9.0, 9.0), Edge(other, node, 9.0, 9.0)), (attack,)
+    )
     site.refresher.refresh()
     web = client(site)
     address = "/".join(quote(part, safe="") for part in (attack, attack, attack))
@@ -439,6 +483,7 @@ def test_the_api_is_what_its_document_says(web: TestClient) -> None:
         "/api/v1/overview": "/api/v1/overview",
         "/api/v1/slo/{namespace}/{service}/{slo}": "/api/v1/slo/shop/checkout/availability?range=6h",
         "/api/v1/explain": "/api/v1/explain?service=checkout",
+        "/api/v1/mesh": "/api/v1/mesh?ago=1h",
     }
     assert set(calls) | {"/api/v1/overview.csv"} <= set(document["paths"])
     for path, address in calls.items():
@@ -496,7 +541,7 @@ def test_what_pages_load_is_kept_by_browsers_for_as_long_as_it_is_the_same(web: 
 
 
 def test_all_that_pages_name_is_there(slos: SloSet, web: TestClient, tmp_path: Path) -> None:
-    for path in ("/", CHECKOUT, "/explain", "/nothing"):
+    for path in ("/", CHECKOUT, "/explain", "/mesh", "/nothing"):
         for tag, attributes in Document(web.get(path).text).tags:
             address = attributes.get("href") or attributes.get("src") or ""
             if tag in ("a", "link", "script") and address.startswith("/"):

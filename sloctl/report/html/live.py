@@ -19,11 +19,13 @@ from sloctl import __version__, naming, promql
 from sloctl.model import GRID, CalendarWindow, Matcher, Slo, SloSet
 from sloctl.model.durations import duration, number, rfc3339
 from sloctl.report import markdown
+from sloctl.report import mesh as report_mesh
 from sloctl.report.data import PARTIAL, Report, SloStatus
 from sloctl.report.history import MOST_BUCKETS, BudgetHistory
-from sloctl.report.html import FOLDER, charts, environment, view
+from sloctl.report.html import FOLDER, charts, environment, graph, view
 from sloctl.report.markdown import STATUS_WORDS
-from sloctl.report.numbers import NOTHING, budget_share, plain, rate
+from sloctl.report.mesh import Edge, MeshCalls, chosen
+from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate
 
 ROWS = 100
 """Rows of a page of the overview."""
@@ -524,4 +526,84 @@ def explanation(
         lasts=("10m", "1h", "3h", "6h"),
         lines=[plain(line) for line in lines],
         failed=plain(failed),
+    )
+
+
+AGOS = {"now": 0, "15m": 900, "1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600, "12h": 12 * 3600}
+"""How long ago the mesh can be looked at."""
+DRAWN, LISTED = 300, 1000
+"""Edges that are drawn, and that are in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A row of the table of calls."""
+
+    state: str
+    word: str
+    source: str
+    destination: str
+    source_address: str
+    destination_address: str
+    cells: tuple[tuple[str, str], ...]
+
+
+def _call(edge: Edge, address: Callable[[str], str]) -> Call:
+    state, word = ("exhausted", "✕ fails") if edge.failing else ("ok", "✓ fine")
+    if edge.odd and not edge.failing:
+        state, word = "at_risk", f"! {', '.join(edge.odd)}"
+    source, destination = plain(edge.source.text), plain(edge.destination.text)
+    ratio = edge.amplification
+    return Call(
+        state,
+        word,
+        source,
+        destination,
+        address(source),
+        address(destination),
+        (
+            ("requests", count(edge.requests)),
+            ("fail", percent(edge.share, 2)),
+            ("no answer", count(edge.unreached)),
+            ("attempts per request", NOTHING if ratio is None else f"{ratio:.2f}"),
+            ("mean latency", NOTHING if edge.latency is None else f"{edge.latency:,.1f} ms"),
+            ("mTLS", percent(edge.mtls, 1)),
+        ),
+    )
+
+
+def mesh(set_name: str, asked: Mapping[str, str], calls: MeshCalls | None, failed: str = "") -> str:
+    """The page of the mesh; without ``calls``, ``failed`` says why."""
+    edges = calls.edges if calls else ()
+    wanted = chosen(edges, q=asked["q"], namespace=asked["namespace"], everything=asked["show"] == "all")
+
+    def address(name: str) -> str:
+        return f"/mesh?{urlencode({'q': name} | ({'ago': asked['ago']} if asked['ago'] != 'now' else {}))}"
+
+    return _page(
+        "live_mesh.html.j2",
+        name=plain(set_name),
+        fresh=None,
+        here="mesh",
+        worst="no_data",
+        asked=asked,
+        agos=tuple(AGOS),
+        at=f"{calls.at:%Y-%m-%d %H:%M:%S} UTC" if calls else "",
+        minutes=calls.seconds // 60 if calls else 0,
+        failed=plain(failed),
+        doubts=[plain(doubt) for doubt in calls.doubts] if calls else [],
+        namespaces=sorted(
+            {plain(node.namespace) for node in (calls.nodes if calls else ()) if node.namespace}
+        ),
+        edges=len(edges),
+        nodes=len(calls.nodes) if calls else 0,
+        failing=sum(1 for edge in edges if edge.failing),
+        odd=sum(1 for edge in edges if edge.odd and not edge.failing),
+        drawing=graph.drawn(wanted[:DRAWN]),
+        graph=graph,
+        limits=report_mesh,
+        box_address=lambda box: address(box.text),
+        rows=[_call(edge, address) for edge in wanted[:LISTED]],
+        shown=min(DRAWN, len(wanted)),
+        left_out=max(0, len(wanted) - LISTED),
     )
