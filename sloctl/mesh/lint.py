@@ -41,7 +41,7 @@ def lint(
     traffic: Traffic | None = None,
 ) -> Result:
     """Judge the objects of some files; ``ignore`` are codes, ``root`` is the mesh's root namespace."""
-    found = objects.read(sources, namespace)
+    found = objects.read([source for source in sources if not source.left], namespace)
     mesh = Mesh(found.objects, root, traffic)
     for check in (fields, routing, retries, timeouts, outliers, mtls, telemetry):
         check.check(mesh)

@@ -374,8 +374,8 @@ def _along_paths(mesh: Mesh) -> None:
         if edge.measured is None or route is None or edge.measured <= edge.tries * _ROOM:
             continue
         said = (
-            f"{short(edge.client)} → {short(edge.server)}: {edge.measured:.3g} attempts per request are measured, where "
-            f"this route allows {edge.tries} at most"
+            f"{short(edge.client)} → {short(edge.server)}: {edge.measured:.3g} attempts per request, where "
+            f"this route allows {edge.tries}"
         )
         hint = "another route, an EnvoyFilter, or a client that retries by itself"
         node = retries.node if retries.node is not None and retries.owner is route.owner else route.node
