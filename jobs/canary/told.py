@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from jobs.canary.judged import Compared, Judged
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.numbers import percent, plain
-from sloctl.report.release import annotation
+from sloctl.spec.annotations import annotation
 
 SCHEMA = "sloctl.canary/v1"
 _ALL_OR_NOTHING = 0.999999
@@ -161,4 +161,4 @@ def github(found: Judged) -> list[str]:
         found.verdict
     ]
     title = f"{found.verdict} {found.asked.canary}"
-    return [annotation(level, text, title) for text in (*found.reasons, *found.doubts)]
+    return [annotation(level, text, title=title) for text in (*found.reasons, *found.doubts)]

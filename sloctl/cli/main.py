@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "Say where failures begin, since when, and what changed by then.",
     "gate": "Say whether a service may be released now, by its error budgets.",
     "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",
+    "lint-mesh": "Find in the mesh's own configuration what burns error budgets.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "export": "Write the SLOs for another tool: OpenSLO's documents, Sloth's series.",
@@ -38,7 +39,7 @@ COMMANDS = {
     "demo": "Start a real Prometheus with 30 days of history and report on it.",
     "completion": "Print the shell completion script.",
 }
-"""Commands and what they do; each is ``sloctl.cli.<name>:command``."""
+"""Commands and what they do; each is ``sloctl.cli.<name>:command``, with _ for -."""
 _NO_MEMORY = re.compile(
     "failed to map segment|cannot allocate memory|can't start new thread|unable to allocate", re.IGNORECASE
 )
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"sloctl.cli.{cmd_name}")
+        module = importlib.import_module(f"sloctl.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         for item in (command, *getattr(command, "commands", {}).values()):
             names = {parameter.name for parameter in item.params}

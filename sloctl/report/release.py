@@ -17,6 +17,7 @@ from sloctl.model.durations import number, rfc3339
 from sloctl.model.release import ReleasePolicy
 from sloctl.report.data import Report, SloStatus
 from sloctl.report.numbers import budget_share, plain
+from sloctl.spec.annotations import annotation
 
 Verdict = Literal["allowed", "refused", "unknown"]
 SCHEMA = "sloctl.gate/v1"
@@ -173,22 +174,9 @@ def github(gate: Gate) -> list[str]:
     refuses = gate.policy.unknown == "refuse"
     levels = {"refused": "error", "unknown": "error" if refuses else "warning"}
     out = [
-        annotation(levels[item.verdict], item.reason, item.slo.name)
+        annotation(levels[item.verdict], item.reason, title=item.slo.name)
         for item in gate.judgements
         if item.verdict != "allowed"
     ]
     out += [annotation(levels["unknown"], _NO_EVENTS, name) for name in gate.missing]
     return out or [annotation("notice" if gate.verdict == "allowed" else "error", lines(gate)[0])]
-
-
-def annotation(level: str, text: str, title: str = "") -> str:
-    """A command of a GitHub workflow: ``level`` is error, warning or notice."""
-    return f"::{level}{f' title={_property(title)}' if title else ''}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    return plain(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.xdist_group("ledger-databases")
 WITHOUT = {
     *("init", "validate", "generate", "completion", "runbooks", "backfill"),
     *("silence", "silence list", "silence expire"),
-    *("import", "export", "explain", "canary"),
+    *("import", "export", "explain", "canary", "lint-mesh"),
     "demo",  # its ledger is a file in a folder of its own
 }
 """Commands without a ledger."""

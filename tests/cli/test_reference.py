@@ -141,7 +141,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "tables",
     }
     modules = {path.stem for path in (ROOT / "sloctl" / "cli").glob("*.py")}
-    assert modules - helpers == set(COMMANDS)
+    assert modules - helpers == {name.replace("-", "_") for name in COMMANDS}
 
 
 # --- docs/report.md
@@ -154,6 +154,8 @@ def finding_codes() -> dict[str, str]:
         for path in (ROOT / folder).rglob("*.py"):
             if "retries" in path.relative_to(ROOT).parts or path.stem == "retry_amplification":
                 continue  # docs/retries.md has these
+            if path.is_relative_to(ROOT / "sloctl" / "mesh"):
+                continue  # docs/lint-mesh.md has these, held by tests/unit/test_mesh.py
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
                     severity, code = node.args[:2]

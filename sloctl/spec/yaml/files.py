@@ -34,8 +34,12 @@ class Source:
     left: str = ""
 
 
-def read(paths: Sequence[Path], stdin: IO[bytes] | None) -> Iterator[Source]:
+def read(
+    paths: Sequence[Path], stdin: IO[bytes] | None, suffixes: tuple[str, ...] = SUFFIXES
+) -> Iterator[Source]:
     """Every file that the paths mean, each once: files, folders, and ``-`` for ``stdin``.
+
+    Of a folder, those are read whose names end with one of ``suffixes``.
 
     Raises ``UsageError`` for what cannot be found or read.
     """
@@ -48,7 +52,7 @@ def read(paths: Sequence[Path], stdin: IO[bytes] | None) -> Iterator[Source]:
                 seen.add(STDIN)
                 yield Source(STDIN, _read_stdin(stdin))
             continue
-        for file, found, left in _files(path):
+        for file, found, left in _files(path, suffixes):
             real = _real(file)
             if real not in seen:
                 seen.add(real)
@@ -95,8 +99,8 @@ def _name(path: Path) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(path))
 
 
-def _files(path: Path) -> list[tuple[Path, bool, str]]:
-    """The file itself, or all YAML files below the folder in a stable order, without hidden ones.
+def _files(path: Path, suffixes: tuple[str, ...]) -> list[tuple[Path, bool, str]]:
+    """The file itself, or all files with such names below the folder in a stable order, without hidden ones.
 
     With each: whether it was found in a folder, and the pattern by which that leaves it alone.
     """
@@ -115,10 +119,11 @@ def _files(path: Path) -> list[tuple[Path, bool, str]]:
         found += [
             Path(folder) / name
             for name in names
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+            if not name.startswith(".") and name.lower().endswith(suffixes)
         ]
     if not found:
-        raise UsageError(f"no *.yaml or *.yml file in {_name(path)}", hint="hidden files are not read")
+        named = " or ".join(f"*{suffix}" for suffix in suffixes)
+        raise UsageError(f"no {named} file in {_name(path)}", hint="hidden files are not read")
     patterns = _patterns(path / IGNORE)
     ordered = sorted(found, key=lambda file: file.relative_to(path).parts)
     return [(file, True, _ignored(file.relative_to(path), patterns)) for file in ordered]

@@ -1,0 +1,78 @@
+"""The traffic that the mesh's configuration is held against: calls, attempts, versions, hosts; of Istio's counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from math import isfinite
+
+from sloctl import naming, promql
+from sloctl.backends.protocols import MetricSource, Series
+from sloctl.mesh.traffic import Call, Place, Traffic
+from sloctl.model import Mesh
+from sloctl.promql.calls import selectors, sides, summed
+
+_EDGE = (*naming.CALLERS, *naming.CALLED)
+_SERVES = ("destination_workload_namespace", "destination_workload", *naming.CALLED, "destination_version")
+
+
+def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffic:
+    """The calls of the ``seconds`` before ``at``. Raises ``BackendError``."""
+    seen, serving = sides(mesh)[0], sides(mesh)[-1]
+    queries = {
+        "requests": summed(selectors(seen, mesh, "total"), _EDGE, seconds),
+        "hosts": summed(selectors(seen, mesh, "total"), ("destination_service",), seconds),
+        "serves": summed(selectors(serving, mesh, "total"), _SERVES, seconds),
+    }
+    if serving != seen:
+        queries["attempts"] = summed(selectors(serving, mesh, "total"), _EDGE, seconds)
+    answers = source.query_many(queries, at)
+    owner, versions = _served(answers["serves"], seconds)
+    attempts = dict(_counts(answers.get("attempts", ()), _EDGE))
+    calls: dict[tuple[Place, Place], list[float]] = {}
+    for labels, requests in _counts(answers["requests"], _EDGE):
+        client, server = (labels[0], labels[1]), (labels[2], labels[3])
+        if promql.is_service(server[1]) and promql.is_service(client[1]):
+            found = calls.setdefault((owner.get(client, client), server), [0.0, 0.0, 0.0])
+            found[0] += requests
+            if labels in attempts:
+                found[1] += requests
+                found[2] += attempts[labels]
+    return Traffic(
+        seconds=seconds,
+        calls=tuple(
+            Call(client, server, total / seconds, tried / counted if counted else None)
+            for (client, server), (total, counted, tried) in sorted(calls.items())
+            if total > 0
+        ),
+        versions=versions,
+        hosts=frozenset(
+            host.lower()
+            for (host,), count in _counts(answers["hosts"], ("destination_service",))
+            if count > 0
+        ),
+    )
+
+
+def _served(
+    series: Iterable[Series], seconds: int
+) -> tuple[dict[Place, Place], dict[Place, dict[str, float]]]:
+    """The service of each workload, where it serves one alone; requests a second of each service's versions."""
+    served: dict[Place, set[Place]] = {}
+    versions: dict[Place, dict[str, float]] = {}
+    for labels, count in _counts(series, _SERVES):
+        workload, service, version = (labels[0], labels[1]), (labels[2], labels[3]), labels[4]
+        if count > 0 and promql.is_service(service[1]):
+            served.setdefault(workload, set()).add(service)
+            if version not in ("", "unknown"):
+                rates = versions.setdefault(service, {})
+                rates[version] = rates.get(version, 0.0) + count / seconds
+    return {workload: next(iter(of)) for workload, of in served.items() if len(of) == 1}, versions
+
+
+def _counts(series: Iterable[Series], names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], float]]:
+    for item in series:
+        labels: Mapping[str, str] = item["metric"]
+        count = float(item["value"][1])
+        if isfinite(count):
+            yield tuple(labels.get(name, "") for name in names), count

@@ -1,0 +1,68 @@
+"""All checks of the mesh's configuration together, and what becomes of findings that somebody does not want to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sloctl.errors import Problem
+from sloctl.mesh import fields, mtls, objects, outliers, retries, routing, telemetry, timeouts
+from sloctl.mesh.findings import RANKS, Finding
+from sloctl.mesh.objects import Object, text
+from sloctl.mesh.traffic import Traffic
+from sloctl.mesh.world import Mesh
+from sloctl.spec.yaml.files import Source
+
+IGNORE = "sloctl/lint-ignore"
+"""The annotation of an object that names codes, with commas between them, or * for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was found; ``unknown`` are sentences of what cannot be decided, ``problems`` what cannot be read."""
+
+    findings: tuple[Finding, ...]
+    unknown: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    objects: int
+    skipped: int
+    ignored: int
+    edges: tuple[retries.Edge, ...] = ()
+    """With traffic: the calls that it has, as configured and as measured."""
+
+
+def lint(
+    sources: Iterable[Source],
+    *,
+    namespace: str = "default",
+    root: str = "istio-system",
+    ignore: Collection[str] = (),
+    traffic: Traffic | None = None,
+) -> Result:
+    """Judge the objects of some files; ``ignore`` are codes, ``root`` is the mesh's root namespace."""
+    found = objects.read([source for source in sources if not source.left], namespace)
+    mesh = Mesh(found.objects, root, traffic)
+    for check in (fields, routing, retries, timeouts, outliers, mtls, telemetry):
+        check.check(mesh)
+    unwanted = {str(item): _ignored(item) for item in found.objects}
+    kept = [
+        item
+        for item in dict.fromkeys(mesh.findings)
+        if item.code not in ignore and not {item.code, "*"} & unwanted.get(item.object, set())
+    ]
+    kept.sort(key=lambda item: (item.position, RANKS[item.severity], item.code))
+    judged = sum(1 for item in found.objects if item.group not in ("", "apps") or item.kind == "MeshConfig")
+    return Result(
+        findings=tuple(kept),
+        unknown=tuple(mesh.unknown),
+        problems=tuple(found.problems),
+        objects=judged,
+        skipped=found.skipped,
+        ignored=len(set(mesh.findings)) - len(kept),
+        edges=tuple(edge for edge in retries.edges(mesh) if edge.rate is not None) if traffic else (),
+    )
+
+
+def _ignored(item: Object) -> set[str]:
+    return set(re.split(r"[,\s]+", text(item.node, "metadata", "annotations", IGNORE))) - {""}

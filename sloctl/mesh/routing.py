@@ -1,0 +1,376 @@
+"""Routes: where they lead, whether they can match, how they share requests; and objects that are there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sloctl.mesh.matches import covered
+from sloctl.mesh.objects import Object, at, integer, items, labels, real, text, texts
+from sloctl.mesh.world import CLUSTER, MESH, Destination, Mesh, Route, covers, fqdn, place, short, visible
+from sloctl.model.durations import number
+from sloctl.spec.yaml.tree import Node
+from sloctl.spec.yaml.wording import shown
+
+_NO_SERVICES = "whether hosts exist: no Service or ServiceEntry of their namespaces was read"
+_NO_RULES = "whether subsets exist: no DestinationRule of their hosts was read"
+_NO_GATEWAYS = "whether gateways exist: no Gateway of their namespaces was read"
+_NO_DELEGATES = "whether delegates exist: no VirtualService without hosts of their namespaces was read"
+
+
+def check(mesh: Mesh) -> None:
+    """Find what is wrong with routes."""
+    _twice(mesh)
+    _same_hosts(mesh)
+    for item in mesh.virtual_services:
+        _gateways(mesh, item)
+        _delegates(mesh, item)
+    for item in mesh.kind("DestinationRule"):
+        if (host := at(item.spec, "host")) is not None and "*" not in host.text:
+            _host(mesh, item, host, fqdn(host.text, item.namespace), rule=True)
+    routes: dict[Object, list[Route]] = {}
+    for route in mesh.routes:
+        routes.setdefault(route.owner, []).append(route)
+    for those in routes.values():
+        _shadowed(mesh, those)
+        for route in those:
+            _destinations(mesh, route)
+            _weights(mesh, route)
+            _canary(mesh, route)
+            _fault(mesh, route)
+    if mesh.traffic is not None:
+        _versions(mesh)
+
+
+def _twice(mesh: Mesh) -> None:
+    first: dict[tuple[str, str, str, str], Object] = {}
+    for item in mesh.objects:
+        if not item.name or item.group in ("", "apps"):
+            continue
+        other = first.setdefault(item.key, item)
+        if other is not item and not other.node.same(item.node):
+            text = (
+                f"{item} is also defined in {other.node.file}:{other.node.line}, differently: what is "
+                "applied last holds"
+            )
+            name = at(item.node, "metadata", "name") or item.node
+            mesh.find(item, name, "object-twice", "note", text, "keep one of them, or give them other names")
+
+
+def _same_hosts(mesh: Mesh) -> None:
+    by_host: dict[str, list[tuple[Object, Node]]] = {}
+    for item in mesh.virtual_services:
+        if MESH in mesh.gateways(item):
+            for host in items(item.spec, "hosts"):
+                by_host.setdefault(fqdn(host.text, item.namespace), []).append((item, host))
+    for name, those in by_host.items():
+        for index, (second, node) in enumerate(those[:100]):
+            other = next(
+                (item for item, _ in those[:index] if item.key != second.key and _shared(item, second)), None
+            )
+            if other is None:
+                continue
+            said = (
+                f"{other} has the host {shown(name)} too: sidecars take the older of the two, and none of the "
+                "other's routes"
+            )
+            hint = "join their routes in one VirtualService, or tell them apart by gateways or exportTo"
+            mesh.find(second, node, "host-twice", "warning", said, hint)
+
+
+def _shared(first: Object, second: Object) -> bool:
+    """Whether there may be a namespace that sees both."""
+    spaces = [texts(item.spec, "exportTo") or ["*"] for item in (first, second)]
+    seen = [
+        {item.namespace if name == "." else name for name in names}
+        for item, names in zip((first, second), spaces, strict=True)
+    ]
+    return "*" in seen[0] or "*" in seen[1] or bool(seen[0] & seen[1])
+
+
+def _gateways(mesh: Mesh, item: Object) -> None:
+    own = {f"{gateway.namespace}/{gateway.name}": gateway for gateway in mesh.kind("Gateway")}
+    spaces = {gateway.namespace for gateway in own.values()}
+    nodes = items(item.spec, "gateways")
+    for name, node in zip(mesh.gateways(item) if nodes else (), nodes, strict=True):
+        if name == MESH:
+            continue
+        if name not in own:
+            if name.partition("/")[0] in spaces:
+                text = f"there is no Gateway {shown(name)}: these routes are served nowhere there"
+                hint = f"one of {', '.join(shown(other) for other in sorted(own)[:5])}; or namespace/name"
+                mesh.find(item, node, "gateway-unknown", "error", text, hint)
+            else:
+                mesh.doubt(_NO_GATEWAYS)
+            continue
+        served = list(_served(own[name], item))
+        hosts = [fqdn(host, item.namespace) for host in texts(item.spec, "hosts")]
+        if hosts and served and not any(covers(a, b) or covers(b, a) for a in hosts for b in served):
+            text = (
+                f"Gateway {shown(name)} serves {', '.join(map(shown, served[:3]))}, and none of this "
+                "one's hosts"
+            )
+            hint = "give both the same host, or the Gateway a wildcard that has it"
+            mesh.find(item, node, "gateway-host-mismatch", "error", text, hint)
+
+
+def _served(gateway: Object, item: Object) -> Iterator[str]:
+    """The hosts that a Gateway serves for the routes of a VirtualService."""
+    for server in items(gateway.spec, "servers"):
+        for host in texts(server, "hosts"):
+            where, slash, name = host.rpartition("/")
+            if (
+                slash
+                and where not in ("*", item.namespace)
+                and not (where == "." and gateway.namespace == item.namespace)
+            ):
+                continue
+            yield fqdn(name, gateway.namespace)
+
+
+def _delegates(mesh: Mesh, item: Object) -> None:
+    there = {(other.namespace, other.name) for other in mesh.virtual_services}
+    spaces = {other.namespace for other in mesh.virtual_services if not texts(other.spec, "hosts")}
+    for route in items(item.spec, "http"):
+        delegate = at(route, "delegate")
+        if delegate is None:
+            continue
+        where, name = text(delegate, "namespace") or item.namespace, text(delegate, "name")
+        if (where, name) in there:
+            continue
+        if where in spaces:
+            said = (
+                f"there is no VirtualService {shown(f'{where}/{name}')} to delegate to: these requests "
+                "get 404"
+            )
+            mesh.find(item, delegate, "delegate-unknown", "error", said, "check its name and namespace")
+        else:
+            mesh.doubt(_NO_DELEGATES)
+
+
+def _shadowed(mesh: Mesh, routes: Sequence[Route]) -> None:
+    routes = [route for route in routes if route.protocol == "http"]
+    ordered = bool(routes) and routes[0].owner.kind == "VirtualService"
+    for index, route in enumerate(routes[:500]):
+        for earlier in routes[:index]:
+            if ordered and at(earlier.node, "delegate") is not None and not earlier.matches:
+                continue
+            if not covered(route, earlier, ordered=ordered):
+                continue
+            first = earlier.matches[0] if earlier.matches else earlier.node
+            text = f"{earlier.named()} in line {first.line} takes every request that this one would match"
+            hint = (
+                "put the more specific one first"
+                if ordered
+                else "Istio takes the first of equal matches: remove one"
+            )
+            node = route.matches[0] if route.matches else route.node
+            mesh.find(route.owner, node, "route-never-matches", "warning", text, hint)
+            break
+
+
+def _targets(route: Route) -> Iterator[tuple[Node, str, str]]:
+    """Where requests of a route go, mirrored ones too: the node of the host, the host, the subset."""
+    for destination in route.destinations:
+        yield destination.host_node, destination.host, destination.subset
+    mirrors = [at(route.node, "mirror"), *(at(item, "destination") for item in items(route.node, "mirrors"))]
+    for mirror in mirrors:
+        if (host := at(mirror, "host")) is not None:
+            yield host, fqdn(host.text, route.owner.namespace), text(mirror, "subset")
+
+
+def _destinations(mesh: Mesh, route: Route) -> None:
+    for node, host, subset in _targets(route):
+        _host(mesh, route.owner, node, host)
+        if subset:
+            _subset(mesh, route, node, host, subset)
+
+
+def _host(mesh: Mesh, item: Object, node: Node, host: str, *, rule: bool = False) -> None:
+    known = mesh.knows(host, item.namespace)
+    parts = host.split(".")
+    whole = ".".join(parts[:2]) + CLUSTER
+    partial = host != whole and len(parts) in (2, 3) and (whole in mesh.services or host.endswith(".svc"))
+    if partial and not known:
+        said = f"Istio does not complete {shown(host)}: only a name without dots is one of a namespace"
+        hint = f"write  {shown(whole)[1:-1]}"
+    elif known is None:
+        mesh.doubt(_NO_SERVICES)
+        return
+    elif known:
+        return
+    else:
+        hidden = [entry for entry in mesh.entries.get(host, ()) if not visible(entry, item.namespace)]
+        said = f"no service has the host {shown(host)}"
+        hint = "check its name and namespace, or declare it with a ServiceEntry"
+        if hidden:
+            said = (
+                f"{hidden[0]} has the host {shown(host)}, but does not export it to {shown(item.namespace)}"
+            )
+            hint = "add the namespace to its exportTo"
+    if rule:
+        mesh.find(item, node, "host-unknown", "warning", f"{said}: this rule does nothing", hint)
+    else:
+        mesh.find(item, node, "host-unknown", "error", f"{said}: these requests fail with 503", hint)
+
+
+def _subset(mesh: Mesh, route: Route, node: Node, host: str, subset: str) -> None:
+    rules = mesh.rules(host)
+    if not rules:
+        mesh.doubt(_NO_RULES)
+        return
+    with_it = [rule for rule in rules if subset in subsets(rule)]
+    if not with_it:
+        names = sorted({name for rule in rules for name in subsets(rule)})
+        said = (
+            f"no DestinationRule of {shown(host)} defines the subset {shown(subset)}: these requests fail "
+            "with 503"
+        )
+        hint = (
+            f"it has {', '.join(shown(name) for name in names[:8])}"
+            if names
+            else f"{rules[0]} has no subsets"
+        )
+        mesh.find(route.owner, node, "subset-unknown", "error", said, hint)
+    elif not any(visible(rule, route.owner.namespace) for rule in with_it):
+        said = (
+            f"{with_it[0]} defines the subset {shown(subset)}, but does not export it to "
+            f"{shown(route.owner.namespace)}"
+        )
+        mesh.find(route.owner, node, "subset-unknown", "error", said, "add the namespace to its exportTo")
+
+
+def subsets(rule: Object) -> dict[str, Node]:
+    """The subsets of a DestinationRule."""
+    return {text(item, "name"): item for item in items(rule.spec, "subsets")}
+
+
+def _weights(mesh: Mesh, route: Route) -> None:
+    entries = items(route.node, "route") or items(route.node, "backendRefs")
+    given = [integer(entry, "weight") for entry in entries]
+    weights = [weight for weight in given if weight is not None]
+    kubernetes = route.owner.kind != "VirtualService"
+    if not entries or (kubernetes and not weights):
+        return
+    first = at(entries[0], "weight") or entries[0]
+    if kubernetes:
+        if not any(1 if weight is None else weight for weight in given):
+            text = "all weights are 0: these requests get 500"
+            mesh.find(route.owner, first, "weight-zero", "error", text, "give one of them a weight")
+        elif len(weights) < len(given) and max(weights) >= 10:
+            lacking = entries[given.index(None)]
+            text = f"this backend has the weight 1 by default, beside {max(weights)}"
+            mesh.find(route.owner, lacking, "weight-missing", "warning", text, "write its weight")
+        return
+    if len(entries) == 1:
+        if weights and weights[0] != 100:
+            text = f"a single destination gets all requests, whatever its weight ({weights[0]})"
+            hint = "add the destination that gets the rest, or remove the weight"
+            mesh.find(route.owner, first, "weights-not-100", "warning", text, hint)
+    elif not sum(weights):
+        text = "the weights are all 0: Istio refuses that"
+        mesh.find(route.owner, first, "weight-zero", "error", text, "give each destination its share of 100")
+    elif len(weights) < len(given):
+        text = "this destination has no weight beside others that have one: it gets no request"
+        mesh.find(
+            route.owner, entries[given.index(None)], "weight-missing", "error", text, "write its weight"
+        )
+    elif sum(weights) != 100 and 10 < sum(weights) < 1000:
+        shares = ", ".join(f"{number(round(100 * weight / sum(weights), 1))} %" for weight in weights[:6])
+        text = f"the weights add up to {sum(weights)}, not 100: Istio makes shares of them, {shares}"
+        mesh.find(route.owner, first, "weights-not-100", "warning", text, "let them add up to 100")
+
+
+def _canary(mesh: Mesh, route: Route) -> None:
+    shared = [item for item in route.destinations if item.weight and route.protocol == "http"]
+    if len(shared) < 2:
+        return
+    total = sum(item.weight or 0 for item in shared)
+    for item in shared:
+        rules = [rule for rule in mesh.rules(item.host) if item.subset in subsets(rule)]
+        others = {other.subset for other in shared if other.host == item.host}
+        if not rules or len(others) < 2 or 2 * (item.weight or 0) > total:
+            continue
+        nodes = [subsets(rule)[item.subset] for rule in rules]
+        if any(at(rule.spec, "trafficPolicy") for rule in mesh.rules(item.host)) or any(
+            at(node, "trafficPolicy") for node in nodes
+        ):
+            continue
+        said = (
+            f"the subset {shown(item.subset)} gets {number(round(100 * (item.weight or 0) / total, 1))} % "
+            "of the requests, and has no traffic policy"
+        )
+        hint = (
+            f"give {rules[0]} a trafficPolicy with outlierDetection, so that an endpoint that fails gets "
+            "no requests"
+        )
+        mesh.find(route.owner, _named(item), "canary-without-policy", "note", said, hint)
+
+
+def _named(item: Destination) -> Node:
+    return at(item.node, "destination", "subset") or item.host_node
+
+
+def _fault(mesh: Mesh, route: Route) -> None:
+    narrowed = bool(route.matches) and all(
+        any(at(match, key) for key in ("headers", "sourceLabels", "queryParams")) for match in route.matches
+    )
+    for kind, what in (("abort", "fail"), ("delay", "wait")):
+        fault = at(route.node, "fault", kind)
+        share = real(fault, "percentage", "value")
+        share = real(fault, "percent") if share is None else share
+        if fault is None or not share:
+            continue
+        how = text(fault, "httpStatus") or text(fault, "grpcStatus") or text(fault, "fixedDelay")
+        more = f" ({shown(how)[1:-1]})" if how else ""
+        said = (
+            f"{number(share)} % of these requests are made to {what}{more}: they spend the budget as any "
+            "other"
+        )
+        hint = "remove it when the experiment is over; a maintenance window keeps it out of the budget"
+        mesh.find(route.owner, fault, "fault-injection", "note" if narrowed else "warning", said, hint)
+
+
+def _versions(mesh: Mesh) -> None:
+    """Hold the versions that routes lead to against those that have requests."""
+    assert mesh.traffic is not None
+    routed: dict[str, list[tuple[Route, Destination]]] = {}
+    for route in mesh.routes:
+        for item in route.destinations:
+            routed.setdefault(item.host, []).append((route, item))
+    for host, those in routed.items():
+        seen = {name: rate for name, rate in mesh.traffic.versions.get(place(host), {}).items() if rate > 0}
+        if not seen or not all(item.subset for _, item in those):
+            continue
+        wanted: dict[str, tuple[Route, Destination]] = {}
+        unclear = False
+        for route, item in those:
+            found = [
+                labels(subsets(rule)[item.subset], "labels")
+                for rule in mesh.rules(host)
+                if item.subset in subsets(rule)
+            ]
+            versions = {mine["version"] for mine in found if "version" in mine}
+            unclear = unclear or not versions
+            if item.weight != 0 or len(route.destinations) == 1:
+                wanted.update(dict.fromkeys(versions, (route, item)))
+        if unclear:
+            continue
+        route, first = those[0]
+        for version in sorted(seen.keys() - wanted.keys()):
+            said = (
+                f"{short(host)} {shown(version)} has {seen[version]:.3g} requests a second, and no route "
+                "leads to it"
+            )
+            hint = (
+                "calls that go around the route (another gateway, a pod's address, clients without a "
+                "sidecar), or pods with other labels"
+            )
+            mesh.find(route.owner, first.host_node, "versions-differ", "warning", said, hint)
+        for version in sorted(wanted.keys() - seen.keys()):
+            route, item = wanted[version]
+            said = (
+                f"a route leads to {short(host)} {shown(version)}, which has had no requests in "
+                f"{mesh.traffic.seconds // 60} minutes"
+            )
+            hint = "are there pods with these labels? Is the route used?"
+            mesh.find(route.owner, _named(item), "versions-differ", "note", said, hint)
