@@ -178,5 +178,5 @@ def github(gate: Gate) -> list[str]:
         for item in gate.judgements
         if item.verdict != "allowed"
     ]
-    out += [annotation(levels["unknown"], _NO_EVENTS, name) for name in gate.missing]
+    out += [annotation(levels["unknown"], _NO_EVENTS, title=name) for name in gate.missing]
     return out or [annotation("notice" if gate.verdict == "allowed" else "error", lines(gate)[0])]
