@@ -22,7 +22,7 @@ from dashboards.manifest import boards
 from sloctl import naming, promql, spec
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS, GuardrailPreset
-from sloctl.model import ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
+from sloctl.model import CounterSli, ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
 from sloctl.model.policies import POLICIES
 from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
@@ -218,7 +218,9 @@ def test_every_metric_and_label_is_in_the_catalogue() -> None:
         # What one rule makes, the next one passes on.
         passed = set[str]().union(*recorded.values())
         users, mesh = given_by_users(slo_set), {matcher.label for matcher in slo_set.mesh.matchers}
-        free = OWN_LABELS | TARGET | set(slo_set.mesh.target_labels) | mesh | passed
+        slis = [slo.sli for slo in slo_set.slos if isinstance(slo.sli, CounterSli)]
+        named = {matcher.label for sli in slis for matcher in sli.where}
+        free = OWN_LABELS | TARGET | set(slo_set.mesh.target_labels) | mesh | named | passed
         for name, expr in found:
             if (expr, tuple(sorted(users))) in seen:
                 continue
