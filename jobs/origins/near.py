@@ -59,7 +59,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """Of one origin; ``attempts`` and ``attempts_before`` are attempts per request at it."""
+    """Of one origin; ``attempts`` and ``attempts_before`` are attempts per request at it.
+
+    There are no ``changes`` of a time that is not known.
+    """
 
     how: tuple[Outcome, ...]
     special: tuple[Special, ...]
@@ -76,11 +79,11 @@ def circumstances(
     end = min(at, datetime.fromtimestamp(calls.start + origin.onset.end * STEP, UTC))
     seconds = max(round(end.timestamp() - began), 2 * STEP)
     parts = traffic.tell_apart(source, slo_set.mesh, origin.service, (*HOW, *WHERE), end, seconds)
-    changes = [
-        *_alerts(source, slo_set, began, at),
-        *_versions(source, slo_set, origin.service, began),
-        *_configuration(source, slo_set, began),
-    ]
+    changes: list[Change] = []
+    if origin.onset.dated:
+        changes += _alerts(source, slo_set, began, at)
+        changes += _versions(source, slo_set, origin.service, began)
+        changes += _configuration(source, slo_set, began)
     now, before = _attempts(calls, origin)
     return Circumstances(
         _how(parts), _special(parts), tuple(sorted(changes, key=lambda one: (one.at, one.what))), now, before

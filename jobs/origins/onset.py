@@ -29,7 +29,8 @@ OVERLAP = 3
 class Onset:
     """The interval ``[start, end)`` of a series, in its steps, and the shares of failures in it and outside it.
 
-    ``before`` is None if nothing was asked for outside of the interval: then it has failed all the time.
+    ``before`` is None if nothing was asked for outside of the interval: then it has failed all the time. ``known`` says
+    whether the series shows when it began: where there were no requests before, it does not.
     """
 
     start: int
@@ -38,11 +39,12 @@ class Onset:
     before: float | None
     excess: float
     """Failures beyond those that ``before`` would have brought."""
+    known: bool = True
 
     @property
-    def known(self) -> bool:
-        """Whether the series shows when it began."""
-        return self.before is not None
+    def dated(self) -> bool:
+        """Whether it began within the series, if only with the first requests."""
+        return self.start > OVERLAP
 
 
 def onset(total: Counts, bad: Counts, recent: int = 0, always: float = 0.01) -> Onset | None:
@@ -51,9 +53,10 @@ def onset(total: Counts, bad: Counts, recent: int = 0, always: float = 0.01) -> 
     ``total`` and ``bad`` have shape (steps,). What fails all the time is an interval too, from the share ``always`` on.
     What stands out and was over before ``recent`` is left out of what is usual.
     """
+    asked = np.flatnonzero(total > 0)
     total, bad = total.copy(), bad.copy()
     for _ in range(EARLIER):
-        found = _most(total, bad, always)
+        found = _most(total, bad, asked, always)
         if found is None or found.end > recent:
             return found
         over = slice(max(0, found.start - OVERLAP), found.end + OVERLAP)
@@ -61,7 +64,8 @@ def onset(total: Counts, bad: Counts, recent: int = 0, always: float = 0.01) -> 
     return None
 
 
-def _most(total: Counts, bad: Counts, always: float) -> Onset | None:
+def _most(total: Counts, bad: Counts, asked: npt.NDArray[np.intp], always: float) -> Onset | None:
+    """``asked`` are the steps with requests."""
     steps, everything, failed = len(total), float(total.sum()), float(bad.sum())
     if steps < 4 or everything <= 0 or failed <= 0:
         return None
@@ -81,9 +85,10 @@ def _most(total: Counts, bad: Counts, always: float) -> Onset | None:
     rest &= total > 0
     if gain[best] / dispersion(total[rest], bad[rest]) >= SURE:
         excess = float(failing[best] - low[best] * inside[best])
-        return Onset(start, end, float(high[best]), float(low[best]), excess)
-    share = failed / everything
-    return Onset(0, steps, share, None, failed) if share >= always else None
+        known = start - OVERLAP > asked[0]
+        return Onset(start, end, float(high[best]), float(low[best]), excess, bool(known))
+    share, whole = failed / everything, (int(asked[0]), int(asked[-1]) + 1)
+    return Onset(*whole, share, None, failed, known=False) if share >= always else None
 
 
 def dispersion(total: Counts, bad: Counts) -> float:

@@ -14,6 +14,7 @@ from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.model import Matcher, SloSet
+from sloctl.model.durations import rfc3339
 
 LOOK_BACK = 3
 """How many times as far back as it is asked for calls are read: to know what they were like before."""
@@ -42,7 +43,8 @@ class Origins:
     ``asked`` are the services that were asked for, or those that fail. ``common`` is a caller whose calls alone fail,
     whoever it calls; ``together`` the services that begin to fail by themselves at about the same time, if they are
     many: then what they share is to be looked at. ``spent`` is by SLO the share of its budget that went since then.
-    ``doubts`` are sentences. Without ``requests`` of what was asked for, nothing is known.
+    ``doubts`` are sentences. Without ``requests`` of what was asked for, nothing is known. ``unseen`` is, where nothing
+    fails, from when to when (Unix seconds) nothing could be seen.
     """
 
     at: datetime
@@ -55,6 +57,12 @@ class Origins:
     together: tuple[Place, ...] = ()
     spent: tuple[tuple[str, float], ...] = ()
     doubts: tuple[str, ...] = ()
+    unseen: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether this is an answer: something fails, or nothing does and it would have been seen."""
+        return self.requests and (bool(self.asked) or not self.unseen)
 
 
 def run(
@@ -95,11 +103,16 @@ def run(
         )
         for origin, failures in ranked[:MOST]
     )
-    if service or namespace:
-        requests = bool(walks) or traffic.any_requests(heard, slo_set.mesh, at, seconds, namespace, service)
-    else:
-        requests = bool(calls.edges) or traffic.any_requests(heard, slo_set.mesh, at, seconds)
-    doubts = [*calls.doubts, *(text for one in walks for text in one.doubts), *heard.doubts]
+    requests, unseen = bool(walks), list[tuple[float, float]]()
+    if not walks:
+        requests, unseen = traffic.requests(heard, slo_set.mesh, at, seconds, namespace, service)
+    concerned = {one.service: None for one in walks} | {origin.service: None for origin, _ in ranked}
+    doubts = [
+        *calls.doubts,
+        *(text for one in walks for text in one.doubts),
+        *_gaps(calls, list(concerned)),
+        *heard.doubts,
+    ]
     if len(ranked) > MOST:
         doubts.append(
             f"{len(ranked) - MOST} more places where failures begin, with fewer failures, are left out"
@@ -115,7 +128,29 @@ def run(
         together,
         _spent(heard, slo_set, walks, calls, at),
         tuple(dict.fromkeys(doubts)),
+        tuple(unseen),
     )
+
+
+def _gaps(calls: traffic.Traffic, services: Sequence[Place]) -> list[str]:
+    """When nothing was recorded of services that fail: what is said to begin then may have begun earlier or later."""
+    found: dict[tuple[int, int], list[Place]] = {}
+    for service in services:
+        for interval in calls.unseen.get(service, ()):
+            found.setdefault(interval, []).append(service)
+    texts = []
+    for (first, last), places in sorted(found.items()):
+        names = ", ".join(text(place) for place in places[:3])
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        since = f"since {clock(calls.instant(first))}"
+        when = since if last >= calls.steps else f"from {since[6:]} to {clock(calls.instant(last))}"
+        texts.append(f"nothing is recorded {when} of {names}{more}: failures may have begun or ended then")
+    return texts
+
+
+def clock(at: float) -> str:
+    """A time of the day, to the minute."""
+    return rfc3339(round(at / STEP) * STEP)[11:16] + " UTC"
 
 
 def _shared(calls: traffic.Traffic, origins: Sequence[Origin]) -> tuple[Place | None, tuple[Place, ...]]:

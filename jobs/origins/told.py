@@ -7,8 +7,8 @@ from typing import Any
 
 from jobs.origins.near import Circumstances, Special
 from jobs.origins.onset import Onset
-from jobs.origins.run import Begins, Origins
-from jobs.origins.traffic import STEP
+from jobs.origins.run import Begins, Origins, clock
+from jobs.origins.traffic import REACH, STEP
 from jobs.origins.walk import Link, Walk, text
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.numbers import percent, plain
@@ -34,6 +34,10 @@ def _lines(found: Origins, asked: str) -> list[str]:
         return [f"No requests to {asked} were seen in the last {duration(found.seconds)}: is that its name?"]
     if not found.requests:
         return ["No requests were seen: is this the Prometheus that scrapes the mesh's proxies?"]
+    if not found.asked and found.unseen:
+        times = ", ".join(f"{clock(start)} to {clock(end)}" for start, end in found.unseen)
+        least = f"two scrapes within {duration(REACH)} are needed"
+        return [f"Nothing is seen to fail, but {times} is not recorded: {least}.", *_doubts(found)]
     if not found.asked:
         return [f"Nothing fails more than it did, in the last {duration(found.seconds)}.", *_doubts(found)]
     out = [_failing(found, one) for one in found.asked[:SHOWN]]
@@ -68,20 +72,22 @@ def _failing(found: Origins, one: Walk) -> str:
 def _rate(found: Origins, onset: Onset) -> str:
     """Which share fails, and since when."""
     share = percent(onset.share, 1)
-    if onset.before is None:
-        return f"{share} fail throughout the {duration(found.calls.steps * STEP)} looked at"
-    began = f"{share} fail since about {_clock(found, onset.start)}"
-    if onset.end < found.calls.steps - 1:
-        began = f"{share} failed from about {_clock(found, onset.start)} to {_clock(found, onset.end)}"
-    return f"{began} ({percent(onset.before, 1)} otherwise)"
+    ended = onset.end < found.calls.steps - 1
+    until = f" to {_clock(found, onset.end)}" if ended else ""
+    verb = f"{share} {'failed' if ended else 'fail'}"
+    otherwise = "" if onset.before is None else f" ({percent(onset.before, 1)} otherwise)"
+    if onset.known:
+        since = f"{'from' if ended else 'since'} about {_clock(found, onset.start)}"
+        return f"{verb} {since}{until}{otherwise}"
+    if onset.dated:
+        return f"{verb} from the first request on, at about {_clock(found, onset.start)}{until}{otherwise}"
+    if ended:
+        return f"{verb} from before {_clock(found, 0)}{until}{otherwise}"
+    return f"{share} fail throughout the {duration(found.calls.steps * STEP)} looked at{otherwise}"
 
 
 def _clock(found: Origins, step: int) -> str:
-    return _time(found.calls.instant(step))
-
-
-def _time(at: float) -> str:
-    return rfc3339(round(at / STEP) * STEP)[11:16] + " UTC"
+    return clock(found.calls.instant(step))
 
 
 def _begins(found: Origins, one: Begins) -> list[str]:
@@ -94,7 +100,7 @@ def _begins(found: Origins, one: Begins) -> list[str]:
     out += [_link(found, link) for link in origin.way]
     if origin.only_from:
         out.append(f"  only calls of {text(origin.only_from)} fail, others' are answered")
-    out += [f"  {line}" for line in _details(found, one.circumstances, origin.unreached)]
+    out += [f"  {line}" for line in _details(one)]
     if one.suffering:
         out.append(f"  suffering from it: {_names([text(place) for place in one.suffering])}")
     return out
@@ -107,17 +113,17 @@ def _link(found: Origins, link: Link) -> str:
     )
 
 
-def _details(found: Origins, near: Circumstances, unreached: float) -> list[str]:
-    out = []
+def _details(one: Begins) -> list[str]:
+    near, unreached, out = one.circumstances, one.origin.unreached, list[str]()
     if unreached >= 0.05:
         out.append(f"{percent(unreached, 0)} of its own failures are calls that reached nobody")
     out += _how(near)
-    out += [_special(one) for one in near.special]
+    out += [_special(item) for item in near.special]
     if near.attempts is not None and near.attempts >= 1.1 * max(near.attempts_before or 1.0, 1.0):
         before = f" (before: {near.attempts_before:.2f})" if near.attempts_before is not None else ""
         out.append(f"retries: {near.attempts:.2f} attempts per request{before}")
-    out += [f"{_time(one.at)}: {one.what}" for one in near.changes]
-    if not near.changes:
+    out += [f"{clock(change.at)}: {change.what}" for change in near.changes]
+    if one.origin.onset.dated and not near.changes:
         out.append("no change is known from that time: no version, no alert of a guardrail, no configuration")
     return out
 
@@ -202,6 +208,9 @@ def as_object(found: Origins) -> dict[str, Any]:
             for one in found.begins
         ],
         "budget_spent": [{"slo": name, "share": round(share, 6)} for name, share in found.spent],
+        "unseen": [
+            {"since": rfc3339(round(since)), "until": rfc3339(round(until))} for since, until in found.unseen
+        ],
         "doubts": list(found.doubts),
     }
 
@@ -213,7 +222,7 @@ def _place(place: tuple[str, str]) -> dict[str, str]:
 def _onset(found: Origins, onset: Onset) -> dict[str, Any]:
     ended = onset.end < found.calls.steps - 1
     return {
-        "since": rfc3339(round(found.calls.instant(onset.start))) if onset.known else None,
+        "since": rfc3339(round(found.calls.instant(onset.start))) if onset.dated else None,
         "until": rfc3339(round(found.calls.instant(onset.end))) if ended else None,
         "share": round(onset.share, 6),
         "share_before": _number(onset.before),

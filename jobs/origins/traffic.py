@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import isfinite
 
 import numpy as np
+import numpy.typing as npt
 
 from jobs.origins.onset import Counts
 from sloctl import naming, promql
@@ -51,7 +52,8 @@ class Calls:
 class Traffic:
     """Calls by edge at the instants ``start + STEP``, … (Unix seconds); what each service's workloads are.
 
-    ``attempts`` are what the called proxies saw of an edge. ``doubts`` are sentences.
+    ``attempts`` are what the called proxies saw of an edge. ``unseen`` are by service the steps ``[first, last)`` of
+    which nothing is recorded, though there is something from before. ``doubts`` are sentences.
     """
 
     start: float
@@ -59,6 +61,7 @@ class Traffic:
     edges: Mapping[Edge, Calls]
     attempts: Mapping[Edge, Counts] = field(default_factory=dict)
     workloads: Mapping[Place, frozenset[Place]] = field(default_factory=dict)
+    unseen: Mapping[Place, Sequence[tuple[int, int]]] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
     def of(self, service: Place) -> Calls:
@@ -116,7 +119,7 @@ def read(
         unreached = summed(selectors(side, mesh, "unreached"), EDGE, REACH)
         found[side]["unreached"] = _counts(source, unreached, start, steps, " > 0")
         total = summed(selectors(side, mesh, "total", only), EDGE, REACH)
-        found[side]["total"] = _counts(source, total, start, steps)
+        found[side]["total"] = _counts(source, total, start, steps, missing=np.nan)
     seen = found[sides(mesh)[0]]
     edges = _edges(seen, steps)
     if "server" in found:
@@ -126,9 +129,30 @@ def read(
             if edge not in edges and (edge[0][1] in ("", "unknown") or edge[1] not in callers):
                 edges[edge] = calls
     attempts = found["server"]["total"] if "server" in found else {}
-    kept = {edge: calls for edge, calls in edges.items() if promql.is_service(edge[1][1])}
-    workloads = _workloads(source, mesh, at, seconds, only)
-    return Traffic(start.timestamp(), steps, kept, attempts, workloads, tuple(doubts))
+    scraped: dict[Place, npt.NDArray[np.bool_]] = {}
+    for (_, called), calls in edges.items():
+        scraped[called] = scraped.get(called, np.zeros(steps, dtype=bool)) | ~np.isnan(calls.total)
+    kept = {
+        edge: replace(calls, total=np.nan_to_num(calls.total))
+        for edge, calls in edges.items()
+        if promql.is_service(edge[1][1])
+    }
+    return Traffic(
+        start.timestamp(),
+        steps,
+        kept,
+        {edge: np.nan_to_num(counts) for edge, counts in attempts.items()},
+        _workloads(source, mesh, at, seconds, only),
+        {service: unseen(of, REACH // STEP) for service, of in scraped.items()},
+        tuple(doubts),
+    )
+
+
+def unseen(scraped: npt.NDArray[np.bool_], least: int) -> list[tuple[int, int]]:
+    """The steps ``[first, last)``, at least so many, of which nothing is there, after the first of which something is."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], scraped, [True])).astype(np.int8)))
+    runs = [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
+    return [(first, last) for first, last in runs if first > 0 and last - first >= least]
 
 
 def chosen(edges: Collection[Edge], failing: Counter[Place], namespace: str, service: str) -> list[Place]:
@@ -158,12 +182,17 @@ def _edges(found: Mapping[str, Mapping[Edge, Counts]], steps: int) -> dict[Edge,
     return {
         edge: Calls(total, found["bad"].get(edge, zero), found["unreached"].get(edge, zero))
         for edge, total in found["total"].items()
-        if total.sum() > 0
+        if np.nansum(total) > 0
     }
 
 
 def _counts(
-    source: MetricSource, expr: str, start: datetime, steps: int, condition: str = ""
+    source: MetricSource,
+    expr: str,
+    start: datetime,
+    steps: int,
+    condition: str = "",
+    missing: float = 0.0,
 ) -> dict[Edge, Counts]:
     step = timedelta(seconds=STEP)
     found: dict[Edge, Counts] = {}
@@ -172,7 +201,7 @@ def _counts(
         caller, called = (
             tuple(labels.get(name, "") for name in names) for names in (naming.CALLERS, naming.CALLED)
         )
-        counts = np.zeros(steps)
+        counts = np.full(steps, missing)
         for time, text in item["values"]:
             value, place = float(text), round((float(time) - start.timestamp()) / STEP) - 1
             if isfinite(value) and 0 <= place < steps:
@@ -223,17 +252,35 @@ def by_label(mesh: Mesh, service: Place, label: str) -> str:
     return f"{summed(_of(mesh, sides(mesh)[-1], 'total', service), (label,), REACH)} > 0"
 
 
-def any_requests(
+def requests(
     source: MetricSource, mesh: Mesh, at: datetime, seconds: int, namespace: str = "", service: str = ""
-) -> bool:
-    """Whether there were any requests at all, or of a namespace or a service of that name."""
+) -> tuple[bool, list[tuple[float, float]]]:
+    """Whether there were any requests at all, or of a namespace or a service of that name.
+
+    And from when to when (Unix seconds) none could be seen, for want of two scrapes that are near each other.
+    """
     where = [
         Matcher(label, "=", name)
         for label, name in zip(naming.CALLED, (namespace, service), strict=True)
         if name
     ]
+    step, number = timedelta(seconds=REACH), seconds // REACH
+    start = at - number * step
+    scraped, some = np.zeros(number, dtype=bool), False
+    for side in sides(mesh):
+        expr = summed(selectors(side, mesh, "total", *where), (), REACH)
+        for item in source.query_range(expr, start + step, at, step):
+            for time, text in item["values"]:
+                scraped[round((float(time) - start.timestamp()) / REACH) - 1] = True
+                some = some or float(text) > 0
+    if scraped.any():
+        gaps = unseen(scraped, 2)
+        return some, [
+            (start.timestamp() + first * REACH, start.timestamp() + last * REACH) for first, last in gaps
+        ]
     queries = [f"{summed(selectors(side, mesh, 'total', *where), (), seconds)} > 0" for side in sides(mesh)]
-    return any(source.query(expr, at) for expr in queries)
+    some = any(source.query(expr, at) for expr in queries)
+    return some, [(start.timestamp(), at.timestamp())] if some else []
 
 
 def _of(mesh: Mesh, side: Side, kind: Kind, service: Place) -> list[Selector]:

@@ -88,4 +88,4 @@ def command(
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(told.lines(found, service or namespace)))
-    return EXIT_OK if found.requests else EXIT_PROBLEMS
+    return EXIT_OK if found.known else EXIT_PROBLEMS

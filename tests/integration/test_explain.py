@@ -150,6 +150,16 @@ def test_where_there_are_no_requests_nothing_is_claimed(folder: Path, url: str) 
     assert done.stdout.startswith("No requests were seen")
 
 
+def test_what_is_not_recorded_is_not_said_to_be_well(folder: Path, url: str) -> None:
+    """Scrapes end in the middle of the hour, after failures that were over by then."""
+    at = datetime.fromtimestamp(END + 9000, UTC).isoformat()
+    done = in_process(
+        "explain", "-f", "slo.yaml", "--prometheus", url, "--at", at, "--last", "3h", folder=folder
+    )
+    assert (done.code, done.stdout.split(":")[0]) == (0, "shop/frontend")
+    assert re.search(r"nothing is recorded since (20:59|21:0\d) UTC of shop/frontend", done.stdout)
+
+
 def test_a_service_that_is_none_is_not_said_to_be_well(folder: Path, url: str) -> None:
     for words in (("--service", "invntory"), ("--namespace", "shpo"), ("--service", "other/inventory")):
         done = in_process(

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from jobs.origins import traffic
 from jobs.origins.onset import onset
-from jobs.origins.traffic import MOST, chosen
+from jobs.origins.traffic import EDGE, MOST, STEP, chosen
 from jobs.origins.walk import shares, walk
+from sloctl.backends.protocols import Series
+from sloctl.model import Mesh
+from sloctl.promql.calls import UNREACHED
 from tests.support.incidents import BEGAN, INCIDENTS, NOTHING, STEPS, Incident, Trouble, place, play
 
 SEEDS = 8
+AT = datetime(2026, 3, 2, 21, tzinfo=UTC)
 
 
 def found(incident: Incident, seed: int, service: str = "frontend") -> set[tuple[str, str]]:
@@ -115,7 +123,7 @@ def test_nothing_and_little_are_no_incident() -> None:
 def test_what_fails_throughout_is_said_to() -> None:
     began = onset(np.full(STEPS, 100.0), np.full(STEPS, 5.0))
     assert began is not None
-    assert (began.start, began.end, began.before) == (0, STEPS, None)
+    assert (began.start, began.end, began.before, began.known) == (0, STEPS, None, False)
     assert began.share == pytest.approx(0.05)
     assert onset(np.full(STEPS, 100.0), np.full(STEPS, 0.5)) is None
 
@@ -143,3 +151,73 @@ def test_of_too_many_services_those_on_the_way_are_looked_at() -> None:
     assert ("shop", "other") not in names
     assert len(names) == MOST
     assert chosen(edges, failing, "pay", "web")[0][1].startswith("noisy-")
+
+
+def test_what_failed_before_the_first_step_has_no_beginning() -> None:
+    """Else the beginning of what is read would be told as that of the failures."""
+    total, bad = np.full(STEPS, 100.0), np.zeros(STEPS)
+    bad[:150] = 50
+    began = onset(total, bad)
+    assert began is not None
+    assert (began.end, began.known, began.dated) == (150, False, False)
+    assert began.before == pytest.approx(0, abs=0.01)
+
+
+def test_where_requests_begin_with_failures_they_do_not_fail_throughout() -> None:
+    total = np.where(np.arange(STEPS) < 160, 0.0, 100.0)
+    began = onset(total, total / 2)
+    assert began is not None
+    assert (began.start, began.end, began.known, began.dated) == (160, STEPS, False, True)
+
+
+class Counted:
+    """A Prometheus that has one edge's requests, of which half fail, at the steps of a mask."""
+
+    warnings = ()
+    queries = 0
+
+    def __init__(self, scraped: npt.NDArray[np.bool_], failing: bool = True) -> None:
+        self._scraped, self._failing = scraped, failing
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        first, times = AT - timedelta(minutes=STEPS), []
+        while start <= end:
+            if self._scraped[round((start - first) / timedelta(seconds=STEP)) - 1]:
+                times.append((start.timestamp(), "300"))
+            start += step
+        if (not self._failing and expr.endswith("> 0")) or UNREACHED in expr or not times:
+            return []
+        return [{"metric": dict.fromkeys(EDGE, "shop"), "values": times}]
+
+    def query(self, expr: str, at: datetime) -> Sequence[Series]:
+        return [{"metric": {}, "value": (at.timestamp(), "300")}]
+
+    def query_many(self, queries: Mapping[str, str], at: datetime) -> Mapping[str, Sequence[Series]]:
+        return {name: [] for name in queries}
+
+
+def test_a_gap_in_the_scrapes_is_told() -> None:
+    """Failures that are seen when it ends may have begun in it."""
+    scraped = np.ones(STEPS, dtype=bool)
+    scraped[:20] = scraped[120:150] = scraped[178:] = False
+    calls = traffic.read(Counted(scraped), Mesh(), AT, STEPS * STEP)
+    assert calls.unseen == {("shop", "shop"): [(120, 150)]}
+    assert not np.isnan(calls.of(("shop", "shop")).total).any()
+    scraped[170:] = False
+    assert traffic.read(Counted(scraped), Mesh(), AT, STEPS * STEP).unseen == {
+        ("shop", "shop"): [(120, 150), (170, STEPS)]
+    }
+
+
+@pytest.mark.parametrize(
+    ("gone", "unseen"),
+    [(slice(0, 0), []), (slice(150, STEPS), [(30, 60)]), (slice(120, STEPS), [(0, 60)]), (slice(0, 140), [])],
+    ids=["all is there", "scrapes end", "too rare to be counted", "the service is new"],
+)
+def test_where_nothing_is_seen_nothing_is_said_to_be_well(gone: slice, unseen: list[tuple[int, int]]) -> None:
+    scraped = np.ones(STEPS, dtype=bool)
+    scraped[gone] = False
+    some, times = traffic.requests(Counted(scraped, failing=False), Mesh(), AT, 3600)
+    assert some
+    began = AT.timestamp() - 3600
+    assert times == [(began + 60 * first, began + 60 * last) for first, last in unseen]
