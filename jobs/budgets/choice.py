@@ -180,6 +180,9 @@ def _of_prometheus(
         data.findings += _rule_findings(part, rules.instants)
         if origin == "auto":
             by_rules -= _silent(part, at, rules, data)
+        if origin == "rules":
+            eventful = {key[0] for key, (_, total) in data.period.items() if total > 0}
+            data.unread |= dict.fromkeys(eventful - set(recent), "not-recorded")
         _take(out, data, _part(slo_set, by_rules), "rules")
     if by_raw := ids - by_rules:
         part = _part(slo_set, by_raw)

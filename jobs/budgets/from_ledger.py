@@ -87,7 +87,10 @@ def collect(
             out.findings.append(Finding("warning", "not-in-ledger", text, {naming.SLO_ID: slo.id}))
     if history:
         _history(books, intervals, out)
-    instants = _from_prometheus(source, slo_set, at, newest, out)
+    late = _late(slo_set, newest, at, out)
+    instants = _from_prometheus(
+        source, slo_set, at, {id_: newest[id_] for id_ in newest if id_ not in late}, out
+    )
     _burn(books, slo_set, newest, at, instants, out)
     out.recorded = bool(instants)
     if not instants:
@@ -219,8 +222,7 @@ def _open_buckets(
 ) -> None:
     """Add the events since the last bucket, unless they are excused or that is long ago."""
     now = at.timestamp()
-    late = [id_ for id_, end in newest.items() if now - end > OPEN]
-    slos = {slo.id: slo for slo in slo_set.slos if slo.id in newest and slo.id not in late}
+    slos = {slo.id: slo for slo in slo_set.slos if slo.id in newest}
     since = {id_: float(min(newest[id_], int(now))) for id_ in slos}
     excused = Excused(slo_set, (), int(now) - OPEN, int(now) + 1)
     for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, since, at).items():
@@ -228,10 +230,18 @@ def _open_buckets(
             continue
         before = out.period.get(key, (0.0, 0.0))
         out.period[key] = (before[0] + bad, before[1] + total)
+
+
+def _late(slo_set: SloSet, newest: Mapping[str, int], at: datetime, out: Collected) -> set[str]:
+    """The definitions of which so much is missing at the end that it is not read, which leaves them in doubt."""
+    now = at.timestamp()
+    late = {slo.id for slo in slo_set.slos if slo.id in newest and now - newest[slo.id] > OPEN}
     if late:
         worst = max(now - newest[id_] for id_ in late)
         text = f"the ledger of {len(late)} SLOs ends {duration(round(worst / 60) * 60)} ago; what came after is missing"
         out.findings.append(Finding("warning", "ledger-behind", text, {naming.SLO_SET: slo_set.name}))
+        out.unread |= dict.fromkeys(late, "ledger-behind")
+    return late
 
 
 def _burn(

@@ -149,7 +149,7 @@ def read(
 
 
 def unseen(scraped: npt.NDArray[np.bool_], least: int) -> list[tuple[int, int]]:
-    """The steps ``[first, last)``, at least so many, of which nothing is there, after the first of which something is."""
+    """The steps ``[first, last)``, at least so many, that are not there, after the first that is."""
     edges = np.flatnonzero(np.diff(np.concatenate(([True], scraped, [True])).astype(np.int8)))
     runs = [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
     return [(first, last) for first, last in runs if first > 0 and last - first >= least]

@@ -115,7 +115,8 @@ def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
     partial = [PARTIAL] if any(slo.id in ids for ids in data.unsure.values()) else []
     disputed = ["replicas-disagree"] if key in data.disputed else []
     blind = ["sli-blind"] if key in data.blind else []
-    return (*partial, *disputed, *blind, *([data.unread[slo.id]] if slo.id in data.unread else []))
+    wrong = ["implausible-events"] if _implausible(*data.period.get(key, (0.0, 0.0))) else []
+    return (*partial, *disputed, *blind, *wrong, *([data.unread[slo.id]] if slo.id in data.unread else []))
 
 
 def _plausible(bad: float, total: float) -> EventCounts:
@@ -123,6 +124,11 @@ def _plausible(bad: float, total: float) -> EventCounts:
     if not (abs(bad) < MOST_EVENTS and 0 < total < MOST_EVENTS):
         return 0.0, 0.0
     return min(max(bad, 0.0), total), total
+
+
+def _implausible(bad: float, total: float) -> bool:
+    """Whether these events cannot be, and :func:`_plausible` makes others of them."""
+    return not 0 <= bad <= total * (1 + 1e-9) < MOST_EVENTS
 
 
 def _gaps(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> float:
@@ -137,7 +143,7 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         text = f"{item.name}: no events in the window; the objective is neither met nor missed"
         found.append(Finding("warning", "no-data", text, scope))
     bad, total = data.period.get(key, (0.0, 0.0))
-    if not 0 <= bad <= total * (1 + 1e-9) < MOST_EVENTS:
+    if _implausible(bad, total):
         counted = f"{bad:,.6g} bad of {total:,.6g}" if isfinite(bad + total) else "this number of"
         text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
         found.append(Finding("error", "implausible-events", text, scope))

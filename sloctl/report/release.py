@@ -20,6 +20,8 @@ from sloctl.report.numbers import budget_share, plain
 
 Verdict = Literal["allowed", "refused", "unknown"]
 SCHEMA = "sloctl.gate/v1"
+UNREAD = "prometheus-not-read"
+"""The code of the finding that alerts could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,12 @@ class Gate:
 
 def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False) -> Gate:
     """Judge a release, or a ``fix``, by all budgets of a report."""
-    return Gate(report, policy, fix, tuple(_judged(item, policy, fix) for item in report.slos))
+    unread = next((found.message for found in report.findings if found.code == UNREAD), "")
+    return Gate(report, policy, fix, tuple(_judged(item, policy, fix, unread) for item in report.slos))
 
 
-def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool) -> Judgement:
-    pages = [name for name in item.alerts if f"{naming.BUDGET_BURN}Page" in name]
+def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool, unread: str) -> Judgement:
+    pages = [name for name in item.alerts if name.rpartition(naming.BUDGET_BURN)[2].startswith("Page")]
     if pages and policy.pages == "refuse" and not fix:
         return Judgement(item, "refused", f"{', '.join(pages)} fires: only a fix is released")
     if item.doubts:
@@ -75,6 +78,8 @@ def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool) -> Judgement:
         return Judgement(
             item, "refused", f"{said}, less than {number(policy.fixes_below)} %: only a fix is released"
         )
+    if unread and policy.pages == "refuse" and not fix:
+        return Judgement(item, "unknown", f"whether a page fires is not known: {unread}")
     return Judgement(item, "allowed", said)
 
 

@@ -285,6 +285,9 @@ def test_an_hour_after_the_last_bucket_is_read_from_counters_and_more_is_said_to
     read = 20 * 60 if late == 3600 else 0
     assert report.slos[0].total == pytest.approx(864_000 + read)
     assert behind == ["the ledger of 1 SLOs ends 1h5m ago; what came after is missing"] * (not read)
+    assert report.slos[0].doubts == (() if read else ("ledger-behind",)), "it opens no gate"
+    unreachable = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    assert unreachable.slos[0].doubts == report.slos[0].doubts
 
 
 def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(

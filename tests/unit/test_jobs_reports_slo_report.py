@@ -267,6 +267,14 @@ def test_asked_for_rules_it_reads_nothing_else() -> None:
     assert not raw(source)
 
 
+def test_what_rules_recorded_that_stopped_is_in_doubt() -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100)], recorded=(0.0, NOW - DAY))
+    item = only(slo_report.build(source, slo_set, AT, "rules"))
+    assert item.total > 0
+    assert item.doubts == ("not-recorded",)
+
+
 def test_requests_do_not_grow_with_services() -> None:
     slo_set = slos(EVERY)
     few = Simulated(slo_set, [flow(slo_set, 0, "a", 1)])
@@ -952,6 +960,7 @@ def test_events_that_cannot_be_are_named_and_kept_within_bounds(bad: float, show
     source = Simulated(slo_set, [flow(slo_set, 0, "billing", 100, bad)])
     report = slo_report.build(source, slo_set, AT, "rules")
     item = only(report)
+    assert item.doubts == ("implausible-events",), "it opens no gate"
     assert item.sli == pytest.approx(1 - shown)
     assert item.bad == pytest.approx(shown * item.total)
     (finding,) = found(report, "implausible-events")

@@ -12,7 +12,7 @@ import pytest
 
 from sloctl.model.release import ReleasePolicy
 from sloctl.report import release
-from sloctl.report.data import PartialBudget, Report, SloStatus
+from sloctl.report.data import Finding, PartialBudget, Report, SloStatus
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PAGE, TICKET = "AvailabilityBudgetBurnPage1h", "AvailabilityBudgetBurnTicket3d"
@@ -40,8 +40,11 @@ def budget(remaining: float | None, *alerts: str, service: str = "checkout") -> 
     )
 
 
-def gate(*slos: SloStatus, policy: ReleasePolicy = POLICY, fix: bool = False) -> release.Gate:
-    return release.judge(Report("shop", AT, "prometheus", slos), policy, fix=fix)
+def gate(
+    *slos: SloStatus, policy: ReleasePolicy = POLICY, fix: bool = False, findings: tuple[Finding, ...] = ()
+) -> release.Gate:
+    report = Report("shop", AT, "prometheus", slos, findings)
+    return release.judge(report, policy, fix=fix)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,22 @@ def test_one_that_refuses_is_enough_and_doubt_is_no_permission() -> None:
         assert gate(good, unsure).verdict == "unknown"
         assert gate(spent, unsure).verdict == "refused"
         assert gate(good, unsure, policy=replace(POLICY, unknown="allow")).verdict == "allowed"
+
+
+def test_an_alert_pages_by_its_severity_and_not_by_the_name_of_its_slo() -> None:
+    assert gate(budget(0.9, "BudgetBurnPageBudgetBurnTicket3d")).verdict == "allowed"
+    assert gate(budget(0.9, "BudgetBurnPageBudgetBurnPage1h")).verdict == "refused"
+    assert gate(budget(0.9, "LatencyBudgetBurnPage1h")).verdict == "refused"
+
+
+def test_where_alerts_could_not_be_read_a_page_may_fire() -> None:
+    unread = (Finding("warning", "prometheus-not-read", "Prometheus could not be asked"),)
+    found = gate(budget(0.9), findings=unread)
+    assert found.verdict == "unknown"
+    assert "whether a page fires is not known: Prometheus could not be asked" in release.lines(found)[1]
+    assert gate(budget(0.9), findings=unread, fix=True).verdict == "allowed"
+    assert gate(budget(0.9), findings=unread, policy=replace(POLICY, pages="allow")).verdict == "allowed"
+    assert gate(budget(-0.1), findings=unread).verdict == "refused"
 
 
 def test_of_no_slo_nobody_can_say() -> None:
