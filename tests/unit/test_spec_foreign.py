@@ -215,6 +215,28 @@ def test_a_file_of_nobody_is_refused_with_its_place(content: bytes, code: str) -
     assert all(problem.position.file == "given.yaml" for problem in result.problems)
 
 
+def test_queries_that_look_at_different_times_are_not_made_one_window() -> None:
+    query = "{{source: prometheus, queryType: promql, query: 'sum(increase({}))'}}"
+    text = (
+        "apiVersion: openslo/v1alpha\nkind: SLO\nmetadata: {{name: a}}\nspec:\n  service: web\n  timeWindows: "
+        "[{{count: 7, unit: Day}}]\n  objectives: [{{target: 0.9, ratioMetrics: {{good: {}, total: {}}}}}]\n"
+    )
+    unlike, alike = (
+        imported(text.format(query.format("good[1m]"), query.format(f"everything[{other}]")))
+        for other in ("1h", "1m")
+    )
+    assert "different ranges, [1h] and [1m]" in unlike.problems[0].message
+    assert unlike.text == ""
+    assert alike.written == 1
+
+
+def test_a_largest_series_is_another_one_in_each_part_of_a_window() -> None:
+    remark = "# max() is taken of each five minutes here, and these are added up; Sloth takes it of the whole"
+    largest = imported(sloth("max(rate(bad_total[{{.window}}]))"))
+    assert remark in largest.text
+    assert "max()" not in imported(sloth("sum(rate(bad_total[{{.window}}]))")).text
+
+
 def test_long_expressions_are_not_parsed() -> None:
     result = imported(sloth(" + ".join(["rate(a[{{.window}}])"] * 400)))
     assert [problem.code for problem in result.problems] == ["import-refused"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sloctl.spec.fields import expressions
 from sloctl.spec.foreign.drafts import Draft
-from sloctl.spec.foreign.queries import Recognised, istio
+from sloctl.spec.foreign.queries import Recognised, istio, unlike_sums
 from sloctl.spec.yaml.tree import Node
 
 Place = tuple[Node, str]
@@ -42,4 +42,10 @@ def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[st
         if (complaint := expressions.check(text)) is not None:
             draft.refuse(at, f"'{key}': {complaint.message}", complaint.hint)
             return
+    tool = draft.origin.split("'s ")[0]
+    for operator in sorted({name for text in events.values() for name in unlike_sums(text)}):
+        draft.remarks.append(
+            f"{operator}() is taken of each five minutes here, and these are added up; {tool} "
+            "takes it of the whole window: both are the same only where it is one series all the time"
+        )
     draft.sli = {"events": dict(events)}

@@ -17,7 +17,7 @@ from sloctl.spec.fields import checks
 from sloctl.spec.fields.values import position
 from sloctl.spec.foreign.drafts import Draft, View, burn_window, shown
 from sloctl.spec.foreign.indicators import Place, count
-from sloctl.spec.foreign.queries import NoQuery, bare, counted, tree, windowed
+from sloctl.spec.foreign.queries import NoQuery, bare, counted, fixed_ranges, tree, windowed
 
 _DAYS = {"Minute": 60, "Hour": 3600, "Day": 86400, "Week": 604800}
 _LETTERS = {"m": "Minute", "h": "Hour", "d": "Day", "w": "Week", "M": "Month", "Q": "Quarter", "Y": "Year"}
@@ -228,6 +228,7 @@ def _ratio(draft: Draft, ratio: View) -> None:
         draft.refuse(ratio.at("raw"), "it is a ratio already", _COUNTED)
         return
     events: dict[str, str] = {}
+    ranges: set[str] = set()
     for part in ("bad", "good", "total"):
         source = ratio.view(part)
         if source is None:
@@ -237,7 +238,8 @@ def _ratio(draft: Draft, ratio: View) -> None:
             draft.leave(ratio.at("good"), "'good' beside 'bad': what is not bad is good here")
             continue
         try:
-            events[part] = _query(source, counter)
+            events[part], fixed = _query(source, counter)
+            ranges |= fixed
         except NoQuery as error:
             for rest in ("good", "total"):
                 ratio.skip(rest)
@@ -247,11 +249,15 @@ def _ratio(draft: Draft, ratio: View) -> None:
         draft.refuse(ratio.at(), "it needs 'total', and 'good' or 'bad'", _COUNTED)
         return
     at = ratio.at("bad", "good")
+    if len(ranges) > 1:
+        text = f"its expressions look at different ranges, {' and '.join(sorted(ranges))}, which are one window here"
+        draft.refuse(at, text, "write the same range in all of them")
+        return
     count(draft, events, at)
 
 
-def _query(source: View, counter: bool) -> str:
-    """The expression of one number of events. Raises NoQuery."""
+def _query(source: View, counter: bool) -> tuple[str, set[str]]:
+    """The expression of one number of events, and the fixed ranges that it had. Raises NoQuery."""
     inner = source.view("metricSource") or source
     kind = inner.text("type", "source", "queryType")
     inner.skip("metricSourceRef", "source", "queryType", "type")
@@ -265,12 +271,12 @@ def _query(source: View, counter: bool) -> str:
         named = ", ".join(map(shown, [kind] if kind else spec.node.entries))
         raise NoQuery(f"its events are not counted in Prometheus ({named})")
     if not bare(text):
-        return windowed(text, fixed=True)
+        return windowed(text, fixed=True), fixed_ranges(text)
     if not counter:
         raise NoQuery("it does not say that its query is of counters (counter: true)")
     if counts(tree(windowed(text))):
-        return windowed(text)
-    return counted(text)
+        return windowed(text), set()
+    return counted(text), set()
 
 
 def _alerts(draft: Draft, spec: View, catalogue: Catalogue) -> None:

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from sloctl import promql
 from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.model.durations import number
-from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, parse
+from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, children, parse
 from sloctl.promql.presets import CODE, DURATION_BUCKET, ENVOY_BUCKETS, PRESETS, REPORTERS, REQUESTS
 from sloctl.promql.syntax import names
 from sloctl.spec.fields.expressions import too_deep
@@ -46,6 +46,22 @@ def windowed(text: str, *, fixed: bool = False) -> str:
     if fixed:
         text = _FIXED.sub(lambda found: found["text"] or "[$window]", text)
     return _TEXT_OR_BLANK.sub(lambda found: found["text"] or " ", text).strip()
+
+
+def fixed_ranges(text: str) -> set[str]:
+    """The fixed ranges of an expression, such as ``[5m]``."""
+    return {found[0] for found in _FIXED.finditer(text) if found["text"] is None}
+
+
+def unlike_sums(text: str) -> set[str]:
+    """The operators of an expression whose result of a long window is not the sum of those of its parts."""
+    ahead, found = [tree(text)], set[str]()
+    while ahead:
+        node = ahead.pop()
+        ahead += children(node)
+        if isinstance(node, Aggregate) and node.operator in ("max", "min"):
+            found.add(node.operator)
+    return found
 
 
 def counted(text: str) -> str:
