@@ -23,12 +23,22 @@ def rule_file(slo_set: SloSet) -> tuple[RuleFile, tuple[Problem, ...]]:
     """The rules, and the SLOs that Sloth has no series for."""
     groups: list[RuleGroup] = []
     problems: list[Problem] = []
+    seen: dict[tuple[str, str], Slo] = {}
     for slo in slo_set.slos:
         if slo.wildcard:
             text = (
                 f"the SLO {slo.name} of {slo.namespace} is of all services, and a series of Sloth is of one"
             )
             problems.append(Problem(slo.position, "error", "export-refused", "slos", text))
+            continue
+        first = seen.setdefault((slo.service, slo.name), slo)
+        if first is not slo:
+            text = (
+                f"the SLO {slo.name} of {slo.service} in {slo.namespace or 'no namespace'}: a series of Sloth names no "
+                f"namespace, and has the SLO of that name in {first.namespace or 'no namespace'}"
+            )
+            hint = "rename one of them, or export its namespace's files alone"
+            problems.append(Problem(slo.position, "error", "export-refused", "slos", text, hint))
             continue
         if not isinstance(slo.window, RollingWindow):
             text = f"the period of {slo.name} of {slo.service}: rules record none of a calendar window"
@@ -45,7 +55,7 @@ def _rules(slo_set: SloSet, slo: Slo) -> Iterator[RecordingRule]:
     for window in _WINDOWS:
         yield _ratio(promql.error_ratio(slo, window), duration(window), labels)
     period = promql.period_error_ratio(slo) if isinstance(slo.window, RollingWindow) else ""
-    if period:
+    if period and slo.window.seconds not in _WINDOWS:
         yield _ratio(period, duration(slo.window.seconds), labels)
     constants = {
         "slo:objective:ratio": objective,

@@ -21,6 +21,7 @@ from sloctl.spec.foreign.queries import Recognised, istio
 from sloctl.spec.foreign.to_openslo import export
 from sloctl.spec.load import check_sources
 from sloctl.spec.yaml import tree
+from tests.support import shop_slos
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "import"
 CASES = sorted(GOLDEN.glob("*.yaml"))
@@ -304,6 +305,18 @@ def test_what_is_exported_as_openslo_comes_back_as_it_was() -> None:
         assert (before.description, before.runbook) == (after.description, after.runbook)
         assert before.sli == after.sli
         assert (before.policy and before.policy.windows) == (after.policy and after.policy.windows)
+
+
+def test_exported_slos_have_names_of_their_own() -> None:
+    """Where a dash ends a namespace or a service is not to be seen in their names together."""
+    one = shop_slos.CHECKOUT.replace("checkout", "web-api")
+    other = shop_slos.CHECKOUT.replace("checkout", "api").replace("shop", "shop-web")
+    text = export(shop_slos.slos(one, other))[0]
+    names = [
+        document["metadata"]["name"] for document in yaml.safe_load_all(text) if document["kind"] == "SLO"
+    ]
+    assert names[0] == "shop-web-api-availability"
+    assert len(set(names)) == 2
 
 
 def test_what_openslo_cannot_say_is_said() -> None:

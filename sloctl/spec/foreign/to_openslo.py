@@ -29,9 +29,10 @@ def export(slo_set: SloSet) -> tuple[str, tuple[Problem, ...], int]:
     slos: list[Document] = []
     services: dict[str, Document] = {}
     policies: dict[str, Document] = {}
+    names: set[str] = set()
     for slo in slo_set.slos:
         try:
-            document = _slo(slo, slo_set, policies)
+            document = _slo(slo, slo_set, policies, names)
         except NoQuery as error:
             message = f"the SLO {slo.name} of {slo.service} is not exported: {error}"
             problems.append(Problem(slo.position, "error", "export-refused", "slos", message))
@@ -70,13 +71,15 @@ def _document(kind: str, metadata: Document, spec: Document) -> Document:
     return {"apiVersion": _VERSION, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _slo(slo: Slo, slo_set: SloSet, policies: dict[str, Document]) -> Document:
-    """The document of an SLO; its alert policies are added to ``policies``. Raises NoQuery."""
+def _slo(slo: Slo, slo_set: SloSet, policies: dict[str, Document], names: set[str]) -> Document:
+    """The document of an SLO; its alert policies are added to ``policies``, its name to ``names``. Raises NoQuery."""
     if slo.wildcard:
         raise NoQuery("it is of every service of its namespace, and an SLO of OpenSLO is of one")
     parts = (slo.namespace, slo.service, slo.name)
     stem = naming.slug("-".join(part for part in parts if part))
-    name = stem if len(stem) <= 63 else naming.with_digest(stem[:50].strip("-"), *parts)
+    plain = len(stem) <= 63 and stem not in names
+    name = stem if plain else naming.with_digest(stem[:50].strip("-"), *parts)
+    names.add(name)
     metadata: Document = {"name": name}
     if labels := dict((*slo_set.labels, *slo.labels)) | ({"owner": slo.owner} if slo.owner else {}):
         metadata["labels"] = labels
