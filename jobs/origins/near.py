@@ -103,7 +103,9 @@ def _by_value(series: Sequence[Series], label: str) -> dict[str, float]:
 def _how(parts: traffic.Apart) -> tuple[Outcome, ...]:
     found = []
     for label in HOW:
-        bad = _by_value(next(series for name, series in parts[label].items() if name.endswith("bad")), label)
+        # As the callers saw it, unless their proxies saw nothing of it.
+        sides = (_by_value(series, label) for name, series in parts[label].items() if name.endswith("bad"))
+        bad = next(filter(None, sides), {})
         whole = sum(bad.values())
         for value, count in sorted(bad.items(), key=lambda item: -item[1])[:2]:
             if value not in ("", "-") and count >= 0.1 * whole:

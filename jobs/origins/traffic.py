@@ -123,11 +123,8 @@ def read(
     seen = found[sides(mesh)[0]]
     edges = _edges(seen, steps)
     if "server" in found:
-        callers = {called for _, called in edges}
-        for edge, calls in _edges(found["server"], steps).items():
-            # A caller without a proxy; one with a proxy is in both, and its own view counts.
-            if edge not in edges and (edge[0][1] in ("", "unknown") or edge[1] not in callers):
-                edges[edge] = calls
+        # A caller without a proxy, or whose proxy does not know what it calls ("unknown", "PassthroughCluster").
+        edges = _edges(found["server"], steps) | edges
     attempts = found["server"]["total"] if "server" in found else {}
     scraped: dict[Place, npt.NDArray[np.bool_]] = {}
     for (_, called), calls in edges.items():

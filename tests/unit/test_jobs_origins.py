@@ -196,6 +196,22 @@ class Counted:
         return {name: [] for name in queries}
 
 
+def test_a_caller_that_does_not_know_what_it_calls_is_seen_by_what_it_calls() -> None:
+    """Else its callee's failures would be taken for its own, once another caller knows that service."""
+
+    class Sides(Counted):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            called = "unknown" if 'reporter="source"' in expr else "back"
+            return [
+                {**item, "metric": dict(zip(EDGE, ("shop", caller, "shop", to), strict=True))}
+                for item in super().query_range(expr, start, end, step)
+                for caller, to in (("front", called), ("other", "back"))
+            ]
+
+    calls = traffic.read(Sides(np.ones(STEPS, dtype=bool)), Mesh(), AT, STEPS * STEP)
+    assert set(calls.edges) == {(("shop", name), ("shop", "back")) for name in ("front", "other")}
+
+
 def test_a_gap_in_the_scrapes_is_told() -> None:
     """Failures that are seen when it ends may have begun in it."""
     scraped = np.ones(STEPS, dtype=bool)
