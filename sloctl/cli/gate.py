@@ -81,7 +81,8 @@ def command(
             origin=origin,
         )
     budgets = budgets.of(lambda item: report.wanted(item, services, namespace, owner))
-    gate = release.judge(budgets, slo_set.release, fix=fix)
+    missing = report.missing(budgets, services)
+    gate = release.judge(budgets, slo_set.release, fix=fix, missing=missing)
     text = {
         "text": lambda: "\n".join(release.lines(gate)),
         "json": lambda: json.dumps(release.as_object(gate), indent=2, ensure_ascii=False),

@@ -141,6 +141,7 @@ def command(
         from sloctl.artefacts import atomic
 
         atomic.target(output)  # before anything is asked
+    absent: tuple[str, ...] = ()
     with LedgerAccess(ledger_url) as ledger:
         report = build(
             context,
@@ -156,8 +157,9 @@ def command(
         )
         if chosen:
             report = report.of(lambda item: wanted(item, services, namespace, owner))
-            if not report.slos:
-                asked = [*services, *filter(None, (namespace, owner))]
+            absent = missing(report, services)
+            if absent or not report.slos:
+                asked = absent or (*services, *filter(None, (namespace, owner)))
                 context.warn(f"no budget is of this service, namespace or owner: {', '.join(asked) or top}")
         shown = report
         if top is not None:
@@ -167,7 +169,7 @@ def command(
         with contextlib.suppress(BrokenPipeError):  # who reads it may stop; the gate is judged all the same
             show(context, shown, "slack" if dry_run else form, output, slo_set)
         code = _post(context, report, slo_set, ledger, dry_run=dry_run) if post or dry_run else EXIT_OK
-    return code or _gate(context, report, fail_on)
+    return code or _gate(context, report, fail_on, absent)
 
 
 def wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, owner: str | None) -> bool:
@@ -179,7 +181,13 @@ def wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, ow
     )
 
 
-def _gate(context: Context, report: Report, fail_on: str) -> int:
+def missing(report: Report, services: tuple[str, ...]) -> tuple[str, ...]:
+    """The services that were asked for and have no budget in a report of what was asked for."""
+    found = (name for name in services if not any(wanted(item, (name,), None, None) for item in report.slos))
+    return tuple(dict.fromkeys(found))
+
+
+def _gate(context: Context, report: Report, fail_on: str, absent: tuple[str, ...]) -> int:
     """What the report means to a gate. Numbers that may be wrong open none: then nobody can say."""
     states = FAIL_ON[fail_on]
     sure = [item for item in report.slos if not item.doubts and (item.status in states or not item.partial)]
@@ -188,6 +196,9 @@ def _gate(context: Context, report: Report, fail_on: str) -> int:
         return EXIT_PROBLEMS
     if states and not report.slos:
         context.say("sloctl: there is no budget, so that --fail-on cannot judge")
+        return EXIT_BACKEND
+    if states and absent:
+        context.say(f"sloctl: there is no budget of {', '.join(absent)}, so that --fail-on cannot judge")
         return EXIT_BACKEND
     if states and len(sure) < len(report.slos):
         unsure = len(report.slos) - len(sure)

@@ -20,6 +20,8 @@ from sloctl.report.numbers import budget_share, plain
 
 Verdict = Literal["allowed", "refused", "unknown"]
 SCHEMA = "sloctl.gate/v1"
+_NAME = "is it its name?"
+_NO_EVENTS = f"no SLO of it had events: {_NAME}"
 UNREAD = "prometheus-not-read"
 """The code of the finding that alerts could not be read."""
 
@@ -35,12 +37,16 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The verdict: refused if any SLO refuses, else unknown if of any nobody can say and the policy refuses that."""
+    """The verdict: refused if any SLO refuses, else unknown if of any nobody can say and the policy refuses that.
+
+    ``missing`` are services that were asked for and have no budget.
+    """
 
     report: Report
     policy: ReleasePolicy
     fix: bool
     judgements: tuple[Judgement, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -48,14 +54,15 @@ class Gate:
         found = {item.verdict for item in self.judgements}
         if "refused" in found:
             return "refused"
-        unknown = "unknown" in found or not found
+        unknown = "unknown" in found or not found or bool(self.missing)
         return "unknown" if unknown and self.policy.unknown == "refuse" else "allowed"
 
 
-def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False) -> Gate:
-    """Judge a release, or a ``fix``, by all budgets of a report."""
+def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False, missing: tuple[str, ...] = ()) -> Gate:
+    """Judge a release, or a ``fix``, by all budgets of a report; ``missing`` are services that it has none of."""
     unread = next((found.message for found in report.findings if found.code == UNREAD), "")
-    return Gate(report, policy, fix, tuple(_judged(item, policy, fix, unread) for item in report.slos))
+    judged = tuple(_judged(item, policy, fix, unread) for item in report.slos)
+    return Gate(report, policy, fix, judged, missing)
 
 
 def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool, unread: str) -> Judgement:
@@ -92,7 +99,9 @@ def lines(gate: Gate) -> list[str]:
         f"{gate.verdict}: {what}, by {number_of} SLO{'' if number_of == 1 else 's'} as of {rfc3339(gate.report.at)}"
     ]
     if not gate.judgements:
-        out.append("  no SLO of that service, namespace or owner had events: is it its name?")
+        out.append(f"  no SLO of that service, namespace or owner had events: {_NAME}")
+    elif gate.missing:
+        out += [f"  {name}: {_NO_EVENTS} [unknown]" for name in gate.missing]
     for item in sorted(
         against, key=lambda one: (one.verdict != "refused", one.slo.remaining or 0.0, one.slo.name)
     ):
@@ -126,19 +135,21 @@ def as_object(gate: Gate) -> dict[str, Any]:
             }
             for item in gate.judgements
         ],
+        "missing": list(gate.missing),
     }
 
 
 def junit(gate: Gate) -> str:
     """As a JUnit XML file: a test for each SLO, which fails if it refuses and is an error if nobody can say."""
     judged = gate.judgements
+    unknown = _number(judged, "unknown") + len(gate.missing)
     suite = ElementTree.Element(
         "testsuite",
         name=f"sloctl gate {gate.report.set_name}",
-        tests=str(len(judged)),
+        tests=str(len(judged) + len(gate.missing)),
         failures=str(_number(judged, "refused")),
-        errors=str(_number(judged, "unknown") if gate.policy.unknown == "refuse" else 0),
-        skipped=str(_number(judged, "unknown") if gate.policy.unknown == "allow" else 0),
+        errors=str(unknown if gate.policy.unknown == "refuse" else 0),
+        skipped=str(unknown if gate.policy.unknown == "allow" else 0),
         timestamp=rfc3339(gate.report.at),
     )
     tags = {"refused": "failure", "unknown": "error" if gate.policy.unknown == "refuse" else "skipped"}
@@ -147,6 +158,9 @@ def junit(gate: Gate) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname=place, name=plain(item.slo.slo))
         if item.verdict != "allowed":
             ElementTree.SubElement(case, tags[item.verdict], message=plain(item.reason))
+    for name in gate.missing:
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name="any SLO")
+        ElementTree.SubElement(case, tags["unknown"], message=_NO_EVENTS)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -163,6 +177,7 @@ def github(gate: Gate) -> list[str]:
         for item in gate.judgements
         if item.verdict != "allowed"
     ]
+    out += [annotation(levels["unknown"], _NO_EVENTS, name) for name in gate.missing]
     return out or [annotation("notice" if gate.verdict == "allowed" else "error", lines(gate)[0])]
 
 

@@ -74,4 +74,6 @@ def test_where_nobody_can_say_it_stays_shut(url: str, tmp_path: Path) -> None:
     misspelt = gate(tmp_path, url, "--service", "chekout")
     assert misspelt.code == 3
     assert "no SLO of that service" in misspelt.stdout
+    one_of_two = gate(tmp_path, url, "--service", "cart", "--service", "chekout")
+    assert (one_of_two.code, "chekout: no SLO of it had events" in one_of_two.stdout) == (3, True)
     assert gate(tmp_path, refused_url(), "--timeout", "1").code == 3

@@ -108,6 +108,8 @@ def test_a_gate_judges_what_is_chosen_and_all_of_it(folder: Path, url: str) -> N
     assert report(folder, url, "--fail-on", "exhausted", "--service", "cart").code == 1
     both = report(folder, url, "--fail-on", "at_risk", "--top", "1")
     assert both.stdout.splitlines()[0].endswith(": 1 exhausted, 1 ok; shown are the worst 1 of 2")
+    two = report(folder, url, "--fail-on", "exhausted", "--service", "checkout", "--service", "chekout")
+    assert (two.code, two.stderr.count("chekout")) == (3, 2), "it is warned of, and opens no gate"
     misspelt = report(folder, url, "--fail-on", "exhausted", "--service", "chekout")
     assert (misspelt.code, "chekout" in misspelt.stderr) == (3, True), "nobody can judge what is not there"
     assert report(folder, url, "--service", "chekout").code == 0

@@ -106,6 +106,20 @@ def test_of_no_slo_nobody_can_say() -> None:
     )
 
 
+def test_of_a_service_among_others_that_has_no_slo_nobody_can_say() -> None:
+    report = Report("shop", AT, "prometheus", (budget(0.9),))
+    found = release.judge(report, POLICY, missing=("chek:out",))
+    assert found.verdict == "unknown"
+    assert release.lines(found)[1] == "  chek:out: no SLO of it had events: is it its name? [unknown]"
+    assert release.as_object(found)["missing"] == ["chek:out"]
+    assert release.github(found) == ["::error title=chek%3Aout::no SLO of it had events: is it its name?"]
+    suite = ElementTree.fromstring(release.junit(found))
+    assert (suite.get("tests"), suite.get("errors")) == ("2", "1")
+    assert [[child.tag for child in case] for case in suite] == [[], ["error"]]
+    allowing = replace(POLICY, unknown="allow")
+    assert release.judge(report, allowing, missing=("chek:out",)).verdict == "allowed"
+
+
 def test_a_budget_may_be_overdrawn_and_pages_ignored_where_the_file_says_so() -> None:
     lenient = ReleasePolicy(freeze_below=Decimal(-20), fixes_below=Decimal(-10), pages="allow")
     assert gate(budget(-0.05, PAGE), policy=lenient).verdict == "allowed"
