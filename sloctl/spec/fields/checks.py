@@ -33,7 +33,8 @@ def webhook(text: str) -> Complaint | None:
 
 def address(
     text: str,
-    instead: str = "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment",
+    instead: str = "remove them and set SLOCTL_PROMETHEUS_TOKEN or SLOCTL_PROMETHEUS_TOKEN_FILE in the environment "
+    "(of other servers: SLOCTL_TRACES_TOKEN, SLOCTL_ALERTMANAGER_TOKEN)",
 ) -> Complaint | None:
     """An http(s) address without credentials, query or fragment; ``instead`` is said of credentials."""
     complaint = _address(text, "write it like http://prometheus:9090", instead)
