@@ -441,6 +441,24 @@ def test_who_owns_what() -> None:
     assert dict(loaded.slack_owners)["team-b"] == "#b"
 
 
+def test_one_item_is_an_slo_in_each_of_its_namespaces() -> None:
+    loaded = spec.load([VALID / "namespaces.yaml"])
+    slos = {slo.id.partition(":")[2]: slo for slo in loaded.slos}
+    assert list(slos) == [
+        "shop/*/availability",
+        "pay/*/availability",
+        "base/*/availability",
+        "shop/*/latency",
+        "pay/*/latency",
+        "pay/checkout/availability",
+    ]
+    assert [slo.owner for slo in slos.values()] == [
+        "team-platform", "team-payments", "team-platform", "team-platform", "team-payments", "team-payments",
+    ]  # fmt: skip
+    assert slos["pay/*/availability"].overridden == ("checkout",)
+    assert slos["shop/*/availability"].overridden == ()
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

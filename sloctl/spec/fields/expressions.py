@@ -145,7 +145,7 @@ def _events(node: Expr, *, joined: bool = False) -> Complaint | None:
         case Binary(operator="and" | "unless"):
             return _only(node.left, node.operator) or _nested(node.right) or _events(node.left, joined=True)
         case Binary(operator="or"):
-            return _alternatives(node)
+            return _alternatives(node, joined)
         case Binary():
             return _comparison(node) or _arithmetic(node)
     return _uncounted("this")
@@ -206,10 +206,12 @@ def _aggregate(node: Aggregate, joined: bool) -> Complaint | None:
     return _events(node.expr, joined=joined or node.operator != "sum")
 
 
-def _alternatives(node: Binary) -> Complaint | None:
+def _alternatives(node: Binary, joined: bool) -> Complaint | None:
+    both = promql.counts(node.left) and promql.counts(node.right)
     for side in (node.left, node.right):
         if promql.counts(side):
-            if (complaint := _events(side, joined=True)) is not None:
+            # Alternatives are told apart by their labels; beside a zero these are of no use.
+            if (complaint := _events(side, joined=joined or both)) is not None:
                 return complaint
         elif side != Call("vector", (Literal(0.0),)):
             return _only(side, "or")

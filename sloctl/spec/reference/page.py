@@ -80,7 +80,7 @@ CODES: dict[str, str] = {
     "no-slos": "No document has SLOs.",
     "conflict": "Two documents say different things of the set.",
     "duplicate-slo": "Two SLOs of the same service and name.",
-    "no-namespace": "An SLO of the mesh without namespace.",
+    "no-namespace": "An SLO of the mesh without namespace, or with one twice.",
     "no-objective": "An SLO without objective, and no default for it.",
     "preset-parameter": "A parameter that the preset cannot use, such as a threshold that is no bound.",
     "events-wildcard": 'An `events` SLI for `service: "*"`.',

@@ -230,6 +230,9 @@ service counts in both. Name, service and namespace together must be unique. Wha
 such as `PassthroughCluster`, [never becomes one](presets.md#what-is-no-service). A wildcard host of a ServiceEntry is a
 service like others: `service: "*.example.org"` is its exact name in the metrics, and matches nothing else.
 
+With `namespaces`, one item is an SLO in each of some namespaces, each with its own budget, alerts and objective series,
+as if it were written there as often: two items are the availability and latency of a dozen namespaces.
+
 The objective is read exactly as it is written: 99.9 leaves a budget of 0.001, not of 0.0009999999999998899.
 """,
         """

@@ -95,15 +95,15 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
         file = [other for other in patched if other.file == root.file]
         if root.kind == MAPPING and key in root.entries and (key != "defaults" or holds_for_all(file)):
             found = True
-            alone = _copy(overlay)
+            alone = overlay.copy()
             alone.entries, alone.keys = {key: value}, {key: overlay.keys[key]}
             patched[index] = _Merging(reader).mapping(root, alone, "")
     if found or (value.plain and value.empty):
         if not found:
             _nothing(overlay.keys[key], key, reader)
         return
-    added = _copy(overlay)
-    kind = _copy(overlay.entries["kind"])
+    added = overlay.copy()
+    kind = overlay.entries["kind"].copy()
     kind.text = "MeshSLOs"
     added.entries = {"apiVersion": overlay.entries["apiVersion"], "kind": kind, key: value}
     added.keys = {name: overlay.keys[name] for name in added.entries}
@@ -115,19 +115,6 @@ def _nothing(key: Node, path: str, reader: Reader) -> None:
     reader.add(key, path, "overlay-nothing", message, "remove the line")
 
 
-def _copy(node: Node) -> Node:
-    """A node of its own, whose parts are the same."""
-    copy = Node(node.kind, node.file, node.line, node.column)
-    for name in ("text", "plain", "size", "height", "written", "filled"):
-        setattr(copy, name, getattr(node, name))
-    if node.kind == MAPPING:
-        copy.entries, copy.keys = dict(node.entries), dict(node.keys)
-    elif node.kind == LIST:
-        copy.items = list(node.items)
-    copy.patched = node.patched
-    return copy
-
-
 class _Merging:
     """Merges mappings."""
 
@@ -136,7 +123,7 @@ class _Merging:
 
     def mapping(self, base: Node, patch: Node, path: str, skip: Iterable[str] = ()) -> Node:
         """What the base is with the patch."""
-        merged = _copy(base)
+        merged = base.copy()
         for key, value in patch.entries.items():
             if key in skip:
                 continue
@@ -155,7 +142,7 @@ class _Merging:
                 continue
             else:
                 self._said_once(old, value, patch.keys[key], there)
-                value = _copy(value)
+                value = value.copy()
                 value.patched = True
                 merged.entries[key] = value
             merged.keys[key] = patch.keys[key]
@@ -204,9 +191,9 @@ class _Items:
                 self._change(patched, place, item, path)
 
     def _change(self, patched: list[Node], place: tuple[int, int], item: Node, path: str) -> None:
-        root = _copy(patched[place[0]])
+        root = patched[place[0]].copy()
         patched[place[0]] = root
-        items = _copy(root.entries[self.key])
+        items = root.entries[self.key].copy()
         root.entries[self.key] = items
         said = item.entries.get(PATCH)
         if said is None:

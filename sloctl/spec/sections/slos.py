@@ -7,7 +7,7 @@ its alerts must be able to fire. What an SLI may be is in ``slis``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, get_args
@@ -56,9 +56,11 @@ from sloctl.spec.sections.common import (
     YEAR,
     Defaults,
     nobody_owns,
+    once,
 )
 from sloctl.spec.sections.owners import Owners
 from sloctl.spec.sections.slis import SLI, Slis
+from sloctl.spec.yaml.tree import Node
 
 CALENDAR = Section(
     "calendarWindow",
@@ -329,6 +331,13 @@ SLO = Section(
         ),
         Field("namespace", NAMESPACE, "Its namespace; needed with presets.", examples=("shop",)),
         Field(
+            "namespaces",
+            Items(NAMESPACE, maximum=200),
+            "In place of `namespace`: one such SLO in each of these, with a budget of its own.",
+            without="that of `namespace`",
+            examples=(["shop", "pay"],),
+        ),
+        Field(
             "objective",
             OBJECTIVE,
             "Percentage of events that must be good, with up to six decimals.",
@@ -347,6 +356,7 @@ SLO = Section(
     apart={
         "set_name": "that of the set",
         "namespace": "empty where there is none",
+        "namespaces": "an SLO for each",
         "objective": "also that of `defaults`, or of the preset",
         "window": "also that of `defaults`",
         "sli": "built once for all SLOs that have the same",
@@ -366,10 +376,36 @@ def slos(
     whole: Block, defaults: Defaults, owners: Owners, set_name: str, mesh: Mesh, reader: Reader
 ) -> tuple[Slo, ...]:
     """The SLOs of all documents, in their order."""
+    whole.values["slos"] = [
+        each for node, block in whole.items("slos") for each in _each(node, block, reader)
+    ]
     builder = _Slos(set_name, mesh, defaults, owners, reader)
     built = [slo for _, block in whole.items("slos") if (slo := builder.build(block)) is not None]
     _no_two_alike(whole, reader)
     return _override(built)
+
+
+def _each(node: Node, block: Block, reader: Reader) -> Iterator[tuple[Node, Block]]:
+    """An SLO, or one for each of its namespaces."""
+    if not block.has("namespaces"):
+        yield node, block
+        return
+    if block.has("namespace"):
+        message = "'namespace' and 'namespaces' exclude each other"
+        at = block.node.keys["namespaces"]
+        reader.add(at, block.child("namespaces"), "no-namespace", message, "keep one of them")
+    once(block, "namespaces", "no-namespace", reader)
+    if not block.items("namespaces"):
+        yield node, block
+    for place, namespace in block.items("namespaces"):
+        own = block.node.copy()
+        own.entries["namespace"] = place
+        own.keys["namespace"] = own.keys.pop("namespaces")
+        del own.entries["namespaces"]
+        one = Block(own, block.path)
+        one.values = {**block.values, "namespace": namespace}
+        one.meant = block.meant
+        yield own, one
 
 
 class _Slos:
@@ -491,7 +527,7 @@ class _Slos:
                 hint = "name the service, or use a preset"
                 self.reader.add(block.at("service"), block.child("service"), "events-wildcard", message, hint)
             return
-        known = block.has("namespace") or "namespace" in block.meant
+        known = block.has("namespace") or block.has("namespaces") or "namespace" in block.meant
         if not known and (preset or block.get("service") == "*"):
             message = "'namespace' is missing"
             hint = "an SLO of the mesh is of a service in a namespace"

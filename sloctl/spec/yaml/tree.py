@@ -200,6 +200,17 @@ class Node:
             value.same(other.entries[key]) for key, value in self.entries.items()
         )
 
+    def copy(self) -> Node:
+        """A node of its own, whose parts are the same."""
+        copy = Node(self.kind, self.file, self.line, self.column)
+        for name in ("text", "plain", "size", "height", "written", "filled", "patched"):
+            setattr(copy, name, getattr(self, name))
+        if self.kind == MAPPING:
+            copy.entries, copy.keys = dict(self.entries), dict(self.keys)
+        elif self.kind == LIST:
+            copy.items = list(self.items)
+        return copy
+
     @property
     def implicit(self) -> str:
         """What YAML 1.1 makes of a plain scalar: bool, int, float, null, timestamp, …; empty for text."""
