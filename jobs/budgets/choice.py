@@ -213,7 +213,7 @@ def _recorded(
     quiet = {slo_id: slos[slo_id] for slo_id in set(recent) - set(rules.instants)}
     since = dict.fromkeys(quiet, at.timestamp() - from_rules.STALE)
     try:
-        events = open_bucket(source, quiet, slo_set.mesh, since, at)
+        events = open_bucket(source, slo_set, quiet, since, at)
     except (BackendLimit, BackendTimeout):
         events = {}
     failing = {key[0] for key, (_, total) in events.items() if total > 0}

@@ -225,7 +225,7 @@ def _open_buckets(
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in newest}
     since = {id_: float(min(newest[id_], int(now))) for id_ in slos}
     excused = Excused(slo_set, (), int(now) - OPEN, int(now) + 1)
-    for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, since, at).items():
+    for key, (bad, total) in open_bucket(source, slo_set, slos, since, at).items():
         if seconds_within(excused.intervals(key), int(since[key[0]]), int(now)):
             continue
         before = out.period.get(key, (0.0, 0.0))

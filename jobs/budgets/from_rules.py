@@ -344,6 +344,6 @@ def _add_open_buckets(
     source: MetricSource, slo_set: SloSet, at: datetime, instants: Mapping[str, float], out: Collected
 ) -> None:
     slos = {slo.id: slo for slo in slo_set.slos if slo.id in instants}
-    for key, (bad, total) in open_bucket(source, slos, slo_set.mesh, instants, at).items():
+    for key, (bad, total) in open_bucket(source, slo_set, slos, instants, at).items():
         before = out.period.get(key, (0.0, 0.0))
         out.period[key] = (before[0] + bad, before[1] + total)

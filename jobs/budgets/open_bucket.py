@@ -10,37 +10,37 @@ from collections.abc import Mapping
 from datetime import datetime
 from math import isfinite
 
+from jobs.budgets.questions import Definitions, Question, answers, queries
 from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
-from sloctl.model import Mesh, SeriesKey, Slo
+from sloctl.model import SeriesKey, Slo, SloSet
 
 
 def open_bucket(
-    source: MetricSource, slos: Mapping[str, Slo], mesh: Mesh, since: Mapping[str, float], at: datetime
+    source: MetricSource, slo_set: SloSet, slos: Mapping[str, Slo], since: Mapping[str, float], at: datetime
 ) -> dict[SeriesKey, EventCounts]:
-    """(bad, total) events after each SLO's last grid instant (``since``, Unix seconds) up to ``at``.
+    """(bad, total) events of some of a set's SLOs after the last grid instant of each (``since``, Unix seconds).
 
     As on the grid, a histogram without the bound says nothing, nor does what is no number. Many definitions share one
     query, so that requests do not grow with services and little with definitions; each has all of its events in one.
     """
-    texts = []
-    for slo_id, slo in slos.items():
-        width = round(at.timestamp() - since[slo_id], 3)
-        if width > 0:
-            exprs = promql.events(slo, mesh, width)
-            texts.append(
-                promql.together(
-                    {kind: promql.labelled(expr, naming.SLO_ID, slo_id) for kind, expr in exprs.items()}
-                )
-            )
-    queries = {str(number): query for number, query in enumerate(promql.union(texts))}
+    widths = {slo_id: round(at.timestamp() - since[slo_id], 3) for slo_id in slos}
+    definitions = Definitions(
+        (slo for slo in slos.values() if widths[slo.id] > 0), lambda slo: widths[slo.id]
+    )
+
+    def events(slo: Slo) -> str:
+        exprs = promql.events(slo, slo_set.mesh, widths[slo.id])
+        return promql.together(
+            {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
+        )
+
+    asked = queries((Question(slo, events) for slo in definitions.alike()), slo_set)
     counts: dict[str, dict[SeriesKey, float]] = {"total": {}, "bad": {}, "good": {}}
-    for answer in source.query_many(queries, at).values():
-        for item in answer:
+    for query, answer in answers(asked, lambda text: source.query(text, at)):
+        for item in definitions.series(query, answer):
             metric = item["metric"]
-            if metric.get(naming.SLO_ID) not in slos:
-                continue  # of nothing that was asked for
             slo = slos[metric[naming.SLO_ID]]
             named = (slo.namespace, slo.service)
             service = named if not slo.wildcard else (metric.get("namespace", ""), metric.get("service", ""))

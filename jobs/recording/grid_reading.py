@@ -9,21 +9,24 @@ definitions. All numbers of one definition are in one query: see ``promql.togeth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import isfinite
 
+from jobs.budgets.questions import Definitions, Question, answers, queries
 from jobs.recording.gaps import SHORTEST_GAP
 from sloctl import naming, promql
-from sloctl.backends.answers import apart, doubts, one_question
+from sloctl.backends.answers import Answer, apart, doubts, remarks
+from sloctl.backends.halving import in_halves
 from sloctl.backends.protocols import MetricSource, Series
-from sloctl.errors import BadAnswer
+from sloctl.errors import BackendTimeout, BadAnswer
 from sloctl.ledger.protocol import MICRO, MOST_MICRO, Batch, Bucket, Cause, CauseLabels, Interval
 from sloctl.model import GRID, CounterSli, SeriesKey, Slo, SloSet
 
 HOUR = 3600
+SLOW_HALVINGS = 3
+"""How often an interval is halved that takes a server too long."""
 _Values = dict[SeriesKey, dict[int, float]]
 _Buckets = dict[tuple[str, str, int], Bucket]
 
@@ -50,12 +53,24 @@ def read(
     """
     slos = [slo for slo in slo_set.slos if slo.id in set(slo_ids)]
     named = {slo.id: (slo.namespace, slo.service) for slo in slos if not slo.wildcard}
-    queries, first_of = _questions(slo_set, slos)
+    definitions = Definitions(slos)
+    asked = queries(_questions(slo_set, definitions.alike()), slo_set)
     start, end = interval[0] + GRID, interval[1]
-    first, last = (datetime.fromtimestamp(at, UTC) for at in (start, end))
+
+    def part(query: str, after: int, until: int) -> Sequence[Series]:
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (after + GRID, until))
+        return source.query_range(query, first, last, timedelta(seconds=GRID))
 
     def ask(query: str) -> Sequence[Series]:
-        found = source.query_range(query, first, last, timedelta(seconds=GRID))
+        found = in_halves(
+            partial(part, query),
+            _both,
+            *interval,
+            unit=GRID,
+            smallest=GRID,
+            times=SLOW_HALVINGS,
+            refusal=BackendTimeout,
+        )
         if any(time % GRID or not start <= time <= end for item in found for time, _ in item["values"]):
             raise BadAnswer(
                 "Prometheus gave samples at times that were not asked for, which are not recorded",
@@ -65,27 +80,19 @@ def read(
             )
         return found
 
-    # All answers are held at once: together they may weigh what one may.
-    with one_question(), ThreadPoolExecutor(threads, "sloctl-grid") as pool:
-        futures = [(owners, pool.submit(copy_context().run, ask, query)) for query, owners in queries]
-        try:
-            answers = [(owners, future.result()) for owners, future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     out = Reading()
     series: dict[str, list[Series]] = {}
-    for owners, found in answers:
+    for query, found in answers(asked, ask, threads):
         said = doubts(found)
         found, contradicted = _once(found)
         if contradicted:
             said = (*said, "one series has two values at one time")
         if said:
-            for owner in (slo_id for first in owners for slo_id in first_of[first]):
+            for owner in (slo_id for question in query for slo_id in definitions.owners(question.slo)):
                 out.unsure[owner] = (*out.unsure.get(owner, ()), *said)
             continue
-        for kind, items in apart(found, promql.PART).items():
-            series.setdefault(kind, []).extend(_of_each(items, first_of))
+        for kind, items in apart(definitions.series(query, found), promql.PART).items():
+            series.setdefault(kind, []).extend(items)
     slos = [slo for slo in slos if slo.id not in out.unsure]
     values = {kind: _numbers(series.get(kind, ()), named) for kind in ("total", "good", "gap", "carried")}
     values["bad"] = _numbers((*series.get("bad", ()), *series.get("cause", ())), named)
@@ -99,6 +106,16 @@ def read(
         for slo in slos
     ]
     return out
+
+
+def _both(older: Sequence[Series], newer: Sequence[Series]) -> Answer:
+    """The series of two answers, of which some may be in both."""
+    found = (older, newer)
+    return Answer(
+        (item for answer in found for item in answer),
+        (text for answer in found for text in doubts(answer)),
+        (text for answer in found for text in remarks(answer)),
+    )
 
 
 def joined(older: Reading, newer: Reading) -> Reading:
@@ -129,38 +146,29 @@ def _once(series: Iterable[Series]) -> tuple[list[Series], bool]:
     return [{"metric": dict(key), "values": [*values.items()]} for key, values in known.items()], contradicted
 
 
-def _questions(
-    slo_set: SloSet, slos: Sequence[Slo]
-) -> tuple[list[tuple[str, list[str]]], dict[str, list[str]]]:
-    """Queries, each with the first definitions that it answers, and by these all that have the same events."""
-    texts: list[tuple[str, str]] = []
-    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for slo in slos:
-        exprs = promql.events(slo, slo_set.mesh, GRID)
-        exprs["gap"] = promql.gap_rule(slo, slo_set.mesh)
+def _questions(slo_set: SloSet, slos: Sequence[Slo]) -> Iterator[Question]:
+    """What is to be known of definitions: all numbers of one in one question, and what may be of another answer."""
+    mesh = slo_set.mesh
+
+    def events(slo: Slo) -> str:
+        exprs = promql.events(slo, mesh, GRID)
+        exprs["gap"] = promql.gap_rule(slo, mesh)
         # Of a latency SLO they would be no saving, and slow is not told from a bound that is missing.
-        if "bad" in exprs and (by_cause := promql.causes_rule(slo, slo_set.mesh, GRID)):
+        if "bad" in exprs and (by_cause := promql.causes_rule(slo, mesh, GRID)):
             # They add up to the bad events, which so need no query of their own: raw counters are what costs.
             exprs["cause"] = by_cause
             del exprs["bad"]
-        # Definitions that differ in their window or objective have the same events: those are asked for once.
-        same = alike.setdefault(tuple(exprs.items()), [])
-        same.append(slo.id)
-        if same == [slo.id]:
-            marked = {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
-            texts.append((slo.id, promql.together(marked)))
-            # A mark and no number: it need not be of the same answer.
-            mark = promql.labelled(promql.carried_rule(slo, slo_set.mesh), naming.SLO_ID, slo.id)
-            texts.append((slo.id, promql.together({"carried": mark})))
-    return promql.shared(texts), {same[0]: same for same in alike.values()}
+        return promql.together(
+            {kind: promql.labelled(expr, naming.SLO_ID, slo.id) for kind, expr in exprs.items()}
+        )
 
+    def carried(slo: Slo) -> str:
+        # A mark and no number: it need not be of the same answer.
+        mark = promql.labelled(promql.carried_rule(slo, mesh), naming.SLO_ID, slo.id)
+        return promql.together({"carried": mark})
 
-def _of_each(series: Iterable[Series], first_of: Mapping[str, Sequence[str]]) -> Iterator[Series]:
-    """The series of the definitions that were asked for, and of those with the same events."""
-    for item in series:
-        asked = item["metric"].get(naming.SLO_ID, "")
-        for slo_id in first_of.get(asked, (asked,)):
-            yield item if slo_id == asked else {**item, "metric": {**item["metric"], naming.SLO_ID: slo_id}}
+    for slo in slos:
+        yield from (Question(slo, build) for build in (events, carried))
 
 
 def _key(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> SeriesKey:

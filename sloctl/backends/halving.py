@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from sloctl.errors import BackendLimit
+from sloctl.errors import BackendError, BackendLimit
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def in_halves(
     unit: int = 1,
     smallest: int = 1,
     times: int | None = None,
-    refusal: type[BackendLimit] = BackendLimit,
+    refusal: type[BackendError] = BackendLimit,
 ) -> T:
     """The answer about a range; where it is refused, that about its older half joined with that about its newer one.
 

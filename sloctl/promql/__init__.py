@@ -3,6 +3,7 @@
 It must not know where an expression goes. Windows are seconds.
 """
 
+from sloctl.promql.alike import Alike, as_one, by_shape, members, place
 from sloctl.promql.counting import (
     SEEN,
     STARTS,
@@ -75,14 +76,17 @@ __all__ = [
     "PART",
     "SEEN",
     "STARTS",
+    "Alike",
     "Recording",
     "alert_rule",
+    "as_one",
     "bad_rule",
     "base_families",
     "base_of_set",
     "base_rules",
     "before_metric",
     "burn_rate_rule",
+    "by_shape",
     "carried_rule",
     "causes_of_set",
     "causes_rule",
@@ -105,6 +109,7 @@ __all__ = [
     "last_event_rule",
     "last_instant",
     "matched",
+    "members",
     "milliseconds",
     "names",
     "of_set",
@@ -112,6 +117,7 @@ __all__ = [
     "pause_rule",
     "period_error_ratio",
     "period_rule",
+    "place",
     "quote",
     "quoted",
     "range_calls",

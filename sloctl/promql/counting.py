@@ -38,6 +38,7 @@ from sloctl import naming
 from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
 from sloctl.model.durations import duration, number
 from sloctl.promql import flags
+from sloctl.promql.alike import members, told_apart
 from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.parsing import Select, parse
 from sloctl.promql.services import services
@@ -73,18 +74,20 @@ def _each(function: str, series: Sequence[str], past: str) -> str:
     return _either([f"{function}({one}{past})" for one in series])
 
 
-def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
+def counted(
+    series: Sequence[str], window: float, mesh: Mesh, siblings: str = "", scopes: Sequence[str] = ()
+) -> dict[str, str]:
     """What each matching counter counted in the last ``window`` seconds, in the parts that the module's text names.
 
     ``series`` are selectors that have no series in common; the results have their labels, without the metric's name.
     ``siblings`` selects the counters whose going on shows that one that is not there is new: of the same metric,
-    without what tells outcomes apart.
+    without what tells outcomes apart; and with the same value of each label of ``scopes``.
     """
     w, reach = f"[{duration(window)}]", f"[{duration(LOOKBACK)}] offset {duration(window)}"
     now, first = _each("last_over_time", series, w), _each("min_over_time", series, w)
     peak, before = _each("max_over_time", series, w), _each("last_over_time", series, reach)
     known = _each("last_over_time", series, f"[{duration(MEMORY)}] offset {duration(window)}")
-    samples, on = _each("count_over_time", series, w), names(mesh.target_labels)
+    samples, on = _each("count_over_time", series, w), names(_keys(mesh, scopes))
     return {
         "continued": f"{now}\n- ({before}\n  or {first})",
         "restarted": f"{peak} > {now} >= {before}\nor {before} > {first}",
@@ -94,20 +97,29 @@ def counted(series: Sequence[str], window: float, mesh: Mesh, siblings: str = ""
             # One that has ended has fewer samples than its target for another reason.
             f"and (({samples} and {_either(series)}\n"
             f"  or 1e9 + {samples}) unless {before}) < on ({on}) group_left () (\n"
-            f"{indent(_proof(siblings or series[0], window, mesh))}\n"
+            f"{indent(_proof(siblings or series[0], window, mesh, scopes, samples))}\n"
             f")"
         ),
     }
 
 
-def _proof(siblings: str, window: float, mesh: Mesh) -> str:
+def _keys(mesh: Mesh, scopes: Sequence[str]) -> list[str]:
+    """The labels by which counters belong together of which one proves another: of one target, and one scope."""
+    return list(dict.fromkeys((*mesh.target_labels, *scopes)))
+
+
+def _proof(siblings: str, window: float, mesh: Mesh, scopes: Sequence[str], asked: str) -> str:
     """By target, the samples of which a counter that was not there before the window has fewer if it is new.
 
     They are infinitely many where a sibling went on, under its own name and with a sample of each scrape, or returned
     with the target; and where there was none for six hours, although the target was scraped, or as its process is
     younger. Of a target that was not scraped before, a counter is new that it was once scraped without.
+
+    With ``scopes``, by these labels too: what is known of the target holds for each scope of which it has a counter
+    (``asked``, the samples of those that are counted).
     """
-    on, up = names(mesh.target_labels), selector("up", mesh.matchers)
+    target, up = names(mesh.target_labels), selector("up", mesh.matchers)
+    on = names(_keys(mesh, scopes))
     w, reach = duration(window), f"[{duration(LOOKBACK)}] offset {duration(window)}"
     lately = f"last_over_time({siblings}{reach})"
     known = f"last_over_time({siblings}[{duration(MEMORY)}] offset {w})"
@@ -119,18 +131,21 @@ def _proof(siblings: str, window: float, mesh: Mesh) -> str:
         began += [
             f"last_over_time({up}[{w}]) and on (pod) (min by (pod) (last_over_time({POD_START}{there})) {young})"
         ]
+    # What is said of a target, of each scope.
+    each = f"0 * group by ({on}) ({asked}) + on ({target}) group_left () " if scopes else ""
+    opened, closed = ("(", ")") if scopes else ("", "")
     return "\n".join(
         (
             f"Inf + group by ({on}) (",
             f"  {samples} and ({lately}",
-            f"    unless {samples} < on ({on}) group_left () sum by ({on}) (sum_over_time({up}[{w}]))",
+            f"    unless {samples} < on ({target}) group_left () sum by ({target}) (sum_over_time({up}[{w}]))",
             f"    or {known} unless on ({on}) {lately})",
             ")",
-            f"or (Inf + group by ({on}) (",
+            f"or ({each}{opened}Inf + group by ({target}) (",
             indent("\nor ".join(began)),
-            ")",
-            f"  or (Inf + group by ({on}) (max_over_time({up}{reach}) > 0)",
-            f"    or max by ({on}) (sum_over_time({up}[{duration(window + LOOKBACK)}])))",
+            f"){closed}",
+            f"  or {each}(Inf + group by ({target}) (max_over_time({up}{reach}) > 0)",
+            f"    or max by ({target}) (sum_over_time({up}[{duration(window + LOOKBACK)}])))",
             f"    unless on ({on}) last_over_time({siblings}[{LONG_AGO}] offset {w})",
             f") unless on ({on}) {known}",
         )
@@ -143,7 +158,9 @@ def increments(series: str | Sequence[str], window: float, mesh: Mesh, siblings:
     return f"sum without ({PART}) (\n{indent(together(parts))}\n)"
 
 
-def counted_histograms(series: str, window: float, mesh: Mesh, siblings: str = "") -> dict[str, str]:
+def counted_histograms(
+    series: str, window: float, mesh: Mesh, siblings: str = "", scopes: Sequence[str] = ()
+) -> dict[str, str]:
     """What each native histogram that a selector matches observed in the last ``window`` seconds, as :func:`counted`.
 
     What one gained between the last sample before it restarted and the one before the window is not counted.
@@ -151,7 +168,7 @@ def counted_histograms(series: str, window: float, mesh: Mesh, siblings: str = "
     w, reach = f"[{duration(window)}]", f"[{duration(LOOKBACK)}] offset {duration(window)}"
     now, before = f"last_over_time({series}{w})", f"last_over_time({series}{reach})"
     known = f"last_over_time({series}[{duration(MEMORY)}] offset {duration(window)})"
-    samples, on = f"count_over_time({series}{w})", names(mesh.target_labels)
+    samples, on = f"count_over_time({series}{w})", names(_keys(mesh, scopes))
     slot = ceil(window / FIRST_SLOTS)
     first = "\n  or ".join(
         f"last_over_time({series}[{duration(slot)}]{f' offset {duration(slot * later)}' if later else ''})"
@@ -168,7 +185,7 @@ def counted_histograms(series: str, window: float, mesh: Mesh, siblings: str = "
             f"  or {first})\n"
             f"and (({samples} and {series}\n"
             f"  or 1e9 + {samples}) unless {before}) < on ({on}) group_left () (\n"
-            f"{indent(_proof(siblings or series, window, mesh))}\n"
+            f"{indent(_proof(siblings or series, window, mesh, scopes, samples))}\n"
             f")"
         ),
     }
@@ -199,9 +216,10 @@ def scope(slo: Slo, sli: CounterSli, *, overridden: bool = True) -> tuple[Matche
 
     Where the SLI is of some requests, of these alone.
     """
-    matchers = [Matcher(sli.namespace_label, "=", slo.namespace)] if slo.namespace else []
+    all_of = members(slo)
+    matchers = [_any_value(sli.namespace_label, [one.namespace for one in all_of])] if slo.namespace else []
     if not slo.wildcard:
-        matchers.append(Matcher(sli.service_label, "=", slo.service))
+        matchers.append(_any_value(sli.service_label, [one.service for one in all_of]))
     else:
         matchers.append(services(sli.service_label, slo.overridden if overridden else ()))
     return (*matchers, *sli.where)
@@ -246,21 +264,28 @@ def _identified(
     """Aggregate per-series values to one per service (and per value of the labels ``keep``).
 
     A wildcard's result has the labels ``namespace`` and ``service``; a named service's gets them from its rule.
-    With ``flag``, a pattern of :func:`flags.kept`, it also has the flag that this finds.
+    With ``flag``, a pattern of :func:`flags.kept`, it also has the flag that this finds. Members of an ``Alike`` have
+    the labels that tell them apart.
     """
-    if not slo.wildcard and not flag:
+    place = _places(slo, sli)
+    if not place and not flag:
         by = f"by ({', '.join(keep)}) " if keep else ""
         return f"{operator} {by}(\n{indent(per_series)}\n)"
-    place = (sli.namespace_label, sli.service_label) if slo.wildcard else ()
     raw = ", ".join((*place, *keep, *((flags.LABEL,) if flag else ())))
     text = f"{operator} by ({raw}) (\n{indent(per_series)}\n)"
     if flag:
         text, keep = flags.one_of(text, flag), (*keep, naming.FLAG)
-    if not slo.wildcard:
+    if not place:
         return f"sum by ({', '.join(keep)}) ({text})"
     for label, source in ((naming.NAMESPACE, sli.namespace_label), (naming.SERVICE, sli.service_label)):
-        text = f'label_replace({text}, "{label}", "$1", "{source}", "(.*)")'
+        if source in place:
+            text = f'label_replace({text}, "{label}", "$1", "{source}", "(.*)")'
     return f"sum by ({', '.join((*naming.IDENTITY, *keep))}) ({text})"
+
+
+def _places(slo: Slo, sli: CounterSli) -> tuple[str, ...]:
+    """The labels of raw series that say whose an SLO's events are; none where all are of one service."""
+    return (sli.namespace_label, sli.service_label) if slo.wildcard else told_apart(slo)
 
 
 def base_families(slos: Sequence[Slo]) -> list[list[Slo]]:
@@ -322,6 +347,14 @@ def base_labels(family: Sequence[Slo]) -> tuple[str, ...]:
     sli = _counter(family[0])
     looks = flags.kept(part for member in family for part in _parts(_counter(member)))
     return (*naming.FAMILY_LABELS[naming.family(sli)], *((naming.FLAG,) if looks else ()))
+
+
+def _any_value(label: str, values: Sequence[str]) -> Matcher:
+    """The matcher of a label that has one of some values."""
+    different = dict.fromkeys(values)
+    if len(different) == 1:
+        return Matcher(label, "=", *different)
+    return Matcher(label, "=~", "|".join(map(regex_quote, different)))
 
 
 def _any_of(label: str, matchers: Sequence[Matcher]) -> Matcher | None:
@@ -446,17 +479,17 @@ def _events_of(slo: Slo, sli: CounterSli, parts: Sequence[Selector], mesh: Mesh,
     that one selects: each then stands once rather than ten times, in a query that a server refuses over 16 KiB.
     """
     selectors = [full_selector(slo, sli, part, mesh) for part in parts]
-    siblings = siblings_of(slo, sli, mesh)
+    siblings, scopes = siblings_of(slo, sli, mesh), told_apart(slo)
     if sli.native:
         [part], [series] = parts, selectors
-        found = together(counted_histograms(series, window, mesh, siblings))
+        found = together(counted_histograms(series, window, mesh, siblings, scopes))
         return _observed(found, _bound(part), f"last_over_time({series}[{duration(window)}])")
     family = _family(sli)
     within = all(part.metric == family.metric and {*family.matchers} <= {*part.matchers} for part in parts)
     if not within or (len(parts) == 1 and not slo.overridden):
-        return together(counted(selectors, window, mesh, siblings))
+        return together(counted(selectors, window, mesh, siblings, scopes))
     kept = _each("last_over_time", selectors, f"[{duration(window)}]")
-    return f"(\n{indent(together(counted([siblings], window, mesh)))}\n) and ignoring ({PART})\n  {kept}"
+    return f"(\n{indent(together(counted([siblings], window, mesh, scopes=scopes)))}\n) and ignoring ({PART})\n  {kept}"
 
 
 def causes_rule(slo: Slo, mesh: Mesh, window: int) -> str:
@@ -530,7 +563,7 @@ def gap_rule(slo: Slo, mesh: Mesh) -> str:
         return f"{GRID} * avg (\n  group by ({on}) ({seen})\n{failed}\n)"
     sli = slo.sli
     seen = " or ".join(f"last_over_time({full_selector(slo, sli, part, mesh)}[{SEEN}])" for part in sli.total)
-    labels = f"{sli.namespace_label}, {sli.service_label}, {on}" if slo.wildcard else on
+    labels = names((*_places(slo, sli), *mesh.target_labels))
     return (
         f"{GRID} * {_identified(slo, sli, f'group by ({labels}) ({seen}){chr(10)}{failed}', operator='avg')}"
     )
@@ -545,11 +578,10 @@ def carried_rule(slo: Slo, mesh: Mesh) -> str:
 
     Up to an hour. Missing where the counters of all targets were read all the time.
     """
-    on = names(mesh.target_labels)
-    labels = on
+    labels = names(mesh.target_labels)
     if isinstance(slo.sli, CounterSli):
         series = [siblings_of(slo, slo.sli, mesh)]
-        labels = f"{slo.sli.namespace_label}, {slo.sli.service_label}, {on}" if slo.wildcard else on
+        labels = names((*_places(slo, slo.sli), *mesh.target_labels))
     else:
         series = list(dict.fromkeys(selected for _, selected in range_calls(slo.sli.total)[0]))
     last = _each(
