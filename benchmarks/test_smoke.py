@@ -14,6 +14,7 @@ from benchmarks import (
     bench_ledger,
     bench_retries,
     bench_scale,
+    bench_serve,
     bench_spans,
     synthetic_spans,
 )
@@ -70,6 +71,15 @@ def test_the_benchmark_of_spans_prints_a_table(capsys: pytest.CaptureFixture[str
     printed = capsys.readouterr().out
     for format_ in synthetic_spans.FORMATS:
         assert f"| {format_} | 200 |" in printed
+
+
+def test_the_benchmark_of_live_pages_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_serve.main(10, 3, 0.5)
+
+    printed = capsys.readouterr().out
+    for page in bench_serve.PAGES:
+        assert f"| {page} |" in printed
+    assert re.search(r"(?m)^\| 3 \| [0-9,]+ \| .* \| 0 \|$", printed)
 
 
 def test_the_ledger_is_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
@@ -56,8 +56,13 @@ What to look at:
     metavar="FILE",
     help="Also write the report to this file as one page of HTML.",
 )
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Then show the month as live pages, as of its end, until Ctrl-C (sloctl serve).",
+)
 @click.pass_context
-def command(ctx: click.Context, keep: bool, mesh: bool, days: float, html: Path | None) -> None:
+def command(ctx: click.Context, keep: bool, mesh: bool, days: float, html: Path | None, serve: bool) -> None:
     """Run the whole pipeline on a real Prometheus with the simulated month of a shop.
 
     Starts a real Prometheus (installing Debian's package if there is none and it may), builds 30 days of history of
@@ -74,11 +79,11 @@ def command(ctx: click.Context, keep: bool, mesh: bool, days: float, html: Path 
     if mesh:
         _mesh(ctx, context, keep)
     else:
-        _month(context, keep, days, html)
+        _month(context, keep, days, html, serve)
 
 
 def _mesh(ctx: click.Context, context: Context, keep: bool) -> None:
-    for name in ("days", "html"):
+    for name in ("days", "html", "serve"):
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise UsageError(
                 f"--{name} does not go with --mesh", hint=f"--{name} is for the demo of the month"
@@ -91,14 +96,17 @@ def _mesh(ctx: click.Context, context: Context, keep: bool) -> None:
         run(context, Path(folder), keep)
 
 
-def _month(context: Context, keep: bool, days: float, html: Path | None) -> None:
+def _month(context: Context, keep: bool, days: float, html: Path | None, serve: bool) -> None:
     from jobs.reports import details, slo_report
     from sloctl.artefacts import atomic
     from sloctl.cli.report import show
+    from sloctl.cli.serve import check_packages
     from sloctl.demo import pipeline
     from sloctl.demo.shop import shop
     from sloctl.settings.variables import environment
 
+    if serve:
+        check_packages()
     if html:
         atomic.target(html)  # before anything is started
     began = time.monotonic()
@@ -119,10 +127,32 @@ def _month(context: Context, keep: bool, days: float, html: Path | None) -> None
         context.say(NEXT.rstrip())
         took = time.monotonic() - began
         context.say(f"\nReported on {demo.history.samples:,} samples; {took:.0f} seconds since the start.")
-        if keep:
+        if serve:
+            _serve(context, demo)
+        elif keep:
             _keep(context, demo)
         else:
             context.say("sloctl demo --keep  leaves Prometheus running to explore.")
+
+
+def _serve(context: Context, demo: Demo) -> None:
+    """Live pages whose clock stands at the month's end: what comes after has a gap before it."""
+    from sloctl.cli.composition import LedgerAccess, Overrides
+    from sloctl.cli.serve import MOST, Asks, running
+    from sloctl.serve.access import Access
+    from sloctl.telemetry.web import Web
+
+    overrides = Overrides(prometheus=demo.server.url)
+    asks = Asks(Context(quiet=True), demo.slo_set, overrides, LedgerAccess("none"), "rules")
+    with (
+        running(asks, Access(), lambda: demo.end, float(MOST)) as pages,
+        Web("127.0.0.1:0", cast(Any, pages)) as web,
+    ):
+        context.say(
+            f"\nThe end of the month as live pages: http://{web.address}\n"
+            f"Prometheus is at {demo.server.url}. Ctrl-C stops both and removes everything but the cached history."
+        )
+        demo.server.wait()
 
 
 def _keep(context: Context, demo: Demo) -> None:

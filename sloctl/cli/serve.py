@@ -82,9 +82,7 @@ def command(
     Readers need the token that SLOCTL_SERVE_TOKEN has, or that is in the file SLOCTL_SERVE_TOKEN_FILE; without one, and
     without --behind-proxy, only this machine is listened to.
     """
-    with extras.needed("serve", PURPOSE):
-        import networkx  # noqa: F401
-        import starlette  # noqa: F401
+    check_packages()
     from sloctl.serve.access import Access, check_bind
     from sloctl.settings import serve as settings
     from sloctl.telemetry.web import Web, parse
@@ -105,6 +103,13 @@ def command(
             context.say(f"sloctl: http://{web.address} shows {slo_set.name}")
             wait()
     return EXIT_OK
+
+
+def check_packages() -> None:
+    """Fail if what live pages need is not installed. Raises UsageError."""
+    with extras.needed("serve", PURPOSE):
+        import networkx  # noqa: F401
+        import starlette  # noqa: F401
 
 
 class _Warned(Context):

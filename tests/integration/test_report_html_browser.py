@@ -6,19 +6,26 @@ picture of the README anew.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Browser, Dialog, FloatRect, Page, expect
 
 from jobs.reports import details, slo_report
+from sloctl.cli.composition import LedgerAccess, Overrides
+from sloctl.cli.context import Context
+from sloctl.cli.serve import Asks
+from sloctl.cli.serve import running as serving
 from sloctl.demo import pipeline
 from sloctl.demo.pipeline import Demo
 from sloctl.demo.shop import shop
@@ -28,13 +35,17 @@ from sloctl.report.data import Report, SloStatus
 from sloctl.report.html import page as html
 from sloctl.report.numbers import budget_share
 from sloctl.report.spreadsheet import csv_text
+from sloctl.serve.access import Access
 from sloctl.settings.variables import environment
+from sloctl.telemetry.web import Web
 from tests.support.browser import Watched, running, watched
 from tests.support.reports import ATTACKS, attacked
+from tests.support.scheduled import eventually
 
 pytestmark = pytest.mark.xdist_group("demo")
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "report.png"
+LIVE_PICTURE = PICTURE.with_name("serve.png")
 PAYMENTS = "slo-shop-payments-availability"
 Opened = Callable[..., AbstractContextManager[Watched]]
 
@@ -390,6 +401,78 @@ def test_the_picture_of_the_readme(opened: Opened, tmp_path: Path) -> None:
             PICTURE.parent.mkdir(exist_ok=True)
             PICTURE.write_bytes(file.read_bytes())
     assert PICTURE.read_bytes().startswith(b"\x89PNG")
+
+
+# --- the same month as live pages
+
+
+@pytest.fixture(scope="module")
+def live(demo: Demo) -> Iterator[str]:
+    """Their address; they have the report, and where failures begin."""
+    asks = Asks(
+        Context(quiet=True),
+        demo.slo_set,
+        Overrides(prometheus=demo.server.url),
+        LedgerAccess("none"),
+        "rules",
+    )
+    with (
+        serving(asks, Access(rate=1e6, burst=1_000_000), lambda: demo.end, 3600.0) as pages,
+        Web("127.0.0.1:0", cast(Any, pages)) as web,
+    ):
+        url = f"http://{web.address}"
+        eventually(lambda: "Where it begins</h3>" in get(f"{url}/"))
+        yield url
+
+
+def get(address: str) -> str:
+    try:
+        with urllib.request.urlopen(address) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError:
+        return ""
+
+
+def test_live_pages_say_what_the_report_says(live: str, report: Report) -> None:
+    found = json.loads(get(f"{live}/api/v1/overview"))
+    assert (found["stale"], found["failure"]) == (False, None)
+    ours = {(item.service, item.slo): item for item in report.slos}
+    assert len(found["report"]["slos"]) == len(ours)
+    for each in found["report"]["slos"]:
+        item = ours[each["service"], each["slo"]]
+        assert (each["status"], each["alerts"]) == (item.status, list(item.alerts))
+        assert each["budget"]["remaining"] == pytest.approx(item.remaining)
+
+
+def test_a_part_of_the_month_has_the_events_of_the_month(live: str, report: Report) -> None:
+    search = next(item for item in report.slos if (item.service, item.slo) == ("search", "availability"))
+    for part, width in (("6h", 120), ("7d", 3600)):
+        found = json.loads(get(f"{live}/api/v1/slo/shop/search/availability?range={part}"))["history"]
+        assert found["width_seconds"] == width
+        known = [bucket for bucket in found["buckets"] if bucket["bad"] is not None]
+        assert len(known) > 0.9 * len(found["buckets"]) and known[-1]["left"] == pytest.approx(
+            search.remaining
+        )
+        # Search failed in its last hours alone: all that the month lost of it is in either part, but for a few.
+        assert sum(bucket["bad"] for bucket in known) == pytest.approx(search.bad, rel=0.02)
+
+
+def test_the_mesh_of_the_month_has_what_fails(live: str) -> None:
+    edges = json.loads(get(f"{live}/api/v1/mesh"))["edges"]
+    worst = edges[0]
+    assert (worst["source"]["name"], worst["destination"]["name"]) == ("frontend", "search")
+    assert worst["failing"] and 0.2 < worst["failed"] / worst["requests"] < 0.5 and worst["mtls"] == 1
+
+
+def test_the_picture_of_live_pages(browser: Browser, live: str, tmp_path: Path) -> None:
+    with watched(browser, live, viewport={"width": 1280, "height": 1000}) as found:
+        expect(found.page.locator(".cards .card").first).to_contain_text("shop/search availability")
+        expect(found.page.locator(".told")).to_contain_text("Begins at shop/search")
+        file = tmp_path / "serve.png"
+        found.page.screenshot(path=file)
+        if os.environ.get("SLOCTL_UPDATE_GOLDEN"):
+            LIVE_PICTURE.write_bytes(file.read_bytes())
+    assert LIVE_PICTURE.read_bytes().startswith(b"\x89PNG")
 
 
 # --- what is hostile

@@ -122,6 +122,18 @@ def test_what_is_not_known_sorts_last_either_way() -> None:
         )
 
 
+def test_of_what_fires_what_burns_fastest_comes_first() -> None:
+    made = [
+        drawn(service=name, status=status, alerts=("X",), burn_rates={"5m": burn, "1h": burn})
+        for name, status, burn in (
+            ("slow", "exhausted", 2.0),
+            ("over", "exhausted", None),
+            ("fast", "at_risk", 60.0),
+        )
+    ]
+    assert [each.service for each in live.by_urgency(report(*made))] == ["fast", "slow", "over"]
+
+
 def test_many_budgets_come_page_by_page(slos: SloSet) -> None:
     site = Site(slos, lambda: report(*(drawn(service=f"s{number:03d}") for number in range(250))))
     site.refresher.refresh()

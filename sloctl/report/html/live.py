@@ -157,8 +157,12 @@ def _burn(title: str) -> Callable[[SloStatus], Any] | None:
 
 
 def by_urgency(report: Report) -> list[SloStatus]:
-    """The budgets, those first whose alerts fire, then as the report has them."""
-    return sorted(markdown.ordered(report), key=lambda item: not item.alerts)
+    """The budgets: those first whose alerts fire, the fastest burn first, then the others as the report has them."""
+
+    def key(item: SloStatus) -> tuple[bool, float]:
+        return not item.alerts, -(burning(item) or 0.0) if item.alerts else 0.0
+
+    return sorted(markdown.ordered(report), key=key)
 
 
 def burning(item: SloStatus) -> float | None:
