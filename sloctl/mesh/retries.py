@@ -176,8 +176,7 @@ def _bounded(mesh: Mesh, route: Route) -> None:
         rules = mesh.rules(host)
         if any(_budget(rule) for rule in rules):
             continue
-        near = {item.namespace for item in mesh.kind("DestinationRule")}
-        if not rules and route.owner.namespace not in near:
+        if not rules and route.owner.namespace not in mesh.with_rules:
             mesh.doubt("whether retries have a budget: no DestinationRule of their hosts was read")
             continue
         what = f"{rules[0]} sets neither maxRetries nor retryBudget" if rules else "it has no DestinationRule"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from sloctl.mesh.findings import Severity
 from sloctl.mesh.matches import covered
 from sloctl.mesh.objects import Object, at, integer, items, labels, real, text, texts
 from sloctl.mesh.world import CLUSTER, MESH, Destination, Mesh, Route, covers, fqdn, place, short, visible
 from sloctl.model.durations import number
+from sloctl.spec.fields.values import closest
 from sloctl.spec.yaml.tree import Node
 from sloctl.spec.yaml.wording import shown
 
+_MOST_MATCHES = 1000
+"""Each is compared with those before it."""
 _NO_SERVICES = "whether hosts exist: no Service or ServiceEntry of their namespaces was read"
 _NO_RULES = "whether subsets exist: no DestinationRule of their hosts was read"
 _NO_GATEWAYS = "whether gateways exist: no Gateway of their namespaces was read"
@@ -21,9 +25,13 @@ def check(mesh: Mesh) -> None:
     """Find what is wrong with routes."""
     _twice(mesh)
     _same_hosts(mesh)
+    own = {f"{gateway.namespace}/{gateway.name}": gateway for gateway in mesh.kind("Gateway")}
+    with_gateways = {gateway.namespace for gateway in own.values()}
+    there = {(item.namespace, item.name) for item in mesh.virtual_services}
+    with_delegates = {item.namespace for item in mesh.virtual_services if not texts(item.spec, "hosts")}
     for item in mesh.virtual_services:
-        _gateways(mesh, item)
-        _delegates(mesh, item)
+        _gateways(mesh, item, own, with_gateways)
+        _delegates(mesh, item, there, with_delegates)
     for item in mesh.kind("DestinationRule"):
         if (host := at(item.spec, "host")) is not None and "*" not in host.text:
             _host(mesh, item, host, fqdn(host.text, item.namespace), rule=True)
@@ -87,9 +95,7 @@ def _shared(first: Object, second: Object) -> bool:
     return "*" in seen[0] or "*" in seen[1] or bool(seen[0] & seen[1])
 
 
-def _gateways(mesh: Mesh, item: Object) -> None:
-    own = {f"{gateway.namespace}/{gateway.name}": gateway for gateway in mesh.kind("Gateway")}
-    spaces = {gateway.namespace for gateway in own.values()}
+def _gateways(mesh: Mesh, item: Object, own: Mapping[str, Object], spaces: Collection[str]) -> None:
     nodes = items(item.spec, "gateways")
     for name, node in zip(mesh.gateways(item) if nodes else (), nodes, strict=True):
         if name == MESH:
@@ -127,9 +133,7 @@ def _served(gateway: Object, item: Object) -> Iterator[str]:
             yield fqdn(name, gateway.namespace)
 
 
-def _delegates(mesh: Mesh, item: Object) -> None:
-    there = {(other.namespace, other.name) for other in mesh.virtual_services}
-    spaces = {other.namespace for other in mesh.virtual_services if not texts(other.spec, "hosts")}
+def _delegates(mesh: Mesh, item: Object, there: Collection[tuple[str, str]], spaces: Collection[str]) -> None:
     for route in items(item.spec, "http"):
         delegate = at(route, "delegate")
         if delegate is None:
@@ -149,6 +153,9 @@ def _delegates(mesh: Mesh, item: Object) -> None:
 
 def _shadowed(mesh: Mesh, routes: Sequence[Route]) -> None:
     routes = [route for route in routes if route.protocol == "http"]
+    if sum(len(route.matches) for route in routes) > _MOST_MATCHES:
+        mesh.doubt(f"whether routes can match: a VirtualService has more than {_MOST_MATCHES} matches")
+        return
     ordered = bool(routes) and routes[0].owner.kind == "VirtualService"
     for index, route in enumerate(routes[:500]):
         for earlier in routes[:index]:
@@ -189,6 +196,7 @@ def _host(mesh: Mesh, item: Object, node: Node, host: str, *, rule: bool = False
     known = mesh.knows(host, item.namespace)
     parts = host.split(".")
     whole = ".".join(parts[:2]) + CLUSTER
+    sure = True
     partial = host != whole and len(parts) in (2, 3) and (whole in mesh.services or host.endswith(".svc"))
     if partial and not known:
         said = f"Istio does not complete {shown(host)}: only a name without dots is one of a namespace"
@@ -200,17 +208,22 @@ def _host(mesh: Mesh, item: Object, node: Node, host: str, *, rule: bool = False
         return
     else:
         hidden = [entry for entry in mesh.entries.get(host, ()) if not visible(entry, item.namespace)]
-        said = f"no service has the host {shown(host)}"
-        hint = "check its name and namespace, or declare it with a ServiceEntry"
+        near = closest(place(host)[1], mesh.near(host))
+        said = f"no Service or ServiceEntry that was read has the host {shown(host)}"
+        hint = "check its name and namespace, declare it with a ServiceEntry, or give sloctl its Service too"
         if hidden:
             said = (
                 f"{hidden[0]} has the host {shown(host)}, but does not export it to {shown(item.namespace)}"
             )
             hint = "add the namespace to its exportTo"
+        elif near is not None:
+            hint = f"did you mean {shown(near)}?"
+        sure = sure and bool(hidden or near)
     if rule:
         mesh.find(item, node, "host-unknown", "warning", f"{said}: this rule does nothing", hint)
     else:
-        mesh.find(item, node, "host-unknown", "error", f"{said}: these requests fail with 503", hint)
+        level: Severity = "error" if sure else "warning"
+        mesh.find(item, node, "host-unknown", level, f"{said}: these requests fail", hint)
 
 
 def _subset(mesh: Mesh, route: Route, node: Node, host: str, subset: str) -> None:

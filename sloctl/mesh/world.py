@@ -158,12 +158,15 @@ class Mesh:
 
     def kind(self, *kinds: str) -> list[Object]:
         """All objects of some kinds; Kubernetes' Gateway is ``KubernetesGateway``."""
-        return [
-            item
-            for item in self.objects
-            if ("KubernetesGateway" if item.kind == "Gateway" and item.group == GATEWAY_API else item.kind)
-            in kinds
-        ]
+        return [item for kind in kinds for item in self._kinds.get(kind, ())]
+
+    @cached_property
+    def _kinds(self) -> dict[str, list[Object]]:
+        found: dict[str, list[Object]] = {}
+        for item in self.objects:
+            kubernetes = item.kind == "Gateway" and item.group == GATEWAY_API
+            found.setdefault("KubernetesGateway" if kubernetes else item.kind, []).append(item)
+        return found
 
     # Hosts
 
@@ -193,6 +196,10 @@ class Mesh:
     @cached_property
     def _served(self) -> set[str]:
         return {item.namespace for item in self.services.values()}
+
+    def near(self, host: str) -> list[str]:
+        """The names of the Services of a host's namespace."""
+        return [place(other)[1] for other in self._hosts.get(place(host)[0], ())]
 
     def knows(self, host: str, namespace: str) -> bool | None:
         """Whether a host can be called from a namespace; None where what was read does not say."""
@@ -341,6 +348,11 @@ class Mesh:
         for item in self.kind("DestinationRule"):
             found.setdefault(fqdn(text(item.spec, "host"), item.namespace), []).append(item)
         return found
+
+    @cached_property
+    def with_rules(self) -> frozenset[str]:
+        """The namespaces that have DestinationRules."""
+        return frozenset(item.namespace for item in self.kind("DestinationRule"))
 
     # Workloads
 
