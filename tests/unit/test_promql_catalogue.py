@@ -22,7 +22,19 @@ from dashboards.manifest import boards
 from sloctl import naming, promql, spec
 from sloctl.guardrails.plans import BUILDERS, plans
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS, GuardrailPreset
-from sloctl.model import CounterSli, ExprSli, Guardrail, Job, Matcher, Mesh, MeshMode, RollingWindow, Slo, SloSet, Sources
+from sloctl.model import (
+    CounterSli,
+    ExprSli,
+    Guardrail,
+    Job,
+    Matcher,
+    Mesh,
+    MeshMode,
+    RollingWindow,
+    Slo,
+    SloSet,
+    Sources,
+)
 from sloctl.model.policies import POLICIES
 from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
