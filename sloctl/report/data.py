@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from sloctl.budget import Status
 from sloctl.errors import Severity
 from sloctl.model.durations import duration, rfc3339
+from sloctl.naming import BUDGET_BURN
 from sloctl.report import health, routine
 from sloctl.report.health import (
     EdgeAmplification,
@@ -126,6 +127,11 @@ class SloStatus:
         """``namespace/service slo``, as texts show it."""
         place = f"{self.namespace}/{self.service}" if self.namespace else self.service
         return f"{place} {self.slo}"
+
+    @property
+    def pages(self) -> tuple[str, ...]:
+        """Those of its alerts that page."""
+        return tuple(name for name in self.alerts if name.rpartition(BUDGET_BURN)[2].startswith("Page"))
 
     @property
     def of_window(self) -> str:

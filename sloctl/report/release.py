@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from sloctl import naming
 from sloctl.model.durations import number, rfc3339
 from sloctl.model.release import ReleasePolicy
 from sloctl.report.data import Report, SloStatus
@@ -67,9 +66,8 @@ def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False, missing: 
 
 
 def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool, unread: str) -> Judgement:
-    pages = [name for name in item.alerts if name.rpartition(naming.BUDGET_BURN)[2].startswith("Page")]
-    if pages and policy.pages == "refuse" and not fix:
-        return Judgement(item, "refused", f"{', '.join(pages)} fires: only a fix is released")
+    if item.pages and policy.pages == "refuse" and not fix:
+        return Judgement(item, "refused", f"{', '.join(item.pages)} fires: only a fix is released")
     if item.doubts:
         return Judgement(item, "unknown", f"its numbers are in doubt ({', '.join(item.doubts)})")
     if item.partial is not None:

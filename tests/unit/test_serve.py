@@ -31,7 +31,7 @@ from sloctl.serve.cache import Asked, Busy, Explained
 from sloctl.settings.secret import Secret
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
-from tests.support.served import Site, later, shop, slo_set
+from tests.support.served import SLO_FILE, Site, later, shop, slo_set
 
 CHECKOUT = "/slo/shop/checkout/availability"
 DOWN = BackendUnavailable("Prometheus at http://prometheus:9090 refused", backend="prometheus", url="x")
@@ -122,16 +122,33 @@ def test_what_is_not_known_sorts_last_either_way() -> None:
         )
 
 
-def test_of_what_fires_what_burns_fastest_comes_first() -> None:
+def test_of_what_fires_pages_come_first_and_what_burns_fastest() -> None:
     made = [
-        drawn(service=name, status=status, alerts=("X",), burn_rates={"5m": burn, "1h": burn})
-        for name, status, burn in (
-            ("slow", "exhausted", 2.0),
-            ("over", "exhausted", None),
-            ("fast", "at_risk", 60.0),
+        drawn(
+            service=name, status=status, alerts=(f"XBudgetBurn{alert}",), burn_rates={"5m": burn, "1h": burn}
+        )
+        for name, alert, status, burn in (
+            ("slow", "Ticket3d", "exhausted", 2.0),
+            ("over", "Ticket3d", "exhausted", None),
+            ("brief", "Ticket3d", "at_risk", 90.0),
+            ("fast", "Page1h", "at_risk", 60.0),
         )
     ]
-    assert [each.service for each in live.by_urgency(report(*made))] == ["fast", "slow", "over"]
+    found = [each.service for each in live.by_urgency(report(*made))]
+    assert found == ["fast", "brief", "slow", "over"]
+
+
+def test_of_a_latency_slo_it_is_said_that_failures_are_followed_and_not_slowness(tmp_path: Path) -> None:
+    text = SLO_FILE.replace("{preset: availability}", "{preset: latency, threshold: 250ms}", 1)
+    site = Site(slo_set(tmp_path, text))
+    site.refresher.refresh()
+    try:
+        page = Document(client(site).get(CHECKOUT).text).text
+        other = Document(client(site).get("/slo/shop/cart/availability").text).text
+    finally:
+        site.answers.close()
+    assert "Where slow ones begin, it does not know" in page
+    assert "Where slow ones begin" not in other
 
 
 def test_many_budgets_come_page_by_page(slos: SloSet) -> None:

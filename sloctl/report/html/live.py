@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from sloctl import __version__, naming, promql
-from sloctl.model import GRID, CalendarWindow, Matcher, Slo, SloSet
+from sloctl.model import GRID, CalendarWindow, CounterSli, Matcher, Slo, SloSet
 from sloctl.model.durations import duration, number, rfc3339
 from sloctl.report import markdown
 from sloctl.report import mesh as report_mesh
@@ -157,10 +157,13 @@ def _burn(title: str) -> Callable[[SloStatus], Any] | None:
 
 
 def by_urgency(report: Report) -> list[SloStatus]:
-    """The budgets: those first whose alerts fire, the fastest burn first, then the others as the report has them."""
+    """The budgets: those first that page, then those whose tickets fire, the fastest burn first of each.
 
-    def key(item: SloStatus) -> tuple[bool, float]:
-        return not item.alerts, -(burning(item) or 0.0) if item.alerts else 0.0
+    The others are as the report has them.
+    """
+
+    def key(item: SloStatus) -> tuple[bool, bool, float]:
+        return not item.alerts, not item.pages, -(burning(item) or 0.0) if item.alerts else 0.0
 
     return sorted(markdown.ordered(report), key=key)
 
@@ -505,6 +508,7 @@ def one(
         silence=silence_command(slo, item),
         explained=None if explained is None else [plain(line) for line in explained],
         explain_failed=plain(explain_failed),
+        slowness=isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None,
         explain_address=f"/explain?{urlencode(where)}",
         findings=findings_for(report, item),
         badge=slo_address(item, "/badge/") + ".svg",
