@@ -231,6 +231,21 @@ def test_queries_that_look_at_different_times_are_not_made_one_window() -> None:
     assert alike.written == 1
 
 
+@pytest.mark.parametrize(("kind", "written"), [("Prometheus", 1), ("Graphite", 0)])
+def test_what_a_query_is_asks_the_source_that_it_refers_to(kind: str, written: int) -> None:
+    query = "{metricSource: {metricSourceRef: main, spec: {query: 'sum(requests)'}}}"
+    result = imported(
+        f"apiVersion: openslo/v1\nkind: DataSource\nmetadata: {{name: main}}\nspec: {{type: {kind}}}\n---\n"
+        "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\nspec:\n  service: web\n  timeWindow: "
+        "[{duration: 7d, isRolling: true}]\n  objectives: [{target: 0.9}]\n  indicator: {spec: {ratioMetric: "
+        f"{{counter: true, good: {query}, total: {query}}}}}}}\n"
+    )
+    assert result.written == written
+    assert any("not counted in Prometheus (Graphite)" in item.message for item in result.problems) is (
+        not written
+    )
+
+
 def test_a_largest_series_is_another_one_in_each_part_of_a_window() -> None:
     remark = "# max() is taken of each five minutes here, and these are added up; Sloth takes it of the whole"
     largest = imported(sloth("max(rate(bad_total[{{.window}}]))"))
