@@ -268,8 +268,9 @@ def requests(
         expr = summed(selectors(side, mesh, "total", *where), (), REACH)
         for item in source.query_range(expr, start + step, at, step):
             for time, text in item["values"]:
-                scraped[round((float(time) - start.timestamp()) / REACH) - 1] = True
-                some = some or float(text) > 0
+                place = round((float(time) - start.timestamp()) / REACH) - 1
+                if 0 <= place < number:
+                    scraped[place], some = True, some or float(text) > 0
     if scraped.any():
         gaps = unseen(scraped, 2)
         return some, [

@@ -49,7 +49,7 @@ SIDE_DIFFERENCE = 0.001
 def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatus:
     bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
     share = float(slo.budget)
-    recorded = recorded_of(slo, at, data)
+    recorded = _recorded(slo, key, data, at)
     partial = _partial(slo, key, (bad, total), recorded, data, at)
     spent = None if partial else budget.spent(bad, total, share)
     remaining = None if spent is None else 1 - spent
@@ -92,6 +92,17 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         doubts=_doubts(slo, key, data),
         partial=partial,
     )
+
+
+def _recorded(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> float | None:
+    """How much of an SLO's window is recorded, in seconds; None if that is all of it.
+
+    A gap of more than half of it is time of which no more is known than of that before the first record.
+    """
+    recorded = recorded_of(slo, at, data)
+    since = period_seconds(slo, at) if recorded is None else recorded
+    gaps = _gaps(slo, key, data, at)
+    return max(0.0, since - gaps) if gaps > since / 2 else recorded
 
 
 def _partial(

@@ -47,6 +47,7 @@ class Fake:
 
     def __init__(self, *, readonly: bool = False, kind: str = "Map(LowCardinality(String), String)") -> None:
         self.readonly, self.kind = readonly, kind
+        self.settings = [["limit", "0"], ["result_overflow_mode", "throw"]]
         self.asked: list[tuple[str, Mapping[str, str]]] = []
 
     def __call__(self, handler: Handler) -> None:
@@ -57,6 +58,8 @@ class Fake:
     def _answer(self, sql: str, form: Mapping[str, str]) -> Behaviour:
         if self.readonly and "max_execution_time" in form:
             return error(164, "Cannot modify 'max_execution_time' setting in readonly mode")
+        if "system.settings" in sql:
+            return as_json(table(*self.settings))
         if "LIMIT 0" in sql:
             return as_json(table(kind=self.kind))
         if sql.startswith("SELECT sum(size)"):
@@ -95,6 +98,7 @@ def test_spans_come_as_numbers_and_what_they_say_once() -> None:
         assert "`otel`.`spans`" in sql
         assert "it's" not in sql
         assert (form["wait_end_of_query"], form["max_execution_time"]) == ("1", "30")
+        assert (form["result_overflow_mode"], form["skip_unavailable_shards"]) == ("throw", "0")
     assert fake.asked[0][1]["param_services"] == r"['it\'s\\']"
 
 
@@ -129,7 +133,11 @@ def test_a_server_that_cannot_count_gives_a_sample_and_says_so() -> None:
 def test_a_user_who_may_not_set_limits_asks_without_them() -> None:
     fake = Fake(readonly=True)
     with FaultyServer(fake) as server, reader(server.url) as source:
-        assert len(source.spans(START, END).frame) == 200
+        found = source.spans(START, END)
+        assert (len(found.frame), found.incomplete) == (200, ())
+        fake.settings = [["limit", "0"], ["result_overflow_mode", "break"], ["skip_unavailable_shards", "1"]]
+        [said] = source.spans(START, END).incomplete
+    assert said.endswith("the user has result_overflow_mode = break, skip_unavailable_shards = 1")
     assert sum("max_execution_time" in form for _, form in fake.asked) == 1
 
 

@@ -290,6 +290,21 @@ def test_an_hour_after_the_last_bucket_is_read_from_counters_and_more_is_said_to
     assert unreachable.slos[0].doubts == report.slos[0].doubts
 
 
+@pytest.mark.parametrize(("known", "status"), [(30 * DAY, "ok"), (2 * DAY, "ok"), (DAY // 2, "partial")])
+def test_a_window_that_is_mostly_a_gap_is_recorded_in_part(
+    ledger: DatabaseLedger, known: int, status: str
+) -> None:
+    """A bucket from long ago does not make the days since then known."""
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - 30 * DAY + GRID, total=70)
+    enter(ledger, slo_set, NOON - known, NOON, total=70)
+    item = slo_report.build(dead(slo_set), slo_set, AT, "ledger", ledger=ledger).slos[0]
+    assert item.status == status
+    if known < 30 * DAY:
+        assert item.quality.recorded == pytest.approx(known + GRID, abs=GRID)
+    assert (item.remaining is None) == (status == "partial")
+
+
 def test_what_is_no_number_since_the_last_bucket_is_no_data_and_poisons_nothing(
     ledger: DatabaseLedger,
 ) -> None:

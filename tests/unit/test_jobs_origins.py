@@ -225,6 +225,20 @@ def test_a_gap_in_the_scrapes_is_told() -> None:
     }
 
 
+def test_instants_that_were_not_asked_for_are_left_out() -> None:
+    class Earlier(Counted):
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            return super().query_range(expr, start - 4 * step, end, step)
+
+    scraped = np.ones(STEPS, dtype=bool)
+    scraped[150:] = False
+    began = AT.timestamp() - 3600
+    assert traffic.requests(Earlier(scraped, failing=False), Mesh(), AT, 3600) == (
+        True,
+        [(began + 1800, began + 3600)],
+    )
+
+
 @pytest.mark.parametrize(
     ("gone", "unseen"),
     [(slice(0, 0), []), (slice(150, STEPS), [(30, 60)]), (slice(120, STEPS), [(0, 60)]), (slice(0, 140), [])],

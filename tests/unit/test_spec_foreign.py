@@ -231,6 +231,35 @@ def test_queries_that_look_at_different_times_are_not_made_one_window() -> None:
     assert alike.written == 1
 
 
+@pytest.mark.parametrize(("kind", "written"), [("Prometheus", 1), ("Graphite", 0)])
+def test_what_a_query_is_asks_the_source_that_it_refers_to(kind: str, written: int) -> None:
+    query = "{metricSource: {metricSourceRef: main, spec: {query: 'sum(requests)'}}}"
+    result = imported(
+        f"apiVersion: openslo/v1\nkind: DataSource\nmetadata: {{name: main}}\nspec: {{type: {kind}}}\n---\n"
+        "apiVersion: openslo/v1\nkind: SLO\nmetadata: {name: a}\nspec:\n  service: web\n  timeWindow: "
+        "[{duration: 7d, isRolling: true}]\n  objectives: [{target: 0.9}]\n  indicator: {spec: {ratioMetric: "
+        f"{{counter: true, good: {query}, total: {query}}}}}}}\n"
+    )
+    assert result.written == written
+    assert any("not counted in Prometheus (Graphite)" in item.message for item in result.problems) is (
+        not written
+    )
+
+
+@pytest.mark.parametrize(("bound", "written"), [("", 0), (',le="1"', 1)])
+def test_buckets_without_a_bound_are_no_number_of_events(bound: str, written: int) -> None:
+    """Pyrra's nginx example once had its bound elsewhere (spec.latency)."""
+    result = imported(
+        "apiVersion: pyrra.dev/v1alpha1\nkind: ServiceLevelObjective\nmetadata: {name: a}\nspec:\n  target: '90'\n"
+        "  window: 4w\n  indicator:\n    latency:\n"
+        f"      success: {{metric: 'seconds_bucket{{ingress=\"a\"{bound}}}'}}\n"
+        "      total: {metric: 'seconds_count{ingress=\"a\"}'}\n"
+    )
+    assert result.written == written
+    said = any("seconds_bucket without a bound (le)" in item.message for item in result.problems)
+    assert said is not bool(written)
+
+
 def test_a_largest_series_is_another_one_in_each_part_of_a_window() -> None:
     remark = "# max() is taken of each five minutes here, and these are added up; Sloth takes it of the whole"
     largest = imported(sloth("max(rate(bad_total[{{.window}}]))"))

@@ -67,6 +67,13 @@ _TIMED_OUT = (159, 160, 209)
 _REFUSED = (192, 193, 194, 497, 516)
 
 
+_MODES = ("timeout", "read", "result", "group_by", "sort", "set", "distinct", "transfer", "join")
+_WHOLE = {f"{name}_overflow_mode": "throw" for name in _MODES} | dict.fromkeys(
+    ("skip_unavailable_shards", "limit", "offset"), "0"
+)
+"""Settings with which an answer is whole or an error; a user's profile may have others, which cut it short."""
+
+
 class _ReadOnly(Exception):
     """The user may not set limits of a query."""
 
@@ -222,6 +229,7 @@ class ClickHouse(TraceClient):
         while (found := self._sample(query)) is None:
             query = query.halved
         frame, rejected = found
+        lost += self._cut_short()
         if totals.invalid:
             rejected = {**rejected, "ids are not valid": totals.invalid}
         frame, duplicates = columns.deduplicate(frame)
@@ -408,12 +416,21 @@ class ClickHouse(TraceClient):
     def _rows(self, sql: str, params: Mapping[str, str], width: int) -> list[list[Any]]:
         return self._ask(f"{sql} FORMAT JSONCompact", params, partial(_rows_of, width=width))
 
+    def _cut_short(self) -> tuple[str, ...]:
+        """That answers may lack rows without a word, of a user who may not set that they do not."""
+        if self._limits:
+            return ()
+        sql = "SELECT name, value FROM system.settings WHERE has({names:Array(String)}, name)"
+        rows = self._rows(sql, {"names": _array(_WHOLE)}, 2)
+        others = sorted(f"{name} = {value}" for name, value in rows if str(value) != _WHOLE.get(str(name)))
+        return (f"ClickHouse may leave out rows: the user has {', '.join(others)}",) if others else ()
+
     def _ask(self, sql: str, params: Mapping[str, str], read: Callable[[bytes], T]) -> T:
         given: dict[str, Any] = {f"param_{name}": text for name, text in params.items()}
         # The answer is held back until it is whole: an error then has a status, and is no end of an answer.
         given |= {"wait_end_of_query": 1}
         while True:
-            limits = {"max_execution_time": ceil(self._settings.timeout)} if self._limits else {}
+            limits = {"max_execution_time": ceil(self._settings.timeout), **_WHOLE} if self._limits else {}
             ask = partial(self._session.ask, "POST", "/", partial(_judge, read, self._name))
             try:
                 return ask(params=given | limits, form=sql.encode())

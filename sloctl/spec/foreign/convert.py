@@ -88,7 +88,7 @@ def _read(
     documents = [View(node, "", broken) for source in sources for node in _documents(source, broken)]
     catalogue = openslo.Catalogue()
     for document in documents:
-        if document.text("apiVersion") in _OPENSLO and document.text("kind") in _REFERRED:
+        if document.text("apiVersion") in _OPENSLO and document.text("kind") in (*_REFERRED, "DataSource"):
             catalogue.add(document)
     drafts: list[Draft] = []
     aside: list[Problem] = []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sloctl.spec.fields import expressions
 from sloctl.spec.foreign.drafts import Draft
-from sloctl.spec.foreign.queries import Recognised, istio, unlike_sums
+from sloctl.spec.foreign.queries import Recognised, every_bucket, istio, unlike_sums
 from sloctl.spec.yaml.tree import Node
 
 Place = tuple[Node, str]
@@ -41,6 +41,14 @@ def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[st
     for key, text in events.items():
         if (complaint := expressions.check(text)) is not None:
             draft.refuse(at, f"'{key}': {complaint.message}", complaint.hint)
+            return
+        if (name := every_bucket(text)) != "":
+            why = f"'{key}': {name} without a bound (le) counts an event in each bucket that it is within"
+            draft.refuse(
+                at,
+                why,
+                'name the bound of the threshold, such as le="0.25", and take all of them from _count',
+            )
             return
     tool = draft.origin.split("'s ")[0]
     for operator in sorted({name for text in events.values() for name in unlike_sums(text)}):

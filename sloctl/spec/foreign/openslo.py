@@ -41,11 +41,17 @@ class Catalogue:
 
     found: dict[tuple[str, str], View] = field(default_factory=dict)
     used: set[tuple[str, str]] = field(default_factory=set)
+    sources: dict[str, str] = field(default_factory=dict)
+    """Types of data sources by name."""
 
     def add(self, document: View) -> None:
         """Remember a document, if it is one that SLOs refer to."""
         metadata = document.view("metadata")
         name = metadata.text("name") if metadata is not None else ""
+        if document.text("kind") == "DataSource":
+            spec = document.view("spec")
+            self.sources.setdefault(name, spec.text("type") if spec is not None else "")
+            return
         self.found.setdefault((document.text("kind"), name), document)
 
     def get(self, kind: str, name: str) -> View | None:
@@ -92,7 +98,7 @@ def drafts(document: View, catalogue: Catalogue, seconds: int) -> list[Draft]:
         draft.annotate(metadata.mapping("annotations"), metadata.at("annotations"))
         _target(draft, objective)
         _window(draft, spec, seconds)
-        _sli(draft, spec, objective, indicator)
+        _sli(draft, spec, objective, indicator, catalogue)
         _alerts(draft, spec, catalogue)
         objective.skip("displayName", "name", "primary")
         found.append(draft)
@@ -189,7 +195,7 @@ def _begins(unit: str, start: str) -> bool:
     )
 
 
-def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> None:
+def _sli(draft: Draft, spec: View, objective: View, indicator: View | None, catalogue: Catalogue) -> None:
     method = spec.text("budgetingMethod")
     if method and method != "Occurrences":
         text = f"its budget counts slices of time ({shown(method)}), and budgets here count events"
@@ -203,7 +209,7 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> N
         objective.skip("value")
         if indicator is not None:
             indicator.skip("metricSource")  # where Nobl9 asks
-        _ratio(draft, own)
+        _ratio(draft, own, catalogue)
     elif indicator is None:
         name = spec.text("indicatorRef")
         hint = "give the file with it too" if name else ""
@@ -211,7 +217,7 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> N
         draft.refuse(spec.at("indicatorRef", "indicator"), text, hint)
     elif (ratio := indicator.view("ratioMetric")) is not None:
         objective.skip("op", "value")
-        _ratio(draft, ratio)
+        _ratio(draft, ratio, catalogue)
     else:
         indicator.skip(*indicator.node.entries)
         kind = next((key for key in ("thresholdMetric", "rawMetric") if indicator.has(key)), "")
@@ -221,7 +227,7 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None) -> N
     objective.skip("op")
 
 
-def _ratio(draft: Draft, ratio: View) -> None:
+def _ratio(draft: Draft, ratio: View, catalogue: Catalogue) -> None:
     counter = ratio.flag("counter", "incremental")
     if ratio.has("raw"):
         ratio.skip(*ratio.node.entries)
@@ -238,7 +244,7 @@ def _ratio(draft: Draft, ratio: View) -> None:
             draft.leave(ratio.at("good"), "'good' beside 'bad': what is not bad is good here")
             continue
         try:
-            events[part], fixed = _query(source, counter)
+            events[part], fixed = _query(source, counter, catalogue)
             ranges |= fixed
         except NoQuery as error:
             for rest in ("good", "total"):
@@ -256,10 +262,12 @@ def _ratio(draft: Draft, ratio: View) -> None:
     count(draft, events, at)
 
 
-def _query(source: View, counter: bool) -> tuple[str, set[str]]:
+def _query(source: View, counter: bool, catalogue: Catalogue) -> tuple[str, set[str]]:
     """The expression of one number of events, and the fixed ranges that it had. Raises NoQuery."""
     inner = source.view("metricSource") or source
-    kind = inner.text("type", "source", "queryType")
+    kind = inner.text("type", "source", "queryType") or catalogue.sources.get(
+        inner.text("metricSourceRef"), ""
+    )
     inner.skip("metricSourceRef", "source", "queryType", "type")
     spec = inner.view("spec") or inner
     prometheus = spec.view("prometheus")

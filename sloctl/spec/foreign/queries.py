@@ -53,15 +53,29 @@ def fixed_ranges(text: str) -> set[str]:
     return {found[0] for found in _FIXED.finditer(text) if found["text"] is None}
 
 
-def unlike_sums(text: str) -> set[str]:
-    """The operators of an expression whose result of a long window is not the sum of those of its parts."""
-    ahead, found = [tree(text)], set[str]()
+def _nodes(text: str) -> Iterator[Expr]:
+    ahead = [tree(text)]
     while ahead:
         node = ahead.pop()
         ahead += children(node)
-        if isinstance(node, Aggregate) and node.operator in ("max", "min"):
-            found.add(node.operator)
-    return found
+        yield node
+
+
+def unlike_sums(text: str) -> set[str]:
+    """The operators of an expression whose result of a long window is not the sum of those of its parts."""
+    aggregates = (node.operator for node in _nodes(text) if isinstance(node, Aggregate))
+    return {operator for operator in aggregates if operator in ("max", "min")}
+
+
+def every_bucket(text: str) -> str:
+    """The histogram of an expression of which it names no bound; "" if there is none."""
+    selects = (node for node in _nodes(text) if isinstance(node, Select))
+    unbound = (
+        select.metric
+        for select in selects
+        if select.metric.endswith("_bucket") and all(matcher.label != "le" for matcher in select.matchers)
+    )
+    return next(unbound, "")
 
 
 def counted(text: str) -> str:
