@@ -32,7 +32,7 @@ from sloctl.model.durations import rfc3339
 @ledger_option
 @click.option(
     "--kind",
-    type=click.Choice(get_args(AnnotationKind)),
+    type=click.Choice([kind for kind in get_args(AnnotationKind) if kind != "override"]),
     default="note",
     show_default=True,
     help="What it is.",

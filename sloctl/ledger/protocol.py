@@ -121,7 +121,7 @@ class MutedInterval:
     comment: str = ""
 
 
-AnnotationKind = Literal["deploy", "incident", "note"]
+AnnotationKind = Literal["deploy", "incident", "note", "override"]
 
 
 @dataclass(frozen=True, slots=True)

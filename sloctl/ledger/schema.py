@@ -173,7 +173,7 @@ annotated = Table(
     Column("namespace", Text, nullable=False),
     Column("service", Text, nullable=False),
 )
-"""What people and pipelines said of a time: ``what`` is deploy, incident or note."""
+"""What people and pipelines said of a time: ``what`` is deploy, incident, note or override (of a gate)."""
 locks = Table(
     "locks",
     METADATA,

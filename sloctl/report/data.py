@@ -72,7 +72,7 @@ class Mark:
 
     start: datetime
     end: datetime
-    what: Literal["alert", "maintenance", "silence", "deploy", "incident", "note"]
+    what: Literal["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]
     name: str
 
 

@@ -75,7 +75,7 @@ def document() -> dict[str, Any]:
         policy=_list(severity=TEXT, factor=NUMBER, long=NUMBER, short=NUMBER),
         causes=_list(cause=TEXT, bad=NUMBER),
         marks=_list(
-            what={"enum": ["alert", "maintenance", "silence", "deploy", "incident", "note"]},
+            what={"enum": ["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]},
             name=TEXT,
             start=TIME,
             end=TIME,
