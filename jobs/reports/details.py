@@ -133,13 +133,24 @@ def _fired(
 def _agreed(
     slo_set: SloSet, budgets: _Budgets, at: datetime, ledger: Ledger | None
 ) -> dict[SeriesKey, list[Mark]]:
-    """Maintenance of the file, and the silences that the ledger remembers: deploys are among them."""
+    """Maintenance of the file, what the ledger remembers of silences (deploys are among them), and what was said."""
     muted = ledger.muted(slo_set.name) if ledger is not None else ()
     end = int(at.timestamp())
     longest = max((period_seconds(slo, at) for slo, _ in budgets.values()), default=0)
     excused = Excused(slo_set, muted, end - longest, end)
+    said = ledger.annotations(slo_set.name, end - longest, end) if ledger is not None else ()
     return {
-        key: [Mark(_moment(start), _moment(end), what, name) for what, name, start, end in excused.named(key)]
+        key: [
+            *(
+                Mark(_moment(start), _moment(last), what, name)
+                for what, name, start, last in excused.named(key)
+            ),
+            *(
+                Mark(_moment(one.start), _moment(one.end), one.what, f"{one.text} ({one.author})")
+                for one in said
+                if one.about(key)
+            ),
+        ]
         for key in budgets
     }
 

@@ -19,9 +19,11 @@ from sloctl.cli.context import (
     origin_option,
     parse_time,
     pass_context,
+    printable,
     source_options,
 )
-from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS
+from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.ledger.protocol import Annotation
 
 CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
 
@@ -33,6 +35,13 @@ CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
 @origin_option
 @budget_options
 @click.option("--fix", is_flag=True, help="What is released mends a failure.")
+@click.option(
+    "--override",
+    "reason",
+    metavar="REASON",
+    help="Release all the same: exit 0, and enter the reason and --author into the ledger.",
+)
+@click.option("--author", metavar="NAME", default="", help="Who overrides the gate.")
 @click.option(
     "--format",
     "form",
@@ -57,18 +66,23 @@ def command(
     namespace: str | None,
     owner: str | None,
     fix: bool,
+    reason: str | None,
+    author: str,
     form: str,
     output: Path | None,
 ) -> int:
     """May it be released now? By the error budget policy of the file (release), with the reasons.
 
-    Exit code 0: allowed; 1: refused; 3: nobody can say, and release.unknown does not allow that.
+    Exit code 0: allowed, or overridden; 1: refused; 3: nobody can say, and release.unknown does not allow that. Of an
+    override, which only a verdict other than allowed needs, the ledger has time, reason and author.
     """
     from sloctl.artefacts import atomic
     from sloctl.report import release
 
     slo_set = load(context, files)
     time = parse_time(at, now())
+    if reason is not None and not (reason.strip() and author.strip()):
+        raise UsageError("an override has a reason and an author", hint="--override REASON --author NAME")
     if output is not None:
         atomic.target(output)  # before anything is asked
     with LedgerAccess(ledger_url) as ledger:
@@ -94,4 +108,16 @@ def command(
     else:
         atomic.write(output, f"{text}\n")
         context.say(release.lines(gate)[0])
+    if gate.verdict != "allowed" and reason is not None:
+        places = [service.rpartition("/")[::2] for service in services] or [("", "")]
+        with LedgerAccess(ledger_url) as ledger:
+            store = ledger.get_or_make()
+            for place, name in places:
+                seconds, words = int(time.timestamp()), f"gate {gate.verdict}: {reason.strip()}"
+                said = Annotation(
+                    seconds, seconds, "override", words, author.strip(), place or namespace or "", name
+                )
+                store.annotate(slo_set.name, said)
+        context.say(f"sloctl: overridden by {printable(author.strip())}, as the ledger now says")
+        return EXIT_OK
     return CODES[gate.verdict]

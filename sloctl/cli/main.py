@@ -30,6 +30,7 @@ COMMANDS = {
     "gate": "Say whether a service may be released now, by its error budgets.",
     "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",
     "lint-mesh": "Find in the mesh's own configuration what burns error budgets.",
+    "annotate": "Enter a deploy, an incident or a note, which is shown wherever budgets are drawn.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
     "export": "Write the SLOs for another tool: OpenSLO's documents, Sloth's series.",

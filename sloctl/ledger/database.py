@@ -39,7 +39,7 @@ from sloctl.settings.secret import Secret
 
 T = TypeVar("T")
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration in ``migrations/versions``; a test holds it."""
 BUSY = 30.0
 """Seconds that a writer waits for another one in SQLite."""

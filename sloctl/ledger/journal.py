@@ -1,4 +1,4 @@
-"""What is remembered beside events: runs of jobs, and silences."""
+"""What is remembered beside events: runs of jobs, silences, and what people said of a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from sloctl.ledger.protocol import AHEAD, JobRun, MutedInterval
-from sloctl.ledger.schema import runs, silences
+from sloctl import naming
+from sloctl.ledger.protocol import AHEAD, Annotation, JobRun, MutedInterval
+from sloctl.ledger.schema import annotated, runs, silences
 
 _LONGEST = 2000
 """Characters of a message that are kept."""
@@ -80,6 +81,37 @@ def muted(connection: Connection, set_name: str) -> list[MutedInterval]:
         for row in rows
     ]
     return sorted(found, key=lambda interval: (interval.start, interval.ref))
+
+
+def annotate(connection: Connection, set_name: str, said: Annotation) -> bool:
+    """See :meth:`sloctl.ledger.protocol.Ledger.annotate`."""
+    values = {
+        "since": said.start,
+        "until": said.end,
+        "what": said.what,
+        "text": clean(said.text)[:_LONGEST],
+        "author": clean(said.author)[:_LONGEST],
+        "namespace": said.namespace,
+        "service": said.service,
+    }
+    ref = naming.digest(*(str(value) for value in values.values()))
+    known = sa.select(annotated.c.ref).where(annotated.c.set_name == set_name, annotated.c.ref == ref)
+    if connection.execute(known).first() is not None:
+        return False
+    insert = _insert(connection, annotated).values(set_name=set_name, ref=ref, **values)
+    connection.execute(insert.on_conflict_do_nothing(index_elements=["set_name", "ref"]))
+    return True
+
+
+def said_of(connection: Connection, set_name: str, start: int, end: int) -> list[Annotation]:
+    """See :meth:`sloctl.ledger.protocol.Ledger.annotations`."""
+    table = annotated
+    query = sa.select(table).where(table.c.set_name == set_name, table.c.until >= start, table.c.since <= end)
+    found = [
+        Annotation(row.since, row.until, row.what, row.text, row.author, row.namespace, row.service)
+        for row in connection.execute(query)
+    ]
+    return sorted(found, key=lambda said: (said.start, said.end, said.text, said.author))
 
 
 def _insert(connection: Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -121,6 +121,29 @@ class MutedInterval:
     comment: str = ""
 
 
+AnnotationKind = Literal["deploy", "incident", "note", "override"]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What somebody said of a time: of a service, of all of a namespace (``service`` is empty), or of everything.
+
+    ``start`` and ``end`` are Unix seconds, and the same of a moment.
+    """
+
+    start: int
+    end: int
+    what: AnnotationKind
+    text: str
+    author: str
+    namespace: str = ""
+    service: str = ""
+
+    def about(self, key: SeriesKey) -> bool:
+        """Whether it is of a service."""
+        return self.namespace in ("", key[1]) and self.service in ("", key[2])
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How long what is kept, in seconds: buckets of five minutes, sums of hours, sums of days."""
@@ -250,6 +273,12 @@ class Ledger(Protocol):
 
     def muted(self, set_name: str) -> Sequence[MutedInterval]:
         """The silences that were remembered, by start."""
+
+    def annotate(self, set_name: str, said: Annotation) -> bool:
+        """Enter what somebody said, for good; False if the same is there."""
+
+    def annotations(self, set_name: str, start: int, end: int) -> Sequence[Annotation]:
+        """What was said of some time (Unix seconds), by start."""
 
     def prune(self, set_name: str, keep: Keep, now: int, edges: Sequence[int] = ()) -> Pruned:
         """Remove what is older than ``keep`` says; sums of hours and days stay as they are.

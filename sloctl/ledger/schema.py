@@ -160,6 +160,20 @@ silences = Table(
     Column("matchers", Text, nullable=False),
     Column("comment", Text, nullable=False),
 )
+annotated = Table(
+    "annotations",
+    METADATA,
+    Column("set_name", Text, primary_key=True),
+    Column("ref", Text, primary_key=True),
+    Column("since", BIG, nullable=False),
+    Column("until", BIG, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("service", Text, nullable=False),
+)
+"""What people and pipelines said of a time: ``what`` is deploy, incident, note or override (of a gate)."""
 locks = Table(
     "locks",
     METADATA,

@@ -11,6 +11,7 @@ from sloctl.ledger import causes, coverage, entries, exclusion, grid, journal, l
 from sloctl.ledger import repairs as repairing
 from sloctl.ledger.database import Database
 from sloctl.ledger.protocol import (
+    Annotation,
     Batch,
     Bucket,
     CauseLabels,
@@ -144,6 +145,14 @@ class DatabaseLedger:
         """See :meth:`sloctl.ledger.protocol.Ledger.remember`."""
         if muted:
             self.database.write(lambda connection: journal.remember(connection, set_name, muted))
+
+    def annotate(self, set_name: str, said: Annotation) -> bool:
+        """See :meth:`sloctl.ledger.protocol.Ledger.annotate`."""
+        return self.database.write(lambda connection: journal.annotate(connection, set_name, said))
+
+    def annotations(self, set_name: str, start: int, end: int) -> Sequence[Annotation]:
+        """See :meth:`sloctl.ledger.protocol.Ledger.annotations`."""
+        return self.database.read(lambda connection: journal.said_of(connection, set_name, start, end))
 
     def muted(self, set_name: str) -> Sequence[MutedInterval]:
         """See :meth:`sloctl.ledger.protocol.Ledger.muted`."""

@@ -67,11 +67,12 @@ class SideComparison:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What happened meanwhile: an alert that fired, a maintenance, a deploy or another silence, and its name."""
+    """What happened meanwhile: an alert that fired, a maintenance, a deploy or another silence, and its name; or what
+    somebody said of that time."""
 
     start: datetime
     end: datetime
-    what: Literal["alert", "maintenance", "silence"]
+    what: Literal["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]
     name: str
 
 

@@ -74,7 +74,12 @@ def document() -> dict[str, Any]:
         firing_since=_nullable(TIME),
         policy=_list(severity=TEXT, factor=NUMBER, long=NUMBER, short=NUMBER),
         causes=_list(cause=TEXT, bad=NUMBER),
-        marks=_list(what={"enum": ["alert", "maintenance", "silence"]}, name=TEXT, start=TIME, end=TIME),
+        marks=_list(
+            what={"enum": ["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]},
+            name=TEXT,
+            start=TIME,
+            end=TIME,
+        ),
         links=_list(title=TEXT, url=TEXT),
         promql=_list(what=TEXT, expr=TEXT),
         history=_nullable(_object(width_seconds=NUMBER, buckets=_list(**bucket))),

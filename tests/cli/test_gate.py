@@ -62,6 +62,21 @@ def test_each_service_has_its_own_gate(url: str, tmp_path: Path) -> None:
     assert gate(tmp_path, url).code == 1, "everything together"
 
 
+def test_an_override_is_entered_with_its_reason(url: str, tmp_path: Path) -> None:
+    said = ("--override", "customers wait", "--author", "ann")
+    without = gate(tmp_path, url, "--service", "checkout", *said)
+    assert (without.code, "allowed" in without.stdout) == (2, False), "there is no ledger"
+    ledger = ("--ledger", "ledger.db")
+    assert gate(tmp_path, url, "--service", "cart", *said, *ledger).code == 0
+    done = gate(tmp_path, url, "--service", "shop/checkout", *said, *ledger)
+    assert (done.code, done.stdout.startswith("refused: a release")) == (0, True)
+    assert "overridden by ann" in done.stderr
+    assert gate(tmp_path, url, "--override", "why", *ledger).code == 2
+    listed = in_process("annotate", "-f", "slo.yaml", *ledger, folder=tmp_path / "run")
+    line = listed.stdout.splitlines()
+    assert line == ["2026-03-03T09:00:00Z  override of shop/checkout: gate refused: customers wait (ann)"]
+
+
 def test_a_file_of_tests(url: str, tmp_path: Path) -> None:
     done = gate(tmp_path, url, "--format", "junit", "-o", "gate.xml")
     assert done.code == 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sloctl.ledger.protocol import (
     MOST_MICRO,
+    Annotation,
     Batch,
     Bucket,
     Cause,
@@ -120,4 +121,6 @@ def fill(ledger: DatabaseLedger) -> None:
             name, {key: [(T0 + 300, T0 + 600), (T0 + 3 * DAY, T0 + 3 * DAY + 7200)]}, T0, T0 + 9 * DAY
         )
     ledger.remember("a set", [MutedInterval("x", T0 + 7, T0 + 99, (("service", "=~", "a|b"),), "why\n")])
+    ledger.annotate("a set", Annotation(T0 + 9, T0 + 9, "note", 'a "text"\n=1', "ann"))
+    ledger.annotate("a set", Annotation(T0 + 9, T0 + 900, "deploy", "v2", "ci", "shop", "cart"))
     ledger.prune("a set", Keep(DAY, 3 * DAY, 900 * DAY), T0 + 4 * DAY, [66600])

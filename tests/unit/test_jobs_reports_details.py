@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,15 +13,18 @@ from jobs.reports import details, slo_report
 from sloctl import naming
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendTimeout
+from sloctl.ledger.protocol import Annotation, Ledger
+from sloctl.ledger.store import open_ledger
 from sloctl.model import SloSet, Sources
 from sloctl.report.data import Detail, Report
+from sloctl.settings.secret import Secret
 from tests.support.shop_slos import AT, CHECKOUT, DAY, EVERY, LATENCY, MAINTENANCE, NOW, flow, slos
 from tests.support.simulated import Simulated
 
 WEB = {"source_workload_namespace": "shop", "source_workload": "web"}
 
 
-def built(slo_set: SloSet, *, fails: bool = False) -> Report:
+def built(slo_set: SloSet, *, fails: bool = False, ledger: Ledger | None = None) -> Report:
     """A report in whose world checkout failed by two causes, and paged two days ago for an hour."""
     of = {naming.SLO_ID: slo_set.slos[0].id, "namespace": "shop", "service": "checkout"}
 
@@ -47,7 +51,7 @@ def built(slo_set: SloSet, *, fails: bool = False) -> Report:
     flows = [flow(slo_set, number, "checkout", 10, 0.05) for number in range(len(slo_set.slos))]
     source = Simulated(slo_set, flows, override=answers)
     report = slo_report.build(source, slo_set, AT, "rules", history=True)
-    return details.add(report, source, slo_set)
+    return details.add(report, source, slo_set, ledger)
 
 
 def of(report: Report, slo: str = "availability") -> Detail:
@@ -65,6 +69,23 @@ def test_causes_and_what_happened_meanwhile() -> None:
         AT - timedelta(days=2) + timedelta(minutes=55),
     )
     assert (maintenance.what, maintenance.name) == ("maintenance", "upgrade")
+
+
+def test_what_people_said_is_a_mark_of_the_services_that_it_is_of(tmp_path: Path) -> None:
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.annotate(
+            "shop", Annotation(int(NOW) - DAY, int(NOW) - DAY + 60, "incident", "#17", "ann", "shop")
+        )
+        ledger.annotate(
+            "shop", Annotation(int(NOW) - 60, int(NOW) - 60, "deploy", "v2", "ci", "shop", "cart")
+        )
+        ledger.annotate(
+            "shop", Annotation(int(NOW) - 90 * DAY, int(NOW) - 90 * DAY, "note", "long ago", "ann")
+        )
+        detail = of(built(slos(CHECKOUT), ledger=ledger))
+    said = [mark for mark in detail.marks if mark.what != "alert"]
+    assert [(mark.what, mark.name) for mark in said] == [("incident", "#17 (ann)")]
+    assert said[0].end - said[0].start == timedelta(minutes=1)
 
 
 def test_what_cannot_be_read_is_said() -> None:

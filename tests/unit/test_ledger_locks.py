@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -14,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from sloctl.ledger import locks
-from sloctl.ledger.protocol import JobRun, MutedInterval
+from sloctl.ledger.protocol import Annotation, JobRun, MutedInterval
 from sloctl.ledger.schema import locks as table
 from sloctl.ledger.store import DatabaseLedger
 
@@ -182,3 +183,16 @@ def test_silences_are_remembered(ledger: DatabaseLedger) -> None:
     ledger.remember("s", [MutedInterval("b", 20, 40, first.matchers, "longer")])
     assert ledger.muted("s") == [second, MutedInterval("b", 20, 40, first.matchers, "longer")]
     assert ledger.muted("t") == []
+
+
+def test_what_was_said_is_entered_once(ledger: DatabaseLedger) -> None:
+    deploy = Annotation(1000, 1600, "deploy", "v2", "ci", "shop", "cart")
+    note = Annotation(500, 500, "note", "moved \0 house", "ann")
+    assert ledger.annotate("shop", deploy) and ledger.annotate("shop", note)
+    assert not ledger.annotate("shop", deploy)
+    assert ledger.annotate("other", deploy)
+    assert list(ledger.annotations("shop", 0, 2000)) == [replace(note, text="moved \ufffd house"), deploy]
+    assert list(ledger.annotations("shop", 1600, 2000)) == [deploy]
+    assert list(ledger.annotations("shop", 501, 999)) == []
+    assert deploy.about(("id", "shop", "cart")) and note.about(("id", "shop", "cart"))
+    assert not deploy.about(("id", "shop", "pay")) and not deploy.about(("id", "base", "cart"))

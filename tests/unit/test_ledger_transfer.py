@@ -60,6 +60,11 @@ def test_a_round_trip_through_both_databases_gives_the_same_bytes(
                 "a:2": [(T0 + 4 * DAY - STEP * 10, T0 + 4 * DAY)],
             }
             assert [interval.comment for interval in ledger.muted("a set")] == ["why\n"]
+            said = ledger.annotations("a set", T0, T0 + 10)
+            assert [(one.text, one.end - T0, one.service) for one in said] == [
+                ('a "text"\n=1', 9, ""),
+                ("v2", 900, "cart"),
+            ]
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
     assert files[3].read_bytes() == files[4].read_bytes() == files[5].read_bytes()
 
@@ -243,6 +248,9 @@ def grown(rows: list[dict[str, str]]) -> None:
         (edited("detail", '{"a":"\\u0000"}', "cause"), "a NUL character"),
         (edited("detail", '{"a":"\\u005cu0000"}', "cause"), "no JSON"),
         (edited("detail", "[]", "silence"), "no JSON object with comment"),
+        (edited("detail", "[]", "annotation"), "no JSON object with author"),
+        (edited("detail", '{"author":"a","text":"b","what":"x"}', "annotation"), "what is one of deploy"),
+        (edited("detail", '{"author":"a", "text":"b","what":"note"}', "annotation"), "not as sloctl writes"),
         (edited("peak", "1000000000", "hour"), "more than all events"),
         (edited("detail", "5 5", "coverage"), "must be empty unless"),
         (doubled, "belongs above the one before it, or is the same"),

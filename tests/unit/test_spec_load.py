@@ -459,6 +459,18 @@ def test_one_item_is_an_slo_in_each_of_its_namespaces() -> None:
     assert slos["shop/*/availability"].overridden == ()
 
 
+def test_an_overlay_finds_an_item_of_several_namespaces_by_its_service_and_name(tmp_path: Path) -> None:
+    prod = tmp_path / "prod.yaml"
+    prod.write_text(
+        OVERLAY + 'slos: [{name: availability, service: "*", namespaces: [shop], objective: 98}]\n'
+    )
+    loaded = spec.load([VALID / "namespaces.yaml", prod])
+    found = [
+        (slo.namespace, slo.objective) for slo in loaded.slos if slo.wildcard and slo.name == "availability"
+    ]
+    assert found == [("shop", Decimal(98))]
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

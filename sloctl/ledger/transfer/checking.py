@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 from sloctl.ledger import grid
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import AHEAD, MICRO, MOST_MICRO, MutedInterval
-from sloctl.ledger.transfer.exporting import silence_text
+from sloctl.ledger.protocol import AHEAD, MICRO, MOST_MICRO, Annotation, AnnotationKind, MutedInterval
+from sloctl.ledger.transfer.exporting import annotation_text, silence_text
 from sloctl.ledger.transfer.lines import BadLine, Line, amount
 from sloctl.model.durations import rfc3339
 
@@ -103,6 +104,21 @@ def silence(line: Line) -> MutedInterval:
         raise BadLine("detail", "not as sloctl writes silences: sorted, without blanks")
     found = tuple((label, operator, value) for label, operator, value in matchers)
     return MutedInterval(ref, number(line.start), number(line.end), found, comment)
+
+
+def annotation(line: Line) -> Annotation:
+    """What somebody said, as a line holds it."""
+    data = _json(line)
+    if not isinstance(data, dict) or sorted(data) != ["author", "text", "what"]:
+        raise BadLine("detail", "no JSON object with author, text and what")
+    what, text, author = data["what"], data["text"], data["author"]
+    if what not in get_args(AnnotationKind) or not isinstance(text, str) or not isinstance(author, str):
+        raise BadLine(
+            "detail", f"what is one of {', '.join(get_args(AnnotationKind))}, author and text are texts"
+        )
+    if annotation_text(what, text, author) != line.detail:
+        raise BadLine("detail", "not as sloctl writes annotations: sorted, without blanks")
+    return Annotation(number(line.start), number(line.end), what, text, author, line.namespace, line.service)
 
 
 def kept(line: Line) -> grid.Kept:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from sloctl.ledger import coverage, grid, rollup, schema, sums
+from sloctl.ledger import coverage, grid, journal, rollup, schema, sums
 from sloctl.ledger.grid import DAY, STEP
 from sloctl.ledger.protocol import Interval
 from sloctl.ledger.transfer.lines import EVENTS, Line
@@ -49,6 +49,7 @@ class _Set:
         days = self._days()
         yield from self._coverage()
         yield from self._silences()
+        yield from self._annotations()
         yield from self._exclusions()
         pruned = [day for day, some in days if some]
         for name, wanted in (("days", 2), ("hours", 1)):
@@ -115,6 +116,20 @@ class _Set:
             detail = silence_text(row.ref, json.loads(row.matchers), row.comment)
             found.append(Line("silence", self._name, start=row.since, end=row.until, detail=detail))
         yield from sorted(found, key=lambda line: line.place)
+
+    def _annotations(self) -> Iterator[Line]:
+        first, last = self._interval
+        for said in journal.said_of(self._connection, self._name, first, last - 1):
+            detail = annotation_text(said.what, said.text, said.author)
+            yield Line(
+                "annotation",
+                self._name,
+                namespace=said.namespace,
+                service=said.service,
+                start=said.start,
+                end=said.end,
+                detail=detail,
+            )
 
     def _exclusions(self) -> Iterator[Line]:
         table = schema.exclusions
@@ -206,6 +221,12 @@ def _kept_text(kept: grid.Kept) -> tuple[str, str]:
     if not kept.hourly:
         return "days", ""
     return "hours", " ".join(str(hour) for hour in range(24) if kept.fine >> hour & 1)
+
+
+def annotation_text(what: str, text: str, author: str) -> str:
+    """What somebody said as ``detail`` has it."""
+    data = {"author": author, "text": text, "what": what}
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def silence_text(ref: str, matchers: Sequence[Sequence[str]], comment: str) -> str:

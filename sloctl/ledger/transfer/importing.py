@@ -97,6 +97,9 @@ class _Set:
             return
         if self._ids is None:
             self._begin()
+        if line.kind == "annotation":
+            journal.annotate(self._connection, self.name, checking.annotation(line))
+            return
         if line.kind == "silence":
             self._add_silence(line)
             return

@@ -16,7 +16,18 @@ from sloctl.ledger.protocol import MICRO
 from sloctl.model.durations import rfc3339
 from sloctl.report.numbers import FORMULA
 
-KINDS = ("coverage", "silence", "exclusion", "day", "hour", "bucket", "cause_day", "cause", "end")
+KINDS = (
+    "coverage",
+    "silence",
+    "annotation",
+    "exclusion",
+    "day",
+    "hour",
+    "bucket",
+    "cause_day",
+    "cause",
+    "end",
+)
 """In the order in which a set has them; ``end`` is the last line of a file."""
 TEXTS = ("kind", "set", "slo_id", "slo", "namespace", "service")
 COLUMNS = (
@@ -30,6 +41,7 @@ _SERIES = ("set", "slo_id", "slo", "namespace", "service")
 NEEDED: dict[str, frozenset[str]] = {
     "coverage": frozenset(("set", "slo_id", "slo", "start", "end", "state", "detail")),
     "silence": frozenset(("set", "start", "end", "detail")),
+    "annotation": frozenset(("set", "namespace", "service", "start", "end", "detail")),
     "exclusion": frozenset((*_SERIES, "start", "end")),
     "day": frozenset((*_SERIES, *_SUMS, "good")),
     "hour": frozenset((*_SERIES, *_SUMS, "good")),
@@ -79,8 +91,8 @@ class Line(NamedTuple):
         names = (self.slo_id, self.namespace, self.service)
         if self.kind in ("coverage", "exclusion"):
             return self.set, _RANKS[self.kind], *names, self.start
-        if self.kind == "silence":
-            return self.set, _RANKS[self.kind], self.start, self.detail
+        if self.kind in ("silence", "annotation"):
+            return self.set, _RANKS[self.kind], self.start, self.detail, self.namespace, self.service
         return self.set, _RANKS[self.kind], self.end, *names, self.detail
 
 

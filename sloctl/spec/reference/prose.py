@@ -459,10 +459,11 @@ It merges as Kustomize's strategic merge patches do: mappings key by key, `key: 
 else replaces what was there. Items of `slos` are found by namespace, service and name, those of `guardrails` by
 `preset`, those of `jobs` by `name` (and `routine`, `cron` or `every` where several have it); `$patch: delete` drops
 one. An `sli` with another `preset`, or with `events` in its place, replaces the old one as a whole. `defaults` change
-those of the set, not a file's own. An item that is not there is an error, so is a key to remove that is not, or an
-overlay without files that it changes: new SLOs belong in a file of kind `MeshSLOs` beside it. An overlay may have
-several files, which may not contradict each other; overlays of two environments at once are an error. Every problem
-names the file and line that made it. [slo-overlay.schema.json](slo-overlay.schema.json) is its JSON Schema, and
+those of the set, not a file's own. An item with `namespaces` is found by service and name alone, and changed in all of
+them. An item that is not there is an error, so is a key to remove that is not, or an overlay without files that it
+changes: new SLOs belong in a file of kind `MeshSLOs` beside it. An overlay may have several files, which may not
+contradict each other; overlays of two environments at once are an error. Every problem names the file and line that
+made it. [slo-overlay.schema.json](slo-overlay.schema.json) is its JSON Schema, and
 [Environments](environments.md) shows dev, stage and prod, alone and with Kustomize and Helm.
 """,
         "",
