@@ -22,7 +22,7 @@ from benchmarks.bench_guardrails import GUARDRAILS, SLO_FILE, Reader, labels, lo
 from benchmarks.dashboards_history import HOUR, Past, needed
 from benchmarks.mesh import NAMESPACE_SIZE, Mesh
 from dashboards.manifest import boards, encode
-from sloctl.demo.openmetrics import backfill
+from sloctl.artefacts.openmetrics import backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, SloSet
 from tests.support.grafana import Answer, Grafana, Json, Query, View, filled, panels

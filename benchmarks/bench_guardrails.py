@@ -29,7 +29,7 @@ from benchmarks.history import DAY, Service, constant, recorded, times
 from benchmarks.mesh import GATEWAY, HALF_HOUR, HOURS, NAMESPACE_SIZE, RECENT, Mesh
 from benchmarks.synthetic import slo_file
 from sloctl import naming, spec
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.guardrails.plans import base_labels, plans
 from sloctl.guardrails.shared.kinds import Plan, Signal

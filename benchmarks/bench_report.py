@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.history import DAY, Service, recorded, serving
 from sloctl import spec
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.demo.cache import cache_root
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, SloSet
 

@@ -19,8 +19,8 @@ from alert_rules.manifest import rule_files
 from benchmarks import measure
 from benchmarks.history import DAY, Service, constant, recorded, serving, times
 from sloctl import naming, spec
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.model import GRID, SloSet
 from sloctl.settings.backends import PrometheusSettings
 

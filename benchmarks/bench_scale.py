@@ -25,8 +25,8 @@ from alert_rules.manifest import rule_files
 from benchmarks import measure
 from benchmarks.history import Service, recorded
 from sloctl import spec
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.errors import UsageError
 from sloctl.model import GRID, SloSet

@@ -14,7 +14,7 @@ from benchmarks.bench_guardrails import PAST
 from benchmarks.history import constant, times
 from benchmarks.mesh import RECENT, Mesh, Workload
 from sloctl import naming
-from sloctl.demo.openmetrics import SampledSeries
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.model import GRID, TILE, SloSet
 from sloctl.promql.presets import REQUESTS
 from tests.support.grafana import Choice, Json, View, queries, seconds

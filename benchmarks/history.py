@@ -19,7 +19,7 @@ import numpy.typing as npt
 from alert_rules.groups import RecordingRule
 from alert_rules.manifest import rule_files
 from sloctl import naming
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import GRID, TILE, Slo, SloSet
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.history import SCRAPE, Times, constant, times
-from sloctl.demo.openmetrics import SampledSeries
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.model.durations import number
 from sloctl.promql.presets import DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
 

@@ -85,9 +85,9 @@ def _collect_one(
         try:
             _add_eventful(source, slo_set, slo, at, out)
             _add_sides(source, slo_set, slo, at, seconds // GRID, out)
+        except TooMuchTogether:
+            raise
         except FAILING as error:
-            if isinstance(error, TooMuchTogether):
-                raise
             read.broken = error
     out.doubt(heard.doubts, [slo])
     return out, read.broken
@@ -372,9 +372,10 @@ def collect(
             raise patience.ended
         try:
             found, broken = _collect_one(source, slo_set, slo, at=at, history=history, told=told)
+        except TooMuchTogether:
+            raise  # of this side, it says nothing of the server
         except FAILING as error:
-            if not isinstance(error, TooMuchTogether):
-                patience.note(error)
+            patience.note(error)
             raise
         if broken is not None:
             patience.note(broken)

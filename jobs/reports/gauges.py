@@ -22,7 +22,7 @@ def of_report(report: Report) -> Iterator[Gauge]:
     Numbers that may be wrong are left out, for whoever reads gauges sees no findings.
     """
     for item in report.slos:
-        if item.doubts:
+        if item.wrong:
             continue
         labels = {
             naming.SLO_SET: report.set_name,

@@ -23,6 +23,7 @@ from sloctl.model import GRID, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.data import (
     PARTIAL,
+    SCRAPE_GAP,
     Finding,
     PartialBudget,
     Quality,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 ORIGINS: dict[str, BudgetOrigin] = {"auto": "auto", "ledger": "ledger", "rules": "rules", "raw": "raw"}
 PARTLY_READ = "raw-partly-read"
+SHOWN_GAP = 60
+"""Seconds of a gap that are worth a finding."""
 MOST_EVENTS = 1e18
 """More than any counter has counted."""
 SIDE_DIFFERENCE = 0.001
@@ -89,7 +92,7 @@ def _status(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> SloStatu
         else None,
         owner=slo.owner,
         source=data.origins.get(slo.id, "rules"),
-        doubts=_doubts(slo, key, data),
+        doubts=_doubts(slo, key, data, at),
         partial=partial,
     )
 
@@ -121,13 +124,40 @@ def _partial(
     return PartialBudget(alike, alike * recorded / period)
 
 
-def _doubts(slo: Slo, key: SeriesKey, data: Collected) -> tuple[str, ...]:
+def _doubts(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> tuple[str, ...]:
     """The codes of the findings for which an SLO's numbers may be wrong."""
     partial = [PARTIAL] if any(slo.id in ids for ids in data.unsure.values()) else []
     disputed = ["replicas-disagree"] if key in data.disputed else []
     blind = ["sli-blind"] if key in data.blind else []
     wrong = ["implausible-events"] if _implausible(*data.period.get(key, (0.0, 0.0))) else []
-    return (*partial, *disputed, *blind, *wrong, *([data.unread[slo.id]] if slo.id in data.unread else []))
+    unread = [data.unread[slo.id]] if slo.id in data.unread else []
+    hidden = [SCRAPE_GAP] if _may_hide_the_end(slo, key, data, at) else []
+    return (*partial, *disputed, *blind, *wrong, *unread, *hidden)
+
+
+def _may_hide_the_end(slo: Slo, key: SeriesKey, data: Collected, at: datetime) -> bool:
+    """Whether a budget that does not seem exhausted may be, by what nobody observed."""
+    bad, total = _plausible(*data.period.get(key, (0.0, 0.0)))
+    gaps = _gaps(slo, key, data, at)
+    if gaps < SHOWN_GAP or not total:
+        return False
+    spent, (_, worst) = budget.spent(bad, total, float(slo.budget)), _bounds(slo, key, bad, total, gaps, data)
+    return spent is not None and spent < 1 <= worst
+
+
+def _bounds(
+    slo: Slo, key: SeriesKey, bad: float, total: float, gaps: float, data: Collected
+) -> tuple[float, float]:
+    """What is spent, if all that was not observed (at the traffic of the peak) was good, and if all of it was bad."""
+    unseen = _unseen(gaps, key, data)
+    best, worst = (budget.spent(wrong, total + unseen, float(slo.budget)) for wrong in (bad, bad + unseen))
+    return best or 0.0, worst or 0.0
+
+
+def _unseen(gaps: float, key: SeriesKey, data: Collected) -> float:
+    """Events of so many seconds at the traffic of the peak; none where that is not known."""
+    unseen = gaps / GRID * data.peak.get(key, 0.0)
+    return unseen if 0 < unseen < MOST_EVENTS else 0.0
 
 
 def _plausible(bad: float, total: float) -> EventCounts:
@@ -158,8 +188,8 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         counted = f"{bad:,.6g} bad of {total:,.6g}" if isfinite(bad + total) else "this number of"
         text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
         found.append(Finding("error", "implausible-events", text, scope))
-    if item.quality.gaps >= 60 and item.total:
-        found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
+    if item.quality.gaps >= SHOWN_GAP and item.total:
+        found.append(Finding("warning", SCRAPE_GAP, _gap_text(slo, key, item, data), scope))
     if key in data.carried:
         found.append(Finding("info", "counted-late", _carried_text(item.name, data.carried[key]), scope))
     if key in data.disputed:
@@ -227,11 +257,9 @@ def _gap_text(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> str
     time = duration(round(gaps / 60) * 60)
     unread = ", or not read" if slo.id in data.unread else ""
     text = f"{item.name}: nothing is known of {time} (no scrapes, or no rules evaluated{unread})"
-    unseen = gaps / GRID * data.peak.get(key, 0.0)
-    if not 0 < unseen < MOST_EVENTS:
+    if not (unseen := _unseen(gaps, key, data)):
         return text
-    best = budget.spent(item.bad, item.total + unseen, float(slo.budget)) or 0.0
-    worst = budget.spent(item.bad + unseen, item.total + unseen, float(slo.budget)) or 0.0
+    best, worst = _bounds(slo, key, item.bad, item.total, gaps, data)
     return (
         f"{text}; if traffic stayed below its peak, at most {unseen:,.0f} events are unseen, and between {best:.1%} "
         f"and {worst:.1%} of the budget is spent"

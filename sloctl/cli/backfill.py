@@ -52,15 +52,14 @@ def command(
     is made up where nothing was scraped. Load the rules first, wait for ten minutes, and run it once.
     """
     from jobs.recording import backfill
-    from sloctl.demo import openmetrics
+    from sloctl.artefacts import openmetrics
     from sloctl.demo.programs import find_program
     from sloctl.model.durations import duration, rfc3339
 
     slo_set = load(context, files)
     time = parse_time(at, now())
     begin = parse_time(since, now()) if since is not None else None
-    if form == "blocks":
-        find_program("promtool")  # before anything is asked
+    promtool = find_program("promtool") if form == "blocks" else None  # before anything is asked
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -78,8 +77,8 @@ def command(
             if not series:
                 continue
             parts += 1
-            if form == "blocks":
-                samples += openmetrics.backfill(series, output)
+            if promtool is not None:
+                samples += openmetrics.backfill(series, output, promtool=promtool)
             else:
                 last = max(int(item.timestamps[-1]) for item in series) // 1000
                 name = f"sloctl-{slo_set.name}-{rfc3339(last).replace(':', '')}.om"

@@ -54,7 +54,8 @@ def command(
     if output is not None and not force and (output.exists() or output.is_symlink()):
         raise UsageError(f"{output} exists", hint="give another name, or --force to overwrite it")
     given = Input(paths)
-    sources = [source for source in files.read(given.paths, given.stdin) if not source.left]
+    found = files.read(given.paths, given.stdin, missing="check the path of the other tool's file")
+    sources = [source for source in found if not source.left]
     imported = convert(sources, name=name, seconds=seconds)
     given.show(imported.problems)
     if imported.invalid:

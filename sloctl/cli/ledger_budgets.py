@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -180,6 +180,27 @@ def _show(context: Context, rows: list[dict[str, Any]], form: str) -> None:
     elif rows:
         from sloctl.cli.tables import print_rows
 
-        print_rows(rows)
+        print_rows([_for_people(row) for row in rows])
     else:
         context.say("sloctl: the ledger has no events of that time")
+
+
+def _for_people(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the units of a report; JSON has numbers."""
+    from sloctl.model.durations import duration, number
+    from sloctl.report.numbers import NOTHING, count, digits_for, percent, spent_share
+
+    forms: dict[str, Callable[[Any], str]] = {
+        "objective": lambda value: f"{number(value)} %",
+        "sli": lambda value: percent(value, digits_for(row["objective"])),
+        "share": lambda value: percent(value, 1),
+        "budget_spent": spent_share,
+        **dict.fromkeys(("gap_seconds", "excluded_seconds"), lambda value: duration(round(value))),
+        **dict.fromkeys(("good", "bad", "total", "window_total"), count),
+    }
+    return {
+        name.removesuffix("_seconds").replace("_", " "): (NOTHING if value is None else forms[name](value))
+        if name in forms
+        else value
+        for name, value in row.items()
+    }

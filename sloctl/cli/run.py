@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...", shell_complete=completing.names(NAMES))
+@click.argument("jobs", nargs=-1, metavar="JOB...", shell_complete=completing.names(NAMES))
 @named_files_option
 @source_options
 @ledger_option
@@ -131,8 +131,11 @@ def command(
     """
     if top is not None and whole:
         raise UsageError("--top and --all contradict each other")
-    files = named((*files, *(name for name in jobs if name.endswith((".yaml", ".yml")))))
-    jobs = tuple(name for name in jobs if name not in files)
+    others = tuple(name for name in jobs if name.endswith((".yaml", ".yml")))
+    jobs = tuple(name for name in jobs if name not in others)
+    if not jobs:
+        raise UsageError("no JOB is named", hint=f"choose from {', '.join(NAMES)}")
+    files = named((*files, *others))
     for name in jobs:
         if name not in NAMES:
             raise UsageError(f"{name!r} is not a job", hint=f"choose from {', '.join(NAMES)}")

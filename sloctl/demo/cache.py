@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from sloctl.artefacts.openmetrics import Progress
 from sloctl.demo.history import GRID, History, build_history, load_history
-from sloctl.demo.openmetrics import Progress
 from sloctl.demo.world import World
 from sloctl.errors import UsageError
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sloctl.artefacts.openmetrics import Progress, SampledSeries
 from sloctl.demo import truth as truths
 from sloctl.demo.engine import Counter, Simulation, hidden, restarts
-from sloctl.demo.openmetrics import Progress, SampledSeries
 from sloctl.demo.pods import Labels, Target
 from sloctl.demo.remote_write import write_block
 from sloctl.demo.truth import CountArray, Gap, Restart, Truth

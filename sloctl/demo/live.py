@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from sloctl.artefacts.openmetrics import series_text
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import History
 from sloctl.demo.latency import DURATION
-from sloctl.demo.openmetrics import series_text
 from sloctl.demo.pods import KUBE_JOB, Labels, Target
 from sloctl.demo.truth import CountArray
 from sloctl.demo.world import Grid

@@ -15,11 +15,11 @@ from pathlib import Path
 from alert_rules import manifest
 from jobs.recording.backfill import Backfill
 from sloctl import naming, spec
+from sloctl.artefacts.openmetrics import Progress, SampledSeries
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.cache import cache_root, cached_history
 from sloctl.demo.history import History
 from sloctl.demo.live import LiveShop
-from sloctl.demo.openmetrics import Progress, SampledSeries
 from sloctl.demo.programs import find_program
 from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer

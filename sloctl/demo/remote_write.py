@@ -1,7 +1,7 @@
 """Writes series into a Prometheus TSDB: by remote write to a scratch Prometheus, whose snapshot is the block.
 
-That costs a fifth of the processor time of OpenMetrics text (:mod:`.openmetrics`): labels are sent once for a
-series, not once for a sample. It needs ``prometheus`` where text needs ``promtool``. Knows nothing about what the
+That costs a fifth of the processor time of OpenMetrics text (:mod:`sloctl.artefacts.openmetrics`): labels are sent once
+for a series, not once for a sample. It needs ``prometheus`` where text needs ``promtool``. Knows nothing about what the
 series mean.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sloctl.demo.openmetrics import Progress, SampledSeries, series_text
+from sloctl.artefacts.openmetrics import Progress, SampledSeries, series_text
 from sloctl.demo.server import PrometheusServer
 from sloctl.errors import SloctlError
 

@@ -30,6 +30,7 @@ from sloctl.report.routine import Routine
 VERSION = 1
 BudgetSource = Literal["ledger", "rules", "raw"]
 """Where the numbers of a budget are from: the ledger, what rules recorded, or raw counters."""
+SCRAPE_GAP = "scrape-gap"
 PARTIAL = "partial-answer"
 """The code of the finding that a server said itself that its answer may lack data."""
 
@@ -122,6 +123,11 @@ class SloStatus:
     """Codes of the findings for which these numbers may be wrong."""
     partial: PartialBudget | None = None
     """In place of what is spent and remains, where too little of the window is recorded for that to be said."""
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The doubts for which nobody should go by these numbers: all but that a gap may hide bad events."""
+        return tuple(code for code in self.doubts if code != SCRAPE_GAP)
 
     @property
     def name(self) -> str:

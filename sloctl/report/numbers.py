@@ -43,6 +43,15 @@ def budget_share(share: float | None) -> str:
     return f"{math.floor(share * 1000 + 1e-9) / 10:.1f} %"
 
 
+def spent_share(share: float | None) -> str:
+    """What is spent of the error budget: with what :func:`budget_share` shows as left, it is all of it."""
+    if share is None or not math.isfinite(share):
+        return NOTHING
+    if abs(1 - share) >= 10:
+        return f"{100 - math.floor((1 - share) * 100):,} %"
+    return f"{(1000 - math.floor((1 - share) * 1000 + 1e-9)) / 10:,.1f} %"
+
+
 def rate(value: float | None) -> str:
     """A burn rate; a slow burn is not shown as none."""
     if value is None or not math.isfinite(value):

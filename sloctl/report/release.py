@@ -68,8 +68,8 @@ def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False, missing: 
 def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool, unread: str) -> Judgement:
     if item.pages and policy.pages == "refuse" and not fix:
         return Judgement(item, "refused", f"{', '.join(item.pages)} fires: only a fix is released")
-    if item.doubts:
-        return Judgement(item, "unknown", f"its numbers are in doubt ({', '.join(item.doubts)})")
+    if item.wrong:
+        return Judgement(item, "unknown", f"its numbers are in doubt ({', '.join(item.wrong)})")
     if item.partial is not None:
         return Judgement(item, "unknown", f"too little of its window is recorded ({item.of_window})")
     if item.remaining is None:

@@ -6,7 +6,7 @@ import math
 
 from sloctl.model.calendar import MONTHS, CalendarPeriod
 from sloctl.model.durations import duration
-from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate
+from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate, spent_share
 from sloctl.report.routine import CellValue, Routine, RoutineColumn, RoutineSection
 
 NOUNS = {"daily": "Daily", "weekly": "Weekly", "monthly": "Monthly"}
@@ -39,7 +39,7 @@ def cell(value: CellValue, column: RoutineColumn, currency: str = "") -> str:
     if not math.isfinite(value):
         return NOTHING
     if column.unit == "budget":
-        return budget_share(value)
+        return budget_share(value) if column.name == "left" else spent_share(value)
     if column.unit == "ratio":
         return percent(value)
     if column.unit == "rate":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,3 +128,15 @@ def test_what_was_counted_late_is_shown_with_its_time(folder: Path) -> None:
     }
     table = run(folder, "show").partition("counted late")[2]
     assert "2026-03-01T01:34:30Z" in table and "46 of 400" in table
+
+
+def test_tables_have_the_units_of_a_report(folder: Path) -> None:
+    """JSON has numbers."""
+    year = run(folder, "budgets", "--by", "year", "--last", "40", "--service", "cart")
+    titles, row = year.splitlines()
+    names = ("objective", "sli", "met", "good", "bad", "total", "budget spent", "gap", "excluded")
+    assert titles.split()[6:] == " ".join(names).split()
+    assert " ".join(row.split()[6:]) == "99 % 98.000 % no 294 6 300 200.0 % 58d23h55m 0s"
+    span = ("--from", "2026-03-01T00:00:00Z", "--to", "2026-03-01T00:15:00Z")
+    for line in run(folder, "causes", *span).splitlines()[1:]:
+        assert re.search(r" \d+\.\d % +[\d,]+\.\d %$", line), line

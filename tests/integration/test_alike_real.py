@@ -13,9 +13,9 @@ import pytest
 
 from jobs.budgets.questions import Definitions
 from jobs.recording import grid_reading
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.ledger.protocol import Batch
 from sloctl.model import GRID, CounterSli, Matcher, Slo, SloSet

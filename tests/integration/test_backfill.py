@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jobs.recording.backfill import Backfill
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from tests.support.command_line import in_process
 from tests.support.prometheus_fixture import MISSING

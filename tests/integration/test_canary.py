@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from tests.support.command_line import Outcome, in_process
 

@@ -19,7 +19,7 @@ from benchmarks.history import SCRAPE, times
 from benchmarks.mesh import Mesh, edge, target_of
 from dashboards.manifest import BUILDERS, boards
 from sloctl import spec
-from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.programs import find_program
 from sloctl.demo.server import PrometheusServer
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS as GUARDRAILS

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.demo.history import History, build_history, load_history
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.shop import corner_shop

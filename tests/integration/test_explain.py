@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sloctl.demo.openmetrics import backfill
+from sloctl.artefacts.openmetrics import backfill
 from sloctl.demo.server import PrometheusServer
 from tests.support.command_line import in_process
 from tests.support.incidents import BEGAN, INCIDENTS, NOTHING, STEPS, Incident, Trouble, counters

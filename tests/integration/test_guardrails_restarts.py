@@ -9,9 +9,9 @@ from decimal import Decimal
 import pytest
 
 from jobs import sidecar_restarts
+from sloctl.artefacts.openmetrics import backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import Guardrail, Matcher, Mesh, SloSet
 from tests.support.promtool import Inputs, evaluate, loaded_rules

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from sloctl import spec
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import history_grid, series
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.world import BatchJob, Crash, Deploy, Edge, Outage, ScrapeGap, Service, World, ago
 from sloctl.ledger.store import open_ledger

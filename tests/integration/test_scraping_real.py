@@ -16,9 +16,9 @@ from jobs.budgets import targets
 from jobs.reports import slo_report
 from jobs.schedule import runner
 from sloctl import spec
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import ExprSli, Guardrail, Matcher, Mesh, RollingWindow, SloSet
 from tests.support.promtool import slo

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.demo.cache import cache_root
 from sloctl.demo.mesh.web import free_ports
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.programs import ChildProcess
 from sloctl.errors import UsageError
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.origins.onset import Counts
 from jobs.origins.traffic import STEP, Calls, Edge, Place, Traffic
-from sloctl.demo.openmetrics import SampledSeries
+from sloctl.artefacts.openmetrics import SampledSeries
 
 STEPS = 180
 BEGAN = 140

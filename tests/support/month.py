@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import _truth, history_grid, series
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.demo.truth import Truth

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sloctl.demo.openmetrics import SampledSeries
+from sloctl.artefacts.openmetrics import SampledSeries
 from tests.support.promtool import series
 
 STEP = 30

@@ -10,9 +10,9 @@ import pytest
 
 from jobs.recording import record
 from jobs.reports import slo_report
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.ledger.check import verify
 from sloctl.ledger.store import open_ledger

@@ -17,9 +17,9 @@ import numpy as np
 
 from alert_rules.groups import AlertRule, RecordingRule
 from alert_rules.manifest import rule_files
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import SloSet
 

@@ -15,8 +15,8 @@ import numpy as np
 from jobs.recording import record as recording
 from jobs.reports import slo_report
 from sloctl import spec
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo import pipeline
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.ledger.store import open_ledger
 from sloctl.report.data import Report

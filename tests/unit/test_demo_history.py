@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.demo.engine import Simulation
 from sloctl.demo.history import history_grid, series
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.shop import corner_shop, shop
 from sloctl.demo.truth import Truth, load, save
 from sloctl.demo.world import Crash, Edge, Outage, Service, World, ago, on_day, traffic

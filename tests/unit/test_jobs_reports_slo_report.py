@@ -507,6 +507,17 @@ def test_a_scrape_gap_is_stated_with_what_it_may_hide(origin: BudgetOrigin) -> N
     assert low == pytest.approx(100 * item.bad / (item.total + unseen) / 0.001, abs=0.06)
     assert high == pytest.approx(100 * (item.bad + unseen) / (item.total + unseen) / 0.001, abs=0.06)
     assert low / 100 <= item.spent <= high / 100
+    assert (item.status, item.doubts, item.wrong) == ("ok", ("scrape-gap",), ()), "marked, and still gone by"
+
+
+@pytest.mark.parametrize(("bad", "seconds"), [(0.05, 60), (0.2, DAY)])
+def test_a_gap_that_cannot_change_the_state_is_no_doubt(bad: float, seconds: float) -> None:
+    slo_set = slos(CHECKOUT)
+    source = Simulated(slo_set, [flow(slo_set, 0, "checkout", 100, bad)])
+    source.scrape_gaps = {"checkout": (NOW - DAY, NOW - DAY + seconds)}
+    report = slo_report.build(source, slo_set, AT)
+    assert found(report, "scrape-gap")
+    assert only(report).doubts == ()
 
 
 def test_a_gap_of_seconds_is_no_finding() -> None:

@@ -34,7 +34,7 @@ from sloctl.report.data import (
     to_json,
 )
 from sloctl.report.health import EdgeAmplification
-from sloctl.report.numbers import budget_share, count, digits_for, percent, rate
+from sloctl.report.numbers import budget_share, count, digits_for, percent, rate, spent_share
 from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
 from tests.support import slack_reports
 from tests.support.reports import AT, HOSTILE, item, report
@@ -436,3 +436,16 @@ def test_a_routine_of_some_budgets_has_their_rows_from_beyond_what_is_shown() ->
         (("shop", "x"), ("other", "y")),
     ]
     assert few.routine.sections[0].note == "", "a sum over all rows is none of theirs"
+
+
+@pytest.mark.parametrize(
+    "spent", [0, 0.00004, 0.001, 0.123456, 1 / 3, 0.9999, 1, 1.5, 2.3456, 9.99, 12.345, 400]
+)
+def test_what_is_spent_and_what_is_left_are_all_of_the_budget(spent: float) -> None:
+    shown = [
+        float(text.removesuffix(" %").replace(",", ""))
+        for text in (spent_share(spent), budget_share(1 - spent))
+    ]
+    assert sum(shown) == pytest.approx(100)
+    assert shown[0] == pytest.approx(100 * spent, abs=1 if spent > 10 else 0.1)
+    assert (shown[0] == 0) is (spent == 0)

@@ -70,6 +70,13 @@ def test_the_policy_at_its_limits(
     assert gate(budget(remaining, *alerts), fix=True).verdict == fix
 
 
+def test_a_gap_alone_shuts_no_gate() -> None:
+    assert gate(replace(budget(0.9), doubts=("scrape-gap",))).verdict == "allowed"
+    both = gate(replace(budget(0.9), doubts=("scrape-gap", "sli-blind")))
+    assert both.verdict == "unknown"
+    assert "(sli-blind)" in both.judgements[0].reason
+
+
 def test_one_that_refuses_is_enough_and_doubt_is_no_permission() -> None:
     good, spent = budget(0.9), budget(-0.2, service="cart")
     doubtful = replace(budget(0.9, service="cart"), doubts=("partial-answer",))

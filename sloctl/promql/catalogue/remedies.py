@@ -16,24 +16,12 @@ _STATISTICS = (
 INCLUSION = tuple(f"cluster\\.outbound.*\\.{name}" for name in _STATISTICS)
 """Regular expressions of ``proxyStatsMatcher`` for the cluster statistics that sloctl reads, and no others."""
 
-
-def _list(indent: int) -> str:
-    return "\n".join(f"{' ' * indent}- '{pattern}'" for pattern in INCLUSION)
-
-
-ENVOY_ANNOTATION = f"""metadata:
+ENVOY_ANNOTATION = """metadata:
   annotations:
     proxy.istio.io/config: |
       proxyStatsMatcher:
         inclusionRegexps:
-{_list(10)}
-"""
-ENVOY_MESH = f"""meshConfig:
-  defaultConfig:
-    proxyStatsMatcher:
-      inclusionRegexps:
-{_list(8)}
-"""
+""" + "".join(f"          - '{pattern}'\n" for pattern in INCLUSION)
 
 PROXIES = Remedy(
     "Scrape the proxies: port 15020 (merged with the application's, the default of Istio's injection) or port 15090, "
@@ -76,8 +64,9 @@ AGENT = Remedy(
 )
 ENVOY = Remedy(
     "Istio's proxies do not expose cluster statistics unless told to. Add them to the inclusion list of workloads with "
-    "an annotation of the pod template, or of the whole mesh under meshConfig; the pods must restart.",
-    f"{ENVOY_ANNOTATION}# or for the whole mesh:\n{ENVOY_MESH}",
+    "an annotation of the pod template, or of the whole mesh: the same proxyStatsMatcher under meshConfig.defaultConfig; "
+    "the pods must restart.",
+    ENVOY_ANNOTATION,
 )
 ISTIOD = Remedy(
     "Scrape istiod: port 15014, path /metrics.",

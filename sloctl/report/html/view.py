@@ -16,7 +16,7 @@ from sloctl.report.history import MOST_BUCKETS
 from sloctl.report.html import charts
 from sloctl.report.html.charts import Chart
 from sloctl.report.markdown import STATUS_WORDS
-from sloctl.report.numbers import NOTHING, count, digits_for, percent, plain
+from sloctl.report.numbers import NOTHING, count, digits_for, percent, plain, spent_share
 
 SIGNS = {"exhausted": "✕", "at_risk": "!", "partial": "…", "no_data": "?", "ok": "✓"}
 """What tells states apart besides words and colours."""
@@ -294,7 +294,7 @@ def _spent(share: float | None) -> str:
     """A share of the budget; a little is not shown as nothing."""
     if share is None:
         return NOTHING
-    return "<0.1 %" if 0 < share < 0.001 else f"{share * 100:,.1f} %"
+    return "<0.1 %" if 0 < share < 0.001 else spent_share(share)
 
 
 def _causes(item: SloStatus) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from sloctl.spec.yaml.tree import forbidden_character, problem_at
 MAX_BYTES = 10 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml")
 STDIN = "<stdin>"
+MISSING = "check the path; 'sloctl init' writes a first file"
 IGNORE = ".sloctlignore"
 """The file of a folder that says which files below it are none of ours: a pattern in each line."""
 
@@ -35,11 +36,15 @@ class Source:
 
 
 def read(
-    paths: Sequence[Path], stdin: IO[bytes] | None, suffixes: tuple[str, ...] = SUFFIXES
+    paths: Sequence[Path],
+    stdin: IO[bytes] | None,
+    suffixes: tuple[str, ...] = SUFFIXES,
+    missing: str = MISSING,
 ) -> Iterator[Source]:
     """Every file that the paths mean, each once: files, folders, and ``-`` for ``stdin``.
 
-    Of a folder, those are read whose names end with one of ``suffixes``.
+    Of a folder, those are read whose names end with one of ``suffixes``. ``missing`` is the remedy for a file that is
+    not there.
 
     Raises ``UsageError`` for what cannot be found or read.
     """
@@ -56,7 +61,7 @@ def read(
             real = _real(file)
             if real not in seen:
                 seen.add(real)
-                yield Source(_name(file), b"" if left else _read_file(file), found, left)
+                yield Source(_name(file), b"" if left else _read_file(file, missing), found, left)
 
 
 def _real(path: Path) -> str:
@@ -75,12 +80,12 @@ def _read_stdin(stdin: IO[bytes] | None) -> bytes:
         raise UsageError(f"cannot read standard input: {_why(error)}") from None
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, missing: str = MISSING) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {_name(path)}: {_why(error)}", hint=_hint(error)) from None
+        raise UsageError(f"cannot read {_name(path)}: {_why(error)}", hint=_hint(error, missing)) from None
 
 
 def _why(error: Exception) -> str:
@@ -89,9 +94,9 @@ def _why(error: Exception) -> str:
     return "not a usable path" if isinstance(error, ValueError) else "it cannot be read"
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: Exception, missing: str = MISSING) -> str:
     if isinstance(error, FileNotFoundError):
-        return "check the path; 'sloctl init' writes a first file"
+        return missing
     return "check who may read it" if isinstance(error, PermissionError) else ""
 
 

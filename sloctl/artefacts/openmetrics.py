@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sloctl.demo.programs import find_program
 from sloctl.errors import SloctlError
 from sloctl.settings.variables import environment
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done (0 to 1) and a short text."""
 
+PROMTOOL = Path("promtool")
+"""The program as it is found on PATH."""
 BLOCK_HOURS = 54
 """The span of one block: the largest of Prometheus's compaction ranges (2 h times powers of 3) that keeps
 about a dozen slices in a month, for a number of cores to share."""
@@ -55,7 +56,7 @@ def backfill(
     *,
     progress: Progress | None = None,
     workers: int | None = None,
-    promtool: Path | None = None,
+    promtool: Path = PROMTOOL,
 ) -> int:
     """Write ``series`` as new blocks into the TSDB directory ``into`` (made if missing).
 
@@ -63,10 +64,9 @@ def backfill(
     with others in the directory as long as no series has two samples at one instant. ``workers`` processes
     (all cores by default) run side by side. Returns the number of samples.
 
-    Raises UsageError without promtool, SloctlError with its message if it refuses, ValueError for labels that
-    Prometheus does not allow.
+    Raises SloctlError with promtool's message if it refuses or cannot be run, ValueError for labels that Prometheus
+    does not allow.
     """
-    program = promtool or find_program("promtool")
     into.mkdir(parents=True, exist_ok=True)
     everything = [(series_text(one.labels), one) for one in series if len(one.timestamps)]
     if not everything:
@@ -80,7 +80,7 @@ def backfill(
         ThreadPoolExecutor(workers) as pool,
     ):
         waiting: set[Future[int]] = {
-            pool.submit(_build, everything, slice_, Path(scratch), into, program)
+            pool.submit(_build, everything, slice_, Path(scratch), into, promtool)
             for slice_ in _slices(everything)
         }
         try:
@@ -132,23 +132,19 @@ def _build(
 
 
 def _create_blocks(promtool: Path, text: Path, blocks: Path) -> None:
-    done = subprocess.run(
-        [
-            str(promtool),
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            f"--max-block-duration={BLOCK_HOURS}h",
-            str(text),
-            str(blocks),
-        ],
-        # Its heap is small and its garbage large: collect seldom.
-        env={**environment(), "GOGC": "400"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    size = f"--max-block-duration={BLOCK_HOURS}h"
+    try:
+        done = subprocess.run(
+            [str(promtool), "tsdb", "create-blocks-from", "openmetrics", size, str(text), str(blocks)],
+            # Its heap is small and its garbage large: collect seldom.
+            env={**environment(), "GOGC": "400"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise SloctlError(f"{promtool} cannot be run: {error.strerror or error}") from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise SloctlError(f"promtool could not build a block: {last}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sloctl.demo.openmetrics import SampledSeries, write_series
+from sloctl.artefacts.openmetrics import SampledSeries, write_series
 
 
 def _one(labels: dict[str, str], stamps: list[int], values: list[float] | list[int]) -> SampledSeries:
