@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "Say where failures begin, since when, and what changed by then.",
     "gate": "Say whether a service may be released now, by its error budgets.",
     "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",
+    "backtest": "Replay alert policies over the past: what would have paged, when, for how long.",
     "lint-mesh": "Find in the mesh's own configuration what burns error budgets.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
