@@ -33,7 +33,7 @@ COMMANDS = {
     "lint-mesh": "Find in the mesh's own configuration what burns error budgets.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",
     "ledger": "See, check, export and import what is recorded; budgets of past periods.",
-    "export": "Write the SLOs for another tool: OpenSLO's documents, Sloth's series.",
+    "export": "Write the SLOs for another tool: OpenSLO, Sloth's series, Argo Rollouts, Flagger.",
     "outbox": "See, retry and remove reports that were not posted yet.",
     "runbooks": "List, print or write the runbooks of the alerts.",
     "silence": "Silence alerts during a planned deploy, from CI/CD.",
