@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,7 +19,11 @@ from jobs import backtest
 from sloctl import naming, promql, spec
 from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
+from sloctl.demo.openmetrics import SampledSeries, backfill
+from sloctl.demo.server import PrometheusServer
 from sloctl.model import FINE_LIMIT, GRID, TILE, SloSet
+from tests.support.command_line import in_process
+from tests.support.faulty_server import refused_url
 from tests.support.promtool import Inputs, evaluate, series
 
 MINUTES = 570
@@ -170,3 +175,44 @@ def test_every_alert_fires_at_the_minutes_at_which_the_rules_fire(told: Told) ->
     assert {one[1] for one in real} == {*SERVICES}, "every service fires something"
     assert {one[3] for one in real} == {"1h", "6h", "8h"}
     assert (sorted(ours - real), sorted(real - ours)) == ([], [])
+
+
+def test_the_command_on_a_real_prometheus(tmp_path: Path) -> None:
+    """Recorded off the minute, as Prometheus does: the page comes at the minute after."""
+    begins, ends = 1_772_000_100 // GRID * GRID, 1_772_000_100 // GRID * GRID + 10 * 3600
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/slo.yaml").write_text(SLO_FILE)
+    own = {
+        naming.SLO_SET: "shop",
+        naming.SLO_ID: slo_set().slos[0].id,
+        naming.SERVICE: "cart",
+        "namespace": "shop",
+    }
+    made = []
+    for step, offset, (bad, total) in (
+        (TILE, 17, promql.event_metrics(TILE)),
+        (GRID, 203, promql.event_metrics(GRID)),
+    ):
+        times = np.arange(begins + offset, ends, step)
+        fails = (times > begins + 8 * 3600) & (times <= begins + 8 * 3600 + 1200)
+        made += [
+            SampledSeries({"__name__": total} | own, times * 1000, np.full(len(times), 2 * step)),
+            SampledSeries({"__name__": bad} | own, times * 1000, np.where(fails, step, 0)),
+        ]
+    backfill(made, tmp_path / "data")
+    span = ("--from", str(begins), "--to", str(ends), "--format", "json")
+    with PrometheusServer(tmp_path / "prometheus", data=tmp_path / "data") as server:
+        asked = ("backtest", "-f", "slo.yaml", "--prometheus", server.url)
+        done = in_process(*asked, *span, folder=tmp_path / "run")
+        nothing = in_process(
+            *asked, "--from", str(begins - 86400), "--to", str(begins), folder=tmp_path / "run"
+        )
+    assert done.code == 0, done.stderr
+    (page,) = json.loads(done.stdout)["policies"][0]["pages"]
+    # Half of all fails: 14 % of an hour after 16.8 minutes, 4 % of six hours after 28.8, which it does not last.
+    start = datetime.fromisoformat(page["start"]).timestamp() - begins - 8 * 3600
+    assert (start, [one["alert"] for one in page["alerts"]]) == (1020, ["AvailabilityBudgetBurnPage1h"])
+    assert (nothing.code, "nothing is recorded of any SLO" in nothing.stdout) == (1, True)
+    down = in_process("backtest", "-f", "slo.yaml", "--prometheus", refused_url(), *span, folder=tmp_path / "run",
+                      env={"SLOCTL_PROMETHEUS_RETRIES": "0"})  # fmt: skip
+    assert down.code == 3
