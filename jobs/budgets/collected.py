@@ -177,12 +177,13 @@ def would_fire(slo: Slo, key: SeriesKey, found: Collected) -> list[str]:
         if not (total > 0 and short_total > 0 and key in found.seasoned.get((line.long, line.short), ())):
             continue
         burn, short = (part / float(slo.budget) for part in (bad / total, short_bad / short_total))
-        if burn > factor and short > factor and _enough(gate, bad, total, burn):
+        if burn > factor and short > factor and enough(gate, bad, total, burn):
             names.append(naming.alert_name(slo, line))
     return names
 
 
-def _enough(gate: Gate, bad: float, total: float, burn: float) -> bool:
+def enough(gate: Gate, bad: float, total: float, burn: float) -> bool:
+    """Whether a gate lets an alert through, of the events and the burn rate of its long window."""
     if isinstance(gate, Evidence):
         return gate.enough(bad, burn)
     return total >= gate.events and bad >= gate.bad

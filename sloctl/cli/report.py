@@ -174,10 +174,18 @@ def command(
 
 def wanted(item: SloStatus, services: tuple[str, ...], namespace: str | None, owner: str | None) -> bool:
     """Whether a budget is one of those that were asked for."""
+    return chosen((item.namespace, item.service, item.owner), services, namespace, owner)
+
+
+def chosen(
+    item: tuple[str, str, str], services: tuple[str, ...], namespace: str | None, owner: str | None
+) -> bool:
+    """Whether what is of a namespace, a service and an owner is asked for."""
+    there, service, whose = item
     return (
-        (not services or item.service in services or f"{item.namespace}/{item.service}" in services)
-        and namespace in (None, item.namespace)
-        and owner in (None, item.owner)
+        (not services or service in services or f"{there}/{service}" in services)
+        and namespace in (None, there)
+        and owner in (None, whose)
     )
 
 

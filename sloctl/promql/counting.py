@@ -464,6 +464,19 @@ def events_by(slo: Slo, mesh: Mesh, window: float, labels: Sequence[str]) -> str
     )
 
 
+def bad_share(slo: Slo, mesh: Mesh, window: float, *only: Matcher) -> str:
+    """What of one service's events with some labels is bad in the last ``window`` seconds, 0…1; nothing without events.
+
+    No bad event is none; no good one of a histogram is not: then the bound may be missing.
+    """
+    sli = _counter(slo)
+    parts = events(replace(slo, sli=replace(sli, where=(*sli.where, *only))), mesh, window)
+    total = f"({parts['total']} > 0)"
+    if "bad" in parts:
+        return f"({parts['bad']} or vector(0))\n/ {total}"
+    return f"1 - {parts['good']}\n/ {total}"
+
+
 def present(slo: Slo, mesh: Mesh, window: float) -> str:
     """Something for each service of which a counter of all events had a sample in the last ``window`` seconds."""
     sli = _counter(slo)

@@ -65,6 +65,9 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
     "gate": [
         (*SET, *PROMETHEUS, "--source", "ledger", "--format", form) for form in ("text", "json", "junit")
     ],
+    "backtest": [
+        (*SET, *SPAN, "--source", "ledger", "--suggest", "--format", form) for form in ("table", "json")
+    ],
     "ledger show": [(), SET, ("--format", "json")],
     "ledger verify": [(), SET, ("--format", "json")],
     "ledger export": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from sloctl.artefacts.openmetrics import SampledSeries, backfill
+from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.server import PrometheusServer
+from sloctl.settings.backends import PrometheusSettings
 from tests.support.command_line import Outcome, in_process
 
 END = int(datetime(2026, 3, 2, 21, tzinfo=UTC).timestamp())
@@ -291,3 +295,48 @@ def test_what_cannot_be_compared(folder: Path, url: str) -> None:
     assert (unknown.code, "are both v1" in unknown.stderr) == (2, True)
     other = canary(folder, url, "x", "--baseline", "v1", "--canary", "v2", "--service", "other/same")
     assert (other.code, "no SLO of the file tells versions" in other.stderr) == (2, True)
+
+
+def queries(folder: Path, form: str) -> dict[str, tuple[dict[str, Any], str]]:
+    """What a controller asks, by the SLO's name: the specification and the query."""
+    done = in_process("export", f"--{form}", "slo.yaml", folder=folder)
+    assert done.code == 1, "an SLO of the file's own expressions is left out"
+    assert "the SLO own of slow: what it counts does not tell versions of a service apart" in done.stderr
+    found = {}
+    for document in yaml.safe_load_all(done.stdout):
+        spec = document["spec"]
+        metric = spec["metrics"][0]["provider"]["prometheus"] if "metrics" in spec else spec
+        name = "latency" if "latency" in document["metadata"]["name"] else "availability"
+        found[name] = spec, metric["query"]
+    return found
+
+
+def test_controllers_are_given_how_much_more_fails(folder: Path, url: str) -> None:
+    """The exported queries on the same counters as the command: the same numbers, over five minutes."""
+    with Prometheus(PrometheusSettings.load(url=url)) as source:
+
+        def asked(query: str, **values: str) -> list[float]:
+            for name, value in values.items():
+                query = re.sub(r"\{\{ *(?:args\.)?" + name + r" *\}\}", value, query)
+            assert "{{" not in query
+            answer = source.query(query, datetime.fromtimestamp(END, UTC))
+            return [float(item["value"][1]) for item in answer]
+
+        argo = queries(folder, "argo-rollouts")
+        spec, query = argo["availability"]
+        assert [item["name"] for item in spec["args"]] == ["service", "canary", "baseline"]
+        assert spec["metrics"][0]["failureCondition"] == "len(result) > 0 && result[0] > 0.005"
+        (worse,) = asked(query, service="worse", canary="v2", baseline="v1")
+        (same,) = asked(query, service="same", canary="v2", baseline="v1")
+        assert worse == pytest.approx(0.029, abs=0.008)
+        assert same == pytest.approx(0, abs=0.002)
+        assert asked(query, service="absent", canary="v2", baseline="v1") == [], "it is inconclusive"
+        (slow,) = asked(argo["latency"][1], canary="v2", baseline="v1")
+        assert slow == pytest.approx(0.18, abs=0.05)
+        # Flagger's versions are workloads, of which these counters have none: as if v2 were one.
+        flagger = queries(folder, "flagger")["availability"]
+        assert flagger[0]["provider"]["type"] == "prometheus"
+        by_workload = flagger[1].replace("destination_workload", "destination_version")
+        by_workload = by_workload.replace('service_name="{{ target }}"', 'service_name="worse"')
+        by_workload = by_workload.replace("{{ target }}-primary", "v1")
+        assert asked(by_workload, target="v2") == [pytest.approx(100 * worse)]
