@@ -26,12 +26,14 @@ SLOW = 60
 def judge(needs: Needs, survey: Survey, asker: Asker) -> Iterator[PreflightFinding]:
     """Findings about metrics, labels, matchers, target labels and scrape intervals."""
     slos = slo_selectors(needs.slo_set)
-    missing = set(needs.metrics - survey.names)
     elsewhere = {
         metric
         for metric in needs.metrics
         if not survey.series_of(metric) and survey.series_of(other_form(metric))
     }
+    either = {metric for metric in elsewhere if other_form(metric) in needs.metrics}
+    elsewhere -= either
+    missing = set(needs.metrics - survey.names) - either
     yield from _histograms(elsewhere, needs, slos)
     missing -= elsewhere
     unmatched = {
@@ -76,7 +78,7 @@ def _histograms(
     for metric in sorted(metrics):
         of_slos = tuple(s.slo.id for s in slos if any(sel.metric == metric for sel in (*s.total, *s.good)))
         alerts = needs.alerts_on(metric)
-        form = "classic" if metric == DURATION else "native"
+        form = "native" if metric.endswith("_bucket") else "classic"
         blind = f"; SLOs without data: {named(of_slos)}" if of_slos else ""
         blind += f"; alerts that see less: {named(alerts, 20)}" if alerts else ""
         yield PreflightFinding(

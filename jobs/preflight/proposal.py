@@ -9,22 +9,22 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 
 from jobs.budgets import from_counters, targets
 from jobs.budgets.collected import recorded_of
 from jobs.preflight.survey import Asker
 from sloctl import budget, promql, spec
-from sloctl.backends.protocols import ObservedSource, Progress, silent
+from sloctl.backends.protocols import ObservedSource, Progress, Series, silent
 from sloctl.budget import EventCounts
 from sloctl.errors import BackendError, UsageError
 from sloctl.model import SloSet
 from sloctl.model.durations import duration, number
-from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, ENVOY_BUCKETS, REQUESTS
 from sloctl.report.numbers import count, percent, plain
 from sloctl.spec.sections.common import NAMESPACE, SERVICE_NAME
 
@@ -50,6 +50,8 @@ _PORTS = {"tempo": 3200, "jaeger": 16686, "zipkin": 9411, "alertmanager": 9093, 
 """Servers by a part of the name of the job that scrapes them, and where they listen unless somebody changed it."""
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d{1,5})?(/[-A-Za-z0-9._~/]*)?")
 Place = tuple[str, str]
+Shares = dict[str, dict[float, dict[Place, float]]]
+"""By namespace and bound in milliseconds: the share of each service's requests within it."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,11 @@ class Seen:
     def ambient(self) -> bool:
         """Whether only waypoints count requests."""
         return set().union(*self.services.values()) == {"waypoint"}
+
+    @property
+    def native(self) -> bool:
+        """Whether latency is in native histograms alone."""
+        return DURATION in self.metrics and DURATION_BUCKET not in self.metrics
 
     def reporters(self, namespace: str) -> set[str]:
         """Who counts requests to a namespace's services."""
@@ -134,7 +141,7 @@ def propose(
 
 def _look(source: ObservedSource, at: datetime) -> Seen:
     asker = Asker(source, at)
-    seen = Seen(metrics=asker.names({*_WATCHED.values(), REQUESTS, DURATION_BUCKET}))
+    seen = Seen(metrics=asker.names({*_WATCHED.values(), REQUESTS, DURATION, DURATION_BUCKET}))
     by = "destination_service_namespace, destination_service_name"
     counted = f"sum by ({by}, reporter) (increase({REQUESTS}[1d])) > 0"
     for item in source.query(counted, at):
@@ -156,21 +163,69 @@ def _look(source: ObservedSource, at: datetime) -> Seen:
     seen.gateways = sorted(name for name in names if re.fullmatch(NAMESPACE.pattern, name))
     for kind, found in _others(source, at):
         seen.others.setdefault(kind, found)
-    if DURATION_BUCKET in seen.metrics:
-        shares: dict[str, dict[float, dict[Place, float]]] = {}
-        for item in source.query(f"sum by ({by}, le) (increase({DURATION_BUCKET}[1d]))", at):
-            labels, value = item["metric"], float(item["value"][1])
-            place = (
-                labels.get("destination_service_namespace", ""),
-                labels.get("destination_service_name", ""),
-            )
-            if place in seen.services and isfinite(value):
-                of = shares.setdefault(place[0], {}).setdefault(float(labels.get("le", "inf")), {})
-                of[place] = of.get(place, 0.0) + value
-        seen.bounds = {
-            namespace: bound for namespace, by_bound in shares.items() if (bound := _bound(by_bound))
-        }
+    if seen.native:
+        shares = _shares_of_native(source, at, by, seen.services)
+    elif DURATION_BUCKET in seen.metrics:
+        buckets = source.query(f"sum by ({by}, le) (increase({DURATION_BUCKET}[1d]))", at)
+        shares = _shares(buckets, seen.services)
+    else:
+        shares = {}
+    seen.bounds = {namespace: bound for namespace, found in shares.items() if (bound := _bound(found))}
     return seen
+
+
+def _by_place(
+    series: Sequence[Series], services: Container[Place]
+) -> Iterator[tuple[Place, float, Mapping[str, str]]]:
+    for item in series:
+        labels, value = item["metric"], float(item["value"][1])
+        place = labels.get("destination_service_namespace", ""), labels.get("destination_service_name", "")
+        if place in services and isfinite(value):
+            yield place, value, labels
+
+
+def _shares(buckets: Sequence[Series], services: Container[Place]) -> Shares:
+    """What of each service's requests is within each bound; none of them where it has no such bound."""
+    counts: dict[str, dict[float, dict[Place, float]]] = {}
+    for place, value, labels in _by_place(buckets, services):
+        of = counts.setdefault(place[0], {}).setdefault(float(labels.get("le", "inf")), {})
+        of[place] = of.get(place, 0.0) + value
+    return {
+        namespace: {
+            bound: {
+                place: of.get(place, 0.0) / total
+                for place, total in by_bound.get(inf, {}).items()
+                if total > 0
+            }
+            for bound, of in by_bound.items()
+            if isfinite(bound)
+        }
+        for namespace, by_bound in counts.items()
+    }
+
+
+def _shares_of_native(source: ObservedSource, at: datetime, by: str, services: Container[Place]) -> Shares:
+    """The same of native histograms, of the bounds of Envoy's classic ones that each namespace could do with.
+
+    These are bounds of converted histograms too, which tell the exact share there.
+    """
+    whole = f"sum by ({by}) (increase({DURATION}[1d]))"
+    slowest: dict[str, float] = {}
+    for place, value, _ in _by_place(
+        source.query(f"histogram_quantile({FAST / 100}, {whole})", at), services
+    ):
+        slowest[place[0]] = max(value, slowest.get(place[0], 0.0))
+    wanted = {
+        namespace: next((bound for bound in ENVOY_BUCKETS if float(bound) >= value), None)
+        for namespace, value in slowest.items()
+    }
+    found: Shares = {}
+    for bound in sorted({bound for bound in wanted.values() if bound is not None}):
+        within = source.query(f"histogram_fraction(-Inf, {number(bound)}, {whole})", at)
+        for place, share, _ in _by_place(within, services):
+            if wanted.get(place[0]) == bound:
+                found.setdefault(place[0], {}).setdefault(float(bound), {})[place] = share
+    return found
 
 
 def _others(source: ObservedSource, at: datetime) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -192,13 +247,11 @@ def _others(source: ObservedSource, at: datetime) -> Iterator[tuple[str, tuple[s
             yield kind, (url, f"the job {job} is scraped; is that its address?")
 
 
-def _bound(by_bound: Mapping[float, Mapping[Place, float]]) -> tuple[float, float] | None:
+def _bound(shares: Mapping[float, Mapping[Place, float]]) -> tuple[float, float] | None:
     """The smallest bound that enough requests of every service are within, and the share of the slowest."""
-    whole = by_bound.get(float("inf"), {})
-    for bound in sorted(by_bound):
-        shares = [by_bound[bound].get(place, 0.0) / total for place, total in whole.items() if total > 0]
-        if isfinite(bound) and shares and min(shares) * 100 >= FAST:
-            return bound, min(shares)
+    for bound, of in sorted(shares.items()):
+        if of and min(of.values()) * 100 >= FAST:
+            return bound, min(of.values())
     return None
 
 
@@ -224,7 +277,7 @@ def _head(seen: Seen, name: str, owner: str, prometheus: str, grafana: str) -> l
         "apiVersion: sloctl/v1",
         "kind: MeshSLOs",
         f"metadata: {{name: {_quoted(name)}}}",
-        f"mesh: {{mode: {'ambient' if seen.ambient else 'sidecar'}}}",
+        f"mesh: {{mode: {'ambient' if seen.ambient else 'sidecar'}{', histograms: native' if seen.native else ''}}}",
         "sources:",
         f"  prometheus: {{url: {_quoted(prometheus)}}}",
         shown,

@@ -171,9 +171,10 @@ def other_form(metric: str) -> str:
 
     "" of what is no histogram.
     """
+    buckets = f"{metric}_bucket"
     return (
-        DURATION_BUCKET
-        if metric == DURATION
+        buckets
+        if buckets in METRICS
         else metric.removesuffix("_bucket")
         if metric.endswith("_bucket")
         else ""

@@ -19,7 +19,8 @@ from sloctl.model.durations import number
 WINDOW = 300
 BUCKETS = tuple(Decimal(bound) for bound in ("0.1", "0.5", "1", "3", "5", "10", "20", "30"))
 """Upper bounds of ``pilot_proxy_convergence_time`` in seconds (1.5 and later)."""
-CONVERGENCE = "pilot_proxy_convergence_time_bucket"
+CONVERGENCE = "pilot_proxy_convergence_time"
+CONVERGENCE_BUCKET = f"{CONVERGENCE}_bucket"
 SLOW = 0.01
 FAILED_PUSH = ".+_(senderr|builderr)"
 REJECT_GAUGES = ("cds", "eds", "lds", "rds")
@@ -51,13 +52,17 @@ def plan(slo_set: SloSet, guardrail: Guardrail) -> Plan:
     p99 = raw_signal(
         "istiod:convergence_seconds:p99",
         f"histogram_quantile(\n  {1 - SLOW},\n  sum by (le) (\n"
-        f"{promql.indent(_counted(slo_set, CONVERGENCE), 4)}\n  )\n) >= 0",
+        f"{promql.indent(_counted(slo_set, CONVERGENCE_BUCKET), 4)}\n  )\n) >= 0"
+        + _or_native(slo_set, f"histogram_quantile({1 - SLOW}, {{}})"),
     )
     signals = [present, pushes, errors, rejects, injections, p99]
     limit = guardrail.limit
     condition = f"{RecordedQueries(slo_set).read(p99)} > {number(limit)}"
     if limit in BUCKETS:
-        slow = raw_signal("istiod:convergence_slow:ratio5m", _slow(slo_set, limit))
+        native = f"1 - histogram_fraction(-Inf, {number(limit)}, {{}})"
+        slow = raw_signal(
+            "istiod:convergence_slow:ratio5m", _slow(slo_set, limit) + _or_native(slo_set, native)
+        )
         signals.append(slow)
         condition = (
             f"{RecordedQueries(slo_set).read(p99)} >= {number(limit)}\nand on ()\n"
@@ -143,12 +148,23 @@ def _rejects(slo_set: SloSet) -> str:
     return f"sum (\n{total}\n)\nor\nsum (\n{kinds}\n) >= 0"
 
 
+def _or_native(slo_set: SloSet, form: str) -> str:
+    """What stands in for buckets that istiod has not: the text ``form`` of its native histograms' sum.
+
+    Its histograms need not be of the proxies' kind: these have a scrape configuration of their own.
+    """
+    if slo_set.mesh.histograms != "native":
+        return ""
+    everything = f"sum (increase({selected(slo_set, CONVERGENCE)}[{WINDOW // 60}m]))"
+    return f"\nor\n({form.format(everything)}) >= 0"
+
+
 def _slow(slo_set: SloSet, limit: Decimal) -> str:
     """The exact share of changes that took longer than ``limit``, a bound; Prometheus 3 writes 10 as 10.0."""
     text = number(limit)
     bounds = text if "." in text else f"{text}|{text}.0"
-    fast = _counted(slo_set, CONVERGENCE, Matcher("le", "=~", bounds.replace(".", "[.]")))
-    total = _counted(slo_set, CONVERGENCE, Matcher("le", "=", "+Inf"))
+    fast = _counted(slo_set, CONVERGENCE_BUCKET, Matcher("le", "=~", bounds.replace(".", "[.]")))
+    total = _counted(slo_set, CONVERGENCE_BUCKET, Matcher("le", "=", "+Inf"))
     # The difference of counts is exact, that of 1 and a ratio is not.
     return f"(sum (\n{total}\n) - sum (\n{fast}\n))\n/ (sum (\n{total}\n) > 0)"
 
@@ -248,8 +264,18 @@ def _events(
 def _convergence(slo_set: SloSet, condition: str, limit: Decimal) -> HealthAlert:
     def pushes(fast: int, slow: int) -> Minutes:
         """Changes a minute within 0.1 s, and above every bound: above any limit that there can be."""
+        if slo_set.mesh.histograms == "native":
+            return {
+                samples.series(CONVERGENCE, pod=pod): samples.histograms(
+                    samples.rising(count), BUCKETS, within
+                )
+                for pod, count, within in (("fast", fast, 0), ("slow", slow, len(BUCKETS)))
+                if count
+            }
         counts = {number(bound): fast for bound in BUCKETS} | {"+Inf": fast + slow}
-        return {samples.series(CONVERGENCE, le=le): samples.rising(count) for le, count in counts.items()}
+        return {
+            samples.series(CONVERGENCE_BUCKET, le=le): samples.rising(count) for le, count in counts.items()
+        }
 
     return HealthAlert(
         name="IstiodConvergenceSlow",

@@ -358,6 +358,20 @@ def test_labels_that_slos_choose_by_and_no_series_has() -> None:
     assert "filter-label" not in codes and "no-service" in codes
 
 
+@pytest.mark.parametrize("form", ["pilot_proxy_convergence_time", "pilot_proxy_convergence_time_bucket"])
+def test_either_form_of_histograms_will_do_where_rules_read_both(form: str) -> None:
+    text = FILE.replace("mesh: {", "mesh: {histograms: native, ") + "  - {preset: control-plane}\n"
+    istiod = {"job": "istiod", "instance": "10.0.0.9:15014", "pod": "istiod-1", "cluster": "eu1"}
+    there = [{"__name__": "up", **istiod}, {"__name__": form, **istiod, "le": "10"}]
+
+    def said(series: All) -> list[str]:
+        found = run(Memory([*good(), *series]), loaded(text), NOW).found
+        return [item.message for item in found if "convergence" in item.message]
+
+    assert not said(there)
+    assert said(there[:1])
+
+
 def test_an_alert_is_silent_only_if_nothing_is_left_of_what_it_looks_at() -> None:
     text = FILE + "  - {preset: ejections}\n  - {preset: gateway-errors}\n"
     found = run(Memory(without(ENVOY)(good())), loaded(text), NOW).found

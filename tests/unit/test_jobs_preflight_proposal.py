@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +17,7 @@ from sloctl import spec
 from sloctl.backends.protocols import ObservedSource, Series
 from sloctl.errors import BadAnswer, UsageError
 from sloctl.model import SloSet
-from sloctl.promql.presets import DURATION_BUCKET, REQUESTS
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, REQUESTS
 from tests.support.shop_slos import AT, FOR_EVER, LONG_AGO, NOW
 from tests.support.simulated import Flow, Simulated
 
@@ -30,6 +31,8 @@ class Mesh(Simulated):
     services: list[tuple[str, str, str]] = field(default_factory=list)
     within: dict[str, float] = field(default_factory=dict)
     """Of 100 requests to each service, how many are within each bound."""
+    slowest: Sequence[str] = ()
+    """The 95th percentile of each service, in milliseconds, of native histograms."""
     metrics: Sequence[str] = (REQUESTS, DURATION_BUCKET, "up")
     alerting: Sequence[str] | None = None
     """The addresses that alerts are sent to; None for a server that does not say."""
@@ -48,6 +51,19 @@ class Mesh(Simulated):
                 {"metric": {names[0]: ns, names[1]: service, "le": le}, "value": (0, str(share))}
                 for ns, service, _ in self.services
                 for le, share in self.within.items()
+            ]
+        if expr.startswith("histogram_quantile(0.95,"):
+            return [
+                {"metric": {names[0]: ns, names[1]: service}, "value": (0, number)}
+                for (ns, service, _), number in zip(self.services, self.slowest, strict=True)
+            ]
+        if found := re.match(
+            r"histogram_fraction\(-Inf, ([\d.]+), sum by .* \(increase\((.*)\[1d\]\)\)\)$", expr
+        ):
+            assert found[2] == DURATION
+            return [
+                {"metric": {names[0]: ns, names[1]: service}, "value": (0, str(self.within[found[1]] / 100))}
+                for ns, service, _ in self.services
             ]
         if expr.startswith("count by (source_workload)"):
             return [{"metric": {"source_workload": "istio-ingressgateway"}, "value": (0, "1")}]
@@ -190,3 +206,16 @@ def test_names_of_a_server_write_no_yaml() -> None:
 def test_without_requests_there_is_nothing_to_propose() -> None:
     with pytest.raises(UsageError, match="no requests to services"):
         proposed(mesh())
+
+
+def test_native_histograms_alone_are_said_and_have_a_threshold() -> None:
+    source = mesh(0.0, 0.0, 0.0)
+    source.metrics, source.slowest = (REQUESTS, DURATION, "up"), ("104.5", "180.25", "NaN")
+    text, slo_set = proposed(source)
+    assert slo_set.mesh.histograms == "native"
+    assert "of the slowest service's requests 97.00 % took at most 250 ms" in text
+    [latency] = [slo for slo in slo_set.slos if slo.name == "latency"]
+    assert latency.service == "*" and latency.objective == 95
+    assert "threshold: 250ms" in text
+    source.metrics = (REQUESTS, DURATION, DURATION_BUCKET, "up")
+    assert proposed(source)[1].mesh.histograms == "classic"

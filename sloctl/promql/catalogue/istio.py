@@ -236,6 +236,18 @@ METRICS = (
         _MONITORING,
     ),
     Metric(
+        "pilot_proxy_convergence_time",
+        "histogram",
+        "istiod",
+        "The same as native histograms, instead of a series for each bound.",
+        (),
+        {},
+        "first event",
+        (),
+        "`scrape_native_histograms` or `convert_classic_histograms_to_nhcb` in Prometheus's scrape configuration",
+        "with `mesh.histograms: native`",
+    ),
+    Metric(
         "pilot_total_xds_rejects",
         "counter",
         "istiod",
