@@ -12,10 +12,13 @@ from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
 from sloctl.model import Job, SloSet, job_names
+from sloctl.model.kubernetes import Pages
 from sloctl.spec import Source
 
 DRAIN = 60
 """Seconds between SIGTERM and SIGKILL: the scheduler lets a running job end for 30 s."""
+PAGES = "pages"
+"""The component of live pages."""
 RETRIES = 2
 """Further pods for a run that failed."""
 KEPT = 86_400
@@ -25,12 +28,13 @@ USAGE_ERROR = 2
 
 
 def generate(slo_set: SloSet, form: Format, sources: Sequence[Source]) -> Iterator[tuple[str, str]]:
-    """Paths below the output folder and contents; nothing if the file has no jobs.
+    """Paths below the output folder and contents; nothing if the file has no jobs and no live pages.
 
     ``sources`` are the SLO files as they were read. Raises ``UsageError`` if they are too large, lack what the jobs
     cannot do without, or have reports that a run could not tell apart.
     """
-    if not slo_set.jobs:
+    pages = slo_set.kubernetes.pages is not None and form == "operator"
+    if not slo_set.jobs and not pages:
         return
     if form == "prometheus" or slo_set.kubernetes.mode == "cronjobs":
         schedules.require_distinct(slo_set)
@@ -67,9 +71,9 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMa
     yield files.config_map(slo_set, sources)
     if not settings.service_account:
         yield _service_account(slo_set)
-    if not settings.ledger.secret:
+    if not settings.ledger.secret and slo_set.jobs:
         yield _claim(slo_set)
-    if settings.mode == "scheduler":
+    if settings.mode == "scheduler" and slo_set.jobs:
         yield _deployment(slo_set, checksum)
         yield network.service(slo_set)
         if "service-monitor" not in settings.leave_out:
@@ -77,6 +81,9 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMa
     else:
         for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True):
             yield _cron_job(slo_set, id_, job, checksum)
+    if settings.pages:
+        yield _pages(slo_set, settings.pages, checksum)
+        yield network.pages_service(slo_set, PAGES)
     if "network-policy" not in settings.leave_out:
         yield network.policy(slo_set)
 
@@ -164,7 +171,7 @@ def _failures() -> yaml.YamlMapping:
 
 def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
     arguments = ("schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}")
-    run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=True)
+    run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=("metrics", network.METRICS_PORT))
     pod = template(slo_set, run, checksum)
     spec = pod["spec"]
     assert isinstance(spec, dict)
@@ -181,5 +188,24 @@ def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": network.selector(slo_set) | {naming.COMPONENT_LABEL: run.component}},
             "template": pod,
+        },
+    }
+
+
+def _pages(slo_set: SloSet, pages: Pages, checksum: str) -> yaml.YamlMapping:
+    arguments = ["serve", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.PAGES_PORT}"]
+    arguments += [f"--host={host}" for host in pages.hosts]
+    arguments += [f"--behind-proxy={pages.behind_proxy}"] if pages.behind_proxy else []
+    run = Run(PAGES, tuple(arguments), serves=("http", network.PAGES_PORT), shows=True)
+    labels = tuple((key, str(value)) for key, value in labels_of(slo_set, run).items())
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": object_metadata(slo_set, naming.kubernetes_object(slo_set.name, PAGES), labels),
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": network.selector(slo_set) | {naming.COMPONENT_LABEL: run.component}},
+            "template": template(slo_set, run, checksum),
         },
     }

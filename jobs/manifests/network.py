@@ -15,6 +15,8 @@ from sloctl.model.kubernetes import Scraper
 
 METRICS_PORT = 9464
 """Where the scheduler serves metrics and its health; the port that OpenTelemetry's Prometheus exporter has."""
+PAGES_PORT = 8080
+"""Where live pages are served."""
 HTTPS = 443
 
 
@@ -48,7 +50,9 @@ def port(url: str) -> int:
 
 
 def policy(slo_set: SloSet) -> yaml.YamlMapping:
-    """The NetworkPolicy: those who scrape may read the scheduler's metrics, and what goes out goes to known ports.
+    """The NetworkPolicy: those who scrape may read the scheduler's metrics, readers the live pages.
+
+    What goes out goes to known ports.
 
     The probes are the kubelet's: what comes from a pod's own node is let in whatever policies say.
     """
@@ -56,6 +60,9 @@ def policy(slo_set: SloSet) -> yaml.YamlMapping:
     ingress: list[yaml.YamlValue] = []
     if slo_set.kubernetes.mode == "scheduler":
         ingress.append({"from": scrapers, "ports": [_port("TCP", METRICS_PORT)]})
+    if slo_set.kubernetes.pages and slo_set.kubernetes.pages.readers:
+        readers: list[yaml.YamlValue] = [_peer(item) for item in slo_set.kubernetes.pages.readers]
+        ingress.append({"from": readers, "ports": [_port("TCP", PAGES_PORT)]})
     # NodeLocal DNS and most clusters answer at 53; OpenShift's name servers listen on 5353 behind their Service.
     names: list[yaml.YamlValue] = [
         _port(protocol, number) for number in (53, 5353) for protocol in ("UDP", "TCP")
@@ -100,6 +107,25 @@ def service(slo_set: SloSet) -> yaml.YamlMapping:
             "ports": [
                 {"name": "metrics", "protocol": "TCP", "port": METRICS_PORT, "targetPort": "metrics"},
             ],
+        },
+    }
+
+
+def pages_service(slo_set: SloSet, component: str) -> yaml.YamlMapping:
+    """The Service of the live pages."""
+    chosen = selector(slo_set) | {naming.COMPONENT_LABEL: component}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": object_metadata(
+            slo_set,
+            naming.kubernetes_object(slo_set.name, component),
+            tuple((key, str(value)) for key, value in chosen.items()),
+        ),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": chosen,
+            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "http"}],
         },
     }
 

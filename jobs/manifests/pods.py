@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.manifests import files, secrets
-from jobs.manifests.network import METRICS_PORT, selector
+from jobs.manifests.network import selector
 from sloctl import __version__, naming, project
 from sloctl.artefacts import yaml
 from sloctl.model import SloSet
@@ -26,12 +26,16 @@ NO_SIDECAR = ("sidecar.istio.io/inject", "false")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a pod runs: its label, its arguments, whether it posts in Slack and whether it serves metrics."""
+    """What a pod runs: its label, its arguments, whether it posts in Slack, and the port that it serves on.
+
+    What ``shows`` live pages does not write to a ledger: it reads one that is in a database.
+    """
 
     component: str
     arguments: tuple[str, ...]
     posts: bool = False
-    serves: bool = False
+    serves: tuple[str, int] | None = None
+    shows: bool = False
 
 
 def template(slo_set: SloSet, run: Run, checksum: str) -> yaml.YamlMapping:
@@ -58,11 +62,11 @@ def template(slo_set: SloSet, run: Run, checksum: str) -> yaml.YamlMapping:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
         spec["tolerations"] = [_toleration(item) for item in settings.tolerations]
-    if _shares_a_volume(slo_set):
+    if _shares_a_volume(slo_set) and not run.shows:
         spec["affinity"] = _on_one_node(slo_set)
-    mounted = secrets.mounted(settings, posts=run.posts)
+    mounted = secrets.mounted(settings, posts=run.posts, pages=run.shows)
     spec["containers"] = [_container(slo_set, run, mounted)]
-    spec["volumes"] = _volumes(slo_set, mounted)
+    spec["volumes"] = _volumes(slo_set, run, mounted)
     return {"metadata": {"labels": labels, "annotations": {files.CHECKSUM: checksum}}, "spec": spec}
 
 
@@ -78,7 +82,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
         "name": "sloctl",
         "image": settings.image or f"{project.IMAGE}:{__version__}",
         "args": list(run.arguments),
-        "env": _environment(slo_set, mounted),
+        "env": _environment(slo_set, run, mounted),
         "resources": _resources(slo_set),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -87,38 +91,39 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
         },
     }
     if run.serves:
-        node["ports"] = [{"name": "metrics", "protocol": "TCP", "containerPort": METRICS_PORT}]
+        name, number = run.serves
+        node["ports"] = [{"name": name, "protocol": "TCP", "containerPort": number}]
         # Two minutes to start, to open the ledger for instance; then half a minute of silence is a hang.
-        node["startupProbe"] = _probe("/healthz", 2, 60)
-        node["livenessProbe"] = _probe("/healthz", 10, 3)
-        node["readinessProbe"] = _probe("/readyz", 10, 3)
+        node["startupProbe"] = _probe(name, "/healthz", 2, 60)
+        node["livenessProbe"] = _probe(name, "/healthz", 10, 3)
+        node["readinessProbe"] = _probe(name, "/readyz", 10, 3)
     mounts: list[yaml.YamlValue] = [
         {"name": "slo-file", "mountPath": SLO_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": TMP},
     ]
     if mounted:
         mounts.append({"name": secrets.VOLUME, "mountPath": secrets.FOLDER, "readOnly": True})
-    if not settings.ledger.secret:
+    if not settings.ledger.secret and not run.shows:
         mounts.append({"name": "ledger", "mountPath": LEDGER_FOLDER})
     return node | {"volumeMounts": mounts}
 
 
-def _probe(path: str, period: int, failures: int) -> yaml.YamlMapping:
+def _probe(port: str, path: str, period: int, failures: int) -> yaml.YamlMapping:
     return {
-        "httpGet": {"path": path, "port": "metrics"},
+        "httpGet": {"path": path, "port": port},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
 
 
-def _environment(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
+def _environment(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
     """In the order of names; ``HOME`` is the only folder that can be written to."""
     settings = slo_set.kubernetes
     plain = {"HOME": TMP} | dict(slo_set.variables) | dict(settings.env)
     plain |= {item.variable: item.path for item in mounted}
     if not settings.ledger.secret:
-        plain["SLOCTL_LEDGER_URL"] = f"sqlite:///{LEDGER_FOLDER}/ledger.db"
+        plain["SLOCTL_LEDGER_URL"] = "none" if run.shows else f"sqlite:///{LEDGER_FOLDER}/ledger.db"
     if settings.otlp.endpoint:
         plain["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp.endpoint
     # Kubernetes replaces $(NAME) by another variable's value; $$ is the sign itself.
@@ -138,14 +143,14 @@ def _resources(slo_set: SloSet) -> yaml.YamlMapping:
     }
 
 
-def _volumes(slo_set: SloSet, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
+def _volumes(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) -> list[yaml.YamlValue]:
     volumes: list[yaml.YamlValue] = [
         {"name": "slo-file", "configMap": {"name": files.name(slo_set)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "128Mi"}},
     ]
     if mounted:
         volumes.append(secrets.volume(list(mounted)))
-    if not slo_set.kubernetes.ledger.secret:
+    if not slo_set.kubernetes.ledger.secret and not run.shows:
         volumes.append({"name": "ledger", "persistentVolumeClaim": {"claimName": claim_name(slo_set)}})
     return volumes
 

@@ -39,9 +39,11 @@ class Mounted:
         return f"{FOLDER}/{self.file}"
 
 
-def mounted(settings: KubernetesSettings, *, posts: bool) -> list[Mounted]:
-    """The files that a pod needs; those for Slack only if it ``posts``."""
+def mounted(settings: KubernetesSettings, *, posts: bool, pages: bool = False) -> list[Mounted]:
+    """The files that a pod needs; those for Slack only if it ``posts``, the readers' token if it serves ``pages``."""
     found = []
+    if pages and settings.pages and settings.pages.token:
+        found.append(Mounted("SLOCTL_SERVE_TOKEN_FILE", settings.pages.token))
     if settings.ledger.secret:
         found.append(Mounted("SLOCTL_LEDGER_URL_FILE", settings.ledger.secret))
     for prefix, login in _logins(settings):

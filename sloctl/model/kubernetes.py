@@ -95,6 +95,19 @@ class Scraper:
 
 
 @dataclass(frozen=True, slots=True)
+class Pages:
+    """Live pages: the token that readers need, or the header in which a proxy says who reads.
+
+    ``hosts`` are names by which they are reached; ``readers`` the pods that may reach them.
+    """
+
+    token: SecretKey | None = None
+    behind_proxy: str = ""
+    hosts: tuple[str, ...] = ()
+    readers: tuple[Scraper, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KubernetesSettings:
     """How jobs run on Kubernetes. ``image`` is empty for that of this version of sloctl."""
 
@@ -116,3 +129,4 @@ class KubernetesSettings:
     egress_ports: tuple[int, ...] = ()
     scrapers: tuple[Scraper, ...] = (Scraper(),)
     leave_out: tuple[str, ...] = ()
+    pages: Pages | None = None

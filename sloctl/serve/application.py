@@ -257,7 +257,8 @@ class Pages:
         found, failed = await self._explained(
             asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
         )
-        text = live.explanation(self._set.name, asked, None, found.lines if found else (), failed)
+        lines, at = (found.lines, str(found.data.get("time", ""))) if found else ((), "")
+        text = live.explanation(self._set.name, asked, lines, at, failed)
         return _response(request, _body(text, HTML))
 
     async def mesh(self, request: Request) -> Response:

@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("serve-browser")]
 CHECKOUT = "/slo/shop/checkout/availability"
 PAGES = (
     "/",
-    "/?q=cart&sort=burn+5m",
     CHECKOUT,
     f"{CHECKOUT}?range=6h",
     "/explain?service=checkout",

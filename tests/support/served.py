@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.reports.routine_budgets import statuses
 from sloctl import spec
 from sloctl.model import Slo, SloSet
+from sloctl.model.durations import rfc3339
 from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.history import BudgetHistory
 from sloctl.report.mesh import Edge, MeshCalls, Node
@@ -95,7 +96,11 @@ class Site:
 
     def explain(self, namespace: str, service: str, seconds: int) -> Explained:
         self.asked += 1
-        return Explained((*self.lines, f"asked: {namespace}/{service} {seconds}"), {"failing": []}, True)
+        return Explained(
+            (*self.lines, f"asked: {namespace}/{service} {seconds}"),
+            {"time": rfc3339(self.now), "failing": []},
+            True,
+        )
 
     def _part(self, _slo: Slo, found: SloStatus, _report: Report, _seconds: int) -> BudgetHistory | None:
         self.asked += 1

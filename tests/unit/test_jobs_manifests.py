@@ -29,7 +29,7 @@ from sloctl.model.cron import longest_pause, shortest_pause
 from sloctl.model.kubernetes import KubernetesSettings, Scraper
 from sloctl.settings import backends, ledger, slack
 from sloctl.spec import Source
-from tests.support.job_files import CASES, generated
+from tests.support.job_files import CASES, ROOT, generated
 from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
 
 HEADER = """\
@@ -453,7 +453,8 @@ def test_pruning_by_the_set_does_not_find_the_ledger() -> None:
 
 def test_the_scheduler() -> None:
     items = stored("scheduler")
-    deployment, service, monitor = (one(items, kind) for kind in ("Deployment", "Service", "ServiceMonitor"))
+    kinds = ("Deployment", "Service", "ServiceMonitor")
+    deployment, service, monitor = (one(items, kind, "sloctl-shop") for kind in kinds)
     assert deployment["spec"]["replicas"] == 1
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     pod = deployment["spec"]["template"]
@@ -472,6 +473,34 @@ def test_the_scheduler() -> None:
     assert endpoint["honorLabels"] is True
     assert not [item for item in items if item["kind"] == "CronJob"]
     assert "SLOCTL_SLACK_TOKEN_FILE" in environment(pod)
+
+
+def test_live_pages_are_for_readers_and_read_a_ledger_in_a_database() -> None:
+    for case, ledger_url in (("everything", None), ("scheduler", "none")):
+        items = stored(case)
+        deployment, service = (one(items, kind, "sloctl-shop-pages") for kind in ("Deployment", "Service"))
+        pod = deployment["spec"]["template"]
+        (container,) = pod["spec"]["containers"]
+        (port,) = container["ports"]
+        assert (port["name"], port["containerPort"]) == (service["spec"]["ports"][0]["targetPort"], 8080)
+        assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        assert environment(pod)["SLOCTL_SERVE_TOKEN_FILE"] == "/etc/sloctl/secrets/serve-token"
+        assert environment(pod).get("SLOCTL_LEDGER_URL") == ledger_url
+        assert ("SLOCTL_LEDGER_URL_FILE" in environment(pod)) == (ledger_url is None)
+        assert "ledger" not in {volume["name"] for volume in pod["spec"]["volumes"]}
+        others = [other for item in items if item is not deployment and (other := pod_of(item))]
+        assert others and all("SLOCTL_SERVE_TOKEN_FILE" not in environment(other) for other in others)
+    ingress = one(stored("everything"), "NetworkPolicy")["spec"]["ingress"]
+    assert [rule["ports"][0]["port"] for rule in ingress] == [8080]
+
+
+def test_live_pages_need_no_jobs() -> None:
+    text = (ROOT / "scheduler" / "slo.yaml").read_text()
+    text = text.partition("jobs:")[0] + "kubernetes: {pages: {token: a/b}}\n"
+    kinds = {item["kind"] for item in objects(text)}
+    assert {"Deployment", "Service", "ConfigMap", "NetworkPolicy"} <= kinds
+    assert not kinds & {"CronJob", "PersistentVolumeClaim"}
 
 
 def egress(items: list[Objekt]) -> set[int]:

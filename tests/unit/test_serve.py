@@ -175,6 +175,21 @@ def test_an_slo_has_its_state_policy_promql_and_command(web: TestClient) -> None
     assert "a store is away" not in text
 
 
+def test_where_failures_begin_is_said_with_its_time(site: Site, web: TestClient) -> None:
+    found = Document(web.get("/explain?service=checkout&namespace=shop&last=3h").text).text
+    assert "asked: shop/checkout 10800" in found and "Looked at 2026-03-01T12:00:00Z" in found
+
+    def fails(namespace: str, service: str, seconds: int) -> Explained:
+        raise DOWN
+
+    other = Site(site.slo_set)
+    other.explain = fails  # type: ignore[method-assign]
+    assert (
+        "Not known: Prometheus at http://prometheus:9090 refused"
+        in Document(client(other).get("/explain").text).text
+    )
+
+
 def test_doubt_is_said(web: TestClient) -> None:
     text = Document(web.get("/slo/shop/search/availability").text).text
     assert "These numbers may be wrong (partial-answer)" in text
@@ -283,7 +298,7 @@ def test_a_failed_refresh_keeps_the_last_answer_and_says_that_it_is_old(slos: Sl
         assert page.status_code == 200 and "<title>OLD: " in page.text and '<body class="stale">' in page.text
         text = " ".join(Document(page.text).text.split())
         assert "The last refresh failed: Prometheus at http://prometheus:9090 refused." in text
-        assert "1m5s ago" in text
+        assert "1m5s ago" in text and "At 2026-03-01 12:00:00 UTC" in text
     data = web.get("/api/v1/overview").json()
     assert (data["stale"], data["age_seconds"]) == (True, 65.0) and "refused" in data["failure"]
     assert "old" in web.get(f"/badge{CHECKOUT[4:]}.svg").text

@@ -519,20 +519,21 @@ def one(
 def explanation(
     set_name: str,
     asked: Mapping[str, str],
-    fresh: Freshness | None,
     lines: Sequence[str] = (),
+    at: str = "",
     failed: str = "",
 ) -> str:
-    """The page of where failures begin."""
+    """The page of where failures begin, as it was found at a time (RFC 3339)."""
     return _page(
         "live_explain.html.j2",
         name=plain(set_name),
-        fresh=fresh,
+        fresh=None,
         here="explain",
         worst="no_data",
         asked=asked,
         lasts=("10m", "1h", "3h", "6h"),
         lines=[plain(line) for line in lines],
+        at=plain(at),
         failed=plain(failed),
     )
 

@@ -162,6 +162,8 @@ _TABLES: dict[str, tuple[Object, ...]] = {
         kubernetes.RESOURCES,
         kubernetes.SCRAPER,
         kubernetes.TOLERATION,
+        kubernetes.PAGES,
+        kubernetes.READER,
     ),
 }
 """The objects that each section of the page describes; a test holds that none is left out."""

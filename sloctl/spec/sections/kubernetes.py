@@ -16,6 +16,7 @@ from sloctl.model.kubernetes import (
     Mode,
     Operator,
     Otlp,
+    Pages,
     Resources,
     Scraper,
     SlackLogin,
@@ -41,6 +42,7 @@ CODE = "kubernetes-parameter"
 _SUBDOMAIN = Text(
     "the name of a Kubernetes object", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "lower case letters, digits and '-'"
 )
+_HOST = Text("a host name", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "like slo.example.org")
 _IMAGE = Text(
     "an image with a tag or a digest",
     r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
@@ -235,6 +237,55 @@ TOLERATION = Section(
 )
 
 
+READER = Section(
+    "reader",
+    model=Scraper,
+    doc="Pods that may reach the live pages: those of an ingress, for example.",
+    fields=(
+        Field("namespace", NAMESPACE, "Their namespace.", without="any"),
+        Field(
+            "labels",
+            object_labels(minimum=1),
+            "Labels that they have.",
+            required=True,
+            examples=({"app.kubernetes.io/name": "oauth2-proxy"},),
+        ),
+    ),
+)
+PAGES = Section(
+    "pages",
+    model=Pages,
+    doc="Live pages (`sloctl serve`): a Deployment and a Service of their own.",
+    fields=(
+        Field(
+            "token",
+            SECRET_KEY,
+            "Name and key of the Secret with the token that readers need (`SLOCTL_SERVE_TOKEN_FILE`).",
+            examples=("sloctl-pages/token",),
+        ),
+        Field(
+            "behind_proxy",
+            Text("the name of a header", r"[A-Za-z0-9][A-Za-z0-9-]{0,99}", "such as X-Forwarded-User"),
+            "The header in which a proxy that logs its users in says who reads; let `readers` be its pods.",
+            without="nobody is believed",
+            examples=("X-Forwarded-User",),
+        ),
+        Field(
+            "hosts",
+            Items(_HOST, maximum=20, unordered=True),
+            "Names by which the pages are reached.",
+            without="localhost and addresses only",
+            examples=(["slo.example.org"],),
+        ),
+        Field(
+            "readers",
+            Items(READER, maximum=20),
+            "The pods that the NetworkPolicy lets reach them.",
+            without="none; `kubectl port-forward` does without",
+            examples=([{"namespace": "ingress", "labels": {"app.kubernetes.io/name": "oauth2-proxy"}}],),
+        ),
+    ),
+)
 KUBERNETES = Section(
     "kubernetes",
     model=KubernetesSettings,
@@ -329,6 +380,7 @@ KUBERNETES = Section(
             without="none",
             examples=(["network-policy"],),
         ),
+        Field("pages", PAGES, "Live pages of all budgets.", without="none"),
     ),
 )
 
@@ -337,6 +389,14 @@ KUBERNETES = Section(
 def _each_once(block: Block, reader: Reader) -> None:
     for key in ("image_pull_secrets", "egress_ports", "leave_out"):
         once(block, key, CODE, reader)
+
+
+@PAGES.rule
+def _somebody_may_read(block: Block, reader: Reader) -> None:
+    if not block.has("token") and not block.has("behind_proxy"):
+        message = "whoever reaches these pages could read them"
+        hint = "write 'token: sloctl-pages/token', the key of a Secret, or 'behind_proxy: X-Forwarded-User'"
+        reader.add(block.node, block.path, CODE, message, hint)
 
 
 @LEDGER.rule
