@@ -19,8 +19,8 @@ from benchmarks import measure
 from benchmarks.history import DAY, serving, times
 from jobs import backtest
 from sloctl import naming, spec
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.model import GRID, TILE, Slo
 from sloctl.settings.backends import PrometheusSettings
 

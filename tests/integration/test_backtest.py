@@ -17,9 +17,9 @@ from alert_rules.manifest import prometheus, rule_files
 from benchmarks.bench_alerts import every_fifth_minute
 from jobs import backtest
 from sloctl import naming, promql, spec
+from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
-from sloctl.demo.openmetrics import SampledSeries, backfill
 from sloctl.demo.server import PrometheusServer
 from sloctl.model import FINE_LIMIT, GRID, TILE, SloSet
 from tests.support.command_line import in_process

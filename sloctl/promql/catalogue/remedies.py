@@ -64,8 +64,8 @@ AGENT = Remedy(
 )
 ENVOY = Remedy(
     "Istio's proxies do not expose cluster statistics unless told to. Add them to the inclusion list of workloads with "
-    "an annotation of the pod template, or of the whole mesh: the same proxyStatsMatcher under meshConfig.defaultConfig; "
-    "the pods must restart.",
+    "an annotation of the pod template, or of the whole mesh: the same proxyStatsMatcher under "
+    "meshConfig.defaultConfig; the pods must restart.",
     ENVOY_ANNOTATION,
 )
 ISTIOD = Remedy(
