@@ -65,6 +65,12 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
     "gate": [
         (*SET, *PROMETHEUS, "--source", "ledger", "--format", form) for form in ("text", "json", "junit")
     ],
+    "annotate": [
+        ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),
+        ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),
+        SET,
+        (*SET, "--format", "json"),
+    ],
     "ledger show": [(), SET, ("--format", "json")],
     "ledger verify": [(), SET, ("--format", "json")],
     "ledger export": [
