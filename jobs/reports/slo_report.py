@@ -189,7 +189,7 @@ def _findings(slo: Slo, key: SeriesKey, item: SloStatus, data: Collected) -> lis
         text = f"{item.name}: {counted} events cannot be; does the SLI's total count all of its events, each once?"
         found.append(Finding("error", "implausible-events", text, scope))
     if item.quality.gaps >= SHOWN_GAP and item.total:
-        found.append(Finding("warning", SCRAPE_GAP, _gap_text(slo, key, item, data), scope))
+        found.append(Finding("warning", "scrape-gap", _gap_text(slo, key, item, data), scope))
     if key in data.carried:
         found.append(Finding("info", "counted-late", _carried_text(item.name, data.carried[key]), scope))
     if key in data.disputed:

@@ -68,6 +68,12 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
     "backtest": [
         (*SET, *SPAN, "--source", "ledger", "--suggest", "--format", form) for form in ("table", "json")
     ],
+    "annotate": [
+        ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),
+        ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),
+        SET,
+        (*SET, "--format", "json"),
+    ],
     "ledger show": [(), SET, ("--format", "json")],
     "ledger verify": [(), SET, ("--format", "json")],
     "ledger export": [
