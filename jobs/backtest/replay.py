@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.backtest.history import Events, History, Values
-from jobs.budgets.collected import enough
+from jobs.budgets.collected import holds
 from sloctl.model import FINE_LIMIT, GRID, AlertPolicy, BurnWindow, SeriesKey, Slo
 from sloctl.model.policies import EventGate
 from sloctl.promql.recorded import COARSE_YOUTH
 
 DAY = 86400
+ROUNDING = 1e-9
 Mask = NDArray[np.bool_]
 Held = tuple[NDArray[np.int64], Values, Values]
 """The instants at which a condition held (Unix seconds), with bad events and burn rate of its long window then."""
@@ -141,26 +142,30 @@ def _possible(slo: Slo, policy: AlertPolicy, line: BurnWindow, grid: Events, row
 def _held(
     slo: Slo, policy: AlertPolicy, line: BurnWindow, events: Events, row: int, grid: Events, grid_row: int
 ) -> Held:
-    """When the condition of a line holds.
+    """When the condition of a line holds: looked at closely where both windows burn fast enough."""
+    factor = float(policy.scaled(line, slo.window.seconds)) * float(slo.budget)
+    windows = [
+        (last(events.bad[row], steps), last(events.total[row], steps))
+        for steps in _windows(line, events.step)
+    ]
+    fast = _seasoned(line, events, row, grid, grid_row)
+    for bad, total in windows:
+        fast &= (total > 0) & (bad > factor * (1 - ROUNDING) * total)
 
-    In the order of the rules' own operations, so that both agree to the last bit.
-    """
-    factor, gate = float(policy.scaled(line, slo.window.seconds)), policy.gate(line, slo.window.seconds)
-    long, short = _windows(line, events.step)
-    bad, total = events.bad[row], events.total[row]
-    bad_long, total_long = last(bad, long), last(total, long)
-    burn, burn_short = (
-        np.divide(above, below, out=np.zeros_like(above), where=below > 0) / float(slo.budget)
-        for above, below in ((bad_long, total_long), (last(bad, short), last(total, short)))
-    )
-    held: Mask = (burn > factor) & (burn_short > factor) & _seasoned(line, events, row, grid, grid_row)
+    def of(window: tuple[Values, Values], place: int) -> tuple[float, float]:
+        return float(window[0][place]), float(window[1][place])
+
     at = [
         place
-        for place in np.flatnonzero(held)
-        if enough(gate, float(bad_long[place]), float(total_long[place]), float(burn[place]))
+        for place in map(int, np.flatnonzero(fast))
+        if holds(slo, policy, line, of(windows[0], place), of(windows[1], place))
     ]
-    ends = events.start + (np.array(at, dtype=np.int64) + 1) * events.step
-    return ends, bad_long[at], burn[at]
+    bad, total = (values[at] for values in windows[0])
+    return (
+        events.start + (np.array(at, dtype=np.int64) + 1) * events.step,
+        bad,
+        bad / total / float(slo.budget),
+    )
 
 
 def _seasoned(line: BurnWindow, events: Events, row: int, grid: Events, grid_row: int) -> Mask:

@@ -13,7 +13,7 @@ from sloctl.budget import EventCounts
 from sloctl.ledger.protocol import Bucket
 from sloctl.model import GRID, CalendarWindow, CounterSli, SeriesKey, Slo, SloSet
 from sloctl.model.calendar import containing
-from sloctl.model.policies import POLICIES, Evidence, Gate
+from sloctl.model.policies import POLICIES, AlertPolicy, BurnWindow, Evidence, Gate
 from sloctl.report.data import BudgetSource, Finding
 
 DEFAULT_WINDOWS = POLICIES["mesh"].lengths
@@ -162,28 +162,32 @@ def two_sided(slo_set: SloSet) -> list[Slo]:
 
 
 def would_fire(slo: Slo, key: SeriesKey, found: Collected) -> list[str]:
-    """The alerts whose condition holds; how long it has held is not known here.
-
-    In the order of the rules' own operations, so that both agree to the last bit.
-    """
+    """The alerts whose condition holds; how long it has held is not known here."""
     names = []
     for line in slo.policy.windows if slo.policy else ():
         assert slo.policy
-        period = slo.window.seconds
-        factor, gate = float(slo.policy.scaled(line, period)), slo.policy.gate(line, period)
-        (bad, total), (short_bad, short_total) = (
-            found.burn.get(window, {}).get(key, (0.0, 0.0)) for window in (line.long, line.short)
-        )
-        if not (total > 0 and short_total > 0 and key in found.seasoned.get((line.long, line.short), ())):
-            continue
-        burn, short = (part / float(slo.budget) for part in (bad / total, short_bad / short_total))
-        if burn > factor and short > factor and enough(gate, bad, total, burn):
+        long, short = (found.burn.get(window, {}).get(key, (0.0, 0.0)) for window in (line.long, line.short))
+        seasoned = key in found.seasoned.get((line.long, line.short), ())
+        if seasoned and holds(slo, slo.policy, line, long, short):
             names.append(naming.alert_name(slo, line))
     return names
 
 
-def enough(gate: Gate, bad: float, total: float, burn: float) -> bool:
-    """Whether a gate lets an alert through, of the events and the burn rate of its long window."""
+def holds(slo: Slo, policy: AlertPolicy, line: BurnWindow, long: EventCounts, short: EventCounts) -> bool:
+    """Whether the condition of a policy's line holds, of bad and total events of its windows that are old enough.
+
+    In the order of the rules' own operations, so that both agree to the last bit.
+    """
+    (bad, total), (short_bad, short_total) = long, short
+    if not (total > 0 and short_total > 0):
+        return False
+    period = slo.window.seconds
+    factor, gate = float(policy.scaled(line, period)), policy.gate(line, period)
+    burn, burn_short = (part / float(slo.budget) for part in (bad / total, short_bad / short_total))
+    return burn > factor and burn_short > factor and _enough(gate, bad, total, burn)
+
+
+def _enough(gate: Gate, bad: float, total: float, burn: float) -> bool:
     if isinstance(gate, Evidence):
         return gate.enough(bad, burn)
     return total >= gate.events and bad >= gate.bad

@@ -157,6 +157,7 @@ class Recorded:
         return Answer({"metric": dict(key), "values": values} for key, values in rows.items())
 
 
+@pytest.mark.slow
 def test_every_alert_fires_at_the_minutes_at_which_the_rules_fire(told: Told) -> None:
     real = {
         (minute, labels["service"], labels["severity"], labels["long_window"])

@@ -53,6 +53,7 @@ def observed(strata: Strata, **more: object) -> Observed:
     return Observed(ASKED, AT - timedelta(minutes=steps), AT, **values)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(operation.TABLES))
 def test_the_page_says_how_often_it_errs(name: str) -> None:
     simulated, documented = list(operation.TABLES[name][0]().values()), operation.documented(name)
