@@ -51,6 +51,8 @@ _MAY_WRAP = {
     "cause",
 }
 _GAP = 2
+_SHORTEST = 8
+"""Characters of a folded name in a line at least."""
 
 ESSENTIAL = ("status", "service", "SLO", "budget left")
 """What a report shows however narrow the terminal is."""
@@ -83,6 +85,11 @@ def print_table(
         right = {number for number, title in enumerate(titles) if title not in _LEFT}
         click.echo("\n".join(columns([titles, *rows], right=right)))
         return
+    out = console(_width(titles, rows))
+    if not widths and _least(titles, rows) > out.width:
+        for cells in rows:
+            _print(out, _listed(titles, cells))
+        return
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
@@ -96,7 +103,24 @@ def print_table(
         )
     for cells in rows:
         table.add_row(*(_cell(title, cell) for title, cell in zip(titles, cells, strict=True)))
-    _print(console(_width(titles, rows)), table)
+    _print(out, table)
+
+
+def _least(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The width below which a table hides its names: folded to a few characters, or to none."""
+    wide = {title: max(map(cell_len, column)) for title, *column in zip(titles, titles, *rows, strict=True)}
+    return sum(
+        min(size, _SHORTEST) if title in _MAY_WRAP else size for title, size in wide.items()
+    ) + _GAP * (len(wide) - 1)
+
+
+def _listed(titles: Sequence[str], cells: Sequence[str]) -> Text:
+    """A row where there is no room for a table: each cell with its title."""
+    from rich.text import Text
+
+    named = zip(titles, cells, strict=True)
+    pairs = (Text.assemble((f"{title} ", "bold"), _cell(title, cell)) for title, cell in named)
+    return Text("- ").append_text(Text(", ").join(pairs))
 
 
 def columns(

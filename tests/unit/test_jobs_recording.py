@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jobs.recording import record, reread
 from sloctl.backends.answers import PARTIAL, TooMuchTogether, one_question, weigh
 from sloctl.backends.protocols import Series
-from sloctl.errors import BackendUnavailable, BadAnswer, PartialAnswer
+from sloctl.errors import BackendTimeout, BackendUnavailable, BadAnswer, PartialAnswer
 from sloctl.ledger.protocol import MICRO, Interval, Keep, MutedInterval, Pruned
 from sloctl.ledger.store import DatabaseLedger, open_ledger
 from sloctl.model import GRID, Slo, SloSet
@@ -576,10 +576,19 @@ class Heavy(Scripted):
         return super().query_range(expr, start, end, step)
 
 
-def test_answers_that_are_too_much_together_are_read_in_parts(tmp_path: Path) -> None:
+class Slow(Scripted):
+    """Counters of more than a quarter of a day are not counted in time."""
+
+    def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+        if "istio_requests_total" in expr and end - start > timedelta(hours=6):
+            raise BackendTimeout("too slow", backend="prometheus", url="")
+        return super().query_range(expr, start, end, step)
+
+
+def test_what_is_too_much_together_or_too_slow_is_read_in_parts(tmp_path: Path) -> None:
     slo_set = slos(EVERY, LATENCY)
     found = []
-    for kind in (Scripted, Heavy):
+    for kind in (Scripted, Heavy, Slow):
         source = kind(slo_set, scrape_times(NOON - DAY, NOON + DAY, 30))
         url = f"sqlite:///{tmp_path / kind.__name__}.db"
         with open_ledger(Secret(url)) as opened:
@@ -587,4 +596,4 @@ def test_answers_that_are_too_much_together_are_read_in_parts(tmp_path: Path) ->
             again = reread.read_again(source, slo_set, opened, time(NOON + 600), (NOON - DAY, NOON), "me")
             assert again.read and not again.repaired and not again.kept
         found.append(rows(url))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]

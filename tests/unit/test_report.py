@@ -146,6 +146,23 @@ def test_a_narrow_terminal_shows_how_much_of_the_window_is_recorded(
     assert "10m of 30d" in row
 
 
+@pytest.mark.parametrize(("columns", "listed"), [(60, True), (120, False)])
+def test_a_table_without_room_for_its_names_is_a_list(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, listed: bool
+) -> None:
+    monkeypatch.setattr(
+        tables, "console", lambda width=0: Console(width=columns, force_terminal=True, no_color=True)
+    )
+    monkeypatch.setattr(tables, "_piped", lambda: False)
+    edge = EdgeAmplification("shop/frontend", "shop/checkout", 1000.0, 1300.0, 1.3, "metrics")
+    tables.print_report(replace(report(item()), retry_amplification=(edge,)))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(lines)
+    assert "shop/frontend" in text and "shop/checkout" in text, "whole"
+    assert ("- source shop/frontend, destination shop/checkout, requests" in text) is listed
+
+
 def test_csv_has_every_budget_and_no_formula() -> None:
     made = report(
         part(service='=HYPERLINK("http://e.x")', owner="@team", alerts=("-Page", "Ticket")),
