@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -134,9 +135,25 @@ class Asks:
     ) -> None:
         self.slo_set = slo_set
         self._context, self._overrides, self._ledger, self._origin = context, overrides, ledger, origin
+        self._lock = threading.Lock()
+        self._open: set[Prometheus] = set()
 
-    def _prometheus(self) -> Prometheus:
-        return Servers(self.slo_set.sources, self._overrides, self._context.warn).prometheus()
+    @contextlib.contextmanager
+    def _prometheus(self) -> Iterator[Prometheus]:
+        with Servers(self.slo_set.sources, self._overrides, self._context.warn).prometheus() as source:
+            with self._lock:
+                self._open.add(source)
+            try:
+                yield source
+            finally:
+                with self._lock:
+                    self._open.discard(source)
+
+    def cut(self) -> None:
+        """Cut the connections of questions that wait for an answer: they fail at once."""
+        with self._lock:
+            for source in self._open:
+                source.cancel()
 
     def report(self, at: datetime) -> Report:
         """The report of ``sloctl report --format html``. Raises BackendError."""
@@ -221,6 +238,7 @@ def running(asks: Asks, access: Access, clock: Clock, every: float) -> Iterator[
             yield application(pages, access)
     finally:
         asked.close()
+        asks.cut()
 
 
 @contextlib.contextmanager

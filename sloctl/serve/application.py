@@ -313,40 +313,44 @@ class Pages:
 
     # --- the same for programs
 
-    def _told(self, state: State, report: Report) -> dict[str, Any]:
+    @staticmethod
+    def _told(fresh: Freshness) -> dict[str, Any]:
         return {
-            "at": rfc3339(report.at),
-            "age_seconds": round(state.age(self._now()), 1),
-            "stale": state.stale(self._now()),
-            "failure": state.failure or None,
+            "at": fresh.iso,
+            "age_seconds": fresh.seconds,
+            "stale": fresh.stale,
+            "failure": fresh.why or None,
         }
 
-    def _chosen(self, request: Request) -> tuple[State, Report]:
-        state, report = self._state()
-        wanted = Wanted.of(request.query_params)
-        kept = wanted.select(report)
-        ids = {id(item) for item in kept}
-        return state, report.of(lambda item: id(item) in ids)
+    @staticmethod
+    def _chosen(report: Report, wanted: Wanted) -> Report:
+        ids = {id(item) for item in wanted.select(report)}
+        return report.of(lambda item: id(item) in ids)
 
     async def api_overview(self, request: Request) -> Response:
         """The budgets that are asked for, as the report's JSON has them."""
+        state, report = self._state()
+        wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
 
         def make() -> str:
-            state, report = self._chosen(request)
-            return json_text({**self._told(state, report), "report": to_json(report)}) + "\n"
+            return json_text({**self._told(fresh), "report": to_json(self._chosen(report, wanted))}) + "\n"
 
-        return _response(request, _body(await run_in_threadpool(make), JSON))
+        return await self._send(request, ("json", state.number, fresh, wanted), JSON, make)
 
     async def api_csv(self, request: Request) -> Response:
         """The budgets that are asked for, for spreadsheets."""
-        state, report = self._chosen(request)
-        headers = {
-            "content-disposition": 'attachment; filename="budgets.csv"',
-            "x-sloctl-at": rfc3339(report.at),
-            "x-sloctl-stale": "true" if state.stale(self._now()) else "false",
-        }
-        body = _body(await run_in_threadpool(csv_text, report), "text/csv; charset=utf-8")
-        return _response(request, body, headers=headers)
+        state, report = self._state()
+        wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
+        found = await self._send(
+            request,
+            ("csv", state.number, wanted),
+            "text/csv; charset=utf-8",
+            lambda: csv_text(self._chosen(report, wanted)),
+        )
+        found.headers["content-disposition"] = 'attachment; filename="budgets.csv"'
+        found.headers["x-sloctl-at"] = fresh.iso
+        found.headers["x-sloctl-stale"] = "true" if fresh.stale else "false"
+        return found
 
     async def api_slo(self, request: Request) -> Response:
         """One SLO, and its history if a range is asked for."""
@@ -359,7 +363,7 @@ class Pages:
         shown = part or (item.history if not asked else None)
         began = live.since(item, report.at)
         data = {
-            **self._told(state, report),
+            **self._told(self._fresh(state, report)),
             "slo": to_json(report.of(lambda other: other is item))["slos"][0],
             "firing_since": rfc3339(began) if began else None,
             "policy": [

@@ -94,6 +94,8 @@ class Refresher:
         try:
             report = self._find()
         except Exception as error:
+            if self._stop.is_set():  # nobody waits for it any more
+                return
             why = told(error)
             LOG.warning("the budgets could not be read: %s", why)
             self._state = replace(before, number=before.number + 1, failure=why, failed=self._now())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ import pytest
 from sloctl import spec
 from tests.support import shop_slos
 from tests.support.command_line import environment, in_process
-from tests.support.faulty_server import FaultyServer, status
+from tests.support.faulty_server import FaultyServer, slow, status
 from tests.support.interrupts import interruptible
 from tests.support.scheduled import eventually
 from tests.support.simulated import Flow, Simulated, serve
@@ -130,3 +132,24 @@ def test_what_cannot_be_is_refused(folder: Path, options: tuple[str, ...], said:
         "serve", "-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", *options, folder=folder
     )
     assert done.code == 2 and said in done.stderr and "hint" in done.stderr
+
+
+@pytest.mark.slow
+def test_it_ends_while_a_server_does_not_answer(folder: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(FaultyServer(slow(600, status(503))))
+        env = SECRET | {"SLOCTL_PROMETHEUS_URL": server.url, "SLOCTL_PROMETHEUS_TIMEOUT": "600"}
+        url, process = stack.enter_context(served(folder, env=env))
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                get(f"{url}/explain")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        eventually(
+            lambda: any(asked.path.endswith("/query_range") for asked in server.requests)
+        )  # the reader's
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        asking.join()
