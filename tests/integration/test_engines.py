@@ -25,9 +25,9 @@ from jobs import preflight
 from jobs.recording import record
 from jobs.reports import slo_report
 from sloctl import promql, spec
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.backends.answers import doubts
 from sloctl.backends.prometheus.client import Prometheus
-from sloctl.demo.openmetrics import SampledSeries
 from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
 from sloctl.errors import PartialAnswer
