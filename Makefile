@@ -62,7 +62,7 @@ proofs: setup tools ## let promtool prove all golden cases, and the guardrails a
 		tests/integration/test_alert_rules_gates.py \
 		tests/integration/test_guardrails_sidecars.py tests/golden/test_rules_golden.py -n $(PROCESSES)
 
-engines: setup tools ## build VictoriaMetrics, vmalert and Prometheus 3, and try rules and queries on them; writes the table of docs/engines.md
+engines: setup tools ## build VictoriaMetrics, vmalert, Prometheus 3 and Thanos, and try rules and queries on them; writes the table of docs/engines.md
 	@scripts/install-tools engines
 	SLOCTL_ENGINES=all $(PYTEST) tests/integration/test_engines.py -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup \
 		--junitxml=build/engines.xml

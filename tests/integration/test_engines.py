@@ -8,27 +8,37 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import yaml
 
 from alert_rules import manifest
 from jobs import preflight
+from jobs.recording import record
+from jobs.reports import slo_report
 from sloctl import promql, spec
+from sloctl.artefacts.openmetrics import SampledSeries
 from sloctl.backends.answers import doubts
 from sloctl.backends.prometheus.client import Prometheus
+from sloctl.demo.remote_write import write_block
 from sloctl.demo.server import PrometheusServer
+from sloctl.errors import PartialAnswer
 from sloctl.guardrails.shared.samples import histograms
+from sloctl.ledger.store import open_ledger
 from sloctl.model import Histograms, Mesh, SloSet
 from sloctl.model.durations import parse_duration
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from sloctl.settings.backends import PrometheusSettings
-from tests.support.engines import find_engine, running_victoria_metrics
+from sloctl.settings.secret import Secret
+from tests.support.engines import find_engine, running_thanos, running_victoria_metrics
 from tests.support.faulty_server import FaultyServer, status
 from tests.support.promtool import Inputs, evaluate, rule_texts, slo
 from tests.support.real_meshes import CASES, MINUTES, MeshCase
@@ -271,3 +281,66 @@ def test_victoria_metrics_answers_for_the_times_that_are_asked_for(source: Prome
 def test_a_preflight_knows_victoria_metrics(source: Prometheus, slo_set: SloSet) -> None:
     codes = {item.code for item in preflight.run(source, slo_set, AT).found}
     assert "other-engine" in codes and "old-server" not in codes
+
+
+@dataclass
+class Replicas:
+    """Two servers of Prometheus that scraped the same, and Thanos over both, told which label differs, or not."""
+
+    servers: tuple[PrometheusServer, PrometheusServer]
+    told: Prometheus
+    untold: Prometheus
+
+
+@pytest.fixture
+def replicas(tmp_path: Path) -> Iterator[Replicas]:
+    find_engine("thanos")
+    with ExitStack() as stack:
+        servers = []
+        for name in ("a", "b"):
+            folder = tmp_path / name
+            # A sample in a hundred is missing in one of them: whoever takes turns between both sees it in the other.
+            kept = [
+                SampledSeries(one.labels, one.timestamps[lost], one.values[lost])
+                for number, one in enumerate(scraped())
+                if len(lost := np.flatnonzero((np.arange(len(one.timestamps)) + number) % 100 != ord(name)))
+            ]
+            write_block(kept, folder / "data")
+            config = json.dumps({"global": {"external_labels": {"replica": name}}})
+            servers.append(stack.enter_context(PrometheusServer(folder, config=config)))
+        urls = [server.url for server in servers]
+        found = []
+        for name, flags in (("told", ["--query.replica-label=replica"]), ("untold", [])):
+            url = stack.enter_context(running_thanos(tmp_path / name, urls, *flags))
+            found.append(stack.enter_context(Prometheus(PrometheusSettings(url=url, timeout=120))))
+        yield Replicas((servers[0], servers[1]), *found)
+
+
+@pytest.mark.slow
+def test_thanos_counts_replicas_once_where_it_is_told_of_them(
+    replicas: Replicas, slo_set: SloSet, tmp_path: Path
+) -> None:
+    cases = {NAMES[case.name]: case for case in CASES.values()}
+
+    def events(source: Prometheus) -> dict[str, tuple[float, float]]:
+        report = slo_report.build(source, slo_set, AT, "raw")
+        return {item.namespace: (item.bad, item.total) for item in report.slos}
+
+    def codes(source: Prometheus) -> set[str]:
+        return {item.code for item in preflight.run(source, slo_set, AT).found}
+
+    truth = {name: (case.bad, case.total) for name, case in cases.items() if case.total is not None}
+    counted = events(replicas.told)
+    assert {name: counted[name] for name in truth} == truth
+    assert "replicas" not in codes(replicas.told) and "old-server" not in codes(replicas.told)
+    doubled = events(replicas.untold)
+    once, twice = (sum(total for _, total in counts.values()) for counts in (counted, doubled))
+    assert twice == pytest.approx(2 * once, rel=0.001)
+    assert "replicas" in codes(replicas.untold)
+
+    # With one of them gone, what the other one has is no whole, and nothing is recorded of it.
+    replicas.servers[1].stop()
+    answer = replicas.told.query("up", AT)
+    assert answer and doubts(answer)
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger, pytest.raises(PartialAnswer):
+        record.run(replicas.told, slo_set, ledger, AT)

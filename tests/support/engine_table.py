@@ -82,6 +82,15 @@ ROWS = (
         "range queries at any time, preflight",
         "samples are of the times that were asked for; it is not taken for an old Prometheus",
     ),
+    Row(
+        "Thanos",
+        "thanos",
+        ("test_thanos_counts_replicas_once_where_it_is_told_of_them",),
+        "a Querier over sidecars of two replicas of Prometheus, each of which missed some scrapes: `report --source "
+        "raw` of every case of what counters do on real meshes, preflight, `run slis` with one replica gone",
+        "events equal the truth with `--query.replica-label`, and preflight names the label without; nothing is "
+        "recorded of an answer that lacks a replica",
+    ),
 )
 
 

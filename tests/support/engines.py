@@ -1,4 +1,4 @@
-"""Engines besides the Prometheus on PATH: VictoriaMetrics with vmalert, and Prometheus 3.
+"""Engines besides the Prometheus on PATH: VictoriaMetrics with vmalert, Prometheus 3, and Thanos.
 
 ``scripts/install-tools engines`` builds them, where there is ``go``, in the versions that stand here.
 """
@@ -11,8 +11,8 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sloctl.artefacts.openmetrics import SampledSeries
@@ -24,6 +24,7 @@ from sloctl.errors import UsageError
 MODULES = {
     "github.com/VictoriaMetrics/VictoriaMetrics@v1.140.0": ("victoria-metrics", "vmalert", "vmalert-tool"),
     "github.com/prometheus/prometheus@v0.316.0": ("prometheus", "promtool"),
+    "github.com/thanos-io/thanos@v0.36.1": ("thanos",),
 }
 """Go modules, read by scripts/install-tools too: one a line, with its programs. v0.316.0 is Prometheus 3.16.0."""
 
@@ -67,6 +68,43 @@ def running_victoria_metrics(folder: Path, series: Iterable[SampledSeries]) -> I
         child.stop()
 
 
+@contextmanager
+def running_thanos(folder: Path, prometheus: Sequence[str], *flags: str) -> Iterator[str]:
+    """The address of a Thanos Querier with these flags over some servers of Prometheus, each behind a sidecar."""
+    program = find_engine("thanos")
+    grpc, web = free_ports(len(prometheus)), free_ports(len(prometheus) + 1)
+    folder.mkdir()
+    log = folder / "thanos.log"
+    with ExitStack() as stack:
+        for url, store, port in zip(prometheus, grpc, web[1:], strict=True):
+            own = [f"--grpc-address=127.0.0.1:{store}", f"--http-address=127.0.0.1:{port}"]
+            sidecar = ChildProcess([str(program), "sidecar", f"--prometheus.url={url}", *own], log=log)
+            stack.enter_context(sidecar)
+            _ready(f"http://127.0.0.1:{port}/-/ready", sidecar, log)
+        [spare] = free_ports(1)
+        command = [
+            str(program),
+            "query",
+            f"--http-address=127.0.0.1:{web[0]}",
+            f"--grpc-address=127.0.0.1:{spare}",
+        ]
+        stores = [f"--endpoint-strict=127.0.0.1:{store}" for store in grpc]
+        querier = stack.enter_context(ChildProcess([*command, *stores, *flags], log=log))
+        address = f"http://127.0.0.1:{web[0]}"
+        _ready(f"{address}/-/ready", querier, log)
+        deadline = time.monotonic() + 60
+        while _stores(address) < len(prometheus) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield address
+
+
+def _stores(address: str) -> int:
+    """How many sidecars a Querier has found, which know their labels."""
+    with urllib.request.urlopen(f"{address}/api/v1/stores") as answer:
+        found = json.load(answer)["data"].get("sidecar", [])
+    return sum(1 for store in found if store["labelSets"] and not store["lastError"])
+
+
 def _send(url: str, body: bytes | None = None) -> None:
     with urllib.request.urlopen(url, body):
         pass
@@ -78,4 +116,4 @@ def _ready(url: str, child: ChildProcess, log: Path) -> None:
         with suppress(urllib.error.URLError, OSError):
             return _send(url)
         time.sleep(0.05)
-    raise RuntimeError(f"VictoriaMetrics is not ready:\n{log.read_text()}")
+    raise RuntimeError(f"It is not ready:\n{log.read_text()}")

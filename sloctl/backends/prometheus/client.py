@@ -158,8 +158,13 @@ class Prometheus(HttpClient[PrometheusSettings, Transport]):
         self._max_points = max_points
         self._client = PrometheusConnect(url=settings.url, session=transport, method="POST")
         # The server should give up, and say why, a little before this side stops listening. VictoriaMetrics moves what
-        # it may keep in a cache to multiples of the step.
-        self._asked = {"timeout": f"{max(1, round(settings.timeout * 900))}ms", "nocache": "1"}
+        # it may keep in a cache to multiples of the step. Thanos may
+        # answer long ranges from what it keeps of five minutes or an hour.
+        self._asked = {
+            "timeout": f"{max(1, round(settings.timeout * 900))}ms",
+            "nocache": "1",
+            "max_source_resolution": "0s",
+        }
 
     @property
     def warnings(self) -> Sequence[str]:
