@@ -95,6 +95,8 @@ def speak_ssh(handler: Handler) -> None:
 
 
 NOT_READY = error(503, "unavailable", "Service Unavailable")
+LONG = 'sum(x{code=\\"timeout\\"}) or ' * 700
+TOO_LONG = "too long query; got 20180 bytes; mustn't exceed `-search.maxQueryLen=16384` bytes"
 TOO_MANY = "query processing would load too many samples into memory in query execution"
 
 FAULTS: dict[str, tuple[Behaviour, type[BackendError], str, int]] = {
@@ -113,6 +115,12 @@ FAULTS: dict[str, tuple[Behaviour, type[BackendError], str, int]] = {
     "400 with 200": (error(200, "bad_data", "parse error"), QueryRejected, "parse error", 1),
     "422": (error(422, "execution", "many-to-many matching"), QueryRejected, "many-to-many", 1),
     "too many samples": (error(422, "execution", TOO_MANY), BackendLimit, "shorter range", 1),
+    "VictoriaMetrics' limit, after the query": (
+        error(422, "422", f'error when executing query="{LONG}" for (time=1, step=300): {TOO_LONG}'),
+        BackendLimit,
+        "too long query; got 20180 bytes",
+        1,
+    ),
     "Mimir's limit": (
         error(422, "execution", "x (err-mimir-max-chunks-per-query)"),
         BackendLimit,

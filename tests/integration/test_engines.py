@@ -316,6 +316,7 @@ def replicas(tmp_path: Path) -> Iterator[Replicas]:
         yield Replicas((servers[0], servers[1]), *found)
 
 
+@pytest.mark.skipif(not ALL, reason="takes 40 s: make engines")
 @pytest.mark.slow
 def test_thanos_counts_replicas_once_where_it_is_told_of_them(
     replicas: Replicas, slo_set: SloSet, tmp_path: Path

@@ -37,6 +37,8 @@ _TOO_LARGE = re.compile(
     r"|would (load|fetch) too many|err-mimir-max-|-search\.max",
     re.IGNORECASE,
 )
+_ECHO = re.compile(r'^error when executing query="(?:[^"\\]|\\.)*+"[^:]*: ', re.DOTALL)
+"""VictoriaMetrics says the whole query before what is wrong with it."""
 NO_NUMBERS = "{} series of the answer are native histograms, which are no numbers"
 _TOO_SLOW = re.compile(r"timed out|deadline exceeded|timeout", re.IGNORECASE)
 _STORAGE = re.compile(r"expanding series|connection refused|no such host|unavailable", re.IGNORECASE)
@@ -80,6 +82,7 @@ def _lines(texts: Sequence[str] | str | None, secrets: Sequence[str]) -> list[st
 
 def _failure(reply: Reply, error_type: str, error: str) -> Failure:
     """The failure behind an answer that is an error, by its error type where it has one, else by status."""
+    error = _ECHO.sub("", error)
     said = say(error, reply.secrets) or reply.quote()
     text = said or f"HTTP status {reply.status}"
     if reply.status in (401, 403, 429) or not error_type:
