@@ -257,8 +257,11 @@ def vector(*values: float | str, **labels: str) -> dict[str, Any]:
     }
 
 
+_HELD: list[socket.socket] = []
+
+
 def refused_url() -> str:
-    """An address on which nothing listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{held.getsockname()[1]}"
+    """An address on which nothing listens, nor will: its port is held to the end of this process."""
+    _HELD.append(socket.socket())
+    _HELD[-1].bind(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{_HELD[-1].getsockname()[1]}"
