@@ -21,6 +21,7 @@ from sloctl.cli.context import (
     parse_time,
     pass_context,
     source_options,
+    verdict_options,
 )
 from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, EXIT_WAIT, BackendError, UsageError
 
@@ -67,17 +68,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
     metavar="TIME",
     help="When it began to serve, as --at; without it, when its traffic began within the last day.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "junit", "github"]),
-    default="text",
-    show_default=True,
-    help="How to print it: junit is an XML file of tests, github annotates a workflow.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to this file instead."
-)
+@verdict_options
 @pass_context
 def command(
     context: Context,

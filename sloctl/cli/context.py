@@ -191,6 +191,26 @@ def format_option(text: str = "How to print it.") -> Callable[[F], F]:
     )
 
 
+def verdict_options(function: F) -> F:
+    """``--format`` and ``-o`` of commands that a pipeline asks for a verdict."""
+    output = click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write it to this file instead.",
+    )
+    form = click.option(
+        "--format",
+        "form",
+        type=click.Choice(["text", "json", "junit", "github"]),
+        default="text",
+        show_default=True,
+        help="How to print it: junit is an XML file of tests, github annotates a workflow.",
+    )
+    return form(output(function))
+
+
 def ledger_option(function: F) -> F:
     """``--ledger``."""
     return click.option(

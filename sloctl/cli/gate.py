@@ -21,6 +21,7 @@ from sloctl.cli.context import (
     pass_context,
     printable,
     source_options,
+    verdict_options,
 )
 from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, UsageError
 from sloctl.ledger.protocol import Annotation
@@ -42,17 +43,7 @@ CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
     help="Release all the same: exit 0, and enter the reason and --author into the ledger.",
 )
 @click.option("--author", metavar="NAME", default="", help="Who overrides the gate.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "junit", "github"]),
-    default="text",
-    show_default=True,
-    help="How to print it: junit is an XML file of tests, github annotates a workflow.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to this file instead."
-)
+@verdict_options
 @pass_context
 def command(
     context: Context,
