@@ -59,6 +59,17 @@ def _table() -> dict[str, Any]:
 
 
 @cache
+def _groups() -> dict[str, str]:
+    """The group and newest version of each kind of Istio."""
+    versions = _table()["versions"]
+    return {
+        key.rpartition("/")[2]: f"{key.rpartition('/')[0]}/{min(those)}"
+        for key, those in versions.items()
+        if not key.startswith(GATEWAY_API)
+    }
+
+
+@cache
 def _places(kind: str) -> dict[str, list[str]]:
     """Where each field of a kind belongs: ``timeout`` → ``spec.http[]``."""
     places: dict[str, list[str]] = {}
@@ -90,6 +101,10 @@ def check(mesh: Mesh) -> None:
             )
         elif item.group in ISTIO or item.group == GATEWAY_API:
             _object(mesh, item)
+        elif "istio.io" in (given := f"{item.group}/{item.version}".strip("/")) and item.kind in _groups():
+            said = f"there is no {item.kind} in {shown(given)}: nobody reads it"
+            at = item.node.entries["apiVersion"]
+            mesh.find(item, at, "unknown-kind", "error", said, f"write  apiVersion: {_groups()[item.kind]}")
 
 
 def _object(mesh: Mesh, item: Object) -> None:

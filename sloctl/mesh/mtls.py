@@ -73,17 +73,23 @@ def _judge(mesh: Mesh, rule: Object, host: str, mode: Node, port: str | None) ->
     )
     if not clash:
         return
-    what = (
-        f"clients call {shown(short(host))} {_PLAIN[mode.text]} ({mode.text}), and {source} wants "
-        "mutual TLS (STRICT)"
-        if wanted == "STRICT"
-        else f"clients call {shown(short(host))} with mutual TLS (ISTIO_MUTUAL), and {source} switches it off (DISABLE)"
-    )
     at_port = f" at port {port}" if port else ""
     hint = "remove 'tls' from the rule: Istio then does what the server wants; or change the policy"
-    mesh.find(
-        rule, mode, "mtls-contradiction", "error", f"{what}{at_port}: these requests fail with 503 (UF)", hint
+    if wanted == "DISABLE":
+        said = (
+            f"clients call {shown(short(host))} with mutual TLS (ISTIO_MUTUAL), and {source} switches it off (DISABLE)"
+            f"{at_port}: these requests fail with 503 (UF)"
+        )
+        mesh.find(rule, mode, "mtls-contradiction", "error", said, hint)
+        return
+    said = (
+        f"clients call {shown(short(host))} {_PLAIN[mode.text]} ({mode.text}), and {source} wants mutual TLS (STRICT)"
+        f"{at_port}: these requests fail with 503 (UF)"
     )
+    if source.namespace == namespace:
+        mesh.find(rule, mode, "mtls-contradiction", "error", said, hint)
+    elif (namespace, host) != ("default", f"kubernetes.default{CLUSTER}"):
+        mesh.find(rule, mode, "mtls-contradiction", "warning", f"{said}, if its pods have a sidecar", hint)
 
 
 def _wanted(mesh: Mesh, host: str, namespace: str, port: str | None) -> tuple[str, Object] | None:

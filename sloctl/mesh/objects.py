@@ -24,7 +24,15 @@ _INSTALLS = {
     "install.istio.io/IstioOperator": (("spec", "meshConfig"), ("spec", "values", "meshConfig")),
     "sailoperator.io/Istio": (("spec", "values", "meshConfig"),),
 }
-_BESIDE = frozenset(("/Service", "apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "/Pod"))
+_BESIDE = frozenset(
+    (
+        "/Service",
+        "apps/Deployment",
+        "apps/StatefulSet",
+        "apps/DaemonSet",
+        "autoscaling/HorizontalPodAutoscaler",
+    )
+)
 """What says which services, workloads and labels there are."""
 _DIRECTIVE = re.compile(
     r"\{\{-?\s*(?:[.$\"(/]|(?:if|else|end|with|range|include|template|define|toYaml|tpl|block)\b)"
@@ -237,7 +245,8 @@ def _document(node: Node, namespace: str, lines: Sequence[str], found: Read) -> 
     where = text(node, "metadata", "namespace") or namespace
     item = Object(group, version, kind, where, text(node, "metadata", "name"), node)
     known = f"{group}/{kind}"
-    if group in ISTIO or group in FORMER or group == GATEWAY_API or known in _BESIDE:
+    mistaken = "istio.io" in text(node, "apiVersion") and known not in _INSTALLS
+    if mistaken or group in ISTIO or group in FORMER or group == GATEWAY_API or known in _BESIDE:
         found.objects.append(item)
     elif known in _INSTALLS:
         found.objects.append(item)

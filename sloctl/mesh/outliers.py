@@ -85,20 +85,14 @@ def _nobody(mesh: Mesh, rule: Object, detection: Node) -> None:
     least = ceil(100 / share) if share > 0 else 0
     if least < 2:
         return
-    workloads = mesh.selected(fqdn(text(rule.spec, "host"), rule.namespace))
-    replicas = [
-        integer(item.spec, "replicas") if at(item.spec, "replicas") else 1
-        for item in workloads
-        if item.kind != "DaemonSet"
-    ]
+    there = _endpoints(mesh, rule)
     node = at(detection, "maxEjectionPercent") or detection
     default = "" if at(detection, "maxEjectionPercent") else ", the default"
     hint = f"write  maxEjectionPercent: 50, with  minHealthPercent: 30; or have {least} endpoints"
-    if replicas and len(replicas) == len(workloads) and None not in replicas:
-        there = sum(count or 0 for count in replicas)
+    if there is not None:
         if 0 < there < least:
             said = (
-                f"{there} endpoint{'s' if there != 1 else ''}, and one of them is more than {share} % "
+                f"{there} replica{'s' if there != 1 else ''}, and one of them is more than {share} % "
                 f"(maxEjectionPercent{default}): none is ever ejected"
             )
             mesh.find(rule, node, "outlier-never-acts", "warning", said, hint)
@@ -108,6 +102,21 @@ def _nobody(mesh: Mesh, rule: Object, detection: Node) -> None:
             f"(maxEjectionPercent{default})"
         )
         mesh.find(rule, node, "outlier-never-acts", "note", said, hint)
+
+
+def _endpoints(mesh: Mesh, rule: Object) -> int | None:
+    """How many endpoints a rule's host has at most, by the workloads and autoscalers that were read; None: not known."""
+    workloads = mesh.selected(fqdn(text(rule.spec, "host"), rule.namespace))
+    counts = []
+    for item in workloads:
+        scaled = [
+            integer(scaler.spec, "maxReplicas")
+            for scaler in mesh.kind("HorizontalPodAutoscaler")
+            if scaler.namespace == item.namespace and text(scaler.spec, "scaleTargetRef", "name") == item.name
+        ]
+        counts.append(scaled[0] if scaled else integer(item.spec, "replicas"))
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
 
 
 def _masked(mesh: Mesh, rule: Object, detection: Node, pool: Node | None) -> None:

@@ -287,7 +287,7 @@ def _weights(mesh: Mesh, route: Route) -> None:
         mesh.find(
             route.owner, entries[given.index(None)], "weight-missing", "error", text, "write its weight"
         )
-    elif sum(weights) != 100 and 10 < sum(weights) < 1000:
+    elif abs(sum(weights) - 100) > 1 and 10 < sum(weights) < 1000:
         shares = ", ".join(f"{number(round(100 * weight / sum(weights), 1))} %" for weight in weights[:6])
         text = f"the weights add up to {sum(weights)}, not 100: Istio makes shares of them, {shares}"
         mesh.find(route.owner, first, "weights-not-100", "warning", text, "let them add up to 100")

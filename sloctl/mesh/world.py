@@ -270,7 +270,7 @@ class Mesh:
                     item, node, protocol, index, hosts, gateways,
                     tuple(self._destinations(item, node)),
                     self._retries(retries, item) if protocol == "http" else Retries(0, frozenset()),
-                    seconds(timeout), timeout,
+                    seconds(timeout) or None, timeout,
                 )  # fmt: skip
 
     def _destinations(self, item: Object, node: Node) -> Iterator[Destination]:
@@ -333,7 +333,12 @@ class Mesh:
         attempts = max(0, integer(node, "attempts") or 0)
         backoff = at(node, "backoff") is not None
         return Retries(
-            attempts, words or DEFAULT_CONDITIONS, seconds(node, "perTryTimeout"), backoff, node, owner
+            attempts,
+            words or DEFAULT_CONDITIONS,
+            seconds(node, "perTryTimeout") or None,
+            backoff,
+            node,
+            owner,
         )
 
     # Rules
