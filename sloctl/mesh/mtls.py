@@ -11,6 +11,8 @@ _PLAIN = {"DISABLE": "in plain text", "SIMPLE": "with TLS, but without a certifi
 
 _EVERY = ("*", "*.local", "*.cluster.local", f"*{CLUSTER}")
 """Hosts that are all services of the cluster."""
+_API_SERVER = f"kubernetes.default{CLUSTER}"
+"""The one service of every cluster that never has a sidecar."""
 
 
 def check(mesh: Mesh) -> None:
@@ -62,34 +64,30 @@ def _judge(mesh: Mesh, rule: Object, host: str, mode: Node, port: str | None) ->
             return
         else:
             namespace, _ = place(f"any{host[1:]}")
-    elif not namespace or host in mesh.entries:
+    elif not namespace or host in (*mesh.entries, _API_SERVER):
         return
     found = _wanted(mesh, host, namespace, port)
     if found is None:
         return
     wanted, source = found
-    clash = (wanted == "STRICT" and mode.text in _PLAIN) or (
-        wanted == "DISABLE" and mode.text == "ISTIO_MUTUAL"
-    )
-    if not clash:
+    if (what := _contradiction(mode.text, wanted, source)) is None:
         return
     at_port = f" at port {port}" if port else ""
+    said = f"clients call {shown(short(host))} {what}{at_port}: these requests fail with 503 (UF)"
     hint = "remove 'tls' from the rule: Istio then does what the server wants; or change the policy"
-    if wanted == "DISABLE":
-        said = (
-            f"clients call {shown(short(host))} with mutual TLS (ISTIO_MUTUAL), and {source} switches it off (DISABLE)"
-            f"{at_port}: these requests fail with 503 (UF)"
-        )
-        mesh.find(rule, mode, "mtls-contradiction", "error", said, hint)
-        return
-    said = (
-        f"clients call {shown(short(host))} {_PLAIN[mode.text]} ({mode.text}), and {source} wants mutual TLS (STRICT)"
-        f"{at_port}: these requests fail with 503 (UF)"
-    )
-    if source.namespace == namespace:
-        mesh.find(rule, mode, "mtls-contradiction", "error", said, hint)
-    elif (namespace, host) != ("default", f"kubernetes.default{CLUSTER}"):
-        mesh.find(rule, mode, "mtls-contradiction", "warning", f"{said}, if its pods have a sidecar", hint)
+    # A policy of the whole mesh says nothing of whether the pods of a namespace have a sidecar.
+    sure = wanted == "DISABLE" or source.namespace == namespace
+    said += "" if sure else ", if its pods have a sidecar"
+    mesh.find(rule, mode, "mtls-contradiction", "error" if sure else "warning", said, hint)
+
+
+def _contradiction(mode: str, wanted: str, source: Object) -> str | None:
+    """In which way clients call, and what servers want instead."""
+    if wanted == "DISABLE" and mode == "ISTIO_MUTUAL":
+        return f"with mutual TLS (ISTIO_MUTUAL), and {source} switches it off (DISABLE)"
+    if wanted == "STRICT" and mode in _PLAIN:
+        return f"{_PLAIN[mode]} ({mode}), and {source} wants mutual TLS (STRICT)"
+    return None
 
 
 def _wanted(mesh: Mesh, host: str, namespace: str, port: str | None) -> tuple[str, Object] | None:

@@ -105,7 +105,7 @@ def _nobody(mesh: Mesh, rule: Object, detection: Node) -> None:
 
 
 def _endpoints(mesh: Mesh, rule: Object) -> int | None:
-    """How many endpoints a rule's host has at most, by the workloads and autoscalers that were read; None: not known."""
+    """How many endpoints a rule's host has at most, by workloads and autoscalers that were read; None: not known."""
     workloads = mesh.selected(fqdn(text(rule.spec, "host"), rule.namespace))
     counts = []
     for item in workloads:
