@@ -281,7 +281,8 @@ class Pages:
             state, _ = self._state()
             text, status = feeds.badge(item.slo, item, stale=state.stale(self._now())), 200
         except HTTPException as error:
-            text, status = feeds.badge("SLO", None, stale=True), error.status_code
+            # Before the first answer too there is an image to show: proxies of images drop it beside an error.
+            text, status = feeds.badge("SLO", None, stale=True), 404 if error.status_code == 404 else 200
         headers = {"cross-origin-resource-policy": "cross-origin", "cache-control": "no-cache"}
         return Response(text, status, headers, "image/svg+xml")
 

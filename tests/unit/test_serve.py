@@ -275,7 +275,8 @@ def test_before_the_first_answer_nothing_is_shown(slos: SloSet) -> None:
         assert found.status_code == 503
         assert path == "/readyz" or found.headers["retry-after"] == "5"
     assert web.get("/healthz").status_code == 200
-    assert "unknown" in web.get(f"/badge{CHECKOUT[4:]}.svg").text
+    badge = web.get(f"/badge{CHECKOUT[4:]}.svg")
+    assert badge.status_code == 200 and "unknown" in badge.text
     site.refresher.refresh()
     assert web.get("/").status_code == web.get("/readyz").status_code == 200
 
