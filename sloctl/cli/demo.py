@@ -28,7 +28,7 @@ NEXT = """
 What to look at:
   payments    half an hour of failures at the peak took the whole month's budget; checkout's full hour of
               failures at night cost a tenth of one. An average of error ratios says the opposite.
-              It failed because fraud did: sloctl explain finds that.
+              payments failed because fraud did: sloctl explain finds that.
   search      burns now: its page alerts.      inventory   leaks slowly: a ticket, not a page.
   catalog     its clients see almost no failure, its servers do: retries hide them.
   ranking     25 minutes without scrapes: what may be missing is stated, nothing is made up.
