@@ -187,10 +187,27 @@ def _against(observed: Observed, slos: Sequence[Compared]) -> tuple[str, ...]:
                 f"{one.name}: {one.seen.nameless:,.0f} failures have no {asked.label}: calls that reached nobody "
                 f"may have been {asked.canary}'s"
             )
+        found += _not_compared(one, asked)
         steps = len(strata.canary)
         if one.seen.silent > MOST_SILENT * steps:
             found.append(f"{one.name}: nothing was read in {one.seen.silent} of {steps} steps")
     return tuple(found)
+
+
+def _not_compared(one: Compared, asked: Asked) -> list[str]:
+    """What the canary did while there was nothing to compare it with, and that it does nothing now."""
+    found = []
+    events, bad = one.seen.alone
+    if events > MOST_SILENT * (events + one.seen.strata.canary.sum()) or bad > max(
+        NAMELESS, one.margin * events
+    ):
+        found.append(
+            f"{one.name}: {events:,.0f} requests of {asked.canary}, of which {bad:,.0f} failed, came while "
+            f"{asked.baseline} had none: they are not compared"
+        )
+    if not one.seen.strata.canary[-LAST:].any():
+        found.append(f"{one.name}: in the last {LAST} steps no request of both versions was seen")
+    return found
 
 
 def _restarted(observed: Observed) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ class Seen:
     """What one SLO saw: ``strata`` by step, and the bad events of no version.
 
     ``silent`` are the steps in which nothing of any version was read. ``window`` is how many events its whole window
-    has, if that is recorded.
+    has, if that is recorded. ``alone`` are the canary's events and bad events while the baseline had none: strata hold
+    nothing of them.
     """
 
     slo: Slo
@@ -61,6 +62,7 @@ class Seen:
     nameless: float
     silent: int
     window: float | None
+    alone: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,9 @@ def _seen(
     traffic = (float(of("total", asked.canary).sum()), float(sum(of("total", one) for one in served).sum()))  # type: ignore[union-attr]
     nameless = float(sum(bad(version).sum() for version in NAMELESS))
     silent = int((~told).sum())
-    return Seen(slo, strata, traffic, nameless, silent, _window(source, slo, end))
+    unmatched = of("total", asked.baseline) <= 0
+    alone = tuple(float(one[unmatched].sum()) for one in (of("total", asked.canary), bad(asked.canary)))
+    return Seen(slo, strata, traffic, nameless, silent, _window(source, slo, end), (alone[0], alone[1]))
 
 
 def _window(source: MetricSource, slo: Slo, at: datetime) -> float | None:

@@ -9,7 +9,9 @@ from sloctl.spec.yaml.tree import MAPPING, Node
 _TEXTS = ("scheme", "method", "authority")
 _EQUAL = ("port", "sourceNamespace")
 _SILENT = ("name", "statPrefix", "ignoreUriCase")
-_ALL = frozenset((".*", "^.*$", "/.*", "^/.*$", ".+", "^.+$"))
+_ANY = frozenset((".*", "^.*$"))
+"""Patterns of all texts, and of all paths."""
+_ALL = _ANY | {"/.*", "^/.*$", ".+", "^.+$"}
 _KNOWN = frozenset(
     ("name", "uri", "ignoreUriCase", "headers", "queryParams", "withoutHeaders", "sourceLabels", "gateways",
      "statPrefix", *_TEXTS, *_EQUAL)
@@ -81,7 +83,7 @@ def _text(wide: Node | None, match: Node | None, *, fold: bool = False) -> bool:
         return theirs["exact"].startswith(prefix) or theirs["prefix"].startswith(prefix)
     if exact:
         return theirs["exact"] == exact
-    return bool(regex) and (theirs["regex"] == regex or regex in _ALL - {".+", "^.+$"})
+    return bool(regex) and (theirs["regex"] == regex or regex in _ANY)
 
 
 def _each(wide: Node, match: Node, key: str) -> bool:

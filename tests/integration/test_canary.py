@@ -50,6 +50,8 @@ class Rollout:
     baseline: float = 0.001
     breaks: tuple[int, float] = (MINUTES, 0.0)
     """From this minute on, so much of the canary fails."""
+    shift: tuple[int, float] = (MINUTES + 1, 0.0)
+    """From this minute on, the canary has this share."""
     outage: tuple[int, int] = (MINUTES, MINUTES)
     """From when to when most calls of either version fail: what both need is down."""
     slow: tuple[float, float] = (0.02, 0.02)
@@ -74,6 +76,8 @@ ROLLOUTS: Mapping[str, Rollout] = {
     "dark": Rollout(rate=12000, dark=(60, 80)),
     "absent": Rollout(share=0),
     "brief-gap": Rollout(rate=12000, dark=(60, 63)),
+    "alone": Rollout(rate=12000, shift=(80, 1.0), breaks=(81, 1.0)),
+    "gone": Rollout(rate=12000, shift=(80, 0.0)),
 }
 
 
@@ -86,7 +90,7 @@ def counters() -> Iterator[SampledSeries]:
         target = {"job": "envoy", "instance": f"10.0.0.{number}:15090"}
         yield SampledSeries({"__name__": "up", **target}, times[here] * 1000, np.ones(int(here.sum())))
         per_scrape = one.rate * SCRAPE / 60
-        served = np.where(minute >= BEGAN, one.share, 0.0)
+        served = np.where(minute >= one.shift[0], one.shift[1], np.where(minute >= BEGAN, one.share, 0.0))
         down = (minute >= one.outage[0]) & (minute < one.outage[1])
         for version, share, fails, slow in (
             ("v2", served, np.where(minute >= one.breaks[0], one.breaks[1], one.canary), one.slow[1]),
@@ -220,6 +224,8 @@ def verdict(folder: Path, url: str, name: str, *more: str, at: int = END) -> tup
         ("unreached", "inconclusive", "failures have no destination_version"),
         ("dark", "inconclusive", "nothing was read in 19 of 41 steps"),
         ("brief-gap", "promote", "not worse than v1"),
+        ("alone", "inconclusive", "came while v1 had none: they are not compared"),
+        ("gone", "inconclusive", "in the last 5 steps no request of both versions was seen"),
         ("absent", "inconclusive", "v2 had no traffic (destination_version has been: v1)"),
     ],
 )
