@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -11,9 +11,12 @@ import numpy as np
 from jobs.backtest.history import Events, History
 from jobs.backtest.replay import DAY, Firing, episodes, last, replay
 from sloctl.model import GRID, AlertPolicy, SeriesKey, Slo, SloSet
+from sloctl.model.durations import rfc3339
 from sloctl.model.policies import POLICIES
 
 WEEK = 7 * DAY
+WHOLE = 0.98
+"""The share of a time that is recorded from which on nothing is said."""
 LATE = 1800
 """Seconds after an incident within which a page is still about it."""
 OBJECTIVES = tuple(map(Decimal, ("90", "95", "97", "98", "99", "99.5", "99.8", "99.9", "99.95", "99.99")))
@@ -159,9 +162,41 @@ def run(
         by_id,
         tuple(_suggestions(grid, by_id, first)) if suggest else (),
         _best(replayed) if suggest else "",
-        tuple(history.doubts),
+        (*history.doubts, *_unrecorded(grid, by_id, wanted, within, start)),
         tuple(within),
     )
+
+
+def _unrecorded(
+    grid: Events,
+    by_id: Mapping[str, Slo],
+    wanted: Callable[[Slo, SeriesKey], bool],
+    incidents: Sequence[Incident],
+    start: int,
+) -> Iterator[str]:
+    """Of what nothing is known, and would read as if nothing had happened."""
+    known = {key[0] for key in grid.keys}
+    for slo in by_id.values():
+        key = (slo.id, slo.namespace, slo.service)
+        if slo.id not in known and wanted(slo, key):
+            yield f"{slo.id.partition(':')[2]}: nothing is recorded of it"
+    before = (start - grid.start) // GRID
+    young = sum(share < WHOLE for share in grid.there[:, :before].mean(axis=1)) if before else 0
+    if young:
+        yield (
+            f"of {young} of {len(grid.keys)} services less than {WHOLE:.0%} is recorded of the time before, at which "
+            "windows look back: what burned already may be told of late"
+        )
+    for incident in incidents:
+        first, last_ = ((time - grid.start) // GRID for time in (incident.start, incident.end))
+        rows = [row for row, key in enumerate(grid.keys) if incident.concerns(key)]
+        span = grid.there[rows, max(0, first) : max(0, first, last_) + 1]
+        share = float(span.mean()) if span.size else 0.0
+        if share < WHOLE:
+            yield (
+                f"the incident of {rfc3339(incident.start)}: {share:.0%} of its time is recorded, so that no page, or "
+                "a late one, says nothing of a policy"
+            )
 
 
 def _evaluated(by_id: Mapping[str, Slo], name: str) -> dict[str, tuple[Slo, AlertPolicy]]:

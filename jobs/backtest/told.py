@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.backtest.judged import Backtest, Detected, Replayed
+from jobs.backtest.judged import WHOLE, Backtest, Detected, Replayed
 from jobs.backtest.replay import Firing
 from sloctl import naming
 from sloctl.model import SeriesKey
@@ -16,7 +16,6 @@ from sloctl.report.numbers import percent, plain
 SCHEMA = "sloctl.backtest/v1"
 SHOWN = 20
 """Pages that are listed; all are in JSON."""
-WHOLE = 0.98
 
 
 def place(key: SeriesKey) -> str:

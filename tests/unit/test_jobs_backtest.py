@@ -19,6 +19,7 @@ from sloctl import spec
 from sloctl.ledger.protocol import Batch, Bucket
 from sloctl.ledger.store import open_ledger
 from sloctl.model import GRID, SeriesKey
+from sloctl.model.durations import rfc3339
 from sloctl.settings.secret import Secret
 from tests.support.command_line import in_process
 
@@ -143,10 +144,39 @@ def test_what_is_not_recorded_is_said() -> None:
 
     made.grid = half  # type: ignore[method-assign]
     found = run(made)
-    assert told.doubts(found) == ["shop/checkout: 71 % of the time is recorded"]
+    assert told.doubts(found) == [
+        "shop/*/availability: nothing is recorded of it",
+        "of 1 of 1 services less than 98% is recorded of the time before, at which windows look back: what burned "
+        "already may be told of late",
+        "shop/checkout: 71 % of the time is recorded",
+    ]
     assert "71 % of the time is recorded" in told.lines(found)[-1]
-    nothing = run(Made({}))
+    nothing = run(Made({}), wanted=lambda slo, key: key == CHECKOUT)
+    assert told.doubts(nothing) == ["shop/checkout/availability: nothing is recorded of it"]
     assert "nothing is recorded of any SLO" in told.lines(nothing)[1]
+
+
+def test_no_page_says_nothing_of_an_incident_of_which_little_is_recorded() -> None:
+    made = Made({CHECKOUT: OUTAGE, CART: []})
+    whole = made.grid
+
+    def gap(start: int, end: int) -> Events:
+        found = whole(start, end)
+        found.there[0, (START - start) // GRID + 600 : (START - start) // GRID + 612] = False
+        return found
+
+    made.grid = gap  # type: ignore[method-assign]
+    during, other = Incident(START + 3000 * 60, START + 3055 * 60, "shop", "checkout"), START + 8000 * 60
+    incidents = [
+        during,
+        Incident(other, other + 600, "shop", "misspelt"),
+        Incident(other, other + 600, "shop", "cart"),
+    ]
+    found = told.doubts(run(made, incidents=incidents))
+    assert [text.partition(" is recorded, so that")[0] for text in found] == [
+        f"the incident of {rfc3339(during.start)}: 0% of its time",
+        f"the incident of {rfc3339(other)}: 0% of its time",
+    ]
 
 
 def test_a_young_service_is_not_judged_by_its_first_minutes() -> None:
