@@ -157,6 +157,11 @@ def _cost(seen: Seen, observed: Observed) -> tuple[float, bool]:
 
 def _harm(one: Compared, asked: Asked, policy: CanaryPolicy) -> str:
     what = "more is slow" if one.seen.slo.counts_good else "more fails"
+    if one.shows == "worse" and one.more <= one.margin:
+        return (
+            f"{one.name}: since some time {what} than of {asked.baseline} by over {percent(one.margin, 2)} "
+            f"({percent(one.more, 2)} of the whole time)"
+        )
     if one.shows == "worse":
         return (
             f"{one.name}: {percent(one.more, 2)} {what} than of {asked.baseline}, "

@@ -98,6 +98,8 @@ def command(
     from sloctl.artefacts import atomic
 
     namespace, _, name = service.rpartition("/")
+    if not (baseline and canary_):
+        raise UsageError("--baseline and --canary each name a version")
     if baseline == canary_:
         raise UsageError(f"--baseline and --canary are both {canary_}")
     if by not in LABELS and not _LABEL.fullmatch(by):

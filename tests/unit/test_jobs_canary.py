@@ -91,6 +91,16 @@ def test_a_burst_is_one_failure() -> None:
     assert dispersion(spread)[-1] == 1
 
 
+def test_what_breaks_late_is_not_said_to_be_within_the_margin() -> None:
+    strata = steady(200, 3000, 0.001, 0.001)
+    strata.canary_bad[-20:] = 0.04 * strata.canary[-20:]
+    found = canary.judge(observed(strata), POLICY)
+    assert (found.verdict, found.slos[0].more < found.slos[0].margin) == ("rollback", True)
+    assert found.reasons == (
+        "availability: since some time more fails than of v1 by over 0.50 % (0.39 % of the whole time)",
+    )
+
+
 def test_nothing_is_concluded_from_too_few_steps() -> None:
     strata = steady(LEAST_STEPS - 1, 1e6, 1.0, 0.0)
     assert not np.isfinite(evidence(strata, 0.0, worse=True)).any()
