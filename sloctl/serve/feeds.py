@@ -40,7 +40,8 @@ def badge(name: str, item: SloStatus | None, *, stale: bool) -> str:
             right = f"{right}, burns"
         if item.doubts:
             right = f"{right}{markdown.IN_DOUBT}"
-        colour = GREY if item.doubts and item.status == "ok" else COLOURS.get(item.status, GREY)
+        state = "at_risk" if item.alerts and item.status == "ok" else item.status
+        colour = GREY if item.doubts and state == "ok" else COLOURS.get(state, GREY)
     widths = [round(len(text) * LETTER) + 14 for text in (left, right)]
     total = sum(widths)
     svg = ET.Element(

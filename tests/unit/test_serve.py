@@ -565,6 +565,8 @@ def test_badges_are_green_only_where_all_is_known_and_well() -> None:
         badge = feeds.badge("x", each, stale=stale)
         assert green not in badge and feeds.GREY in badge
     assert feeds.COLOURS["exhausted"] in feeds.badge("x", found["checkout"], stale=False)
+    burning = feeds.badge("x", drawn(0.1, status="ok", alerts=("A",)), stale=False)
+    assert green not in burning and feeds.COLOURS["at_risk"] in burning
 
 
 def test_the_feed_has_the_alerts_the_newest_first(web: TestClient) -> None:
