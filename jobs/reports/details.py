@@ -160,7 +160,11 @@ def _moment(seconds: float) -> datetime:
 
 
 def _latest(marks: Sequence[Mark]) -> tuple[Mark, ...]:
-    return tuple(sorted(marks, key=lambda mark: (mark.start, mark.end, mark.name))[-MOST_MARKS:])
+    """Those that ended last, of alerts and of all else: a deploy an hour hides no alert that still fires."""
+    ended = sorted(marks, key=lambda mark: (mark.end, mark.start, mark.name))
+    alerts = [mark for mark in ended if mark.what == "alert"][-MOST_MARKS:]
+    others = [mark for mark in ended if mark.what != "alert"][-MOST_MARKS:]
+    return tuple(sorted((*alerts, *others), key=lambda mark: (mark.start, mark.end, mark.name)))
 
 
 def links_of(slo_set: SloSet, slo: Slo, item: SloStatus, at: datetime) -> list[tuple[str, str]]:

@@ -79,7 +79,7 @@ def command(
         raise UsageError("an annotation has a text and an author", hint="say who says it:  --author NAME")
     time = now()
     start = int(parse_time(at, time).timestamp())
-    end = start if until is None else int(parse_time(until, time).timestamp())
+    end = start if until is None else int(parse_time(until, time, "--until").timestamp())
     if end < start:
         raise UsageError("--until is before --at", hint="swap them")
     place, _, name = service.rpartition("/")

@@ -254,8 +254,8 @@ def read(context: Context, given: Input) -> tuple[Source, ...]:
     return found
 
 
-def parse_time(text: str | None, now: datetime) -> datetime:
-    """The time that ``--at`` means, in UTC and whole seconds; ``now`` without it. Raises UsageError."""
+def parse_time(text: str | None, now: datetime, option: str = "--at") -> datetime:
+    """The time that ``option`` means, in UTC and whole seconds; ``now`` without it. Raises UsageError."""
     if text is None:
         return now.replace(microsecond=0)
     from sloctl.model.durations import parse_duration
@@ -268,16 +268,16 @@ def parse_time(text: str | None, now: datetime) -> datetime:
         else:
             time = datetime.fromisoformat(text)
         if time.tzinfo is None:
-            raise UsageError(f"--at: {text!r} has no time zone", hint=f"write {text}Z or {text}+01:00")
+            raise UsageError(f"{option}: {text!r} has no time zone", hint=f"write {text}Z or {text}+01:00")
         time = time.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(
-            f"--at: {text!r} is not a time",
+            f"{option}: {text!r} is not a time",
             hint="write 2026-03-01T12:00:00Z, Unix seconds, or an age such as 2h",
         ) from error
     if not EARLIEST <= time <= now:
         when = "in the future" if time > now else f"before {EARLIEST.year}"
-        raise UsageError(f"--at: {text!r} is {when}", hint="it is for times that Prometheus has data of")
+        raise UsageError(f"{option}: {text!r} is {when}", hint="it is for times that Prometheus has data of")
     return time
 
 

@@ -101,6 +101,8 @@ def command(
         context.say(release.lines(gate)[0])
     if gate.verdict != "allowed" and reason is not None:
         places = [service.rpartition("/")[::2] for service in services] or [("", "")]
+        if owner is not None and not services:
+            places = sorted({(item.namespace, item.service) for item in budgets.slos}) or places
         with LedgerAccess(ledger_url) as ledger:
             store = ledger.get_or_make()
             for place, name in places:

@@ -91,8 +91,8 @@ def annotate(connection: Connection, set_name: str, said: Annotation) -> bool:
         "what": said.what,
         "text": clean(said.text)[:_LONGEST],
         "author": clean(said.author)[:_LONGEST],
-        "namespace": said.namespace,
-        "service": said.service,
+        "namespace": clean(said.namespace),
+        "service": clean(said.service),
     }
     ref = naming.digest(*(str(value) for value in values.values()))
     known = sa.select(annotated.c.ref).where(annotated.c.set_name == set_name, annotated.c.ref == ref)

@@ -146,8 +146,8 @@ class Pages:
         stale = state.stale(report.at + timedelta(seconds=age))
         return Freshness(report.at, age, round(state.every), round(LATE * state.every), stale, state.failure)
 
-    def _named(self, path: str) -> tuple[Slo, SloStatus]:
-        """The SLO of a path. Raises HTTPException."""
+    def _named(self, path: str) -> tuple[Slo, SloStatus, State, Report]:
+        """The SLO of a path, and what it is of: by now there may be another. Raises HTTPException."""
         state, report = self._state()
         if self._index[0] != state.number:
             definitions = self._definitions_of(report)
@@ -157,7 +157,7 @@ class Pages:
                     found.setdefault(live.slo_path(item), (definitions[id(item)], item))
             self._index = (state.number, found)
         try:
-            return self._index[1][path]
+            return *self._index[1][path], state, report
         except KeyError:
             raise HTTPException(404, "There is no such SLO, or its service was not seen") from None
 
@@ -188,8 +188,7 @@ class Pages:
 
     async def one(self, request: Request) -> Response:
         """One SLO."""
-        slo, item = self._named(request.path_params["path"])
-        state, report = self._state()
+        slo, item, state, report = self._named(request.path_params["path"])
         fresh = self._fresh(state, report)
         chosen = request.query_params.get("range", "")
         chosen = chosen if chosen in live.RANGES else ""
@@ -277,8 +276,7 @@ class Pages:
         """The badge of an SLO."""
         path = request.path_params["path"].removesuffix(".svg")
         try:
-            _, item = self._named(path)
-            state, _ = self._state()
+            _, item, state, _ = self._named(path)
             text, status = feeds.badge(item.slo, item, stale=state.stale(self._now())), 200
         except HTTPException as error:
             # Before the first answer too there is an image to show: proxies of images drop it beside an error.
@@ -355,8 +353,7 @@ class Pages:
 
     async def api_slo(self, request: Request) -> Response:
         """One SLO, and its history if a range is asked for."""
-        slo, item = self._named(request.path_params["path"])
-        state, report = self._state()
+        slo, item, state, report = self._named(request.path_params["path"])
         asked = request.query_params.get("range", "")
         if asked and asked not in live.RANGES:
             raise HTTPException(400, f"range is one of {', '.join(live.RANGES)}")

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -36,7 +36,8 @@ class State:
     """What is known now. ``number`` grows with each change; ``explained`` is where failures begin, where any are seen.
 
     ``failure`` says why the last refresh failed, at ``failed``; the report is then that of an earlier one. ``every`` is
-    the time between two refreshes in seconds.
+    the time between two refreshes in seconds. ``begun`` is when the report was asked for by ``ticks``, in seconds: a
+    clock that is set back makes nothing young.
     """
 
     number: int = 0
@@ -45,11 +46,13 @@ class State:
     every: float = 60.0
     failure: str = ""
     failed: datetime | None = None
+    begun: float = 0.0
+    ticks: Callable[[], float] = field(default=lambda: 0.0, compare=False)
 
     def age(self, now: datetime) -> float:
         """Seconds since the time that the report is of. There must be one."""
         assert self.report is not None
-        return max(0.0, (now - self.report.at).total_seconds())
+        return max(0.0, (now - self.report.at).total_seconds(), self.ticks() - self.begun)
 
     def stale(self, now: datetime) -> bool:
         """Whether what is shown may no longer hold: the last refresh failed, or there has been none for too long."""
@@ -69,8 +72,9 @@ class Refresher:
         now: Clock,
         every: float,
         explain: Callable[[Report], Explained | None] = lambda _report: None,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._find, self._now, self._every, self._explain = find, now, every, explain
+        self._find, self._now, self._every, self._explain, self._ticks = find, now, every, explain, ticks
         self._state = State(every=every)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sloctl-refresh", daemon=True)
@@ -90,7 +94,7 @@ class Refresher:
 
     def refresh(self) -> None:
         """Look once."""
-        before = self._state
+        before, begun = self._state, self._ticks()
         try:
             report = self._find()
         except Exception as error:
@@ -100,7 +104,7 @@ class Refresher:
             LOG.warning("the budgets could not be read: %s", why)
             self._state = replace(before, number=before.number + 1, failure=why, failed=self._now())
         else:
-            self._state = State(before.number + 1, report, None, self._every)
+            self._state = State(before.number + 1, report, None, self._every, begun=begun, ticks=self._ticks)
             try:
                 explained = self._explain(report)
             except Exception as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from sloctl.model.durations import rfc3339
@@ -98,7 +99,9 @@ def atom(report: Report, base: str, *, stale: bool) -> bytes:
         entry = ET.SubElement(feed, "entry")
         address = base + slo_address(item)
         alert = plain(mark.name)
-        ET.SubElement(entry, "id").text = f"{address}#{alert}-{rfc3339(mark.start)}"
+        # Where since when is not known, it is one entry for as long as it fires.
+        begun = f"-{rfc3339(mark.start)}" if mark.start < report.at else ""
+        ET.SubElement(entry, "id").text = f"{address}#{quote(alert, safe='')}{begun}"
         verb = "fires" if fires else "fired"
         ET.SubElement(entry, "title").text = f"{alert} {verb}: {plain(item.name)}"
         ET.SubElement(entry, "link", {"rel": "alternate", "href": address})

@@ -90,8 +90,12 @@ def check_sources(
         complete = complete and found is not None
         roots += found or []
     variables: dict[str, str] = {}
+    values: dict[str, set[str]] = {}
     for root in roots:
-        variables |= env.fill(root, environment, reader)
+        given, filled = env.fill(root, environment, reader)
+        variables |= given
+        for name, value in filled.items():
+            values.setdefault(name, set()).add(value)
     overlays = [root for root in roots if overlay.is_overlay(root)]
     base = [root for root in roots if not overlay.is_overlay(root)]
     if overlays and complete:
@@ -103,6 +107,7 @@ def check_sources(
             reader.add(overlays[0], "", "overlay-unknown", message, hint)
             return None, _explained(reader.problems, sources, roots)
         base = overlay.apply(FILE, base, overlays, reader)
+    env.check_jobs(base, values, reader)
     blocks = [FILE.read(root, "", reader) for root in base]
     documents = [block for block in blocks if block is not None]
     complete = complete and len(documents) == len(base)

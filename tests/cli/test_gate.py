@@ -41,9 +41,9 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def gate(folder: Path, url: str, *more: str) -> Outcome:
+def gate(folder: Path, url: str, *more: str, text: str = SLO_FILE) -> Outcome:
     (folder / "run").mkdir(exist_ok=True)
-    (folder / "run/slo.yaml").write_text(SLO_FILE)
+    (folder / "run/slo.yaml").write_text(text)
     where = ("-f", "slo.yaml", "--prometheus", url, "--at", AT.isoformat(), "--ledger", "none")
     return in_process("gate", *where, *more, folder=folder / "run")
 
@@ -75,6 +75,16 @@ def test_an_override_is_entered_with_its_reason(url: str, tmp_path: Path) -> Non
     listed = in_process("annotate", "-f", "slo.yaml", *ledger, folder=tmp_path / "run")
     line = listed.stdout.splitlines()
     assert line == ["2026-03-03T09:00:00Z  override of shop/checkout: gate refused: customers wait (ann)"]
+
+
+def test_an_override_for_an_owner_is_of_that_owners_services(url: str, tmp_path: Path) -> None:
+    said = ("--override", "customers wait", "--author", "ann", "--ledger", "ledger.db")
+    text = SLO_FILE.replace("service: search,", "service: search, owner: team-find,")
+    assert gate(tmp_path, url, "--owner", "team-find", *said, text=text).code == 0
+    listed = in_process("annotate", "-f", "slo.yaml", "--ledger", "ledger.db", folder=tmp_path / "run")
+    assert [line.split(": ")[0] for line in listed.stdout.splitlines()] == [
+        "2026-03-03T09:00:00Z  override of shop/search"
+    ]
 
 
 def test_a_file_of_tests(url: str, tmp_path: Path) -> None:

@@ -88,6 +88,16 @@ def test_what_people_said_is_a_mark_of_the_services_that_it_is_of(tmp_path: Path
     assert said[0].end - said[0].start == timedelta(minutes=1)
 
 
+def test_many_deploys_hide_no_alert(tmp_path: Path) -> None:
+    with open_ledger(Secret(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        for number in range(30):
+            when = int(NOW) - 3600 - number
+            ledger.annotate("shop", Annotation(when, when, "deploy", f"v{number}", "ci"))
+        marks = of(built(slos(CHECKOUT), ledger=ledger)).marks
+    assert [mark.what for mark in marks].count("deploy") == details.MOST_MARKS
+    assert [mark.name for mark in marks if mark.what == "alert"] == ["CheckoutPage1h"]
+
+
 def test_what_cannot_be_read_is_said() -> None:
     report = built(slos(CHECKOUT), fails=True)
     assert (of(report).causes, of(report).marks) == ((), ())

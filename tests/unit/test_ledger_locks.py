@@ -194,5 +194,9 @@ def test_what_was_said_is_entered_once(ledger: DatabaseLedger) -> None:
     assert list(ledger.annotations("shop", 0, 2000)) == [replace(note, text="moved \ufffd house"), deploy]
     assert list(ledger.annotations("shop", 1600, 2000)) == [deploy]
     assert list(ledger.annotations("shop", 501, 999)) == []
+    hostile = Annotation(3000, 3000, "note", "x", "ann", "sh\0op", "ca\udcffrt")
+    assert ledger.annotate("shop", hostile) and not ledger.annotate("shop", hostile)
+    (kept,) = ledger.annotations("shop", 3000, 3000)
+    assert (kept.namespace, kept.service) == ("sh\ufffdop", "ca?rt")
     assert deploy.about(("id", "shop", "cart")) and note.about(("id", "shop", "cart"))
     assert not deploy.about(("id", "shop", "pay")) and not deploy.about(("id", "base", "cart"))

@@ -8,8 +8,10 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -19,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from sloctl.errors import BackendUnavailable, UsageError
-from sloctl.model import SloSet
+from sloctl.model import Slo, SloSet
 from sloctl.report.data import Report
 from sloctl.report.html import live
 from sloctl.report.html.live import Wanted
@@ -27,7 +29,7 @@ from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.report.numbers import plain
 from sloctl.serve import feeds
 from sloctl.serve.access import Access, check_bind, host_of
-from sloctl.serve.cache import Asked, Busy, Explained
+from sloctl.serve.cache import Asked, Busy, Explained, Refresher
 from sloctl.settings.secret import Secret
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
@@ -317,6 +319,31 @@ def test_what_hangs_makes_pages_old_too(site: Site, web: TestClient) -> None:
     assert web.get("/api/v1/overview.csv").headers["x-sloctl-stale"] == "true"
 
 
+def test_an_answer_is_of_one_report_though_another_comes_meanwhile(slos: SloSet) -> None:
+    reports = iter([shop(), replace(shop(), at=later(600)), replace(shop(), at=later(1200))])
+    site = Site(slos, lambda: next(reports))
+    site.refresher.refresh()
+    known = site.definitions
+
+    def meanwhile(found: Report) -> Mapping[int, Slo]:
+        site.refresher.refresh()
+        return known(found)
+
+    site.definitions = meanwhile  # type: ignore[method-assign]
+    web = client(site)
+    assert web.get(f"/api/v1{CHECKOUT}").json()["at"] == "2026-03-01T12:00:00Z"
+    assert "2026-03-01T12:10:00Z" in web.get(CHECKOUT).text
+
+
+def test_a_clock_that_is_set_back_makes_nothing_young(slos: SloSet) -> None:
+    now, ticks = [AT], [1000.0]
+    refresher = Refresher(shop, lambda: now[0], 60.0, ticks=lambda: ticks[0])
+    refresher.refresh()
+    assert not refresher.state.stale(AT)
+    now[0], ticks[0] = later(-3600), 1200.0
+    assert refresher.state.stale(now[0]) and refresher.state.age(now[0]) == 200
+
+
 def test_what_nobody_foresaw_is_told_without_its_words(slos: SloSet) -> None:
     def broken() -> Report:
         raise ValueError("http://user:hunter2@prometheus")
@@ -578,6 +605,15 @@ def test_the_feed_has_the_alerts_the_newest_first(web: TestClient) -> None:
     assert entries[0].findtext(f"{{{feeds.ATOM}}}published") == "2026-03-01T11:35:00Z"
     link = entries[0].find(f"{{{feeds.ATOM}}}link")
     assert link is not None and link.get("href") == f"http://localhost{CHECKOUT}"
+
+
+def test_an_alert_since_when_is_not_known_is_one_entry_of_the_feed() -> None:
+    def entries(at: datetime) -> list[str]:
+        found = replace(report(drawn(alerts=("XBudgetBurnPage1h",))), at=at)
+        feed = ET.fromstring(feeds.atom(found, "http://localhost", stale=False))
+        return [each.findtext(f"{{{feeds.ATOM}}}id", "") for each in feed.iter(f"{{{feeds.ATOM}}}entry")]
+
+    assert entries(AT) == entries(later(60)) and len(entries(AT)) == 1
 
 
 def test_what_pages_load_is_kept_by_browsers_for_as_long_as_it_is_the_same(web: TestClient) -> None:

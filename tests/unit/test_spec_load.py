@@ -471,6 +471,80 @@ def test_an_overlay_finds_an_item_of_several_namespaces_by_its_service_and_name(
     assert found == [("shop", Decimal(98))]
 
 
+ITEM = "slos: [{name: a, service: x, namespace: n, %s}]\n"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (ITEM % "labels: {tier: one}", ITEM % "labels: {tier: two}"),
+        (
+            ITEM % "sli: {preset: latency, threshold: 100ms}",
+            ITEM % "sli: {preset: latency, threshold: 500ms}",
+        ),
+        ("mesh: {mode: ambient}\n", "mesh: {mode: sidecar}\n"),
+        (ITEM % "objective: 98", ITEM % "objective: null"),
+        (ITEM % "objective: 98", ITEM % "$patch: delete"),
+        ("defaults: {owner: you}\n", "defaults: null\n"),
+    ],
+)
+def test_what_two_files_of_an_overlay_say_does_not_depend_on_their_order(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    base, first, second = (tmp_path / name for name in ("base.yaml", "a.yaml", "b.yaml"))
+    base.write_text(document(slo("a", "x", "n", ", objective: 99"), slo("b", "x")))
+    for pair in ((one, other), (other, one)):
+        for path, text in zip((first, second), pair, strict=True):
+            path.write_text(OVERLAY + text)
+        with pytest.raises(InvalidFile) as caught:
+            spec.load([base, first, second])
+        (problem,) = caught.value.problems
+        assert (problem.position.file, problem.code in ("conflict", "overlay-unknown")) == (str(second), True)
+    for path in (first, second):
+        path.write_text(OVERLAY + one)
+    assert spec.load([base, first, second]), "the same twice is fine"
+
+
+def test_defaults_of_an_overlay_are_the_sets_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more=""))
+    (tmp_path / "b.yaml").write_text(
+        HEAD + "slos:\n" + slo(service="b") + "---\n" + OVERLAY + "defaults: {owner: you}\n"
+    )
+    assert {item.owner for item in spec.load([tmp_path]).slos} == {"you"}
+
+
+def test_an_item_that_an_alias_repeats_is_there_twice() -> None:
+    text = document(slo().replace("- {", "- &same {", 1), "  - *same\n")
+    assert [problem.code for problem in problems_in(text)] == ["duplicate-slo"]
+
+
+@pytest.mark.parametrize("place", ["events: {bad: *text, total: 'rate(t[$window])'}", "regex"])
+def test_an_alias_fills_nothing_into_an_expression(place: str) -> None:
+    more = "mesh: {matchers: {cluster: {regex: *text}}}\n" if place == "regex" else ""
+    sli = "preset: availability" if place == "regex" else place
+    text = (
+        HEAD
+        + "env: [CLUSTER]\nmetadata: {name: shop}\n"
+        + "defaults: {owner: &text 'rate(b{x=\"${CLUSTER}\"}[$window])'}\n"
+        + more
+        + f"slos: [{{name: a, service: x, namespace: n, objective: 99, sli: {{{sli}}}}}]\n"
+    )
+    value = {"CLUSTER": 'x"}[$window]) + rate(c{y="'}
+    _, problems = spec.check([Path("-")], stdin=io.BytesIO(text.encode()), environment=value)
+    assert [problem.code for problem in problems] == ["variable-place"]
+
+
+def test_jobs_are_given_no_other_value_of_a_variable() -> None:
+    text = document(slo(), more="env: [{name: OWNER, default: me}]\ndefaults: {owner: '${OWNER}'}\n")
+    text += "kubernetes: {env: {OWNER: you}}\n"
+
+    def codes(**environment: str) -> list[str]:
+        found = spec.check([Path("-")], stdin=io.BytesIO(text.encode()), environment=environment)[1]
+        return [problem.code for problem in found if problem.severity == "error"]
+
+    assert (codes(), codes(OWNER="you")) == (["conflict"], [])
+
+
 def test_small_numbers_may_be_written_as_json_writes_them() -> None:
     text = document(slo(more=", alerting: {windows: [{severity: page, factor: 1e-06, long: 1h, short: 5m}]}"))
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))

@@ -7,7 +7,7 @@ that was written. Expressions and regular expressions keep their text: there, a 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sloctl.spec.fields.shapes import Either, Field, Items, Object
 from sloctl.spec.fields.values import SECRET_WORDS, Complaint, Reader, Text, nearest
@@ -54,14 +54,15 @@ VARIABLE = Object(
 ENV = Items(Either(_NAME, VARIABLE), maximum=100)
 
 
-def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> dict[str, str]:
-    """Fill the variables in that a document names under ``env``; returns, by name, what the environment has of them.
+def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> tuple[dict[str, str], dict[str, str]]:
+    """Fill the variables in that a document names under ``env``; returns, by name, what the environment has of them,
+    and what was filled in.
 
     What the section itself says is read, and complained about, with the rest of the document.
     """
     section = root.entries.get("env")
     if section is None or section.kind != LIST:
-        return {}
+        return {}, {}
     values: dict[str, str] = {}
     given: dict[str, str] = {}
     declared: set[str] = set()
@@ -84,7 +85,21 @@ def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> dict[str
     for key, node in root.entries.items():
         if key not in _APART:
             _Filling(values, declared, reader).visit(node, key)
-    return given
+    return given, values
+
+
+def check_jobs(roots: Sequence[Node], values: Mapping[str, set[str]], reader: Reader) -> None:
+    """Jobs read the same files: what ``kubernetes.env`` gives them cannot differ from the ``values`` filled in here."""
+    for root in roots:
+        section = root.entries.get("kubernetes")
+        own = section.entries.get("env") if section is not None else None
+        if own is None:
+            continue
+        for name, node in own.entries.items():
+            if name in values and values[name] != {node.text}:
+                message = f"the jobs would fill in another value of {shown(name)} than is filled in here"
+                hint = "remove it: jobs are given what 'env' names"
+                reader.add(own.keys[name], f"kubernetes.env.{name}", "conflict", message, hint)
 
 
 def _unusable(name: str, value: str) -> Complaint | None:
@@ -104,27 +119,29 @@ class _Filling:
         self.values = values
         self.declared = declared
         self.reader = reader
-        self.seen: set[int] = set()
+        self.seen: set[tuple[int, bool]] = set()
 
     def visit(self, node: Node, path: str, *, kept: bool = False) -> None:
-        if id(node) in self.seen:
+        if (id(node), kept) in self.seen:
             return
-        self.seen.add(id(node))
+        self.seen.add((id(node), kept))
         for key, entry in node.entries.items():
             self.visit(entry, f"{path}.{key}", kept=kept or key in _KEPT)
         for index, item in enumerate(node.items):
             self.visit(item, f"{path}[{index}]", kept=kept)
-        if "${" in node.text:
+        if "${" in (node.written or node.text):
             self._fill(node, path, kept=kept)
 
     def _fill(self, node: Node, path: str, *, kept: bool) -> None:
-        names = [name for name in _REFERENCE.findall(node.text) if name]
+        names = [name for name in _REFERENCE.findall(node.written or node.text) if name]
         if kept:
-            if names:
+            if names or node.written:
                 message = "no variable is filled in here: its value could change what an expression means"
                 hint = "write the expression out, or change it in an overlay"
                 self.reader.add(node, path, "variable-place", message, hint)
                 self.reader.judged.add(id(node))
+            return
+        if (id(node), True) in self.seen:  # an alias of what keeps its text
             return
         unknown = next((name for name in names if name not in self.declared), None)
         if unknown is not None:

@@ -74,13 +74,13 @@ def _defaults(documents: Sequence[Block], reader: Reader) -> Defaults:
 
     Those of a file with ``metadata``, or without anything that they could be for, are the set's.
     """
-    files: dict[str, list[Block]] = {}
+    files: dict[tuple[str, bool], list[Block]] = {}
     for document in documents:
-        files.setdefault(document.node.file, []).append(document)
+        files.setdefault(overlay.place(document.node), []).append(document)
     of_set: list[Block] = []
     of_files: dict[str, Block] = {}
     lacking: list[Node] = []
-    for name, blocks in files.items():
+    for (name, _), blocks in files.items():
         given = [block for block in blocks if block.has("defaults")]
         uses = [block.at(key) for block in blocks for key in ("slos", "guardrails") if block.has(key)]
         if given and holds_for_all([block.node for block in blocks]):

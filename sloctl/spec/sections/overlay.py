@@ -87,25 +87,35 @@ def holds_for_all(documents: Sequence[Node]) -> bool:
     )
 
 
+def place(document: Node) -> tuple[str, bool]:
+    """The file that a document's defaults are of; what an overlay adds is of none that lies there."""
+    return document.file, document.patched
+
+
 def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> None:
     """Change a section wherever it stands, or else add it."""
     value = overlay.entries[key]
+    merging = _Merging(reader)
     found = False
     for index, root in enumerate(patched):
-        file = [other for other in patched if other.file == root.file]
+        file = [other for other in patched if place(other) == place(root)]
         if root.kind == MAPPING and key in root.entries and (key != "defaults" or holds_for_all(file)):
             found = True
             alone = overlay.copy()
             alone.entries, alone.keys = {key: value}, {key: overlay.keys[key]}
-            patched[index] = _Merging(reader).mapping(root, alone, "")
+            patched[index] = merging.mapping(root, alone, "")
+    if not found and (gone := next((root for root in patched if _removed(root, key)), None)) is not None:
+        merging.said_once(gone, key, value, overlay.keys[key], key)
+        return
     if found or (value.plain and value.empty):
         if not found:
             _nothing(overlay.keys[key], key, reader)
         return
     added = overlay.copy()
+    added.patched = True
     kind = overlay.entries["kind"].copy()
     kind.text = "MeshSLOs"
-    added.entries = {"apiVersion": overlay.entries["apiVersion"], "kind": kind, key: value}
+    added.entries = {"apiVersion": overlay.entries["apiVersion"], "kind": kind, key: _marked(value)}
     added.keys = {name: overlay.keys[name] for name in added.entries}
     patched.append(added)
 
@@ -113,6 +123,31 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
 def _nothing(key: Node, path: str, reader: Reader) -> None:
     message = f"there is no '{path.rpartition('.')[2]}' to remove"
     reader.add(key, path, "overlay-nothing", message, "remove the line")
+
+
+def _removed(node: Node, key: str) -> bool:
+    """Whether an overlay removed a key: its place is kept."""
+    return key in node.keys and key not in node.entries
+
+
+def _marked(node: Node) -> Node:
+    """What an overlay says, with all that is in it."""
+    marked = node.copy()
+    marked.patched = True
+    if node.kind == MAPPING:
+        marked.entries = {key: _marked(entry) for key, entry in node.entries.items()}
+    elif node.kind == LIST:
+        marked.items = [_marked(item) for item in node.items]
+    return marked
+
+
+def _changed(node: Node) -> Node | None:
+    """What of a node an overlay changed, or where it removed something."""
+    if node.patched:
+        return node
+    removed = (key_node for key, key_node in node.keys.items() if _removed(node, key))
+    parts = (found for part in (*node.entries.values(), *node.items) if (found := _changed(part)) is not None)
+    return next(removed, None) or next(parts, None)
 
 
 class _Merging:
@@ -133,26 +168,34 @@ class _Merging:
                 self.reader.add(patch.keys[key], there, "overlay-item", message, "'key: null' removes a key")
                 continue
             old = merged.entries.get(key)
+            if _removed(merged, key):
+                self.said_once(merged, key, value, patch.keys[key], there)
+                continue
             if value.plain and value.empty:
                 if old is None:
                     _nothing(patch.keys[key], there, self.reader)
-                merged.entries.pop(key, None)
+                    continue
+                self.said_once(merged, key, value, patch.keys[key], there)
+                del merged.entries[key]
             elif old is not None and old.kind == value.kind == MAPPING and not _another(key, old, value):
                 merged.entries[key] = self.mapping(old, value, there)
                 continue
             else:
-                self._said_once(old, value, patch.keys[key], there)
-                value = value.copy()
-                value.patched = True
-                merged.entries[key] = value
+                self.said_once(merged, key, value, patch.keys[key], there)
+                merged.entries[key] = _marked(value)
             merged.keys[key] = patch.keys[key]
         return merged
 
-    def _said_once(self, old: Node | None, value: Node, key: Node, path: str) -> None:
-        """Two files of an overlay cannot say different things."""
-        if old is not None and old.patched and not old.same(value):
-            message = f"the overlay says something else of '{path}' in {old.file}:{old.line}"
-            self.reader.add(key, path, "conflict", message, "say it once")
+    def said_once(self, base: Node, key: str, value: Node, at: Node, path: str) -> None:
+        """Two files of an overlay cannot say different things of a key, nor one remove what the other says."""
+        if _removed(base, key):
+            before = None if value.plain and value.empty else base.keys[key]
+        else:
+            old = base.entries.get(key)
+            before = None if old is None or old.same(value) else _changed(old)
+        if before is not None:
+            message = f"the overlay says something else of '{path}' in {before.file}:{before.line}"
+            self.reader.add(at, path, "conflict", message, "say it once")
 
 
 def _another(key: str, old: Node, value: Node) -> bool:
@@ -214,6 +257,9 @@ class _Items:
             self.reader.add(
                 item.keys[rest], f"{path}.{rest}", "overlay-item", message, f"remove it, or '{PATCH}'"
             )
+        elif (before := _changed(items.items[place[1]])) is not None:
+            message = f"the overlay changes this item in {before.file}:{before.line}"
+            self.reader.add(said, f"{path}.{PATCH}", "conflict", message, "change it, or drop it")
         else:
             del items.items[place[1]]
             if not items.items:

@@ -536,17 +536,18 @@ class _Slos:
 
 def _no_two_alike(whole: Block, reader: Reader) -> None:
     """Namespace, service and name tell SLOs apart, whatever else is wrong with them."""
-    first: dict[tuple[str, str, str], Position] = {}
+    first: dict[tuple[str, str, str], tuple[Position, str]] = {}
     for node, block in whole.items("slos"):
         namespace, service, name = (block.get(key) or "" for key in ("namespace", "service", "name"))
         counted = block.get("sli")
         placed = namespace or (counted is not None and counted.has("events") and not block.has("namespace"))
         if not (placed and service and name):
             continue
-        there = first.setdefault((namespace, service, name), position(node))
-        if there != position(node):
+        here = position(node), block.path  # items that an alias repeats stand in one place
+        there = first.setdefault((namespace, service, name), here)
+        if there != here:
             message = f"{f'{namespace}/{service}' if namespace else service} has two SLOs called '{name}'"
-            hint = f"the first is in {there.file}:{there.line}; rename or remove one"
+            hint = f"the first is in {there[0].file}:{there[0].line}; rename or remove one"
             reader.add(block.node, block.path, "duplicate-slo", message, hint)
 
 
