@@ -167,6 +167,11 @@ def stopped_alert(slo: Slo) -> str:
     return "".join(part.title() for part in slo.name.split("-")) + TRAFFIC_STOPPED
 
 
+def place(namespace: str, service: str) -> str:
+    """A service as people write it: ``namespace/service``, or the service alone where it has no namespace."""
+    return f"{namespace}/{service}" if namespace else service
+
+
 def slug(text: str) -> str:
     """A file or object name part: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"

@@ -226,7 +226,7 @@ def changed(keys: Iterable[SeriesKey], slo_set: SloSet) -> list[Finding]:
     for key in sorted(keys):
         slo = slos[key[0]]
         other = "an SLO of its own, which is gone," if slo.wildcard else 'the SLO of "*"'
-        place = f"{key[1]}/{key[2]}" if key[1] else key[2]
+        place = naming.place(*key[1:])
         text = (
             f"{place} {slo.name}: a part of the window was counted by {other} and is in this budget as well"
         )

@@ -79,10 +79,6 @@ class RoutineReader:
         return found
 
 
-def _place(namespace: str, service: str) -> str:
-    return f"{namespace}/{service}" if namespace else service
-
-
 def statuses(slo_set: SloSet, report: Report) -> dict[SeriesKey, tuple[Slo, SloStatus]]:
     """The budgets now, by definition and service."""
     by_name: dict[tuple[str, str], list[Slo]] = {}
@@ -128,7 +124,7 @@ def at_risk(reader: RoutineReader) -> RoutineSection:
             key, slo = known.get(id(item), (None, None))
             spent = _share(day[key][0], slo, item) if key in day and slo else None
             ends = rfc3339(item.exhausted_at) if item.exhausted_at else None
-            place = _place(item.namespace, item.service)
+            place = naming.place(item.namespace, item.service)
             burn = item.burn_rates.get("1h")
             rows.append((place, item.slo, item.remaining, spent, burn, ends, ", ".join(item.alerts)))
     return RoutineSection("budgets_at_risk", "Budgets at risk", columns, tuple(rows), "No budget is at risk.")
@@ -146,7 +142,7 @@ def burning(report: Report) -> RoutineSection:
     for item in report.slos:
         hour, hours = item.burn_rates.get("1h"), item.burn_rates.get("6h")
         if max(hour or 0.0, hours or 0.0) > 1:
-            found.append((_place(item.namespace, item.service), item.slo, hour, hours, item.remaining))
+            found.append((naming.place(item.namespace, item.service), item.slo, hour, hours, item.remaining))
     found.sort(key=lambda row: (-(row[2] or 0.0), -(row[3] or 0.0), row[:2]))
     return RoutineSection(
         "burning", "Burning now", columns, tuple(found), "Nothing burns faster than it may."
@@ -174,7 +170,7 @@ def spenders(reader: RoutineReader, *, compared: bool = False) -> RoutineSection
         spent = _share(bad, slo, item)
         earlier = _share(then[key][0], slo, item) if key in then else None
         cells = (
-            _place(key[1], key[2]),
+            naming.place(key[1], key[2]),
             slo.name,
             item.remaining,
             spent,
@@ -204,7 +200,7 @@ def alerts(reader: RoutineReader) -> RoutineSection:
     rows: list[tuple[CellValue, ...]] = []
     for item in read(reader.source, reader.slo_set, reader.period):
         labels = item.labels
-        place = _place(labels.get(naming.NAMESPACE, ""), labels.get(naming.SERVICE, ""))
+        place = naming.place(labels.get(naming.NAMESPACE, ""), labels.get(naming.SERVICE, ""))
         what = f"{place} {labels.get(naming.SLO) or labels.get(naming.GUARDRAIL, '')}".strip()
         numbers = (float(item.times), item.longest, item.total)
         rows.append(
@@ -240,7 +236,7 @@ def attainment(reader: RoutineReader) -> RoutineSection:
         sli, spent, met = _kept(now, key, slo)
         before_sli, _, before_met = _kept(then, key, slo)
         bad, total = now.get(key, (0.0, 0.0))
-        named = (_place(key[1], key[2]), slo.name)
+        named = (naming.place(key[1], key[2]), slo.name)
         cells = (*named, met, sli, float(slo.objective) / 100, spent, before_met, before_sli, bad, total)
         found.append((-1.0 if spent is None else spent, cells))
     found.sort(key=lambda row: (-row[0], [str(cell) for cell in row[1][:2]]))
@@ -284,7 +280,7 @@ def causes(reader: RoutineReader) -> RoutineSection:
         for labels, bad in causes.items():
             spent = _share(bad, slo, item)
             of = budget.ratio(bad, whole)
-            cells = (_place(key[1], key[2]), slo.name, *cause_words(dict(labels)), bad, of, spent)
+            cells = (naming.place(key[1], key[2]), slo.name, *cause_words(dict(labels)), bad, of, spent)
             lines.append((spent or 0.0, cells))
     lines.sort(key=lambda line: (-line[0], [str(cell) for cell in line[1][:5]]))
     rows = tuple(cells for _, cells in lines)
@@ -302,7 +298,7 @@ def cause_words(labels: Mapping[str, str]) -> tuple[str, str, str]:
     if (flags := labels.get("response_flags")) and flags != "-":
         words.append(flags)
     ends = [[labels.get(label, "") for label in pair] for pair in (naming.CALLERS, naming.CALLED)]
-    other = next((_place(*pair) for pair in ends if any(pair)), "")
+    other = next((naming.place(*pair) for pair in ends if any(pair)), "")
     return " ".join(words) or "latency, or not told apart", other, labels.get("destination_version", "")
 
 

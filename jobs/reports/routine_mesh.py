@@ -7,7 +7,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any
 
-from sloctl import promql
+from sloctl import naming, promql
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.guardrails.control_plane import configuration_changes
 from sloctl.guardrails.plans import plans
@@ -87,8 +87,7 @@ def gaps(
     names = {slo.id: slo.name for slo in slo_set.slos}
     lost = [(seconds, key) for key, seconds in unknown.items() if seconds >= TILE and key[0] in names]
     for seconds, key in sorted(lost, key=lambda item: (-item[0], item[1])):
-        place = f"{key[1]}/{key[2]}" if key[1] else key[2]
-        rows.append((f"{place} {names[key[0]]}", None, seconds))
+        rows.append((f"{naming.place(*key[1:])} {names[key[0]]}", None, seconds))
     return RoutineSection("telemetry_gaps", "Telemetry gaps", columns, tuple(rows), "No gap was seen.")
 
 

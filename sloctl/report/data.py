@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from sloctl import naming
 from sloctl.budget import Status
 from sloctl.errors import Severity
 from sloctl.model.durations import duration, rfc3339
-from sloctl.naming import BUDGET_BURN
 from sloctl.report import health, routine
 from sloctl.report.health import (
     EdgeAmplification,
@@ -132,13 +132,19 @@ class SloStatus:
     @property
     def name(self) -> str:
         """``namespace/service slo``, as texts show it."""
-        place = f"{self.namespace}/{self.service}" if self.namespace else self.service
-        return f"{place} {self.slo}"
+        return f"{self.place} {self.slo}"
+
+    @property
+    def place(self) -> str:
+        """``namespace/service``."""
+        return naming.place(self.namespace, self.service)
 
     @property
     def pages(self) -> tuple[str, ...]:
         """Those of its alerts that page."""
-        return tuple(name for name in self.alerts if name.rpartition(BUDGET_BURN)[2].startswith("Page"))
+        return tuple(
+            name for name in self.alerts if name.rpartition(naming.BUDGET_BURN)[2].startswith("Page")
+        )
 
     @property
     def of_window(self) -> str:

@@ -113,7 +113,6 @@ def part_recorded(report: Report) -> str:
 
 def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> list[str]:
     """One SLO's cells, as :func:`header` names them."""
-    place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     digits = digits_for(item.objective)
     interval = NOTHING
     if item.sli_interval:
@@ -121,7 +120,7 @@ def row(item: SloStatus, windows: Sequence[str], *, sources: bool = False) -> li
         interval = f"{low.removesuffix(' %')} … {high}"
     return [
         state(item),
-        plain(place),
+        plain(item.place),
         plain(item.slo),
         left(item),
         percent(item.sli, digits),

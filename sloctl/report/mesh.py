@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from sloctl import naming
 from sloctl.model.durations import rfc3339
 
 FAILS = 0.01
@@ -28,7 +29,7 @@ class Node(NamedTuple):
     @property
     def text(self) -> str:
         """``namespace/name``."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return naming.place(self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,8 +153,9 @@ def junit(gate: Gate) -> str:
     )
     tags = {"refused": "failure", "unknown": "error" if gate.policy.unknown == "refuse" else "skipped"}
     for item in judged:
-        place = plain(f"{item.slo.namespace}/{item.slo.service}" if item.slo.namespace else item.slo.service)
-        case = ElementTree.SubElement(suite, "testcase", classname=place, name=plain(item.slo.slo))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=plain(item.slo.place), name=plain(item.slo.slo)
+        )
         if item.verdict != "allowed":
             ElementTree.SubElement(case, tags[item.verdict], message=plain(item.reason))
     for name in gate.missing:

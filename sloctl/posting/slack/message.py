@@ -206,14 +206,13 @@ def _tables(report: Report) -> list[SlackTable]:
 
 
 def _short(item: SloStatus, *, sources: bool, part: bool) -> list[str]:
-    place = f"{item.namespace}/{item.service}" if item.namespace else item.service
     return [
         markdown.left(item) + (markdown.IN_DOUBT if item.doubts else ""),
         percent(item.sli, digits_for(item.objective)),
         f"{item.objective:.10g} %",
         *([item.of_window] if part else []),
         *([item.source] if sources else []),
-        place,
+        item.place,
         item.slo,
     ]
 

@@ -132,7 +132,7 @@ def explained(problems: Sequence[Problem], name: str, text: str, *, variables: b
         if problem.position.file != name or problem.code in _OF_EXPRESSIONS or problem.severity != "error":
             found.append(problem)
         elif at in templates:
-            found.append(templates[at])
+            found.append(replace(templates[at], field=problem.field))
         elif problem.code == "yaml-syntax" and templates:
             found.append(templates[min(templates)])
         else:
