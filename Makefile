@@ -1,7 +1,7 @@
 # What a person needs, one target each. Everything runs in .venv, which scripts/setup makes.
 PYTEST = .venv/bin/python -m pytest
-# Two more than there are processors: many tests wait for a server.
-PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 2)))
+# Four more than there are processors: many tests wait for a server, some for minutes.
+PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 4)))
 
 # Tests start sloctl a thousand times: each start would compile all its modules anew.
 unexport PYTHONDONTWRITEBYTECODE

@@ -11,7 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jobs.reports import guardrails
 from sloctl import naming, promql
@@ -32,6 +36,8 @@ _OF_SET = re.compile(
     r"(sum|max) by \(slo_id, namespace, service\) "
     r"\(\1_over_time\((\S+)\{slo_set=\"([^\"]*)\"\}\[(\d+)ms\](?: offset (\S+))?\)\)"
 )
+Instants: TypeAlias = NDArray[np.float64]
+"""Unix seconds, or a value for each of them."""
 _MS = re.compile(r"\[(\d+)ms\]")
 _SCRAPED = re.compile(r"group\(last_over_time\(up(?:\{[^{}]*\})?\[(\d+)ms\]\)\)")
 _RANGE = re.compile(r"\[(\w+)\]")
@@ -64,6 +70,12 @@ class Flow:
 
     def between(self, start: float, end: float) -> tuple[float, float]:
         minutes = max(0.0, min(end, self.end) - max(start, self.start)) / 60
+        return self.bad * minutes, self.total * minutes
+
+    def until(self, ends: Instants, seconds: int) -> tuple[Instants, Instants]:
+        """The same for as many seconds before each of ``ends``."""
+        shared = np.minimum(ends, self.end) - np.maximum(ends - seconds, self.start)
+        minutes = np.maximum(0.0, shared) / 60
         return self.bad * minutes, self.total * minutes
 
     @property
@@ -168,11 +180,16 @@ class Simulated:
         if _OF_SET.fullmatch(expr) and (end - start) / step + 1 > self.most_points:
             raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
         found: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
-        time = start.timestamp()
-        while time <= end.timestamp():
-            for labels, value in self._stepwise(expr, time):
+        times = [start.timestamp()]
+        while times[-1] + step.total_seconds() <= end.timestamp():
+            times.append(times[-1] + step.total_seconds())
+        if match := _OF_SET.fullmatch(expr):
+            for labels, time, value in self._sums(match, times):
                 found.setdefault(tuple(sorted(labels.items())), []).append([time, repr(value)])
-            time += step.total_seconds()
+        else:
+            for time in times:
+                for labels, value in self._stepwise(expr, time):
+                    found.setdefault(tuple(sorted(labels.items())), []).append([time, repr(value)])
         return self._judged(expr, ({"metric": dict(key), "values": values} for key, values in found.items()))
 
     def _judged(self, expr: str, series: Iterable[Series]) -> Sequence[Series]:
@@ -210,20 +227,24 @@ class Simulated:
                     yield {naming.SLO_ID: slo_id}, last
 
     def _records(self, slo_id: str, metric: str, instant: float) -> bool:
+        return bool(self._recorded_at(slo_id, metric, np.array([instant]))[0])
+
+    def _recorded_at(self, slo_id: str, metric: str, instants: Instants) -> NDArray[np.bool_]:
         """Whether the rule of a metric records something of a definition then."""
         fails = self.failing.get(slo_id, float("inf"))
         if metric in (naming.BAD_GRID, naming.BAD_TILE):
             fails = min(fails, self.failing_bad.get(slo_id, float("inf")))
-        return self._evaluated(instant) and self.loaded.get(slo_id, 0.0) <= instant < fails
+        loaded = self.loaded.get(slo_id, 0.0)
+        return self._evaluated_at(instants) & (loaded <= instants) & (instants < fails)
 
     def _evaluations(self, seconds: float, now: float) -> Iterator[tuple[dict[str, str], float]]:
         if seconds > self.largest_window:
             raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
-        instants = range(int((now - seconds) // GRID + 1) * GRID, int(now) + 1, GRID)
+        instants = np.arange(int((now - seconds) // GRID + 1) * GRID, int(now) + 1, GRID, dtype=float)
+        evaluated = instants[self._evaluated_at(instants)]
         for slo in self.slo_set.slos:
-            times = [t for t in instants if self._evaluated(t) and t >= self.loaded.get(slo.id, 0.0)]
-            if times:
-                yield {naming.SLO_ID: slo.id}, float(len(times))
+            if times := np.count_nonzero(evaluated >= self.loaded.get(slo.id, 0.0)):
+                yield {naming.SLO_ID: slo.id}, float(times)
 
     def _reporters(self, expr: str) -> Iterator[tuple[dict[str, str], float]]:
         """Who else counts the services that a query names."""
@@ -256,37 +277,54 @@ class Simulated:
             if not any(start <= begun and time <= end for start, end in self.down):
                 yield {}, 1.0
             return
-        for slo in self.slo_set.slos:
+        for slo in self.slo_set.slos if naming.OBJECTIVE in expr else ():
             if expr == promql.recorded(naming.OBJECTIVE, slo):
                 if self._evaluated(time // GRID * GRID) and time >= self.loaded.get(slo.id, 0.0):
                     yield {}, 0.999
                 return
         if match := _OF_SET.fullmatch(expr):
-            yield from self._sums(match, time)
+            yield from ((labels, value) for labels, _, value in self._sums(match, [time]))
         elif match := _STEADY.fullmatch(expr):
             yield from self._steady_peaks(expr, match, time)
         else:
             yield from self._raw(expr, time, "")
 
     def _evaluated(self, instant: float) -> bool:
-        paused = any(start < instant <= end for start, end in [*self.pauses, *self.down])
-        return self.recorded[0] <= instant <= self.recorded[1] and not paused
+        return bool(self._evaluated_at(np.array([instant]))[0])
 
-    def _sums(self, match: re.Match[str], now: float) -> Iterator[tuple[dict[str, str], float]]:
+    def _evaluated_at(self, instants: Instants) -> NDArray[np.bool_]:
+        there = (self.recorded[0] <= instants) & (instants <= self.recorded[1])
+        for start, end in [*self.pauses, *self.down]:
+            there &= ~((start < instants) & (instants <= end))
+        return there
+
+    def _sums(
+        self, match: re.Match[str], times: Sequence[float]
+    ) -> Iterator[tuple[dict[str, str], float, float]]:
+        """Labels, time and value of each sum, or greatest value, over the window before each of ``times``."""
         operator, metric, name, milliseconds, offset = match.groups()
         assert name == self.slo_set.name
         window = (int(milliseconds) + 1) // 1000
         if window > self.largest_window:
             raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
-        end = now - (parse_duration(offset) or 0 if offset else 0)
+        earlier = parse_duration(offset) or 0 if offset else 0
         step = TILE if metric in (naming.TOTAL_TILE, naming.BAD_TILE) else GRID
-        first = int((end - window) // step + 1)
-        instants = [number * step for number in range(first, int(end // step) + 1)]
+        parts = [
+            (time, int((time - earlier - window) // step + 1), int((time - earlier) // step) + 1)
+            for time in times
+        ]
+        begin, end = min(part[1] for part in parts), max(part[2] for part in parts)
+        instants = np.arange(begin, end, dtype=float) * step
         for flows in self._grouped(self.flows):
-            there = [t for t in instants if self._records(flows[0].slo_id, metric, t) and t >= flows[0].start]
-            values = [self._value(metric, flows, t, step) for t in there]
-            if values:
-                yield flows[0].labels, sum(values) if operator == "sum" else max(values)
+            there = self._recorded_at(flows[0].slo_id, metric, instants) & (instants >= flows[0].start)
+            if not there.any():
+                continue
+            known = there.tolist()
+            values = self._values(metric, flows, instants, step).tolist()
+            for time, first, last in parts:
+                a, b = first - begin, last - begin
+                if found := list(compress(values[a:b], known[a:b])):
+                    yield flows[0].labels, time, sum(found) if operator == "sum" else max(found)
 
     def _steady_peaks(
         self, expr: str, match: re.Match[str], now: float
@@ -301,19 +339,12 @@ class Simulated:
             raise BackendLimit("too many samples", backend="prometheus", url="http://simulated")
         last = int((now - offset) // GRID)
         for flows in self._grouped(flow for flow in self.flows if flow.service in names):
-            steps = [
-                GRID * number
-                for number in range(last - window // GRID + 1, last + 1)
-                if all(
-                    self._records(flows[0].slo_id, naming.TOTAL_GRID, step)
-                    and self._value(naming.GAP_GRID, flows, step, GRID) < 60
-                    for step in (GRID * number, GRID * (number - 1))
-                )
-            ]
-            if values := [
-                self._value(naming.TOTAL_GRID, flows, t, GRID) for t in steps if t >= flows[0].start
-            ]:
-                yield flows[0].labels, max(values)
+            instants = np.arange(last - window // GRID, last + 1, dtype=float) * GRID
+            steady = self._recorded_at(flows[0].slo_id, naming.TOTAL_GRID, instants)
+            steady &= self._values(naming.GAP_GRID, flows, instants, GRID) < 60
+            steps = instants[1:][steady[1:] & steady[:-1] & (instants[1:] >= flows[0].start)]
+            if steps.size:
+                yield flows[0].labels, float(self._values(naming.TOTAL_GRID, flows, steps, GRID).max())
 
     @staticmethod
     def _grouped(flows: Iterable[Flow]) -> list[list[Flow]]:
@@ -324,11 +355,19 @@ class Simulated:
         return list(groups.values())
 
     def _value(self, metric: str, flows: Sequence[Flow], instant: float, step: int) -> float:
+        return float(self._values(metric, flows, np.array([instant]), step)[0])
+
+    def _values(self, metric: str, flows: Sequence[Flow], instants: Instants, step: int) -> Instants:
+        """What a recorded series of some flows has at each instant, of ``step`` seconds."""
         if metric == naming.GAP_GRID:
             start, end = self.scrape_gaps.get(flows[0].service, (0.0, 0.0))
-            return max(0.0, min(end, instant) - max(start, instant - step))
+            unseen: Instants = np.minimum(end, instants) - np.maximum(start, instants - step)
+            return unseen.clip(0.0)
         kind = 0 if metric in (naming.BAD_GRID, naming.BAD_TILE) else 1
-        return sum(flow.between(instant - step, instant)[kind] for flow in flows)
+        values = np.zeros_like(instants)
+        for flow in flows:
+            values += flow.until(instants, step)[kind]
+        return values
 
     def _seen_by_others(self, flow: Flow, start: float, end: float) -> tuple[float, float]:
         bad, total = self.sides[flow.service]

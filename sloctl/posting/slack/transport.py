@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, NoReturn
 from urllib.error import HTTPError, URLError
 
@@ -93,7 +93,11 @@ class UrlOpener:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._context = ssl.create_default_context()
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Reads the certificates that are trusted, which takes 40 ms: once, and where TLS is spoken alone."""
+        return ssl.create_default_context()
 
     def open(self, request: urllib.request.Request) -> tuple[int, Any, bytes]:
         """Status, headers and body. Raises :class:`Fault`, and HTTPError for an answer that is no success."""
@@ -122,18 +126,22 @@ class UrlOpener:
                 raise Fault("unsure", text) from None
 
     def _opener(self, deadline: _Deadline) -> urllib.request.OpenerDirector:
-        context = self._context
+        opener = self
 
         class Plain(urllib.request.HTTPHandler):
             def http_open(self, req: urllib.request.Request) -> Any:
                 return self.do_open(_watched(http.client.HTTPConnection, deadline), req)
 
         class Tls(urllib.request.HTTPSHandler):
+            def __init__(self) -> None:
+                # The one of HTTPSHandler reads the certificates, needed or not.
+                urllib.request.AbstractHTTPHandler.__init__(self)
+
             def https_open(self, req: urllib.request.Request) -> Any:
-                connection = partial(_watched(http.client.HTTPSConnection, deadline), context=context)
+                connection = partial(_watched(http.client.HTTPSConnection, deadline), context=opener._context)
                 return self.do_open(connection, req)
 
-        return urllib.request.build_opener(Plain, Tls(context=context), _NoRedirects)
+        return urllib.request.build_opener(Plain, Tls, _NoRedirects)
 
 
 class _Answered(HTTPError):
