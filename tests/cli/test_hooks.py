@@ -6,9 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-import yaml
-
 from tests.support.command_line import ROOT, Outcome, sloctl
+from tests.support.yaml_text import read_yaml
 
 SLO_FILE = """\
 apiVersion: sloctl/v1
@@ -22,7 +21,7 @@ slos:
 
 def hook(name: str, folder: Path) -> Outcome:
     """What pre-commit runs: the entry, then its arguments, and no names of files."""
-    hooks = {item["id"]: item for item in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    hooks = {item["id"]: item for item in read_yaml((ROOT / ".pre-commit-hooks.yaml").read_text())}
     assert hooks[name]["pass_filenames"] is False
     program, *words = shlex.split(hooks[name]["entry"])
     assert program == "sloctl" and hooks[name]["language"] == "python"
@@ -53,7 +52,7 @@ def test_our_own_are_those_of_make_check() -> None:
     target = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert target is not None
     wanted = {line.strip().removesuffix(" .") for line in target[1].splitlines()}
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    config = read_yaml((ROOT / ".pre-commit-config.yaml").read_text())
     found = {
         item["entry"].replace(" --force-exclude", "") for repo in config["repos"] for item in repo["hooks"]
     }

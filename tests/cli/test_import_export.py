@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.support.command_line import in_process, sloctl
+from tests.support.yaml_text import read_yaml
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "import"
 SAID_WHOLE = """
@@ -104,7 +104,7 @@ def test_sloth_series(tmp_path: Path) -> None:
     shutil.copy(GOLDEN / "sloth.expected", tmp_path / "slo.yaml")
     done = in_process("export", "--sloth-series", "slo.yaml", folder=tmp_path)
     assert (done.code, done.stderr.splitlines()[-1]) == (0, "5 SLOs exported")
-    groups = yaml.safe_load(done.stdout)["groups"]
+    groups = read_yaml(done.stdout)["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) == 5 * 15
     ids = {rule["labels"]["sloth_id"] for rule in rules if rule["record"] == "sloth_slo_info"}

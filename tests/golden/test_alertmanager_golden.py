@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 
 from alert_rules.alertmanager import configuration
 from sloctl import spec
 from sloctl.artefacts.objects import Format
 from tests.support.alertmanager import translated
+from tests.support.yaml_text import read_yaml
 
 ROOT = Path(__file__).parent / "alertmanager"
 CASES = sorted(path.name for path in ROOT.iterdir() if path.is_dir())
@@ -38,8 +38,8 @@ def test_files(case: str, form: Format) -> None:
 @case_names
 def test_both_forms_mean_the_same(case: str) -> None:
     """The operator makes of its object what the plain file says, but for where secrets are."""
-    plain = yaml.safe_load((ROOT / case / "prometheus.yaml").read_text(encoding="utf-8"))
-    made = translated(yaml.safe_load((ROOT / case / "operator.yaml").read_text(encoding="utf-8")))
+    plain = read_yaml((ROOT / case / "prometheus.yaml").read_text(encoding="utf-8"))
+    made = translated(read_yaml((ROOT / case / "operator.yaml").read_text(encoding="utf-8")))
     assert made["route"] == plain["route"]
     assert made["inhibit_rules"] == plain["inhibit_rules"]
     nobody = {"name": "sloctl/null"}

@@ -11,7 +11,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import yaml
 
 from alert_rules import manifest
 from alert_rules.proofs import slo_proofs
@@ -19,6 +18,7 @@ from sloctl import naming
 from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo, SloSet, Sources
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, run, series, slo
+from tests.support.yaml_text import read_yaml
 
 Counts = tuple[float | None, float | None]
 """Bad and total events."""
@@ -757,7 +757,7 @@ def test_what_an_alert_asks_of_a_service_with_a_hostile_name_stays_one_string(tm
     (tmp_path / "rules.yaml").write_text(manifest.prometheus(file), encoding="utf-8")
     tests = slo_proofs.render_tests(slo_set, file, "rules.yaml", HOSTILE)
     (tmp_path / "test.yaml").write_text(tests, encoding="utf-8")
-    document = yaml.safe_load(tests)
+    document = read_yaml(tests)
     [told, *_] = [
         alert["exp_annotations"]
         for test in document["tests"]

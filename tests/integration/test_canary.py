@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo.server import PrometheusServer
 from sloctl.settings.backends import PrometheusSettings
 from tests.support.command_line import Outcome, in_process
+from tests.support.yaml_text import read_yaml_all
 
 END = int(datetime(2026, 3, 2, 21, tzinfo=UTC).timestamp())
 MINUTES, BEGAN, SCRAPE = 90, 50, 15
@@ -309,7 +309,7 @@ def queries(folder: Path, form: str) -> dict[str, tuple[dict[str, Any], str]]:
     assert done.code == 1, "an SLO of the file's own expressions is left out"
     assert "the SLO own of slow: what it counts does not tell versions of a service apart" in done.stderr
     found = {}
-    for document in yaml.safe_load_all(done.stdout):
+    for document in read_yaml_all(done.stdout):
         spec = document["spec"]
         metric = spec["metrics"][0]["provider"]["prometheus"] if "metrics" in spec else spec
         name = "latency" if "latency" in document["metadata"]["name"] else "availability"

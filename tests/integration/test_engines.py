@@ -18,7 +18,6 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-import yaml
 
 from alert_rules import manifest
 from jobs import preflight
@@ -53,6 +52,7 @@ from tests.support.real_meshes_served import (
     slo_set,
 )
 from tests.support.rule_cases import ONLY_3, PROVED, ROOT, generated, is_test, proved, write
+from tests.support.yaml_text import read_yaml
 
 __all__ = [
     "kept",
@@ -76,7 +76,7 @@ def for_vmalert(case: str) -> dict[str, Any]:
         )
     assert "engine: " in text
     slo_set = spec.load([Path("-")], stdin=io.BytesIO(text.encode()))
-    return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, "prometheus")}
+    return {path: read_yaml(text) for path, text in manifest.generate(slo_set, "prometheus")}
 
 
 def without_values(files: dict[str, Any]) -> None:

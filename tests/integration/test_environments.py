@@ -8,11 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sloctl import spec
 from sloctl.model import SloSet
 from tests.support.command_line import ROOT, shell
+from tests.support.yaml_text import read_yaml
 
 EXAMPLES = ROOT / "docs" / "examples" / "environments"
 PAGE = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def test_the_page_shows_the_files() -> None:
 def test_generated_jobs_read_the_overlay_too(folder: Path) -> None:
     done = shell("sloctl --quiet generate -f base -f overlays/dev.yaml -o out --only jobs", folder).clean()
     assert done.code == 0, done.stderr
-    data = yaml.safe_load((folder / "out/jobs/configmap-sloctl-shop-slo-file.yaml").read_text())["data"]
+    data = read_yaml((folder / "out/jobs/configmap-sloctl-shop-slo-file.yaml").read_text())["data"]
     mounted = folder / "mounted"
     mounted.mkdir()
     for name, text in data.items():
@@ -77,7 +77,7 @@ def test_jobs_have_the_variables_that_their_files_name(folder: Path) -> None:
     base.write_text(f"{text}env: [PROM_HOST, {{name: REGION, default: eu}}]\n")
     done = shell("PROM_HOST=a.b sloctl --quiet generate -f base -o out --only jobs", folder).clean()
     assert done.code == 0, done.stderr
-    job = yaml.safe_load((folder / "out/jobs/cronjob-sloctl-shop-slis.yaml").read_text())
+    job = read_yaml((folder / "out/jobs/cronjob-sloctl-shop-slis.yaml").read_text())
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert {"name": "PROM_HOST", "value": "a.b"} in container["env"]
     assert "REGION" not in str(container["env"])
@@ -105,7 +105,7 @@ def test_kustomize_builds_what_is_generated(folder: Path) -> None:
 def test_a_chart_that_is_rendered_is_an_overlay(folder: Path) -> None:
     """Helm itself is not asked: its three references are filled in as it does it."""
     text = (folder / "chart/templates/overlay.yaml").read_text()
-    values = yaml.safe_load((folder / "chart/values-dev.yaml").read_text())
+    values = read_yaml((folder / "chart/values-dev.yaml").read_text())
     for reference, value in (
         ("{{ .Release.Name }}", "dev"),
         ("{{ .Values.cluster | quote }}", f'"{values["cluster"]}"'),

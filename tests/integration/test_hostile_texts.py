@@ -26,6 +26,7 @@ from sloctl.model import SloSet
 from sloctl.spec import Source
 from tests.support.alertmanager import amtool, translated_text
 from tests.support.kubernetes import VERSIONS, problems, schema_problems
+from tests.support.yaml_text import read_yaml_all
 
 pytestmark = [pytest.mark.slow]
 PIECES = [
@@ -203,7 +204,7 @@ def test_what_validates_loads(owners: list[str], labels: list[str], prose: list[
                 if path.suffix == ".json":
                     json.loads(text)
                 elif form == "operator" and not file.startswith("alert_rules/tests/"):
-                    objects += [item for item in yaml.safe_load_all(text) if item]
+                    objects += [item for item in read_yaml_all(text) if item]
         promtool(folder / "prometheus" / "alert_rules")
         for form in forms:
             (path,) = (folder / form / "alertmanager").iterdir()

@@ -19,6 +19,7 @@ from sloctl.demo.programs import find_program
 from sloctl.model import SloSet
 from sloctl.model.alerting import Notifications
 from tests.support.alertmanager_fixture import start_alertmanager
+from tests.support.yaml_text import read_yaml
 
 Labels = Mapping[str, str]
 PATIENCE = 30.0
@@ -163,7 +164,7 @@ def translated(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def translated_text(text: str) -> str:
     """As :func:`translated`, complete with the receiver of other alerts, from YAML to YAML."""
-    config = translated(yaml.safe_load(text))
+    config = translated(read_yaml(text))
     if all(receiver["name"] != "sloctl/null" for receiver in config["receivers"]):
         config["receivers"].append({"name": "sloctl/null"})
     return yaml.safe_dump(config, sort_keys=False)

@@ -17,8 +17,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
-import yaml
-
 from alert_rules import manifest
 from sloctl.demo.programs import find_program
 from sloctl.model import AlertPolicy, Matcher, Mesh, RollingWindow, Slo, SloSet, Window
@@ -26,6 +24,7 @@ from sloctl.model.durations import duration
 from sloctl.model.policies import POLICIES
 from sloctl.promql import selector
 from sloctl.promql.presets import PRESETS, Params
+from tests.support.yaml_text import read_yaml
 
 Samples = list[tuple[dict[str, str], float]]
 """Labels (with ``__name__`` where there is one) and value of every series of an answer."""
@@ -105,7 +104,7 @@ def of_group(texts: Iterable[str], kind: str) -> list[str]:
     """The rule files with no more than their groups of a kind, such as ``tiles``: promtool evaluates them all."""
     found = []
     for text in texts:
-        groups = [group for group in yaml.safe_load(text)["groups"] if group["name"].endswith(f":{kind}")]
+        groups = [group for group in read_yaml(text)["groups"] if group["name"].endswith(f":{kind}")]
         assert groups, f"no group is one of {kind}"
         found.append(json.dumps({"groups": groups}))
     return found

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +19,11 @@ from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guard
 from sloctl.model.policies import POLICIES, EventGate
 from sloctl.promql import incident
 from tests.support.promtool import days, slo
+from tests.support.yaml_text import read_yaml
 
 
 def documents(slo_set: SloSet, form: Format = "prometheus") -> dict[str, Any]:
-    return {path: yaml.safe_load(text) for path, text in manifest.generate(slo_set, form)}
+    return {path: read_yaml(text) for path, text in manifest.generate(slo_set, form)}
 
 
 def rules(slo_set: SloSet) -> list[dict[str, Any]]:
@@ -479,8 +479,6 @@ class TestSimulation:
         texts = [text for path, text in manifest.generate(one(late), "prometheus") if "_test" in path]
         for text in texts:
             assert ("Not proved here" not in text) is proved
-            inputs = {
-                item["series"] for test in yaml.safe_load(text)["tests"] for item in test["input_series"]
-            }
+            inputs = {item["series"] for test in read_yaml(text)["tests"] for item in test["input_series"]}
             assert len(inputs) == (3 if proved else 0), "up, and each counter"
         assert len(texts) == 2

@@ -8,11 +8,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from alert_rules import analysis
 from sloctl import spec
 from sloctl.model import SloSet
+from tests.support.yaml_text import read_yaml_all
 
 SLO_FILE = """
 apiVersion: sloctl/v1
@@ -76,7 +76,7 @@ def slo_set(more: str = "") -> SloSet:
 @pytest.mark.parametrize("form", FORMS)
 def test_objects_have_the_form_of_their_definitions(form: str) -> None:
     text, left_out, written = FORMS[form](slo_set())
-    documents = list(yaml.safe_load_all(text))
+    documents = read_yaml_all(text)
     for document in documents:
         jsonschema.validate(document["spec"], SPECS[document["apiVersion"], document["kind"]])
         assert document["metadata"]["namespace"] == "monitoring"
@@ -94,7 +94,7 @@ def test_the_margin_is_the_file_s_or_the_objective_s() -> None:
     ):
         metrics = [
             metric
-            for document in yaml.safe_load_all(analysis.argo_rollouts(slo_set(more))[0])
+            for document in read_yaml_all(analysis.argo_rollouts(slo_set(more))[0])
             for metric in document["spec"]["metrics"]
         ]
         assert sorted(metric["failureCondition"].rpartition(" > ")[2] for metric in metrics) == limits

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import yaml
 
 from alert_rules.alertmanager import configuration
 from sloctl import naming
@@ -15,6 +14,7 @@ from sloctl.artefacts.objects import Format
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
 from sloctl.model import SloSet
 from sloctl.model.alerting import Notifications, Receiver, Routing, SecretKey
+from tests.support.yaml_text import read_yaml
 
 PAGER = Receiver("pager", "pagerduty", secret=SecretKey("alerting", "pagerduty"))
 CHAT = Receiver("chat", "slack", channel="#alerts", secret=SecretKey("alerting", "slack"))
@@ -29,7 +29,7 @@ def text(notifications: Notifications | None = BASE, form: Format = "prometheus"
 
 
 def config(notifications: Notifications = BASE, name: str = "shop") -> Any:
-    return yaml.safe_load(text(notifications, name=name))
+    return read_yaml(text(notifications, name=name))
 
 
 def ours(notifications: Notifications = BASE) -> Any:
@@ -39,7 +39,7 @@ def ours(notifications: Notifications = BASE) -> Any:
 
 
 def receivers(notifications: Notifications, form: Format = "prometheus") -> dict[str, Any]:
-    document = yaml.safe_load(text(notifications, form))
+    document = read_yaml(text(notifications, form))
     return {item["name"]: item for item in document.get("spec", document)["receivers"]}
 
 
@@ -195,7 +195,7 @@ def test_secrets_are_selectors_for_the_operator() -> None:
 
 
 def test_operator_object() -> None:
-    document = yaml.safe_load(text(form="operator"))
+    document = read_yaml(text(form="operator"))
     assert (document["apiVersion"], document["kind"]) == (
         "monitoring.coreos.com/v1alpha1",
         "AlertmanagerConfig",
@@ -220,7 +220,7 @@ def test_operator_object() -> None:
 def test_owners_are_quoted(owner: str, matcher: str) -> None:
     notifications = replace(BASE, owners=((owner, Routing("hook", "")),))
     assert ours(notifications)["routes"][1]["routes"][0]["matchers"] == [matcher]
-    document = yaml.safe_load(text(notifications, "operator"))
+    document = read_yaml(text(notifications, "operator"))
     (route,) = document["spec"]["route"]["routes"][1]["routes"][:1]
     assert route["matchers"] == [{"name": "owner", "value": owner, "matchType": "="}]
 

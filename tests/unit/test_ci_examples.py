@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from sloctl import __version__
 from sloctl.cli.main import cli
+from tests.support.yaml_text import read_yaml
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SCHEMAS = {
@@ -60,7 +60,7 @@ def test_the_schema_refuses_slips(name: str, right: str, wrong: str, tmp_path: P
 
 def commands(name: str) -> list[str]:
     """The lines of shell that an example runs."""
-    document: dict[str, Any] = yaml.safe_load((EXAMPLES / name).read_text())
+    document: dict[str, Any] = read_yaml((EXAMPLES / name).read_text())
     if name.startswith("github"):
         return [step["run"] for job in document["jobs"].values() for step in job["steps"] if "run" in step]
     jobs = [job for job in document.values() if isinstance(job, dict)]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import yaml
 
 from dashboards import manifest
 from sloctl import naming, spec
@@ -23,6 +22,7 @@ from sloctl.errors import UsageError
 from sloctl.model import Objects, SloSet
 from sloctl.model.dashboards import KINDS, Costs, DashboardSettings
 from tests.support.command_line import in_process
+from tests.support.yaml_text import read_yaml
 
 FORMS: tuple[Format, ...] = get_args(Format)
 HOSTILE = (
@@ -66,9 +66,7 @@ def files(slo_set: SloSet, form: Format) -> dict[str, str]:
 
 
 def objects(slo_set: SloSet) -> list[Any]:
-    return [
-        yaml.safe_load(text) for name, text in files(slo_set, "operator").items() if name.endswith(".yaml")
-    ]
+    return [read_yaml(text) for name, text in files(slo_set, "operator").items() if name.endswith(".yaml")]
 
 
 # Plain files
@@ -86,7 +84,7 @@ def test_plain_files_and_their_provider() -> None:
     assert text.startswith('{\n  "uid": "sloctl-shop-service",\n  "title": "service",\n')
     assert text.endswith("}\n")
     assert list(json.loads(text)["panels"][0].items()) == [("z", 0.1), ("a", None), ("text", TEXT)]
-    (provider,) = yaml.safe_load(written["dashboards/provisioning/shop.yaml"])["providers"]
+    (provider,) = read_yaml(written["dashboards/provisioning/shop.yaml"])["providers"]
     assert (provider["name"], provider["folder"], provider["type"]) == ("sloctl-shop", "SLOs", "file")
     assert provider["options"] == {"path": "/var/lib/grafana/dashboards/shop"}
     assert provider["disableDeletion"] is provider["allowUiUpdates"] is False
@@ -96,7 +94,7 @@ def test_sets_of_one_folder_share_its_uid_only() -> None:
     found = []
     for name, folder in (("shop", "A"), ("pay", "A"), ("pay", "B")):
         text = files(settled(name, folder=folder), "prometheus")[f"dashboards/provisioning/{name}.yaml"]
-        (provider,) = yaml.safe_load(text)["providers"]
+        (provider,) = read_yaml(text)["providers"]
         found.append((provider["name"], provider["folderUid"], provider["options"]["path"]))
     assert found[0][1] == found[1][1] != found[2][1]
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,40}", uid) for _, uid, _ in found)
@@ -107,9 +105,7 @@ def test_sets_of_one_folder_share_its_uid_only() -> None:
 @pytest.mark.parametrize("folder", HOSTILE)
 def test_folder_is_text_wherever_it_stands(folder: str) -> None:
     slo_set = settled(folder=folder)
-    (provider,) = yaml.safe_load(files(slo_set, "prometheus")["dashboards/provisioning/shop.yaml"])[
-        "providers"
-    ]
+    (provider,) = read_yaml(files(slo_set, "prometheus")["dashboards/provisioning/shop.yaml"])["providers"]
     assert "$" not in provider["folder"].replace("$$", "")  # Grafana would put a variable's value there
     assert provider["folder"].replace("$$", "$") == folder
     assert {item["metadata"]["annotations"]["grafana_folder"] for item in objects(slo_set)} == {folder}

@@ -28,6 +28,7 @@ from sloctl.model.policies import MIN_BAD_EVENTS, MIN_EVENTS, POLICIES, Evidence
 from sloctl.promql.presets import ENVOY_BUCKETS, GRPC_CODES, GRPC_SERVER_ERRORS, PRESETS
 from sloctl.settings import backends
 from tests.support.doc_pages import table, text_of
+from tests.support.yaml_text import read_yaml
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -106,7 +107,7 @@ def yaml_blocks() -> Iterator[Any]:
 @pytest.mark.parametrize("block", list(yaml_blocks()))
 def test_yaml_examples(block: str) -> None:
     """An SLO file loads without errors; so does a part of one, with what it needs around it."""
-    document = yaml.safe_load(block)
+    document = read_yaml(block)
     if not isinstance(document, dict) or ("kind" in document and document["kind"] != "MeshSLOs"):
         return
     if "kind" not in document:

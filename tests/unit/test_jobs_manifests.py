@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from jobs import manifests
 from jobs.manifests import crontab, network, schedules
@@ -31,6 +30,7 @@ from sloctl.settings import backends, ledger, slack
 from sloctl.spec import Source
 from tests.support.job_files import CASES, ROOT, generated
 from tests.support.kubernetes import VERSIONS, Objekt, pod_of, problems, schema_problems, unrestricted
+from tests.support.yaml_text import read_yaml, read_yaml_all
 
 HEADER = """\
 apiVersion: sloctl/v1
@@ -63,7 +63,7 @@ def made(text: str | bytes, name: str = "slo.yaml") -> tuple[SloSet, tuple[Sourc
 
 def objects(text: str | bytes, name: str = "slo.yaml") -> list[Objekt]:
     slo_set, sources = made(text, name)
-    return [yaml.safe_load(content) for _, content in manifests.generate(slo_set, "operator", sources)]
+    return [read_yaml(content) for _, content in manifests.generate(slo_set, "operator", sources)]
 
 
 def one(items: list[Objekt], kind: str, name: str = "") -> Objekt:
@@ -72,7 +72,7 @@ def one(items: list[Objekt], kind: str, name: str = "") -> Objekt:
 
 
 def stored(case: str) -> list[Objekt]:
-    return [yaml.safe_load(text) for path, text in generated(case).items() if path.endswith(".yaml")]
+    return [read_yaml(text) for path, text in generated(case).items() if path.endswith(".yaml")]
 
 
 def pods(items: list[Objekt]) -> list[Objekt]:
@@ -116,7 +116,7 @@ def test_a_folder_has_objects_only(case: str) -> None:
     """``kubectl apply -f jobs/`` reads every YAML file there, and one object in each."""
     for path, text in generated(case).items():
         if path.endswith(".yaml"):
-            (document,) = yaml.safe_load_all(text)
+            (document,) = read_yaml_all(text)
             assert {"apiVersion", "kind", "metadata"} <= document.keys()
 
 
@@ -349,7 +349,7 @@ def test_the_alert_on_late_jobs_reads_these_cron_jobs() -> None:
     slo_set, sources = made(JOBS + "  - {name: report, every: 1h}\nguardrails: [{preset: jobs}]\n")
     rules = "".join(text for path, text in manifest.generate(slo_set, "prometheus") if "/tests/" not in path)
     read = set(re.findall(r'cronjob=\\?"([^"\\]*)', rules))
-    written = [yaml.safe_load(text) for _, text in manifests.generate(slo_set, "operator", sources)]
+    written = [read_yaml(text) for _, text in manifests.generate(slo_set, "operator", sources)]
     assert read == {item["metadata"]["name"] for item in written if item["kind"] == "CronJob"}
     assert len(read) == 3
 
@@ -626,7 +626,7 @@ def test_files_of_one_name_have_keys_of_their_own_that_sort_as_they_were_given(c
     sources = [Source(names[n % len(names)], f"# {n}\n".encode()) for n in range(count - 1)]
     sources.insert(1, Source("/etc/slo.yaml", BASE.encode()))
     items = [
-        yaml.safe_load(text)
+        read_yaml(text)
         for _, text in manifests.generate(
             spec.load_sources([Source("x", JOBS.encode())]), "operator", sources
         )

@@ -40,6 +40,7 @@ from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS, ORIGINS, remedies, remedy
 from sloctl.promql.parsing import Call, Expr, Literal, Select, children, labels_named, reads
 from sloctl.promql.presets import PRESETS, PresetProblem
+from tests.support.yaml_text import read_yaml
 
 pytestmark = pytest.mark.xdist_group("catalogue")
 
@@ -364,11 +365,10 @@ def test_the_inclusion_list_has_every_cluster_statistic_and_no_other() -> None:
 
 
 def test_snippets_are_yaml() -> None:
-    import yaml
 
     cures = {cure for name in METRICS if (cure := remedy(name)) is not None and cure.snippet}
     for cure in cures:
-        assert isinstance(yaml.safe_load(cure.snippet), dict)
+        assert isinstance(read_yaml(cure.snippet), dict)
         assert len({*cure.snippet.splitlines()}) == len(cure.snippet.splitlines()), "nothing twice"
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from sloctl import spec
 from sloctl.errors import InvalidFile, UsageError
 from sloctl.spec.reference import page as reference
 from sloctl.spec.reference.page import CODES
 from tests.support.golden import cases
+from tests.support.yaml_text import read_yaml, read_yaml_all
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -96,7 +96,7 @@ def example(fragment: str) -> str:
     """A fragment of a file, made whole."""
     if "MeshSLOsOverlay" in fragment:
         return (GOLDEN / "valid" / "overlay" / "base.yaml").read_text() + "---\n" + fragment
-    keys = yaml.safe_load(fragment).keys()
+    keys = read_yaml(fragment).keys()
     return "".join(line + "\n" for line in BASE.splitlines() if line.split(":")[0] not in keys) + fragment
 
 
@@ -109,7 +109,7 @@ def test_example_of_the_reference(fragment: str) -> None:
     slo_set, problems = check_text(text)
     assert slo_set is not None, problems
     assert {problem.code for problem in problems} <= {"unknown-owner"}
-    *base, last = yaml.safe_load_all(text)
+    *base, last = read_yaml_all(text)
     jsonschema.validate(last, spec.overlay_schema() if base else SCHEMA)
 
 
@@ -127,7 +127,7 @@ def test_starter_validates_without_a_word() -> None:
     assert {slo.service for slo in slo_set.slos} == {"*", "checkout"}
     assert any(slo.policy.name == "inline" for slo in slo_set.slos)
     assert slo_set.sources.grafana, "alerts lead to dashboards from the first day"
-    *base, last = yaml.safe_load_all(text)
+    *base, last = read_yaml_all(text)
     jsonschema.validate(last, spec.overlay_schema() if base else SCHEMA)
 
 

@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sloctl import spec
 from sloctl.errors import UsageError
@@ -22,6 +21,7 @@ from sloctl.spec.foreign.to_openslo import export
 from sloctl.spec.load import check_sources
 from sloctl.spec.yaml import tree
 from tests.support import shop_slos
+from tests.support.yaml_text import read_yaml, read_yaml_all
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "import"
 CASES = sorted(GOLDEN.glob("*.yaml"))
@@ -341,9 +341,7 @@ def test_exported_slos_have_names_of_their_own() -> None:
     one = shop_slos.CHECKOUT.replace("checkout", "web-api")
     other = shop_slos.CHECKOUT.replace("checkout", "api").replace("shop", "shop-web")
     text = export(shop_slos.slos(one, other))[0]
-    names = [
-        document["metadata"]["name"] for document in yaml.safe_load_all(text) if document["kind"] == "SLO"
-    ]
+    names = [document["metadata"]["name"] for document in read_yaml_all(text) if document["kind"] == "SLO"]
     assert names[0] == "shop-web-api-availability"
     assert len(set(names)) == 2
 
@@ -361,8 +359,8 @@ def test_what_openslo_cannot_say_is_said() -> None:
 def test_the_example_of_the_page_is_what_is_written() -> None:
     page = (GOLDEN.parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
     given, becomes = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[:2]
-    written = yaml.safe_load(imported(given).text)
-    assert {key: written[key] for key in ("metadata", "slos")} == yaml.safe_load(becomes)
+    written = read_yaml(imported(given).text)
+    assert {key: written[key] for key in ("metadata", "slos")} == read_yaml(becomes)
 
 
 def test_native_histograms_are_not_exported() -> None:

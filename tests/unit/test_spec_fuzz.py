@@ -21,6 +21,7 @@ from sloctl import promql, spec
 from sloctl.errors import UsageError
 from sloctl.model import CounterSli, Matcher, Slo, SloSet
 from sloctl.spec.fields import expressions
+from tests.support.yaml_text import read_yaml_all
 
 COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("spec", max_examples=200, **COMMON)
@@ -31,7 +32,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 GOOD = [
     document
     for file in sorted((GOLDEN / "valid").glob("*.yaml"))
-    for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    for document in read_yaml_all(file.read_text(encoding="utf-8"))
     if document is not None
 ]
 TEXTS = [file.read_text(encoding="utf-8") for file in sorted((GOLDEN / "valid").glob("*.yaml"))]

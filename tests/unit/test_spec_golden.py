@@ -11,11 +11,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 
 from sloctl import spec
 from sloctl.errors import InvalidFile, Problem
 from tests.support.golden import cases
+from tests.support.yaml_text import read_yaml_all
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 INVALID = cases(GOLDEN / "invalid")
@@ -80,7 +80,7 @@ def test_schema_finds_what_a_schema_can_find(file: Path) -> None:
     codes = {problem.code for problem in problems_of(file) if problem.severity == "error"}
     if codes & TEXTUAL:
         pytest.skip("not about structure")
-    documents = [document for source in spec.read([file]) for document in yaml.safe_load_all(source.content)]
+    documents = [document for source in spec.read([file]) for document in read_yaml_all(source.content)]
     fine = all(validator(document).is_valid(document) for document in documents)
     assert fine is not bool(codes & STRUCTURAL), codes
 
@@ -90,7 +90,7 @@ def test_valid_file(file: Path) -> None:
     slo_set = spec.load([file])
     assert slo_set.slos
     for source in spec.read([file]):
-        for document in yaml.safe_load_all(source.content):
+        for document in read_yaml_all(source.content):
             if document is not None:
                 validator(document).validate(document)
     text = spec.render_text(slo_set.warnings).replace(str(file), file.name)
