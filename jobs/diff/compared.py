@@ -112,14 +112,9 @@ def compare(
     return Comparison(old, new, tuple(changes), dict(same), frozenset(_recounted(old, new)), tuple(doubts))
 
 
-def place(namespace: str, service: str) -> str:
-    """A service as people write it."""
-    return f"{namespace}/{service}" if namespace else service
-
-
 def title(slo: Slo) -> str:
     """An SLO as people write it: ``shop/checkout availability``."""
-    return f"{place(slo.namespace, slo.service)} {slo.name}"
+    return f"{naming.place(slo.namespace, slo.service)} {slo.name}"
 
 
 def events(of: SloSet, slo: Slo) -> object:

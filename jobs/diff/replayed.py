@@ -7,15 +7,15 @@ the file's maintenance, as the ledger does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from jobs import backtest
 from jobs.backtest import told
-from jobs.backtest.judged import OF_FILE, WHOLE, Backtest, Incident, Replayed
+from jobs.backtest.judged import OF_FILE, Backtest, Incident, Replayed
 from jobs.backtest.replay import Firing
 from jobs.budgets.maintenance import Excused
-from jobs.diff.compared import Comparison, place, title
+from jobs.diff.compared import Comparison, title
 from sloctl import naming
 from sloctl.ledger.protocol import MutedInterval
 from sloctl.model import GRID, RollingWindow, SeriesKey, Slo, SloSet
@@ -49,16 +49,20 @@ class Page:
     @property
     def where(self) -> str:
         """Its service as people write it."""
-        return place(self.namespace, self.service)
+        return naming.place(self.namespace, self.service)
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one set would have done, and its budgets. ``unknown`` are SLOs of which the replay can say nothing."""
+    """What one set would have done, and its budgets. ``unknown`` are SLOs of which the replay can say nothing.
+
+    ``partial``: it is in doubt whether all was read.
+    """
 
     backtest: Backtest
     budgets: dict[SeriesKey, Budget]
     unknown: tuple[str, ...] = ()
+    partial: bool = False
 
     @property
     def replayed(self) -> Replayed:
@@ -69,16 +73,6 @@ class Side:
     def pages(self) -> tuple[Page, ...]:
         """What would have paged."""
         return tuple(map(_page, self.replayed.pages))
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the time of every SLO is recorded, in the way in which it counts."""
-        return not self.unknown and not self.backtest.doubts and not self.partly
-
-    @property
-    def partly(self) -> bool:
-        """Whether a part of the time is not recorded."""
-        return any(share < WHOLE for share in self.backtest.seen.values())
 
 
 @dataclass(frozen=True)
@@ -145,16 +139,16 @@ def _side(
 ) -> Side | None:
     if not slo_set.slos:
         return None
-    found = backtest.run(
-        read(slo_set), slo_set, *span, policies=(OF_FILE,), incidents=incidents, wanted=wanted
-    )
+    history = read(slo_set)
+    found = backtest.run(history, slo_set, *span, policies=(OF_FILE,), incidents=incidents, wanted=wanted)
     known = {key[0] for key in found.seen}
     unknown = tuple(
         f"{title(slo)}: other events than it counts are recorded of it"
         for slo in slo_set.slos
         if slo.id not in known and not wanted(slo, (slo.id, slo.namespace, slo.service))
     )
-    return Side(found, dict(_budgets(found, slo_set, muted)), unknown)
+    budgets = dict(_budgets(found, slo_set, muted))
+    return Side(replace(found, grid=None), budgets, unknown, bool(history.doubts))
 
 
 def _doubts(side: Side) -> list[str]:

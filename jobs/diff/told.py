@@ -8,9 +8,10 @@ from typing import Any
 
 from jobs.backtest import told
 from jobs.backtest.judged import WHOLE, Detected
-from jobs.diff.compared import Action, AlertChange, Change, Comparison, place
+from jobs.diff.compared import Action, AlertChange, Change, Comparison
 from jobs.diff.replayed import Budget, Page, Replay, Side
 from jobs.preflight.cost import Cost, Size
+from sloctl import naming
 from sloctl.model.durations import duration, number, rfc3339
 from sloctl.report.numbers import percent, plain, spent_share
 
@@ -178,7 +179,7 @@ def _sides(replay: Replay) -> list[Side]:
 
 
 def known(side: Side | None, owner: str | None) -> tuple[float | None, bool]:
-    """Pages a week of an owner (None: of all), None if none of its SLOs has a record; and whether all of them have."""
+    """Pages a week of an owner (None: of all), None if no SLO of it has a record; and whether all of it is known."""
     if side is None:
         return 0.0, True
     slos = {id_: slo for id_, slo in side.backtest.slos.items() if owner in (None, slo.owner)}
@@ -189,6 +190,7 @@ def known(side: Side | None, owner: str | None) -> tuple[float | None, bool]:
         return None, False
     pages = sum(owner in (None, page.owner) for page in side.pages)
     whole = {key[0] for key in shares} == slos.keys() and min(shares.values()) >= WHOLE
+    whole = whole and not side.partial
     return pages / side.backtest.weeks, whole
 
 
@@ -207,7 +209,7 @@ def budgets(replay: Replay) -> list[tuple[str, Budget | None, Budget | None]]:
     for key in sides[0].keys() | sides[1].keys():
         one, other = (side.get(key) for side in sides)
         if one is None or other is None or (one.spent, one.recorded) != (other.spent, other.recorded):
-            rows.append((f"{place(key[0], key[1])} {key[2]}", one, other))
+            rows.append((f"{naming.place(key[0], key[1])} {key[2]}", one, other))
     return sorted(
         rows, key=lambda row: (-max((one.spent or 0.0) for one in row[1:] if one is not None), row[0])
     )
@@ -254,7 +256,7 @@ def incident(before: Detected | None, after: Detected | None) -> str:
     """A known incident on one line."""
     one = before or after
     assert one is not None
-    where = place(one.incident.namespace, one.incident.service) or "any service"
+    where = naming.place(one.incident.namespace, one.incident.service) or "any service"
     told_ = [
         "no page" if item is None or item.by is None else f"after {duration(item.seconds)}"
         for item in (before, after)

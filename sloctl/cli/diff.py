@@ -187,10 +187,7 @@ def _found(context: Context, old: tuple[str, ...], new: tuple[str, ...]) -> Foun
     (before, _), (after, sources) = (side or _nothing(sides) for side in sides)
     doubts: list[str] = []
     with progress.shown(context, "generating"):
-        objects = (
-            _objects("before", before, sources, doubts) if sides[0] else {},
-            _objects("after", after, sources, doubts) if sides[1] else {},
-        )
+        objects = _objects([before if sides[0] else None, after if sides[1] else None], sources, doubts)
         comparison = compare(before, after, objects, doubts)
         return Found(comparison, (cost.size(before), cost.size(after)))
 
@@ -224,23 +221,30 @@ def _nothing(sides: list[tuple[SloSet, tuple[Source, ...]] | None]) -> tuple[Slo
     return replace(SloSet(of.name, ()), labels=of.labels, mesh=of.mesh, sources=of.sources), there[1]
 
 
-def _objects(side: str, slo_set: SloSet, sources: tuple[Source, ...], doubts: list[str]) -> dict[str, str]:
-    """What is generated of a set, by path, for an operator.
+def _objects(
+    sides: Sequence[SloSet | None], sources: tuple[Source, ...], doubts: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What is generated of each side, by path, for an operator; what one side cannot have is compared of neither.
 
     ``sources`` are the same of both sides: the ConfigMap of the files, which has every comment, is no change.
     """
-    out: dict[str, str] = {}
+    out: tuple[dict[str, str], dict[str, str]] = ({}, {})
     for kind in generate.SECTIONS:
-        form = (
-            "victoriametrics"
-            if kind == "rules" and slo_set.sources.engine == "victoriametrics"
-            else "operator"
-        )
         try:
-            out |= dict(generate.of_kind(kind, slo_set, form, sources, proofs=False))  # type: ignore[arg-type]
+            found = [_generated(kind, slo_set, sources) if slo_set else {} for slo_set in sides]
         except UsageError as error:
-            doubts.append(f"{side}: {kind} cannot be generated, and were not compared: {error}")
+            doubts.append(f"the objects of {kind} were not compared: they cannot be generated: {error}")
+            continue
+        for into, objects in zip(out, found, strict=True):
+            into |= objects
     return out
+
+
+def _generated(kind: str, slo_set: SloSet, sources: tuple[Source, ...]) -> dict[str, str]:
+    vm = kind == "rules" and slo_set.sources.engine == "victoriametrics"
+    return dict(
+        generate.of_kind(kind, slo_set, "victoriametrics" if vm else "operator", sources, proofs=False)
+    )
 
 
 def _with_history(

@@ -171,6 +171,19 @@ def test_a_history_that_cannot_be_read_is_said_and_the_rest_is_printed(folder: P
     assert "pages a week" not in done.stdout
 
 
+def test_objects_that_one_side_cannot_have_do_not_go(folder: Path) -> None:
+    (folder / "nowhere.yaml").write_text(
+        LOOSE.replace('sources: {prometheus: {url: "http://prometheus:9090"}}', "")
+    )
+    found = json.loads(diff(folder, "slo.yaml", "nowhere.yaml", "--format", "json").stdout)
+    assert found["doubts"] == [
+        "the objects of jobs were not compared: they cannot be generated: the jobs would not know where Prometheus is: "
+        "the SLO file has no 'sources.prometheus'"
+    ]
+    assert {item["action"] for item in found["changes"] if item["kind"] == "object"} == {"changed"}
+    assert not any(item["what"].startswith("jobs/") for item in found["changes"])
+
+
 def test_a_comment_is_written_to_a_file(folder: Path) -> None:
     done = diff(folder, "slo.yaml", "new.yaml", "--format", "markdown", "-o", "comment.md")
     assert (done.code, done.stdout) == (0, "")

@@ -283,6 +283,9 @@ def test_what_is_not_recorded_is_no_number() -> None:
     assert (len(of.lost), len(of.undecided)) == (0, 1), "nobody can say that it is lost"
     assert any("other events than it counts are recorded of it" in text for text in of.doubts)
     assert told.rates(of)[0] == ("all", "1.0", "0.0 (incomplete)")
+    made.doubts = ["an answer is partial"]
+    partial = replayed(changed(LOOSE), made).replay
+    assert partial is not None and told.rates(partial)[0] == ("all", "1.0 (incomplete)", "1.0 (incomplete)")
     nothing = replayed(changed(LOOSE), Made({})).replay
     assert nothing is not None
     assert told.rates(nothing)[0] == ("all", told.UNKNOWN, told.UNKNOWN)
@@ -331,6 +334,20 @@ def test_a_comment_is_short_and_says_that_it_is_cut() -> None:
     assert "left out" not in small
     head = small.partition("<details>")[0]
     assert len(head.splitlines()) < 15 and "43m12s of full outage" in head
+
+
+def test_what_the_rules_cost_on_a_server_is_told_before_and_after() -> None:
+    slo_set = load(SLO_FILE)
+    before, after = (
+        cost.Cost((cost.GroupCost("f", "g", 60, 3, samples, 5),), ()) for samples in (600, 1200.0)
+    )
+    found = told.Found(changed(LOOSE), (cost.size(slo_set),) * 2, costs=(before, after))
+    assert told.cost(found)[-1] == (
+        "on this server: 600 → 1,200 samples read when every group is evaluated once, 10.0 → 20.0 a second; "
+        "5 series recorded"
+    )
+    assert told.as_object(found)["cost"]["after"] == {"samples": 1200, "samples_per_second": 20, "series": 5}
+    assert "--prometheus" in told.cost(replace(found, costs=None))[-1]
 
 
 def test_the_size_of_rules_is_that_of_the_rule_files() -> None:
