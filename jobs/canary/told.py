@@ -76,6 +76,27 @@ def _beside(found: Judged) -> list[str]:
         if version in (found.observed.restarts or {}):
             restarts, pods = (found.observed.restarts or {})[version]
             out.append(f"restarts of {version}: {restarts:.0f} in {pods:.0f} pod{'' if pods == 1 else 's'}")
+    out += _used(found)
+    return out
+
+
+def _used(found: Judged) -> list[str]:
+    """What pods used, and of which that is not known."""
+    if found.observed.used is None:
+        return ["resource use: not known, for the targets that count requests are no pods"]
+    out = []
+    for version in (found.asked.canary, found.asked.baseline):
+        used = found.observed.used.get(version)
+        if used is None:
+            out.append(f"resource use of {version}: not known, none of its pods was seen")
+            continue
+        pods = f"in {used.pods} pod{'' if used.pods == 1 else 's'}"
+        if used.cores is None and used.memory is None:
+            out.append(f"resource use of {version}: not known, its pods have no container metrics ({pods})")
+            continue
+        cores = "CPU not known" if used.cores is None else f"{used.cores:.3g} cores"
+        memory = "memory not known" if used.memory is None else f"{used.memory / 2**20:,.0f} MiB"
+        out.append(f"resource use of {version}: {cores}, {memory} a pod, lately, {pods}")
     return out
 
 
@@ -128,6 +149,10 @@ def as_object(found: Judged) -> dict[str, Any]:
         "restarts": {
             version: {"restarts": restarts, "pods": pods}
             for version, (restarts, pods) in sorted((seen.restarts or {}).items())
+        },
+        "resources": {
+            version: {"pods": used.pods, "cpu_cores": used.cores, "memory_bytes": used.memory}
+            for version, used in sorted((seen.used or {}).items())
         },
     }
 
