@@ -7,12 +7,33 @@ from typing import Any
 from xml.etree import ElementTree
 
 from jobs.canary.judged import Compared, Judged
+from jobs.canary.weights import Weights
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.numbers import percent, plain
 from sloctl.spec.annotations import annotation
 
 SCHEMA = "sloctl.canary/v1"
 _ALL_OR_NOTHING = 0.999999
+
+
+def patch_lines(found: Weights) -> list[str]:
+    """What would change of weights, and the commands that would do it, a line each."""
+    out = ["patch of the weights (nothing is applied)"]
+    for one in found.patches:
+        out += [*(f"  {move}" for move in one.moves), f"  {one.command}"]
+    out += [f"  {text}" for text in found.doubts]
+    return [plain(line) for line in out]
+
+
+def patch_object(found: Weights) -> dict[str, Any]:
+    """The key ``patch`` of the JSON form."""
+    return {
+        "virtual_services": [
+            {"namespace": one.namespace, "name": one.name, "operations": list(one.operations)}
+            for one in found.patches
+        ],
+        "doubts": list(found.doubts),
+    }
 
 
 def lines(found: Judged) -> list[str]:

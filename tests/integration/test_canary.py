@@ -381,6 +381,30 @@ def test_forms_for_pipelines(folder: Path, url: str) -> None:
     assert "latency of v2: p50" in text
 
 
+def test_the_weights_that_a_verdict_means_are_printed(folder: Path, url: str) -> None:
+    subsets = [{"destination": {"host": "worse", "subset": f"v{one}"}, "weight": 50} for one in (1, 2)]
+    document = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "worse"},
+        "spec": {"hosts": ["worse"], "http": [{"route": subsets}]},
+    }
+    (folder / "mesh.yaml").write_text(yaml.safe_dump(document))
+    text = canary(folder, url, "worse", "--patch", "mesh.yaml").stdout.splitlines()
+    assert text[text.index("patch of the weights (nothing is applied)") + 1] == (
+        "  VirtualService shop/worse route 1: v2 50 → 0, v1 50 → 100"
+    )
+    told = verdict(folder, url, "worse", "--patch", "mesh.yaml")[1]["patch"]
+    assert [one["value"] for one in told["virtual_services"][0]["operations"] if one["op"] == "replace"] == [
+        0,
+        100,
+    ]
+    assert canary(folder, url, "worse", "--patch", "mesh.yaml", "--format", "github").code == 2
+    assert canary(folder, url, "worse", "--patch", "missing.yaml").code == 2
+    (folder / "mesh.yaml").write_text("apiVersion: networking.istio.io/v1\nkind: [\n")
+    assert canary(folder, url, "worse", "--patch", "mesh.yaml").code == 2
+
+
 def test_a_stricter_margin_and_a_budget_of_the_file(folder: Path, url: str) -> None:
     strict = "release: {canary: {margin: 0.01}}\n"
     (folder / "slo.yaml").write_text(SLO_FILE + strict)
