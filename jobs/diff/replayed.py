@@ -120,10 +120,10 @@ def replay(
 
     before = _side(read, found.old, (start, end), incidents, muted, lambda _slo, _key: True)
     after = _side(read, found.new, (start, end), incidents, muted, counted)
-    if before is not None:
-        doubts += [f"before: {text}" for text in _doubts(before)]
-    if after is not None:
-        doubts += [f"after: {text}" for text in _doubts(after)]
+    of_both = [_doubts(side) if side else [] for side in (before, after)]
+    for text in dict.fromkeys((*of_both[0], *of_both[1])):
+        where = [name for name, of in zip(("before", "after"), of_both, strict=True) if text in of]
+        doubts.append(f"{' and '.join(where)}: {text}")
     gained, open_ = _only(after, before, found.old)
     lost, more = _only(before, after, found.new)
     return Replay(start, end, before, after, gained, lost, (*more, *open_), tuple(doubts))

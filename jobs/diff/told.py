@@ -288,12 +288,19 @@ def _history(replay: Replay) -> Iterator[str]:
         yield "  known incidents"
         yield from (f"    {incident(*one)}" for one in known_)
     changed = budgets(replay)
-    yield f"  budgets that change, of what is spent: {len(changed) or 'none'}"
+    yield f"  budgets that change, of what is spent: {len(changed) or _no_budgets(replay)}"
     yield from (
         f"    {name}: {_both(budget(before), budget(after))}" for name, before, after in changed[:SHOWN]
     )
     if len(changed) > SHOWN:
         yield f"    … and {len(changed) - SHOWN} more ({MORE})"
+
+
+def _no_budgets(replay: Replay) -> str:
+    sides = _sides(replay)
+    if any(not side.backtest.seen for side in sides):
+        return UNKNOWN
+    return "none" if all(known(side, None)[1] for side in sides) else "none that is known"
 
 
 def as_object(found: Found) -> dict[str, Any]:

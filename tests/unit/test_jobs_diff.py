@@ -290,6 +290,12 @@ def test_what_is_not_recorded_is_no_number() -> None:
     assert nothing is not None
     assert told.rates(nothing)[0] == ("all", told.UNKNOWN, told.UNKNOWN)
     assert told.pages_line(nothing) == told.UNKNOWN
+    text = "\n".join(told.lines(replayed(changed(LOOSE), Made({}))))
+    assert "budgets that change, of what is spent: not known" in text
+    assert text.count("shop/checkout/latency: nothing is recorded of it") == 1
+    assert "doubt: before and after: shop/checkout/latency: nothing is recorded of it" in text
+    some = replayed(changed(("max: 0.01", "max: 0.02")), Made({CHECKOUT: []}))
+    assert "of what is spent: none that is known" in "\n".join(told.lines(some))
 
 
 def test_a_budget_leaves_out_maintenance_and_says_what_of_its_window_is_recorded() -> None:
