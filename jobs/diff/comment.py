@@ -16,7 +16,7 @@ LONGEST = 300
 """Characters of a text that are shown."""
 TOP = 10
 """Rows of a table that is not folded."""
-CUT = "this comment is full: `sloctl diff --format json` has all of it"
+CUT = "`sloctl diff --format json` has all of it"
 RESERVED = 400
 """Bytes that are kept for what ends a comment."""
 
@@ -44,24 +44,22 @@ class _Page:
         for cells in rows:
             self.add("| " + " | ".join(map(cell, cells)) + " |")
 
-    def folded(self, title: str, lines: Iterable[str]) -> None:
-        """Add lines that are shown when they are asked for."""
-        end = ("", "</details>", "")
-        size = sum(len(line) + 1 for line in end)
-        self._left -= size
-        begun = len(self._lines)
-        self.add(f"<details><summary>{title}</summary>", "")
-        for line in lines if len(self._lines) > begun else ():
-            self.add(line)
-        if len(self._lines) > begun:
-            self._lines += end
-        else:
-            self._left += size
+    def folded(self, title: str, lines: Iterable[str], share: float = 0.3) -> None:
+        """Add lines that are shown when they are asked for, in at most this share of the room that is left."""
+        shown, rest, size, most = [], 0, 0, (self._left - RESERVED) * share
+        for line in lines:
+            size += len(line.encode()) + 1
+            if size > most:
+                rest += 1
+            else:
+                shown.append(line)
+        more = ["", f"… and {rest:,} more lines, which are left out; {CUT}"] if rest else []
+        self.add(f"<details><summary>{title}</summary>", "", *shown, *more, "", "</details>", "")
 
     def text(self) -> str:
         """All of it, and that it was cut."""
-        end = [f"**{self._cut:,} more lines are left out**; {CUT}."] if self._cut else []
-        return "\n".join([*self._lines, *end]) + "\n"
+        end = [f"**{self._cut:,} more lines are left out**; {CUT}"] if self._cut else []
+        return "\n".join([*self._lines, *end]).rstrip("\n") + "\n"
 
 
 def cell(text: str) -> str:
@@ -93,6 +91,13 @@ def comment(found: Found, limit: int = LIMIT) -> str:
         rates = told.rates(replay)
         page.table(("pages a week", "before", "after"), rates[:TOP])
         page.add("")
+    if comparison.changes:
+        page.add(cell(told.unchanged(comparison)), "")
+        page.folded("What the rules cost", (f"- {cell(text)}" for text in told.cost(found)))
+    if len(doubts) > 3:
+        page.folded(f"All doubts ({len(doubts)})", (f"- {cell(text)}" for text in doubts))
+    if replay is not None:
+        _history(page, replay)
     if changes:
         page.folded(
             f"What changes ({len(changes)})",
@@ -104,20 +109,13 @@ def comment(found: Found, limit: int = LIMIT) -> str:
                     *(f"  - {cell(text)}" for text in told.details(one)),
                 )
             ),
+            share=0.9,
         )
-    if replay is not None:
-        _history(page, replay)
-    if comparison.changes:
-        page.folded("What the rules cost", (f"- {cell(text)}" for text in told.cost(found)))
     if objects := comparison.of("object"):
         page.folded(
             f"Objects ({len(objects)})",
             (f"- {cell(one.what)} {told.WORDS[one.action]}" for one in objects),
         )
-    if len(doubts) > 3:
-        page.folded(f"All doubts ({len(doubts)})", (f"- {cell(text)}" for text in doubts))
-    if comparison.changes:
-        page.add(cell(told.unchanged(comparison)))
     return page.text()
 
 

@@ -321,12 +321,12 @@ def test_a_comment_is_short_and_says_that_it_is_cut() -> None:
             for number in range(500)
         ),
     )
-    found = told.Found(
-        compare(slo_set, many, doubts=["@team #1 \x1b[31m </details>"]), (cost.size(slo_set),) * 2
-    )
+    doubts = ["@team #1 \x1b[31m </details>", *(f"doubt {number}" for number in range(9000))]
+    found = told.Found(compare(slo_set, many, doubts=doubts), (cost.size(slo_set),) * 2)
     text = comment.comment(found)
-    assert len(text.encode()) <= 65_536 and len(text) > 60_000
-    assert text.splitlines()[-1].endswith("has all of it.") and "more lines are left out" in text
+    assert 50_000 < len(text.encode()) <= 65_536
+    assert text.count("more lines, which are left out") == 2, "of doubts and of changes"
+    assert "What the rules cost" in text and "What changes (" in text and "unchanged: " in text
     assert text.count("<details>") == text.count("</details>") > 0
     assert not re.search(
         r"(?<!\\)[<`]",
@@ -337,7 +337,9 @@ def test_a_comment_is_short_and_says_that_it_is_cut() -> None:
     )
     assert "@all" not in text and "@team" not in text and "\x1b" not in text
     small = comment.comment(told.Found(changed(LOOSE), (cost.size(slo_set),) * 2))
-    assert "left out" not in small
+    assert "left out" not in small and comment.comment(found, 1500).endswith("has all of it\n")
+    for limit in (1500, 4000, 20_000):
+        assert len(comment.comment(found, limit).encode()) <= limit
     head = small.partition("<details>")[0]
     assert len(head.splitlines()) < 15 and "43m12s of full outage" in head
 
