@@ -121,8 +121,8 @@ def command(
 ) -> int:
     """Say in words what a change of SLO files means: SLOs, guardrails, alerts and objects that come, go or change.
 
-    OLD and NEW are SLO files or folders; one of them may be - for stdin, and /dev/null has no SLOs, as an OLD that is
-    empty.
+    OLD and NEW are SLO files or folders; one of them may be - for stdin, and /dev/null has no SLOs, as an OLD file
+    that is empty.
 
     Exit code 0: compared; 1: with --exit-code, something changes; 2: a file is wrong; 3: the history cannot be read,
     and the rest is printed all the same.
@@ -195,7 +195,8 @@ def _found(context: Context, old: tuple[str, ...], new: tuple[str, ...]) -> Foun
 def _load(context: Context, names: tuple[str, ...], side: str) -> tuple[SloSet, tuple[Source, ...]] | None:
     """The set of a side, and its files; None if it has none. Raises InvalidFile, UsageError.
 
-    An old side of empty files has none: that is what is left of ``git show main:slo.yaml`` of a file that is new.
+    An old side of empty files has none: that is what ``git show`` leaves of a file that is new. Standard input that is
+    empty is more likely a branch that is not there.
     """
     from sloctl import spec
 
@@ -203,7 +204,7 @@ def _load(context: Context, names: tuple[str, ...], side: str) -> tuple[SloSet, 
         return None
     given = Input(names)
     sources = read(context, given)
-    if side == "old" and not any(source.content.strip() for source in sources):
+    if side == "old" and "-" not in names and not any(source.content.strip() for source in sources):
         return None
     try:
         return spec.load_sources(sources, environment()), sources

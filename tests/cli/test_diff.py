@@ -94,6 +94,11 @@ def test_a_side_is_a_file_standard_input_an_overlay_or_nothing(folder: Path) -> 
     assert json.loads(done.stdout) == json.loads(
         diff(folder, "slo.yaml", "new.yaml", "--format", "json").stdout
     )
+    asked[4] = "-"
+    failed = subprocess.run(
+        asked, cwd=folder, input=b"", capture_output=True, check=False, env=environment(folder)
+    )
+    assert (failed.returncode, b"the file is empty" in failed.stderr) == (2, True), "the branch is not there"
     overlaid = diff(folder, "main/base", "slo.yaml", "--new", "prod.yaml")
     assert (
         "objective: 99.9 % (43m12s of full outage in 30d) → 99.8 % (1h26m of full outage in 30d)"

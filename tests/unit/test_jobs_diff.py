@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,12 +18,13 @@ from jobs import backtest
 from jobs.backtest.judged import Incident
 from jobs.backtest.told import as_object
 from jobs.diff import Change, Comparison, comment, compare, replay, told
-from jobs.diff.compared import SETTINGS
+from jobs.diff.compared import SETTINGS, Action, Identity, Kind
 from jobs.preflight import cost
 from sloctl import spec
 from sloctl.errors import InvalidFile
 from sloctl.model import CounterSli, Guardrail, RollingWindow, SeriesKey, Slo, SloSet
 from sloctl.model.durations import rfc3339
+from tests.support.doc_pages import table
 from tests.support.histories import START, Made
 
 DAY = 86400
@@ -364,3 +366,22 @@ def test_the_size_of_rules_is_that_of_the_rule_files() -> None:
     groups = [group for file in rule_files(slo_set) for group in file.groups]
     assert (size.rules, size.groups) == (sum(len(group.rules) for group in groups), len(groups))
     assert size.series[0] < size.series[1], "checkout has two SLOs"
+
+
+def test_the_page_has_what_there_is() -> None:
+    page = Path(__file__).parents[2] / "docs/diff.md"
+    assert [row["`identity`"].strip("`") for row in table(page, "`identity`")] == list(get_args(Identity))
+    holds = {
+        name: row["holds"] for row in table(page, "key") for name in row["key"].replace("`", "").split(", ")
+    }
+    found = told.as_object(replayed(changed(LOOSE), Made({CHECKOUT: [(0, 9, 0.1)]})))
+    assert ["schema", *holds] == list(found)
+    history, change = found["history"], found["changes"][0]
+    wanted = {
+        "changes": {*get_args(Kind), *get_args(Action), *change, *change["fields"][0], *change["alerts"][0]},
+        "rules": {*found["rules"], *found["rules"]["before"]},
+        "cost": {"samples", "samples_per_second", "series"},
+        "history": {*history, *history["pages_per_week"][0], *history["budgets"][0]["before"]},
+    }
+    for key, names in wanted.items():
+        assert {name for name in names if f"`{name}`" not in holds[key]} == set(), key
