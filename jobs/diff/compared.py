@@ -33,6 +33,8 @@ NOT_SHOWN = frozenset({"variables", "env"})
 COUNTING = ("mode", "matchers", "histograms")
 """What of the section ``mesh`` decides which events count."""
 HIDDEN = "…"
+JOINED = "reports and the ledger join both; recorded series, and so dashboards and alert windows, begin anew"
+"""What becomes of the record of a service that another SLO of the same name counts from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,7 @@ def _begins(old: SloSet, new: SloSet, slo: Slo, renamed: Mapping[str, Slo]) -> t
     if wild is not None and old.name == new.name:
         return (
             "moved",
-            f"the service's budget in {title(wild)} goes on in it: reports and the ledger join both",
+            f"the service's budget in {title(wild)} goes on in it: {JOINED}",
         )
     return "new", "its budget begins from nothing: 'sloctl backfill' and the job slis read the past"
 
@@ -240,7 +242,7 @@ def _ends(new: SloSet, slo: Slo, renamed: Mapping[str, Slo]) -> tuple[Identity, 
     now = Lineage(new).current(key) if new.name == slo.set_name and not slo.wildcard else None
     if now is not None:
         heir = next(one for one in new.slos if one.id == now[0])
-        return "moved", f"its budget goes on in {title(heir)}: reports and the ledger join both"
+        return "moved", f"its budget goes on in {title(heir)}: {JOINED}"
     if slo.id in renamed:
         return "renamed", f"{renamed[slo.id].name} counts the same from now on, and begins from nothing"
     return (
