@@ -20,8 +20,8 @@ from sloctl import __version__, project as ours  # noqa: E402
 
 GROUPS = {
     "How to": (
-        "quick-start getting-started install lint-mesh alertmanager deploy-windows release-gate canary backtest slack "
-        "ledger scheduler environments kubernetes serve operations preflight retries migrate troubleshooting"
+        "quick-start getting-started install lint-mesh alertmanager deploy-windows release-gate canary backtest diff "
+        "slack ledger scheduler environments kubernetes serve operations preflight retries migrate troubleshooting"
     ),
     "Explanation": "exact-budgets how-rules-work alerting guardrails explain dashboards engines benchmarks",
     "Reference": "slo-file presets report cli metrics telemetry",

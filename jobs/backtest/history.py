@@ -6,7 +6,7 @@ The five-minute grid is read whole. One-minute tiles, five times as many, are re
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.budgets.collected import key_of
+from jobs.budgets.lineage import Lineage
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, silent
@@ -195,6 +196,55 @@ class RecordedHistory:
                 table.there[row][places[kept]] = True
 
 
+class Joined:
+    """A history under the definitions of a set: a service that another definition counted before is one series.
+
+    Where both have a record of a step, the one of the named SLO counts: see :mod:`jobs.budgets.lineage`.
+    """
+
+    def __init__(self, history: History, slo_set: SloSet) -> None:
+        self._history = history
+        self._lineage = Lineage(slo_set)
+        self._counted: dict[SeriesKey, list[SeriesKey]] = {}
+        self.fine = history.fine
+
+    @property
+    def doubts(self) -> Sequence[str]:
+        """See :class:`History`."""
+        return self._history.doubts
+
+    def grid(self, start: int, end: int) -> Events:
+        """See :class:`History`."""
+        found = self._history.grid(start, end)
+        for key in found.keys:
+            if (now := self._lineage.current(key)) is not None:
+                self._counted.setdefault(now, []).append(key)
+        return self._joined(found)
+
+    def tiles(self, start: int, end: int, keys: Collection[SeriesKey]) -> Events:
+        """See :class:`History`."""
+        return self._joined(
+            self._history.tiles(start, end, [one for key in keys for one in self._counted.get(key, (key,))])
+        )
+
+    def _joined(self, found: Events) -> Events:
+        rows: dict[SeriesKey, list[int]] = {}
+        for row, key in enumerate(found.keys):
+            if (now := self._lineage.current(key)) is not None:
+                rows.setdefault(now, []).append(row)
+        if list(rows) == found.keys:
+            return found
+        first = [mine[0] for mine in rows.values()]
+        total, bad, there = found.total[first], found.bad[first], found.there[first]
+        for place, mine in enumerate(rows.values()):
+            for row in mine[1:]:
+                named = "/*/" not in found.keys[row][0]
+                taken = found.there[row] if named else found.there[row] & ~there[place]
+                total[place, taken], bad[place, taken] = found.total[row, taken], found.bad[row, taken]
+                there[place] |= taken
+        return replace(found, keys=list(rows), total=total, bad=bad, there=there)
+
+
 class LedgerHistory:
     """What the ledger has, in steps of five minutes; what is excluded from budgets alerts all the same."""
 
@@ -203,6 +253,7 @@ class LedgerHistory:
     def __init__(self, ledger: Ledger, slo_set: SloSet) -> None:
         self._ledger = ledger
         self._set = slo_set
+        self._lineage = Lineage(slo_set)
         self.doubts: Sequence[str] = ()
 
     def grid(self, start: int, end: int) -> Events:
@@ -215,7 +266,8 @@ class LedgerHistory:
 
     def _events(self, start: int, end: int, only: Collection[SeriesKey]) -> Events:
         table = _Table(start, GRID, (end - start) // GRID)
-        ids = [slo.id for slo in self._set.slos]
+        known = (key for key in self._ledger.keys(self._set.name) if self._lineage.current(key) is not None)
+        ids = sorted({slo.id for slo in self._set.slos} | {key[0] for key in known})
         buckets = self._ledger.buckets(self._set.name, ids, (start, end))
         recorded = self._ledger.kept(self._set.name, ids, (start, end))
         for slo_id, found in buckets.items():

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from jobs.backtest.history import Events, History
+from jobs.backtest.history import Events, History, Joined
 from jobs.backtest.replay import DAY, Firing, episodes, last, replay
 from sloctl.model import GRID, AlertPolicy, SeriesKey, Slo, SloSet
 from sloctl.model.durations import rfc3339
@@ -99,7 +99,8 @@ class Suggestion:
 class Backtest:
     """The replay of some policies from ``start`` to ``end`` (Unix seconds).
 
-    ``seen`` is which share of the time each series has a record of, ``fine`` the seconds of the finest step.
+    ``seen`` is which share of the time each series has a record of, ``fine`` the seconds of the finest step, ``grid``
+    all events that were read, from the longest window before ``start`` on.
     """
 
     start: int
@@ -112,6 +113,7 @@ class Backtest:
     best: str = ""
     doubts: tuple[str, ...] = ()
     incidents: tuple[Incident, ...] = field(default=())
+    grid: Events | None = field(default=None, repr=False, compare=False)
 
     @property
     def weeks(self) -> float:
@@ -133,15 +135,14 @@ def run(
     """Replay policies over the time from ``start`` to ``end``. Raises ``BackendError``."""
     start, end = start // GRID * GRID, end // GRID * GRID
     by_id = {slo.id: slo for slo in slo_set.slos}
+    history = Joined(history, slo_set)
     chosen = {name: _evaluated(by_id, name) for name in policies}
     longest = max(
         (length for found in chosen.values() for _, policy in found.values() for length in policy.lengths),
         default=DAY,
     )
     grid = history.grid(start - longest, end)
-    grid = _kept(
-        grid, [row for row, key in enumerate(grid.keys) if key[0] in by_id and wanted(by_id[key[0]], key)]
-    )
+    grid = _kept(grid, [row for row, key in enumerate(grid.keys) if wanted(by_id[key[0]], key)])
     within = [one for one in incidents if one.end > start and one.start < end]
     first = longest // GRID
     events = {
@@ -164,6 +165,7 @@ def run(
         _best(replayed) if suggest else "",
         (*history.doubts, *_unrecorded(grid, by_id, wanted, within, start)),
         tuple(within),
+        grid,
     )
 
 

@@ -9,18 +9,12 @@ from typing import Any
 from jobs.backtest.judged import WHOLE, Backtest, Detected, Replayed
 from jobs.backtest.replay import Firing
 from sloctl import naming
-from sloctl.model import SeriesKey
 from sloctl.model.durations import duration, number, rfc3339
 from sloctl.report.numbers import percent, plain
 
 SCHEMA = "sloctl.backtest/v1"
 SHOWN = 20
 """Pages that are listed; all are in JSON."""
-
-
-def place(key: SeriesKey) -> str:
-    """A service as people write it."""
-    return f"{key[1]}/{key[2]}" if key[1] else key[2]
 
 
 def lines(found: Backtest) -> list[str]:
@@ -40,8 +34,8 @@ def lines(found: Backtest) -> list[str]:
     if found.suggestions:
         out += ["", "objectives that would have lasted"]
         out += [
-            f"  {place(one.key)} {one.slo.name}: {number(one.objective)} % ({percent(one.worst_of_it, 0)} of its "
-            f"budget at worst), where {number(one.slo.objective)} % would have spent {percent(one.worst, 0)}"
+            f"  {naming.place(*one.key[1:])} {one.slo.name}: {number(one.objective)} % ({percent(one.worst_of_it, 0)} "
+            f"of its budget at worst), where {number(one.slo.objective)} % would have spent {percent(one.worst, 0)}"
             for one in found.suggestions
         ]
     out += [f"doubt: {text}" for text in doubts(found)]
@@ -51,7 +45,9 @@ def lines(found: Backtest) -> list[str]:
 def doubts(found: Backtest) -> list[str]:
     """What was not read."""
     out = list(found.doubts)
-    young = sorted((share, place(key), key[0]) for key, share in found.seen.items() if share < WHOLE)
+    young = sorted(
+        (share, naming.place(*key[1:]), key[0]) for key, share in found.seen.items() if share < WHOLE
+    )
     out += [f"{name}: {percent(share, 0)} of the time is recorded" for share, name, _ in young[:5]]
     if len(young) > 5:
         out.append(
@@ -88,7 +84,7 @@ def _policy(found: Backtest, one: Replayed) -> list[str]:
         first, end = page[0], max(item.end for item in page)
         names = ", ".join(dict.fromkeys(naming.alert_name(item.slo, item.line) for item in page))
         out.append(
-            f"  {rfc3339(first.start)} {place(first.key)} for {duration(end - first.start)}: {names}, at "
+            f"  {rfc3339(first.start)} {naming.place(*first.key[1:])} for {duration(end - first.start)}: {names}, at "
             f"{first.burn:.3g} × and {percent(one.spent[id(first)], 1)} of the budget of {first.slo.window.text}"
         )
     if len(one.pages) > SHOWN:
@@ -106,7 +102,7 @@ def _incident(item: Detected) -> str:
         text
         for text in (
             rfc3339(incident.start),
-            place(("", incident.namespace, incident.service)),
+            naming.place(incident.namespace, incident.service),
             incident.name,
         )
         if text

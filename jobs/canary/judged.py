@@ -130,8 +130,10 @@ def _compared(seen: Seen, observed: Observed, policy: CanaryPolicy, alpha: float
     enough = log(number / alpha)
     worse = evidence(strata, margin, worse=True) >= enough
     costly = cost > float(policy.budget) / 100 and bool((evidence(strata, 0.0, worse=True) >= enough).any())
-    fine = bool(evidence(strata, margin, worse=False, late=False)[-1] >= -log(alpha))
+    told = not seen.unbound
+    fine = told and bool(evidence(strata, margin, worse=False, late=False)[-1] >= -log(alpha))
     low, high = interval(strata, alpha)
+    worse, costly = worse & told, costly and told
     shows: Shows = "worse" if worse.any() else "costs" if costly else "fine" if fine else "open"
     at = None
     if worse.any():
@@ -229,6 +231,12 @@ def _restarted(observed: Observed) -> tuple[str, ...]:
 
 
 def _unsure(one: Compared, asked: Asked) -> str:
+    if one.seen.unbound:
+        names = " and ".join(one.seen.unbound)
+        return (
+            f"{one.name}: the histogram of {names} lacks the bound of the threshold: nothing tells how many of its "
+            "requests were fast (are its proxies' buckets others?)"
+        )
     if one.needed is None or one.needed == inf or one.needed > 86400:
         return f"{one.name}: at this traffic a difference of {percent(one.margin, 2)} cannot be seen within a day"
     minutes = duration(max(60, round(one.needed / 60) * 60))

@@ -17,7 +17,7 @@ from sloctl.errors import UsageError
 from sloctl.model import CounterSli, Matcher, Mesh, Selector, Slo, SloSet
 from sloctl.promql import calls
 from sloctl.promql.catalogue import METRICS
-from sloctl.promql.counting import events_by
+from sloctl.promql.counting import events_by, full_selector
 from sloctl.promql.presets import DURATION, DURATION_BUCKET, REPORTERS, REQUESTS
 
 LABELS = {
@@ -33,6 +33,8 @@ COARSE = 300
 PAUSE = 3600
 """Seconds without traffic after which it begins anew."""
 QUANTILES = (0.5, 0.95, 0.99)
+LATELY = 300
+"""Seconds of which it is said what pods used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class Asked:
 class Seen:
     """What one SLO saw: ``strata`` by step, and the bad events of no version.
 
-    ``silent`` are the steps in which nothing of any version was read. ``window`` is how many events its whole window
-    has, if that is recorded. ``alone`` are the canary's events and bad events while the baseline had none: strata hold
-    nothing of them.
+    ``silent`` are the steps in which nothing of any version was read. ``unbound`` are the versions whose histogram
+    lacks the threshold's bound: nothing tells how many of their requests were fast. ``window`` is how many events its
+    whole window has, if that is recorded. ``alone`` are the canary's events and bad events while the baseline had none:
+    strata hold nothing of them.
     """
 
     slo: Slo
@@ -63,6 +66,16 @@ class Seen:
     silent: int
     window: float | None
     alone: tuple[float, float] = (0.0, 0.0)
+    unbound: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a version's pods used lately: cores and bytes of a pod on average (None: no container metrics), and pods."""
+
+    pods: int
+    cores: float | None = None
+    memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class Observed:
     versions: tuple[str, ...] = ()
     quantiles: Mapping[str, Mapping[float, float]] | None = None
     restarts: Mapping[str, tuple[float, float]] | None = None
+    used: Mapping[str, Used] | None = None
     left_out: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -210,6 +224,7 @@ def read(
         tuple(sorted(versions)),
         _quantiles(heard, slo_set.mesh, found[0].slo, asked, (start, end)),
         _restarts(heard, slo_set.mesh, found[0].slo, asked, (start, end)),
+        _used(heard, slo_set.mesh, found[0].slo, asked, end),
         tuple(left_out),
         tuple(heard.doubts),
     )
@@ -269,7 +284,29 @@ def _seen(
     silent = int((~told).sum())
     unmatched = of("total", asked.baseline) <= 0
     alone = tuple(float(one[unmatched].sum()) for one in (of("total", asked.canary), bad(asked.canary)))
-    return Seen(slo, strata, traffic, nameless, silent, _window(source, slo, end), (alone[0], alone[1]))
+    bounds = _bounds(source, mesh, slo, asked, span)
+    unbound = tuple(
+        one for one in (asked.canary, asked.baseline) if one in served and bounds and one not in bounds[0]
+    )
+    return Seen(
+        slo, strata, traffic, nameless, silent, _window(source, slo, end), (alone[0], alone[1]), unbound
+    )
+
+
+def _bounds(
+    source: MetricSource, mesh: Mesh, slo: Slo, asked: Asked, span: tuple[datetime, datetime]
+) -> tuple[set[str]] | None:
+    """The versions that have a series of the threshold's bound; None where events are not told apart by one.
+
+    Istio makes all buckets at once: a version without this one has others, and not only slow requests.
+    """
+    sli = _sli(slo)
+    if not sli.good or sli.native:
+        return None
+    window = max(int((span[1] - span[0]).total_seconds()), asked.step)
+    each = (f"last_over_time({full_selector(slo, sli, part, mesh)}[{window}s])" for part in sli.good)
+    answer = source.query(f"group by ({promql.names((asked.label,))}) ({' or '.join(each)})", span[1])
+    return ({item["metric"].get(asked.label, "") for item in answer},)
 
 
 def _window(source: MetricSource, slo: Slo, at: datetime) -> float | None:
@@ -312,14 +349,8 @@ def _quantiles(
     return found
 
 
-def _restarts(
-    source: MetricSource, mesh: Mesh, slo: Slo, asked: Asked, span: tuple[datetime, datetime]
-) -> dict[str, tuple[float, float]]:
-    """Restarts of the versions' pods and how many pods; missing where kube-state-metrics is, or pods have no names.
-
-    A pod that was not there before has begun without restarts.
-    """
-    window = max(int((span[1] - span[0]).total_seconds()), asked.step)
+def _pods(mesh: Mesh, slo: Slo, asked: Asked, window: int) -> str:
+    """The pods that served either version in the last seconds, by version, where targets are pods."""
     serving = promql.selector(
         REQUESTS,
         (
@@ -329,7 +360,51 @@ def _restarts(
             *mesh.matchers,
         ),
     )
-    pods = f"group by (pod, {promql.names((asked.label,))}) (last_over_time({serving}[{window}s]))"
+    by = promql.names((asked.label,))
+    return f"group by (pod, {by}) (last_over_time({serving}[{window}s])) unless on (pod) vector(1)"
+
+
+def _used(source: MetricSource, mesh: Mesh, slo: Slo, asked: Asked, at: datetime) -> dict[str, Used] | None:
+    """What the versions' pods use lately, all their containers together; None where targets are no pods.
+
+    Lately, since over all of the time a pod that came late would look as if it used little.
+    """
+    window = max(LATELY, 4 * asked.step)
+    by = promql.names((asked.label,))
+    where = [
+        *([Matcher("namespace", "=", slo.namespace)] if slo.namespace else ()),
+        Matcher("container", "!=", ""),
+        Matcher("container", "!=", "POD"),
+        *mesh.matchers,
+    ]
+    each = {
+        "cores": f"rate({promql.selector('container_cpu_usage_seconds_total', where)}[{window}s])",
+        "memory": f"avg_over_time({promql.selector('container_memory_working_set_bytes', where)}[{window}s])",
+    }
+    pods = _pods(mesh, slo, asked, window)
+    queries = {"pods": f"count by ({by}) ({pods})"} | {
+        name: f"avg by ({by}) (sum by (pod) ({expr}) * on (pod) group_right () ({pods}))"
+        for name, expr in each.items()
+    }
+    found = {
+        name: {item["metric"].get(asked.label, ""): float(item["value"][1]) for item in answer}
+        for name, answer in source.query_many(queries, at).items()
+    }
+    out = {
+        version: Used(int(number), found["cores"].get(version), found["memory"].get(version))
+        for version, number in found["pods"].items()
+    }
+    return out or None
+
+
+def _restarts(
+    source: MetricSource, mesh: Mesh, slo: Slo, asked: Asked, span: tuple[datetime, datetime]
+) -> dict[str, tuple[float, float]]:
+    """Restarts of the versions' pods and how many pods; missing where kube-state-metrics is, or pods have no names.
+
+    A pod that was not there before has begun without restarts.
+    """
+    window = max(int((span[1] - span[0]).total_seconds()), asked.step)
     where = [Matcher("namespace", "=", slo.namespace)] if slo.namespace else []
     counters = [
         promql.selector(f"kube_pod_{kind}_status_restarts_total", [*where, *mesh.matchers])
@@ -338,7 +413,7 @@ def _restarts(
     now = " or ".join(f"max_over_time({one}[{window}s])" for one in counters)
     before = " or ".join(f"last_over_time({one}[1h] offset {window}s)" for one in counters)
     gained = f"sum by (pod) (({now}) - ({before} or 0 * ({now})))"
-    joined = f"({gained}) * on (pod) group_right () ({pods} unless on (pod) vector(1))"
+    joined = f"({gained}) * on (pod) group_right () ({_pods(mesh, slo, asked, window)})"
     queries = {
         "restarts": f"sum by ({promql.names((asked.label,))}) ({joined})",
         "pods": f"count by ({promql.names((asked.label,))}) ({joined})",

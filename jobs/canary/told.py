@@ -7,12 +7,33 @@ from typing import Any
 from xml.etree import ElementTree
 
 from jobs.canary.judged import Compared, Judged
+from jobs.canary.weights import Weights
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report.numbers import percent, plain
 from sloctl.spec.annotations import annotation
 
 SCHEMA = "sloctl.canary/v1"
 _ALL_OR_NOTHING = 0.999999
+
+
+def patch_lines(found: Weights) -> list[str]:
+    """What would change of weights, and the commands that would do it, a line each."""
+    out = ["patch of the weights (nothing is applied)"]
+    for one in found.patches:
+        out += [*(f"  {move}" for move in one.moves), f"  {one.command}"]
+    out += [f"  {text}" for text in found.doubts]
+    return [plain(line) for line in out]
+
+
+def patch_object(found: Weights) -> dict[str, Any]:
+    """The key ``patch`` of the JSON form."""
+    return {
+        "virtual_services": [
+            {"namespace": one.namespace, "name": one.name, "operations": list(one.operations)}
+            for one in found.patches
+        ],
+        "doubts": list(found.doubts),
+    }
 
 
 def lines(found: Judged) -> list[str]:
@@ -76,6 +97,27 @@ def _beside(found: Judged) -> list[str]:
         if version in (found.observed.restarts or {}):
             restarts, pods = (found.observed.restarts or {})[version]
             out.append(f"restarts of {version}: {restarts:.0f} in {pods:.0f} pod{'' if pods == 1 else 's'}")
+    out += _used(found)
+    return out
+
+
+def _used(found: Judged) -> list[str]:
+    """What pods used, and of which that is not known."""
+    if found.observed.used is None:
+        return ["resource use: not known, for the targets that count requests are no pods"]
+    out = []
+    for version in (found.asked.canary, found.asked.baseline):
+        used = found.observed.used.get(version)
+        if used is None:
+            out.append(f"resource use of {version}: not known, none of its pods was seen")
+            continue
+        pods = f"in {used.pods} pod{'' if used.pods == 1 else 's'}"
+        if used.cores is None and used.memory is None:
+            out.append(f"resource use of {version}: not known, its pods have no container metrics ({pods})")
+            continue
+        cores = "CPU not known" if used.cores is None else f"{used.cores:.3g} cores"
+        memory = "memory not known" if used.memory is None else f"{used.memory / 2**20:,.0f} MiB"
+        out.append(f"resource use of {version}: {cores}, {memory} a pod, lately, {pods}")
     return out
 
 
@@ -128,6 +170,10 @@ def as_object(found: Judged) -> dict[str, Any]:
         "restarts": {
             version: {"restarts": restarts, "pods": pods}
             for version, (restarts, pods) in sorted((seen.restarts or {}).items())
+        },
+        "resources": {
+            version: {"pods": used.pods, "cpu_cores": used.cores, "memory_bytes": used.memory}
+            for version, used in sorted((seen.used or {}).items())
         },
     }
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from alert_rules import manifest
 from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
-from jobs.preflight.needs import Needs, text_of
-from jobs.preflight.survey import Asker, Survey
-from sloctl.model import TILE
+from jobs.preflight.needs import Needs, needs, text_of
+from jobs.preflight.survey import Asker, Survey, survey
+from sloctl import naming
+from sloctl.backends.protocols import ObservedSource
+from sloctl.model import GRID, TILE, SloSet
+from sloctl.promql import recording
 from sloctl.promql.parsing import Expr, Select, Subquery, children, reads
 
 DEFAULT_INTERVAL = 30.0
@@ -164,3 +169,43 @@ def _points(select: Select, needs: Needs, survey: Survey) -> float:
         whole, rest = divmod(select.range, interval)
         return whole + (1 if rest else 0)
     return max(select.range / (survey.interval_of(select.metric) or DEFAULT_INTERVAL), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many rules a set has, without asking a server.
+
+    ``series`` are the recorded series of one service, the fewest and the most of any scope. Events by their outcome or
+    cause, of which there are as many as a service has, are not among them.
+    """
+
+    rules: int
+    alerts: int
+    groups: int
+    series: tuple[int, int]
+
+
+def size(slo_set: SloSet) -> Size:
+    """Count the rules of a set."""
+    groups = [group for file in manifest.rule_files(slo_set) for group in file.groups if group.rules]
+    each = [
+        sum(
+            one.by is None or {*one.by} <= {*naming.IDENTITY}
+            for step in (TILE, GRID)
+            for one in recording.of_scope(slo_set, slos, step)
+        )
+        for slos in recording.scopes(slo_set)
+    ] or [0]
+    return Size(
+        sum(len(group.rules) for group in groups),
+        sum(len(group.alerts) for group in groups),
+        len(groups),
+        (min(each), max(each)),
+    )
+
+
+def ask(source: ObservedSource, slo_set: SloSet, at: datetime) -> Cost | None:
+    """The cost of the rules on a server; None if it has no metrics. Raises ``BackendError``."""
+    wanted = needs(slo_set)
+    seen = survey(source, wanted, at)
+    return predict(wanted, seen, Asker(source, at)) if seen.names else None

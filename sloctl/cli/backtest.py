@@ -113,7 +113,7 @@ def command(
                 f"--policy: there is no policy {name!r}",
                 hint=f"known: {judged.OF_FILE}, {', '.join(POLICIES)}",
             )
-    known = _incidents(incidents, here) if incidents is not None else []
+    known = known_incidents(incidents, here) if incidents is not None else []
 
     def wanted(slo: Slo, key: SeriesKey) -> bool:
         return report.chosen((key[1], key[2], slo.owner), services, namespace, owner)
@@ -144,7 +144,7 @@ def command(
     return EXIT_OK if found.seen else EXIT_PROBLEMS
 
 
-def _incidents(path: Path, here: datetime) -> list[Incident]:
+def known_incidents(path: Path, here: datetime) -> list[Incident]:
     """Known incidents. Raises UsageError that names file and line."""
     from jobs.backtest import Incident
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli import completing
+from sloctl.cli import completing, lint_mesh
 from sloctl.cli.composition import Overrides, Servers
 from sloctl.cli.context import (
     Context,
+    Input,
     files_option,
     load,
     now,
@@ -23,10 +24,19 @@ from sloctl.cli.context import (
     source_options,
     verdict_options,
 )
-from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, EXIT_WAIT, BackendError, UsageError
+from sloctl.errors import (
+    EXIT_BACKEND,
+    EXIT_OK,
+    EXIT_PROBLEMS,
+    EXIT_WAIT,
+    BackendError,
+    InvalidFile,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from jobs.canary import Judged
+    from sloctl.mesh.objects import Object
 
 CODES = {"promote": EXIT_OK, "rollback": EXIT_PROBLEMS, "inconclusive": EXIT_BACKEND, "wait": EXIT_WAIT}
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
@@ -68,6 +78,15 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
     metavar="TIME",
     help="When it began to serve, as --at; without it, when its traffic began within the last day.",
 )
+@click.option(
+    "--patch",
+    "configuration",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=completing.files,
+    help="Files or folders with the service's VirtualService and DestinationRule, or - for stdin: also print the patch "
+    "of weights that the verdict means. Nothing is applied.",
+)
 @verdict_options
 @pass_context
 def command(
@@ -84,6 +103,7 @@ def command(
     once: bool,
     step: str,
     since: str | None,
+    configuration: tuple[str, ...],
     form: str,
     output: Path | None,
 ) -> int:
@@ -115,6 +135,7 @@ def command(
     asked = canary.Asked(name, namespace, baseline, canary_, LABELS.get(by, by), seconds)
     if output is not None:
         atomic.target(output)  # before anything is asked
+    objects = _objects(configuration, files, namespace or "default", form)
     policy = slo_set.release.canary
 
     def looked(found: Judged) -> None:
@@ -134,18 +155,48 @@ def command(
                 found = canary.judge(observed, policy, over=over)
             except BackendError as error:
                 found = judged.unreachable(asked, policy, time, f"Prometheus could not be asked: {error}")
-    text = {
-        "text": lambda: "\n".join(told.lines(found)),
-        "json": lambda: json.dumps(told.as_object(found), indent=2, ensure_ascii=False),
-        "junit": lambda: told.junit(found),
-        "github": lambda: "\n".join(told.github(found)),
-    }[form]()
+    text = _text(found, objects, form)
     if output is None:
         click.echo(text)
     else:
         atomic.write(output, f"{text}\n")
         context.say(told.lines(found)[0])
     return CODES[found.verdict]
+
+
+def _text(found: Judged, objects: list[Object] | None, form: str) -> str:
+    """The verdict in a form, with the patch that it means where configuration was given."""
+    from jobs.canary import told, weights
+
+    patch = weights.weights(objects, found.asked, found.verdict) if objects is not None else None
+    if form == "json":
+        more = {"patch": told.patch_object(patch)} if patch else {}
+        return json.dumps(told.as_object(found) | more, indent=2, ensure_ascii=False)
+    if form == "junit":
+        return told.junit(found)
+    if form == "github":
+        return "\n".join(told.github(found))
+    return "\n".join([*told.lines(found), *(told.patch_lines(patch) if patch else [])])
+
+
+def _objects(
+    names: tuple[str, ...], files: tuple[str, ...], namespace: str, form: str
+) -> list[Object] | None:
+    """The mesh's objects of the files of --patch; None without it. Raises InvalidFile, UsageError."""
+    from sloctl.mesh import objects
+
+    if not names:
+        return None
+    if form not in ("text", "json"):
+        raise UsageError(f"--patch is not in the form {form}", hint="--format text or --format json")
+    if "-" in names and "-" in files:
+        raise UsageError("--patch and -f cannot both read standard input")
+    given = Input(names)
+    found = objects.read(lint_mesh.sources_of(given), namespace)
+    if found.problems:
+        given.show(found.problems)
+        raise InvalidFile(found.problems)
+    return found.objects
 
 
 def _seconds(option: str, text: str, least: int, most: int) -> int:

@@ -110,7 +110,7 @@ def command(
             hint="say 'sources: {prometheus: {engine: victoriametrics}}' in the file",
         )
     generated = chain.from_iterable(
-        _generate(kind, slo_set, form, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
+        of_kind(kind, slo_set, form, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
     )
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
@@ -150,7 +150,7 @@ def _told(context: Context, output: Path, difference: Difference) -> int:
     return EXIT_PROBLEMS
 
 
-def _generate(
+def of_kind(
     kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...], *, proofs: bool
 ) -> Iterator[tuple[str, str]]:
     """The artefacts of a kind; only what is asked for is imported."""

@@ -100,7 +100,7 @@ def command(
         if code not in CODES:
             raise UsageError(f"--ignore: there is no code {code[:60]!r}", hint=nearest(code, CODES))
     given = Input(paths)
-    sources = _sources(given)
+    sources = sources_of(given)
     traffic = _traffic(context, files, url, timeout, at, last)
     result = lint(sources, namespace=namespace, root=root, ignore=ignored, traffic=traffic)
     if result.problems and form in ("text", "sarif"):
@@ -117,7 +117,7 @@ def command(
     return EXIT_USAGE if result.problems else EXIT_PROBLEMS if fails else EXIT_OK
 
 
-def _sources(given: Input) -> tuple[Source, ...]:
+def sources_of(given: Input) -> tuple[Source, ...]:
     """The files. Raises UsageError."""
     from sloctl.spec.yaml import files as reading
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "gate": "Say whether a service may be released now, by its error budgets.",
     "canary": "Compare two versions that serve at the same time: promote, wait or roll back.",
     "backtest": "Replay alert policies over the past: what would have paged, when, for how long.",
+    "diff": "Say what a change of SLO files means: alerts, budgets, pages, cost of rules.",
     "lint-mesh": "Find in the mesh's own configuration what burns error budgets.",
     "annotate": "Enter a deploy, an incident or a note, which is shown wherever budgets are drawn.",
     "backfill": "Write the recorded series of the past, so that budgets have their whole window at once.",

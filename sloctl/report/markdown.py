@@ -285,7 +285,9 @@ def markdown_cell(text: str) -> str:
     """A text that Markdown shows as it is, in a table's cell."""
     escaped = re.sub(r"([\\`*_{}\[\]<>()#+!|~@])", r"\\\1", plain(text))
     # "://" and "www." would become links.
-    return escaped.replace("&", "&amp;").replace("://", "\\://").replace("www.", "www\\.")
+    escaped = escaped.replace("&", "&amp;").replace("://", "\\://").replace("www.", "www\\.")
+    # GitHub and GitLab look for people and issues in what is rendered, where no backslash is left.
+    return re.sub(r"([@#!~$%](?=\w)|&amp;(?=\d))", "\\1\N{ZERO WIDTH SPACE}", escaped)
 
 
 def finding_line(finding: Finding) -> str:

@@ -68,6 +68,10 @@ RUNS: dict[str, Sequence[Sequence[str]]] = {
     "backtest": [
         (*SET, *SPAN, "--source", "ledger", "--suggest", "--format", form) for form in ("table", "json")
     ],
+    "diff": [
+        ("slo.yaml", "slo.yaml", *SPAN, "--source", "ledger", "--format", form)
+        for form in ("text", "json", "markdown")
+    ],
     "annotate": [
         ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),
         ("v2", *SET, "--author", "ci", "--at", AT.isoformat()),

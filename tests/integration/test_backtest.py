@@ -208,7 +208,21 @@ def test_the_command_on_a_real_prometheus(tmp_path: Path) -> None:
         nothing = in_process(
             *asked, "--from", str(begins - 86400), "--to", str(begins), folder=tmp_path / "run"
         )
+        (tmp_path / "run/loose.yaml").write_text(SLO_FILE.replace("factor: 14", "factor: 40"))
+        sides = ("diff", "slo.yaml", "loose.yaml", "--prometheus", server.url)
+        compared = in_process(*sides, *span, folder=tmp_path / "run")
+        asked = ("backtest", "-f", "loose.yaml", "--prometheus", server.url)
+        loose = in_process(*asked, *span, folder=tmp_path / "run")
     assert done.code == 0, done.stderr
+    both = json.loads(compared.stdout)
+    assert both["history"]["before"] == json.loads(done.stdout)
+    assert both["history"]["after"] == json.loads(loose.stdout)
+    assert [len(both["history"][name]) for name in ("pages_lost", "pages_gained", "pages_undecided")] == [
+        1,
+        0,
+        0,
+    ]
+    assert (both["cost"], "the server has no metrics" in both["doubts"][0]) == (None, True)
     (page,) = json.loads(done.stdout)["policies"][0]["pages"]
     # Half of all fails: 14 % of an hour after 16.8 minutes, 4 % of six hours after 28.8, which it does not last.
     start = datetime.fromisoformat(page["start"]).timestamp() - begins - 8 * 3600

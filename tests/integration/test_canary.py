@@ -30,6 +30,8 @@ metadata: {name: shop}
 mesh: {target_labels: [job, instance]}
 defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
 slos:
+  - {name: availability, service: replaced, namespace: shop, objective: 99.5, sli: {preset: availability, side: server}}
+  - {name: latency, service: boundless, namespace: shop, objective: 95, sli: {preset: latency, threshold: 250ms}}
   - {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}
   - {name: latency, service: slow, namespace: shop, objective: 95, sli: {preset: latency, threshold: 250ms}}
   - name: own
@@ -57,6 +59,14 @@ class Rollout:
     slow: tuple[float, float] = (0.02, 0.02)
     resets: int = MINUTES
     """The minute in which the one that counts restarts, and its counters with it."""
+    resets_of: tuple[str, ...] = ("v1", "v2")
+    """Of which versions it counts."""
+    grpc: bool = False
+    """Failures are statuses of gRPC: the code is 200."""
+    boundless: tuple[str, ...] = ()
+    """The versions whose histogram has no bucket but the last."""
+    replaced: int = MINUTES + 1
+    """The minute in which the canary's pods, which count, are replaced by others."""
     unreached: float = 0.0
     """What of the canary's share of calls reaches nobody, and has no version."""
     dark: tuple[int, int] = (MINUTES, MINUTES)
@@ -78,6 +88,11 @@ ROLLOUTS: Mapping[str, Rollout] = {
     "brief-gap": Rollout(rate=12000, dark=(60, 63)),
     "alone": Rollout(rate=12000, shift=(80, 1.0), breaks=(81, 1.0)),
     "gone": Rollout(rate=12000, shift=(80, 0.0)),
+    "grpc": Rollout(rate=12000, grpc=True),
+    "grpc-worse": Rollout(canary=0.03, grpc=True),
+    "one-restarted": Rollout(rate=12000, resets=70, resets_of=("v2",)),
+    "boundless": Rollout(rate=12000, boundless=("v2",)),
+    "replaced": Rollout(rate=12000, replaced=70),
 }
 
 
@@ -101,18 +116,23 @@ def counters() -> Iterator[SampledSeries]:
             failed = rng.binomial(requests - lost, np.where(down, 0.7, fails))
             slowly = rng.binomial(requests, slow)
             labels = {
-                "reporter": "source",
+                "reporter": "destination" if one.replaced <= MINUTES else "source",
                 "source_workload": "frontend",
                 "source_workload_namespace": "shop",
                 "destination_service_name": name,
                 "destination_service_namespace": "shop",
-                "request_protocol": "http",
+                "request_protocol": "grpc" if one.grpc else "http",
                 **target,
             }
             of_version = labels | {"destination_version": version}
+            good, bad = (
+                ({"response_code": "200", "grpc_response_status": status} for status in ("0", "14"))
+                if one.grpc
+                else ({"response_code": code} for code in ("200", "503"))
+            )
             found = [
-                ({"response_code": "200", "response_flags": "-"} | of_version, requests - lost - failed),
-                ({"response_code": "503", "response_flags": "-"} | of_version, failed),
+                (good | {"response_flags": "-"} | of_version, requests - lost - failed),
+                (bad | {"response_flags": "-"} | of_version, failed),
                 (
                     labels
                     | {"response_code": "503", "response_flags": "UF", "destination_version": "unknown"},
@@ -129,15 +149,44 @@ def counters() -> Iterator[SampledSeries]:
                     ("1000", requests),
                     ("+Inf", requests),
                 )
+                if le == "+Inf" or version not in one.boundless
             ]
+            at = (
+                one.resets if version in one.resets_of else MINUTES,
+                one.replaced if version == "v2" else MINUTES + 1,
+            )
             for series, values in found:
-                there = here & (np.cumsum(values) > 0)  # Istio makes a counter at its first event
-                counted = np.cumsum(values)
-                counted = np.where(
-                    minute >= one.resets, counted - counted[np.searchsorted(minute, one.resets) - 1], counted
-                )
-                if there.any():
-                    yield SampledSeries(series, times[there] * 1000, counted[there])
+                yield from sampled(series, values, times, here, at)
+        new = minute >= one.replaced
+        if new.any():
+            up = {"__name__": "up", "job": "envoy", "instance": "10.1.0.1:15090"}
+            yield SampledSeries(up, times[new] * 1000, np.ones(int(new.sum())))
+    yield from pods(times)
+
+
+def sampled(
+    series: dict[str, str],
+    values: np.ndarray[Any, Any],
+    times: np.ndarray[Any, Any],
+    here: np.ndarray[Any, Any],
+    restarts: tuple[int, int],
+) -> Iterator[SampledSeries]:
+    """A counter that begins anew in two minutes, in the second one as that of another pod."""
+    minute = (times - times[0]) // 60
+    there = here & (np.cumsum(values) > 0)  # Istio makes a counter at its first event
+    counted = np.cumsum(values)
+    for at in restarts:
+        counted = np.where(minute >= at, counted - counted[np.searchsorted(minute, at) - 1], counted)
+    other = there & (minute >= restarts[1]) & (counted > 0)
+    there = there & (minute < restarts[1])
+    if there.any():
+        yield SampledSeries(series, times[there] * 1000, counted[there])
+    if other.any():
+        yield SampledSeries(series | {"instance": "10.1.0.1:15090"}, times[other] * 1000, counted[other])
+
+
+def pods(times: np.ndarray[Any, Any]) -> Iterator[SampledSeries]:
+    """What kube-state-metrics, cAdvisor and their own proxies say of the pods of "worse"."""
     for pod, version, restarts in (("worse-v1-a", "v1", 4), ("worse-v2-b", "v2", 3)):
         # What restarted before it served counts for a pod that is new, and for no other.
         there = times >= (END - 35 * 60 if version == "v2" else 0)
@@ -151,6 +200,32 @@ def counters() -> Iterator[SampledSeries]:
             "instance": "ksm",
         }
         yield SampledSeries(kube, times[there] * 1000, np.full(int(there.sum()), restarts))
+        if version == "v2":
+            for container, cores, mebibytes in (
+                ("app", 0.2, 100),
+                ("istio-proxy", 0.05, 50),
+                ("", 0.25, 150),
+            ):
+                of = {
+                    "namespace": "shop",
+                    "pod": pod,
+                    "container": container,
+                    "job": "cadvisor",
+                    "instance": "node",
+                }
+                used = np.array(
+                    [cores * SCRAPE * number for number in range(int(there.sum()))], dtype=np.float64
+                )
+                yield SampledSeries(
+                    {"__name__": "container_cpu_usage_seconds_total", **of},
+                    times[there] * 1000,
+                    used,
+                )
+                yield SampledSeries(
+                    {"__name__": "container_memory_working_set_bytes", **of},
+                    times[there] * 1000,
+                    np.full(int(there.sum()), mebibytes * 2**20),
+                )
         hash_ = {"v1": "5d4f", "v2": "77c9"}[version]
         for code, each in (("200", 9), ("500", 1 if version == "v2" else 0)):
             if each:
@@ -225,6 +300,11 @@ def verdict(folder: Path, url: str, name: str, *more: str, at: int = END) -> tup
         ("dark", "inconclusive", "nothing was read in 19 of 41 steps"),
         ("brief-gap", "promote", "not worse than v1"),
         ("alone", "inconclusive", "came while v1 had none: they are not compared"),
+        ("grpc", "promote", "not worse than v1"),
+        ("grpc-worse", "rollback", "more fails than of v1, and 0.50 % may"),
+        ("one-restarted", "promote", "not worse than v1"),
+        ("boundless", "inconclusive", "latency: the histogram of v2 lacks the bound of the threshold"),
+        ("replaced", "promote", "not worse than v1"),
         ("gone", "inconclusive", "in the last 5 steps no request of both versions was seen"),
         ("absent", "inconclusive", "v2 had no traffic (destination_version has been: v1)"),
     ],
@@ -245,10 +325,15 @@ def test_every_request_is_counted_once_across_restarts_and_gaps(folder: Path, ur
         )
         (slo,) = verdict(folder, url, name)[1]["slos"]
         assert slo["canary"]["total"] == served.sum(), name
-    before, after = (verdict(folder, url, name)[1]["slos"][0]["canary"] for name in ("same", "restarted"))
-    assert after["total"] == pytest.approx(before["total"], rel=0.02), (
-        "what was counted before a restart is not lost"
-    )
+    before = verdict(folder, url, "same")[1]["slos"][0]["canary"]
+    for name in ("restarted", "one-restarted", "grpc"):
+        (after,) = [slo["canary"] for slo in verdict(folder, url, name)[1]["slos"]]
+        assert after["total"] == pytest.approx(before["total"], rel=0.02), (
+            f"{name}: what was counted before is not lost"
+        )
+    (after,) = [slo["canary"] for slo in verdict(folder, url, "replaced")[1]["slos"]]
+    # A pod of a target that was not there before begins to count with its second look, of 40.
+    assert 38 / 40 < after["total"] / before["total"] < 1
 
 
 def test_harm_is_seen_early_and_remembered(folder: Path, url: str) -> None:
@@ -272,6 +357,16 @@ def test_versions_by_a_label_of_their_pods(folder: Path, url: str) -> None:
     hashes = ("--service", "worse", "--baseline", "5d4f", "--canary", "77c9", "--by", "pod_template_hash")
     found, told = verdict(folder, url, "worse", *hashes)
     assert (found, told["slos"][0]["canary"]["share"]) == ("rollback", pytest.approx(0.1, abs=0.001))
+    assert told["resources"] == {
+        "5d4f": {"pods": 1, "cpu_cores": None, "memory_bytes": None},
+        "77c9": {"pods": 1, "cpu_cores": pytest.approx(0.25), "memory_bytes": 150 * 2**20},
+    }
+    text = canary(folder, url, "worse", *hashes).stdout
+    assert "resource use of 77c9: 0.25 cores, 150 MiB a pod, lately, in 1 pod" in text
+    assert "resource use of 5d4f: not known, its pods have no container metrics (1 pod)" in text.replace(
+        "in 1", "1"
+    )
+    assert "resource use: not known, for the targets" in canary(folder, url, "slow").stdout
     assert told["restarts"] == {"5d4f": {"restarts": 0, "pods": 1}, "77c9": {"restarts": 3, "pods": 1}}
 
 
@@ -284,6 +379,30 @@ def test_forms_for_pipelines(folder: Path, url: str) -> None:
     text = canary(folder, url, "slow").stdout
     assert "not compared: own: its expressions are the file's own" in text
     assert "latency of v2: p50" in text
+
+
+def test_the_weights_that_a_verdict_means_are_printed(folder: Path, url: str) -> None:
+    subsets = [{"destination": {"host": "worse", "subset": f"v{one}"}, "weight": 50} for one in (1, 2)]
+    document = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "worse"},
+        "spec": {"hosts": ["worse"], "http": [{"route": subsets}]},
+    }
+    (folder / "mesh.yaml").write_text(yaml.safe_dump(document))
+    text = canary(folder, url, "worse", "--patch", "mesh.yaml").stdout.splitlines()
+    assert text[text.index("patch of the weights (nothing is applied)") + 1] == (
+        "  VirtualService shop/worse route 1: v2 50 → 0, v1 50 → 100"
+    )
+    told = verdict(folder, url, "worse", "--patch", "mesh.yaml")[1]["patch"]
+    assert [one["value"] for one in told["virtual_services"][0]["operations"] if one["op"] == "replace"] == [
+        0,
+        100,
+    ]
+    assert canary(folder, url, "worse", "--patch", "mesh.yaml", "--format", "github").code == 2
+    assert canary(folder, url, "worse", "--patch", "missing.yaml").code == 2
+    (folder / "mesh.yaml").write_text("apiVersion: networking.istio.io/v1\nkind: [\n")
+    assert canary(folder, url, "worse", "--patch", "mesh.yaml").code == 2
 
 
 def test_a_stricter_margin_and_a_budget_of_the_file(folder: Path, url: str) -> None:

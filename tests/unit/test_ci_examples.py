@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +18,10 @@ from tests.support.yaml_text import read_yaml
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 SCHEMAS = {
-    "github-actions.yml": ("vendor.github-workflows",),
-    "gitlab-ci.yml": ("vendor.gitlab-ci", "--data-transform", "gitlab-ci"),
+    **dict.fromkeys(("github-actions.yml", "github-diff.yml"), ("vendor.github-workflows",)),
+    **dict.fromkeys(
+        ("gitlab-ci.yml", "gitlab-diff.yml"), ("vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    ),
 }
 
 
@@ -70,12 +74,18 @@ def commands(name: str) -> list[str]:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_example_runs_the_checks(name: str) -> None:
     lines = commands(name)
-    assert "sloctl validate -f slo.yaml" in lines
-    assert "sloctl generate -f slo.yaml -o out --check" in lines
-    assert any("promtool test rules *_test.yaml" in line for line in lines)
+    if "diff" in name:
+        assert any(
+            line.startswith("sloctl diff ") and line.endswith("--format markdown -o diff.md")
+            for line in lines
+        )
+    else:
+        assert "sloctl validate -f slo.yaml" in lines
+        assert "sloctl generate -f slo.yaml -o out --check" in lines
+        assert any("promtool test rules *_test.yaml" in line for line in lines)
     for line in lines:
         if line.startswith("sloctl "):
-            context = cli.make_context("sloctl", line.split()[1:], resilient_parsing=False)
+            context = cli.make_context("sloctl", shlex.split(line)[1:], resilient_parsing=False)
             name_of, command, arguments = cli.resolve_command(
                 context, [*context._protected_args, *context.args]
             )
@@ -83,3 +93,53 @@ def test_example_runs_the_checks(name: str) -> None:
             command.make_context(str(name_of), arguments, parent=context)
     (installed,) = {found for line in lines for found in re.findall(r"sloctl @ git\+\S+@v([0-9.]+)", line)}
     assert installed == __version__
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("github-diff.yml", "github.token"), ("gitlab-diff.yml", "SLOCTL_COMMENT_TOKEN")]
+)
+def test_a_comment_s_token_is_in_no_command_s_arguments(name: str, variable: str) -> None:
+    """What a workflow fills into a script would run, and what a program is started with others can read."""
+    lines = commands(name)
+    assert not any("${{" in line for line in lines)
+    sending = [line for line in lines if variable in line]
+    assert all(
+        re.search(r"printf '[^']*' \"\$" + variable + r'" \| curl .*--header @- ', line) for line in sending
+    )
+    assert bool(sending) == name.startswith("gitlab")
+
+
+@pytest.mark.parametrize("name", ["github-diff.yml", "gitlab-diff.yml"])
+def test_a_comment_s_steps_run_on_a_repository(name: str, tmp_path: Path) -> None:
+    """The file of the branch that is merged into is found, and is empty where it had none."""
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+
+    def run(*words: str, **more: str) -> str:
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+        done = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True, env=env)
+        return done.stdout.strip()
+
+    run(*git, "init")
+    run(*git, "commit", "--allow-empty", "-m", "nothing")
+    lines = [line for line in commands(name) if line.startswith(("git ", "sloctl diff"))]
+    (tmp_path / "slo.yaml").write_text((EXAMPLES.parents[1] / "tests/golden/valid/minimal.yaml").read_text())
+    base = run("git", "rev-parse", "HEAD")
+    where = {"RUNNER_TEMP": ".", "BASE": base, "CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
+    for line in lines:
+        run("bash", "-eo", "pipefail", "-c", line, **where)
+    assert "SLO: 1 comes" in (tmp_path / "diff.md").read_text()
+    with pytest.raises(subprocess.CalledProcessError):  # a branch that was not fetched is no file that is new
+        run("bash", "-eo", "pipefail", "-c", lines[0], **dict.fromkeys(where, "gone"))
+    run("git", "add", "slo.yaml")
+    run(*git, "commit", "-m", "slo.yaml")
+    base = run("git", "rev-parse", "HEAD")
+    for line in lines:
+        run(
+            "bash",
+            "-eo",
+            "pipefail",
+            "-c",
+            line,
+            **where | {"BASE": base, "CI_MERGE_REQUEST_DIFF_BASE_SHA": base},
+        )
+    assert "nothing changes" in (tmp_path / "diff.md").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -22,9 +21,9 @@ from sloctl.model import GRID, SeriesKey
 from sloctl.model.durations import rfc3339
 from sloctl.settings.secret import Secret
 from tests.support.command_line import in_process
+from tests.support.histories import START, Made
 
 DAY = 86400
-START = 1_772_000_000 // DAY * DAY
 WARM = 3
 """Days before, which the longest window needs."""
 SLO_FILE = """
@@ -40,35 +39,6 @@ SLO_SET = spec.load([Path("-")], stdin=BytesIO(SLO_FILE.encode()))
 CHECKOUT: SeriesKey = (SLO_SET.slos[0].id, "shop", "checkout")
 CART: SeriesKey = (SLO_SET.slos[1].id, "shop", "cart")
 SEARCH: SeriesKey = (SLO_SET.slos[1].id, "shop", "search")
-
-
-class Made:
-    """A history of a hundred requests a minute, of which shares fail: (from, to, share) in minutes after START."""
-
-    fine = 60
-    doubts: Sequence[str] = ()
-
-    def __init__(self, failing: dict[SeriesKey, list[tuple[int, int, float]]], rate: float = 100) -> None:
-        self.failing, self.rate = failing, rate
-        self.read: list[tuple[int, int, int]] = []
-
-    def _events(self, start: int, end: int, step: int, keys: Sequence[SeriesKey]) -> Events:
-        minutes = (np.arange(start, end, 60) - START) // 60
-        total = np.full((len(keys), len(minutes)), float(self.rate))
-        bad = np.zeros_like(total)
-        for row, key in enumerate(keys):
-            for first, last, share in self.failing[key]:
-                bad[row, (minutes >= first) & (minutes < last)] = share * self.rate
-        each = step // 60
-        total, bad = (one.reshape(len(keys), (end - start) // step, each).sum(axis=2) for one in (total, bad))
-        return Events(start, step, list(keys), total, bad, np.ones(total.shape, bool))
-
-    def grid(self, start: int, end: int) -> Events:
-        return self._events(start, end, GRID, list(self.failing))
-
-    def tiles(self, start: int, end: int, keys: Collection[SeriesKey]) -> Events:
-        self.read.append((start, end, len(keys)))
-        return self._events(start, end, 60, [key for key in self.failing if key in keys])
 
 
 OUTAGE = [(3000, 3060, 0.5)]
@@ -109,6 +79,33 @@ def test_incidents_are_told_of_or_missed_and_pages_are_of_one_or_not() -> None:
     assert "shop/checkout database: AvailabilityBudgetBurnPage1h after 12m" in text
     assert "shop/cart blip: no page" in text
     assert told.as_object(found)["policies"][0]["incidents"][1]["alert"] is None
+
+
+def test_a_service_that_moved_to_an_slo_of_its_own_is_one_series() -> None:
+    wild: SeriesKey = (CART[0], "shop", "checkout")
+    made = Made({wild: [*OUTAGE, (6000, 6060, 0.5)], CHECKOUT: [(6000, 6060, 0.5)], CART: []})
+    late = made.grid, made.tiles
+
+    def named(found: Events) -> Events:
+        """Its own SLO has a record since minute 5,000 alone."""
+        if CHECKOUT in found.keys:
+            row, steps = found.keys.index(CHECKOUT), (START + 5000 * 60 - found.start) // found.step
+            for array in (found.there, found.total, found.bad):
+                array[row, : max(0, steps)] = 0
+        return found
+
+    made.grid = lambda start, end: named(late[0](start, end))  # type: ignore[method-assign]
+    made.tiles = lambda start, end, keys: named(late[1](start, end, keys))  # type: ignore[method-assign]
+    found = run(made)
+    assert set(found.seen) == {CHECKOUT, CART} and found.seen[CHECKOUT] == 1
+    first, second = found.policies[0].pages
+    assert [(page[0].key, page[0].start) for page in (first, second)] == [
+        (CHECKOUT, START + 3002 * 60),
+        (CHECKOUT, START + 6002 * 60),
+    ]
+    assert told.owners(found, found.policies[0])["pay"][0] == 2, (
+        "it is no page of the SLO of *, nor counted twice"
+    )
 
 
 def test_pages_of_several_policies_by_owner() -> None:

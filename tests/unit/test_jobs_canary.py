@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from jobs import canary
 from jobs.canary import judged, told
 from jobs.canary.observed import Observed, Seen
 from jobs.canary.sequential import LEAST_STEPS, Strata, dispersion, evidence, interval, steps_needed
+from jobs.canary.weights import Weights, weights
 from sloctl import spec
 from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendUnavailable
+from sloctl.mesh import objects
 from sloctl.model.release import CanaryPolicy
+from sloctl.spec import Source
 from tests.support import canary_operation as operation
 
 SLO_FILE = b"""
@@ -196,3 +203,99 @@ def test_a_watch_outlives_a_server_and_ends(minutes: int, last: str) -> None:
     assert told.junit(found).count("<error") == 1
     assert looks[0].reasons[0].startswith("Prometheus could not be asked")
     assert judged.unreachable(ASKED, POLICY, AT, "x").verdict == "inconclusive"
+
+
+CONFIGURATION = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: checkout, namespace: shop}
+spec:
+  hosts: [checkout]
+  http:
+    - match: [{headers: {x-canary: {exact: "yes"}}}]
+      route: [{destination: {host: checkout, subset: next}}]
+    - route:
+        - {destination: {host: checkout.shop.svc.cluster.local, subset: stable}, weight: 80}
+        - {destination: {host: checkout, subset: next}, weight: 10}
+        - {destination: {host: mirror}, weight: 10}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: checkout, namespace: shop}
+spec:
+  host: checkout
+  subsets: [{name: stable, labels: {version: v1}}, {name: next, labels: {version: v2}}]
+"""
+
+
+def weights_of(text: str, verdict: str) -> Weights:
+    read = objects.read([Source("mesh.yaml", text.encode())], "default")
+    assert not read.problems
+    return weights(read.objects, ASKED, verdict)
+
+
+@pytest.mark.parametrize(("verdict", "canary_", "baseline"), [("promote", 90, 0), ("rollback", 0, 90)])
+def test_a_verdict_is_a_patch_of_the_weights(verdict: str, canary_: int, baseline: int) -> None:
+    """It tests what it replaces, leaves other destinations alone, and applies to what was given."""
+    found = weights_of(CONFIGURATION, verdict)
+    (patch,) = found.patches
+    assert (patch.namespace, patch.name) == ("shop", "checkout")
+    assert patch.moves == (f"VirtualService shop/checkout route 2: v2 10 → {canary_}, v1 80 → {baseline}",)
+    assert found.doubts == (
+        "VirtualService shop/checkout route 1: leads to v2 alone, and is not in the patch",
+    )
+    words = shlex.split(patch.command)
+    assert words[:4] == ["kubectl", "patch", "virtualservices.networking.istio.io", "checkout"]
+    whole: dict[str, Any] = next(yaml.safe_load_all(CONFIGURATION))
+    for one in json.loads(words[-1]):
+        *path, last = one["path"].removeprefix("/").split("/")
+        place: Any = whole
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        if one["op"] == "test":
+            assert place[last] == one["value"]
+        else:
+            assert one["op"] == "replace"
+            place[last] = one["value"]
+    assert [item.get("weight") for item in whole["spec"]["http"][1]["route"]] == [baseline, canary_, 10]
+    assert "weight" not in whole["spec"]["http"][0]["route"][0]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "verdict", "doubt"),
+    [
+        ((), "wait", "none while the verdict is wait"),
+        ((("version: v2", "version: v3"),), "promote", "route 2: leads to v1 alone"),
+        ((("version: v2", "track: v2"),), "promote", "route 2: leads to v1 alone"),
+        (
+            (("weight: 80", "weight: 0"), ("weight: 10}", "weight: 90}")),
+            "promote",
+            "has these weights already",
+        ),
+        (
+            (("host: checkout", "host: other"),),
+            "promote",
+            "no VirtualService",
+        ),
+    ],
+)
+def test_what_has_no_patch_is_said(pairs: Sequence[tuple[str, str]], verdict: str, doubt: str) -> None:
+    text = CONFIGURATION
+    for one, other in pairs:
+        text = text.replace(one, other)
+    found = weights_of(text, verdict)
+    assert found.patches == ()
+    assert any(doubt in said for said in found.doubts), found.doubts
+
+
+def test_without_rules_a_subset_is_the_version_of_its_name_and_that_is_said() -> None:
+    alone = (
+        CONFIGURATION.partition("---")[0]
+        .replace("subset: stable", "subset: v1")
+        .replace("subset: next", "subset: v2")
+    )
+    found = weights_of(alone, "promote")
+    assert len(found.patches) == 1
+    assert any("a subset is taken for the version of its name" in said for said in found.doubts)
+    twice = weights_of(f"{CONFIGURATION}---{CONFIGURATION.partition('---')[0]}", "promote")
+    assert twice.patches == () and any("given more than once" in said for said in twice.doubts)

@@ -15,6 +15,7 @@ import pytest
 
 from alert_rules import manifest
 from jobs.preflight import CODES, render, run
+from jobs.preflight.cost import ask
 from jobs.preflight.labelsets import LabelSet, evaluate, labels, matches
 from jobs.preflight.survey import seconds_of
 from sloctl import naming, spec
@@ -522,6 +523,7 @@ def test_no_events_yet_is_a_warning() -> None:
 def test_the_cost_of_a_wildcard_grows_with_services() -> None:
     text = FILE.replace("service: checkout", 'service: "*"')
     one = run(Memory(good()), loaded(text), NOW).cost
+    assert ask(Memory(good()), loaded(text), NOW) == one, "alone, it is the same"
     more = good()
     for name in ("cart", "search"):
         more += changed({"destination_service_name": "checkout"}, destination_service_name=name)(
