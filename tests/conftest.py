@@ -24,6 +24,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A text of ten megabytes is no name: processes tell each other the names of all tests."""
+    if isinstance(val, (str, bytes)) and len(val) > 120:
+        begin = val[:60] if isinstance(val, str) else val[:60].decode(errors="replace")
+        return f"{begin}… ({len(val)})"
+    return None
+
+
 def _skip_without_program(error: UsageError) -> None:
     if str(error).endswith(("is not on PATH", "could not be fetched")):
         pytest.skip(str(error))

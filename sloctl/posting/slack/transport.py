@@ -95,7 +95,7 @@ class UrlOpener:
         self.timeout = timeout
 
     @cached_property
-    def _context(self) -> ssl.SSLContext:
+    def trusted(self) -> ssl.SSLContext:
         """Reads the certificates that are trusted, which takes 40 ms: once, and where TLS is spoken alone."""
         return ssl.create_default_context()
 
@@ -138,7 +138,7 @@ class UrlOpener:
                 urllib.request.AbstractHTTPHandler.__init__(self)
 
             def https_open(self, req: urllib.request.Request) -> Any:
-                connection = partial(_watched(http.client.HTTPSConnection, deadline), context=opener._context)
+                connection = partial(_watched(http.client.HTTPSConnection, deadline), context=opener.trusted)
                 return self.do_open(connection, req)
 
         return urllib.request.build_opener(Plain, Tls, _NoRedirects)
