@@ -189,7 +189,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     name = metadata.get("name") if metadata is not None else None
     silence: WrittenDuration | None = told.get("longest_silence") if told is not None else None
     istio = mesh(whole.get("mesh"), reader)
-    owners = Owners([block for _, block in whole.items("owners")])
+    owners = Owners([block for _, block in whole.items("owners")], reader)
     promised = slos(whole, defaults, owners, name or "", istio, reader)
     watched = guardrails(whole, defaults, reader)
     receivers = notifications(told, reader)
@@ -212,7 +212,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     slos_without_owner(promised, whole, reader)
     guardrails_without_owner(watched, whole, reader)
     warn_of_owners(told, receivers, promised, watched, reader)
-    owners.warn_of_unused(promised, reader)
+    owners.warn_of_unused(promised)
     warn_of_channels(whole.get("reports"), promised, reader)
     if found is not None:
         warn_of_silences(whole.get("ledger"), found.ledger, found.sources, reader)

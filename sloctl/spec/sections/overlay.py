@@ -24,6 +24,8 @@ _IDENTITIES = {"slos": ("namespace", "service", "name"), "guardrails": ("preset"
 """The lists whose items are found, and the keys that tell them apart."""
 _FURTHER = {"jobs": ("routine", "cron", "every")}
 """Keys that tell items apart where several are alike."""
+_TABLES = ("windows", "latency_buckets")
+"""Lists that are one value: nobody expects what was there to stay."""
 _APART = ("apiVersion", "kind", "overlay", "env")
 _FORMS = {"sli": ("preset", "events")}
 """Mappings that are another one where one of these keys is another."""
@@ -82,8 +84,9 @@ def _one_environment(overlays: Sequence[Node], reader: Reader) -> None:
 
 def holds_for_all(documents: Sequence[Node]) -> bool:
     """Whether the defaults of a file, which has these documents, are those of the whole set."""
-    return any("metadata" in node.entries for node in documents) or not any(
-        key in node.entries for node in documents for key in ("slos", "guardrails")
+    # By ``keys``: a file whose last item an overlay dropped is still a file of some SLOs.
+    return any("metadata" in node.keys for node in documents) or not any(
+        key in node.keys for node in documents for key in ("slos", "guardrails")
     )
 
 
@@ -100,6 +103,11 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     for index, root in enumerate(patched):
         file = [other for other in patched if place(other) == place(root)]
         if root.kind == MAPPING and key in root.entries and (key != "defaults" or holds_for_all(file)):
+            if found and value.kind == LIST:  # the list of the set, of which one file has all
+                patched[index] = root.copy()
+                del patched[index].entries[key]
+                merging.say_lost(root.entries[key], value, overlay.keys[key], key)
+                continue
             found = True
             alone = overlay.copy()
             alone.entries, alone.keys = {key: value}, {key: overlay.keys[key]}
@@ -107,7 +115,7 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     if not found and (gone := next((root for root in patched if _removed(root, key)), None)) is not None:
         merging.said_once(gone, key, value, overlay.keys[key], key)
         return
-    if found or (value.plain and value.empty):
+    if found or _is_null(value):
         if not found:
             _nothing(overlay.keys[key], key, reader)
         return
@@ -118,6 +126,11 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     added.entries = {"apiVersion": overlay.entries["apiVersion"], "kind": kind, key: _marked(value)}
     added.keys = {name: overlay.keys[name] for name in added.entries}
     patched.append(added)
+
+
+def _is_null(value: Node) -> bool:
+    """Whether an overlay says that a key is to go; a variable that is empty, or holds ``null``, does not."""
+    return value.plain and value.empty and not value.written
 
 
 def _nothing(key: Node, path: str, reader: Reader) -> None:
@@ -171,7 +184,7 @@ class _Merging:
             if _removed(merged, key):
                 self.said_once(merged, key, value, patch.keys[key], there)
                 continue
-            if value.plain and value.empty:
+            if _is_null(value):
                 if old is None:
                     _nothing(patch.keys[key], there, self.reader)
                     continue
@@ -182,14 +195,28 @@ class _Merging:
                 continue
             else:
                 self.said_once(merged, key, value, patch.keys[key], there)
+                if old is not None and old.kind == value.kind == LIST and key not in _TABLES:
+                    self.say_lost(old, value, patch.keys[key], there)
                 merged.entries[key] = _marked(value)
             merged.keys[key] = patch.keys[key]
         return merged
 
+    def say_lost(self, old: Node, new: Node, at: Node, path: str) -> None:
+        """A list replaces another as a whole: what it loses is said, unless it is empty, which says so itself."""
+        lost = [item for item in old.items if not any(item.same(kept) for kept in new.items)]
+        if not lost or not new.items or old.patched:
+            return
+        named = [shown(item.text) for item in lost if item.kind == SCALAR]
+        what = ", ".join(named[:3]) if len(named) == len(lost) else f"{len(lost)} of {len(old.items)} items"
+        more = f" and {len(named) - 3} more" if len(named) == len(lost) > 3 else ""
+        message = f"this replaces the list of {old.file}:{old.line}, and loses {what}{more}"
+        hint = "an overlay's list replaces the whole: name here as well what is to stay"
+        self.reader.add(at, path, "overlay-replaces", message, hint, severity="warning")
+
     def said_once(self, base: Node, key: str, value: Node, at: Node, path: str) -> None:
         """Two files of an overlay cannot say different things of a key, nor one remove what the other says."""
         if _removed(base, key):
-            before = None if value.plain and value.empty else base.keys[key]
+            before = None if _is_null(value) else base.keys[key]
         else:
             old = base.entries.get(key)
             before = None if old is None or old.same(value) else _changed(old)
