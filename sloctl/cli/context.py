@@ -171,12 +171,37 @@ def budget_options(function: F) -> F:
             "services",
             multiple=True,
             metavar="NAME",
+            callback=_places,
             shell_complete=completing.of_file("service"),
             help="Only budgets of this service, cart or shop/cart; several times for several.",
         ),
     ):
         function = option(function)
     return function
+
+
+def place_of(text: str, option: str = "--service") -> tuple[str, str]:
+    """Namespace ("" if it is not said) and name of a service, ``cart`` or ``shop/cart``. Raises UsageError."""
+    namespace, slash, name = text.rpartition("/")
+    if (slash and not (namespace and name)) or "/" in namespace or any(char.isspace() for char in text):
+        raise UsageError(f"{option}: {text!r} is no service", hint="write  cart  or  shop/cart")
+    return namespace, name
+
+
+def place_options(service: str, namespace: str) -> tuple[str, str]:
+    """Namespace and name that ``--service`` and ``--namespace`` say together. Raises UsageError."""
+    place, name = place_of(service)
+    if "/" in namespace or any(char.isspace() for char in namespace):
+        raise UsageError(f"--namespace: {namespace!r} is no namespace", hint="write  --namespace shop")
+    if place and namespace and place != namespace:
+        raise UsageError(f"--service {service} is in another namespace than --namespace {namespace}")
+    return place or namespace, name
+
+
+def _places(_context: click.Context, _option: click.Parameter, services: tuple[str, ...]) -> tuple[str, ...]:
+    for service in services:
+        place_of(service)
+    return services
 
 
 def format_option(text: str = "How to print it.") -> Callable[[F], F]:

@@ -16,6 +16,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_options,
     source_options,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
@@ -74,16 +75,14 @@ def command(
         raise UsageError(f"--last: {last!r} is not a duration of 10m to 6h", hint="write  --last 1h")
     slo_set = load(context, files)
     time = parse_time(at, now())
-    where, _, name = service.rpartition("/")
-    if where and namespace and where != namespace:
-        raise UsageError(f"--service {service} is not in --namespace {namespace}")
+    where, name = place_options(service, namespace)
     with (
         Servers(
             slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn
         ).prometheus() as source,
         progress.shown(context, "asking Prometheus"),
     ):
-        found = origins.run(source, slo_set, time, int(seconds), namespace=where or namespace, service=name)
+        found = origins.run(source, slo_set, time, int(seconds), namespace=where, service=name)
     if form == "json":
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:

@@ -87,6 +87,50 @@ def test_an_override_for_an_owner_is_of_that_owners_services(url: str, tmp_path:
     ]
 
 
+def test_an_override_needs_no_prometheus_that_answers(tmp_path: Path) -> None:
+    down = refused_url()
+    said = ("--timeout", "1", "--owner", "team-shop", "--ledger", "ledger.db")
+    shut = gate(tmp_path, down, *said)
+    assert shut.code == 3
+    assert "no budget could be read: " in shut.stdout and "no connection" in shut.stdout
+    assert "hint: " in shut.stderr
+    allowing = gate(
+        tmp_path, down, *said, text=SLO_FILE.replace("{fixes_below", "{unknown: allow, fixes_below")
+    )
+    assert (allowing.code, allowing.stdout.startswith("allowed: a release")) == (0, True)
+    done = gate(tmp_path, down, *said, "--override", "customers wait", "--author", "ann")
+    assert (done.code, done.stdout.startswith("unknown: a release")) == (0, True)
+    listed = in_process("annotate", "-f", "slo.yaml", "--ledger", "ledger.db", folder=tmp_path / "run")
+    assert sorted(listed.stdout.splitlines()) == [
+        f"2026-03-03T09:00:00Z  override of shop/{name}: gate unknown: customers wait (ann)"
+        for name in ("cart", "checkout", "search")
+    ]
+
+
+@pytest.mark.parametrize("more", [("--service", "a/b/c"), ("--override", "x" * 2000, "--author", "ann")])
+def test_what_no_ledger_could_keep_is_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
+    done = gate(tmp_path, refused_url(), *more)
+    assert (done.code, done.stdout, more[0] in done.stderr) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("x", "--service", "a/b/c"), "--service: 'a/b/c' is no service"),
+        (("x", "--service", "two words"), "--service: 'two words' is no service"),
+        (("x", "--namespace", "a/b"), "--namespace: 'a/b' is no namespace"),
+        (("long " * 401,), "TEXT has 2,004 characters, of at most 2,000"),
+    ],
+)
+def test_what_no_ledger_could_keep_is_not_annotated(tmp_path: Path, more: tuple[str, ...], said: str) -> None:
+    (tmp_path / "slo.yaml").write_text(SLO_FILE)
+    done = in_process(
+        "annotate", "-f", "slo.yaml", "--ledger", "a.db", "--author", "me", *more, folder=tmp_path
+    )
+    assert (done.code, said in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "a.db").exists()
+
+
 def test_a_file_of_tests(url: str, tmp_path: Path) -> None:
     done = gate(tmp_path, url, "--format", "junit", "-o", "gate.xml")
     assert done.code == 1

@@ -214,9 +214,9 @@ defaults:
         """
 Who answers for services, in one place, as a CODEOWNERS file says it: of the items that match, the last counts. Several
 files may have `owners`, but not say different things of one service: no file is the last one. An owner is the first of
-these that is there: that of the SLO itself, of the `defaults` of its file, of `owners`, of the `defaults` of the set. It
-is a label of the alerts, so an SLO of `service: "*"` has one owner for all services: an item that names a service does
-not match it. Reports go to owners by `reports.slack.owners`, alerts by `notifications.owners`.
+these that is there: that of the SLO itself, of the `defaults` of its file, of `owners`, of the `defaults` of the set.
+It is a label of the alerts, so an SLO of `service: "*"` has one owner for all services: an item that names a service
+does not match it. Reports go to owners by `reports.slack.owners`, alerts by `notifications.owners`.
 """,
         """
 owners:
