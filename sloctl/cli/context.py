@@ -119,6 +119,24 @@ def named(files: tuple[str, ...]) -> tuple[str, ...]:
     return files
 
 
+def set_option(function: F) -> F:
+    """``-f FILE…`` of commands that are of all sets unless it names one: see :func:`set_name_of`."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        shell_complete=completing.files,
+        help="SLO file: only its set. Else all sets.",
+    )(function)
+
+
+def set_name_of(context: Context, files: tuple[str, ...]) -> str | None:
+    """The set that the files are of; None without files. Raises InvalidFile, UsageError."""
+    return load(context, files).name if files else None
+
+
 def source_options(function: F) -> F:
     """``--prometheus``, ``--timeout`` and ``--at``."""
     for option in (
