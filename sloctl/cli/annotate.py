@@ -46,10 +46,9 @@ from sloctl.model.durations import rfc3339
 @click.option(
     "--service",
     metavar="NAME",
-    default="",
     help="The service that it is of, cart or shop/cart; default: all.",
 )
-@click.option("--namespace", metavar="NAME", default="", help="The namespace that it is of; default: all.")
+@click.option("--namespace", metavar="NAME", help="The namespace that it is of; default: all.")
 @format_option("How to list them; the JSON form is an interface.")
 @pass_context
 def command(
@@ -61,8 +60,8 @@ def command(
     author: str | None,
     at: str | None,
     until: str | None,
-    service: str,
-    namespace: str,
+    service: str | None,
+    namespace: str | None,
     form: str,
 ) -> int:
     """Enter TEXT into the ledger's journal: a deploy, an incident or a note, with its time and author.

@@ -174,7 +174,8 @@ def _incidents(path: Path, here: datetime) -> list[Incident]:
                     raise UsageError(f"{path}:{rows.line_num}: {text}", hint=error.hint) from error
                 if end < start:
                     raise UsageError(f"{path}:{rows.line_num}: 'end' is before 'start'", hint="exchange them")
-                namespace, service = place_of((row.get("service") or "").strip(), f"{path}:{rows.line_num}")
+                said = (row.get("service") or "").strip()
+                namespace, service = place_of(said, f"{path}:{rows.line_num}") if said else ("", "")
                 out.append(Incident(start, end, namespace, service, row.get("name") or ""))
     except (OSError, UnicodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

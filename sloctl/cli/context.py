@@ -201,19 +201,24 @@ def budget_options(function: F) -> F:
 def place_of(text: str, option: str = "--service") -> tuple[str, str]:
     """Namespace ("" if it is not said) and name of a service, ``cart`` or ``shop/cart``. Raises UsageError."""
     namespace, slash, name = text.rpartition("/")
-    if (slash and not (namespace and name)) or "/" in namespace or any(char.isspace() for char in text):
+    if not name or (slash and not namespace) or "/" in namespace or any(char.isspace() for char in text):
         raise UsageError(f"{option}: {text!r} is no service", hint="write  cart  or  shop/cart")
     return namespace, name
 
 
-def place_options(service: str, namespace: str) -> tuple[str, str]:
-    """Namespace and name that ``--service`` and ``--namespace`` say together. Raises UsageError."""
-    place, name = place_of(service)
-    if "/" in namespace or any(char.isspace() for char in namespace):
+def place_options(service: str | None, namespace: str | None) -> tuple[str, str]:
+    """Namespace and name that ``--service`` and ``--namespace`` say together, "" for all. Raises UsageError.
+
+    One that is given and empty, as by a variable that is not set, is not all.
+    """
+    place, name = ("", "") if service is None else place_of(service)
+    if namespace is None:
+        return place, name
+    if not namespace or "/" in namespace or any(char.isspace() for char in namespace):
         raise UsageError(f"--namespace: {namespace!r} is no namespace", hint="write  --namespace shop")
-    if place and namespace and place != namespace:
+    if place not in ("", namespace):
         raise UsageError(f"--service {service} is in another namespace than --namespace {namespace}")
-    return place or namespace, name
+    return namespace, name
 
 
 def _places(_context: click.Context, _option: click.Parameter, services: tuple[str, ...]) -> tuple[str, ...]:

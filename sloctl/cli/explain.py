@@ -30,14 +30,12 @@ LEAST, MOST = 600, 6 * 3600
 @click.option(
     "--service",
     metavar="NAME",
-    default="",
     shell_complete=completing.of_file("service"),
     help="Where the failures of this service begin, cart or shop/cart; without it, those of all services.",
 )
 @click.option(
     "--namespace",
     metavar="NAME",
-    default="",
     shell_complete=completing.of_file("namespace"),
     help="Only services of this namespace; where their failures begin may be elsewhere.",
 )
@@ -56,8 +54,8 @@ def command(
     url: str | None,
     timeout: float | None,
     at: str | None,
-    service: str,
-    namespace: str,
+    service: str | None,
+    namespace: str | None,
     last: str,
     form: str,
 ) -> int:
@@ -86,5 +84,5 @@ def command(
     if form == "json":
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(told.lines(found, service or namespace)))
+        click.echo("\n".join(told.lines(found, service or where)))
     return EXIT_OK if found.known else EXIT_PROBLEMS

@@ -99,8 +99,7 @@ def command(
             )
         except BackendError as error:
             gate = release.unread(slo_set.name, time, slo_set.release, str(error), fix=fix)
-            if error.hint:
-                context.say(f"  hint: {error.hint}")
+            context.warn(str(error) + (f"\n  hint: {error.hint}" if error.hint else ""))
         else:
             budgets = budgets.of(lambda item: report.wanted(item, services, namespace, owner))
             missing = report.missing(budgets, services)
@@ -140,4 +139,6 @@ def _overridden(
     found = {(item.namespace, item.service) for item in gate.report.slos}
     theirs = [slo for slo in slo_set.slos if slo.owner == owner and namespace in (None, slo.namespace)]
     found = found or {(slo.namespace, "" if slo.wildcard else slo.service) for slo in theirs}
-    return sorted(found) or [("", "")]
+    if not found:
+        raise UsageError(f"--owner: no SLO of the file is of {owner!r}", hint="is it spelled as in the file?")
+    return sorted(found)

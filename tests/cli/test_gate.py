@@ -100,6 +100,8 @@ def test_an_override_needs_no_prometheus_that_answers(tmp_path: Path) -> None:
     assert (allowing.code, allowing.stdout.startswith("allowed: a release")) == (0, True)
     done = gate(tmp_path, down, *said, "--override", "customers wait", "--author", "ann")
     assert (done.code, done.stdout.startswith("unknown: a release")) == (0, True)
+    nobody = ("--owner", "team-shup", "--ledger", "ledger.db", "--override", "why", "--author", "ann")
+    assert gate(tmp_path, down, "--timeout", "1", *nobody).code == 2, "of nobody"
     listed = in_process("annotate", "-f", "slo.yaml", "--ledger", "ledger.db", folder=tmp_path / "run")
     assert sorted(listed.stdout.splitlines()) == [
         f"2026-03-03T09:00:00Z  override of shop/{name}: gate unknown: customers wait (ann)"
@@ -107,7 +109,9 @@ def test_an_override_needs_no_prometheus_that_answers(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("more", [("--service", "a/b/c"), ("--override", "x" * 2000, "--author", "ann")])
+@pytest.mark.parametrize(
+    "more", [("--service", "a/b/c"), ("--service", ""), ("--override", "x" * 2000, "--author", "ann")]
+)
 def test_what_no_ledger_could_keep_is_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
     done = gate(tmp_path, refused_url(), *more)
     assert (done.code, done.stdout, more[0] in done.stderr) == (2, "", True)
@@ -117,6 +121,8 @@ def test_what_no_ledger_could_keep_is_refused(tmp_path: Path, more: tuple[str, .
     ("more", "said"),
     [
         (("x", "--service", "a/b/c"), "--service: 'a/b/c' is no service"),
+        (("x", "--service", ""), "--service: '' is no service"),
+        (("x", "--namespace", ""), "--namespace: '' is no namespace"),
         (("x", "--service", "two words"), "--service: 'two words' is no service"),
         (("x", "--namespace", "a/b"), "--namespace: 'a/b' is no namespace"),
         (("long " * 401,), "TEXT has 2,004 characters, of at most 2,000"),

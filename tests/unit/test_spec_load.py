@@ -519,6 +519,26 @@ def test_a_list_that_an_overlay_replaces_says_what_it_loses(tmp_path: Path, over
     assert all(lost in problem.message and "namespaces.yaml:" in problem.message for problem in said)
 
 
+@pytest.mark.parametrize(
+    ("overlay", "code", "line"),
+    [
+        ("slos: []", "overlay-item", 4),
+        ("jobs: null", "overlay-item", 4),
+        ("slos:\n- {name: availability, service: checkout, namespace: shop, $patch: delete}", "no-slos", 5),
+        ("metadata: null", "no-metadata", 4),
+    ],
+)
+def test_an_overlay_that_leaves_nothing_is_told_so(
+    tmp_path: Path, overlay: str, code: str, line: int
+) -> None:
+    (tmp_path / "base.yaml").write_text(document(slo()))
+    (tmp_path / "prod.yaml").write_text(OVERLAY + overlay + "\n")
+    (problem,) = spec.check([tmp_path])[1]
+    place = problem.position
+    assert (problem.code, place.file, place.line) == (code, str(tmp_path / "prod.yaml"), line)
+    assert problem.hint
+
+
 def test_owners_of_an_overlay_are_there_once(tmp_path: Path) -> None:
     for name, team_of in (("a", "shop"), ("b", "pay")):
         head = "metadata: {name: x}\n" if name == "a" else ""

@@ -249,6 +249,12 @@ class _Items:
 
     def patch(self, patched: list[Node], items: Node) -> None:
         """Change, or drop, what the items of an overlay name."""
+        if _is_null(items) or (items.kind == LIST and not items.items):
+            message = f"an overlay cannot empty '{self.key}'"
+            self.reader.add(
+                items, self.key, "overlay-item", message, f"drop each item with '{PATCH}: delete'"
+            )
+            return
         if items.kind != LIST:
             message = f"'{self.key}' must be a list, not {kind_words(items)}"
             self.reader.add(items, self.key, "wrong-type", message, "start each item with '- '")
@@ -291,6 +297,7 @@ class _Items:
             del items.items[place[1]]
             if not items.items:
                 del root.entries[self.key]
+                root.keys[self.key] = item
 
     def _further(self) -> tuple[str, ...]:
         return _FURTHER.get(self.key, ())
