@@ -12,7 +12,7 @@ import pytest
 
 from sloctl import spec
 from tests.support.command_line import Outcome, in_process
-from tests.support.faulty_server import FaultyServer, refused_url
+from tests.support.faulty_server import FaultyServer, refused_url, status
 from tests.support.simulated import Flow, Simulated, serve
 
 AT = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
@@ -88,20 +88,21 @@ def test_an_override_for_an_owner_is_of_that_owners_services(url: str, tmp_path:
 
 
 def test_an_override_needs_no_prometheus_that_answers(tmp_path: Path) -> None:
-    down = refused_url()
-    said = ("--timeout", "1", "--owner", "team-shop", "--ledger", "ledger.db")
-    shut = gate(tmp_path, down, *said)
+    said = ("--owner", "team-shop", "--ledger", "ledger.db")
+    override = ("--override", "customers wait", "--author", "ann")
+    allow = SLO_FILE.replace("{fixes_below", "{unknown: allow, fixes_below")
+    with FaultyServer(status(403, "tenant unknown")) as server:
+        shut = gate(tmp_path, server.url, *said)
+        allowing = gate(tmp_path, server.url, *said, text=allow)
+        done = gate(tmp_path, server.url, *said, *override)
+        of_nobody = gate(tmp_path, server.url, *override, "--owner", "team-shup", "--ledger", "ledger.db")
     assert shut.code == 3
-    assert "no budget could be read: " in shut.stdout and "no connection" in shut.stdout
+    assert "  no budget could be read: Prometheus at " in shut.stdout
+    assert "access denied (403): tenant unknown" in shut.stdout
     assert "hint: " in shut.stderr
-    allowing = gate(
-        tmp_path, down, *said, text=SLO_FILE.replace("{fixes_below", "{unknown: allow, fixes_below")
-    )
     assert (allowing.code, allowing.stdout.startswith("allowed: a release")) == (0, True)
-    done = gate(tmp_path, down, *said, "--override", "customers wait", "--author", "ann")
     assert (done.code, done.stdout.startswith("unknown: a release")) == (0, True)
-    nobody = ("--owner", "team-shup", "--ledger", "ledger.db", "--override", "why", "--author", "ann")
-    assert gate(tmp_path, down, "--timeout", "1", *nobody).code == 2, "of nobody"
+    assert (of_nobody.code, "no SLO of the file is of 'team-shup'" in of_nobody.stderr) == (2, True)
     listed = in_process("annotate", "-f", "slo.yaml", "--ledger", "ledger.db", folder=tmp_path / "run")
     assert sorted(listed.stdout.splitlines()) == [
         f"2026-03-03T09:00:00Z  override of shop/{name}: gate unknown: customers wait (ann)"
