@@ -440,8 +440,9 @@ def test_a_token_is_needed_where_there_is_one(site: Site) -> None:
         ("Basic !!", 401),
         (f"Basic {base64.b64encode(b's3cret').decode()}", 401),
         ("Digest s3cret", 401),
+        ("Basic \xff", 401),
     ):
-        found = web.get("/", headers={"authorization": value} if value else {})
+        found = web.get("/", headers={b"authorization": value.encode("latin-1")} if value else {})
         assert found.status_code == status, value
         assert status == 200 or "Basic" in found.headers["www-authenticate"]
     for path in (
@@ -469,6 +470,13 @@ def test_who_asks_too_often_waits(site: Site) -> None:
     assert [each.status_code for each in found] == [200, 200, 200, 429, 429]
     assert int(found[-1].headers["retry-after"]) > 900
     assert web.get("/", headers={"user": "bo"}).status_code == 200
+
+
+def test_a_token_may_have_any_letters(site: Site) -> None:
+    web = client(site, Access(token=Secret("schlüssel")))
+    basic = base64.b64encode("anybody:schlüssel".encode())
+    for value in ("Bearer schlüssel".encode(), b"Basic " + basic):
+        assert web.get("/", headers={b"authorization": value}).status_code == 200
 
 
 def test_a_wrong_token_does_not_use_up_what_the_right_one_may_ask(site: Site) -> None:
