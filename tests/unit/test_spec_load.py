@@ -439,6 +439,15 @@ def test_two_files_fill_in_the_same_value(tmp_path: Path) -> None:
     assert spec.load([tmp_path], environment={"TEAM": "c"}).variables == (("TEAM", "c"),)
 
 
+def test_a_default_is_filled_in_as_the_jobs_will_be_given_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        document(slo(), more='env: [{name: TEAM, default: " a "}]\ndefaults: {owner: "x${TEAM}"}\n')
+    )
+    once = spec.load([tmp_path])
+    again = spec.load([tmp_path], environment=dict(once.variables))
+    assert (once.slos[0].owner, again.slos[0].owner, once.variables) == ("xa", "xa", (("TEAM", "a"),))
+
+
 def errors(problems: list[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity == "error"]
 

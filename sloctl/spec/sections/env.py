@@ -89,7 +89,7 @@ def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> dict[str
             continue
         value = environment.get(said, "").strip()
         places[said] = name
-        values[said] = value or (default.text if default is not None else "")
+        values[said] = value or (default.text.strip() if default is not None else "")
         if (complaint := _unusable(said, values[said])) is not None:
             reader.complain(name, path, complaint)
             del values[said]
