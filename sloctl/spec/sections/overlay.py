@@ -365,7 +365,9 @@ def schema(document: Json) -> Json:
     root["required"] = ["apiVersion", "kind", "overlay"]
     whole["title"] = "Overlay of SLO files of sloctl"
     for key, identity in _IDENTITIES.items():
-        item = whole["$defs"][root["properties"][key]["anyOf"][0]["items"]["$ref"].rpartition("/")[2]]
+        items = root["properties"][key]
+        items |= {**items.pop("anyOf")[0], "minItems": 1}
+        item = whole["$defs"][items["items"]["$ref"].rpartition("/")[2]]
         item["required"] = [name for name in identity if name != "namespace"]
         item["properties"][PATCH] = {"enum": ["delete"], "description": "Drops the item."}
     return whole
