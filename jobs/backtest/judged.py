@@ -163,10 +163,29 @@ def run(
         by_id,
         tuple(_suggestions(grid, by_id, first)) if suggest else (),
         _best(replayed) if suggest else "",
-        (*history.doubts, *_unrecorded(grid, by_id, wanted, within, start)),
+        (
+            *history.doubts,
+            *_outside(incidents, within, (start, end)),
+            *_unrecorded(grid, by_id, wanted, within, start),
+        ),
         tuple(within),
         grid,
     )
+
+
+def _outside(
+    incidents: Sequence[Incident], within: Sequence[Incident], span: tuple[int, int]
+) -> Iterator[str]:
+    """Incidents that are of no time that is replayed: they are neither told of nor missed."""
+    kept = set(within)
+    others = [one for one in incidents if one not in kept]
+    if others:
+        named = ", ".join(f"{rfc3339(one.start)} {one.name}".strip() for one in others[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        yield (
+            f"{len(others)} of {len(incidents)} incidents are outside of the time from {rfc3339(span[0])} to "
+            f"{rfc3339(span[1])}, and left out: {named}{more}"
+        )
 
 
 def _unrecorded(

@@ -13,12 +13,13 @@ from typing import Literal
 
 from jobs.budgets import budget_history, from_rules
 from jobs.budgets.collected import Collected, key_of, period_seconds
+from jobs.budgets.maintenance import seconds_within
 from jobs.budgets.open_bucket import open_bucket
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Progress, silent
 from sloctl.errors import BackendError, BackendLimit, BackendTimeout
-from sloctl.ledger.protocol import Ledger
+from sloctl.ledger.protocol import Interval, Ledger
 from sloctl.model import GRID, Slo, SloSet
 from sloctl.model.durations import duration
 from sloctl.model.ledger import LedgerSettings
@@ -59,7 +60,7 @@ def collect(
     out = Collected()
     from_books = _ledger_ids(ledger, slo_set, at, origin, out) if ledger is not None else set()
     if ledger is not None and origin == "auto" and from_books:
-        from_books -= _known_longer(source, ledger, _part(slo_set, from_books), at, out)
+        from_books -= _known_better(source, ledger, _part(slo_set, from_books), at, out)
     if ledger is not None and from_books:
         from jobs.budgets import from_ledger
 
@@ -116,35 +117,50 @@ def _ledger_ids(
     return set(lags) - set(late)
 
 
-def _known_longer(
+def _known_better(
     source: MetricSource, ledger: Ledger, slo_set: SloSet, at: datetime, out: Collected
 ) -> set[str]:
-    """The SLOs of which the ledger has less than the window, and what rules recorded has more."""
+    """The SLOs of which the ledger has less than the window, young or with holes, and what rules recorded has more."""
     try:
-        oldest = ledger.oldest(slo_set.name)
-        young = {
-            slo.id: at.timestamp() - oldest[slo.id]
-            for slo in slo_set.slos
-            if slo.id in oldest and at.timestamp() - oldest[slo.id] < period_seconds(slo, at) - 2 * GRID
-        }
-        if not young:
+        held = _held(ledger, slo_set, at)
+        part = _part(slo_set, {id_ for id_, (seconds, whole) in held.items() if seconds < whole - 2 * GRID})
+        if not part.slos:
             return set()
-        part = _part(slo_set, young)
         rules = _Rules(evaluations=from_rules.evaluations(source, part, at)[1])
     except BackendError:
         return set()  # whoever reads on says what is wrong
-    longer = {
-        slo.id
-        for slo in part.slos
-        if slo.id in rules.evaluations and rules.seconds(slo, at) > young[slo.id] + 2 * GRID
-    }
-    if longer:
+    recorded = {slo.id: min(rules.seconds(slo, at), held[slo.id][1]) for slo in part.slos}
+    better = [
+        slo for slo in part.slos
+        if slo.id in rules.evaluations and recorded[slo.id] > held[slo.id][0] + 2 * GRID
+    ]  # fmt: skip
+    if better:
+        worst = max(better, key=lambda slo: recorded[slo.id] - held[slo.id][0])
         text = (
-            f"the ledger does not have all of the window yet, and what rules recorded has more, for {len(longer)} of "
-            f"{len(slo_set.slos)} SLOs: their budgets are Prometheus's until the job slis has caught up"
+            f"the ledger has less of the window than what rules recorded ({worst.id}: "
+            f"{duration(held[worst.id][0])} of {worst.window.text}, and {duration(int(recorded[worst.id]))}), for "
+            f"{len(better)} of {len(slo_set.slos)} SLOs: their budgets are Prometheus's; "
+            "--source ledger reads it all the same"
         )
         out.findings.append(Finding("info", "ledger-young", text, {naming.SLO_SET: slo_set.name}))
-    return longer
+    return {slo.id for slo in better}
+
+
+def _held(ledger: Ledger, slo_set: SloSet, at: datetime) -> dict[str, tuple[int, int]]:
+    """How many seconds of its window the ledger has of each SLO, and how many there are."""
+    from jobs.budgets import from_ledger
+
+    newest = ledger.newest(slo_set.name)
+    intervals: dict[Interval, list[str]] = {}
+    for slo in slo_set.slos:
+        if slo.id in newest:
+            interval = from_ledger.period_interval(slo, at, newest[slo.id])
+            intervals.setdefault(interval, []).append(slo.id)
+    return {
+        id_: (end - start - seconds_within(missing, start, end), end - start)
+        for (start, end), ids in intervals.items()
+        for id_, missing in ledger.missing(slo_set.name, ids, start, end).items()
+    }
 
 
 def _of_prometheus(

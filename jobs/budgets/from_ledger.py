@@ -141,8 +141,8 @@ def _gaps(
         out.excluded[key] = float(seconds_within(excused.intervals(key), *intervals[key[0]]))
     if any(open_.values()):
         text = (
-            f"the ledger lacks up to {duration(max(open_.values()))} of the windows: runs were missed, and Prometheus "
-            "had no history of it any more"
+            f"the ledger lacks up to {duration(max(open_.values()))} of the windows: runs were missed for longer than "
+            "Prometheus had the counters; --source rules reads what rules recorded, if that is more"
         )
         out.findings.append(Finding("warning", "ledger-gap", text, {naming.SLO_SET: slo_set.name}))
     out.since |= {id_: float(begun) for id_, begun in oldest.items() if id_ in intervals}

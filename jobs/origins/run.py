@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,8 +13,8 @@ from jobs.origins.walk import Origin, Walk, onsets, suffering, text, walk
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
-from sloctl.model import Matcher, SloSet
-from sloctl.model.durations import rfc3339
+from sloctl.model import CounterSli, Matcher, SloSet
+from sloctl.model.durations import duration, rfc3339
 
 LOOK_BACK = 3
 """How many times as far back as it is asked for calls are read: to know what they were like before."""
@@ -22,6 +22,8 @@ MOST = 5
 """Origins that are told about."""
 TOGETHER = 5
 """Steps within which services that begin to fail by themselves do so together."""
+LEAST = 3
+"""Failures that are worth a word."""
 MANY = 4
 """How many of them have a cause in common rather than each one of its own."""
 
@@ -111,6 +113,7 @@ def run(
         *calls.doubts,
         *(text for one in walks for text in one.doubts),
         *_gaps(calls, list(concerned)),
+        *_missed(heard, slo_set, calls, {one.service for one in walks}, at, seconds, (namespace, service)),
         *heard.doubts,
     ]
     if len(ranked) > MOST:
@@ -146,6 +149,44 @@ def _gaps(calls: traffic.Traffic, services: Sequence[Place]) -> list[str]:
         when = since if last >= calls.steps else f"from {since[6:]} to {clock(calls.instant(last))}"
         texts.append(f"nothing is recorded {when} of {names}{more}: failures may have begun or ended then")
     return texts
+
+
+def _missed(
+    source: MetricSource,
+    slo_set: SloSet,
+    calls: traffic.Traffic,
+    told: Collection[Place],
+    at: datetime,
+    seconds: int,
+    asked: Place,
+) -> list[str]:
+    """Failures that the rules counted and plain ``increase`` does not: between two scrapes, or the first of a kind."""
+    slos = {
+        slo.id: slo
+        for slo in slo_set.slos
+        if isinstance(slo.sli, CounterSli) and slo.sli.preset == "availability" and not slo.sli.where
+    }
+    texts = []
+    recorded = source.query(promql.of_set(naming.BAD_GRID, slo_set.name, seconds), at) if slos else ()
+    for item in recorded:
+        labels, bad = item["metric"], float(item["value"][1])
+        namespace, service = (labels.get(name, "") for name in naming.IDENTITY)
+        slo = slos.get(labels.get(naming.SLO_ID, ""))
+        place = (namespace, service)
+        if (
+            slo is None
+            or place in told
+            or asked not in ((a, b) for a in ("", namespace) for b in ("", service))
+        ):
+            continue
+        seen = float(calls.of(place).bad[calls.steps - seconds // STEP :].sum())
+        if bad - seen >= max(LEAST, bad / 2):
+            texts.append(
+                f"the rules counted {bad:,.0f} bad events of {text(place)} {slo.name} in the last "
+                f"{duration(seconds)}, of which {seen:,.0f} are seen here: the others came between two scrapes, were "
+                "the first of their kind, or have codes that are no failures here"
+            )
+    return sorted(texts)
 
 
 def clock(at: float) -> str:

@@ -19,10 +19,11 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_options,
     printable,
 )
 from sloctl.errors import EXIT_OK, UsageError
-from sloctl.ledger.protocol import Annotation, AnnotationKind
+from sloctl.ledger.protocol import LONGEST, Annotation, AnnotationKind
 from sloctl.model.durations import rfc3339
 
 
@@ -45,10 +46,9 @@ from sloctl.model.durations import rfc3339
 @click.option(
     "--service",
     metavar="NAME",
-    default="",
     help="The service that it is of, cart or shop/cart; default: all.",
 )
-@click.option("--namespace", metavar="NAME", default="", help="The namespace that it is of; default: all.")
+@click.option("--namespace", metavar="NAME", help="The namespace that it is of; default: all.")
 @format_option("How to list them; the JSON form is an interface.")
 @pass_context
 def command(
@@ -60,8 +60,8 @@ def command(
     author: str | None,
     at: str | None,
     until: str | None,
-    service: str,
-    namespace: str,
+    service: str | None,
+    namespace: str | None,
     form: str,
 ) -> int:
     """Enter TEXT into the ledger's journal: a deploy, an incident or a note, with its time and author.
@@ -69,6 +69,7 @@ def command(
     It is shown wherever a budget is drawn, and changes no number: what is not to count is maintenance in the SLO file,
     or a silence. The same twice is there once. Without TEXT, lists what there is.
     """
+    place, name = place_options(service, namespace)
     slo_set = load(context, named(files))
     if text is None:
         with LedgerAccess(ledger_url).get_existing() as store:
@@ -82,10 +83,9 @@ def command(
     end = start if until is None else int(parse_time(until, time, "--until").timestamp())
     if end < start:
         raise UsageError("--until is before --at", hint="swap them")
-    place, _, name = service.rpartition("/")
-    if place and namespace and place != namespace:
-        raise UsageError(f"--service {service} is in another namespace than --namespace {namespace}")
-    said = Annotation(start, end, kind, text.strip(), (author or "").strip(), place or namespace, name)
+    said = Annotation(start, end, kind, text.strip(), (author or "").strip(), place, name)
+    check_length(said.text, "TEXT")
+    check_length(said.author, "--author")
     if not any(
         said.about((slo.id, slo.namespace, said.service if slo.wildcard else slo.service))
         for slo in slo_set.slos
@@ -95,6 +95,13 @@ def command(
         new = ledger.get_or_make().annotate(slo_set.name, said)
     context.say(f"{'entered' if new else 'is there already'}: {line(said)}")
     return EXIT_OK
+
+
+def check_length(text: str, what: str) -> None:
+    """Fail for more than a ledger keeps of a text. Raises UsageError."""
+    if len(text) > LONGEST:
+        hint = "shorten it, or give a link to the rest"
+        raise UsageError(f"{what} has {len(text):,} characters, of at most {LONGEST:,}", hint=hint)
 
 
 def line(said: Annotation) -> str:

@@ -22,6 +22,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_of,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
@@ -152,13 +153,18 @@ def known_incidents(path: Path, here: datetime) -> list[Incident]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
-            unknown = {name or "" for name in rows.fieldnames or ()} - {*NAMED}
-            if unknown or not {"start", "end"} <= {*(rows.fieldnames or ())}:
+            columns = rows.fieldnames or ()
+            if {*columns} - {*NAMED} or not {"start", "end"} <= {*columns} or len({*columns}) < len(columns):
                 raise UsageError(
                     f"{path}:1: the first line does not name the columns",
                     hint=f"write  {','.join(NAMED)}  (service and name may be left out)",
                 )
             for row in rows:
+                if extra := row.get(None):  # where DictReader puts what is too much
+                    raise UsageError(
+                        f"{path}:{rows.line_num}: {len(columns) + len(extra)} cells, of {len(columns)} columns",
+                        hint="put a cell that has a comma in quotes",
+                    )
                 try:
                     start, end = (
                         int(parse_time(row[name] or "", here).timestamp()) for name in ("start", "end")
@@ -168,7 +174,8 @@ def known_incidents(path: Path, here: datetime) -> list[Incident]:
                     raise UsageError(f"{path}:{rows.line_num}: {text}", hint=error.hint) from error
                 if end < start:
                     raise UsageError(f"{path}:{rows.line_num}: 'end' is before 'start'", hint="exchange them")
-                namespace, _, service = (row.get("service") or "").rpartition("/")
+                said = (row.get("service") or "").strip()
+                namespace, service = place_of(said, f"{path}:{rows.line_num}") if said else ("", "")
                 out.append(Incident(start, end, namespace, service, row.get("name") or ""))
     except (OSError, UnicodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

@@ -21,6 +21,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_of,
     source_options,
     verdict_options,
 )
@@ -117,7 +118,7 @@ def command(
     from jobs.canary.observed import LABELS
     from sloctl.artefacts import atomic
 
-    namespace, _, name = service.rpartition("/")
+    namespace, name = place_of(service)
     if not (baseline and canary_):
         raise UsageError("--baseline and --canary each name a version")
     if baseline == canary_:

@@ -119,6 +119,24 @@ def named(files: tuple[str, ...]) -> tuple[str, ...]:
     return files
 
 
+def set_option(function: F) -> F:
+    """``-f FILE…`` of commands that are of all sets unless it names one: see :func:`set_name_of`."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        metavar="FILE",
+        shell_complete=completing.files,
+        help="SLO file: only its set. Else all sets.",
+    )(function)
+
+
+def set_name_of(context: Context, files: tuple[str, ...]) -> str | None:
+    """The set that the files are of; None without files. Raises InvalidFile, UsageError."""
+    return load(context, files).name if files else None
+
+
 def source_options(function: F) -> F:
     """``--prometheus``, ``--timeout`` and ``--at``."""
     for option in (
@@ -171,12 +189,42 @@ def budget_options(function: F) -> F:
             "services",
             multiple=True,
             metavar="NAME",
+            callback=_places,
             shell_complete=completing.of_file("service"),
             help="Only budgets of this service, cart or shop/cart; several times for several.",
         ),
     ):
         function = option(function)
     return function
+
+
+def place_of(text: str, option: str = "--service") -> tuple[str, str]:
+    """Namespace ("" if it is not said) and name of a service, ``cart`` or ``shop/cart``. Raises UsageError."""
+    namespace, slash, name = text.rpartition("/")
+    if not name or (slash and not namespace) or "/" in namespace or any(char.isspace() for char in text):
+        raise UsageError(f"{option}: {text!r} is no service", hint="write  cart  or  shop/cart")
+    return namespace, name
+
+
+def place_options(service: str | None, namespace: str | None) -> tuple[str, str]:
+    """Namespace and name that ``--service`` and ``--namespace`` say together, "" for all. Raises UsageError.
+
+    One that is given and empty, as by a variable that is not set, is not all.
+    """
+    place, name = ("", "") if service is None else place_of(service)
+    if namespace is None:
+        return place, name
+    if not namespace or "/" in namespace or any(char.isspace() for char in namespace):
+        raise UsageError(f"--namespace: {namespace!r} is no namespace", hint="write  --namespace shop")
+    if place not in ("", namespace):
+        raise UsageError(f"--service {service} is in another namespace than --namespace {namespace}")
+    return namespace, name
+
+
+def _places(_context: click.Context, _option: click.Parameter, services: tuple[str, ...]) -> tuple[str, ...]:
+    for service in services:
+        place_of(service)
+    return services
 
 
 def format_option(text: str = "How to print it.") -> Callable[[F], F]:

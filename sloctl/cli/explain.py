@@ -16,6 +16,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_options,
     source_options,
 )
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
@@ -29,14 +30,12 @@ LEAST, MOST = 600, 6 * 3600
 @click.option(
     "--service",
     metavar="NAME",
-    default="",
     shell_complete=completing.of_file("service"),
     help="Where the failures of this service begin, cart or shop/cart; without it, those of all services.",
 )
 @click.option(
     "--namespace",
     metavar="NAME",
-    default="",
     shell_complete=completing.of_file("namespace"),
     help="Only services of this namespace; where their failures begin may be elsewhere.",
 )
@@ -55,8 +54,8 @@ def command(
     url: str | None,
     timeout: float | None,
     at: str | None,
-    service: str,
-    namespace: str,
+    service: str | None,
+    namespace: str | None,
     last: str,
     form: str,
 ) -> int:
@@ -74,18 +73,16 @@ def command(
         raise UsageError(f"--last: {last!r} is not a duration of 10m to 6h", hint="write  --last 1h")
     slo_set = load(context, files)
     time = parse_time(at, now())
-    where, _, name = service.rpartition("/")
-    if where and namespace and where != namespace:
-        raise UsageError(f"--service {service} is not in --namespace {namespace}")
+    where, name = place_options(service, namespace)
     with (
         Servers(
             slo_set.sources, Overrides(prometheus=url, timeout=timeout), context.warn
         ).prometheus() as source,
         progress.shown(context, "asking Prometheus"),
     ):
-        found = origins.run(source, slo_set, time, int(seconds), namespace=where or namespace, service=name)
+        found = origins.run(source, slo_set, time, int(seconds), namespace=where, service=name)
     if form == "json":
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(told.lines(found, service or namespace)))
+        click.echo("\n".join(told.lines(found, service or where)))
     return EXIT_OK if found.known else EXIT_PROBLEMS

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sloctl.cli import report
+from sloctl.cli.annotate import check_length
 from sloctl.cli.composition import LedgerAccess, Overrides
 from sloctl.cli.context import (
     Context,
@@ -19,12 +22,17 @@ from sloctl.cli.context import (
     origin_option,
     parse_time,
     pass_context,
+    place_of,
     printable,
     source_options,
     verdict_options,
 )
-from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, UsageError
+from sloctl.errors import EXIT_BACKEND, EXIT_OK, EXIT_PROBLEMS, BackendError, UsageError
 from sloctl.ledger.protocol import Annotation
+
+if TYPE_CHECKING:
+    from sloctl.model import SloSet
+    from sloctl.report.release import Gate
 
 CODES = {"allowed": EXIT_OK, "refused": EXIT_PROBLEMS, "unknown": EXIT_BACKEND}
 
@@ -74,20 +82,28 @@ def command(
     time = parse_time(at, now())
     if reason is not None and not (reason.strip() and author.strip()):
         raise UsageError("an override has a reason and an author", hint="--override REASON --author NAME")
+    if reason is not None:
+        check_length(f"gate refused: {reason.strip()}", "--override")
+        check_length(author.strip(), "--author")
     if output is not None:
         atomic.target(output)  # before anything is asked
     with LedgerAccess(ledger_url) as ledger:
-        budgets = report.build(
-            context,
-            slo_set,
-            time,
-            ledger,
-            overrides=Overrides(prometheus=url, timeout=timeout),
-            origin=origin,
-        )
-    budgets = budgets.of(lambda item: report.wanted(item, services, namespace, owner))
-    missing = report.missing(budgets, services)
-    gate = release.judge(budgets, slo_set.release, fix=fix, missing=missing)
+        try:
+            budgets = report.build(
+                context,
+                slo_set,
+                time,
+                ledger,
+                overrides=Overrides(prometheus=url, timeout=timeout),
+                origin=origin,
+            )
+        except BackendError as error:
+            gate = release.unread(slo_set.name, time, slo_set.release, str(error), fix=fix)
+            context.warn(str(error) + (f"\n  hint: {error.hint}" if error.hint else ""))
+        else:
+            budgets = budgets.of(lambda item: report.wanted(item, services, namespace, owner))
+            missing = report.missing(budgets, services)
+            gate = release.judge(budgets, slo_set.release, fix=fix, missing=missing)
     text = {
         "text": lambda: "\n".join(release.lines(gate)),
         "json": lambda: json.dumps(release.as_object(gate), indent=2, ensure_ascii=False),
@@ -100,9 +116,7 @@ def command(
         atomic.write(output, f"{text}\n")
         context.say(release.lines(gate)[0])
     if gate.verdict != "allowed" and reason is not None:
-        places = [service.rpartition("/")[::2] for service in services] or [("", "")]
-        if owner is not None and not services:
-            places = sorted({(item.namespace, item.service) for item in budgets.slos}) or places
+        places = _overridden(gate, slo_set, services, namespace, owner)
         with LedgerAccess(ledger_url) as ledger:
             store = ledger.get_or_make()
             for place, name in places:
@@ -114,3 +128,17 @@ def command(
         context.say(f"sloctl: overridden by {printable(author.strip())}, as the ledger now says")
         return EXIT_OK
     return CODES[gate.verdict]
+
+
+def _overridden(
+    gate: Gate, slo_set: SloSet, services: Sequence[str], namespace: str | None, owner: str | None
+) -> list[tuple[str, str]]:
+    """Namespaces and services that an override is of; those of an owner from the file where none could be read."""
+    if services or owner is None:
+        return [place_of(service) for service in services] or [("", "")]
+    found = {(item.namespace, item.service) for item in gate.report.slos}
+    theirs = [slo for slo in slo_set.slos if slo.owner == owner and namespace in (None, slo.namespace)]
+    found = found or {(slo.namespace, "" if slo.wildcard else slo.service) for slo in theirs}
+    if not found:
+        raise UsageError(f"--owner: no SLO of the file is of {owner!r}", hint="is it spelled as in the file?")
+    return sorted(found)

@@ -22,6 +22,8 @@ from sloctl.cli.context import (
     parse_time,
     pass_context,
     printable,
+    set_name_of,
+    set_option,
 )
 from sloctl.cli.ledger_budgets import budgets, causes
 from sloctl.cli.ledger_reread import reread, row
@@ -42,12 +44,6 @@ LATE = 20
 _form_option = format_option("How to print it; the JSON form is an interface.")
 
 
-def _file_option(function: F) -> F:
-    return click.option(
-        "-f", "--file", "files", multiple=True, metavar="FILE", help="SLO file: only its set. Else all sets."
-    )(function)
-
-
 @click.group("ledger")
 def command() -> None:
     """See, check, export, import and prune what is recorded.
@@ -63,7 +59,7 @@ command.add_command(reread)
 
 @command.command("show", short_help="Show what is recorded: since when, until when, with which holes.")
 @ledger_option
-@_file_option
+@set_option
 @_form_option
 @pass_context
 def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form: str) -> int:
@@ -71,7 +67,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
     from sloctl.ledger import contents
 
     with LedgerAccess(ledger_url).get_existing() as store:
-        found = contents.contents(store, _set_name(context, files))
+        found = contents.contents(store, set_name_of(context, files))
         data = shown(store.name, found)
     if form == "json":
         click.echo(json.dumps(data, indent=2))
@@ -82,7 +78,7 @@ def show(context: Context, ledger_url: str | None, files: tuple[str, ...], form:
 
 @command.command("verify", short_help="Check that sums equal their buckets; exits 1 if anything is wrong.")
 @ledger_option
-@_file_option
+@set_option
 @_form_option
 @pass_context
 def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], form: str) -> int:
@@ -92,7 +88,7 @@ def verify(context: Context, ledger_url: str | None, files: tuple[str, ...], for
     """
     from sloctl.ledger import check
 
-    name = _set_name(context, files)
+    name = set_name_of(context, files)
     with LedgerAccess(ledger_url).get_existing() as store:
         found = check.verify(store, name, int(now().timestamp()))
         context.detail(f"sloctl: {store.name}")
@@ -120,7 +116,7 @@ def _data_format(function: F) -> F:
 
 @command.command("export", short_help="Write what is recorded to a file: CSV or Parquet.")
 @ledger_option
-@_file_option
+@set_option
 @click.option("-o", "--output", default="-", metavar="FILE", help="The file; - (the default) is stdout.")
 @_data_format
 @click.option("--from", "start", metavar="TIME", help="Only from this UTC day on.")
@@ -151,7 +147,7 @@ def export(
     kind: transfer.Format = "parquet" if (form or transfer.form_of(output)) == "parquet" else "csv"
     if output == "-" and kind == "parquet" and sys.stdout.isatty():
         raise UsageError("a terminal cannot show Parquet", hint="name a file with -o")
-    name = _set_name(context, files)
+    name = set_name_of(context, files)
     with (
         LedgerAccess(ledger_url).get_existing() as store,
         tempfile.TemporaryDirectory(prefix="sloctl-") as folder,
@@ -232,10 +228,6 @@ def prune(context: Context, ledger_url: str | None, files: tuple[str, ...]) -> i
         done = store.prune(slo_set.name, keep, int(at.timestamp()), day_edges(slo_set, at))
     context.say(f"sloctl: removed {done.buckets} buckets, {done.hours} hours and {done.days} days")
     return EXIT_OK
-
-
-def _set_name(context: Context, files: tuple[str, ...]) -> str | None:
-    return load(context, files).name if files else None
 
 
 def shown(name: str, found: Contents) -> dict[str, Any]:

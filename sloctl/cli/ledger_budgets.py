@@ -19,6 +19,7 @@ from sloctl.cli.context import (
     now,
     parse_time,
     pass_context,
+    place_of,
 )
 from sloctl.errors import UsageError
 
@@ -54,7 +55,7 @@ def _options(function: F) -> F:
             "--service",
             metavar="NAME",
             shell_complete=completing.of_file("service"),
-            help="Only this service.",
+            help="Only this service, cart or shop/cart.",
         ),
         files_option,
         ledger_option,
@@ -71,18 +72,28 @@ def _zone(name: str) -> str:
     return name
 
 
-def _only(slo_set: SloSet, slo: str | None, service: str | None) -> SloSet:
-    """The set with the SLOs that were asked for; a namespace's SLO stands for each of its services."""
+def _only(
+    slo_set: SloSet, slo: str | None, service: str | None
+) -> tuple[SloSet, Callable[[dict[str, Any]], bool]]:
+    """The set with the SLOs that were asked for, and which rows of them were.
+
+    A namespace's SLO stands for each of its services. Raises UsageError.
+    """
     from dataclasses import replace
 
+    place, name = ("", "") if service is None else place_of(service)
     found = tuple(
         item
         for item in slo_set.slos
-        if slo in (None, item.name) and (service is None or item.wildcard or item.service == service)
+        if slo in (None, item.name)
+        and place in ("", item.namespace)
+        and (item.wildcard or name in ("", item.service))
     )
     if not found:
         raise UsageError("the SLO file has no such SLO", hint="look at --slo and --service")
-    return replace(slo_set, slos=found)
+    return replace(
+        slo_set, slos=found
+    ), lambda row: place in ("", row["namespace"]) and name in ("", row["service"])
 
 
 def _incident(start: str | None, end: str | None, at: datetime) -> Incident | None:
@@ -133,7 +144,7 @@ def budgets(
     from jobs.budgets import attainment
     from sloctl.model.calendar import periods_to
 
-    slo_set, at = _only(load(context, files), slo, service), now()
+    (slo_set, asked), at = _only(load(context, files), slo, service), now()
     with LedgerAccess(ledger_url).get_existing() as ledger:
         incident = _incident(start, end, at)
         if incident is None:
@@ -141,7 +152,7 @@ def budgets(
             rows = attainment.rows(attainment.read(ledger, slo_set, wanted))
         else:
             rows = attainment.costs(ledger, slo_set, incident)
-    _show(context, [row for row in rows if service in (None, row["service"])], form)
+    _show(context, [row for row in rows if asked(row)], form)
 
 
 @click.command("causes", short_help="Show what the budgets were spent on: code, caller, version.")
@@ -165,11 +176,11 @@ def causes(
     from jobs.budgets import attainment
     from sloctl.model.calendar import periods_to
 
-    slo_set, at = _only(load(context, files), slo, service), now().replace(microsecond=0)
+    (slo_set, asked), at = _only(load(context, files), slo, service), now().replace(microsecond=0)
     with LedgerAccess(ledger_url).get_existing() as ledger:
         time = _incident(start, end, at) or periods_to("month", _zone(timezone), at, 1)[0]
         rows = attainment.causes(ledger, slo_set, time)
-    _show(context, [row for row in rows if service in (None, row["service"])], form)
+    _show(context, [row for row in rows if asked(row)], form)
 
 
 def _show(context: Context, rows: list[dict[str, Any]], form: str) -> None:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from sloctl.cli.composition import LedgerAccess, notifier
-from sloctl.cli.context import Context, format_option, pass_context
+from sloctl.cli.context import (
+    Context,
+    format_option,
+    ledger_option,
+    pass_context,
+    set_name_of,
+    set_option,
+)
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 from sloctl.model.durations import rfc3339
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _ledger_option(function: F) -> F:
-    return click.option(
-        "--ledger",
-        metavar="URL",
-        help="The ledger's address, or an SQLite file; else SLOCTL_LEDGER_URL, else the user's own.",
-    )(function)
+if TYPE_CHECKING:
+    from sloctl.ledger.outbox import DatabaseOutbox
 
 
 @click.group("outbox")
@@ -35,17 +35,21 @@ def command() -> None:
 
 
 @command.command("list")
-@_ledger_option
+@set_option
+@ledger_option
 @click.option("--all", "everything", is_flag=True, help="Also those that were sent.")
 @format_option()
 @pass_context
-def list_(context: Context, ledger: str | None, everything: bool, form: str) -> int:
+def list_(
+    context: Context, files: tuple[str, ...], ledger_url: str | None, everything: bool, form: str
+) -> int:
     """List reports that wait or were given up. Exits 1 if any was given up."""
     from sloctl.posting.protocol import STATES
 
-    with LedgerAccess(ledger) as access:
+    name = set_name_of(context, files) or ""
+    with LedgerAccess(ledger_url) as access:
         found = access.outbox().entries(
-            "", () if everything else tuple(state for state in STATES if state != "sent")
+            name, () if everything else tuple(state for state in STATES if state != "sent")
         )
     rows = [
         {
@@ -73,9 +77,10 @@ def list_(context: Context, ledger: str | None, everything: bool, form: str) -> 
 
 @command.command("retry")
 @click.argument("report", nargs=-1, metavar="[REPORT...]")
-@_ledger_option
+@set_option
+@ledger_option
 @pass_context
-def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
+def retry(context: Context, report: tuple[str, ...], files: tuple[str, ...], ledger_url: str | None) -> int:
     """Deliver what waits now, without waiting for its time, and REPORTs that were given up once more.
 
     Exits 1 if anything was given up.
@@ -83,24 +88,29 @@ def retry(context: Context, report: tuple[str, ...], ledger: str | None) -> int:
     from jobs import posting
     from sloctl.cli.posting import say
 
-    with LedgerAccess(ledger) as access:
+    name = set_name_of(context, files) or ""
+    with LedgerAccess(ledger_url) as access:
         box = access.outbox()
+        _check_set(box, name, report)
         for key in report:
             if not box.revive(key, time.time()):
                 raise UsageError(f"no report {key!r} waits or was given up", hint="see 'sloctl outbox list'")
-        done = posting.deliver(box, notifier(), time.time, forced=True)
+        done = posting.deliver(box, notifier(), time.time, set_name=name, forced=True)
         say(context, done, box)
     return EXIT_PROBLEMS if done.dead else EXIT_OK
 
 
 @command.command("drop")
 @click.argument("report", nargs=-1, required=True, metavar="REPORT...")
-@_ledger_option
+@set_option
+@ledger_option
 @pass_context
-def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
+def drop(context: Context, report: tuple[str, ...], files: tuple[str, ...], ledger_url: str | None) -> None:
     """Remove REPORTs from the outbox, whatever their state. One that is asked for again is then posted again."""
-    with LedgerAccess(ledger) as access:
+    name = set_name_of(context, files) or ""
+    with LedgerAccess(ledger_url) as access:
         box = access.outbox()
+        _check_set(box, name, report)
         for key in report:
             if not box.drop(key, time.time()):
                 raise UsageError(
@@ -108,3 +118,13 @@ def drop(context: Context, report: tuple[str, ...], ledger: str | None) -> None:
                     hint="see 'sloctl outbox list --all'",
                 )
             context.say(f"removed {key}")
+
+
+def _check_set(box: DatabaseOutbox, name: str, keys: Sequence[str]) -> None:
+    """Fail for a report of another set than the one that is named, if one is. Raises UsageError."""
+    ours = {entry.post.key for entry in box.entries(name)} if name and keys else set(keys)
+    for key in keys:
+        if key not in ours:
+            raise UsageError(
+                f"no report {key!r} of the set {name} is there", hint="see 'sloctl outbox list --all'"
+            )

@@ -84,16 +84,17 @@ def command(
     without --behind-proxy, only this machine is listened to.
     """
     check_packages()
-    from sloctl.serve.access import Access, check_bind
+    from sloctl.serve.access import Access, check_bind, check_names
     from sloctl.settings import serve as settings
     from sloctl.telemetry.web import Web, parse
 
     seconds = parse_duration(every)
     if seconds is None or not LEAST <= seconds <= MOST:
         raise UsageError(f"--every: {every!r} is not a duration of 10s to 1h", hint="write  --every 1m")
-    slo_set = load(context, files)
     access = Access(settings.token(), user, frozenset(name.lower() for name in hosts))
+    check_names(access)
     check_bind(parse(listen, "")[0], access)
+    slo_set = load(context, files)
     overrides = Overrides(prometheus=url, timeout=timeout)
     Servers(
         slo_set.sources, overrides, context.warn

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sloctl.cli.composition import Overrides, Servers
-from sloctl.cli.context import Context, format_option, load, now, pass_context, printable
+from sloctl.cli.context import Context, format_option, load, now, pass_context, place_options, printable
 from sloctl.errors import EXIT_OK, SloctlError, UsageError
 from sloctl.model.durations import rfc3339
 
@@ -59,7 +59,7 @@ def _server_options(function: F) -> F:
 
 @click.group("silence", invoke_without_command=True, subcommand_metavar="[list|expire ...]")
 @_server_options
-@_single("--service", "NAME", "Silence the alerts of this service.")
+@_single("--service", "NAME", "Silence the alerts of this service, cart or shop/cart.")
 @_single("--namespace", "NAME", "Silence the alerts of this namespace.")
 @_single("--slo", "NAME", "Silence the alerts of this SLO.")
 @_single("--alert", "NAME", "Silence the alerts of this name.")
@@ -108,6 +108,8 @@ def command(
     names = {name: given[name] for name in ("service", "namespace", "slo", "alert")}
     if blank := [name for name, value in names.items() if value is not None and not value.strip()]:
         raise UsageError(f"--{blank[0]} is empty", hint="a variable of the job may be empty")
+    if names["service"] and "/" in names["service"]:
+        names["namespace"], names["service"] = place_options(names["service"], names["namespace"])
     scope = request.Scope(**{name: value or "" for name, value in names.items()})
     matchers = request.matchers(scope, slo_set)
     for option in ("for", "comment"):

@@ -11,11 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from sloctl import naming
-from sloctl.ledger.protocol import AHEAD, Annotation, JobRun, MutedInterval
+from sloctl.ledger.protocol import AHEAD, LONGEST, Annotation, JobRun, MutedInterval
 from sloctl.ledger.schema import annotated, runs, silences
-
-_LONGEST = 2000
-"""Characters of a message that are kept."""
 
 
 def note(connection: Connection, set_name: str, run: JobRun, now: float) -> None:
@@ -23,7 +20,7 @@ def note(connection: Connection, set_name: str, run: JobRun, now: float) -> None
     values = {
         "started": run.started.timestamp(),
         "ended": run.ended.timestamp(),
-        "message": clean(run.message)[:_LONGEST],
+        "message": clean(run.message)[:LONGEST],
     }
     insert = _insert(connection, runs).values(set_name=set_name, job=run.job, outcome=run.outcome, **values)
     connection.execute(
@@ -89,8 +86,8 @@ def annotate(connection: Connection, set_name: str, said: Annotation) -> bool:
         "since": said.start,
         "until": said.end,
         "what": said.what,
-        "text": clean(said.text)[:_LONGEST],
-        "author": clean(said.author)[:_LONGEST],
+        "text": clean(said.text),
+        "author": clean(said.author),
         "namespace": clean(said.namespace),
         "service": clean(said.service),
     }

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from sloctl.ledger import locks
 from sloctl.ledger.database import Database
+from sloctl.ledger.journal import clean
 from sloctl.ledger.protocol import AHEAD
 from sloctl.ledger.schema import outbox
 from sloctl.posting.protocol import LEASE, LONGEST_PAUSE, NEVER_FORGOTTEN, LeaseLost, OutboxEntry, Post, State
@@ -165,7 +166,7 @@ class DatabaseOutbox:
 
         def work(connection: Connection) -> int:
             free = _free(self._clock(connection, now))
-            ours = sa.and_(outbox.c.key == key, outbox.c.state != "sent", free)
+            ours = sa.and_(outbox.c.key == clean(key), outbox.c.state != "sent", free)
             again = {"state": "pending", "due": now, "ended": None, "claimed_by": "", "attempts": 0}
             created = sa.case((outbox.c.state == "dead", now), else_=outbox.c.created)
             return connection.execute(outbox.update().where(ours).values(created=created, **again)).rowcount
@@ -177,7 +178,7 @@ class DatabaseOutbox:
 
         def work(connection: Connection) -> int:
             free = _free(self._clock(connection, now))
-            return connection.execute(outbox.delete().where(outbox.c.key == key, free)).rowcount
+            return connection.execute(outbox.delete().where(outbox.c.key == clean(key), free)).rowcount
 
         return self._database.write(work) > 0
 

@@ -23,6 +23,9 @@ MOST_MICRO = 9 * 10**18
 AHEAD = 60
 """Seconds: what was entered by a clock that was further ahead than this counts for nothing once that is set right."""
 
+LONGEST = 2000
+"""Characters of a message of a run that are kept, and that an annotation's text and author may have."""
+
 Interval = tuple[int, int]
 """(start, end): after ``start``, up to and with ``end``."""
 CauseLabels = tuple[tuple[str, str], ...]

@@ -275,7 +275,7 @@ class SloSet:
     """Everything that one SLO file (or a folder of them) says.
 
     ``slack_owners`` are the channels that get the part of a report that is an owner's, by owner. ``variables`` are
-    those of the environment that were filled in, by name: whoever reads the files needs them too.
+    those that were filled in, by name, with their values: whoever reads the files needs them too.
     """
 
     name: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 from xml.etree import ElementTree
@@ -39,7 +40,7 @@ class Judgement:
 class Gate:
     """The verdict: refused if any SLO refuses, else unknown if of any nobody can say and the policy refuses that.
 
-    ``missing`` are services that were asked for and have no budget.
+    ``missing`` are services that were asked for and have no budget; ``failed`` says why no budget could be read.
     """
 
     report: Report
@@ -47,6 +48,7 @@ class Gate:
     fix: bool
     judgements: tuple[Judgement, ...]
     missing: tuple[str, ...] = ()
+    failed: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -63,6 +65,11 @@ def judge(report: Report, policy: ReleasePolicy, *, fix: bool = False, missing: 
     unread = next((found.message for found in report.findings if found.code == UNREAD), "")
     judged = tuple(_judged(item, policy, fix, unread) for item in report.slos)
     return Gate(report, policy, fix, judged, missing)
+
+
+def unread(name: str, at: datetime, policy: ReleasePolicy, why: str, *, fix: bool = False) -> Gate:
+    """What nobody can say, because no budget of a set could be read."""
+    return Gate(Report(name, at, "prometheus", ()), policy, fix, (), failed=f"no budget could be read: {why}")
 
 
 def _judged(item: SloStatus, policy: ReleasePolicy, fix: bool, unread: str) -> Judgement:
@@ -97,7 +104,9 @@ def lines(gate: Gate) -> list[str]:
     out = [
         f"{gate.verdict}: {what}, by {number_of} SLO{'' if number_of == 1 else 's'} as of {rfc3339(gate.report.at)}"
     ]
-    if not gate.judgements:
+    if gate.failed:
+        out.append(f"  {gate.failed} [unknown]")
+    elif not gate.judgements:
         out.append(f"  no SLO of that service, namespace or owner had events: {_NAME}")
     elif gate.missing:
         out += [f"  {name}: {_NO_EVENTS} [unknown]" for name in gate.missing]
@@ -135,17 +144,20 @@ def as_object(gate: Gate) -> dict[str, Any]:
             for item in gate.judgements
         ],
         "missing": list(gate.missing),
-    }
+    } | ({"failed": gate.failed} if gate.failed else {})
 
 
 def junit(gate: Gate) -> str:
     """As a JUnit XML file: a test for each SLO, which fails if it refuses and is an error if nobody can say."""
     judged = gate.judgements
-    unknown = _number(judged, "unknown") + len(gate.missing)
+    # What is no SLO, and why nobody can say of it.
+    others = [(name, _NO_EVENTS) for name in gate.missing]
+    others += [("every service", gate.failed)] if gate.failed else []
+    unknown = _number(judged, "unknown") + len(others)
     suite = ElementTree.Element(
         "testsuite",
         name=f"sloctl gate {gate.report.set_name}",
-        tests=str(len(judged) + len(gate.missing)),
+        tests=str(len(judged) + len(others)),
         failures=str(_number(judged, "refused")),
         errors=str(unknown if gate.policy.unknown == "refuse" else 0),
         skipped=str(unknown if gate.policy.unknown == "allow" else 0),
@@ -158,9 +170,9 @@ def junit(gate: Gate) -> str:
         )
         if item.verdict != "allowed":
             ElementTree.SubElement(case, tags[item.verdict], message=plain(item.reason))
-    for name in gate.missing:
+    for name, why in others:
         case = ElementTree.SubElement(suite, "testcase", classname=plain(name), name="any SLO")
-        ElementTree.SubElement(case, tags["unknown"], message=_NO_EVENTS)
+        ElementTree.SubElement(case, tags["unknown"], message=plain(why))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -178,4 +190,5 @@ def github(gate: Gate) -> list[str]:
         if item.verdict != "allowed"
     ]
     out += [annotation(levels["unknown"], _NO_EVENTS, title=name) for name in gate.missing]
+    out += [annotation(levels["unknown"], gate.failed, title="sloctl gate")] if gate.failed else []
     return out or [annotation("notice" if gate.verdict == "allowed" else "error", lines(gate)[0])]

@@ -7,9 +7,9 @@ names that are known are answered, and only this site's own scripts. Nothing her
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import ipaddress
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from starlette.responses import PlainTextResponse
 
 from sloctl.errors import UsageError
 from sloctl.settings.secret import Secret
+from sloctl.spec.fields.checks import proxy_header
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,6 +42,7 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "x-robots-tag": "noindex, nofollow",
 }
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*")
 MOST_CLIENTS = 10_000
 
 
@@ -57,6 +59,16 @@ class Access:
     hosts: frozenset[str] = frozenset()
     rate: float = 20.0
     burst: int = 100
+
+
+def check_names(access: Access) -> None:
+    """Fail for a name that no request has, or a header that says nothing of who asks. Raises UsageError."""
+    for host in sorted(access.hosts):
+        if not _HOST.fullmatch(host):
+            hint = "write the name alone, without scheme, port, path and final dot:  --host slo.example.org"
+            raise UsageError(f"--host: {host!r} is no host name", hint=hint)
+    if access.user and (complaint := proxy_header(access.user)) is not None:
+        raise UsageError(f"--behind-proxy: {complaint.message}", hint=complaint.hint)
 
 
 def check_bind(host: str, access: Access) -> None:
@@ -128,12 +140,13 @@ class Guard:
             user = headers.get(self._access.user, "").strip()
             if not user:
                 return PlainTextResponse("the proxy does not say who asks\n", 401)
-            client = f"user {user}"
-        if wait := self._wait(client):
+            client = f"user {user[:200]}"
+        token = self._access.token
+        knows = token is None or _shown(headers.get("authorization", ""), token)
+        # Those behind one address share it with whoever guesses there.
+        if wait := self._wait(client if knows else f"unknown {client}"):
             return PlainTextResponse("too many requests\n", 429, {"retry-after": str(wait)})
-        if self._access.token is not None and not _shown(
-            headers.get("authorization", ""), self._access.token
-        ):
+        if not knows:
             asked = {"www-authenticate": 'Basic realm="sloctl", charset="UTF-8"'}
             return PlainTextResponse("a token is needed: as the password, or as a bearer token\n", 401, asked)
         return None
@@ -167,12 +180,12 @@ def _same(origin: str, host: str) -> bool:
 def _shown(authorization: str, token: Secret) -> bool:
     """Whether a header shows the token: as a bearer token, or as the password of any user."""
     kind, _, value = authorization.partition(" ")
-    given = value.strip()
+    given = value.strip().encode("latin-1", "replace")  # as it came
     if kind.lower() == "basic":
         try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+            given = base64.b64decode(given, validate=True).partition(b":")[2]
+        except ValueError:
             return False
     elif kind.lower() != "bearer":
         return False
-    return hmac.compare_digest(given.encode(), token.reveal().encode())
+    return hmac.compare_digest(given, token.reveal().encode())

@@ -89,13 +89,7 @@ def check_sources(
         found = _documents(source, reader)
         complete = complete and found is not None
         roots += found or []
-    variables: dict[str, str] = {}
-    values: dict[str, set[str]] = {}
-    for root in roots:
-        given, filled = env.fill(root, environment, reader)
-        variables |= given
-        for name, value in filled.items():
-            values.setdefault(name, set()).add(value)
+    variables = env.together([env.fill(root, environment, reader) for root in roots], reader)
     overlays = [root for root in roots if overlay.is_overlay(root)]
     base = [root for root in roots if not overlay.is_overlay(root)]
     if overlays and complete:
@@ -107,7 +101,7 @@ def check_sources(
             reader.add(overlays[0], "", "overlay-unknown", message, hint)
             return None, _explained(reader.problems, sources, roots)
         base = overlay.apply(FILE, base, overlays, reader)
-    env.check_jobs(base, values, reader)
+    env.check_jobs(base, variables, reader)
     blocks = [FILE.read(root, "", reader) for root in base]
     documents = [block for block in blocks if block is not None]
     complete = complete and len(documents) == len(base)

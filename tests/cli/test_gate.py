@@ -12,7 +12,7 @@ import pytest
 
 from sloctl import spec
 from tests.support.command_line import Outcome, in_process
-from tests.support.faulty_server import FaultyServer, refused_url
+from tests.support.faulty_server import FaultyServer, refused_url, status
 from tests.support.simulated import Flow, Simulated, serve
 
 AT = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
@@ -85,6 +85,57 @@ def test_an_override_for_an_owner_is_of_that_owners_services(url: str, tmp_path:
     assert [line.split(": ")[0] for line in listed.stdout.splitlines()] == [
         "2026-03-03T09:00:00Z  override of shop/search"
     ]
+
+
+def test_an_override_needs_no_prometheus_that_answers(tmp_path: Path) -> None:
+    said = ("--owner", "team-shop", "--ledger", "ledger.db")
+    override = ("--override", "customers wait", "--author", "ann")
+    allow = SLO_FILE.replace("{fixes_below", "{unknown: allow, fixes_below")
+    with FaultyServer(status(403, "tenant unknown")) as server:
+        shut = gate(tmp_path, server.url, *said)
+        allowing = gate(tmp_path, server.url, *said, text=allow)
+        done = gate(tmp_path, server.url, *said, *override)
+        of_nobody = gate(tmp_path, server.url, *override, "--owner", "team-shup", "--ledger", "ledger.db")
+    assert shut.code == 3
+    assert "  no budget could be read: Prometheus at " in shut.stdout
+    assert "access denied (403): tenant unknown" in shut.stdout
+    assert "hint: " in shut.stderr
+    assert (allowing.code, allowing.stdout.startswith("allowed: a release")) == (0, True)
+    assert (done.code, done.stdout.startswith("unknown: a release")) == (0, True)
+    assert (of_nobody.code, "no SLO of the file is of 'team-shup'" in of_nobody.stderr) == (2, True)
+    listed = in_process("annotate", "-f", "slo.yaml", "--ledger", "ledger.db", folder=tmp_path / "run")
+    assert sorted(listed.stdout.splitlines()) == [
+        f"2026-03-03T09:00:00Z  override of shop/{name}: gate unknown: customers wait (ann)"
+        for name in ("cart", "checkout", "search")
+    ]
+
+
+@pytest.mark.parametrize(
+    "more", [("--service", "a/b/c"), ("--service", ""), ("--override", "x" * 2000, "--author", "ann")]
+)
+def test_what_no_ledger_could_keep_is_refused(tmp_path: Path, more: tuple[str, ...]) -> None:
+    done = gate(tmp_path, refused_url(), *more)
+    assert (done.code, done.stdout, more[0] in done.stderr) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("x", "--service", "a/b/c"), "--service: 'a/b/c' is no service"),
+        (("x", "--service", ""), "--service: '' is no service"),
+        (("x", "--namespace", ""), "--namespace: '' is no namespace"),
+        (("x", "--service", "two words"), "--service: 'two words' is no service"),
+        (("x", "--namespace", "a/b"), "--namespace: 'a/b' is no namespace"),
+        (("long " * 401,), "TEXT has 2,004 characters, of at most 2,000"),
+    ],
+)
+def test_what_no_ledger_could_keep_is_not_annotated(tmp_path: Path, more: tuple[str, ...], said: str) -> None:
+    (tmp_path / "slo.yaml").write_text(SLO_FILE)
+    done = in_process(
+        "annotate", "-f", "slo.yaml", "--ledger", "a.db", "--author", "me", *more, folder=tmp_path
+    )
+    assert (done.code, said in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "a.db").exists()
 
 
 def test_a_file_of_tests(url: str, tmp_path: Path) -> None:

@@ -66,9 +66,10 @@ def test_an_incident_costs_a_share_of_the_window(folder: Path) -> None:
     assert rows[0]["budget_spent"] == pytest.approx(2 / 200 / 0.01)
 
 
-def test_days_of_one_service(folder: Path) -> None:
+@pytest.mark.parametrize("service", ["cart", "shop/cart"])
+def test_days_of_one_service(folder: Path, service: str) -> None:
     rows = json.loads(
-        run(folder, "budgets", "--by", "year", "--last", "40", "--service", "cart", "--format", "json")
+        run(folder, "budgets", "--by", "year", "--last", "40", "--service", service, "--format", "json")
     )
 
     assert [(row["period"], row["bad"], row["total"], row["met"]) for row in rows] == [

@@ -79,11 +79,13 @@ def test_jobs_have_the_variables_that_their_files_name(folder: Path) -> None:
     assert done.code == 0, done.stderr
     job = read_yaml((folder / "out/jobs/cronjob-sloctl-shop-slis.yaml").read_text())
     (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert {"name": "PROM_HOST", "value": "a.b"} in container["env"]
-    assert "REGION" not in str(container["env"])
+    for name, value in (("PROM_HOST", "a.b"), ("REGION", "eu")):
+        assert {"name": name, "value": value} in container["env"]
     command = "PROM_HOST=a.b sloctl --quiet generate -f base -o cron --only jobs --format prometheus"
     assert shell(command, folder).clean().code == 0
-    assert " env PROM_HOST=a.b sloctl --quiet run slis " in (folder / "cron/jobs/crontab").read_text()
+    assert (
+        " env PROM_HOST=a.b REGION=eu sloctl --quiet run slis " in (folder / "cron/jobs/crontab").read_text()
+    )
     unset = shell("sloctl validate -f base -v", folder).clean()
     assert (unset.code, "base/shop.yaml:18:7: error: the variable PROM_HOST is not set" in unset.stdout) == (
         2,

@@ -8,18 +8,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
+from sloctl.backends.alertmanager.client import judge as alertmanager
 from sloctl.backends.answers import MAX_VALUES, doubts
 from sloctl.backends.http import decoding
 from sloctl.backends.http.answers import Failure, Reply, TooLarge
 from sloctl.backends.prometheus.session import judge
 from sloctl.backends.traces import decode_jaeger, decode_otlp, decode_zipkin
+from sloctl.backends.traces.judge import judge as traces
+from sloctl.backends.traces.judge import names
 from sloctl.errors import BadAnswer
 from sloctl.model.kubernetes import Resources
 
 QUERY, RANGE = "/api/v1/query", "/api/v1/query_range"
 COUNT = 5000
+CUT = rb"a\ud83dx\udc00\ud83d\ude00"
 POD, STARTED = 2**30, 200 * 2**20
 """Bytes: what a pod may have, and what sloctl has when it has started to work."""
 
@@ -186,3 +191,18 @@ def test_a_series_without_any_sample_is_no_series() -> None:
     series = [{"metric": {}, "histogram": HISTOGRAM}, {"metric": {}}]
     with pytest.raises(Failure, match="unknown form"):
         judge(QUERY, answer({"resultType": "vector", "result": series}))
+
+
+def test_half_a_character_of_an_answer_is_none() -> None:
+    """What cut a text in the middle of a surrogate pair would end every page, and every database."""
+    whole = "a\ufffdx\ufffd\N{GRINNING FACE}"
+    found: Any = vector(VECTOR % (b'{"metric":{"pod":"%s"},"value":[1,"1"]}' % CUT))
+    assert found[0]["result"][0]["metric"] == {"pod": whole}
+    values: Any = prometheus("/api/v1/label/x/values", b'["%s"]' % CUT)
+    assert values[0] == [whole]
+    silence = alertmanager(msgspec.json.Decoder(list[str]), reply(b'["%s"]' % CUT))
+    assert silence == [whole]
+    assert traces(lambda body: names(msgspec.json.decode(body)), reply(b'["%s"]' % CUT)) == [whole]
+    with pytest.raises(Failure, match=f"access denied .403.: .*{whole}"):
+        judge(QUERY, Reply(403, {}, b'{"status":"error","errorType":"x","error":"%s"}' % CUT, 0))
+    assert decoding.sound(rb'"\\ud83d"') == rb'"\\ud83d"', "an escaped backslash"

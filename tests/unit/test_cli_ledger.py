@@ -12,8 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from sloctl.cli.main import cli, run
+from sloctl.ledger.database import Database
+from sloctl.ledger.outbox import DatabaseOutbox
 from sloctl.ledger.protocol import JobRun
 from sloctl.ledger.store import DatabaseLedger, open_ledger
+from sloctl.posting.protocol import Post
 from sloctl.settings.secret import Secret
 from tests.support.ledger_steps import fill
 from tests.support.ledgers import DAY, T0
@@ -148,3 +151,21 @@ def test_a_ledger_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sloctl("ledger", "import", str(tmp_path / "no.csv"), "--ledger", str(tmp_path / "x.db")) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_the_outbox_of_one_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, slo_file = str(tmp_path / "ledger.db"), tmp_path / "slo.yaml"
+    slo_file.write_text(SLO_FILE)
+    database = Database(Secret(f"sqlite:///{path}"))
+    for name in ("a", "b"):
+        DatabaseOutbox(database).enqueue(Post(name, f"{name}/weekly", "slack", "#x", "{}", b""), 0)
+    database.close()
+    where = ("--ledger", path, "-f", str(slo_file))
+    assert sloctl("outbox", "list", "--format", "json", *where) == 0
+    assert [row["report"] for row in json.loads(capsys.readouterr().out)] == ["b/weekly"]
+    for command in ("drop", "retry"):
+        assert sloctl("outbox", command, "a/weekly", *where) == 2
+        assert "no report 'a/weekly' of the set b is there" in capsys.readouterr().err
+    assert sloctl("outbox", "drop", "b/weekly", *where) == 0
+    assert sloctl("outbox", "list", "--format", "json", "--ledger", path) == 0
+    assert [row["report"] for row in json.loads(capsys.readouterr().out)] == ["a/weekly"]

@@ -78,6 +78,8 @@ def test_incidents_are_told_of_or_missed_and_pages_are_of_one_or_not() -> None:
     assert "1 of 2 incidents told of (50 %); 1 of 2 pages are of one (50 %)" in text
     assert "shop/checkout database: AvailabilityBudgetBurnPage1h after 12m" in text
     assert "shop/cart blip: no page" in text
+    assert "doubt: 1 of 3 incidents are outside of the time from" in text
+    assert f"left out: {rfc3339(known[2].start)} before" in text
     assert told.as_object(found)["policies"][0]["incidents"][1]["alert"] is None
 
 
@@ -237,6 +239,10 @@ def test_the_command_on_a_ledger(tmp_path: Path) -> None:
         ((), "begin,end\n", "incidents.csv:1: the first line does not name the columns"),
         ((), "start,end\nyesterday,now\n", "incidents.csv:2: 'yesterday' is not a time"),
         ((), "start,end\n2024-10-08T07:00:00Z,2024-10-08T06:00:00Z\n", "incidents.csv:2: 'end' is before 'start'"),
+        ((), f"{INCIDENTS}1728000000,1728000001,cart,slow, very\n", "incidents.csv:3: 5 cells, of 4"),
+        ((), "start,end,end\n", "incidents.csv:1: the first line does not name the columns"),
+        ((), INCIDENTS.replace("shop/checkout", "a/b/c"), "incidents.csv:2: 'a/b/c' is no service"),
+        (("--service", "/"), INCIDENTS, "--service: '/' is no service"),
         (("--to", "2023-01-01T00:00:00Z"), INCIDENTS, "--from must be 10 minutes to 400 days before --to"),
     ],
 )  # fmt: skip

@@ -252,6 +252,24 @@ def test_auto_takes_what_rules_recorded_where_the_ledger_is_still_catching_up(le
     assert unreachable.source == "ledger", "what the ledger has is better than nothing"
 
 
+def test_auto_takes_what_rules_recorded_where_the_ledger_has_a_hole(ledger: DatabaseLedger) -> None:
+    slo_set = slos(CHECKOUT)
+    enter(ledger, slo_set, NOON - 31 * DAY, NOON - 9 * DAY, total=7)
+    enter(ledger, slo_set, NOON - 8 * DAY, NOON, total=7)
+    report = slo_report.build(simulated(slo_set), slo_set, AT, ledger=ledger)
+    assert (report.source, report.slos[0].quality.gaps) == ("prometheus", 0)
+    (said,) = (finding.message for finding in report.findings if finding.code == "ledger-young")
+    assert f"({slo_set.slos[0].id}: 29d of 30d, and 30d), for 1 of 1 SLOs" in said
+    asked = slo_report.build(simulated(slo_set), slo_set, AT, "ledger", ledger=ledger)
+    (said,) = (finding.message for finding in asked.findings if finding.code == "ledger-gap")
+    assert "lacks up to 1d" in said and "--source rules" in said
+    # Rules that began after the hole have less than the ledger, holes and all.
+    young = simulated(slo_set)
+    young.recorded = (NOON - 5 * DAY, NOON + DAY)
+    report = slo_report.build(young, slo_set, AT, ledger=ledger)
+    assert (report.source, codes(report) & {"ledger-young", "ledger-gap"}) == ("ledger", {"ledger-gap"})
+
+
 def test_auto_takes_prometheus_where_the_ledger_is_late_or_lost(ledger: DatabaseLedger) -> None:
     slo_set = slos(CHECKOUT)
     enter(ledger, slo_set, NOON - 31 * DAY, NOON - from_ledger.BEHIND - GRID, total=7)

@@ -681,6 +681,14 @@ def test_lines_of_the_crontab_stand_below_their_time_zone() -> None:
     ]
 
 
+def test_jobs_read_the_files_with_the_values_that_rules_were_generated_with() -> None:
+    text = JOBS.replace("name: shop}\n", "name: shop}\nenv: [{name: TEAM, default: $100 a}]\n", 1)
+    text = text.replace("owner: team-shop", 'owner: "${TEAM}"')
+    assert "env 'TEAM=$100 a' sloctl" in cron(text)
+    variables = [environment(pod) for pod in pods(objects(text))]
+    assert variables and all(found["TEAM"] == "$$100 a" for found in variables)
+
+
 def test_a_percent_sign_does_not_end_a_command() -> None:
     assert crontab.command(["run", "a b", "100%"]) == "run 'a b' 100\\% >/dev/null"
 

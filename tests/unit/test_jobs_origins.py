@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from jobs import origins
 from jobs.origins import traffic
 from jobs.origins.onset import onset
 from jobs.origins.traffic import EDGE, MOST, STEP, chosen
 from jobs.origins.walk import shares, walk
+from sloctl import naming, spec
 from sloctl.backends.protocols import Series
 from sloctl.model import Mesh
 from sloctl.promql.calls import UNREACHED
@@ -251,3 +254,29 @@ def test_where_nothing_is_seen_nothing_is_said_to_be_well(gone: slice, unseen: l
     assert some
     began = AT.timestamp() - 3600
     assert times == [(began + 60 * first, began + 60 * last) for first, last in unseen]
+
+
+def test_failures_that_the_rules_counted_and_no_two_scrapes_show_are_said() -> None:
+    slo_set = spec.load([Path(__file__).parents[1] / "golden" / "valid" / "namespaces.yaml"])
+    slo = slo_set.slos[0]
+
+    class Recorded(Counted):
+        def query(self, expr: str, at: datetime) -> Sequence[Series]:
+            if naming.BAD_GRID not in expr:
+                return super().query(expr, at)
+            labels = dict(zip(naming.IDENTITY, ("shop", "cart"), strict=True)) | {naming.SLO_ID: slo.id}
+            return [{"metric": labels, "value": (at.timestamp(), bad)}]
+
+    def doubts(**asked: str) -> list[str]:
+        source = Recorded(np.ones(STEPS, dtype=bool), failing=False)
+        return [
+            text for text in origins.run(source, slo_set, AT, 3600, **asked).doubts if "rules counted" in text
+        ]
+
+    bad = "50"
+    (said,) = doubts()
+    assert "50 bad events of shop/cart availability in the last 1h, of which 0 are seen here" in said
+    assert len(doubts(namespace="shop", service="cart")) == 1
+    assert doubts(service="checkout") == []
+    bad = "2"
+    assert doubts() == []

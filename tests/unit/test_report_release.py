@@ -127,6 +127,17 @@ def test_of_a_service_among_others_that_has_no_slo_nobody_can_say() -> None:
     assert release.judge(report, allowing, missing=("chek:out",)).verdict == "allowed"
 
 
+def test_of_what_could_not_be_read_nobody_can_say() -> None:
+    found = release.unread("shop", AT, POLICY, "no connection")
+    assert found.verdict == "unknown"
+    assert release.lines(found)[1:] == ["  no budget could be read: no connection [unknown]"]
+    assert release.as_object(found)["failed"] == "no budget could be read: no connection"
+    assert release.github(found) == ["::error title=sloctl gate::no budget could be read: no connection"]
+    suite = ElementTree.fromstring(release.junit(found))
+    assert (suite.get("tests"), suite.get("errors"), [case[0].tag for case in suite]) == ("1", "1", ["error"])
+    assert release.unread("shop", AT, replace(POLICY, unknown="allow"), "").verdict == "allowed"
+
+
 def test_a_budget_may_be_overdrawn_and_pages_ignored_where_the_file_says_so() -> None:
     lenient = ReleasePolicy(freeze_below=Decimal(-20), fixes_below=Decimal(-10), pages="allow")
     assert gate(budget(-0.05, PAGE), policy=lenient).verdict == "allowed"

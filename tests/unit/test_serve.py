@@ -28,7 +28,7 @@ from sloctl.report.html.live import Wanted
 from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.report.numbers import plain
 from sloctl.serve import feeds
-from sloctl.serve.access import Access, check_bind, host_of
+from sloctl.serve.access import Access, check_bind, check_names, host_of
 from sloctl.serve.cache import Asked, Busy, Explained, Refresher
 from sloctl.settings.secret import Secret
 from tests.support.html import Document
@@ -440,8 +440,9 @@ def test_a_token_is_needed_where_there_is_one(site: Site) -> None:
         ("Basic !!", 401),
         (f"Basic {base64.b64encode(b's3cret').decode()}", 401),
         ("Digest s3cret", 401),
+        ("Basic \xff", 401),
     ):
-        found = web.get("/", headers={"authorization": value} if value else {})
+        found = web.get("/", headers={b"authorization": value.encode("latin-1")} if value else {})
         assert found.status_code == status, value
         assert status == 200 or "Basic" in found.headers["www-authenticate"]
     for path in (
@@ -469,6 +470,50 @@ def test_who_asks_too_often_waits(site: Site) -> None:
     assert [each.status_code for each in found] == [200, 200, 200, 429, 429]
     assert int(found[-1].headers["retry-after"]) > 900
     assert web.get("/", headers={"user": "bo"}).status_code == 200
+
+
+def test_a_token_may_have_any_letters(site: Site) -> None:
+    web = client(site, Access(token=Secret("schlüssel")))
+    basic = base64.b64encode("anybody:schlüssel".encode())
+    for value in ("Bearer schlüssel".encode(), b"Basic " + basic):
+        assert web.get("/", headers={b"authorization": value}).status_code == 200
+
+
+def test_a_wrong_token_does_not_use_up_what_the_right_one_may_ask(site: Site) -> None:
+    web = client(site, Access(token=Secret("s3cret"), rate=0.001, burst=2))
+    wrong = [web.get("/", headers={"authorization": "Bearer guess"}).status_code for _ in range(4)]
+    assert wrong == [401, 401, 429, 429]
+    assert web.get("/", headers={"authorization": "Bearer s3cret"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        *(
+            Access(hosts=frozenset({host}))
+            for host in ("slo.example.org:8080", "slo.example.org.", "http://slo", "", "*", "a b", "slö.example", "-a")
+        ),
+        *(
+            Access(user=header)
+            for header in ("Host", "user-agent", "Accept", "X User", "X-User:", "ä", "X-Forwarded-For", "Cookie")
+        ),
+    ],
+)  # fmt: skip
+def test_names_that_would_let_nobody_or_everybody_in_are_refused(access: Access) -> None:
+    with pytest.raises(UsageError, match=r"--host|--behind-proxy") as caught:
+        check_names(access)
+    assert caught.value.hint
+
+
+def test_names_of_hosts_and_of_users() -> None:
+    hosts = frozenset({"slo", "slo.example.org", "10.0.0.1", "my_pages.svc"})
+    for user in (
+        "X-Forwarded-User",
+        "X-Auth-Request-Email",
+        "Remote-User",
+        "x-goog-authenticated-user-email",
+    ):
+        check_names(Access(user=user, hosts=hosts))
 
 
 def test_nobody_else_is_listened_to_without_a_token() -> None:

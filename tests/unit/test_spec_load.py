@@ -414,7 +414,8 @@ def test_variables_of_the_environment_are_filled_in_where_a_file_names_them() ->
     assert given.sources.prometheus == "http://prometheus.us2.example.org:9090"
     assert (given.mesh.matchers[0].value, given.labels) == ("us2", (("cluster", "us2"),))
     assert given.slos[0].description == "Written as ${CLUSTER}."
-    assert (default.variables, given.variables) == ((), (("CLUSTER", "us2"),))
+    assert default.variables == (("CLUSTER", "eu1"), ("DOMAIN", "example.org"))
+    assert given.variables == (("CLUSTER", "us2"), ("DOMAIN", "example.org"))
     with pytest.raises(InvalidFile) as caught:
         loaded(CLUSTER="a\nb")
     assert [problem.code for problem in caught.value.problems] == ["control-character"]
@@ -427,6 +428,45 @@ def test_a_variable_of_another_file_is_none_of_this_one(tmp_path: Path) -> None:
     assert [(item.code, item.position.file) for item in warnings] == [
         ("not-rendered", str(tmp_path / "b.yaml"))
     ]
+
+
+def test_two_files_fill_in_the_same_value(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more="env: [{name: TEAM, default: a}]\n"))
+    (tmp_path / "b.yaml").write_text(HEAD + "env: [{name: TEAM, default: b}]\nslos:\n" + slo(service="b"))
+    (problem,) = errors(spec.check([tmp_path])[1])
+    assert (problem.code, problem.position.file) == ("conflict", str(tmp_path / "b.yaml"))
+    assert f"{tmp_path}/a.yaml:4" in problem.message
+    assert spec.load([tmp_path], environment={"TEAM": "c"}).variables == (("TEAM", "c"),)
+
+
+def test_a_default_is_filled_in_as_the_jobs_will_be_given_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        document(slo(), more='env: [{name: TEAM, default: " a "}]\ndefaults: {owner: "x${TEAM}"}\n')
+    )
+    once = spec.load([tmp_path])
+    again = spec.load([tmp_path], environment=dict(once.variables))
+    assert (once.slos[0].owner, again.slos[0].owner, once.variables) == ("xa", "xa", (("TEAM", "a"),))
+
+
+def errors(problems: list[Problem]) -> list[Problem]:
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def test_two_files_that_name_other_owners_of_a_service_are_a_conflict(tmp_path: Path) -> None:
+    owners = "owners: [{{namespace: {}, owner: {}}}]\n"
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(document(slo(), more=owners.format('"*"', "team-a")))
+    second.write_text(HEAD + owners.format("shop", "team-b") + "slos:\n" + slo("latency"))
+    for paths in ([first, second], [second, first]):
+        (problem,) = errors(spec.check(paths)[1])
+        assert problem.code == "conflict"
+        assert all(text in problem.message for text in ("team-a", "team-b", f"{paths[0]}:"))
+        assert problem.position.file == str(paths[1])
+    second.write_text(
+        HEAD + owners.format("pay", "team-b") + "slos:\n" + slo(namespace="pay", more=", owner: c")
+    )
+    first.write_text(document(slo(), more=owners.format('"*"', "team-a")))
+    assert {item.owner for item in spec.load([tmp_path]).slos} == {"team-a", "c"}, "nobody asks them of pay"
 
 
 def test_who_owns_what() -> None:
@@ -469,6 +509,76 @@ def test_an_overlay_finds_an_item_of_several_namespaces_by_its_service_and_name(
         (slo.namespace, slo.objective) for slo in loaded.slos if slo.wildcard and slo.name == "availability"
     ]
     assert found == [("shop", Decimal(98))]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "lost"),
+    [
+        ('slos: [{name: availability, service: "*", namespaces: [shop]}]', "'pay', 'base'"),
+        ("owners: [{namespace: shop, owner: team-shop}]", "1 of 1 items"),
+        ("defaults: {alerting: {windows: [{severity: page, factor: 10, long: 2h, short: 5m}]}}", ""),
+        ('slos: [{name: availability, service: "*", namespaces: [base, shop, pay, more]}]', ""),
+    ],
+)
+def test_a_list_that_an_overlay_replaces_says_what_it_loses(tmp_path: Path, overlay: str, lost: str) -> None:
+    (tmp_path / "prod.yaml").write_text(OVERLAY + overlay + "\n")
+    loaded = spec.load([VALID / "namespaces.yaml", tmp_path / "prod.yaml"])
+    said = [problem for problem in loaded.warnings if problem.code == "overlay-replaces"]
+    assert [problem.position.line for problem in said] == [4] * bool(lost)
+    assert all(lost in problem.message and "namespaces.yaml:" in problem.message for problem in said)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "code", "line"),
+    [
+        ("slos: []", "overlay-item", 4),
+        ("jobs: null", "overlay-item", 4),
+        ("slos:\n- {name: availability, service: checkout, namespace: shop, $patch: delete}", "no-slos", 5),
+        ("metadata: null", "no-metadata", 4),
+    ],
+)
+def test_an_overlay_that_leaves_nothing_is_told_so(
+    tmp_path: Path, overlay: str, code: str, line: int
+) -> None:
+    (tmp_path / "base.yaml").write_text(document(slo()))
+    (tmp_path / "prod.yaml").write_text(OVERLAY + overlay + "\n")
+    (problem,) = spec.check([tmp_path])[1]
+    place = problem.position
+    assert (problem.code, place.file, place.line) == (code, str(tmp_path / "prod.yaml"), line)
+    assert problem.hint
+
+
+def test_owners_of_an_overlay_are_there_once(tmp_path: Path) -> None:
+    for name, team_of in (("a", "shop"), ("b", "pay")):
+        head = "metadata: {name: x}\n" if name == "a" else ""
+        owners = f"owners: [{{namespace: {team_of}, owner: team-{name}}}]\nslos:\n"
+        (tmp_path / f"{name}.yaml").write_text(HEAD + head + owners + slo(namespace=team_of))
+    (tmp_path / "c.yaml").write_text(OVERLAY + 'owners: [{namespace: "*", owner: team-c}]\n')
+    loaded = spec.load([tmp_path])
+    assert [item.owner for item in loaded.slos] == ["team-c", "team-c"]
+    assert [item.code for item in loaded.warnings].count("overlay-replaces") == 2
+
+
+def test_defaults_of_a_file_whose_last_slo_an_overlay_drops_stay_that_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more="defaults: {owner: me}\n"))
+    (tmp_path / "b.yaml").write_text(team("window: 7d, objective: 90", slo(service="b")))
+    drop = "{name: availability, service: b, namespace: shop, $patch: delete}"
+    (tmp_path / "c.yaml").write_text(f"{OVERLAY}slos: [{drop}]\ndefaults: {{labels: {{k: v}}}}\n")
+    (left,) = spec.load([tmp_path]).slos
+    assert (left.service, left.window.text, left.owner, left.labels) == (
+        "checkout",
+        "30d",
+        "me",
+        (("k", "v"),),
+    )
+
+
+@pytest.mark.parametrize("value", ["null", "~"])
+def test_a_variable_that_holds_null_removes_nothing(tmp_path: Path, value: str) -> None:
+    (tmp_path / "a.yaml").write_text(document(slo(), more="defaults: {owner: me}\n"))
+    (tmp_path / "c.yaml").write_text(OVERLAY + "env: [OWNER]\ndefaults:\n  owner: ${OWNER}\n")
+    problems = spec.check([tmp_path], environment={"OWNER": value})[1]
+    assert [(item.code, item.field) for item in problems] == [("no-value", "defaults.owner")]
 
 
 ITEM = "slos: [{name: a, service: x, namespace: n, %s}]\n"

@@ -7,6 +7,7 @@ hold is enough. This module must not know what a document means.
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +25,9 @@ FAILURES = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowErr
 T = TypeVar("T")
 _VALUES = (b",", b"[", b"{")
 _RAW = msgspec.json.Decoder(msgspec.Raw)
+_SURROGATES = re.compile(
+    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 
 class TooManyValues(ValueError):
@@ -48,10 +52,21 @@ def check(body: bytes, most: int = MAX_VALUES) -> int:
     return found
 
 
+def sound(body: bytes) -> bytes:
+    """The JSON with U+FFFD for halves of surrogate pairs, which some writers escape one by one when they cut text.
+
+    They are no characters: neither databases nor pages can hold them.
+    """
+    # To look for one byte is quickest, and most documents have none of it.
+    if b"\\" not in body or (b"\\ud" not in body and b"\\uD" not in body):
+        return body
+    return _SURROGATES.sub(lambda found: found[0] if found[1] else b"\\ufffd", body)
+
+
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """A document by its schema. Raises ``TooManyValues``, or what is in :data:`FAILURES`."""
     check(body)
-    return decoder.decode(body)
+    return decoder.decode(sound(body))
 
 
 def fault(body: bytes) -> str:
@@ -61,7 +76,7 @@ def fault(body: bytes) -> str:
     if body[:64].lstrip()[:1] == b"<":
         return "an HTML page instead of JSON"
     try:
-        _RAW.decode(body)
+        _RAW.decode(sound(body))
         if not body.isascii():
             body.decode()
     except msgspec.DecodeError as error:
@@ -76,7 +91,7 @@ def said(body: bytes) -> Any:
     if len(body) > 1 << 16:
         return None
     try:
-        return msgspec.json.decode(body)
+        return msgspec.json.decode(sound(body))
     except FAILURES:
         return None
 

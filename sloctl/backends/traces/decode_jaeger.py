@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Tags, Value
@@ -112,7 +113,7 @@ def decode(
     """
     decoder = Decoder(attempt_tags)
     with documents.reading(backend, url):
-        decoder.feed(documents.sound(body))
+        decoder.feed(decoding.sound(body))
     return decoder.spans()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, KINDS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Tags, Value
@@ -119,7 +120,7 @@ def decode(
     """
     decoder = Decoder(attempt_tags)
     with documents.reading(backend, url):
-        for document in documents.split(documents.sound(body)):
+        for document in documents.split(decoding.sound(body)):
             decoder.feed(document)
     return decoder.spans()
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sloctl.backends.http import decoding
 from sloctl.backends.spans import ATTEMPT_TAGS, Spans
 from sloctl.backends.traces import documents
 from sloctl.backends.traces.columns import Columns, Said, Value, code_of
@@ -63,7 +64,7 @@ def decode(
     with documents.reading(backend, url):
         if documents.first(body) == b"{":
             raise msgspec.ValidationError("an object, not a list of spans or traces")
-        decoder.feed(documents.sound(body))
+        decoder.feed(decoding.sound(body))
     return decoder.spans()
 
 

@@ -5,7 +5,6 @@ This module must not know what the pieces mean.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -22,10 +21,6 @@ RAW = msgspec.json.Decoder(msgspec.Raw)
 RAW_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 NOTHING = msgspec.Raw(b"")
 """The default of fields that are read later: ``Raw | None`` would be None alone to msgspec."""
-_SURROGATES = re.compile(
-    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
-
 _T = TypeVar("_T")
 FAILURES = (msgspec.DecodeError, RecursionError, UnicodeDecodeError, OverflowError)
 """What decoding raises, whatever the bytes are."""
@@ -40,14 +35,6 @@ def reading(backend: str, url: str) -> Iterator[None]:
         raise BadAnswer("the answer is nested too deeply", backend=backend, url=url) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadAnswer(f"the answer is not what it should be: {error}", backend=backend, url=url) from error
-
-
-def sound(body: bytes) -> bytes:
-    """The body with U+FFFD for halves of surrogate pairs, which some writers escape one by one when they cut text."""
-    # To look for one byte is quickest, and most documents have none of it.
-    if b"\\" not in body or (b"\\ud" not in body and b"\\uD" not in body):
-        return body
-    return _SURROGATES.sub(lambda found: found[0] if found[1] else b"\\ufffd", body)
 
 
 def first(body: bytes | msgspec.Raw) -> bytes:

@@ -141,7 +141,7 @@ class _Reader:
         with path.open("rb", buffering=_BUFFER) as plain:
             file, broken = _unpacked(plain)
             head = next((line for line in self._head(file, path, broken) if not line.isspace()), b"")
-            head = documents.sound(head.removeprefix(_BOM))
+            head = decoding.sound(head.removeprefix(_BOM))
             if not head:
                 return
             try:
@@ -174,7 +174,7 @@ class _Reader:
             raise UsageError(f"{path}: cannot be unpacked to its end: {error}") from error
         if len(body) > self._limit:
             raise UsageError(_too_large(path, self._limit))
-        return documents.sound(body)
+        return decoding.sound(body)
 
     def _blocks(self, file: IO[bytes], path: Path, broken: _Broken) -> Iterator[bytes]:
         """Whole lines of a file, some together; what can be read of a file that was cut while it was packed."""
@@ -201,7 +201,7 @@ class _Reader:
 
     def _lines_of(self, block: bytes, path: Path) -> None:
         """Read a block of lines: at once where they are of one form and all is well, else one by one."""
-        block = documents.sound(block.strip())
+        block = decoding.sound(block.strip())
         if len(block) <= self._limit and self._at_once(block):
             return
         for line in block.split(b"\n"):

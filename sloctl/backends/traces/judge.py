@@ -50,7 +50,7 @@ def judge(
     if reply.fine:
         try:
             decoding.check(reply.body)
-            return read(reply.body)
+            return read(decoding.sound(reply.body))
         except decoding.TooManyValues as error:
             raise Failure(
                 TooLarge, f"the answer has more than {error.most:,} values", TRACES.smaller

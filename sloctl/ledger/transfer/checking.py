@@ -7,7 +7,15 @@ from typing import get_args
 
 from sloctl.ledger import grid
 from sloctl.ledger.grid import DAY, HOUR, STEP
-from sloctl.ledger.protocol import AHEAD, MICRO, MOST_MICRO, Annotation, AnnotationKind, MutedInterval
+from sloctl.ledger.protocol import (
+    AHEAD,
+    LONGEST,
+    MICRO,
+    MOST_MICRO,
+    Annotation,
+    AnnotationKind,
+    MutedInterval,
+)
 from sloctl.ledger.transfer.exporting import annotation_text, silence_text
 from sloctl.ledger.transfer.lines import BadLine, Line, amount
 from sloctl.model.durations import rfc3339
@@ -116,6 +124,8 @@ def annotation(line: Line) -> Annotation:
         raise BadLine(
             "detail", f"what is one of {', '.join(get_args(AnnotationKind))}, author and text are texts"
         )
+    if max(len(text), len(author)) > LONGEST:
+        raise BadLine("detail", f"author and text have at most {LONGEST:,} characters each")
     if annotation_text(what, text, author) != line.detail:
         raise BadLine("detail", "not as sloctl writes annotations: sorted, without blanks")
     return Annotation(number(line.start), number(line.end), what, text, author, line.namespace, line.service)

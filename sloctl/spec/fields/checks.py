@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from sloctl import naming
 from sloctl.model.cron import FIELDS, BadCron, parse
 from sloctl.spec.fields.values import SECRET_WORDS, Complaint, closest
+from sloctl.spec.yaml.wording import shown
 
 PLACEHOLDERS = ("slo", "service", "namespace", "alert", "set")
 _NO_ZONES = frozenset({"posix", "right", "posixrules", "localtime", "Factory"})
@@ -129,6 +130,26 @@ def variable(text: str) -> Complaint | None:
     if re.search(r"://[^/\s]*@", text):
         message = "this address holds credentials, which do not belong in an SLO file"
         return Complaint("inline-secret", message, "use a proxy or server that needs none here")
+    return None
+
+
+_TELLS_NOBODY = re.compile(
+    "accept(-.*)?|authorization|baggage|cache-control|connection|content-.*|cookie|dnt|expect|forwarded|host|if-.*|"
+    "keep-alive|origin|pragma|priority|proxy-.*|range|referer|sec-.*|te|traceparent|tracestate|transfer-encoding|"
+    "upgrade(-.*)?|user-agent|via|x-b3-.*|x-envoy-.*|x-real-ip|x-request(ed)?-.*|"
+    "x-forwarded-(by|for|host|path|port|prefix|proto|scheme|server|uri)",
+    re.IGNORECASE,
+)
+"""Headers that requests have whoever asks: of clients, and of proxies that log nobody in."""
+
+
+def proxy_header(name: str) -> Complaint | None:
+    """The header in which a proxy says who it has logged in."""
+    hint = "name the one in which the proxy says which user it has logged in, such as X-Forwarded-User"
+    if not re.fullmatch(r"[-!#$%&'*+.^_`|~0-9A-Za-z]{1,100}", name):
+        return Complaint("bad-value", f"{shown(name)} is no name of a header", hint)
+    if _TELLS_NOBODY.fullmatch(name):
+        return Complaint("kubernetes-parameter", f"requests have the header '{name}' whoever asks", hint)
     return None
 
 

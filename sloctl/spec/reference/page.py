@@ -74,6 +74,7 @@ CODES: dict[str, str] = {
     "variable-place": "A variable in an expression or a regular expression, where none is filled in.",
     "overlay-unknown": "An overlay of something that is not there, or that several items are.",
     "overlay-nothing": "An overlay that removes a key that is not there.",
+    "overlay-replaces": "An overlay's list that loses what the list had which it replaces.",
     "overlay-item": "Something that an overlay cannot say.",
     # SLOs
     "no-metadata": "No document names the set.",

@@ -148,8 +148,10 @@ Variables of the environment that may be filled in, in this document alone: `${N
 value, which is then judged as if it were written there, and `$${` is the text `${`. It works in values, not in keys; in
 expressions (`sli.events`) and regular expressions it is refused, because a value could change their meaning. One that
 is not set, or empty, is an error unless it has a default; so is one that `env` does not name. Credentials never stand
-in an SLO file, filled in or not: names such as `…_TOKEN` are refused. Messages do not show values. Generated jobs are
-given the variables that were set when they were generated.
+in an SLO file, filled in or not: names such as `…_TOKEN` are refused. So are those that the system sets itself (`HOME`,
+`PATH`, `HOSTNAME`, `HTTPS_PROXY`, `KUBERNETES_…`): a job would find another value. Messages do not show values.
+Generated jobs, CronJobs and crontabs, are given the values that were filled in when they were generated, defaults too;
+so files that name the same variable give it the same default.
 
 To change numbers, or whatever an editor checks by the JSON Schema, use an [overlay](#overlays).
 """,
@@ -210,11 +212,11 @@ defaults:
     ),
     "owners": (
         """
-Who answers for services, in one place, as a CODEOWNERS file says it: of the items that match, the last counts. An
-owner is the first of these that is there: that of the SLO itself, of the `defaults` of its file, of `owners`, of the
-`defaults` of the set. It is a label of the alerts, so an SLO of `service: "*"` has one owner for all services: an item
-that names a service does not match it. Reports go to owners by `reports.slack.owners`, alerts by
-`notifications.owners`.
+Who answers for services, in one place, as a CODEOWNERS file says it: of the items that match, the last counts. Several
+files may have `owners`, but not say different things of one service: no file is the last one. An owner is the first of
+these that is there: that of the SLO itself, of the `defaults` of its file, of `owners`, of the `defaults` of the set.
+It is a label of the alerts, so an SLO of `service: "*"` has one owner for all services: an item that names a service
+does not match it. Reports go to owners by `reports.slack.owners`, alerts by `notifications.owners`.
 """,
         """
 owners:
@@ -455,8 +457,10 @@ guardrails:
   - {preset: mtls, min: 99}
 ```
 
-It merges as Kustomize's strategic merge patches do: mappings key by key, `key: null` removes a key, and everything
-else replaces what was there. Items of `slos` are found by namespace, service and name, those of `guardrails` by
+It merges as Kustomize's strategic merge patches do: mappings key by key, `key: null` (or a key without a value) removes
+a key, which a variable that holds `null` does not, and everything else replaces what was there. A list replaces the
+whole list: what is lost (a namespace of `namespaces` with its SLOs, a line of `owners`) is a warning,
+`overlay-replaces`. Items of `slos` are found by namespace, service and name, those of `guardrails` by
 `preset`, those of `jobs` by `name` (and `routine`, `cron` or `every` where several have it); `$patch: delete` drops
 one. An `sli` with another `preset`, or with `events` in its place, replaces the old one as a whole. `defaults` change
 those of the set, not a file's own. An item with `namespaces` is found by service and name alone, and changed in all of

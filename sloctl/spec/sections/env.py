@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from sloctl.spec.fields import checks
 from sloctl.spec.fields.shapes import Either, Field, Items, Object
 from sloctl.spec.fields.values import SECRET_WORDS, Complaint, Reader, Text, nearest
 from sloctl.spec.yaml.tree import LIST, MAPPING, Node
@@ -17,13 +18,23 @@ from sloctl.spec.yaml.wording import CONTROL, shown
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 _KEPT = ("events", "regex", "not_regex")
 _APART = ("apiVersion", "kind", "env", "overlay")
+_OF_THE_SYSTEM = re.compile(
+    "_|CRON_TZ|HOME|HOSTNAME|IFS|LANG|LANGUAGE|LOGNAME|MAIL|MAILTO|OLDPWD|PATH|PWD|SHELL|SHLVL|TERM|TMPDIR|TZ|USER|USERNAME|"
+    "(ALL|FTP|HTTP|HTTPS|NO)_PROXY|(KUBERNETES|LC|LD|OTEL|SSL_CERT|XDG)_.*|PYTHON.*|(CURL|REQUESTS)_CA_BUNDLE"
+)
+"""What shells, cron, containers and Kubernetes set, or what changes how programs run."""
 
 
-def _no_secret(name: str) -> Complaint | None:
+def _fillable(name: str) -> Complaint | None:
+    """A name that means the same wherever the file is read, and holds no secret."""
     if name.startswith("SLOCTL_"):
         hint = "it is sloctl's own: docs/operations.md says what it is for; choose another name"
         return Complaint("bad-value", f"'{name}' cannot be filled in", hint)
-    if not any(map(SECRET_WORDS.fullmatch, (name, *name.split("_")))):
+    if _OF_THE_SYSTEM.fullmatch(name):
+        hint = "jobs would fill in the value of the machine or pod that they run on; choose another name"
+        return Complaint("bad-value", f"'{name}' cannot be filled in: the system sets it itself", hint)
+    words = any(map(SECRET_WORDS.fullmatch, (name, *name.split("_"))))
+    if not words and ((complaint := checks.variable_name(name)) is None or complaint.code != "inline-secret"):
         return None
     hint = (
         "credentials come from variables of sloctl's own (docs/operations.md), and never stand in an SLO file"
@@ -36,7 +47,7 @@ _NAME = Text(
     "[A-Z][A-Z0-9_]{0,127}",
     "capital letters, digits and '_'",
     128,
-    checks=(_no_secret,),
+    checks=(_fillable,),
 )
 VARIABLE = Object(
     "variable",
@@ -54,17 +65,17 @@ VARIABLE = Object(
 ENV = Items(Either(_NAME, VARIABLE), maximum=100)
 
 
-def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> tuple[dict[str, str], dict[str, str]]:
-    """Fill the variables in that a document names under ``env``; returns, by name, what the environment has of them,
-    and what was filled in.
+def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> dict[str, tuple[str, Node]]:
+    """Fill the variables in that a document names under ``env``; returns, by name, their values and where they are
+    named.
 
     What the section itself says is read, and complained about, with the rest of the document.
     """
     section = root.entries.get("env")
     if section is None or section.kind != LIST:
-        return {}, {}
+        return {}
     values: dict[str, str] = {}
-    given: dict[str, str] = {}
+    places: dict[str, Node] = {}
     declared: set[str] = set()
     for index, item in enumerate(section.items):
         name, default = item, None
@@ -76,19 +87,31 @@ def fill(root: Node, environment: Mapping[str, str], reader: Reader) -> tuple[di
         declared.add(said)
         if _NAME.read(name, path, Reader()) is None:
             continue
-        if value := environment.get(said, "").strip():
-            given[said] = value
-        values[said] = value or (default.text if default is not None else "")
+        value = environment.get(said, "").strip()
+        places[said] = name
+        values[said] = value or (default.text.strip() if default is not None else "")
         if (complaint := _unusable(said, values[said])) is not None:
             reader.complain(name, path, complaint)
             del values[said]
     for key, node in root.entries.items():
         if key not in _APART:
             _Filling(values, declared, reader).visit(node, key)
-    return given, values
+    return {name: (value, places[name]) for name, value in values.items()}
 
 
-def check_jobs(roots: Sequence[Node], values: Mapping[str, set[str]], reader: Reader) -> None:
+def together(found: Sequence[Mapping[str, tuple[str, Node]]], reader: Reader) -> dict[str, str]:
+    """The values of all documents by name: jobs, which read all of them, can be given one of each."""
+    values: dict[str, tuple[str, Node]] = {}
+    for filled in found:
+        for name, (value, node) in filled.items():
+            first, place = values.setdefault(name, (value, node))
+            if value != first:
+                message = f"{shown(name)} has another default in {place.file}:{place.line}"
+                reader.add(node, "env", "conflict", message, "give it the same in each file, or another name")
+    return {name: value for name, (value, _) in values.items()}
+
+
+def check_jobs(roots: Sequence[Node], values: Mapping[str, str], reader: Reader) -> None:
     """Jobs read the same files: what ``kubernetes.env`` gives them cannot differ from the ``values`` filled in here."""
     for root in roots:
         section = root.entries.get("kubernetes")
@@ -96,7 +119,7 @@ def check_jobs(roots: Sequence[Node], values: Mapping[str, set[str]], reader: Re
         if own is None:
             continue
         for name, node in own.entries.items():
-            if name in values and values[name] != {node.text}:
+            if name in values and values[name] != node.text:
                 message = f"the jobs would fill in another value of {shown(name)} than is filled in here"
                 hint = "remove it: jobs are given what 'env' names"
                 reader.add(own.keys[name], f"kubernetes.env.{name}", "conflict", message, hint)
@@ -109,6 +132,10 @@ def _unusable(name: str, value: str) -> Complaint | None:
     if CONTROL.search(value):
         message = f"the variable {name} has a control character, or more than one line"
         return Complaint("control-character", message, "one line of text is filled in, no more")
+    if checks.variable(value) is not None:
+        message = f"the variable {name} holds an address with credentials"
+        hint = "credentials come from variables of sloctl's own (docs/operations.md): remove them from it"
+        return Complaint("inline-secret", message, hint)
     return None
 
 

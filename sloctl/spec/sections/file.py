@@ -48,6 +48,9 @@ def merge(file: Object, documents: Sequence[Block], reader: Reader) -> Block:
         for key, node in document.node.entries.items():
             whole.node.entries.setdefault(key, node)
             whole.node.keys.setdefault(key, document.node.keys[key])
+    for document in documents:  # what an overlay removed, it did there
+        for key, node in document.node.keys.items():
+            whole.node.keys.setdefault(key, node)
     for item in file.fields:
         given = [document for document in documents if document.has(item.key)]
         if isinstance(item.type, Items):
@@ -189,7 +192,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     name = metadata.get("name") if metadata is not None else None
     silence: WrittenDuration | None = told.get("longest_silence") if told is not None else None
     istio = mesh(whole.get("mesh"), reader)
-    owners = Owners([block for _, block in whole.items("owners")])
+    owners = Owners([block for _, block in whole.items("owners")], reader)
     promised = slos(whole, defaults, owners, name or "", istio, reader)
     watched = guardrails(whole, defaults, reader)
     receivers = notifications(told, reader)
@@ -212,7 +215,7 @@ def build(documents: Sequence[Block], reader: Reader, *, complete: bool) -> SloS
     slos_without_owner(promised, whole, reader)
     guardrails_without_owner(watched, whole, reader)
     warn_of_owners(told, receivers, promised, watched, reader)
-    owners.warn_of_unused(promised, reader)
+    owners.warn_of_unused(promised)
     warn_of_channels(whole.get("reports"), promised, reader)
     if found is not None:
         warn_of_silences(whole.get("ledger"), found.ledger, found.sources, reader)
@@ -233,10 +236,18 @@ def _histograms_are_kept(whole: Block, istio: Mesh, reader: Reader) -> None:
 def _missing(whole: Block, reader: Reader) -> None:
     if not whole.has("metadata"):
         message = "no document has 'metadata'"
-        reader.add(whole.node, "metadata", "no-metadata", message, "add 'metadata: {name: …}' to one of them")
+        reader.add(
+            whole.node.keys.get("metadata", whole.node),
+            "metadata",
+            "no-metadata",
+            message,
+            "add 'metadata: {name: …}' to one of them",
+        )
     if not whole.has("slos"):
-        message = "no document has SLOs ('slos')"
-        reader.add(whole.node, "slos", "no-slos", message, "'sloctl init' writes a first one")
+        dropped = whole.node.keys.get("slos")
+        message = "the overlay drops the last SLO" if dropped else "no document has SLOs ('slos')"
+        hint = "leave one" if dropped else "'sloctl init' writes a first one"
+        reader.add(dropped or whole.node, "slos", "no-slos", message, hint)
 
 
 def is_empty(node: Node) -> bool:

@@ -265,7 +265,12 @@ PAGES = Section(
         ),
         Field(
             "behind_proxy",
-            Text("the name of a header", r"[A-Za-z0-9][A-Za-z0-9-]{0,99}", "such as X-Forwarded-User"),
+            Text(
+                "the name of a header",
+                r"[A-Za-z0-9][A-Za-z0-9-]{0,99}",
+                "such as X-Forwarded-User",
+                checks=(checks.proxy_header,),
+            ),
             "The header in which a proxy that logs its users in says who reads; let `readers` be its pods.",
             without="nobody is believed",
             examples=("X-Forwarded-User",),

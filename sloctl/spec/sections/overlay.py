@@ -24,6 +24,8 @@ _IDENTITIES = {"slos": ("namespace", "service", "name"), "guardrails": ("preset"
 """The lists whose items are found, and the keys that tell them apart."""
 _FURTHER = {"jobs": ("routine", "cron", "every")}
 """Keys that tell items apart where several are alike."""
+_TABLES = ("windows", "latency_buckets")
+"""Lists that are one value: nobody expects what was there to stay."""
 _APART = ("apiVersion", "kind", "overlay", "env")
 _FORMS = {"sli": ("preset", "events")}
 """Mappings that are another one where one of these keys is another."""
@@ -82,8 +84,9 @@ def _one_environment(overlays: Sequence[Node], reader: Reader) -> None:
 
 def holds_for_all(documents: Sequence[Node]) -> bool:
     """Whether the defaults of a file, which has these documents, are those of the whole set."""
-    return any("metadata" in node.entries for node in documents) or not any(
-        key in node.entries for node in documents for key in ("slos", "guardrails")
+    # By ``keys``: a file whose last item an overlay dropped is still a file of some SLOs.
+    return any("metadata" in node.keys for node in documents) or not any(
+        key in node.keys for node in documents for key in ("slos", "guardrails")
     )
 
 
@@ -100,6 +103,11 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     for index, root in enumerate(patched):
         file = [other for other in patched if place(other) == place(root)]
         if root.kind == MAPPING and key in root.entries and (key != "defaults" or holds_for_all(file)):
+            if found and value.kind == LIST:  # the list of the set, of which one file has all
+                patched[index] = root.copy()
+                del patched[index].entries[key]
+                merging.say_lost(root.entries[key], value, overlay.keys[key], key)
+                continue
             found = True
             alone = overlay.copy()
             alone.entries, alone.keys = {key: value}, {key: overlay.keys[key]}
@@ -107,7 +115,7 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     if not found and (gone := next((root for root in patched if _removed(root, key)), None)) is not None:
         merging.said_once(gone, key, value, overlay.keys[key], key)
         return
-    if found or (value.plain and value.empty):
+    if found or _is_null(value):
         if not found:
             _nothing(overlay.keys[key], key, reader)
         return
@@ -118,6 +126,11 @@ def _section(patched: list[Node], overlay: Node, key: str, reader: Reader) -> No
     added.entries = {"apiVersion": overlay.entries["apiVersion"], "kind": kind, key: _marked(value)}
     added.keys = {name: overlay.keys[name] for name in added.entries}
     patched.append(added)
+
+
+def _is_null(value: Node) -> bool:
+    """Whether an overlay says that a key is to go; a variable that is empty, or holds ``null``, does not."""
+    return value.plain and value.empty and not value.written
 
 
 def _nothing(key: Node, path: str, reader: Reader) -> None:
@@ -171,7 +184,7 @@ class _Merging:
             if _removed(merged, key):
                 self.said_once(merged, key, value, patch.keys[key], there)
                 continue
-            if value.plain and value.empty:
+            if _is_null(value):
                 if old is None:
                     _nothing(patch.keys[key], there, self.reader)
                     continue
@@ -182,14 +195,28 @@ class _Merging:
                 continue
             else:
                 self.said_once(merged, key, value, patch.keys[key], there)
+                if old is not None and old.kind == value.kind == LIST and key not in _TABLES:
+                    self.say_lost(old, value, patch.keys[key], there)
                 merged.entries[key] = _marked(value)
             merged.keys[key] = patch.keys[key]
         return merged
 
+    def say_lost(self, old: Node, new: Node, at: Node, path: str) -> None:
+        """A list replaces another as a whole: what it loses is said, unless it is empty, which says so itself."""
+        lost = [item for item in old.items if not any(item.same(kept) for kept in new.items)]
+        if not lost or not new.items or old.patched:
+            return
+        named = [shown(item.text) for item in lost if item.kind == SCALAR]
+        what = ", ".join(named[:3]) if len(named) == len(lost) else f"{len(lost)} of {len(old.items)} items"
+        more = f" and {len(named) - 3} more" if len(named) == len(lost) > 3 else ""
+        message = f"this replaces the list of {old.file}:{old.line}, and loses {what}{more}"
+        hint = "an overlay's list replaces the whole: name here as well what is to stay"
+        self.reader.add(at, path, "overlay-replaces", message, hint, severity="warning")
+
     def said_once(self, base: Node, key: str, value: Node, at: Node, path: str) -> None:
         """Two files of an overlay cannot say different things of a key, nor one remove what the other says."""
         if _removed(base, key):
-            before = None if value.plain and value.empty else base.keys[key]
+            before = None if _is_null(value) else base.keys[key]
         else:
             old = base.entries.get(key)
             before = None if old is None or old.same(value) else _changed(old)
@@ -222,6 +249,12 @@ class _Items:
 
     def patch(self, patched: list[Node], items: Node) -> None:
         """Change, or drop, what the items of an overlay name."""
+        if _is_null(items) or (items.kind == LIST and not items.items):
+            message = f"an overlay cannot empty '{self.key}'"
+            self.reader.add(
+                items, self.key, "overlay-item", message, f"drop each item with '{PATCH}: delete'"
+            )
+            return
         if items.kind != LIST:
             message = f"'{self.key}' must be a list, not {kind_words(items)}"
             self.reader.add(items, self.key, "wrong-type", message, "start each item with '- '")
@@ -264,6 +297,7 @@ class _Items:
             del items.items[place[1]]
             if not items.items:
                 del root.entries[self.key]
+                root.keys[self.key] = item
 
     def _further(self) -> tuple[str, ...]:
         return _FURTHER.get(self.key, ())
@@ -331,7 +365,9 @@ def schema(document: Json) -> Json:
     root["required"] = ["apiVersion", "kind", "overlay"]
     whole["title"] = "Overlay of SLO files of sloctl"
     for key, identity in _IDENTITIES.items():
-        item = whole["$defs"][root["properties"][key]["anyOf"][0]["items"]["$ref"].rpartition("/")[2]]
+        items = root["properties"][key]
+        items |= {**items.pop("anyOf")[0], "minItems": 1}
+        item = whole["$defs"][items["items"]["$ref"].rpartition("/")[2]]
         item["required"] = [name for name in identity if name != "namespace"]
         item["properties"][PATCH] = {"enum": ["delete"], "description": "Drops the item."}
     return whole

@@ -477,9 +477,10 @@ class _Slos:
     def _owner(self, block: Block) -> str:
         """Its own, else that of the file's defaults, of `owners`, or of the set's defaults."""
         place = self._place(block, "owner")
-        listed = self.owners.of(block.get("namespace") or "", block.get("service") or "")
-        if listed and (place is None or place is self.defaults.of_set):
-            return listed
+        if place is None or place is self.defaults.of_set:
+            listed = self.owners.of(block.get("namespace") or "", block.get("service") or "")
+            if listed:
+                return listed
         return place.get("owner") or "" if place is not None else ""
 
     def _labels(self, block: Block) -> tuple[tuple[str, str], ...]:
