@@ -116,7 +116,6 @@ def command(
     from jobs import canary
     from jobs.canary import judged, told
     from jobs.canary.observed import LABELS
-    from sloctl.artefacts import atomic
 
     namespace, name = place_of(service)
     if not (baseline and canary_):
@@ -134,8 +133,6 @@ def command(
     if began is not None and time - began > timedelta(days=1):
         raise UsageError(f"--since: {since!r} is more than a day before", hint="compare at most one day")
     asked = canary.Asked(name, namespace, baseline, canary_, LABELS.get(by, by), seconds)
-    if output is not None:
-        atomic.target(output)  # before anything is asked
     objects = _objects(configuration, files, namespace or "default", form)
     policy = slo_set.release.canary
 
@@ -156,12 +153,7 @@ def command(
                 found = canary.judge(observed, policy, over=over)
             except BackendError as error:
                 found = judged.unreachable(asked, policy, time, f"Prometheus could not be asked: {error}")
-    text = _text(found, objects, form)
-    if output is None:
-        click.echo(text)
-    else:
-        atomic.write(output, f"{text}\n")
-        context.say(told.lines(found)[0])
+    context.give(_text(found, objects, form), output, told.lines(found)[0])
     return CODES[found.verdict]
 
 

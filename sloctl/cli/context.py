@@ -70,6 +70,16 @@ class Context:
         if not self.quiet:
             click.echo(text, err=True)
 
+    def give(self, text: str, output: Path | None, said: str) -> None:
+        """What a command was asked for: on stdout, or whole in a file, of which stderr then has what is ``said``."""
+        if output is None:
+            click.echo(text, nl=not text.endswith("\n"))
+            return
+        from sloctl.artefacts import atomic
+
+        atomic.write(output, text if text.endswith("\n") else f"{text}\n")
+        self.say(said)
+
     def warn(self, text: str) -> None:
         """A warning on stderr, unless quiet."""
         self.say(f"sloctl: warning: {text}")
@@ -239,15 +249,29 @@ def format_option(text: str = "How to print it.") -> Callable[[F], F]:
     )
 
 
-def verdict_options(function: F) -> F:
-    """``--format`` and ``-o`` of commands that a pipeline asks for a verdict."""
-    output = click.option(
+def _writable(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    if path is None or str(path) == "-":
+        return None
+    from sloctl.artefacts import atomic
+
+    atomic.target(path)
+    return path
+
+
+def output_option(function: F) -> F:
+    """``-o FILE``: None for standard output. Whether it can be written is known before anything is asked."""
+    return click.option(
         "-o",
         "--output",
         type=click.Path(path_type=Path),
+        callback=_writable,
         metavar="FILE",
-        help="Write it to this file instead.",
-    )
+        help="Write it to this file instead, whole or not at all; - is stdout.",
+    )(function)
+
+
+def verdict_options(function: F) -> F:
+    """``--format`` and ``-o`` of commands that a pipeline asks for a verdict."""
     form = click.option(
         "--format",
         "form",
@@ -256,7 +280,7 @@ def verdict_options(function: F) -> F:
         show_default=True,
         help="How to print it: junit is an XML file of tests, github annotates a workflow.",
     )
-    return form(output(function))
+    return form(output_option(function))
 
 
 def ledger_option(function: F) -> F:

@@ -20,6 +20,7 @@ from sloctl.cli.context import (
     Input,
     ledger_option,
     now,
+    output_option,
     parse_time,
     pass_context,
     printable,
@@ -93,13 +94,7 @@ def _more(side: str) -> Callable[[F], F]:
     show_default=True,
     help="How to print it; markdown is a comment for a pull or merge request, the JSON form is an interface.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write it to this file instead.",
-)
+@output_option
 @click.option("--exit-code", "judge", is_flag=True, help="Exit 1 if anything changes, as git diff does.")
 @pass_context
 def command(
@@ -128,10 +123,7 @@ def command(
     and the rest is printed all the same.
     """
     from jobs.diff import comment, told
-    from sloctl.artefacts import atomic
 
-    if output is not None:
-        atomic.target(output)  # before anything is asked
     origin = origin or ("rules" if url is not None else None)
     if origin is None:
         for option, value in (
@@ -163,11 +155,7 @@ def command(
         text = json.dumps(told.as_object(found), indent=2, ensure_ascii=False)
     else:
         text = "\n".join(told.lines(found)) if form == "text" else comment.comment(found).rstrip("\n")
-    if output is None:
-        click.echo(text)
-    else:
-        atomic.write(output, f"{text}\n")
-        context.say(printable(told.headline(found.comparison)))
+    context.give(text, output, printable(told.headline(found.comparison)))
     return code or (EXIT_PROBLEMS if judge and found.comparison.changes else EXIT_OK)
 
 

@@ -75,7 +75,6 @@ def command(
     Exit code 0: allowed, or overridden; 1: refused; 3: nobody can say, and release.unknown does not allow that. Of an
     override, which only a verdict other than allowed needs, the ledger has time, reason and author.
     """
-    from sloctl.artefacts import atomic
     from sloctl.report import release
 
     slo_set = load(context, files)
@@ -85,8 +84,6 @@ def command(
     if reason is not None:
         check_length(f"gate refused: {reason.strip()}", "--override")
         check_length(author.strip(), "--author")
-    if output is not None:
-        atomic.target(output)  # before anything is asked
     with LedgerAccess(ledger_url) as ledger:
         try:
             budgets = report.build(
@@ -110,11 +107,7 @@ def command(
         "junit": lambda: release.junit(gate),
         "github": lambda: "\n".join(release.github(gate)),
     }[form]()
-    if output is None:
-        click.echo(text)
-    else:
-        atomic.write(output, f"{text}\n")
-        context.say(release.lines(gate)[0])
+    context.give(text, output, release.lines(gate)[0])
     if gate.verdict != "allowed" and reason is not None:
         places = _overridden(gate, slo_set, services, namespace, owner)
         with LedgerAccess(ledger_url) as ledger:

@@ -20,6 +20,7 @@ from sloctl.cli.context import (
     load,
     now,
     origin_option,
+    output_option,
     parse_time,
     pass_context,
     source_options,
@@ -55,13 +56,7 @@ FAIL_ON = {
     help="How to print it; the JSON form is an interface, the HTML form one page with plots, csv is for spreadsheets, "
     "slack is Block Kit.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write it to this file instead, whole or not at all; - is stdout.",
-)
+@output_option
 @origin_option
 @click.option(
     "--fail-on",
@@ -137,10 +132,6 @@ def command(
         composition.check_packages()
     elif post:
         composition.check_slack(slo_set)
-    if output is not None and str(output) != "-":
-        from sloctl.artefacts import atomic
-
-        atomic.target(output)  # before anything is asked
     absent: tuple[str, ...] = ()
     with LedgerAccess(ledger_url) as ledger:
         report = build(
@@ -305,24 +296,13 @@ def show(
         from sloctl.cli.posting import slack_json
 
         assert slo_set is not None
-        text = slack_json(report, slo_set) + "\n"
-        if output is None or str(output) == "-":
-            click.echo(text, nl=False)
-        else:
-            from sloctl.artefacts import atomic
-
-            atomic.write(output, text)
-            context.say(f"wrote {output}")
-        return
-    if output is None or str(output) == "-":
+        context.give(slack_json(report, slo_set), output, f"wrote {output}")
+    elif output is None:
         _print(report, form)
-        return
-    from sloctl.artefacts import atomic
-
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        _print(report, form)
-    atomic.write(output, printed.getvalue())
-    context.say(f"wrote {output}")
+    else:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            _print(report, form)
+        context.give(printed.getvalue(), output, f"wrote {output}")
 
 
 def _print(report: Report, form: str) -> None:
