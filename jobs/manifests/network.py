@@ -111,15 +111,15 @@ def service(slo_set: SloSet) -> yaml.YamlMapping:
     }
 
 
-def pages_service(slo_set: SloSet, component: str) -> yaml.YamlMapping:
-    """The Service of the live pages."""
+def pages_service(slo_set: SloSet, name: str, component: str) -> yaml.YamlMapping:
+    """The Service of the live pages, which pods of a component serve."""
     chosen = selector(slo_set) | {naming.COMPONENT_LABEL: component}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": object_metadata(
             slo_set,
-            naming.kubernetes_object(slo_set.name, component),
+            naming.kubernetes_object(slo_set.name, name),
             tuple((key, str(value)) for key, value in chosen.items()),
         ),
         "spec": {

@@ -13,6 +13,7 @@ from sloctl.model.alerting import SecretKey
 Mode = Literal["cronjobs", "scheduler"]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]
 Operator = Literal["Equal", "Exists"]
+ServedBy = Literal["deployment", "scheduler"]
 
 PARTS = ("network-policy", "service-monitor")
 """Objects that a file may leave out."""
@@ -98,13 +99,15 @@ class Scraper:
 class Pages:
     """Live pages: the token that readers need, or the header in which a proxy says who reads.
 
-    ``hosts`` are names by which they are reached; ``readers`` the pods that may reach them.
+    ``hosts`` are names by which they are reached; ``readers`` the pods that may reach them. They are ``served_by`` a
+    Deployment of their own, or by the scheduler.
     """
 
     token: SecretKey | None = None
     behind_proxy: str = ""
     hosts: tuple[str, ...] = ()
     readers: tuple[Scraper, ...] = ()
+    served_by: ServedBy = "deployment"
 
 
 @dataclass(frozen=True, slots=True)

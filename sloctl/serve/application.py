@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,19 +16,31 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sloctl.errors import SloctlError
-from sloctl.model import Slo, SloSet
+from sloctl.model import Slo
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Report, SloStatus, to_json
 from sloctl.report.history import BudgetHistory
 from sloctl.report.html import live
 from sloctl.report.html.live import Freshness, Wanted
 from sloctl.report.markdown import json_text
-from sloctl.report.mesh import MeshCalls, chosen
+from sloctl.report.mesh import chosen
 from sloctl.report.mesh import to_json as mesh_json
 from sloctl.report.spreadsheet import csv_text
 from sloctl.serve import feeds, openapi
 from sloctl.serve.access import Access, Guard
-from sloctl.serve.cache import LATE, Asked, Busy, Clock, Explained, Pending, Refresher, Rendered, State, told
+from sloctl.serve.cache import (
+    LATE,
+    Asked,
+    Busy,
+    Clock,
+    Explained,
+    Pending,
+    Questions,
+    Refresher,
+    Rendered,
+    State,
+    told,
+)
 
 LASTS = {"10m": 600, "1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600}
 """How far back failures are looked for."""
@@ -57,18 +68,6 @@ class Rest(Convertor[str]):
 register_url_convertor("rest", Rest())
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What is asked of servers on a reader's behalf. Each may raise SloctlError."""
-
-    part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None]
-    """The last seconds of a budget's history; None where there is no record of them."""
-    explain: Callable[[str, str, int], Explained]
-    """Where the failures of a namespace and service begin, within so many seconds."""
-    mesh: Callable[[int], MeshCalls]
-    """Who called whom so many seconds ago."""
-
-
 class Body(NamedTuple):
     """An answer as it is sent."""
 
@@ -93,21 +92,10 @@ def _response(
 
 
 class Pages:
-    """The pages of one set of SLOs."""
+    """The pages of what is known."""
 
-    def __init__(
-        self,
-        slo_set: SloSet,
-        refresher: Refresher,
-        questions: Questions,
-        asked: Asked,
-        now: Clock,
-        *,
-        definitions: Callable[[Report], Mapping[int, Slo]],
-    ) -> None:
-        self._set, self._refresher, self._questions, self._now = slo_set, refresher, questions, now
-        self._asked = asked
-        self._definitions_of = definitions
+    def __init__(self, refresher: Refresher, asked: Asked, now: Clock) -> None:
+        self._refresher, self._asked, self._now = refresher, asked, now
         self._rendered = Rendered()
         self._index: tuple[int, dict[str, tuple[Slo, SloStatus]]] = (-1, {})
 
@@ -133,6 +121,10 @@ class Pages:
 
     # --- what is known
 
+    @property
+    def _asks(self) -> Questions:
+        return self._refresher.state.asks
+
     def _state(self) -> tuple[State, Report]:
         state = self._refresher.state
         if state.report is None:
@@ -144,13 +136,15 @@ class Pages:
         """How old the report is; the same for some seconds, so that a page can be sent as it is for as long."""
         age = int(state.age(self._now())) // AGE * AGE
         stale = state.stale(report.at + timedelta(seconds=age))
-        return Freshness(report.at, age, round(state.every), round(LATE * state.every), stale, state.failure)
+        return Freshness(
+            report.at, age, round(state.every), round(LATE * state.every), stale, state.failure, state.refused
+        )
 
     def _named(self, path: str) -> tuple[Slo, SloStatus, State, Report]:
         """The SLO of a path, and what it is of: by now there may be another. Raises HTTPException."""
         state, report = self._state()
         if self._index[0] != state.number:
-            definitions = self._definitions_of(report)
+            definitions = state.asks.definitions(report)
             found: dict[str, tuple[Slo, SloStatus]] = {}
             for item in report.slos:
                 if id(item) in definitions:
@@ -195,7 +189,8 @@ class Pages:
         part, failed = await self._part(slo, item, state, report, chosen)
         explained, not_explained = None, ""
         if item.alerts or (live.burning(item) or 0) > 1:
-            explained, not_explained = await self._explained(item.namespace, item.service, 3600, 3.0)
+            place = item.namespace, item.service
+            explained, not_explained = await self._explained(state.asks, *place, 3600, 3.0)
         shown = (
             live.slo_path(item),
             chosen,
@@ -210,7 +205,7 @@ class Pages:
             HTML,
             lambda: live.one(
                 report,
-                self._set,
+                state.asks.slo_set,
                 slo,
                 item,
                 fresh,
@@ -231,20 +226,20 @@ class Pages:
         seconds = live.RANGES[chosen]
         try:
             part = await self._asked.get(
-                ("part", report.at, live.slo_path(item), chosen),
-                lambda: self._questions.part(slo, item, report, seconds),
+                ("part", state.asks, report.at, live.slo_path(item), chosen),
+                lambda: state.asks.part(slo, item, report, seconds),
             )
         except Exception as error:
             return None, told(error)
         return part, "" if part else "there is no record of it that adds up"
 
     async def _explained(
-        self, namespace: str, service: str, seconds: int, wait: float
+        self, asks: Questions, namespace: str, service: str, seconds: int, wait: float
     ) -> tuple[Explained | None, str]:
         try:
             return await self._asked.get(
-                ("explain", namespace, service, seconds),
-                lambda: self._questions.explain(namespace, service, seconds),
+                ("explain", asks, namespace, service, seconds),
+                lambda: asks.explain(namespace, service, seconds),
                 wait,
             ), ""
         except Exception as error:
@@ -252,25 +247,26 @@ class Pages:
 
     async def explain(self, request: Request) -> Response:
         """Where failures begin."""
-        asked = _explain_asked(request)
+        asked, asks = _explain_asked(request), self._asks
         found, failed = await self._explained(
-            asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
+            asks, asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
         )
         lines, at = (found.lines, str(found.data.get("time", ""))) if found else ((), "")
-        text = live.explanation(self._set.name, asked, lines, at, failed)
+        text = live.explanation(asks.slo_set.name, asked, lines, at, failed)
         return _response(request, _body(text, HTML))
 
     async def mesh(self, request: Request) -> Response:
         """The calls of the mesh."""
-        asked = _mesh_asked(request)
+        asked, asks = _mesh_asked(request), self._asks
         ago = live.AGOS[asked["ago"]]
         calls, failed = None, ""
         try:
-            calls = await self._asked.get(("mesh", ago), lambda: self._questions.mesh(ago), 10.0)
+            calls = await self._asked.get(("mesh", asks, ago), lambda: asks.mesh(ago), 10.0)
         except Exception as error:
             failed = told(error)
-        key = ("mesh", tuple(asked.items()), calls and calls.at, failed)
-        return await self._send(request, key, HTML, lambda: live.mesh(self._set.name, asked, calls, failed))
+        key = ("mesh", asks, tuple(asked.items()), calls and calls.at, failed)
+        name = asks.slo_set.name
+        return await self._send(request, key, HTML, lambda: live.mesh(name, asked, calls, failed))
 
     async def badge(self, request: Request) -> Response:
         """The badge of an SLO."""
@@ -319,6 +315,7 @@ class Pages:
             "age_seconds": fresh.seconds,
             "stale": fresh.stale,
             "failure": fresh.why or None,
+            "file_refused": fresh.refused or None,
         }
 
     @staticmethod
@@ -384,7 +381,9 @@ class Pages:
                 for title, url in item.detail.links
                 if url.startswith(("http://", "https://"))
             ],
-            "promql": [{"what": what, "expr": expr} for what, expr in live.queries(self._set, slo, item)],
+            "promql": [
+                {"what": what, "expr": expr} for what, expr in live.queries(state.asks.slo_set, slo, item)
+            ],
             "history": _history(shown),
             "history_failure": failed or None,
         }
@@ -392,18 +391,16 @@ class Pages:
 
     async def api_explain(self, request: Request) -> Response:
         """Where failures begin, as ``sloctl explain --format json`` has it."""
-        asked = _explain_asked(request)
+        asked, asks = _explain_asked(request), self._asks
         place, seconds = (asked["namespace"], asked["service"]), LASTS[asked["last"]]
-        found = await self._answer(
-            ("explain", *place, seconds), lambda: self._questions.explain(*place, seconds)
-        )
+        found = await self._answer(("explain", asks, *place, seconds), lambda: asks.explain(*place, seconds))
         return _response(request, _body(json_text(found.data) + "\n", JSON))
 
     async def api_mesh(self, request: Request) -> Response:
         """The calls of the mesh that are asked for."""
-        asked = _mesh_asked(request)
+        asked, asks = _mesh_asked(request), self._asks
         ago = live.AGOS[asked["ago"]]
-        calls = await self._answer(("mesh", ago), lambda: self._questions.mesh(ago))
+        calls = await self._answer(("mesh", asks, ago), lambda: asks.mesh(ago))
         edges = chosen(
             calls.edges, q=asked["q"], namespace=asked["namespace"], everything=asked["show"] == "all"
         )
@@ -432,7 +429,7 @@ class Pages:
         hint = (
             "The budgets are being read; reload the page in some seconds." if error.status_code == 503 else ""
         )
-        text = live.message(self._set.name, title, error.detail, hint=hint)
+        text = live.message(self._asks.slo_set.name, title, error.detail, hint=hint)
         return Response(text, error.status_code, error.headers, HTML)
 
 

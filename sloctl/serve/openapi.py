@@ -60,6 +60,7 @@ def document() -> dict[str, Any]:
         "age_seconds": NUMBER,
         "stale": {"type": "boolean", "description": "whether the numbers may not hold any more"},
         "failure": _nullable(TEXT) | {"description": "why the last refresh failed"},
+        "file_refused": _nullable(TEXT) | {"description": "why the SLO file, which has changed, is not used"},
     }
     bucket = {
         "start": TIME,

@@ -103,9 +103,21 @@ def test_pages_are_served_until_sigterm(folder: Path) -> None:
                 assert code == 200 and "hunter2" not in text and TOKEN not in text
             assert "shop/checkout" in get(url)[1]
             assert urllib.request.urlopen(f"{url}/healthz").status == 200
+            (folder / "slo.yaml").write_text("broken")
+            process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "The changed SLO file is not used" in get(url)[1])
+            (folder / "slo.yaml").write_text(shop_slos.text(shop_slos.CHECKOUT.replace("99.9", "99.5")))
+            process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "99.5" in get(f"{url}/slo/shop/checkout/availability")[1])
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
-            assert process.stderr is not None and process.stderr.read() == ""
+            assert process.stderr is not None
+            refused, used, *rest = process.stderr.read().splitlines()
+            assert (
+                "the changed SLO file is not used: 1 error in the SLO file; slo.yaml:1:1: " in refused
+                and not rest
+            )
+            assert used == "sloctl: the changed SLO file is used from now on"
 
 
 @pytest.mark.slow

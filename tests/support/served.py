@@ -14,7 +14,7 @@ from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.history import BudgetHistory
 from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.serve.access import Access, Guard
-from sloctl.serve.application import Pages, Questions, application
+from sloctl.serve.application import Pages, application
 from sloctl.serve.cache import Asked, Explained, Refresher
 from tests.support.reports import AT, drawn, item, report
 
@@ -85,13 +85,14 @@ class Site:
     def __init__(self, slos: SloSet, found: Callable[[], Report] = shop, *, every: float = 60.0) -> None:
         self.now, self.asked = AT, 0
         self.slo_set = slos
-        self.refresher = Refresher(found, lambda: self.now, every, self.begins)
+        self.report = found
+        self.refresher = Refresher(self, lambda: self.now, every)
         self.answers = Asked(seconds=every)
         self.part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None] = self._part
         self.mesh: Callable[[int], MeshCalls] = lambda ago: MeshCalls(later(-ago), 900, EDGES)
         self.lines: tuple[str, ...] = ("shop/checkout: 26.4 % fail since about 11:35 UTC",)
 
-    def begins(self, report: Report) -> Explained | None:
+    def explained(self, report: Report) -> Explained | None:
         return self.explain("", "", 3600) if any(each.alerts for each in report.slos) else None
 
     def explain(self, namespace: str, service: str, seconds: int) -> Explained:
@@ -110,15 +111,7 @@ class Site:
         return {id(each): slo for slo, each in statuses(self.slo_set, found).values()}
 
     def application(self, access: Access | None = None) -> Guard:
-        questions = Questions(lambda *given: self.part(*given), self.explain, lambda ago: self.mesh(ago))
-        pages = Pages(
-            self.slo_set,
-            self.refresher,
-            questions,
-            self.answers,
-            lambda: self.now,
-            definitions=self.definitions,
-        )
+        pages = Pages(self.refresher, self.answers, lambda: self.now)
         return application(pages, access or Access(rate=1e6, burst=1_000_000))
 
 

@@ -495,6 +495,33 @@ def test_live_pages_are_for_readers_and_read_a_ledger_in_a_database() -> None:
     assert [rule["ports"][0]["port"] for rule in ingress] == [8080]
 
 
+def test_the_scheduler_may_serve_live_pages() -> None:
+    text = (ROOT / "scheduler" / "slo.yaml").read_text()
+    before = objects(text)
+    pages = "{token: sloctl-pages/token, hosts: [slo.example.org], served_by: scheduler}"
+    items = objects(text.replace("{token: sloctl-pages/token}", pages))
+    assert problems(items) == [] and [
+        schema_problems(item, VERSIONS[0]) for item in items if item["kind"] == "Deployment"
+    ] == [[]]
+    assert len(items) == len(before) - 1
+    deployment, service = one(items, "Deployment"), one(items, "Service", "pages")
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"][-3:] == ["--pages", "0.0.0.0:8080", "--host=slo.example.org"]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [
+        ("metrics", 9464),
+        ("http", 8080),
+    ]
+    assert container["readinessProbe"]["httpGet"]["port"] == "metrics"
+    assert service["spec"]["ports"][0]["targetPort"] == "http"
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert environment(pod)["SLOCTL_SERVE_TOKEN_FILE"] == "/etc/sloctl/secrets/serve-token"
+    assert environment(pod)["SLOCTL_LEDGER_URL"].startswith("sqlite:")
+    schedule.make_context("schedule", container["args"][1:])
+    alone = text.partition("jobs:")[0] + f"kubernetes: {{mode: scheduler, pages: {pages}}}\n"
+    assert one(objects(alone), "Deployment")["metadata"]["name"] == "sloctl-shop-pages"
+
+
 def test_live_pages_need_no_jobs() -> None:
     text = (ROOT / "scheduler" / "slo.yaml").read_text()
     text = text.partition("jobs:")[0] + "kubernetes: {pages: {token: a/b}}\n"

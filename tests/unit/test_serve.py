@@ -20,7 +20,9 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
-from sloctl.errors import BackendUnavailable, UsageError
+from sloctl import spec
+from sloctl.cli.reloading import Files, told
+from sloctl.errors import BackendUnavailable, InvalidFile, UsageError
 from sloctl.model import Slo, SloSet
 from sloctl.report.data import Report
 from sloctl.report.html import live
@@ -31,6 +33,7 @@ from sloctl.serve import feeds
 from sloctl.serve.access import Access, check_bind, check_names, host_of
 from sloctl.serve.cache import Asked, Busy, Explained, Refresher
 from sloctl.settings.secret import Secret
+from sloctl.spec import Source
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
 from tests.support.served import SLO_FILE, Site, later, shop, slo_set
@@ -337,11 +340,94 @@ def test_an_answer_is_of_one_report_though_another_comes_meanwhile(slos: SloSet)
 
 def test_a_clock_that_is_set_back_makes_nothing_young(slos: SloSet) -> None:
     now, ticks = [AT], [1000.0]
-    refresher = Refresher(shop, lambda: now[0], 60.0, ticks=lambda: ticks[0])
+    refresher = Refresher(Site(slos), lambda: now[0], 60.0, ticks=lambda: ticks[0])
     refresher.refresh()
     assert not refresher.state.stale(AT)
     now[0], ticks[0] = later(-3600), 1200.0
     assert refresher.state.stale(now[0]) and refresher.state.age(now[0]) == 200
+
+
+def test_a_changed_file_is_shown_all_of_it_once_its_budgets_are_known(
+    site: Site, web: TestClient, tmp_path: Path
+) -> None:
+    text = SLO_FILE.replace("99.9", "99.99").replace("name: late", "name: later")
+    new = Site(slo_set(tmp_path, text), lambda: replace(report(drawn(objective=99.99)), at=later(30)))
+    new.mesh = lambda ago: MeshCalls(AT, 900, ())
+    assert "2 of 5 edges" in web.get("/mesh").text  # known, and not the new file's
+    site.refresher.replace(new)
+    assert services(web.get("/").text)[0] == "shop/checkout/availability" and "billing" in web.get("/").text
+    site.refresher.refresh()
+    assert services(web.get("/").text) == ["shop/checkout/availability"]
+    assert web.get("/slo/-/billing/late").status_code == 404
+    assert web.get(f"/api/v1{CHECKOUT}").json()["at"] == "2026-03-01T12:00:30Z"
+    assert "No requests were seen" in web.get("/mesh").text
+    new.answers.close()
+
+
+def test_while_a_changed_file_cannot_be_read_the_old_one_is_shown_as_old(site: Site, web: TestClient) -> None:
+    def down() -> Report:
+        raise DOWN
+
+    site.refresher.replace(Site(site.slo_set, down))
+    site.refresher.refresh()
+    found = web.get("/").text
+    assert "billing" in found and "The last refresh failed: Prometheus" in found
+
+
+def test_a_changed_file_that_is_not_used_is_said(site: Site, web: TestClient) -> None:
+    why = "slo.yaml:7:3: <b>objective</b>"
+    site.refresher.refuse(why)
+    site.refresher.refresh()
+    for path in ("/", CHECKOUT):
+        page = web.get(path).text
+        assert f"The changed SLO file is not used: {why}. What is shown" in Document(page).text
+        assert '<body class="stale">' not in page
+    assert web.get("/api/v1/overview").json()["file_refused"] == why
+    site.refresher.replace(site)
+    assert "is not used" not in web.get("/").text
+
+
+def test_files_that_change_while_they_are_looked_at_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ConfigMap's files change all at once: a link to their folder is replaced, maybe between two of them."""
+    for folder, objective in (("old", "99"), ("new", "98"), ("broken", "980")):
+        path = tmp_path / folder
+        path.mkdir()
+        (path / "slo.yaml").write_text(SLO_FILE.replace("99.9", objective))
+        (path / "z.yaml").write_text("apiVersion: sloctl/v1\nkind: MeshSLOs\n")
+
+    def link(folder: str) -> None:
+        (tmp_path / "next").symlink_to(tmp_path / folder)
+        (tmp_path / "next").rename(tmp_path / "data")
+
+    link("old")
+    sources = spec.read([tmp_path / "data"])
+    files = Files([str(tmp_path / "data")], sources, "shop")
+    assert files.changed() is None
+    half = [
+        Source(new.name, new.content if old.name.endswith("slo.yaml") else old.content)
+        for new, old in zip(spec.read([tmp_path / "new"]), sources, strict=True)
+    ]
+    answers = iter([tuple(half)])
+    link("new")
+    read = spec.read
+    monkeypatch.setattr(spec, "read", lambda paths: next(answers, None) or read(paths))
+    assert files.changed() is None
+    found = files.changed()
+    assert found is not None and found.slos[0].objective == 98
+    link("broken")
+    with pytest.raises(InvalidFile) as error:
+        files.changed()
+    assert "data/slo.yaml:7" in told(error.value)
+    assert files.changed() is None  # said once
+    link("new")
+    assert files.changed() is not None
+    (tmp_path / "data").unlink()
+    with pytest.raises(UsageError):
+        files.changed()
+    link("new")
+    assert files.changed() is not None  # what was said is taken back
 
 
 def test_what_nobody_foresaw_is_told_without_its_words(slos: SloSet) -> None:

@@ -42,7 +42,10 @@ RECENT = timedelta(minutes=11)
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old what a page shows is, and why it is not younger. ``late`` seconds after ``at`` it is old in any case."""
+    """How old what a page shows is, and why it is not younger. ``late`` seconds after ``at`` it is old in any case.
+
+    ``refused`` says why the SLO file, which has changed, is not used.
+    """
 
     at: datetime
     seconds: int
@@ -50,6 +53,7 @@ class Freshness:
     late: int
     stale: bool = False
     why: str = ""
+    refused: str = ""
 
     @property
     def age(self) -> str:

@@ -19,6 +19,7 @@ from sloctl.model.kubernetes import (
     Pages,
     Resources,
     Scraper,
+    ServedBy,
     SlackLogin,
     Toleration,
 )
@@ -255,7 +256,7 @@ READER = Section(
 PAGES = Section(
     "pages",
     model=Pages,
-    doc="Live pages (`sloctl serve`): a Deployment and a Service of their own.",
+    doc="Live pages (`sloctl serve`): a Deployment and a Service of their own, or the scheduler's.",
     fields=(
         Field(
             "token",
@@ -288,6 +289,11 @@ PAGES = Section(
             "The pods that the NetworkPolicy lets reach them.",
             without="none; `kubectl port-forward` does without",
             examples=([{"namespace": "ingress", "labels": {"app.kubernetes.io/name": "oauth2-proxy"}}],),
+        ),
+        Field(
+            "served_by",
+            Choice(get_args(ServedBy)),
+            "A Deployment of their own, or the scheduler (with `mode: scheduler`), whose ledger they then read.",
         ),
     ),
 )
@@ -402,6 +408,15 @@ def _somebody_may_read(block: Block, reader: Reader) -> None:
         message = "whoever reaches these pages could read them"
         hint = "write 'token: sloctl-pages/token', the key of a Secret, or 'behind_proxy: X-Forwarded-User'"
         reader.add(block.node, block.path, CODE, message, hint)
+
+
+@KUBERNETES.rule
+def _a_scheduler_may_serve(block: Block, reader: Reader) -> None:
+    pages = block.get("pages")
+    if pages is not None and pages.get("served_by") == "scheduler" and block.get("mode") != "scheduler":
+        message = "there is no scheduler that could serve the pages"
+        hint = "write 'mode: scheduler', or leave out 'served_by'"
+        reader.add(pages.at("served_by"), pages.child("served_by"), CODE, message, hint)
 
 
 @LEDGER.rule
