@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from hypercorn.typing import ASGIFramework
-
     from sloctl.backends.prometheus.client import Prometheus
     from sloctl.model import Slo, SloSet
     from sloctl.report.data import Report, SloStatus
     from sloctl.report.history import BudgetHistory
+    from sloctl.report.latency import Observed
     from sloctl.report.mesh import MeshCalls
     from sloctl.serve.access import Access
     from sloctl.serve.cache import Clock, Explained, Refresher
+    from sloctl.telemetry.web import Application
 
 LEAST, MOST = 10, 3600
 PURPOSE = "serving live pages"
@@ -278,6 +278,13 @@ class Asks:
         with self._prometheus() as source:
             return part.read(source, slo, item, report.at, seconds)
 
+    def observed(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> Observed | None:
+        """How long an SLO's requests take, and what changed meanwhile. Raises BackendError."""
+        from jobs.reports import observed
+
+        with self._prometheus() as source:
+            return observed.read(source, self.slo_set, slo, item, report.at, seconds)
+
     def mesh(self, ago: int) -> MeshCalls:
         """Who called whom so many seconds ago. Raises BackendError."""
         from jobs import mesh_calls
@@ -296,7 +303,7 @@ class Asks:
 class Live:
     """Live pages that are shown."""
 
-    application: ASGIFramework
+    application: Application
     _refresher: Refresher
     _asks: Asks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -22,6 +23,8 @@ from sloctl.report.data import Report, SloStatus, to_json
 from sloctl.report.history import BudgetHistory
 from sloctl.report.html import live
 from sloctl.report.html.live import Freshness, Wanted
+from sloctl.report.latency import Observed
+from sloctl.report.latency import to_json as latency_json
 from sloctl.report.markdown import json_text
 from sloctl.report.mesh import chosen
 from sloctl.report.mesh import to_json as mesh_json
@@ -186,16 +189,19 @@ class Pages:
         fresh = self._fresh(state, report)
         chosen = request.query_params.get("range", "")
         chosen = chosen if chosen in live.RANGES else ""
-        part, failed = await self._part(slo, item, state, report, chosen)
-        explained, not_explained = None, ""
-        if item.alerts or (live.burning(item) or 0) > 1:
-            place = item.namespace, item.service
-            explained, not_explained = await self._explained(state.asks, *place, 3600, 3.0)
+        burns = bool(item.alerts) or (live.burning(item) or 0) > 1
+        (part, failed), (observed, not_observed), (explained, not_explained) = await asyncio.gather(
+            self._part(slo, item, state, report, chosen),
+            self._observed(slo, item, state, report, chosen),
+            self._explained(state.asks, item.namespace, item.service, 3600, 3.0) if burns else _nothing(),
+        )
         shown = (
             live.slo_path(item),
             chosen,
             part is None,
             failed,
+            observed,
+            not_observed,
             explained and explained.lines,
             not_explained,
         )
@@ -212,6 +218,8 @@ class Pages:
                 part=part,
                 chosen=chosen if part else "",
                 part_failed=failed,
+                observed=observed,
+                observe_failed=not_observed,
                 explained=explained.lines if explained else None,
                 explain_failed=not_explained,
             ),
@@ -232,6 +240,20 @@ class Pages:
         except Exception as error:
             return None, told(error)
         return part, "" if part else "there is no record of it that adds up"
+
+    async def _observed(
+        self, slo: Slo, item: SloStatus, state: State, report: Report, chosen: str
+    ) -> tuple[Observed | None, str]:
+        """What is seen of an SLO's requests, and what changed in the range, or in the last day."""
+        seconds = live.RANGES[chosen or "1d"]
+        try:
+            return await self._asked.get(
+                ("observed", state.asks, report.at, live.slo_path(item), seconds),
+                lambda: state.asks.observed(slo, item, report, seconds),
+                3.0,
+            ), ""
+        except Exception as error:
+            return None, told(error)
 
     async def _explained(
         self, asks: Questions, namespace: str, service: str, seconds: int, wait: float
@@ -354,7 +376,10 @@ class Pages:
         asked = request.query_params.get("range", "")
         if asked and asked not in live.RANGES:
             raise HTTPException(400, f"range is one of {', '.join(live.RANGES)}")
-        part, failed = await self._part(slo, item, state, report, asked)
+        (part, failed), (observed, not_observed) = await asyncio.gather(
+            self._part(slo, item, state, report, asked),
+            self._observed(slo, item, state, report, asked),
+        )
         shown = part or (item.history if not asked else None)
         began = live.since(item, report.at)
         data = {
@@ -374,7 +399,7 @@ class Pages:
             "causes": [{"cause": cause, "bad": bad} for cause, bad in item.detail.causes],
             "marks": [
                 {"what": mark.what, "name": mark.name, "start": rfc3339(mark.start), "end": rfc3339(mark.end)}
-                for mark in item.detail.marks
+                for mark in (*item.detail.marks, *(observed.changes if observed else ()))
             ],
             "links": [
                 {"title": title, "url": url}
@@ -386,6 +411,8 @@ class Pages:
             ],
             "history": _history(shown),
             "history_failure": failed or None,
+            "latency": latency_json(observed) if observed else None,
+            "latency_failure": not_observed or None,
         }
         return _response(request, _body(json_text(data) + "\n", JSON))
 
@@ -431,6 +458,10 @@ class Pages:
         )
         text = live.message(self._asks.slo_set.name, title, error.detail, hint=hint)
         return Response(text, error.status_code, error.headers, HTML)
+
+
+async def _nothing() -> tuple[None, str]:
+    return None, ""
 
 
 def _history(shown: BudgetHistory | None) -> dict[str, Any] | None:

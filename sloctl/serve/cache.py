@@ -17,6 +17,7 @@ from sloctl.errors import SloctlError
 from sloctl.model import Slo, SloSet
 from sloctl.report.data import Report, SloStatus
 from sloctl.report.history import BudgetHistory
+from sloctl.report.latency import Observed
 from sloctl.report.mesh import MeshCalls
 
 LOG = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ class Questions(Protocol):
 
     def part(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> BudgetHistory | None:
         """The last seconds of a budget's history; None where there is no record of them."""
+
+    def observed(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> Observed | None:
+        """How long an SLO's requests take, and what changed within so many seconds; None for other events."""
 
     def explain(self, namespace: str, service: str, seconds: int) -> Explained:
         """Where the failures of a namespace and service begin, within so many seconds."""

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from sloctl import __version__
 from sloctl.budget import Status
-from sloctl.report.data import json_schema
+from sloctl.report.data import MarkKind, json_schema
 from sloctl.report.html.live import AGOS, RANGES
 
 LASTS = ("10m", "1h", "3h", "6h")
@@ -69,6 +69,7 @@ def document() -> dict[str, Any]:
         "total": _nullable(NUMBER),
         "left": _nullable(NUMBER),
     }
+    quantiles = {f"p{percent}_ms": _nullable(NUMBER) for percent in (50, 95, 99)}
     one = _object(
         **fresh,
         slo=slo,
@@ -76,7 +77,7 @@ def document() -> dict[str, Any]:
         policy=_list(severity=TEXT, factor=NUMBER, long=NUMBER, short=NUMBER),
         causes=_list(cause=TEXT, bad=NUMBER),
         marks=_list(
-            what={"enum": ["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]},
+            what={"enum": list(get_args(MarkKind))},
             name=TEXT,
             start=TIME,
             end=TIME,
@@ -85,6 +86,17 @@ def document() -> dict[str, Any]:
         promql=_list(what=TEXT, expr=TEXT),
         history=_nullable(_object(width_seconds=NUMBER, buckets=_list(**bucket))),
         history_failure=_nullable(TEXT),
+        latency=_nullable(
+            _object(
+                threshold_ms=_nullable(NUMBER),
+                longest_ms=_nullable(NUMBER),
+                windows=_list(window=TEXT, **quantiles),
+                slow=_list(
+                    what={"enum": ["caller", "version", "operation"]}, name=TEXT, requests=NUMBER, **quantiles
+                ),
+            )
+        ),
+        latency_failure=_nullable(TEXT),
     )
     error = {"$ref": "#/components/responses/error"}
     path = [

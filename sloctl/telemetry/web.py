@@ -22,6 +22,8 @@ from sloctl.errors import UsageError
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
+    Application = ASGIFramework
+
 LOG = logging.getLogger(__name__)
 MOST = 16
 """So many times is each page sent at a time; slow readers of one page do not keep others from theirs."""

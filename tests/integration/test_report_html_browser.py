@@ -434,6 +434,13 @@ def get(address: str) -> str:
         return ""
 
 
+def test_live_pages_say_how_long_requests_take(live: str) -> None:
+    latency = json.loads(get(f"{live}/api/v1/slo/shop/checkout/latency"))["latency"]
+    assert latency["threshold_ms"] == 250
+    for window in latency["windows"]:
+        assert window["p50_ms"] < window["p95_ms"] < 250 < window["p99_ms"] < 300
+
+
 def test_live_pages_say_what_the_report_says(live: str, report: Report) -> None:
     found = json.loads(get(f"{live}/api/v1/overview"))
     assert (found["stale"], found["failure"]) == (False, None)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from jobs.reports.routine_budgets import statuses
 from sloctl import spec
-from sloctl.model import Slo, SloSet
+from sloctl.model import CounterSli, Slo, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.history import BudgetHistory
+from sloctl.report.latency import Observed, Slow
 from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.serve.access import Access, Guard
 from sloctl.serve.application import Pages, application
@@ -79,6 +80,22 @@ EDGES = (
 """A cascade, what is fine, calls without mTLS, and one failure."""
 
 
+OBSERVED = Observed(
+    (
+        ("5 minutes", (12.5, 180.0, 3_600_000.0)),
+        ("1 hour", (11.0, 90.0, 240.0)),
+        ("1 hour, a day before", (None,) * 3),
+    ),
+    (
+        Slow("caller", "shop/frontend", 9000.0, (12.0, 190.0, 400.0)),
+        Slow("version", "v2", 100.0, (80.0, 300.0, None)),
+    ),
+    threshold=250.0,
+    longest=3_600_000.0,
+    changes=(Mark(AT - timedelta(minutes=40), AT - timedelta(minutes=35), "version", "v2 begins to serve"),),
+)
+
+
 class Site:
     """Pages whose time, reports and questions a test decides."""
 
@@ -102,6 +119,9 @@ class Site:
             {"time": rfc3339(self.now), "failing": []},
             True,
         )
+
+    def observed(self, slo: Slo, _item: SloStatus, _report: Report, _seconds: int) -> Observed | None:
+        return OBSERVED if isinstance(slo.sli, CounterSli) else None
 
     def _part(self, _slo: Slo, found: SloStatus, _report: Report, _seconds: int) -> BudgetHistory | None:
         self.asked += 1

@@ -156,6 +156,29 @@ def test_of_a_latency_slo_it_is_said_that_failures_are_followed_and_not_slowness
     assert "Where slow ones begin" not in other
 
 
+def test_an_slo_says_how_long_requests_take_and_what_changed(web: TestClient) -> None:
+    page = web.get(CHECKOUT).text
+    text = " ".join(Document(page).text.split())
+    assert "5 minutes12.5 ms180 ms✕ ≥ 3,600,000 ms 1 hour11 ms90 ms240 ms" in text
+    assert "shop/frontendcaller9,00012 ms190 ms✕ 400 ms v2version10080 ms✕ 300 ms–" in text
+    assert "The threshold is 250 ms" in text
+    assert "1 Mar 11:20: version v2 begins to serve (5m)" in text
+    assert 'class="mark version"' in page
+    found = web.get(f"/api/v1{CHECKOUT}").json()
+    assert found["latency"]["windows"][0]["p95_ms"] == 180 and found["marks"][-1]["what"] == "version"
+    assert "Latency" not in Document(web.get("/slo/-/billing/late").text).text
+    assert web.get("/api/v1/slo/-/billing/late").json()["latency"] is None
+
+
+def test_a_latency_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
+    def fails(*_: object) -> None:
+        raise DOWN
+
+    site.observed = fails  # type: ignore[method-assign,assignment]
+    assert "Latency Not known: Prometheus at" in " ".join(Document(web.get(CHECKOUT).text).text.split())
+    assert "refused" in web.get(f"/api/v1{CHECKOUT}").json()["latency_failure"]
+
+
 def test_many_budgets_come_page_by_page(slos: SloSet) -> None:
     site = Site(slos, lambda: report(*(drawn(service=f"s{number:03d}") for number in range(250))))
     site.refresher.refresh()

@@ -23,6 +23,7 @@ from sloctl.report import mesh as report_mesh
 from sloctl.report.data import PARTIAL, Report, SloStatus
 from sloctl.report.history import MOST_BUCKETS, BudgetHistory
 from sloctl.report.html import FOLDER, charts, environment, graph, view
+from sloctl.report.latency import QUANTILES, Observed, Quantiles
 from sloctl.report.markdown import STATUS_WORDS
 from sloctl.report.mesh import Edge, MeshCalls, chosen
 from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate
@@ -483,11 +484,16 @@ def one(
     part: BudgetHistory | None = None,
     chosen: str = "",
     part_failed: str = "",
+    observed: Observed | None = None,
+    observe_failed: str = "",
     explained: Sequence[str] | None = None,
     explain_failed: str = "",
 ) -> str:
     """The page of one SLO. ``part`` is what is drawn in place of its whole window; ``chosen`` is its name."""
     drawn = replace(item, history=part) if part is not None else item
+    if observed is not None and observed.changes:
+        marks = sorted((*item.detail.marks, *observed.changes), key=lambda mark: (mark.start, mark.end))
+        drawn = replace(drawn, detail=replace(item.detail, marks=tuple(marks)))
     made = view.section(drawn, view.frame(report), "plots", view.Grain(60, max(MOST_BUCKETS, 360)))
     address = slo_address(item)
     ranges = [(name, f"{address}?range={name}", name == chosen) for name in RANGES]
@@ -510,6 +516,10 @@ def one(
         queries=[(what, expr) for what, expr in queries(slo_set, slo, item)],
         raw=item.source == "raw",
         silence=silence_command(slo, item),
+        latency=_latency(observed) if observed else (),
+        slow=_slow(observed) if observed else (),
+        threshold=_milliseconds(observed.threshold, None) if observed and observed.threshold else "",
+        observe_failed=plain(observe_failed),
         explained=None if explained is None else [plain(line) for line in explained],
         explain_failed=plain(explain_failed),
         slowness=isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None,
@@ -518,6 +528,40 @@ def one(
         badge=slo_address(item, "/badge/") + ".svg",
         api=slo_address(item, "/api/v1/slo/"),
     )
+
+
+Timed = tuple[tuple[str, str, bool], ...]
+"""Quantiles: name, value, and whether it is over the threshold."""
+
+
+def _milliseconds(value: float | None, longest: float | None) -> str:
+    if value is None:
+        return NOTHING
+    text = f"{value:,.0f} ms" if value >= 100 else f"{value:,.3g} ms"
+    return f"≥ {text}" if longest is not None and value >= longest else text
+
+
+def _quantiles(found: Observed, values: Quantiles) -> Timed:
+    over = found.threshold
+    return tuple(
+        (
+            f"p{round(100 * share)}",
+            _milliseconds(value, found.longest),
+            over is not None and value is not None and value > over,
+        )
+        for share, value in zip(QUANTILES, values, strict=True)
+    )
+
+
+def _latency(found: Observed) -> list[tuple[str, Timed]]:
+    return [(words, _quantiles(found, values)) for words, values in found.latency]
+
+
+def _slow(found: Observed) -> list[tuple[str, str, str, Timed]]:
+    return [
+        (one.what, plain(one.name), count(one.requests), _quantiles(found, one.quantiles))
+        for one in found.slow
+    ]
 
 
 def explanation(
