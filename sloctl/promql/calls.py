@@ -44,6 +44,9 @@ def summed(parts: Iterable[Selector], by: Sequence[str], window: int) -> str:
 def latency(mesh: Mesh, side: Side, by: Sequence[str], window: int) -> dict[str, str]:
     """Milliseconds that calls took together, and how many were timed, by labels: ``latency sum``, ``latency count``."""
     where = (Matcher("reporter", "=", REPORTERS[side]), *mesh.matchers)
+    if mesh.histograms == "native":
+        whole = summed([Selector(DURATION, where)], by, window)
+        return {f"latency {part}": f"histogram_{part}({whole})" for part in ("sum", "count")}
     return {
         f"latency {part}": summed([Selector(f"{DURATION}_{part}", where)], by, window)
         for part in ("sum", "count")

@@ -101,6 +101,7 @@ class Pages:
         self._refresher, self._asked, self._now = refresher, asked, now
         self._rendered = Rendered()
         self._index: tuple[int, dict[str, tuple[Slo, SloStatus]]] = (-1, {})
+        self._clusters: tuple[int, dict[int, str]] = (-1, {})
 
     def routes(self) -> list[Route]:
         """Every address."""
@@ -143,6 +144,14 @@ class Pages:
             report.at, age, round(state.every), round(LATE * state.every), stale, state.failure, state.refused
         )
 
+    def _cluster_of(self, state: State, report: Report) -> dict[int, str]:
+        """The cluster of each budget that has one."""
+        if self._clusters[0] != state.number:
+            found = live.clusters(state.asks.slo_set, state.asks.definitions(report))
+            self._clusters = (state.number, found)
+            return found
+        return self._clusters[1]
+
     def _named(self, path: str) -> tuple[Slo, SloStatus, State, Report]:
         """The SLO of a path, and what it is of: by now there may be another. Raises HTTPException."""
         state, report = self._state()
@@ -172,12 +181,13 @@ class Pages:
         state, report = self._state()
         wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
         refresh = 60 if request.query_params.get("refresh") == "60" else 0
+        clusters = self._cluster_of(state, report)
         lines = state.explained.lines if state.explained and state.explained.failing else ()
         found = await self._send(
             request,
             ("overview", state.number, fresh, wanted, refresh),
             HTML,
-            lambda: live.overview(report, wanted, fresh, lines, refresh),
+            lambda: live.overview(report, wanted, fresh, lines, refresh, clusters),
         )
         if refresh:
             found.headers["refresh"] = str(refresh)
@@ -340,9 +350,8 @@ class Pages:
             "file_refused": fresh.refused or None,
         }
 
-    @staticmethod
-    def _chosen(report: Report, wanted: Wanted) -> Report:
-        ids = {id(item) for item in wanted.select(report)}
+    def _chosen(self, state: State, report: Report, wanted: Wanted) -> Report:
+        ids = {id(item) for item in wanted.select(report, self._cluster_of(state, report))}
         return report.of(lambda item: id(item) in ids)
 
     async def api_overview(self, request: Request) -> Response:
@@ -351,7 +360,10 @@ class Pages:
         wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
 
         def make() -> str:
-            return json_text({**self._told(fresh), "report": to_json(self._chosen(report, wanted))}) + "\n"
+            return (
+                json_text({**self._told(fresh), "report": to_json(self._chosen(state, report, wanted))})
+                + "\n"
+            )
 
         return await self._send(request, ("json", state.number, fresh, wanted), JSON, make)
 
@@ -363,7 +375,7 @@ class Pages:
             request,
             ("csv", state.number, wanted),
             "text/csv; charset=utf-8",
-            lambda: csv_text(self._chosen(report, wanted)),
+            lambda: csv_text(self._chosen(state, report, wanted)),
         )
         found.headers["content-disposition"] = 'attachment; filename="budgets.csv"'
         found.headers["x-sloctl-at"] = fresh.iso

@@ -31,6 +31,7 @@ def _filters() -> list[dict[str, Any]]:
         _parameter("status", "Only budgets in this state, or those whose alerts fire.", _states()),
         _parameter("owner", "Only budgets of this owner.", TEXT),
         _parameter("namespace", "Only budgets of this namespace.", TEXT),
+        _parameter("cluster", "Only budgets of SLOs that carry this label `cluster`.", TEXT),
     ]
 
 

@@ -119,6 +119,23 @@ def test_order_and_filter_are_in_the_address(web: TestClient, asked: str, found:
     assert len(table) == len(rows) + 1
 
 
+def test_slos_that_carry_a_cluster_are_grouped_and_filtered_by_it(tmp_path: Path, web: TestClient) -> None:
+    carried = SLO_FILE.replace("objective: 99.9,", "objective: 99.9, labels: {cluster: eu1},").replace(
+        "metadata: {name: shop}", "metadata: {name: shop, labels: {cluster: us1}}"
+    )
+    site = Site(slo_set(tmp_path, carried))
+    site.refresher.refresh()
+    found = client(site)
+    text = " ".join(Document(found.get("/").text).text.split())
+    assert "By cluster clusteralerts fire" in text
+    assert services(found.get("/?cluster=eu1").text) == ["shop/checkout/availability"]
+    assert len(services(found.get("/?cluster=us1").text)) == 4
+    assert len(found.get("/api/v1/overview?cluster=us1").json()["report"]["slos"]) == 4
+    assert services(found.get("/?cluster=nowhere").text) == []
+    assert "cluster" not in Document(web.get("/").text).text
+    site.answers.close()
+
+
 def test_what_is_not_known_sorts_last_either_way() -> None:
     for down in (False, True):
         found = Wanted(sort="SLI", down=down).select(shop())

@@ -79,6 +79,22 @@ def age_text(seconds: float) -> str:
     return duration(seconds // unit * unit)
 
 
+CLUSTER = "cluster"
+"""The label of an SLO, of its set or of all its series that says which cluster it is of."""
+_NONE: Mapping[int, str] = {}
+
+
+def clusters(slo_set: SloSet, definitions: Mapping[int, Slo]) -> dict[int, str]:
+    """The cluster of each budget whose SLO carries one, by the id of the budget."""
+    every = {matcher.label: matcher.value for matcher in slo_set.mesh.matchers if matcher.op == "="}
+    every |= dict(slo_set.labels)
+    return {
+        budget: plain(name)
+        for budget, slo in definitions.items()
+        if (name := (every | dict(slo.labels)).get(CLUSTER, ""))
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which budgets to show, in which order: all of it is in a page's address. ``page`` counts from 1."""
@@ -87,6 +103,7 @@ class Wanted:
     status: str = ""
     owner: str = ""
     namespace: str = ""
+    cluster: str = ""
     sort: str = ""
     down: bool = False
     page: int = 1
@@ -95,7 +112,8 @@ class Wanted:
     def of(cls, given: Mapping[str, str]) -> Wanted:
         """What an address asks for; what means nothing is left out."""
         texts = {
-            name: plain(given.get(name, ""))[:LONGEST_TEXT] for name in ("q", "owner", "namespace", "sort")
+            name: plain(given.get(name, ""))[:LONGEST_TEXT]
+            for name in ("q", "owner", "namespace", "cluster", "sort")
         }
         status, page = given.get("status", ""), given.get("page", "")
         return cls(
@@ -108,13 +126,15 @@ class Wanted:
     def address(self, path: str = "/", **changes: Any) -> str:
         """A path that asks for this, with some changes."""
         new = replace(self, **changes)
-        asked = {name: getattr(new, name) for name in ("q", "status", "owner", "namespace", "sort")}
+        asked = {
+            name: getattr(new, name) for name in ("q", "status", "owner", "namespace", "cluster", "sort")
+        }
         asked |= {"order": "down" if new.down else "", "page": str(new.page) if new.page > 1 else ""}
         text = urlencode({name: value for name, value in asked.items() if value})
         return f"{path}?{text}" if text else path
 
-    def select(self, report: Report) -> list[SloStatus]:
-        """The budgets that are asked for, in order."""
+    def select(self, report: Report, clusters: Mapping[int, str] = _NONE) -> list[SloStatus]:
+        """The budgets that are asked for, in order; ``clusters`` by the id of the budget."""
         words = self.q.lower().split()
 
         def fits(item: SloStatus) -> bool:
@@ -126,6 +146,7 @@ class Wanted:
                 )
                 and self.owner in ("", plain(item.owner))
                 and self.namespace in ("", plain(item.namespace))
+                and self.cluster in ("", clusters.get(id(item), ""))
                 and all(word in text for word in words)
             )
 
@@ -260,12 +281,12 @@ def _card(item: SloStatus, at: datetime) -> Card:
 
 
 def _groups(
-    report: Report, attribute: str, wanted: Wanted
+    report: Report, attribute: str, wanted: Wanted, name_of: Callable[[SloStatus], str]
 ) -> list[tuple[str, str, dict[str, int], int, str]]:
-    """By owner or namespace: name, address, number in each state, how many fire, and the least that is left."""
+    """By owner, namespace or cluster: name, address, numbers in each state and firing, and the least that is left."""
     groups: dict[str, list[SloStatus]] = {}
     for item in report.slos:
-        groups.setdefault(plain(getattr(item, attribute)), []).append(item)
+        groups.setdefault(plain(name_of(item)), []).append(item)
     found = []
     for name, items in groups.items():
         numbers = {status: sum(1 for item in items if item.status == status) for status in STATUS_WORDS}
@@ -284,9 +305,10 @@ def overview(
     fresh: Freshness,
     explained: Sequence[str] = (),
     refresh: int = 0,
+    cluster_of: Mapping[int, str] = _NONE,
 ) -> str:
     """The first page."""
-    chosen = wanted.select(report)
+    chosen = wanted.select(report, cluster_of)
     pages = max(1, -(-len(chosen) // ROWS))
     wanted = replace(wanted, page=min(wanted.page, pages))
     shown = chosen[(wanted.page - 1) * ROWS : wanted.page * ROWS]
@@ -305,9 +327,13 @@ def overview(
     ]
     owners = sorted({plain(item.owner) for item in report.slos if item.owner})
     namespaces = sorted({plain(item.namespace) for item in report.slos if item.namespace})
-    groups = [("Namespace", _groups(report, "namespace", wanted))]
+    of_clusters = sorted(set(cluster_of.values()))
+    groups = [("Namespace", _groups(report, "namespace", wanted, lambda item: item.namespace))]
     if owners:
-        groups.insert(0, ("Owner", _groups(report, "owner", wanted)))
+        groups.insert(0, ("Owner", _groups(report, "owner", wanted, lambda item: item.owner)))
+    if of_clusters:
+        by_cluster = _groups(report, "cluster", wanted, lambda item: cluster_of.get(id(item), ""))
+        groups.append(("Cluster", by_cluster))
     return _page(
         "live_overview.html.j2",
         name=plain(report.set_name),
@@ -332,6 +358,7 @@ def overview(
         pages=pages,
         owners=owners,
         namespaces=namespaces,
+        clusters=of_clusters,
         groups=groups,
         explained=[plain(line) for line in explained],
         tables=view.health_tables(report),
