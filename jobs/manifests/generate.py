@@ -82,12 +82,21 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMa
         for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True):
             yield _cron_job(slo_set, id_, job, checksum)
     if settings.pages:
-        shared = _shared(slo_set) is not None
-        if not shared:
-            yield _pages(slo_set, settings.pages, checksum)
-        yield network.pages_service(slo_set, PAGES, SCHEDULER if shared else PAGES)
+        yield from _shown(slo_set, settings.pages, checksum)
     if "network-policy" not in settings.leave_out:
         yield network.policy(slo_set)
+
+
+def _shown(slo_set: SloSet, pages: Pages, checksum: str) -> Iterator[yaml.YamlMapping]:
+    """Live pages, and the ways to them."""
+    shared = _shared(slo_set) is not None
+    if not shared:
+        yield _pages(slo_set, pages, checksum)
+    yield network.pages_service(slo_set, PAGES, SCHEDULER if shared else PAGES)
+    if pages.ingress:
+        yield network.ingress(slo_set, PAGES, pages, pages.ingress)
+    if pages.route:
+        yield network.route(slo_set, PAGES, pages, pages.route)
 
 
 def _service_account(slo_set: SloSet) -> yaml.YamlMapping:
