@@ -282,6 +282,7 @@ def filled(text: str, service: str, minute: int) -> str:
         burn_alerts.IN_LINK % "service", quote_plus(service)
     )
     text = text.replace(incident_texts.plain_label("service"), incident_texts.plain(service))
+    text = text.replace(incident_texts.moment("time()"), str(minute * 60))
     return burn_alerts.unescaped(moments_filled(text, minute))
 
 

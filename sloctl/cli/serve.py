@@ -256,9 +256,9 @@ class Asks:
         """Where failures of all services begin, if an alert fires. Raises BackendError."""
         return self._explain("", "", 3600, report.at) if any(item.alerts for item in report.slos) else None
 
-    def explain(self, namespace: str, service: str, seconds: int) -> Explained:
-        """Where failures begin. Raises BackendError."""
-        return self._explain(namespace, service, seconds, self._now())
+    def explain(self, namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
+        """Where failures begin, as of a time or now. Raises BackendError."""
+        return self._explain(namespace, service, seconds, at or self._now())
 
     def _explain(self, namespace: str, service: str, seconds: int, at: datetime) -> Explained:
         from jobs import origins

@@ -38,6 +38,22 @@ def burn_page(slo: Slo) -> str:
     return naming.LATENCY_BURN if slow else naming.BUDGET_BURN
 
 
+def explanation(slo_set: SloSet, slo: Slo, service: str, at: str, *, long: bool = False) -> str:
+    """The live page that explains an alert of the SLO; "" where the file does not say where live pages are.
+
+    Where failures begin, at Unix time ``at``, and of a ``long`` time; of what is slow, or no request, the SLO's own
+    page. ``service`` needs no escape in a link.
+    """
+    if not slo_set.sources.pages:
+        return ""
+    base = slo_set.sources.pages.rstrip("/")
+    if burn_page(slo) == naming.LATENCY_BURN or not isinstance(slo.sli, CounterSli):
+        namespace, name = (quote(text, safe="") for text in (slo.namespace or "-", slo.name))
+        return f"{base}/slo/{namespace}/{service}/{name}"
+    where = f"namespace={quote(slo.namespace, safe='')}&" if slo.namespace else ""
+    return f"{base}/explain?{where}service={service}&last={'6h' if long else '1h'}&at={at}"
+
+
 def traces(sources: Sources, slo: Slo, service: str, start: str, end: str) -> str:
     """Where people look at failing or slow traces of the service; "" where the file does not say.
 

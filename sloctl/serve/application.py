@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
@@ -266,22 +266,35 @@ class Pages:
             return None, told(error)
 
     async def _explained(
-        self, asks: Questions, namespace: str, service: str, seconds: int, wait: float
+        self,
+        asks: Questions,
+        namespace: str,
+        service: str,
+        seconds: int,
+        wait: float,
+        at: datetime | None = None,
     ) -> tuple[Explained | None, str]:
         try:
             return await self._asked.get(
-                ("explain", asks, namespace, service, seconds),
-                lambda: asks.explain(namespace, service, seconds),
+                ("explain", asks, namespace, service, seconds, at),
+                lambda: asks.explain(namespace, service, seconds, at),
                 wait,
             ), ""
         except Exception as error:
             return None, told(error)
 
+    def _at(self, asked: Mapping[str, str]) -> datetime | None:
+        """The minute that is asked about; None for now, and for what is still to come."""
+        if not asked["at"]:
+            return None
+        at = datetime.fromtimestamp(-(-int(asked["at"]) // 60) * 60, UTC)
+        return at if at < self._now() else None
+
     async def explain(self, request: Request) -> Response:
         """Where failures begin."""
         asked, asks = _explain_asked(request), self._asks
         found, failed = await self._explained(
-            asks, asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
+            asks, asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0, self._at(asked)
         )
         lines, at = (found.lines, str(found.data.get("time", ""))) if found else ((), "")
         text = live.explanation(asks.slo_set.name, asked, lines, at, failed)
@@ -431,8 +444,8 @@ class Pages:
     async def api_explain(self, request: Request) -> Response:
         """Where failures begin, as ``sloctl explain --format json`` has it."""
         asked, asks = _explain_asked(request), self._asks
-        place, seconds = (asked["namespace"], asked["service"]), LASTS[asked["last"]]
-        found = await self._answer(("explain", asks, *place, seconds), lambda: asks.explain(*place, seconds))
+        place, at = (asked["namespace"], asked["service"], LASTS[asked["last"]]), self._at(asked)
+        found = await self._answer(("explain", asks, *place, at), lambda: asks.explain(*place, at))
         return _response(request, _body(json_text(found.data) + "\n", JSON))
 
     async def api_mesh(self, request: Request) -> Response:
@@ -509,7 +522,10 @@ def _explain_asked(request: Request) -> dict[str, str]:
     names = {name: given.get(name, "").strip() for name in ("service", "namespace")}
     if any(len(name) > LONGEST_NAME or not name.isprintable() for name in names.values()):
         raise HTTPException(400, "that is no name of a service or namespace")
-    return names | {"last": last}
+    at = given.get("at", "")
+    if at and not (at.isascii() and at.isdecimal() and len(at) <= 10):
+        raise HTTPException(400, "at is a time in seconds since 1970")
+    return names | {"last": last, "at": at}
 
 
 def application(pages: Pages, access: Access) -> Guard:

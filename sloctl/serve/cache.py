@@ -57,8 +57,8 @@ class Questions(Protocol):
     def observed(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> Observed | None:
         """How long an SLO's requests take, and what changed within so many seconds; None for other events."""
 
-    def explain(self, namespace: str, service: str, seconds: int) -> Explained:
-        """Where the failures of a namespace and service begin, within so many seconds."""
+    def explain(self, namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
+        """Where the failures of a namespace and service begin, within so many seconds before a time, or now."""
 
     def mesh(self, ago: int) -> MeshCalls:
         """Who called whom so many seconds ago."""

@@ -109,6 +109,9 @@ def document() -> dict[str, Any]:
         _parameter("service", "Of this service; without it, of all that fail.", TEXT),
         _parameter("namespace", "Of this namespace.", TEXT),
         _parameter("last", "What fails within this time.", {"enum": list(LASTS), "default": "1h"}),
+        _parameter(
+            "at", "As of this minute, in seconds since 1970; without it, as of now.", {"type": "integer"}
+        ),
     ]
     calls = [
         _parameter("q", "Words of a service's namespace and name.", TEXT),

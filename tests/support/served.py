@@ -112,11 +112,11 @@ class Site:
     def explained(self, report: Report) -> Explained | None:
         return self.explain("", "", 3600) if any(each.alerts for each in report.slos) else None
 
-    def explain(self, namespace: str, service: str, seconds: int) -> Explained:
+    def explain(self, namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         self.asked += 1
         return Explained(
             (*self.lines, f"asked: {namespace}/{service} {seconds}"),
-            {"time": rfc3339(self.now), "failing": []},
+            {"time": rfc3339(at or self.now), "failing": []},
             True,
         )
 

@@ -224,7 +224,7 @@ def test_where_failures_begin_is_said_with_its_time(site: Site, web: TestClient)
     found = Document(web.get("/explain?service=checkout&namespace=shop&last=3h").text).text
     assert "asked: shop/checkout 10800" in found and "Looked at 2026-03-01T12:00:00Z" in found
 
-    def fails(namespace: str, service: str, seconds: int) -> Explained:
+    def fails(namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         raise DOWN
 
     other = Site(site.slo_set)
@@ -233,6 +233,18 @@ def test_where_failures_begin_is_said_with_its_time(site: Site, web: TestClient)
         "Not known: Prometheus at http://prometheus:9090 refused"
         in Document(client(other).get("/explain").text).text
     )
+
+
+def test_from_an_alert_one_comes_to_its_explanation_at_its_time(site: Site, web: TestClient) -> None:
+    where = "/explain?namespace=shop&service=checkout&last=1h"
+    page = Document(web.get(f"{where}&at={AT.timestamp() - 1799:.0f}").text).text
+    assert "As of 2026-03-01T11:31:00Z · look now" in page
+    assert "As of 2026-03-01T12:00:00Z" in Document(web.get(f"{where}&at={AT.timestamp() + 9:.0f}").text).text
+    asked = site.asked
+    assert web.get(f"/api/v1{where}&at={AT.timestamp() - 1770:.0f}").json()["time"] == "2026-03-01T11:31:00Z"
+    assert site.asked == asked  # another second of the same minute
+    for wrong in ("x", "-1", "12345678901", "\u0663"):
+        assert web.get(f"{where}&at={wrong}").status_code == 400
 
 
 def test_doubt_is_said(web: TestClient) -> None:
@@ -487,7 +499,7 @@ def test_what_nobody_foresaw_is_told_without_its_words(slos: SloSet) -> None:
 def test_without_an_explanation_the_report_is_shown(slos: SloSet) -> None:
     site = Site(slos)
 
-    def fails(namespace: str, service: str, seconds: int) -> Explained:
+    def fails(namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         raise DOWN
 
     site.explain = fails  # type: ignore[method-assign]

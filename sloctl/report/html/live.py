@@ -606,6 +606,9 @@ def explanation(
         here="explain",
         worst="no_data",
         asked=asked,
+        now="/explain?"
+        + urlencode({name: asked[name] for name in ("service", "namespace", "last") if asked[name]}),
+        budgets=Wanted(q=asked["service"]).address(),
         lasts=("10m", "1h", "3h", "6h"),
         lines=[plain(line) for line in lines],
         at=plain(at),
