@@ -197,8 +197,7 @@ class Pages:
         """One SLO."""
         slo, item, state, report = self._named(request.path_params["path"])
         fresh = self._fresh(state, report)
-        chosen = request.query_params.get("range", "")
-        chosen = chosen if chosen in live.RANGES else ""
+        chosen = live.range_of(item, slo, request.query_params.get("range", ""))
         burns = bool(item.alerts) or (live.burning(item) or 0) > 1
         (part, failed), (observed, not_observed), (explained, not_explained) = await asyncio.gather(
             self._part(slo, item, state, report, chosen),

@@ -271,6 +271,21 @@ def test_a_part_of_the_window_is_read_once_for_all_readers(site: Site, web: Test
     assert web.get("/api/v1/slo/shop/search/availability?range=5y").status_code == 400
 
 
+def test_while_an_alert_fires_its_hours_are_drawn_until_more_is_asked_for(
+    site: Site, web: TestClient
+) -> None:
+    def drawn_range(path: str) -> str:
+        (found,) = re.findall(r'<a href="[^"]*" aria-current="true">([^<]*)</a>', web.get(path).text)
+        return str(found)
+
+    assert drawn_range(CHECKOUT) == drawn_range(f"{CHECKOUT}?range=5y") == "6h"
+    assert drawn_range(f"{CHECKOUT}?range=window") == "window (30d)"
+    assert drawn_range(f"{CHECKOUT}?range=1h") == "1h"
+    assert drawn_range("/slo/shop/cart/availability") == "window (30d)"
+    ticket = drawn(alerts=("AvailabilityBudgetBurnTicket3d",))
+    assert live.range_of(ticket, site.slo_set.slos[0], "") == "3d"
+
+
 def test_a_part_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
     def fails(*_: object) -> None:
         raise DOWN

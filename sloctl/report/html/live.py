@@ -37,6 +37,8 @@ FAST = 6
 LONGEST_TEXT = 200
 RANGES = {"1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600, "1d": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 """Parts of a window that can be looked at."""
+WHOLE = "window"
+"""The name of the range that is the whole window."""
 RECENT = timedelta(minutes=11)
 """An alert whose last look is no older than this still fires: the past is looked at every five minutes."""
 
@@ -207,6 +209,15 @@ def since(item: SloStatus, at: datetime) -> datetime | None:
         return None
     marks = [mark.start for mark in item.detail.marks if mark.what == "alert" and mark.end >= at - RECENT]
     return min(marks, default=None)
+
+
+def range_of(item: SloStatus, slo: Slo, asked: str) -> str:
+    """The range of an SLO's page: what is asked for, or hours (of tickets, days) while an alert fires; "" is all."""
+    if asked in RANGES:
+        return asked
+    while_firing = "6h" if item.pages else "3d"
+    shorter = isinstance(slo.window, CalendarWindow) or RANGES[while_firing] < slo.window.seconds
+    return while_firing if item.alerts and shorter and asked != WHOLE else ""
 
 
 def slo_path(item: SloStatus) -> str:
@@ -524,7 +535,7 @@ def one(
     made = view.section(drawn, view.frame(report), "plots", view.Grain(60, max(MOST_BUCKETS, 360)))
     address = slo_address(item)
     ranges = [(name, f"{address}?range={name}", name == chosen) for name in RANGES]
-    ranges.append((f"window ({item.window})", address, not chosen))
+    ranges.append((f"window ({item.window})", f"{address}?range={WHOLE}", not chosen))
     where = {"service": item.service} | ({"namespace": item.namespace} if item.namespace else {})
     return _page(
         "live_slo.html.j2",
