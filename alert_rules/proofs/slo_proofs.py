@@ -282,7 +282,6 @@ def filled(text: str, service: str, minute: int) -> str:
         burn_alerts.IN_LINK % "service", quote_plus(service)
     )
     text = text.replace(incident_texts.plain_label("service"), incident_texts.plain(service))
-    text = text.replace(incident_texts.moment("time()"), str(minute * 60))
     return burn_alerts.unescaped(moments_filled(text, minute))
 
 
@@ -293,7 +292,7 @@ def moments_filled(text: str, minute: int) -> str:
         seconds = minute // 60 * 3600 - int(found[1]) if found[1] else minute * 60
         return str(seconds * (1_000_000 if found[2] else 1000))
 
-    return _MOMENT.sub(moment, text)
+    return _MOMENT.sub(moment, text.replace(incident_texts.moment("time()"), str(minute * 60)))
 
 
 def silent(rule: AlertRule, minute: int) -> yaml.YamlMapping:

@@ -46,12 +46,20 @@ def explanation(slo_set: SloSet, slo: Slo, service: str, at: str, *, long: bool 
     """
     if not slo_set.sources.pages:
         return ""
-    base = slo_set.sources.pages.rstrip("/")
     if burn_page(slo) == naming.LATENCY_BURN or not isinstance(slo.sli, CounterSli):
         namespace, name = (quote(text, safe="") for text in (slo.namespace or "-", slo.name))
-        return f"{base}/slo/{namespace}/{service}/{name}"
-    where = f"namespace={quote(slo.namespace, safe='')}&" if slo.namespace else ""
-    return f"{base}/explain?{where}service={service}&last={'6h' if long else '1h'}&at={at}"
+        return f"{slo_set.sources.pages.rstrip('/')}/slo/{namespace}/{service}/{name}"
+    last = "6h" if long else "1h"
+    return failures(slo_set.sources, quote(slo.namespace, safe=""), service, last, at)
+
+
+def failures(sources: Sources, namespace: str, service: str, last: str, at: str) -> str:
+    """The live page of where failures of a service begin, of the ``last`` time before ``at`` (Unix time).
+
+    The names need no escape in a link. The file says where live pages are.
+    """
+    where = f"namespace={namespace}&" if namespace else ""
+    return f"{sources.pages.rstrip('/')}/explain?{where}service={service}&last={last}&at={at}"
 
 
 def traces(sources: Sources, slo: Slo, service: str, start: str, end: str) -> str:
