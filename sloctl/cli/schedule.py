@@ -85,8 +85,10 @@ def command(
     seconds = seconds_of(every)
     if pages is None and (hosts or user):
         raise UsageError("--host and --behind-proxy are of live pages", hint="add  --pages 127.0.0.1:8080")
+    access = None
     if pages is not None:
         check_packages()
+        access = access_of(pages, hosts, user)
     with signals_held():
         slo_set, sources = load_with_sources(context, files)
         if not slo_set.jobs:
@@ -100,8 +102,8 @@ def command(
             stack.enter_context(service)
             if listen.lower() != "none":
                 stack.enter_context(service.web(listen))
-            if pages is not None:
-                service.show(stack, pages, access_of(pages, hosts, user), seconds)
+            if pages is not None and access is not None:
+                service.show(stack, pages, access, seconds)
             service.scheduler.start()
             found = Files(files, sources, slo_set.name)
             ended = attend(lambda asked: service.reload(found, asked=asked))

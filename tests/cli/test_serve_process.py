@@ -146,6 +146,22 @@ def test_what_cannot_be_is_refused(folder: Path, options: tuple[str, ...], said:
     assert done.code == 2 and said in done.stderr and "hint" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pages", "0.0.0.0:0"), "--pages 0.0.0.0: whoever reaches this address could read the pages"),
+        (("--pages", "nowhere"), "--pages: 'nowhere' is not an address"),
+        (("--pages", "127.0.0.1:0", "--every", "1s"), "--every: '1s' is not a duration of 10s to 1h"),
+        (("--host", "slo.example.org"), "--host and --behind-proxy are of live pages"),
+    ],
+)
+def test_the_scheduler_refuses_the_same(folder: Path, options: tuple[str, ...], said: str) -> None:
+    (folder / "slo.yaml").write_text(shop_slos.text(shop_slos.CHECKOUT) + "jobs: [{name: slis, every: 5m}]\n")
+    source = ("-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", "--ledger", "none", "--listen", "none")
+    done = in_process("schedule", *source, *options, folder=folder)
+    assert done.code == 2 and said in done.stderr and "hint" in done.stderr
+
+
 @pytest.mark.slow
 def test_it_ends_while_a_server_does_not_answer(folder: Path) -> None:
     with contextlib.ExitStack() as stack:
