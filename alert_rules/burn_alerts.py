@@ -83,6 +83,8 @@ def texts(slo_set: SloSet, slo: Slo, window: BurnWindow, factor: Decimal) -> dic
         out["dashboard_url"] = link_of(where, slo, alert, incident.began(window.long))
     if traces := incident_texts.traces_link(slo_set.sources, slo, window):
         out["traces_url"] = traces
+    if explained := incident_texts.explain_link(slo_set, slo, window):
+        out["explain_url"] = explained
     return out
 
 

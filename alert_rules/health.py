@@ -42,6 +42,8 @@ VALUE = '{{ printf "%.4g" $value }}'
 PERCENT = "{{ $value | humanizePercentage }}"
 SHOWN = 3600
 """Half the seconds that a linked dashboard shows."""
+EXPLAINED = "service-errors"
+"""The guardrail whose alerts tell of failing calls: live pages say where they begin."""
 
 
 def rule_file(slo_set: SloSet) -> RuleFile | None:
@@ -183,6 +185,9 @@ def _annotations(slo_set: SloSet, alert: HealthAlert, guardrail: Guardrail) -> d
             place = "var-namespace={namespace}&var-service={service}&"
         where = f"{slo_set.sources.grafana}/d/{uid}?{place}{links.TIMES}"
         out["dashboard_url"] = link(where, **values, **{"from": moment(incident.began(SHOWN))})
+    if slo_set.sources.pages and guardrail.preset == EXPLAINED:
+        namespace, service = values["namespace"], values["service"]
+        out["explain_url"] = links.failures(slo_set.sources, namespace, service, "1h", moment("time()"))
     return out
 
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 from sloctl import naming
-from sloctl.model import BurnWindow, CounterSli, RollingWindow, Slo, Sources, links
+from sloctl.model import BurnWindow, CounterSli, RollingWindow, Slo, SloSet, Sources, links
 from sloctl.model.durations import duration, number
 from sloctl.promql import incident
 
@@ -168,6 +168,12 @@ def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
     """Where failing or slow traces of the service around the incident are; "" where the file does not say."""
     service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
     return links.traces(sources, slo, service, moment(incident.began(window.long)), moment("time() * 1000"))
+
+
+def explain_link(slo_set: SloSet, slo: Slo, window: BurnWindow) -> str:
+    """The live page that explains the alert, as of when it was last seen; "" where the file does not say."""
+    service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
+    return links.explanation(slo_set, slo, service, moment("time()"), long=window.long > 3600)
 
 
 def _percentage(value: float) -> str:

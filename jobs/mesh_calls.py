@@ -38,8 +38,7 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int = 900) -> 
     queries["serves"] = calls.summed(calls.selectors(served, mesh, "total"), _SERVES, seconds)
     if mesh.mode == "sidecar":  # what a waypoint says of mTLS is not what its clients used
         queries["mtls"] = calls.summed(calls.selectors(served, mesh, "total", _MTLS), _EDGE, seconds)
-    if mesh.histograms == "classic":
-        queries |= calls.latency(mesh, sides[0], _EDGE, seconds)
+    queries |= calls.latency(mesh, sides[0], _EDGE, seconds)
     found = heard.query_many({name: f"{expr} > 0" for name, expr in queries.items()}, at)
     services = _services(found["serves"])
     counted = {name: _counts(series, services) for name, series in found.items() if name != "serves"}

@@ -15,7 +15,12 @@ NAMED = 60
 """Alerts that fire of which a message for Slack then has no more than the service's name."""
 NOTES = ("now", "cause", "description")
 """Annotations that a message shows below an alert's summary, if there are any."""
-LINKS = (("Runbook", "runbook_url"), ("Dashboard", "dashboard_url"), ("Traces", "traces_url"))
+LINKS = (
+    ("Explain", "explain_url"),
+    ("Runbook", "runbook_url"),
+    ("Dashboard", "dashboard_url"),
+    ("Traces", "traces_url"),
+)
 """Annotations that hold addresses, and what they are called."""
 
 # Alertmanager parses every text on its own, so each begins with the definitions that it uses.

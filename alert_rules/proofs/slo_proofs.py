@@ -292,7 +292,7 @@ def moments_filled(text: str, minute: int) -> str:
         seconds = minute // 60 * 3600 - int(found[1]) if found[1] else minute * 60
         return str(seconds * (1_000_000 if found[2] else 1000))
 
-    return _MOMENT.sub(moment, text)
+    return _MOMENT.sub(moment, text.replace(incident_texts.moment("time()"), str(minute * 60)))
 
 
 def silent(rule: AlertRule, minute: int) -> yaml.YamlMapping:

@@ -17,8 +17,8 @@ from sloctl.spec import Source
 
 DRAIN = 60
 """Seconds between SIGTERM and SIGKILL: the scheduler lets a running job end for 30 s."""
-PAGES = "pages"
-"""The component of live pages."""
+PAGES, SCHEDULER = "pages", "scheduler"
+"""Components: live pages of their own, and what runs all jobs."""
 RETRIES = 2
 """Further pods for a run that failed."""
 KEPT = 86_400
@@ -82,10 +82,21 @@ def _objects(slo_set: SloSet, sources: Sequence[Source]) -> Iterator[yaml.YamlMa
         for id_, job in zip(naming.job_ids(slo_set.jobs), slo_set.jobs, strict=True):
             yield _cron_job(slo_set, id_, job, checksum)
     if settings.pages:
-        yield _pages(slo_set, settings.pages, checksum)
-        yield network.pages_service(slo_set, PAGES)
+        yield from _shown(slo_set, settings.pages, checksum)
     if "network-policy" not in settings.leave_out:
         yield network.policy(slo_set)
+
+
+def _shown(slo_set: SloSet, pages: Pages, checksum: str) -> Iterator[yaml.YamlMapping]:
+    """Live pages, and the ways to them."""
+    shared = _shared(slo_set) is not None
+    if not shared:
+        yield _pages(slo_set, pages, checksum)
+    yield network.pages_service(slo_set, PAGES, SCHEDULER if shared else PAGES)
+    if pages.ingress:
+        yield network.ingress(slo_set, PAGES, pages, pages.ingress)
+    if pages.route:
+        yield network.route(slo_set, PAGES, pages, pages.route)
 
 
 def _service_account(slo_set: SloSet) -> yaml.YamlMapping:
@@ -170,8 +181,13 @@ def _failures() -> yaml.YamlMapping:
 
 
 def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
-    arguments = ("schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}")
-    run = Run("scheduler", arguments, posts=network.posts(slo_set), serves=("metrics", network.METRICS_PORT))
+    arguments = ["schedule", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.METRICS_PORT}"]
+    ports = [("metrics", network.METRICS_PORT)]
+    if pages := _shared(slo_set):
+        arguments += ["--pages", f"0.0.0.0:{network.PAGES_PORT}", *_readers(pages)]
+        ports.append(("http", network.PAGES_PORT))
+    posts = network.posts(slo_set)
+    run = Run(SCHEDULER, tuple(arguments), posts=posts, serves=tuple(ports), shows=pages is not None)
     pod = template(slo_set, run, checksum)
     spec = pod["spec"]
     assert isinstance(spec, dict)
@@ -192,11 +208,21 @@ def _deployment(slo_set: SloSet, checksum: str) -> yaml.YamlMapping:
     }
 
 
+def _shared(slo_set: SloSet) -> Pages | None:
+    """Live pages that the scheduler serves; without jobs there is no scheduler, and they have a Deployment."""
+    pages = slo_set.kubernetes.pages
+    return pages if pages and pages.served_by == "scheduler" and slo_set.jobs else None
+
+
+def _readers(pages: Pages) -> list[str]:
+    """The options that say who may read live pages."""
+    user = [f"--behind-proxy={pages.behind_proxy}"] if pages.behind_proxy else []
+    return [f"--host={host}" for host in pages.hosts] + user
+
+
 def _pages(slo_set: SloSet, pages: Pages, checksum: str) -> yaml.YamlMapping:
-    arguments = ["serve", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.PAGES_PORT}"]
-    arguments += [f"--host={host}" for host in pages.hosts]
-    arguments += [f"--behind-proxy={pages.behind_proxy}"] if pages.behind_proxy else []
-    run = Run(PAGES, tuple(arguments), serves=("http", network.PAGES_PORT), shows=True)
+    arguments = ("serve", "-f", SLO_FOLDER, "--listen", f"0.0.0.0:{network.PAGES_PORT}", *_readers(pages))
+    run = Run(PAGES, arguments, serves=(("http", network.PAGES_PORT),), shows=True, reads=True)
     labels = tuple((key, str(value)) for key, value in labels_of(slo_set, run).items())
     return {
         "apiVersion": "apps/v1",

@@ -11,12 +11,13 @@ from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import object_metadata
 from sloctl.model import SloSet
-from sloctl.model.kubernetes import Scraper
+from sloctl.model.kubernetes import Pages, PagesIngress, PagesRoute, Scraper
 
 METRICS_PORT = 9464
 """Where the scheduler serves metrics and its health; the port that OpenTelemetry's Prometheus exporter has."""
 PAGES_PORT = 8080
 """Where live pages are served."""
+PAGES_SERVICE_PORT = 80
 HTTPS = 443
 
 
@@ -111,21 +112,56 @@ def service(slo_set: SloSet) -> yaml.YamlMapping:
     }
 
 
-def pages_service(slo_set: SloSet, component: str) -> yaml.YamlMapping:
-    """The Service of the live pages."""
+def pages_service(slo_set: SloSet, name: str, component: str) -> yaml.YamlMapping:
+    """The Service of the live pages, which pods of a component serve."""
     chosen = selector(slo_set) | {naming.COMPONENT_LABEL: component}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": object_metadata(
             slo_set,
-            naming.kubernetes_object(slo_set.name, component),
+            naming.kubernetes_object(slo_set.name, name),
             tuple((key, str(value)) for key, value in chosen.items()),
         ),
         "spec": {
             "type": "ClusterIP",
             "selector": chosen,
-            "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": "http"}],
+            "ports": [{"name": "http", "protocol": "TCP", "port": PAGES_SERVICE_PORT, "targetPort": "http"}],
+        },
+    }
+
+
+def ingress(slo_set: SloSet, service: str, pages: Pages, way: PagesIngress) -> yaml.YamlMapping:
+    """The Ingress that has the names of live pages lead to their Service."""
+    name = naming.kubernetes_object(slo_set.name, service)
+    backend: yaml.YamlMapping = {"service": {"name": name, "port": {"name": "http"}}}
+    metadata = object_metadata(slo_set, name)
+    if way.annotations:
+        metadata["annotations"] = dict(way.annotations)
+    spec: yaml.YamlMapping = {"ingressClassName": way.class_name} if way.class_name else {}
+    if way.tls_secret:
+        spec["tls"] = [{"hosts": list(pages.hosts), "secretName": way.tls_secret}]
+    spec["rules"] = [
+        {"host": host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+        for host in pages.hosts
+    ]
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec}
+
+
+def route(slo_set: SloSet, service: str, pages: Pages, way: PagesRoute) -> yaml.YamlMapping:
+    """The HTTPRoute that has the names of live pages lead to their Service."""
+    name = naming.kubernetes_object(slo_set.name, service)
+    parent: yaml.YamlMapping = {"name": way.gateway}
+    parent |= {"namespace": way.namespace} if way.namespace else {}
+    parent |= {"sectionName": way.listener} if way.listener else {}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": object_metadata(slo_set, name),
+        "spec": {
+            "parentRefs": [parent],
+            "hostnames": list(pages.hosts),
+            "rules": [{"backendRefs": [{"name": name, "port": PAGES_SERVICE_PORT}]}],
         },
     }
 

@@ -26,16 +26,18 @@ NO_SIDECAR = ("sidecar.istio.io/inject", "false")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a pod runs: its label, its arguments, whether it posts in Slack, and the port that it serves on.
+    """What a pod runs: its label, its arguments, whether it posts in Slack, and the ports that it serves on.
 
-    What ``shows`` live pages does not write to a ledger: it reads one that is in a database.
+    The first port is probed. What ``shows`` live pages has readers' token; what ``reads`` only does not write to a
+    ledger: it reads one that is in a database.
     """
 
     component: str
     arguments: tuple[str, ...]
     posts: bool = False
-    serves: tuple[str, int] | None = None
+    serves: tuple[tuple[str, int], ...] = ()
     shows: bool = False
+    reads: bool = False
 
 
 def template(slo_set: SloSet, run: Run, checksum: str) -> yaml.YamlMapping:
@@ -62,7 +64,7 @@ def template(slo_set: SloSet, run: Run, checksum: str) -> yaml.YamlMapping:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
         spec["tolerations"] = [_toleration(item) for item in settings.tolerations]
-    if _shares_a_volume(slo_set) and not run.shows:
+    if _shares_a_volume(slo_set) and not run.reads:
         spec["affinity"] = _on_one_node(slo_set)
     mounted = secrets.mounted(settings, posts=run.posts, pages=run.shows)
     spec["containers"] = [_container(slo_set, run, mounted)]
@@ -91,8 +93,10 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
         },
     }
     if run.serves:
-        name, number = run.serves
-        node["ports"] = [{"name": name, "protocol": "TCP", "containerPort": number}]
+        node["ports"] = [
+            {"name": name, "protocol": "TCP", "containerPort": number} for name, number in run.serves
+        ]
+        name, _ = run.serves[0]
         # Two minutes to start, to open the ledger for instance; then half a minute of silence is a hang.
         node["startupProbe"] = _probe(name, "/healthz", 2, 60)
         node["livenessProbe"] = _probe(name, "/healthz", 10, 3)
@@ -103,7 +107,7 @@ def _container(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) ->
     ]
     if mounted:
         mounts.append({"name": secrets.VOLUME, "mountPath": secrets.FOLDER, "readOnly": True})
-    if not settings.ledger.secret and not run.shows:
+    if not settings.ledger.secret and not run.reads:
         mounts.append({"name": "ledger", "mountPath": LEDGER_FOLDER})
     return node | {"volumeMounts": mounts}
 
@@ -123,7 +127,7 @@ def _environment(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) 
     plain = {"HOME": TMP} | dict(slo_set.variables) | dict(settings.env)
     plain |= {item.variable: item.path for item in mounted}
     if not settings.ledger.secret:
-        plain["SLOCTL_LEDGER_URL"] = "none" if run.shows else f"sqlite:///{LEDGER_FOLDER}/ledger.db"
+        plain["SLOCTL_LEDGER_URL"] = "none" if run.reads else f"sqlite:///{LEDGER_FOLDER}/ledger.db"
     if settings.otlp.endpoint:
         plain["OTEL_EXPORTER_OTLP_ENDPOINT"] = settings.otlp.endpoint
     # Kubernetes replaces $(NAME) by another variable's value; $$ is the sign itself.
@@ -150,7 +154,7 @@ def _volumes(slo_set: SloSet, run: Run, mounted: Sequence[secrets.Mounted]) -> l
     ]
     if mounted:
         volumes.append(secrets.volume(list(mounted)))
-    if not slo_set.kubernetes.ledger.secret and not run.shows:
+    if not slo_set.kubernetes.ledger.secret and not run.reads:
         volumes.append({"name": "ledger", "persistentVolumeClaim": {"claimName": claim_name(slo_set)}})
     return volumes
 

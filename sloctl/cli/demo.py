@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -143,10 +143,10 @@ def _serve(context: Context, demo: Demo) -> None:
     from sloctl.telemetry.web import Web
 
     overrides = Overrides(prometheus=demo.server.url)
-    asks = Asks(Context(quiet=True), demo.slo_set, overrides, LedgerAccess("none"), "rules")
+    asks = Asks(Context(quiet=True), demo.slo_set, overrides, LedgerAccess("none"), lambda: demo.end, "rules")
     with (
-        running(asks, Access(), lambda: demo.end, float(MOST)) as pages,
-        Web("127.0.0.1:0", cast(Any, pages)) as web,
+        running(asks, Access(), lambda: demo.end, float(MOST)) as shown,
+        Web("127.0.0.1:0", shown.application) as web,
     ):
         context.say(
             f"\nThe end of the month as live pages: http://{web.address}\n"

@@ -7,20 +7,18 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sloctl.cli.context import Context, files_option, ledger_option, load_with_sources, pass_context
+from sloctl.cli.reloading import SIGNALS, Files, attend, signals_held
+from sloctl.cli.serve import access_of, check_packages, pages_options, seconds_of
 from sloctl.errors import UsageError
 
 if TYPE_CHECKING:
     from sloctl.cli.scheduling import Service
 
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-LOOK = 10.0
-"""Seconds between two looks at the files."""
 CUT = 3.0
 """Seconds for jobs to end once their connections are cut."""
 
@@ -38,6 +36,12 @@ CUT = 3.0
     metavar="HOST:PORT",
     help="Where /metrics, /healthz and /readyz are; none: nowhere.",
 )
+@click.option(
+    "--pages",
+    metavar="HOST:PORT",
+    help="Where live pages are, those of sloctl serve; without this there are none.",
+)
+@pages_options
 @click.option(
     "--drain",
     type=click.FloatRange(0, 3600),
@@ -62,6 +66,10 @@ def command(
     traces_url: str | None,
     ledger_url: str | None,
     listen: str,
+    pages: str | None,
+    every: str,
+    hosts: tuple[str, ...],
+    user: str,
     drain: float,
     log_format: str,
 ) -> int:
@@ -69,14 +77,19 @@ def command(
 
     Each job runs once at a time, also if several schedulers share a ledger. A changed file is loaded anew (at once
     with SIGHUP), and one that has problems is not. On SIGTERM or SIGINT running jobs may end; a second signal ends
-    all at once.
+    all at once. Readers of --pages need what they need for  sloctl serve.
     """
     from sloctl.cli.composition import Overrides
     from sloctl.cli.scheduling import Service
 
-    # Threads inherit this: signals are for the main thread alone, which asks for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
+    seconds = seconds_of(every)
+    if pages is None and (hosts or user):
+        raise UsageError("--host and --behind-proxy are of live pages", hint="add  --pages 127.0.0.1:8080")
+    access = None
+    if pages is not None:
+        check_packages()
+        access = access_of(pages, hosts, user)
+    with signals_held():
         slo_set, sources = load_with_sources(context, files)
         if not slo_set.jobs:
             raise UsageError(
@@ -85,18 +98,20 @@ def command(
             )
         with _logs(context, log_format), contextlib.ExitStack() as stack:
             overrides = Overrides(prometheus=url, traces=traces_url, timeout=timeout)
-            service = Service(slo_set, sources, overrides, ledger_url)
+            service = Service(slo_set, overrides, ledger_url)
             stack.enter_context(service)
             if listen.lower() != "none":
                 stack.enter_context(service.web(listen))
+            if pages is not None and access is not None:
+                service.show(stack, pages, access, seconds)
             service.scheduler.start()
-            _attend(service, [] if "-" in files else [Path(name) for name in files])
+            found = Files(files, sources, slo_set.name)
+            ended = attend(lambda asked: service.reload(found, asked=asked))
+            service.say(f"{ended.name}: no further runs")
             if not _drain(service, drain):
                 stack.pop_all()  # what hangs must not keep the process from ending
                 sys.stderr.flush()
                 os._exit(0)
-    finally:
-        _release()
     return 0
 
 
@@ -117,22 +132,6 @@ def _logs(context: Context, form: str) -> Iterator[None]:
         logs.remove(handler)
 
 
-def _attend(service: Service, paths: list[Path]) -> None:
-    """Wait for the signal that ends all; look after the files meanwhile."""
-    from time import monotonic
-
-    looked = monotonic()
-    while True:
-        found = signal.sigtimedwait(SIGNALS, 1.0)
-        number = found.si_signo if found else 0
-        if number in (signal.SIGTERM, signal.SIGINT):
-            service.say(f"{signal.Signals(number).name}: no further runs")
-            return
-        if paths and (number == signal.SIGHUP or monotonic() - looked >= LOOK):
-            looked = monotonic()
-            service.reload(paths, asked=number == signal.SIGHUP)
-
-
 def _drain(service: Service, seconds: float) -> bool:
     """Let running jobs end, cut their connections after a time; whether all have ended."""
     from time import monotonic
@@ -148,7 +147,8 @@ def _drain(service: Service, seconds: float) -> bool:
         while not service.scheduler.wait(0.05) and monotonic() < end:
             _leave_at_once()
     # From here on a signal does what it does to any process.
-    _release(default=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     ended = not service.scheduler.running
     service.say("all jobs have ended" if ended else "a job does not end, and is left")
     return ended
@@ -159,9 +159,3 @@ def _leave_at_once() -> None:
     if found is not None:
         sys.stderr.flush()
         os._exit(128 + found.si_signo)
-
-
-def _release(*, default: bool = False) -> None:
-    if default:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

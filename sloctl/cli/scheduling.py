@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -16,7 +15,7 @@ from jobs.schedule import runner
 from jobs.schedule.attempt import Done
 from jobs.schedule.scheduler import Scheduler, tasks_of
 from jobs.schedule.told import RunsTold
-from sloctl import naming, spec
+from sloctl import naming
 from sloctl.backends.http.session import HttpClient
 from sloctl.cli.composition import (
     LedgerAccess,
@@ -30,11 +29,11 @@ from sloctl.cli.composition import (
 )
 from sloctl.cli.context import Context, now
 from sloctl.cli.posting import period_of_job
-from sloctl.errors import BackendError, SloctlError, UsageError
+from sloctl.cli.reloading import Files, told
+from sloctl.errors import BackendError, SloctlError
 from sloctl.model import Job, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
-from sloctl.settings.variables import environment
 from sloctl.telemetry import own_metrics
 from sloctl.telemetry.web import Pages, Web, health, readiness
 
@@ -42,15 +41,17 @@ if TYPE_CHECKING:
     from jobs.posting import Posted
     from sloctl.backends.alertmanager.client import Alertmanager
     from sloctl.backends.protocols import Progress
+    from sloctl.cli.serve import Live
     from sloctl.ledger.store import DatabaseLedger
     from sloctl.report.data import Report
-    from sloctl.spec import Source
+    from sloctl.serve.access import Access
 
 LOG = logging.getLogger("sloctl.schedule")
 PAUSE = 10.0
 """Seconds between two attempts to open the ledger."""
 C = TypeVar("C", bound="HttpClient[Any, Any]")
-_SAID = Context(quiet=True).warn
+_QUIET = Context(quiet=True)
+_SAID = _QUIET.warn
 """What adapters warn of was said at the start, or is logged."""
 
 
@@ -60,11 +61,11 @@ class Service:
     def __init__(
         self,
         slo_set: SloSet,
-        sources: Sequence[Source],
         overrides: Overrides,
         ledger_url: str | None,
     ) -> None:
-        self._set, self._sources, self._overrides = slo_set, tuple(sources), overrides
+        self._set, self._overrides = slo_set, overrides
+        self._shown: Live | None = None
         self._check_servers(slo_set)
         self.ledger = LedgerAccess(ledger_url, pause=PAUSE)
         if self.ledger.wanted:
@@ -125,6 +126,15 @@ class Service:
         LOG.info("listening on http://%s", web.address)
         return web
 
+    def show(self, stack: ExitStack, address: str, access: Access, every: float) -> None:
+        """Serve live pages until the stack ends. Raises UsageError."""
+        from sloctl.cli.serve import Asks, running
+
+        asks = Asks(_QUIET, self._set, self._overrides, self.ledger, now)
+        self._shown = stack.enter_context(running(asks, access, now, every))
+        web = stack.enter_context(Web(address, self._shown.application, option="--pages"))
+        LOG.info("live pages are at http://%s", web.address)
+
     def cut(self) -> None:
         """Cut the connections of all running jobs: they fail at once."""
         with self._open:
@@ -133,27 +143,24 @@ class Service:
         for client in clients:
             client.cancel()
 
-    def reload(self, paths: Sequence[Path], *, asked: bool) -> None:
+    def reload(self, files: Files, *, asked: bool) -> None:
         """Go on with the files as they are now, if they have changed and are valid."""
         try:
-            found = spec.read(paths)
-            if found == self._sources:
+            slo_set = files.changed()
+            if slo_set is None:
                 if asked:
                     LOG.info("the SLO file is as it was")
                 return
-            self._sources = found  # what is not valid is said once
-            slo_set = spec.load_sources(found, environment())
-            if slo_set.name != self._set.name:
-                raise UsageError(f"the set is now called {slo_set.name}: start the scheduler anew")
             self._check_servers(slo_set)
         except SloctlError as error:
-            problems = [
-                f"{p.position}: {p.message}" for p in getattr(error, "problems", ()) if p.severity == "error"
-            ]
-            LOG.error("the changed SLO file is not used: %s", "; ".join([str(error), *problems[:10]]))
+            LOG.error("the changed SLO file is not used: %s", told(error))
             self._reloaded(failed=True)
+            if self._shown:
+                self._shown.refuse(told(error))
             return
         self._set = slo_set
+        if self._shown:
+            self._shown.replace(slo_set)
         self.scheduler.replace(tasks_of(slo_set, self.runs(slo_set)), [slo.id for slo in slo_set.slos])
         LOG.info("the changed SLO file is used from now on")
         self._reloaded(failed=False)

@@ -13,6 +13,7 @@ from sloctl.model.alerting import SecretKey
 Mode = Literal["cronjobs", "scheduler"]
 AccessMode = Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]
 Operator = Literal["Equal", "Exists"]
+ServedBy = Literal["deployment", "scheduler"]
 
 PARTS = ("network-policy", "service-monitor")
 """Objects that a file may leave out."""
@@ -95,16 +96,40 @@ class Scraper:
 
 
 @dataclass(frozen=True, slots=True)
+class PagesIngress:
+    """An Ingress of live pages: its class, the Secret with the certificate, and what its controller is told."""
+
+    class_name: str = ""
+    tls_secret: str = ""
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PagesRoute:
+    """An HTTPRoute of live pages: the Gateway that it is attached to, and which of its listeners."""
+
+    gateway: str
+    namespace: str = ""
+    listener: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Pages:
     """Live pages: the token that readers need, or the header in which a proxy says who reads.
 
-    ``hosts`` are names by which they are reached; ``readers`` the pods that may reach them.
+    ``hosts`` are names by which they are reached; ``readers`` the pods that may reach them. They are ``served_by`` a
+    Deployment of their own, or by the scheduler.
+
+    ``ingress`` and ``route`` have the names of ``hosts`` lead to them.
     """
 
     token: SecretKey | None = None
     behind_proxy: str = ""
     hosts: tuple[str, ...] = ()
     readers: tuple[Scraper, ...] = ()
+    served_by: ServedBy = "deployment"
+    ingress: PagesIngress | None = None
+    route: PagesRoute | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,30 @@ def burn_page(slo: Slo) -> str:
     return naming.LATENCY_BURN if slow else naming.BUDGET_BURN
 
 
+def explanation(slo_set: SloSet, slo: Slo, service: str, at: str, *, long: bool = False) -> str:
+    """The live page that explains an alert of the SLO; "" where the file does not say where live pages are.
+
+    Where failures begin, at Unix time ``at``, and of a ``long`` time; of what is slow, or no request, the SLO's own
+    page. ``service`` needs no escape in a link.
+    """
+    if not slo_set.sources.pages:
+        return ""
+    if burn_page(slo) == naming.LATENCY_BURN or not isinstance(slo.sli, CounterSli):
+        namespace, name = (quote(text, safe="") for text in (slo.namespace or "-", slo.name))
+        return f"{slo_set.sources.pages.rstrip('/')}/slo/{namespace}/{service}/{name}"
+    last = "6h" if long else "1h"
+    return failures(slo_set.sources, quote(slo.namespace, safe=""), service, last, at)
+
+
+def failures(sources: Sources, namespace: str, service: str, last: str, at: str) -> str:
+    """The live page of where failures of a service begin, of the ``last`` time before ``at`` (Unix time).
+
+    The names need no escape in a link. The file says where live pages are.
+    """
+    where = f"namespace={namespace}&" if namespace else ""
+    return f"{sources.pages.rstrip('/')}/explain?{where}service={service}&last={last}&at={at}"
+
+
 def traces(sources: Sources, slo: Slo, service: str, start: str, end: str) -> str:
     """Where people look at failing or slow traces of the service; "" where the file does not say.
 

@@ -210,6 +210,7 @@ class Sources:
     alertmanager: str = ""
     grafana: str = ""
     runbooks: str = ""
+    pages: str = ""
     traces_ui: str = ""
     traces_table: str = ""
     attempt_tag: str = ""

@@ -11,8 +11,8 @@ from typing import Literal
 
 from sloctl.model import CounterSli, Matcher, Mesh, Selector
 from sloctl.promql.flags import LABEL
-from sloctl.promql.presets import DURATION, PRESETS, REPORTERS, Side
-from sloctl.promql.syntax import selector
+from sloctl.promql.presets import DURATION, DURATION_BUCKET, PRESETS, REPORTERS, REQUESTS, Side
+from sloctl.promql.syntax import names, selector
 
 Kind = Literal["total", "bad", "unreached"]
 UNREACHED = "(?:.+,)?(?:UF|UH|UC|UO|NR|NC|LR|UPE|OM)(?:,.+)?"
@@ -44,7 +44,45 @@ def summed(parts: Iterable[Selector], by: Sequence[str], window: int) -> str:
 def latency(mesh: Mesh, side: Side, by: Sequence[str], window: int) -> dict[str, str]:
     """Milliseconds that calls took together, and how many were timed, by labels: ``latency sum``, ``latency count``."""
     where = (Matcher("reporter", "=", REPORTERS[side]), *mesh.matchers)
+    if mesh.histograms == "native":
+        whole = summed([Selector(DURATION, where)], by, window)
+        return {f"latency {part}": f"histogram_{part}({whole})" for part in ("sum", "count")}
     return {
         f"latency {part}": summed([Selector(f"{DURATION}_{part}", where)], by, window)
         for part in ("sum", "count")
     }
+
+
+def _timed(mesh: Mesh, side: Side, where: Iterable[Matcher], metric: str, seconds: int, ago: int = 0) -> str:
+    series = selector(metric, (Matcher("reporter", "=", REPORTERS[side]), *where, *mesh.matchers))
+    return f"increase({series}[{seconds}s]{f' offset {ago}s' if ago else ''})"
+
+
+def quantile(
+    mesh: Mesh,
+    side: Side,
+    where: Iterable[Matcher],
+    share: float,
+    by: Sequence[str],
+    window: int,
+    ago: int = 0,
+) -> str:
+    """The latency in milliseconds within which a share of some requests was answered in a window (seconds), by labels.
+
+    Interpolated within a bucket of the histogram. The window ended ``ago`` seconds before.
+    """
+    native = mesh.histograms == "native"
+    buckets = _timed(mesh, side, where, DURATION if native else DURATION_BUCKET, window, ago)
+    return f"histogram_quantile({share:g}, sum by ({names((*by, *(() if native else ('le',))))}) ({buckets}))"
+
+
+def timed(mesh: Mesh, side: Side, where: Iterable[Matcher], by: Sequence[str], window: int) -> str:
+    """How many requests were timed in a window (seconds), by labels."""
+    if mesh.histograms == "native":
+        return f"histogram_count(sum by ({names(by)}) ({_timed(mesh, side, where, DURATION, window)}))"
+    return f"sum by ({names(by)}) ({_timed(mesh, side, where, f'{DURATION}_count', window)})"
+
+
+def by_label(mesh: Mesh, side: Side, where: Iterable[Matcher], label: str, window: int) -> str:
+    """Some requests of a window (seconds) by a label."""
+    return f"sum by ({names((label,))}) ({_timed(mesh, side, where, REQUESTS, window)}) > 0"

@@ -66,6 +66,11 @@ class SideComparison:
     server: float | None
 
 
+MarkKind = Literal[
+    "alert", "maintenance", "silence", "deploy", "incident", "note", "override", "version", "configuration"
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What happened meanwhile: an alert that fired, a maintenance, a deploy or another silence, and its name; or what
@@ -73,7 +78,7 @@ class Mark:
 
     start: datetime
     end: datetime
-    what: Literal["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]
+    what: MarkKind
     name: str
 
 

@@ -71,11 +71,11 @@ def check_names(access: Access) -> None:
         raise UsageError(f"--behind-proxy: {complaint.message}", hint=complaint.hint)
 
 
-def check_bind(host: str, access: Access) -> None:
+def check_bind(host: str, access: Access, option: str = "--listen") -> None:
     """Fail where everybody on the network could read the pages. Raises UsageError."""
     if access.token is None and not access.user and not _local(host):
         raise UsageError(
-            f"--listen {host}: whoever reaches this address could read the pages",
+            f"{option} {host}: whoever reaches this address could read the pages",
             hint="set SLOCTL_SERVE_TOKEN or SLOCTL_SERVE_TOKEN_FILE, or name the header in which a proxy that has "
             "logged its users in says who they are: --behind-proxy X-Forwarded-User",
         )
@@ -127,7 +127,7 @@ class Guard:
         headers = Headers(scope=scope)
         host = host_of(headers.get("host", ""))
         if not self._known(host):
-            hint = "sloctl serve --host NAME  names one more"
+            hint = "--host NAME  names one more"
             return PlainTextResponse(f"this host name is not one of these pages'\n{hint}\n", 421)
         if (origin := headers.get("origin")) is not None and not _same(origin, headers["host"]):
             return PlainTextResponse("pages of other sites may not ask\n", 403)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
@@ -17,19 +17,33 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sloctl.errors import SloctlError
-from sloctl.model import Slo, SloSet
+from sloctl.model import Slo
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Report, SloStatus, to_json
 from sloctl.report.history import BudgetHistory
 from sloctl.report.html import live
 from sloctl.report.html.live import Freshness, Wanted
+from sloctl.report.latency import Observed
+from sloctl.report.latency import to_json as latency_json
 from sloctl.report.markdown import json_text
-from sloctl.report.mesh import MeshCalls, chosen
+from sloctl.report.mesh import chosen
 from sloctl.report.mesh import to_json as mesh_json
 from sloctl.report.spreadsheet import csv_text
 from sloctl.serve import feeds, openapi
 from sloctl.serve.access import Access, Guard
-from sloctl.serve.cache import LATE, Asked, Busy, Clock, Explained, Pending, Refresher, Rendered, State, told
+from sloctl.serve.cache import (
+    LATE,
+    Asked,
+    Busy,
+    Clock,
+    Explained,
+    Pending,
+    Questions,
+    Refresher,
+    Rendered,
+    State,
+    told,
+)
 
 LASTS = {"10m": 600, "1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600}
 """How far back failures are looked for."""
@@ -57,18 +71,6 @@ class Rest(Convertor[str]):
 register_url_convertor("rest", Rest())
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """What is asked of servers on a reader's behalf. Each may raise SloctlError."""
-
-    part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None]
-    """The last seconds of a budget's history; None where there is no record of them."""
-    explain: Callable[[str, str, int], Explained]
-    """Where the failures of a namespace and service begin, within so many seconds."""
-    mesh: Callable[[int], MeshCalls]
-    """Who called whom so many seconds ago."""
-
-
 class Body(NamedTuple):
     """An answer as it is sent."""
 
@@ -93,23 +95,13 @@ def _response(
 
 
 class Pages:
-    """The pages of one set of SLOs."""
+    """The pages of what is known."""
 
-    def __init__(
-        self,
-        slo_set: SloSet,
-        refresher: Refresher,
-        questions: Questions,
-        asked: Asked,
-        now: Clock,
-        *,
-        definitions: Callable[[Report], Mapping[int, Slo]],
-    ) -> None:
-        self._set, self._refresher, self._questions, self._now = slo_set, refresher, questions, now
-        self._asked = asked
-        self._definitions_of = definitions
+    def __init__(self, refresher: Refresher, asked: Asked, now: Clock) -> None:
+        self._refresher, self._asked, self._now = refresher, asked, now
         self._rendered = Rendered()
         self._index: tuple[int, dict[str, tuple[Slo, SloStatus]]] = (-1, {})
+        self._clusters: tuple[int, dict[int, str]] = (-1, {})
 
     def routes(self) -> list[Route]:
         """Every address."""
@@ -133,6 +125,10 @@ class Pages:
 
     # --- what is known
 
+    @property
+    def _asks(self) -> Questions:
+        return self._refresher.state.asks
+
     def _state(self) -> tuple[State, Report]:
         state = self._refresher.state
         if state.report is None:
@@ -144,13 +140,23 @@ class Pages:
         """How old the report is; the same for some seconds, so that a page can be sent as it is for as long."""
         age = int(state.age(self._now())) // AGE * AGE
         stale = state.stale(report.at + timedelta(seconds=age))
-        return Freshness(report.at, age, round(state.every), round(LATE * state.every), stale, state.failure)
+        return Freshness(
+            report.at, age, round(state.every), round(LATE * state.every), stale, state.failure, state.refused
+        )
+
+    def _cluster_of(self, state: State, report: Report) -> dict[int, str]:
+        """The cluster of each budget that has one."""
+        if self._clusters[0] != state.number:
+            found = live.clusters(state.asks.slo_set, state.asks.definitions(report))
+            self._clusters = (state.number, found)
+            return found
+        return self._clusters[1]
 
     def _named(self, path: str) -> tuple[Slo, SloStatus, State, Report]:
         """The SLO of a path, and what it is of: by now there may be another. Raises HTTPException."""
         state, report = self._state()
         if self._index[0] != state.number:
-            definitions = self._definitions_of(report)
+            definitions = state.asks.definitions(report)
             found: dict[str, tuple[Slo, SloStatus]] = {}
             for item in report.slos:
                 if id(item) in definitions:
@@ -175,12 +181,13 @@ class Pages:
         state, report = self._state()
         wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
         refresh = 60 if request.query_params.get("refresh") == "60" else 0
+        clusters = self._cluster_of(state, report)
         lines = state.explained.lines if state.explained and state.explained.failing else ()
         found = await self._send(
             request,
             ("overview", state.number, fresh, wanted, refresh),
             HTML,
-            lambda: live.overview(report, wanted, fresh, lines, refresh),
+            lambda: live.overview(report, wanted, fresh, lines, refresh, clusters),
         )
         if refresh:
             found.headers["refresh"] = str(refresh)
@@ -190,17 +197,20 @@ class Pages:
         """One SLO."""
         slo, item, state, report = self._named(request.path_params["path"])
         fresh = self._fresh(state, report)
-        chosen = request.query_params.get("range", "")
-        chosen = chosen if chosen in live.RANGES else ""
-        part, failed = await self._part(slo, item, state, report, chosen)
-        explained, not_explained = None, ""
-        if item.alerts or (live.burning(item) or 0) > 1:
-            explained, not_explained = await self._explained(item.namespace, item.service, 3600, 3.0)
+        chosen = live.range_of(item, slo, request.query_params.get("range", ""))
+        burns = bool(item.alerts) or (live.burning(item) or 0) > 1
+        (part, failed), (observed, not_observed), (explained, not_explained) = await asyncio.gather(
+            self._part(slo, item, state, report, chosen),
+            self._observed(slo, item, state, report, chosen),
+            self._explained(state.asks, item.namespace, item.service, 3600, 3.0) if burns else _nothing(),
+        )
         shown = (
             live.slo_path(item),
             chosen,
             part is None,
             failed,
+            observed,
+            not_observed,
             explained and explained.lines,
             not_explained,
         )
@@ -210,13 +220,15 @@ class Pages:
             HTML,
             lambda: live.one(
                 report,
-                self._set,
+                state.asks.slo_set,
                 slo,
                 item,
                 fresh,
                 part=part,
                 chosen=chosen if part else "",
                 part_failed=failed,
+                observed=observed,
+                observe_failed=not_observed,
                 explained=explained.lines if explained else None,
                 explain_failed=not_explained,
             ),
@@ -231,46 +243,74 @@ class Pages:
         seconds = live.RANGES[chosen]
         try:
             part = await self._asked.get(
-                ("part", report.at, live.slo_path(item), chosen),
-                lambda: self._questions.part(slo, item, report, seconds),
+                ("part", state.asks, report.at, live.slo_path(item), chosen),
+                lambda: state.asks.part(slo, item, report, seconds),
             )
         except Exception as error:
             return None, told(error)
         return part, "" if part else "there is no record of it that adds up"
 
+    async def _observed(
+        self, slo: Slo, item: SloStatus, state: State, report: Report, chosen: str
+    ) -> tuple[Observed | None, str]:
+        """What is seen of an SLO's requests, and what changed in the range, or in the last day."""
+        seconds = live.RANGES[chosen or "1d"]
+        try:
+            return await self._asked.get(
+                ("observed", state.asks, report.at, live.slo_path(item), seconds),
+                lambda: state.asks.observed(slo, item, report, seconds),
+                3.0,
+            ), ""
+        except Exception as error:
+            return None, told(error)
+
     async def _explained(
-        self, namespace: str, service: str, seconds: int, wait: float
+        self,
+        asks: Questions,
+        namespace: str,
+        service: str,
+        seconds: int,
+        wait: float,
+        at: datetime | None = None,
     ) -> tuple[Explained | None, str]:
         try:
             return await self._asked.get(
-                ("explain", namespace, service, seconds),
-                lambda: self._questions.explain(namespace, service, seconds),
+                ("explain", asks, namespace, service, seconds, at),
+                lambda: asks.explain(namespace, service, seconds, at),
                 wait,
             ), ""
         except Exception as error:
             return None, told(error)
 
+    def _at(self, asked: Mapping[str, str]) -> datetime | None:
+        """The minute that is asked about; None for now, and for what is still to come."""
+        if not asked["at"]:
+            return None
+        at = datetime.fromtimestamp(-(-int(asked["at"]) // 60) * 60, UTC)
+        return at if at < self._now() else None
+
     async def explain(self, request: Request) -> Response:
         """Where failures begin."""
-        asked = _explain_asked(request)
+        asked, asks = _explain_asked(request), self._asks
         found, failed = await self._explained(
-            asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0
+            asks, asked["namespace"], asked["service"], LASTS[asked["last"]], 10.0, self._at(asked)
         )
         lines, at = (found.lines, str(found.data.get("time", ""))) if found else ((), "")
-        text = live.explanation(self._set.name, asked, lines, at, failed)
+        text = live.explanation(asks.slo_set.name, asked, lines, at, failed)
         return _response(request, _body(text, HTML))
 
     async def mesh(self, request: Request) -> Response:
         """The calls of the mesh."""
-        asked = _mesh_asked(request)
+        asked, asks = _mesh_asked(request), self._asks
         ago = live.AGOS[asked["ago"]]
         calls, failed = None, ""
         try:
-            calls = await self._asked.get(("mesh", ago), lambda: self._questions.mesh(ago), 10.0)
+            calls = await self._asked.get(("mesh", asks, ago), lambda: asks.mesh(ago), 10.0)
         except Exception as error:
             failed = told(error)
-        key = ("mesh", tuple(asked.items()), calls and calls.at, failed)
-        return await self._send(request, key, HTML, lambda: live.mesh(self._set.name, asked, calls, failed))
+        key = ("mesh", asks, tuple(asked.items()), calls and calls.at, failed)
+        name = asks.slo_set.name
+        return await self._send(request, key, HTML, lambda: live.mesh(name, asked, calls, failed))
 
     async def badge(self, request: Request) -> Response:
         """The badge of an SLO."""
@@ -319,11 +359,11 @@ class Pages:
             "age_seconds": fresh.seconds,
             "stale": fresh.stale,
             "failure": fresh.why or None,
+            "file_refused": fresh.refused or None,
         }
 
-    @staticmethod
-    def _chosen(report: Report, wanted: Wanted) -> Report:
-        ids = {id(item) for item in wanted.select(report)}
+    def _chosen(self, state: State, report: Report, wanted: Wanted) -> Report:
+        ids = {id(item) for item in wanted.select(report, self._cluster_of(state, report))}
         return report.of(lambda item: id(item) in ids)
 
     async def api_overview(self, request: Request) -> Response:
@@ -332,7 +372,10 @@ class Pages:
         wanted, fresh = Wanted.of(request.query_params), self._fresh(state, report)
 
         def make() -> str:
-            return json_text({**self._told(fresh), "report": to_json(self._chosen(report, wanted))}) + "\n"
+            return (
+                json_text({**self._told(fresh), "report": to_json(self._chosen(state, report, wanted))})
+                + "\n"
+            )
 
         return await self._send(request, ("json", state.number, fresh, wanted), JSON, make)
 
@@ -344,7 +387,7 @@ class Pages:
             request,
             ("csv", state.number, wanted),
             "text/csv; charset=utf-8",
-            lambda: csv_text(self._chosen(report, wanted)),
+            lambda: csv_text(self._chosen(state, report, wanted)),
         )
         found.headers["content-disposition"] = 'attachment; filename="budgets.csv"'
         found.headers["x-sloctl-at"] = fresh.iso
@@ -357,7 +400,10 @@ class Pages:
         asked = request.query_params.get("range", "")
         if asked and asked not in live.RANGES:
             raise HTTPException(400, f"range is one of {', '.join(live.RANGES)}")
-        part, failed = await self._part(slo, item, state, report, asked)
+        (part, failed), (observed, not_observed) = await asyncio.gather(
+            self._part(slo, item, state, report, asked),
+            self._observed(slo, item, state, report, asked),
+        )
         shown = part or (item.history if not asked else None)
         began = live.since(item, report.at)
         data = {
@@ -377,33 +423,35 @@ class Pages:
             "causes": [{"cause": cause, "bad": bad} for cause, bad in item.detail.causes],
             "marks": [
                 {"what": mark.what, "name": mark.name, "start": rfc3339(mark.start), "end": rfc3339(mark.end)}
-                for mark in item.detail.marks
+                for mark in (*item.detail.marks, *(observed.changes if observed else ()))
             ],
             "links": [
                 {"title": title, "url": url}
                 for title, url in item.detail.links
                 if url.startswith(("http://", "https://"))
             ],
-            "promql": [{"what": what, "expr": expr} for what, expr in live.queries(self._set, slo, item)],
+            "promql": [
+                {"what": what, "expr": expr} for what, expr in live.queries(state.asks.slo_set, slo, item)
+            ],
             "history": _history(shown),
             "history_failure": failed or None,
+            "latency": latency_json(observed) if observed else None,
+            "latency_failure": not_observed or None,
         }
         return _response(request, _body(json_text(data) + "\n", JSON))
 
     async def api_explain(self, request: Request) -> Response:
         """Where failures begin, as ``sloctl explain --format json`` has it."""
-        asked = _explain_asked(request)
-        place, seconds = (asked["namespace"], asked["service"]), LASTS[asked["last"]]
-        found = await self._answer(
-            ("explain", *place, seconds), lambda: self._questions.explain(*place, seconds)
-        )
+        asked, asks = _explain_asked(request), self._asks
+        place, at = (asked["namespace"], asked["service"], LASTS[asked["last"]]), self._at(asked)
+        found = await self._answer(("explain", asks, *place, at), lambda: asks.explain(*place, at))
         return _response(request, _body(json_text(found.data) + "\n", JSON))
 
     async def api_mesh(self, request: Request) -> Response:
         """The calls of the mesh that are asked for."""
-        asked = _mesh_asked(request)
+        asked, asks = _mesh_asked(request), self._asks
         ago = live.AGOS[asked["ago"]]
-        calls = await self._answer(("mesh", ago), lambda: self._questions.mesh(ago))
+        calls = await self._answer(("mesh", asks, ago), lambda: asks.mesh(ago))
         edges = chosen(
             calls.edges, q=asked["q"], namespace=asked["namespace"], everything=asked["show"] == "all"
         )
@@ -432,8 +480,12 @@ class Pages:
         hint = (
             "The budgets are being read; reload the page in some seconds." if error.status_code == 503 else ""
         )
-        text = live.message(self._set.name, title, error.detail, hint=hint)
+        text = live.message(self._asks.slo_set.name, title, error.detail, hint=hint)
         return Response(text, error.status_code, error.headers, HTML)
+
+
+async def _nothing() -> tuple[None, str]:
+    return None, ""
 
 
 def _history(shown: BudgetHistory | None) -> dict[str, Any] | None:
@@ -469,7 +521,10 @@ def _explain_asked(request: Request) -> dict[str, str]:
     names = {name: given.get(name, "").strip() for name in ("service", "namespace")}
     if any(len(name) > LONGEST_NAME or not name.isprintable() for name in names.values()):
         raise HTTPException(400, "that is no name of a service or namespace")
-    return names | {"last": last}
+    at = given.get("at", "")
+    if at and not (at.isascii() and at.isdecimal() and len(at) <= 10):
+        raise HTTPException(400, "at is a time in seconds since 1970")
+    return names | {"last": last, "at": at}
 
 
 def application(pages: Pages, access: Access) -> Guard:

@@ -7,14 +7,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sloctl.errors import SloctlError
-from sloctl.report.data import Report
+from sloctl.model import Slo, SloSet
+from sloctl.report.data import Report, SloStatus
+from sloctl.report.history import BudgetHistory
+from sloctl.report.latency import Observed
+from sloctl.report.mesh import MeshCalls
 
 LOG = logging.getLogger(__name__)
 LATE = 3
@@ -31,21 +35,55 @@ class Explained(NamedTuple):
     failing: bool = False
 
 
+class Questions(Protocol):
+    """What is asked of servers about the SLOs of a file as it was read. Each method may raise SloctlError."""
+
+    @property
+    def slo_set(self) -> SloSet:
+        """The SLOs."""
+
+    def report(self) -> Report:
+        """All budgets now."""
+
+    def explained(self, report: Report) -> Explained | None:
+        """Where failures of a report begin, if there are any."""
+
+    def definitions(self, report: Report) -> Mapping[int, Slo]:
+        """The definition of each budget of a report, by the id of the object."""
+
+    def part(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> BudgetHistory | None:
+        """The last seconds of a budget's history; None where there is no record of them."""
+
+    def observed(self, slo: Slo, item: SloStatus, report: Report, seconds: int) -> Observed | None:
+        """How long an SLO's requests take, and what changed within so many seconds; None for other events."""
+
+    def explain(self, namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
+        """Where the failures of a namespace and service begin, within so many seconds before a time, or now."""
+
+    def mesh(self, ago: int) -> MeshCalls:
+        """Who called whom so many seconds ago."""
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known now. ``number`` grows with each change; ``explained`` is where failures begin, where any are seen.
+    """What is known now, of the SLOs that ``asks`` has: what pages show is of one state, and so of one SLO file.
+
+    ``number`` grows with each change; ``explained`` is where failures begin, where any are seen. ``refused`` says why
+    the SLO file, which has changed, is not used.
 
     ``failure`` says why the last refresh failed, at ``failed``; the report is then that of an earlier one. ``every`` is
     the time between two refreshes in seconds. ``begun`` is when the report was asked for by ``ticks``, in seconds: a
     clock that is set back makes nothing young.
     """
 
+    asks: Questions
     number: int = 0
     report: Report | None = None
     explained: Explained | None = None
     every: float = 60.0
     failure: str = ""
     failed: datetime | None = None
+    refused: str = ""
     begun: float = 0.0
     ticks: Callable[[], float] = field(default=lambda: 0.0, compare=False)
 
@@ -63,20 +101,20 @@ class Refresher:
     """Finds a new report every ``every`` seconds, on a thread of its own, while the context lasts.
 
     What fails is kept in the state as a sentence, with the last report there was. However many readers there are, only
-    this asks for reports. ``explain`` says where failures begin, if there are any: a report is shown before that.
+    this asks for reports. A report is shown before it is known where failures begin.
     """
 
     def __init__(
         self,
-        find: Callable[[], Report],
+        asks: Questions,
         now: Clock,
         every: float,
-        explain: Callable[[Report], Explained | None] = lambda _report: None,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._find, self._now, self._every, self._explain, self._ticks = find, now, every, explain, ticks
-        self._state = State(every=every)
-        self._stop = threading.Event()
+        self._asks, self._now, self._every, self._ticks = asks, now, every, ticks
+        self._state = State(asks, every=every, ticks=ticks)
+        self._changing = threading.Lock()
+        self._stop, self._look = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="sloctl-refresh", daemon=True)
 
     def __enter__(self) -> Refresher:
@@ -85,6 +123,7 @@ class Refresher:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._look.set()
         self._thread.join(5)
 
     @property
@@ -92,30 +131,45 @@ class Refresher:
         """What is known now."""
         return self._state
 
+    def _change(self, **changes: Any) -> None:
+        with self._changing:
+            self._state = replace(self._state, number=self._state.number + 1, **changes)
+
+    def replace(self, asks: Questions) -> None:
+        """Look at once at the SLOs of a changed file; they are shown, all of them, when they are known."""
+        self._asks = asks
+        self._change(refused="")
+        self._look.set()
+
+    def refuse(self, why: str) -> None:
+        """Say that a changed SLO file is not used."""
+        self._change(refused=why)
+
     def refresh(self) -> None:
         """Look once."""
-        before, begun = self._state, self._ticks()
+        asks, begun = self._asks, self._ticks()
         try:
-            report = self._find()
+            report = asks.report()
         except Exception as error:
             if self._stop.is_set():  # nobody waits for it any more
                 return
             why = told(error)
             LOG.warning("the budgets could not be read: %s", why)
-            self._state = replace(before, number=before.number + 1, failure=why, failed=self._now())
+            self._change(failure=why, failed=self._now())
         else:
-            self._state = State(before.number + 1, report, None, self._every, begun=begun, ticks=self._ticks)
+            self._change(asks=asks, report=report, explained=None, failure="", failed=None, begun=begun)
             try:
-                explained = self._explain(report)
+                explained = asks.explained(report)
             except Exception as error:
                 explained = Explained((f"Where failures begin is not known: {told(error)}",), {}, True)
             if explained is not None:
-                self._state = replace(self._state, number=before.number + 2, explained=explained)
+                self._change(explained=explained)
 
     def _run(self) -> None:
-        self.refresh()
-        while not self._stop.wait(self._every):
+        while not self._stop.is_set():
+            self._look.clear()
             self.refresh()
+            self._look.wait(self._every)
 
 
 def told(error: BaseException) -> str:

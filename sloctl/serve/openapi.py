@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from sloctl import __version__
 from sloctl.budget import Status
-from sloctl.report.data import json_schema
+from sloctl.report.data import MarkKind, json_schema
 from sloctl.report.html.live import AGOS, RANGES
 
 LASTS = ("10m", "1h", "3h", "6h")
@@ -31,6 +31,7 @@ def _filters() -> list[dict[str, Any]]:
         _parameter("status", "Only budgets in this state, or those whose alerts fire.", _states()),
         _parameter("owner", "Only budgets of this owner.", TEXT),
         _parameter("namespace", "Only budgets of this namespace.", TEXT),
+        _parameter("cluster", "Only budgets of SLOs that carry this label `cluster`.", TEXT),
     ]
 
 
@@ -60,6 +61,7 @@ def document() -> dict[str, Any]:
         "age_seconds": NUMBER,
         "stale": {"type": "boolean", "description": "whether the numbers may not hold any more"},
         "failure": _nullable(TEXT) | {"description": "why the last refresh failed"},
+        "file_refused": _nullable(TEXT) | {"description": "why the SLO file, which has changed, is not used"},
     }
     bucket = {
         "start": TIME,
@@ -68,6 +70,7 @@ def document() -> dict[str, Any]:
         "total": _nullable(NUMBER),
         "left": _nullable(NUMBER),
     }
+    quantiles = {f"p{percent}_ms": _nullable(NUMBER) for percent in (50, 95, 99)}
     one = _object(
         **fresh,
         slo=slo,
@@ -75,7 +78,7 @@ def document() -> dict[str, Any]:
         policy=_list(severity=TEXT, factor=NUMBER, long=NUMBER, short=NUMBER),
         causes=_list(cause=TEXT, bad=NUMBER),
         marks=_list(
-            what={"enum": ["alert", "maintenance", "silence", "deploy", "incident", "note", "override"]},
+            what={"enum": list(get_args(MarkKind))},
             name=TEXT,
             start=TIME,
             end=TIME,
@@ -84,6 +87,17 @@ def document() -> dict[str, Any]:
         promql=_list(what=TEXT, expr=TEXT),
         history=_nullable(_object(width_seconds=NUMBER, buckets=_list(**bucket))),
         history_failure=_nullable(TEXT),
+        latency=_nullable(
+            _object(
+                threshold_ms=_nullable(NUMBER),
+                longest_ms=_nullable(NUMBER),
+                windows=_list(window=TEXT, **quantiles),
+                slow=_list(
+                    what={"enum": ["caller", "version", "operation"]}, name=TEXT, requests=NUMBER, **quantiles
+                ),
+            )
+        ),
+        latency_failure=_nullable(TEXT),
     )
     error = {"$ref": "#/components/responses/error"}
     path = [
@@ -95,6 +109,9 @@ def document() -> dict[str, Any]:
         _parameter("service", "Of this service; without it, of all that fail.", TEXT),
         _parameter("namespace", "Of this namespace.", TEXT),
         _parameter("last", "What fails within this time.", {"enum": list(LASTS), "default": "1h"}),
+        _parameter(
+            "at", "As of this minute, in seconds since 1970; without it, as of now.", {"type": "integer"}
+        ),
     ]
     calls = [
         _parameter("q", "Words of a service's namespace and name.", TEXT),

@@ -22,6 +22,8 @@ from sloctl.errors import UsageError
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
+    Application = ASGIFramework
+
 LOG = logging.getLogger(__name__)
 MOST = 16
 """So many times is each page sent at a time; slow readers of one page do not keep others from theirs."""
@@ -48,14 +50,15 @@ class Web:
         *,
         seconds: float = SECONDS,
         otherwise: str = "",
+        option: str = "--listen",
     ) -> None:
-        host, port = parse(address)
+        host, port = parse(address, option=option)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except (OSError, OverflowError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            raise UsageError(f"--listen {address}: {why}", hint=f"choose another port{otherwise}") from None
+            raise UsageError(f"{option} {address}: {why}", hint=f"choose another port{otherwise}") from None
         self._name = self._socket.getsockname()[:2]
         self._application, self._seconds = application, seconds
         self._loop = asyncio.new_event_loop()
@@ -143,12 +146,12 @@ class Pages:
         await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-def parse(address: str, none: str = ", or none") -> tuple[str, int]:
+def parse(address: str, none: str = ", or none", option: str = "--listen") -> tuple[str, int]:
     """Host and port of ``127.0.0.1:9464``, ``:9464`` or ``[::1]:9464``. Raises UsageError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise UsageError(
-            f"--listen: {address!r} is not an address", hint=f"write it like 127.0.0.1:9464{none}"
+            f"{option}: {address!r} is not an address", hint=f"write it like 127.0.0.1:9464{none}"
         )
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - as asked for
 

@@ -136,6 +136,7 @@ def test_every_module_of_the_command_line_is_a_command_or_a_helper() -> None:
         "posting",
         "problems",
         "progress",
+        "reloading",
         "scheduling",
         "shadowing",
         "tables",

@@ -103,9 +103,21 @@ def test_pages_are_served_until_sigterm(folder: Path) -> None:
                 assert code == 200 and "hunter2" not in text and TOKEN not in text
             assert "shop/checkout" in get(url)[1]
             assert urllib.request.urlopen(f"{url}/healthz").status == 200
+            (folder / "slo.yaml").write_text("broken")
+            process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "The changed SLO file is not used" in get(url)[1])
+            (folder / "slo.yaml").write_text(shop_slos.text(shop_slos.CHECKOUT.replace("99.9", "99.5")))
+            process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: "99.5" in get(f"{url}/slo/shop/checkout/availability")[1])
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
-            assert process.stderr is not None and process.stderr.read() == ""
+            assert process.stderr is not None
+            refused, used, *rest = process.stderr.read().splitlines()
+            assert (
+                "the changed SLO file is not used: 1 error in the SLO file; slo.yaml:1:1: " in refused
+                and not rest
+            )
+            assert used == "sloctl: the changed SLO file is used from now on"
 
 
 @pytest.mark.slow
@@ -131,6 +143,22 @@ def test_what_cannot_be_is_refused(folder: Path, options: tuple[str, ...], said:
     done = in_process(
         "serve", "-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", *options, folder=folder
     )
+    assert done.code == 2 and said in done.stderr and "hint" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--pages", "0.0.0.0:0"), "--pages 0.0.0.0: whoever reaches this address could read the pages"),
+        (("--pages", "nowhere"), "--pages: 'nowhere' is not an address"),
+        (("--pages", "127.0.0.1:0", "--every", "1s"), "--every: '1s' is not a duration of 10s to 1h"),
+        (("--host", "slo.example.org"), "--host and --behind-proxy are of live pages"),
+    ],
+)
+def test_the_scheduler_refuses_the_same(folder: Path, options: tuple[str, ...], said: str) -> None:
+    (folder / "slo.yaml").write_text(shop_slos.text(shop_slos.CHECKOUT) + "jobs: [{name: slis, every: 5m}]\n")
+    source = ("-f", "slo.yaml", "--prometheus", "http://127.0.0.1:1", "--ledger", "none", "--listen", "none")
+    done = in_process("schedule", *source, *options, folder=folder)
     assert done.code == 2 and said in done.stderr and "hint" in done.stderr
 
 

@@ -155,6 +155,7 @@ ANNOTATIONS = {
     "runbook_url": "https://runbooks.example.org/a?b=1&c=2|<x>",
     "dashboard_url": "https://grafana.example.org/d/x",
     "traces_url": "https://traces.example.org/search?service=checkout.shop",
+    "explain_url": "https://slo.example.org/explain?service=checkout&last=1h&at=1772366400",
 }
 
 
@@ -182,6 +183,7 @@ def test_slack(sink: Sink, tmp_path: Path) -> None:
             f"*checkout: {escaped}*\n2% of requests failed {escaped}\nMost of it: 7 times {escaped}\n"
             f"first line {escaped}\nsecond line\n"
             f"AvailabilityBudgetBurnPage1h, owner {escaped}"
+            " · <https://slo.example.org/explain?service=checkout&amp;last=1h&amp;at=1772366400|Explain>"
             " · <https://runbooks.example.org/a?b=1&amp;c=2%7C%3Cx%3E|Runbook>"
             " · <https://grafana.example.org/d/x|Dashboard>"
             " · <https://traces.example.org/search?service=checkout.shop|Traces>"
@@ -257,6 +259,7 @@ def test_pagerduty(sink: Sink, tmp_path: Path) -> None:
             "Runbook": ANNOTATIONS["runbook_url"],
             "Dashboard": ANNOTATIONS["dashboard_url"],
             "Traces": ANNOTATIONS["traces_url"],
+            "Explain": ANNOTATIONS["explain_url"],
         }
         running.post(health("PushErrors", "ticket", "control-plane", "istiod"))
         _, event, _ = sink.next()

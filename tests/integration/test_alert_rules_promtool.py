@@ -752,7 +752,9 @@ def test_what_an_alert_asks_of_a_service_with_a_hostile_name_stays_one_string(tm
     """promtool fills in what an alert says of now, and the service's name in links is no more than a name."""
     policy = AlertPolicy("own", (BurnWindow("page", Decimal(2), 600, 300),))
     every = slo(service="*", objective="90", policy=policy)
-    sources = Sources(grafana="https://g.example.org", traces_backend="tempo", traces="http://tempo")
+    sources = Sources(
+        grafana="https://g.example.org", traces_backend="tempo", traces="http://tempo", pages="https://slo"
+    )
     [file] = manifest.rule_files(slo_set := SloSet("shop", (every,), sources=sources))
     (tmp_path / "rules.yaml").write_text(manifest.prometheus(file), encoding="utf-8")
     tests = slo_proofs.render_tests(slo_set, file, "rules.yaml", HOSTILE)
@@ -768,5 +770,7 @@ def test_what_an_alert_asks_of_a_service_with_a_hostile_name_stays_one_string(tm
     assert told["cause"].startswith("Most of it: ") and "response code 503, flags UF" in told["cause"]
     assert "&var-service=a%22%7D+or+vector" in told["dashboard_url"]
     assert "aorvector1.xqto0.shop" in told["traces_url"]
+    asked = "https://slo/explain?namespace=shop&service=aorvector1.xqto0&last=1h&at="
+    assert told["explain_url"].startswith(asked) and told["explain_url"].removeprefix(asked).isdecimal()
     done = run("test", "rules", "test.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,8 @@ import signal
 import socket
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,18 +134,38 @@ def test_a_prometheus_that_comes_back_is_asked_again(tmp_path: Path, prometheus:
         assert process.end() == 0
 
 
-def test_a_file_that_is_broken_is_not_used(tmp_path: Path, prometheus: FaultyServer) -> None:
+def test_a_file_that_is_broken_is_not_used_and_live_pages_say_so(
+    tmp_path: Path, prometheus: FaultyServer
+) -> None:
     whole = (tmp_path / "slo.yaml").read_text()
-    with scheduled(tmp_path, "--ledger", "none") as process:
+    pages = ("--pages", "127.0.0.1:0", "--every", "10s")
+    with scheduled(tmp_path, "--ledger", "none", *pages, env={"SLOCTL_SERVE_TOKEN": "readers"}) as process:
         eventually(lambda: process.messages("burn_rate"))
+        (said,) = [line for line in process.messages() if line.startswith("live pages are at ")]
+        shown = said.split()[-1]
+
+        def asked() -> str:
+            request = urllib.request.Request(f"{shown}/", headers={"authorization": "Bearer readers"})
+            try:
+                return str(urllib.request.urlopen(request, timeout=10).read().decode())
+            except urllib.error.HTTPError as error:
+                assert error.code == 503
+                return ""
+
+        eventually(lambda: "checkout" in asked())
+        assert process.get("/")[0] == 404  # metrics have no pages, and pages no metrics
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{shown}/metrics")
         (tmp_path / "slo.yaml").write_text(whole.replace("99.9", "199"))
         process.process.send_signal(signal.SIGHUP)
         eventually(lambda: process.value('sloctl_slo_file_reload_failed{slo_set="shop"}') == 1)
         assert '"burn_rate"' in process.get("/readyz")[1]
+        assert "The changed SLO file is not used" in asked()
         (tmp_path / "slo.yaml").write_text(whole + "  - {name: report, cron: '0 9 * * 1'}\n")
         process.process.send_signal(signal.SIGHUP)
         eventually(lambda: process.value('sloctl_slo_file_reload_failed{slo_set="shop"}') == 0)
         assert '"report"' in process.get("/readyz")[1]
+        assert "is not used" not in asked()
         assert process.end() == 0
     (broken,) = [line for line in process.lines if line["level"] == "error"]
     assert "slo.yaml:" in broken["message"]

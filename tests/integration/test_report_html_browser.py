@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Dialog, FloatRect, Page, expect
@@ -414,11 +414,12 @@ def live(demo: Demo) -> Iterator[str]:
         demo.slo_set,
         Overrides(prometheus=demo.server.url),
         LedgerAccess("none"),
+        lambda: demo.end,
         "rules",
     )
     with (
-        serving(asks, Access(rate=1e6, burst=1_000_000), lambda: demo.end, 3600.0) as pages,
-        Web("127.0.0.1:0", cast(Any, pages)) as web,
+        serving(asks, Access(rate=1e6, burst=1_000_000), lambda: demo.end, 3600.0) as shown,
+        Web("127.0.0.1:0", shown.application) as web,
     ):
         url = f"http://{web.address}"
         eventually(lambda: "Where it begins</h3>" in get(f"{url}/"))
@@ -431,6 +432,13 @@ def get(address: str) -> str:
             return str(answer.read().decode())
     except urllib.error.HTTPError:
         return ""
+
+
+def test_live_pages_say_how_long_requests_take(live: str) -> None:
+    latency = json.loads(get(f"{live}/api/v1/slo/shop/checkout/latency"))["latency"]
+    assert latency["threshold_ms"] == 250
+    for window in latency["windows"]:
+        assert window["p50_ms"] < window["p95_ms"] < 250 < window["p99_ms"] < 300
 
 
 def test_live_pages_say_what_the_report_says(live: str, report: Report) -> None:

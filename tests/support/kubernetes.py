@@ -57,6 +57,7 @@ def _definition(name: str) -> Any:
 
 
 DEFINITIONS = {
+    "HTTPRoute": _definition("httproute.schema.json"),
     "ServiceMonitor": _definition("servicemonitor.schema.json"),
     "VMRule": _definition("vmrule.schema.json"),
 }

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from jobs.reports.routine_budgets import statuses
 from sloctl import spec
-from sloctl.model import Slo, SloSet
+from sloctl.model import CounterSli, Slo, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
 from sloctl.report.history import BudgetHistory
+from sloctl.report.latency import Observed, Slow
 from sloctl.report.mesh import Edge, MeshCalls, Node
 from sloctl.serve.access import Access, Guard
-from sloctl.serve.application import Pages, Questions, application
+from sloctl.serve.application import Pages, application
 from sloctl.serve.cache import Asked, Explained, Refresher
 from tests.support.reports import AT, drawn, item, report
 
@@ -79,28 +80,48 @@ EDGES = (
 """A cascade, what is fine, calls without mTLS, and one failure."""
 
 
+OBSERVED = Observed(
+    (
+        ("5 minutes", (12.5, 180.0, 3_600_000.0)),
+        ("1 hour", (11.0, 90.0, 240.0)),
+        ("1 hour, a day before", (None,) * 3),
+    ),
+    (
+        Slow("caller", "shop/frontend", 9000.0, (12.0, 190.0, 400.0)),
+        Slow("version", "v2", 100.0, (80.0, 300.0, None)),
+    ),
+    threshold=250.0,
+    longest=3_600_000.0,
+    changes=(Mark(AT - timedelta(minutes=40), AT - timedelta(minutes=35), "version", "v2 begins to serve"),),
+)
+
+
 class Site:
     """Pages whose time, reports and questions a test decides."""
 
     def __init__(self, slos: SloSet, found: Callable[[], Report] = shop, *, every: float = 60.0) -> None:
         self.now, self.asked = AT, 0
         self.slo_set = slos
-        self.refresher = Refresher(found, lambda: self.now, every, self.begins)
+        self.report = found
+        self.refresher = Refresher(self, lambda: self.now, every)
         self.answers = Asked(seconds=every)
         self.part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None] = self._part
         self.mesh: Callable[[int], MeshCalls] = lambda ago: MeshCalls(later(-ago), 900, EDGES)
         self.lines: tuple[str, ...] = ("shop/checkout: 26.4 % fail since about 11:35 UTC",)
 
-    def begins(self, report: Report) -> Explained | None:
+    def explained(self, report: Report) -> Explained | None:
         return self.explain("", "", 3600) if any(each.alerts for each in report.slos) else None
 
-    def explain(self, namespace: str, service: str, seconds: int) -> Explained:
+    def explain(self, namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         self.asked += 1
         return Explained(
             (*self.lines, f"asked: {namespace}/{service} {seconds}"),
-            {"time": rfc3339(self.now), "failing": []},
+            {"time": rfc3339(at or self.now), "failing": []},
             True,
         )
+
+    def observed(self, slo: Slo, _item: SloStatus, _report: Report, _seconds: int) -> Observed | None:
+        return OBSERVED if isinstance(slo.sli, CounterSli) else None
 
     def _part(self, _slo: Slo, found: SloStatus, _report: Report, _seconds: int) -> BudgetHistory | None:
         self.asked += 1
@@ -110,15 +131,7 @@ class Site:
         return {id(each): slo for slo, each in statuses(self.slo_set, found).values()}
 
     def application(self, access: Access | None = None) -> Guard:
-        questions = Questions(lambda *given: self.part(*given), self.explain, lambda ago: self.mesh(ago))
-        pages = Pages(
-            self.slo_set,
-            self.refresher,
-            questions,
-            self.answers,
-            lambda: self.now,
-            definitions=self.definitions,
-        )
+        pages = Pages(self.refresher, self.answers, lambda: self.now)
         return application(pages, access or Access(rate=1e6, burst=1_000_000))
 
 

@@ -99,10 +99,9 @@ def soak(
 
     ``trouble`` is the share of runs that fail on purpose, after they have done their work.
     """
-    sources = spec.read([path])
-    slo_set = spec.load_sources(sources)
+    slo_set = spec.load([path])
     begin = datetime.now(UTC)
-    service = Service(slo_set, sources, Overrides(timeout=5), str(path.with_name("soak.db")))
+    service = Service(slo_set, Overrides(timeout=5), str(path.with_name("soak.db")))
     counts: Counter[str] = Counter()
     chance = random.Random(1)
 

@@ -359,6 +359,21 @@ class TestTexts:
             assert link.startswith("https://t.example.org/") and sought in link
             assert "checkout.shop" in link and "time()" in link
 
+    def test_the_live_page_that_explains_what_fails_and_that_of_what_is_slow(self) -> None:
+        sources = Sources(pages="https://slo.example.org/")
+        own = replace(slo(), sli=ExprSli("rate(a[$window])", bad="rate(b[$window])"), namespace="")
+        base = "https://slo.example.org"
+        at = incident_texts.moment("time()")
+        for made, first, last in (
+            (slo(), f"{base}/explain?namespace=shop&service=checkout&last=1h&at={at}", f"last=6h&at={at}"),
+            (slo("latency", {"threshold": "250ms"}), f"{base}/slo/shop/checkout/latency", "/latency"),
+            (own, f"{base}/slo/-/checkout/availability", "/availability"),
+        ):
+            texts = [rule.get("annotations", {}) for rule in rules(one(made, sources=sources))]
+            found = [each["explain_url"] for each in texts if each]
+            assert found[0] == first and found[-1].endswith(last)
+        assert "explain_url" not in rules(one(slo()))[-1]["annotations"]
+
     def test_no_link_to_traces_that_nothing_shows(self) -> None:
         sources = Sources(traces_backend="clickhouse", traces="http://clickhouse:8123")
         [*_, last] = rules(one(slo(), sources=sources))

@@ -363,7 +363,11 @@ def test_labels_and_annotations_of_an_alert_are_listed() -> None:
             for rule in group.rules:
                 if isinstance(rule, BurnAlert):
                     assert set(fired_labels(slo_set, rule.slo, rule.window, "x")) == labels
-                    assert set(rule.annotations) == annotations - {"dashboard_url", "traces_url"}
+                    assert set(rule.annotations) == annotations - {
+                        "dashboard_url",
+                        "explain_url",
+                        "traces_url",
+                    }
 
 
 # Presets

@@ -462,7 +462,7 @@ def test_the_scheduler() -> None:
     assert isinstance(drain, (int, float))
     assert pod["spec"]["terminationGracePeriodSeconds"] >= drain + 30
     (container,) = pod["spec"]["containers"]
-    assert container["args"] == ["schedule", "-f", "/etc/sloctl/slo", "--listen", "0.0.0.0:9464"]
+    assert container["args"][:5] == ["schedule", "-f", "/etc/sloctl/slo", "--listen", "0.0.0.0:9464"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["ports"][0]["containerPort"] == 9464
@@ -476,8 +476,8 @@ def test_the_scheduler() -> None:
 
 
 def test_live_pages_are_for_readers_and_read_a_ledger_in_a_database() -> None:
-    for case, ledger_url in (("everything", None), ("scheduler", "none")):
-        items = stored(case)
+    alone = (ROOT / "scheduler" / "slo.yaml").read_text().replace(", served_by: scheduler", "")
+    for items, ledger_url in ((stored("everything"), None), (objects(alone), "none")):
         deployment, service = (one(items, kind, "sloctl-shop-pages") for kind in ("Deployment", "Service"))
         pod = deployment["spec"]["template"]
         (container,) = pod["spec"]["containers"]
@@ -493,6 +493,45 @@ def test_live_pages_are_for_readers_and_read_a_ledger_in_a_database() -> None:
         assert others and all("SLOCTL_SERVE_TOKEN_FILE" not in environment(other) for other in others)
     ingress = one(stored("everything"), "NetworkPolicy")["spec"]["ingress"]
     assert [rule["ports"][0]["port"] for rule in ingress] == [8080]
+
+
+def test_the_scheduler_may_serve_live_pages() -> None:
+    items = stored("scheduler")
+    deployment, service = one(items, "Deployment"), one(items, "Service", "pages")
+    pod = deployment["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"][-3:] == ["--pages", "0.0.0.0:8080", "--host=slo.example.org"]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [
+        ("metrics", 9464),
+        ("http", 8080),
+    ]
+    assert container["readinessProbe"]["httpGet"]["port"] == "metrics"
+    assert service["spec"]["ports"][0]["targetPort"] == "http"
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert environment(pod)["SLOCTL_SERVE_TOKEN_FILE"] == "/etc/sloctl/secrets/serve-token"
+    assert environment(pod)["SLOCTL_LEDGER_URL"].startswith("sqlite:")
+    schedule.make_context("schedule", container["args"][1:])
+    before, _, rest = (ROOT / "scheduler" / "slo.yaml").read_text().partition("jobs:")
+    without_jobs = objects(f"{before}kubernetes:{rest.partition('kubernetes:')[2]}")
+    assert one(without_jobs, "Deployment")["metadata"]["name"] == "sloctl-shop-pages"
+
+
+def test_ways_lead_to_the_service_of_live_pages() -> None:
+    items = stored("everything")
+    service, ingress, route = (one(items, kind, "pages") for kind in ("Service", "Ingress", "HTTPRoute"))
+    (port,) = service["spec"]["ports"]
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    name = service["metadata"]["name"]
+    assert path["backend"]["service"] == {"name": name, "port": {"name": port["name"]}}
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert backend == {"name": name, "port": port["port"]}
+    arguments = one(items, "Deployment", "pages")["spec"]["template"]["spec"]["containers"][0]["args"]
+    hosts = [word.partition("=")[2] for word in arguments if word.startswith("--host=")]
+    assert hosts == [rule["host"]] == ingress["spec"]["tls"][0]["hosts"] == route["spec"]["hostnames"]
+    changes: list[Objekt] = [{"hostnames": ["10.0.0.1"]}, {"parentRefs": [{}]}, {"hosts": []}]
+    for change in changes:
+        assert schema_problems(route | {"spec": route["spec"] | change}, VERSIONS[0])
 
 
 def test_live_pages_need_no_jobs() -> None:

@@ -120,6 +120,12 @@ def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     assert HEAVY & set(loaded.split()) == set()
 
 
+def test_a_scheduler_without_live_pages_loads_nothing_of_them() -> None:
+    script = "import sys, sloctl.cli.schedule, sloctl.cli.scheduling; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert {"starlette", "networkx", "jinja2", "sloctl.serve"} & set(loaded.split()) == set()
+
+
 @pytest.mark.parametrize("command", ["run", "report"])
 def test_telemetry_is_not_imported_where_no_variable_asks_for_it(command: str, tmp_path: Path) -> None:
     (tmp_path / "slo.yaml").write_text(

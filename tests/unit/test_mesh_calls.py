@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import promql_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,3 +138,17 @@ def test_a_chain_is_drawn_from_left_to_right() -> None:
 def test_one_failure_is_no_news() -> None:
     few = Edge(Node("a", "a"), Node("a", "b"), 10.0, 1.0)
     assert not few.failing and chosen([few]) == [] and chosen([few], everything=True) == [few]
+
+
+def test_latency_is_that_of_native_histograms_where_the_mesh_has_them() -> None:
+    for histograms, metric in (("classic", "milliseconds_sum{"), ("native", "milliseconds{")):
+        source = Source(
+            client_total={("web", "cart"): 10.0},
+            latency_sum={("web", "cart"): 400.0},
+            latency_count={("web", "cart"): 10.0},
+        )
+        (edge,) = mesh_calls.read(source, Mesh(histograms=histograms), AT).edges  # type: ignore[arg-type]
+        assert edge.latency == 40
+        asked = source.asked["latency sum"]
+        promql_parser.parse(asked)
+        assert metric in asked and ("histogram_sum(" in asked) == (histograms == "native")

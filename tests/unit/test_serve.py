@@ -20,7 +20,9 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
-from sloctl.errors import BackendUnavailable, UsageError
+from sloctl import spec
+from sloctl.cli.reloading import Files, told
+from sloctl.errors import BackendUnavailable, InvalidFile, UsageError
 from sloctl.model import Slo, SloSet
 from sloctl.report.data import Report
 from sloctl.report.html import live
@@ -31,6 +33,7 @@ from sloctl.serve import feeds
 from sloctl.serve.access import Access, check_bind, check_names, host_of
 from sloctl.serve.cache import Asked, Busy, Explained, Refresher
 from sloctl.settings.secret import Secret
+from sloctl.spec import Source
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
 from tests.support.served import SLO_FILE, Site, later, shop, slo_set
@@ -116,6 +119,23 @@ def test_order_and_filter_are_in_the_address(web: TestClient, asked: str, found:
     assert len(table) == len(rows) + 1
 
 
+def test_slos_that_carry_a_cluster_are_grouped_and_filtered_by_it(tmp_path: Path, web: TestClient) -> None:
+    carried = SLO_FILE.replace("objective: 99.9,", "objective: 99.9, labels: {cluster: eu1},").replace(
+        "metadata: {name: shop}", "metadata: {name: shop, labels: {cluster: us1}}"
+    )
+    site = Site(slo_set(tmp_path, carried))
+    site.refresher.refresh()
+    found = client(site)
+    text = " ".join(Document(found.get("/").text).text.split())
+    assert "By cluster clusteralerts fire" in text
+    assert services(found.get("/?cluster=eu1").text) == ["shop/checkout/availability"]
+    assert len(services(found.get("/?cluster=us1").text)) == 4
+    assert len(found.get("/api/v1/overview?cluster=us1").json()["report"]["slos"]) == 4
+    assert services(found.get("/?cluster=nowhere").text) == []
+    assert "cluster" not in Document(web.get("/").text).text
+    site.answers.close()
+
+
 def test_what_is_not_known_sorts_last_either_way() -> None:
     for down in (False, True):
         found = Wanted(sort="SLI", down=down).select(shop())
@@ -153,6 +173,29 @@ def test_of_a_latency_slo_it_is_said_that_failures_are_followed_and_not_slowness
     assert "Where slow ones begin" not in other
 
 
+def test_an_slo_says_how_long_requests_take_and_what_changed(web: TestClient) -> None:
+    page = web.get(CHECKOUT).text
+    text = " ".join(Document(page).text.split())
+    assert "5 minutes12.5 ms180 ms✕ ≥ 3,600,000 ms 1 hour11 ms90 ms240 ms" in text
+    assert "shop/frontendcaller9,00012 ms190 ms✕ 400 ms v2version10080 ms✕ 300 ms–" in text
+    assert "The threshold is 250 ms" in text
+    assert "1 Mar 11:20: version v2 begins to serve (5m)" in text
+    assert 'class="mark version"' in page
+    found = web.get(f"/api/v1{CHECKOUT}").json()
+    assert found["latency"]["windows"][0]["p95_ms"] == 180 and found["marks"][-1]["what"] == "version"
+    assert "Latency" not in Document(web.get("/slo/-/billing/late").text).text
+    assert web.get("/api/v1/slo/-/billing/late").json()["latency"] is None
+
+
+def test_a_latency_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
+    def fails(*_: object) -> None:
+        raise DOWN
+
+    site.observed = fails  # type: ignore[method-assign,assignment]
+    assert "Latency Not known: Prometheus at" in " ".join(Document(web.get(CHECKOUT).text).text.split())
+    assert "refused" in web.get(f"/api/v1{CHECKOUT}").json()["latency_failure"]
+
+
 def test_many_budgets_come_page_by_page(slos: SloSet) -> None:
     site = Site(slos, lambda: report(*(drawn(service=f"s{number:03d}") for number in range(250))))
     site.refresher.refresh()
@@ -181,7 +224,7 @@ def test_where_failures_begin_is_said_with_its_time(site: Site, web: TestClient)
     found = Document(web.get("/explain?service=checkout&namespace=shop&last=3h").text).text
     assert "asked: shop/checkout 10800" in found and "Looked at 2026-03-01T12:00:00Z" in found
 
-    def fails(namespace: str, service: str, seconds: int) -> Explained:
+    def fails(namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         raise DOWN
 
     other = Site(site.slo_set)
@@ -190,6 +233,18 @@ def test_where_failures_begin_is_said_with_its_time(site: Site, web: TestClient)
         "Not known: Prometheus at http://prometheus:9090 refused"
         in Document(client(other).get("/explain").text).text
     )
+
+
+def test_from_an_alert_one_comes_to_its_explanation_at_its_time(site: Site, web: TestClient) -> None:
+    where = "/explain?namespace=shop&service=checkout&last=1h"
+    page = Document(web.get(f"{where}&at={AT.timestamp() - 1799:.0f}").text).text
+    assert "As of 2026-03-01T11:31:00Z · look now" in page
+    assert "As of 2026-03-01T12:00:00Z" in Document(web.get(f"{where}&at={AT.timestamp() + 9:.0f}").text).text
+    asked = site.asked
+    assert web.get(f"/api/v1{where}&at={AT.timestamp() - 1770:.0f}").json()["time"] == "2026-03-01T11:31:00Z"
+    assert site.asked == asked  # another second of the same minute
+    for wrong in ("x", "-1", "12345678901", "\u0663"):
+        assert web.get(f"{where}&at={wrong}").status_code == 400
 
 
 def test_doubt_is_said(web: TestClient) -> None:
@@ -214,6 +269,21 @@ def test_a_part_of_the_window_is_read_once_for_all_readers(site: Site, web: Test
     assert web.get("/slo/shop/search/availability?range=5y").status_code == 200
     assert site.asked == before + 1
     assert web.get("/api/v1/slo/shop/search/availability?range=5y").status_code == 400
+
+
+def test_while_an_alert_fires_its_hours_are_drawn_until_more_is_asked_for(
+    site: Site, web: TestClient
+) -> None:
+    def drawn_range(path: str) -> str:
+        (found,) = re.findall(r'<a href="[^"]*" aria-current="true">([^<]*)</a>', web.get(path).text)
+        return str(found)
+
+    assert drawn_range(CHECKOUT) == drawn_range(f"{CHECKOUT}?range=5y") == "6h"
+    assert drawn_range(f"{CHECKOUT}?range=window") == "window (30d)"
+    assert drawn_range(f"{CHECKOUT}?range=1h") == "1h"
+    assert drawn_range("/slo/shop/cart/availability") == "window (30d)"
+    ticket = drawn(alerts=("AvailabilityBudgetBurnTicket3d",))
+    assert live.range_of(ticket, site.slo_set.slos[0], "") == "3d"
 
 
 def test_a_part_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
@@ -337,11 +407,94 @@ def test_an_answer_is_of_one_report_though_another_comes_meanwhile(slos: SloSet)
 
 def test_a_clock_that_is_set_back_makes_nothing_young(slos: SloSet) -> None:
     now, ticks = [AT], [1000.0]
-    refresher = Refresher(shop, lambda: now[0], 60.0, ticks=lambda: ticks[0])
+    refresher = Refresher(Site(slos), lambda: now[0], 60.0, ticks=lambda: ticks[0])
     refresher.refresh()
     assert not refresher.state.stale(AT)
     now[0], ticks[0] = later(-3600), 1200.0
     assert refresher.state.stale(now[0]) and refresher.state.age(now[0]) == 200
+
+
+def test_a_changed_file_is_shown_all_of_it_once_its_budgets_are_known(
+    site: Site, web: TestClient, tmp_path: Path
+) -> None:
+    text = SLO_FILE.replace("99.9", "99.99").replace("name: late", "name: later")
+    new = Site(slo_set(tmp_path, text), lambda: replace(report(drawn(objective=99.99)), at=later(30)))
+    new.mesh = lambda ago: MeshCalls(AT, 900, ())
+    assert "2 of 5 edges" in web.get("/mesh").text  # known, and not the new file's
+    site.refresher.replace(new)
+    assert services(web.get("/").text)[0] == "shop/checkout/availability" and "billing" in web.get("/").text
+    site.refresher.refresh()
+    assert services(web.get("/").text) == ["shop/checkout/availability"]
+    assert web.get("/slo/-/billing/late").status_code == 404
+    assert web.get(f"/api/v1{CHECKOUT}").json()["at"] == "2026-03-01T12:00:30Z"
+    assert "No requests were seen" in web.get("/mesh").text
+    new.answers.close()
+
+
+def test_while_a_changed_file_cannot_be_read_the_old_one_is_shown_as_old(site: Site, web: TestClient) -> None:
+    def down() -> Report:
+        raise DOWN
+
+    site.refresher.replace(Site(site.slo_set, down))
+    site.refresher.refresh()
+    found = web.get("/").text
+    assert "billing" in found and "The last refresh failed: Prometheus" in found
+
+
+def test_a_changed_file_that_is_not_used_is_said(site: Site, web: TestClient) -> None:
+    why = "slo.yaml:7:3: <b>objective</b>"
+    site.refresher.refuse(why)
+    site.refresher.refresh()
+    for path in ("/", CHECKOUT):
+        page = web.get(path).text
+        assert f"The changed SLO file is not used: {why}. What is shown" in Document(page).text
+        assert '<body class="stale">' not in page
+    assert web.get("/api/v1/overview").json()["file_refused"] == why
+    site.refresher.replace(site)
+    assert "is not used" not in web.get("/").text
+
+
+def test_files_that_change_while_they_are_looked_at_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ConfigMap's files change all at once: a link to their folder is replaced, maybe between two of them."""
+    for folder, objective in (("old", "99"), ("new", "98"), ("broken", "980")):
+        path = tmp_path / folder
+        path.mkdir()
+        (path / "slo.yaml").write_text(SLO_FILE.replace("99.9", objective))
+        (path / "z.yaml").write_text("apiVersion: sloctl/v1\nkind: MeshSLOs\n")
+
+    def link(folder: str) -> None:
+        (tmp_path / "next").symlink_to(tmp_path / folder)
+        (tmp_path / "next").rename(tmp_path / "data")
+
+    link("old")
+    sources = spec.read([tmp_path / "data"])
+    files = Files([str(tmp_path / "data")], sources, "shop")
+    assert files.changed() is None
+    half = [
+        Source(new.name, new.content if old.name.endswith("slo.yaml") else old.content)
+        for new, old in zip(spec.read([tmp_path / "new"]), sources, strict=True)
+    ]
+    answers = iter([tuple(half)])
+    link("new")
+    read = spec.read
+    monkeypatch.setattr(spec, "read", lambda paths: next(answers, None) or read(paths))
+    assert files.changed() is None
+    found = files.changed()
+    assert found is not None and found.slos[0].objective == 98
+    link("broken")
+    with pytest.raises(InvalidFile) as error:
+        files.changed()
+    assert "data/slo.yaml:7" in told(error.value)
+    assert files.changed() is None  # said once
+    link("new")
+    assert files.changed() is not None
+    (tmp_path / "data").unlink()
+    with pytest.raises(UsageError):
+        files.changed()
+    link("new")
+    assert files.changed() is not None  # what was said is taken back
 
 
 def test_what_nobody_foresaw_is_told_without_its_words(slos: SloSet) -> None:
@@ -361,7 +514,7 @@ def test_what_nobody_foresaw_is_told_without_its_words(slos: SloSet) -> None:
 def test_without_an_explanation_the_report_is_shown(slos: SloSet) -> None:
     site = Site(slos)
 
-    def fails(namespace: str, service: str, seconds: int) -> Explained:
+    def fails(namespace: str, service: str, seconds: int, at: datetime | None = None) -> Explained:
         raise DOWN
 
     site.explain = fails  # type: ignore[method-assign]

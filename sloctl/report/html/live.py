@@ -23,6 +23,7 @@ from sloctl.report import mesh as report_mesh
 from sloctl.report.data import PARTIAL, Report, SloStatus
 from sloctl.report.history import MOST_BUCKETS, BudgetHistory
 from sloctl.report.html import FOLDER, charts, environment, graph, view
+from sloctl.report.latency import QUANTILES, Observed, Quantiles
 from sloctl.report.markdown import STATUS_WORDS
 from sloctl.report.mesh import Edge, MeshCalls, chosen
 from sloctl.report.numbers import NOTHING, budget_share, count, percent, plain, rate
@@ -36,13 +37,18 @@ FAST = 6
 LONGEST_TEXT = 200
 RANGES = {"1h": 3600, "3h": 3 * 3600, "6h": 6 * 3600, "1d": 86400, "3d": 3 * 86400, "7d": 7 * 86400}
 """Parts of a window that can be looked at."""
+WHOLE = "window"
+"""The name of the range that is the whole window."""
 RECENT = timedelta(minutes=11)
 """An alert whose last look is no older than this still fires: the past is looked at every five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old what a page shows is, and why it is not younger. ``late`` seconds after ``at`` it is old in any case."""
+    """How old what a page shows is, and why it is not younger. ``late`` seconds after ``at`` it is old in any case.
+
+    ``refused`` says why the SLO file, which has changed, is not used.
+    """
 
     at: datetime
     seconds: int
@@ -50,6 +56,7 @@ class Freshness:
     late: int
     stale: bool = False
     why: str = ""
+    refused: str = ""
 
     @property
     def age(self) -> str:
@@ -74,6 +81,22 @@ def age_text(seconds: float) -> str:
     return duration(seconds // unit * unit)
 
 
+CLUSTER = "cluster"
+"""The label of an SLO, of its set or of all its series that says which cluster it is of."""
+_NONE: Mapping[int, str] = {}
+
+
+def clusters(slo_set: SloSet, definitions: Mapping[int, Slo]) -> dict[int, str]:
+    """The cluster of each budget whose SLO carries one, by the id of the budget."""
+    every = {matcher.label: matcher.value for matcher in slo_set.mesh.matchers if matcher.op == "="}
+    every |= dict(slo_set.labels)
+    return {
+        budget: plain(name)
+        for budget, slo in definitions.items()
+        if (name := (every | dict(slo.labels)).get(CLUSTER, ""))
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Which budgets to show, in which order: all of it is in a page's address. ``page`` counts from 1."""
@@ -82,6 +105,7 @@ class Wanted:
     status: str = ""
     owner: str = ""
     namespace: str = ""
+    cluster: str = ""
     sort: str = ""
     down: bool = False
     page: int = 1
@@ -90,7 +114,8 @@ class Wanted:
     def of(cls, given: Mapping[str, str]) -> Wanted:
         """What an address asks for; what means nothing is left out."""
         texts = {
-            name: plain(given.get(name, ""))[:LONGEST_TEXT] for name in ("q", "owner", "namespace", "sort")
+            name: plain(given.get(name, ""))[:LONGEST_TEXT]
+            for name in ("q", "owner", "namespace", "cluster", "sort")
         }
         status, page = given.get("status", ""), given.get("page", "")
         return cls(
@@ -103,13 +128,15 @@ class Wanted:
     def address(self, path: str = "/", **changes: Any) -> str:
         """A path that asks for this, with some changes."""
         new = replace(self, **changes)
-        asked = {name: getattr(new, name) for name in ("q", "status", "owner", "namespace", "sort")}
+        asked = {
+            name: getattr(new, name) for name in ("q", "status", "owner", "namespace", "cluster", "sort")
+        }
         asked |= {"order": "down" if new.down else "", "page": str(new.page) if new.page > 1 else ""}
         text = urlencode({name: value for name, value in asked.items() if value})
         return f"{path}?{text}" if text else path
 
-    def select(self, report: Report) -> list[SloStatus]:
-        """The budgets that are asked for, in order."""
+    def select(self, report: Report, clusters: Mapping[int, str] = _NONE) -> list[SloStatus]:
+        """The budgets that are asked for, in order; ``clusters`` by the id of the budget."""
         words = self.q.lower().split()
 
         def fits(item: SloStatus) -> bool:
@@ -121,6 +148,7 @@ class Wanted:
                 )
                 and self.owner in ("", plain(item.owner))
                 and self.namespace in ("", plain(item.namespace))
+                and self.cluster in ("", clusters.get(id(item), ""))
                 and all(word in text for word in words)
             )
 
@@ -181,6 +209,15 @@ def since(item: SloStatus, at: datetime) -> datetime | None:
         return None
     marks = [mark.start for mark in item.detail.marks if mark.what == "alert" and mark.end >= at - RECENT]
     return min(marks, default=None)
+
+
+def range_of(item: SloStatus, slo: Slo, asked: str) -> str:
+    """The range of an SLO's page: what is asked for, or hours (of tickets, days) while an alert fires; "" is all."""
+    if asked in RANGES:
+        return asked
+    while_firing = "6h" if item.pages else "3d"
+    shorter = isinstance(slo.window, CalendarWindow) or RANGES[while_firing] < slo.window.seconds
+    return while_firing if item.alerts and shorter and asked != WHOLE else ""
 
 
 def slo_path(item: SloStatus) -> str:
@@ -255,12 +292,12 @@ def _card(item: SloStatus, at: datetime) -> Card:
 
 
 def _groups(
-    report: Report, attribute: str, wanted: Wanted
+    report: Report, attribute: str, wanted: Wanted, name_of: Callable[[SloStatus], str]
 ) -> list[tuple[str, str, dict[str, int], int, str]]:
-    """By owner or namespace: name, address, number in each state, how many fire, and the least that is left."""
+    """By owner, namespace or cluster: name, address, numbers in each state and firing, and the least that is left."""
     groups: dict[str, list[SloStatus]] = {}
     for item in report.slos:
-        groups.setdefault(plain(getattr(item, attribute)), []).append(item)
+        groups.setdefault(plain(name_of(item)), []).append(item)
     found = []
     for name, items in groups.items():
         numbers = {status: sum(1 for item in items if item.status == status) for status in STATUS_WORDS}
@@ -279,9 +316,10 @@ def overview(
     fresh: Freshness,
     explained: Sequence[str] = (),
     refresh: int = 0,
+    cluster_of: Mapping[int, str] = _NONE,
 ) -> str:
     """The first page."""
-    chosen = wanted.select(report)
+    chosen = wanted.select(report, cluster_of)
     pages = max(1, -(-len(chosen) // ROWS))
     wanted = replace(wanted, page=min(wanted.page, pages))
     shown = chosen[(wanted.page - 1) * ROWS : wanted.page * ROWS]
@@ -300,9 +338,13 @@ def overview(
     ]
     owners = sorted({plain(item.owner) for item in report.slos if item.owner})
     namespaces = sorted({plain(item.namespace) for item in report.slos if item.namespace})
-    groups = [("Namespace", _groups(report, "namespace", wanted))]
+    of_clusters = sorted(set(cluster_of.values()))
+    groups = [("Namespace", _groups(report, "namespace", wanted, lambda item: item.namespace))]
     if owners:
-        groups.insert(0, ("Owner", _groups(report, "owner", wanted)))
+        groups.insert(0, ("Owner", _groups(report, "owner", wanted, lambda item: item.owner)))
+    if of_clusters:
+        by_cluster = _groups(report, "cluster", wanted, lambda item: cluster_of.get(id(item), ""))
+        groups.append(("Cluster", by_cluster))
     return _page(
         "live_overview.html.j2",
         name=plain(report.set_name),
@@ -327,6 +369,7 @@ def overview(
         pages=pages,
         owners=owners,
         namespaces=namespaces,
+        clusters=of_clusters,
         groups=groups,
         explained=[plain(line) for line in explained],
         tables=view.health_tables(report),
@@ -479,15 +522,20 @@ def one(
     part: BudgetHistory | None = None,
     chosen: str = "",
     part_failed: str = "",
+    observed: Observed | None = None,
+    observe_failed: str = "",
     explained: Sequence[str] | None = None,
     explain_failed: str = "",
 ) -> str:
     """The page of one SLO. ``part`` is what is drawn in place of its whole window; ``chosen`` is its name."""
     drawn = replace(item, history=part) if part is not None else item
+    if observed is not None and observed.changes:
+        marks = sorted((*item.detail.marks, *observed.changes), key=lambda mark: (mark.start, mark.end))
+        drawn = replace(drawn, detail=replace(item.detail, marks=tuple(marks)))
     made = view.section(drawn, view.frame(report), "plots", view.Grain(60, max(MOST_BUCKETS, 360)))
     address = slo_address(item)
     ranges = [(name, f"{address}?range={name}", name == chosen) for name in RANGES]
-    ranges.append((f"window ({item.window})", address, not chosen))
+    ranges.append((f"window ({item.window})", f"{address}?range={WHOLE}", not chosen))
     where = {"service": item.service} | ({"namespace": item.namespace} if item.namespace else {})
     return _page(
         "live_slo.html.j2",
@@ -506,6 +554,10 @@ def one(
         queries=[(what, expr) for what, expr in queries(slo_set, slo, item)],
         raw=item.source == "raw",
         silence=silence_command(slo, item),
+        latency=_latency(observed) if observed else (),
+        slow=_slow(observed) if observed else (),
+        threshold=_milliseconds(observed.threshold, None) if observed and observed.threshold else "",
+        observe_failed=plain(observe_failed),
         explained=None if explained is None else [plain(line) for line in explained],
         explain_failed=plain(explain_failed),
         slowness=isinstance(slo.sli, CounterSli) and slo.sli.threshold is not None,
@@ -514,6 +566,40 @@ def one(
         badge=slo_address(item, "/badge/") + ".svg",
         api=slo_address(item, "/api/v1/slo/"),
     )
+
+
+Timed = tuple[tuple[str, str, bool], ...]
+"""Quantiles: name, value, and whether it is over the threshold."""
+
+
+def _milliseconds(value: float | None, longest: float | None) -> str:
+    if value is None:
+        return NOTHING
+    text = f"{value:,.0f} ms" if value >= 100 else f"{value:,.3g} ms"
+    return f"≥ {text}" if longest is not None and value >= longest else text
+
+
+def _quantiles(found: Observed, values: Quantiles) -> Timed:
+    over = found.threshold
+    return tuple(
+        (
+            f"p{round(100 * share)}",
+            _milliseconds(value, found.longest),
+            over is not None and value is not None and value > over,
+        )
+        for share, value in zip(QUANTILES, values, strict=True)
+    )
+
+
+def _latency(found: Observed) -> list[tuple[str, Timed]]:
+    return [(words, _quantiles(found, values)) for words, values in found.latency]
+
+
+def _slow(found: Observed) -> list[tuple[str, str, str, Timed]]:
+    return [
+        (one.what, plain(one.name), count(one.requests), _quantiles(found, one.quantiles))
+        for one in found.slow
+    ]
 
 
 def explanation(
@@ -531,6 +617,9 @@ def explanation(
         here="explain",
         worst="no_data",
         asked=asked,
+        now="/explain?"
+        + urlencode({name: asked[name] for name in ("service", "namespace", "last") if asked[name]}),
+        budgets=Wanted(q=asked["service"]).address(),
         lasts=("10m", "1h", "3h", "6h"),
         lines=[plain(line) for line in lines],
         at=plain(at),

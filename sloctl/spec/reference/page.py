@@ -165,6 +165,8 @@ _TABLES: dict[str, tuple[Object, ...]] = {
         kubernetes.TOLERATION,
         kubernetes.PAGES,
         kubernetes.READER,
+        kubernetes.INGRESS,
+        kubernetes.ROUTE,
     ),
 }
 """The objects that each section of the page describes; a test holds that none is left out."""

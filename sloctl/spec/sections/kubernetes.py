@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import get_args
 
@@ -17,8 +18,11 @@ from sloctl.model.kubernetes import (
     Operator,
     Otlp,
     Pages,
+    PagesIngress,
+    PagesRoute,
     Resources,
     Scraper,
+    ServedBy,
     SlackLogin,
     Toleration,
 )
@@ -43,6 +47,7 @@ _SUBDOMAIN = Text(
     "the name of a Kubernetes object", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "lower case letters, digits and '-'"
 )
 _HOST = Text("a host name", rf"{DNS_LABEL}(?:\.{DNS_LABEL})*", "like slo.example.org")
+_ANNOTATION = Text("the value of an annotation", r"[^\x00-\x1f\x7f]*", "one line of text", 1000)
 _IMAGE = Text(
     "an image with a tag or a digest",
     r"[a-z0-9]+(?:[._-][a-z0-9]+)*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*)*"
@@ -252,10 +257,50 @@ READER = Section(
         ),
     ),
 )
+INGRESS = Section(
+    "ingress",
+    model=PagesIngress,
+    doc="An Ingress of the live pages.",
+    fields=(
+        Field("class", _SUBDOMAIN, "Its class.", without="the cluster's default", fills="class_name"),
+        Field(
+            "tls_secret",
+            _SUBDOMAIN,
+            "The Secret with the certificate of all `hosts`.",
+            without="the controller's own certificate, if it has one",
+            examples=("slo-tls",),
+        ),
+        Field(
+            "annotations",
+            Named(OBJECT_LABEL, "an annotation of Kubernetes", _ANNOTATION, key_hint=OBJECT_LABEL_HINT),
+            "What its controller is told, of certificates or logins for example.",
+            without="none",
+            examples=({"cert-manager.io/cluster-issuer": "letsencrypt"},),
+        ),
+    ),
+)
+ROUTE = Section(
+    "route",
+    model=PagesRoute,
+    doc="An HTTPRoute of the live pages (Gateway API).",
+    fields=(
+        Field(
+            "gateway", _SUBDOMAIN, "The Gateway that it is attached to.", required=True, examples=("public",)
+        ),
+        Field("namespace", NAMESPACE, "The Gateway's namespace.", without="that of the objects"),
+        Field(
+            "listener",
+            _SUBDOMAIN,
+            "Which of the Gateway's listeners: that with TLS.",
+            without="all that take its host names",
+            examples=("https",),
+        ),
+    ),
+)
 PAGES = Section(
     "pages",
     model=Pages,
-    doc="Live pages (`sloctl serve`): a Deployment and a Service of their own.",
+    doc="Live pages (`sloctl serve`): a Deployment and a Service of their own, or the scheduler's.",
     fields=(
         Field(
             "token",
@@ -277,7 +322,7 @@ PAGES = Section(
         ),
         Field(
             "hosts",
-            Items(_HOST, maximum=20, unordered=True),
+            Items(_HOST, maximum=16, unordered=True),
             "Names by which the pages are reached.",
             without="localhost and addresses only",
             examples=(["slo.example.org"],),
@@ -289,6 +334,13 @@ PAGES = Section(
             without="none; `kubectl port-forward` does without",
             examples=([{"namespace": "ingress", "labels": {"app.kubernetes.io/name": "oauth2-proxy"}}],),
         ),
+        Field(
+            "served_by",
+            Choice(get_args(ServedBy)),
+            "A Deployment of their own, or the scheduler (with `mode: scheduler`), whose ledger they then read.",
+        ),
+        Field("ingress", INGRESS, "An Ingress that has `hosts` lead to them.", without="none"),
+        Field("route", ROUTE, "An HTTPRoute that does, for the Gateway API.", without="none"),
     ),
 )
 KUBERNETES = Section(
@@ -397,11 +449,48 @@ def _each_once(block: Block, reader: Reader) -> None:
 
 
 @PAGES.rule
+def _ways_have_names(block: Block, reader: Reader) -> None:
+    for key in ("ingress", "route"):
+        if block.has(key) and not block.has("hosts"):
+            message, hint = (
+                f"'{key}' needs the names that lead to the pages",
+                "write 'hosts: [slo.example.org]'",
+            )
+            reader.add(block.at(key), block.child(key), CODE, message, hint)
+    for node, host in block.items("hosts"):
+        if re.fullmatch(r"[0-9.]+", host) and (block.has("ingress") or block.has("route")):
+            message = "'hosts' has an address, which no Ingress and no HTTPRoute takes"
+            hint = "pages answer to addresses anyway: leave it out"
+            reader.add(node, block.child("hosts"), CODE, message, hint)
+
+
+@KUBERNETES.rule
+def _ways_are_let_in(block: Block, reader: Reader) -> None:
+    pages = block.get("pages")
+    if pages is None or "network-policy" in block.items("leave_out") or pages.has("readers"):
+        return
+    for key in ("ingress", "route"):
+        if pages.has(key):
+            message = "the NetworkPolicy lets nobody reach the pages, what is in front of them neither"
+            hint = "write 'readers: [{namespace: …, labels: {…}}]' with the pods of the controller or Gateway"
+            reader.add(pages.at(key), pages.child(key), CODE, message, hint)
+
+
+@PAGES.rule
 def _somebody_may_read(block: Block, reader: Reader) -> None:
     if not block.has("token") and not block.has("behind_proxy"):
         message = "whoever reaches these pages could read them"
         hint = "write 'token: sloctl-pages/token', the key of a Secret, or 'behind_proxy: X-Forwarded-User'"
         reader.add(block.node, block.path, CODE, message, hint)
+
+
+@KUBERNETES.rule
+def _a_scheduler_may_serve(block: Block, reader: Reader) -> None:
+    pages = block.get("pages")
+    if pages is not None and pages.get("served_by") == "scheduler" and block.get("mode") != "scheduler":
+        message = "there is no scheduler that could serve the pages"
+        hint = "write 'mode: scheduler', or leave out 'served_by'"
+        reader.add(pages.at("served_by"), pages.child("served_by"), CODE, message, hint)
 
 
 @LEDGER.rule

@@ -110,6 +110,12 @@ SOURCES = Section(
             "Where the pages are kept that `sloctl runbooks -o DIR` writes: alerts and dashboards link there.",
             without="no links; alerts say which command prints their page",
         ),
+        Field(
+            "pages",
+            _address("pages"),
+            "Where people reach the live pages (`sloctl serve`): alerts link to what explains them.",
+            without="no links",
+        ),
     ),
 )
 
