@@ -7,7 +7,18 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sloctl.errors import Problem
-from sloctl.mesh import fields, mtls, objects, outliers, retries, routing, telemetry, timeouts
+from sloctl.mesh import (
+    fields,
+    gateway_api,
+    mtls,
+    objects,
+    outliers,
+    retries,
+    routing,
+    sidecars,
+    telemetry,
+    timeouts,
+)
 from sloctl.mesh.findings import RANKS, Finding
 from sloctl.mesh.objects import Object, text
 from sloctl.mesh.traffic import Traffic
@@ -43,7 +54,7 @@ def lint(
     """Judge the objects of some files; ``ignore`` are codes, ``root`` is the mesh's root namespace."""
     found = objects.read([source for source in sources if not source.left], namespace)
     mesh = Mesh(found.objects, root, traffic)
-    for check in (fields, routing, retries, timeouts, outliers, mtls, telemetry):
+    for check in (fields, routing, gateway_api, sidecars, retries, timeouts, outliers, mtls, telemetry):
         check.check(mesh)
     unwanted = {str(item): _ignored(item) for item in found.objects}
     kept = [

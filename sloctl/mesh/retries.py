@@ -155,6 +155,8 @@ def _in_time(mesh: Mesh, route: Route) -> None:
         f"{duration(round(max(0.001, (route.timeout - most + longest) / retries.tries), 3))} or less, or fewer attempts"
     )
     if longest > route.timeout * 1.000001:
+        if route.owner.kind != "VirtualService" and retries.per_try > route.timeout:
+            return  # refused: see timeouts-contradict
         possible = int(route.timeout / retries.per_try + 1e-9)
         text = (
             f"{sums}, longer than the timeout of {duration(route.timeout)}: "
@@ -173,10 +175,12 @@ def _bounded(mesh: Mesh, route: Route) -> None:
     if not route.retries.attempts:
         return
     for host in dict.fromkeys(item.host for item in route.destinations):
-        rules = mesh.rules(host)
-        if any(_budget(rule) for rule in rules):
+        counting = [mesh.rules(host, client) for client in mesh.clients(route, host)]
+        unbounded = [rules for rules in counting if not any(_budget(rule) for rule in rules)]
+        if not unbounded:
             continue
-        if not rules and route.owner.namespace not in mesh.with_rules:
+        rules = next(filter(None, unbounded), [])
+        if not rules and (mesh.all_rules(host) or route.owner.namespace not in mesh.with_rules):
             mesh.doubt("whether retries have a budget: no DestinationRule of their hosts was read")
             continue
         what = f"{rules[0]} sets neither maxRetries nor retryBudget" if rules else "it has no DestinationRule"
