@@ -7,6 +7,7 @@ from datetime import datetime
 from math import isfinite
 
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.mesh.traffic import Call, Place, Traffic
 from sloctl.model import Mesh
@@ -17,7 +18,12 @@ _SERVES = ("destination_workload_namespace", "destination_workload", *naming.CAL
 
 
 def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffic:
-    """The calls of the ``seconds`` before ``at``. Raises ``BackendError``."""
+    """The calls of the ``seconds`` before ``at``. Raises ``BackendError``.
+
+    Of an answer that lacks data only who calls whom is taken: attempts per request would be of two parts that differ,
+    and a version without requests may be one that was not heard of.
+    """
+    heard = Heard(source)
     seen, serving = sides(mesh)[0], sides(mesh)[-1]
     queries = {
         "requests": summed(selectors(seen, mesh, "total"), _EDGE, seconds),
@@ -26,7 +32,7 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
     }
     if serving != seen:
         queries["attempts"] = summed(selectors(serving, mesh, "total"), _EDGE, seconds)
-    answers = source.query_many(queries, at)
+    answers = heard.query_many(queries, at)
     owner, versions = _served(answers["serves"], seconds)
     attempts = dict(_counts(answers.get("attempts", ()), _EDGE))
     calls: dict[tuple[Place, Place], list[float]] = {}
@@ -41,16 +47,17 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
     return Traffic(
         seconds=seconds,
         calls=tuple(
-            Call(client, server, total / seconds, tried / counted if counted else None)
+            Call(client, server, total / seconds, tried / counted if counted and not heard.doubts else None)
             for (client, server), (total, counted, tried) in sorted(calls.items())
             if total > 0
         ),
-        versions=versions,
+        versions={} if heard.doubts else versions,
         hosts=frozenset(
             host.lower()
             for (host,), count in _counts(answers["hosts"], ("destination_service",))
             if count > 0
         ),
+        doubts=tuple(heard.doubts),
     )
 
 

@@ -23,6 +23,7 @@ from sloctl.mesh.findings import RANKS, Finding
 from sloctl.mesh.objects import Object, text
 from sloctl.mesh.traffic import Traffic
 from sloctl.mesh.world import Mesh
+from sloctl.model.durations import duration
 from sloctl.spec.yaml.files import Source
 
 IGNORE = "sloctl/lint-ignore"
@@ -41,6 +42,8 @@ class Result:
     ignored: int
     edges: tuple[retries.Edge, ...] = ()
     """With traffic: the calls that it has, as configured and as measured."""
+    partial: bool = False
+    """Whether the traffic lacks some of what there was: rates are the least."""
 
 
 def lint(
@@ -54,6 +57,10 @@ def lint(
     """Judge the objects of some files; ``ignore`` are codes, ``root`` is the mesh's root namespace."""
     found = objects.read([source for source in sources if not source.left], namespace)
     mesh = Mesh(found.objects, root, traffic)
+    for doubt in traffic.doubts if traffic else ():
+        mesh.doubt(f"attempts, versions and loads, as Prometheus did not tell everything: {doubt}")
+    if traffic is not None and not traffic.calls:
+        mesh.doubt(f"calls: Istio's counters have no request in the last {duration(traffic.seconds)}")
     for check in (fields, routing, gateway_api, sidecars, retries, timeouts, outliers, mtls, telemetry):
         check.check(mesh)
     unwanted = {str(item): _ignored(item) for item in found.objects}
@@ -72,6 +79,7 @@ def lint(
         skipped=found.skipped,
         ignored=len(set(mesh.findings)) - len(kept),
         edges=tuple(edge for edge in retries.edges(mesh) if edge.rate is not None) if traffic else (),
+        partial=bool(traffic and traffic.doubts),
     )
 
 

@@ -297,7 +297,7 @@ def edges(mesh: Mesh) -> list[Edge]:
                 worst=times * retries.tries,
                 rate=rates.get(pair),
                 measured=measured.get(pair),
-                failing=failing.get(server) if pair in rates else None,
+                failing=failing.get(server) if pair in rates and not mesh.partial else None,
             )
         )
     return found

@@ -157,6 +157,11 @@ class Mesh:
         self.config = config
         self.root = text(config.node, "rootNamespace") or root if config else root
 
+    @property
+    def partial(self) -> bool:
+        """Whether the traffic lacks some of what there was."""
+        return self.traffic is not None and bool(self.traffic.doubts)
+
     def find(self, item: Object, node: Node, code: str, severity: Severity, message: str, hint: str) -> None:
         """Note a finding at a node of an object."""
         position = Position(node.file, node.line, node.column)
