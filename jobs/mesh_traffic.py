@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from math import isfinite
+from typing import Literal
 
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.mesh import Result
 from sloctl.mesh.traffic import Call, Place, Traffic
+from sloctl.mesh.world import short
 from sloctl.model import Mesh
 from sloctl.promql.calls import selectors, sides, summed
+from sloctl.report.data import Finding, Report
+from sloctl.report.health import ConfiguredRetries
 
+RECENT = 1800
+"""Seconds of traffic that reports look at, as for attempts per request."""
+BESIDE = ("retries-multiply", "amplification-measured", "versions-differ")
+"""Findings of the configuration that stand in reports: those that hold it against traffic."""
+LEVELS: dict[str, Literal["warning", "info"]] = {"warning": "warning", "note": "info"}
 _EDGE = (*naming.CALLERS, *naming.CALLED)
 _SERVES = ("destination_workload_namespace", "destination_workload", *naming.CALLED, "destination_version")
 
@@ -59,6 +70,41 @@ def read(source: MetricSource, mesh: Mesh, at: datetime, seconds: int) -> Traffi
         ),
         doubts=tuple(heard.doubts),
     )
+
+
+def configured(result: Result) -> list[ConfiguredRetries]:
+    """What the configuration allows of the calls of traffic, for reports."""
+    return [
+        ConfiguredRetries(
+            source=short(edge.client),
+            destination=short(edge.server),
+            tries=edge.tries,
+            along_path=edge.worst,
+            path=tuple(map(short, edge.path)),
+            requests_per_second=None if result.partial else edge.rate,
+            amplification=edge.measured,
+            if_it_fails=edge.failing,
+        )
+        for edge in result.edges
+    ]
+
+
+def beside(report: Report, result: Result) -> Report:
+    """A report with what the mesh's configuration allows, and with what in it does not fit the traffic."""
+    found = [
+        Finding("warning" if item.severity == "error" else LEVELS[item.severity], item.code, item.message, {})
+        for item in result.findings
+        if item.code in BESIDE
+    ]
+    found += [Finding("warning", "configuration-in-doubt", text) for text in doubts(result)]
+    rows = tuple(configured(result))
+    return replace(report, findings=(*report.findings, *found), configured_retries=rows)
+
+
+def doubts(result: Result) -> list[str]:
+    """What is to be known of a comparison with traffic before it is believed."""
+    said = [text for text in result.unknown if text.startswith(("attempts, ", "calls: "))]
+    return said + [f"{item.position}: {item.message}: not judged" for item in result.problems]
 
 
 def _served(

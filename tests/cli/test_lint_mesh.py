@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from jobs import mesh_traffic
@@ -13,6 +16,7 @@ from sloctl.backends.answers import Answer
 from sloctl.mesh import lint, rendering
 from sloctl.mesh.traffic import Call, Traffic
 from sloctl.model import Mesh
+from sloctl.report.data import json_schema
 from sloctl.spec import Source
 from tests.support.command_line import Outcome, in_process
 from tests.support.faulty_server import refused_url
@@ -214,13 +218,31 @@ def counters() -> str:
     return "\n".join([*lines, "# EOF\n"])
 
 
-@pytest.mark.skipif(bool(MISSING), reason="needs Prometheus")
-def test_against_a_real_prometheus(folder: Path) -> None:
+SLO_FILE = """\
+apiVersion: sloctl/v1
+kind: MeshSLOs
+metadata: {name: shop}
+mesh: {target_labels: [job, instance]}
+defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
+slos:
+  - {name: availability, service: stock, namespace: shop, objective: 99.5, sli: {preset: availability}}
+"""
+AT = ("--at", "2026-03-02T12:00:00Z")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("measured")
     (folder / "route.yaml").write_text(MANIFESTS, encoding="utf-8")
+    (folder / "slo.yaml").write_text(SLO_FILE, encoding="utf-8")
     with running_prometheus(folder, counters()) as url:
-        outcome = run(
-            folder, "route.yaml", "--prometheus", url, "--at", "2026-03-02T12:00:00Z", "--format", "json"
-        )
+        yield folder, url
+
+
+@pytest.mark.skipif(bool(MISSING), reason="needs Prometheus")
+def test_against_a_real_prometheus(measured: tuple[Path, str]) -> None:
+    folder, url = measured
+    outcome = run(folder, "route.yaml", "--prometheus", url, *AT, "--format", "json")
     said = json.loads(outcome.stdout)
     (call,) = said["calls"]
     assert (call["client"], call["server"], call["tries"]) == ("shop/cart", "shop/stock", 2)
@@ -233,3 +255,37 @@ def test_against_a_real_prometheus(folder: Path) -> None:
         ("versions-differ", "note"),
     }
     assert outcome.code == 1
+
+
+@pytest.mark.skipif(bool(MISSING), reason="needs Prometheus")
+def test_reports_have_what_is_configured_beside_what_is_measured(measured: tuple[Path, str]) -> None:
+    folder, url = measured
+    report = ("report", "-f", "slo.yaml", "--prometheus", url, *AT, "--mesh", "route.yaml")
+    said = json.loads(in_process(*report, "--format", "json", folder=folder).stdout)
+    (row,) = said["configured_retries"]
+    assert (row["source"], row["destination"], row["tries"]) == ("shop/cart", "shop/stock", 2)
+    assert row["amplification"] == pytest.approx(3, rel=1e-3)
+    jsonschema.validate(said, json_schema())
+    codes = {item["code"] for item in said["findings"]}
+    assert {"amplification-measured", "versions-differ"} <= codes
+    table = in_process(*report, folder=folder).stdout
+    assert "Retries: configured and seen" in table
+    assert re.search(r"shop/cart +shop/stock +2x +3x +10 +20 +shop/cart → shop/stock", table)
+    assert "configured_retries" not in in_process(*report[:-2], "--format", "json", folder=folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("absent.yaml", "cannot read absent.yaml"),
+        ("slo.yaml", "no object of Istio"),
+        ("-", "cannot read stdin"),
+    ],
+)
+def test_what_judges_nothing_is_refused_before_a_server_is_asked(folder: Path, given: str, said: str) -> None:
+    (folder / "slo.yaml").write_text(SLO_FILE, encoding="utf-8")
+    for command in ("report", "explain"):
+        outcome = in_process(
+            command, "-f", "slo.yaml", "--prometheus", refused_url(), "--mesh", given, folder=folder
+        )
+        assert (outcome.code, said in outcome.stderr) == (2, True), outcome.stderr
