@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
-from typing import Literal
 
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
@@ -23,7 +22,6 @@ RECENT = 1800
 """Seconds of traffic that reports look at, as for attempts per request."""
 BESIDE = ("retries-multiply", "amplification-measured", "versions-differ")
 """Findings of the configuration that stand in reports: those that hold it against traffic."""
-LEVELS: dict[str, Literal["warning", "info"]] = {"warning": "warning", "note": "info"}
 _EDGE = (*naming.CALLERS, *naming.CALLED)
 _SERVES = ("destination_workload_namespace", "destination_workload", *naming.CALLED, "destination_version")
 
@@ -92,9 +90,9 @@ def configured(result: Result) -> list[ConfiguredRetries]:
 def beside(report: Report, result: Result) -> Report:
     """A report with what the mesh's configuration allows, and with what in it does not fit the traffic."""
     found = [
-        Finding("warning" if item.severity == "error" else LEVELS[item.severity], item.code, item.message, {})
+        Finding("warning", "mesh-configuration", f"{item.position}: {item.message} [{item.code}]")
         for item in result.findings
-        if item.code in BESIDE
+        if item.code in BESIDE and item.severity != "note"
     ]
     found += [Finding("warning", "configuration-in-doubt", text) for text in doubts(result)]
     rows = tuple(configured(result))

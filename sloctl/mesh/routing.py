@@ -449,32 +449,39 @@ def _fault(mesh: Mesh, route: Route) -> None:
         mesh.find(route.owner, fault, "fault-injection", "note" if narrowed else "warning", said, hint)
 
 
-def _versions(mesh: Mesh) -> None:
-    """Hold the versions that routes lead to against those that have requests."""
-    assert mesh.traffic is not None
+def routed_versions(mesh: Mesh) -> dict[str, dict[str, tuple[Route, Destination]]]:
+    """The versions that routes lead to, by host; of hosts of which all routes lead to subsets with a version."""
     routed: dict[str, list[tuple[Route, Destination]]] = {}
     for route in mesh.routes:
         for item in route.destinations:
             routed.setdefault(item.host, []).append((route, item))
+    found: dict[str, dict[str, tuple[Route, Destination]]] = {}
     for host, those in routed.items():
-        seen = {name: rate for name, rate in mesh.traffic.versions.get(place(host), {}).items() if rate > 0}
-        if not seen or not all(item.subset for _, item in those):
-            continue
         wanted: dict[str, tuple[Route, Destination]] = {}
-        unclear = False
         for route, item in those:
-            found = [
+            sets = [
                 labels(subsets(rule)[item.subset], "labels")
                 for rule in mesh.rules_of(route, host)
-                if item.subset in subsets(rule)
+                if item.subset and item.subset in subsets(rule)
             ]
-            versions = {mine["version"] for mine in found if "version" in mine}
-            unclear = unclear or not versions
+            versions = {mine["version"] for mine in sets if "version" in mine}
+            if not versions:
+                break
             if item.weight != 0 or len(route.destinations) == 1:
-                wanted.update(dict.fromkeys(versions, (route, item)))
-        if unclear:
+                wanted.update(dict.fromkeys(sorted(versions), (route, item)))
+        else:
+            found[host] = wanted
+    return found
+
+
+def _versions(mesh: Mesh) -> None:
+    """Hold the versions that routes lead to against those that have requests."""
+    assert mesh.traffic is not None
+    for host, wanted in routed_versions(mesh).items():
+        seen = {name: rate for name, rate in mesh.traffic.versions.get(place(host), {}).items() if rate > 0}
+        if not seen or not wanted:
             continue
-        route, first = those[0]
+        route, first = next(iter(wanted.values()))
         for version in sorted(seen.keys() - wanted.keys()):
             said = (
                 f"{short(host)} {shown(version)} has {seen[version]:.3g} requests a second, and no route "
