@@ -152,6 +152,7 @@ class Mesh:
         self.unknown: dict[str, None] = {}
         self._gateway_hosts: dict[str, str] = {}
         self._selected: dict[str, tuple[Object, ...]] = {}
+        self._gateway_spaces: dict[str, tuple[str, ...]] = {}
         self._exported: dict[Object, frozenset[str]] = {}
         config = next((item for item in self.kind("MeshConfig")), None)
         self.config = config
@@ -268,6 +269,11 @@ class Mesh:
 
     def gateway_spaces(self, gateway: str) -> tuple[str, ...]:
         """The namespaces of a gateway's pods, by the Services that were read; none where these do not tell."""
+        if gateway not in self._gateway_spaces:
+            self._gateway_spaces[gateway] = self._spaces(gateway)
+        return self._gateway_spaces[gateway]
+
+    def _spaces(self, gateway: str) -> tuple[str, ...]:
         namespace, _, name = gateway.partition("/")
         item = self._gateways.get((namespace, name))
         if item is None:
@@ -526,10 +532,14 @@ class Mesh:
 
     def with_host(self, host: str) -> list[Object]:
         """The DestinationRules of a host or of a wildcard that has it, the most specific first."""
-        spaces = dict.fromkeys(where for where, _ in self._rules)
-        return [
-            rule for wide in wider(host) for where in spaces for rule in self._rules.get((where, wide), ())
-        ]
+        return [rule for wide in wider(host) for rule in self._rules_by_host.get(wide, ())]
+
+    @cached_property
+    def _rules_by_host(self) -> dict[str, list[Object]]:
+        found: dict[str, list[Object]] = {}
+        for (_, host), rules in self._rules.items():
+            found.setdefault(host, []).extend(rules)
+        return found
 
     def rules_of(self, route: Route, host: str) -> list[Object]:
         """The DestinationRules of a host that count for any of the clients that a route is for."""
@@ -667,7 +677,8 @@ class Mesh:
         return {(item.namespace, item.name): item for item in self.kind("KubernetesGateway", "Gateway")}
 
     @cached_property
-    def _routes_to(self) -> dict[str, list[Route]]:
+    def routes_to(self) -> dict[str, list[Route]]:
+        """The HTTP routes that lead to each host."""
         found: dict[str, list[Route]] = {}
         for route in self.routes:
             if route.protocol == "http":
@@ -678,7 +689,7 @@ class Mesh:
     def hop(self, client: str, server: str) -> tuple[Retries, Route | None]:
         """The retries of calls of one host to another, by the route that tries most often; None: no route says."""
         found: list[Route] = []
-        for route in self._routes_to.get(server, ()):
+        for route in self.routes_to.get(server, ()):
             where = place(client)[0]
             if any(
                 self.applies(route, where)

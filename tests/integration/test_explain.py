@@ -114,8 +114,12 @@ def test_what_is_configured_stands_beside_what_is_measured(folder: Path, url: st
     rows = origin["configured_retries"]
     assert rows and {(row["destination"], row["tries"]) for row in rows} == {("shop/inventory", 5)}
     assert all(0.9 < row["amplification"] < 5 for row in rows)
-    found = re.findall(r"retries of (\S+) → shop/inventory: configured up to (\d+)x", told(folder, url, "leaf", *more))
-    assert {(name, int(times)) for name, times in found} == {(row["source"], row["tries_along_path"]) for row in rows}
+    found = re.findall(
+        r"retries of (\S+) → shop/inventory: configured up to (\d+)x", told(folder, url, "leaf", *more)
+    )
+    assert {(name, int(times)) for name, times in found} == {
+        (row["source"], row["tries_along_path"]) for row in rows
+    }
 
 
 def test_the_documented_answer_is_given(folder: Path, url: str) -> None:
