@@ -84,6 +84,7 @@ def _imported(mesh: Mesh, sidecar: Object, namespace: str, server: str) -> bool:
     return any(
         MESH in route.gateways
         and mesh.applies(route, namespace)
+        and any(item.host == server for item in route.destinations)
         and any(has(route.owner.namespace, host) for host in route.hosts)
-        for route in mesh.routes_to.get(server, ())
+        for route in mesh.routes
     )

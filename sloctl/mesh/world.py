@@ -677,8 +677,7 @@ class Mesh:
         return {(item.namespace, item.name): item for item in self.kind("KubernetesGateway", "Gateway")}
 
     @cached_property
-    def routes_to(self) -> dict[str, list[Route]]:
-        """The HTTP routes that lead to each host."""
+    def _routes_to(self) -> dict[str, list[Route]]:
         found: dict[str, list[Route]] = {}
         for route in self.routes:
             if route.protocol == "http":
@@ -689,7 +688,7 @@ class Mesh:
     def hop(self, client: str, server: str) -> tuple[Retries, Route | None]:
         """The retries of calls of one host to another, by the route that tries most often; None: no route says."""
         found: list[Route] = []
-        for route in self.routes_to.get(server, ()):
+        for route in self._routes_to.get(server, ()):
             where = place(client)[0]
             if any(
                 self.applies(route, where)
