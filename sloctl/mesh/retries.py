@@ -368,10 +368,19 @@ def _along_paths(mesh: Mesh) -> None:
         if edge.server not in worst or edge.worst > worst[edge.server].worst:
             worst[edge.server] = edge
     further = {edge.path[:-1]: edge.worst for edge in worst.values()}
-    for edge in worst.values():
+    told: dict[int, list[tuple[Edge, Retries, str]]] = {}
+    for edge in sorted(worst.values(), key=lambda edge: -edge.worst):
         if edge.worst * 2 >= MANY and further.get(edge.path, 0) <= edge.worst:
             now = sum(other.rate or 0 for other in known if other.server == edge.server)
-            _path(mesh, edge, now)
+            if (found := _path(mesh, edge, now)) is not None:
+                told.setdefault(id(found[0].node), []).append((edge, *found))
+    for (edge, most, said), *others in told.values():
+        assert most.owner is not None
+        if others:
+            said += f"; {len(others)} more path{'s' if len(others) > 1 else ''} through here multiply, up to {others[0][0].worst}"
+        hint = "retry in one place of the path, nearest to what fails:  retries: {attempts: 0}  in the others"
+        severity: Severity = "warning" if edge.worst >= MANY else "note"
+        mesh.find(most.owner, _place(most, "attempts"), "retries-multiply", severity, said, hint)
     for edge in known:
         retries, route = mesh.hop(edge.client, edge.server)
         if edge.measured is None or route is None or edge.measured <= edge.tries * _ROOM:
@@ -385,20 +394,20 @@ def _along_paths(mesh: Mesh) -> None:
         mesh.find(route.owner, node, "amplification-measured", "warning", said, hint)
 
 
-def _path(mesh: Mesh, edge: Edge, now: float) -> None:
-    """Say what becomes of a request along the worst path to a service; ``now`` is how many it gets in a second."""
+def _path(mesh: Mesh, edge: Edge, now: float) -> tuple[Retries, str] | None:
+    """What becomes of a request along the worst path to a service, and the retries to change; None where it is not that.
+
+    ``now`` is how many requests the service gets in a second.
+    """
     hops = [mesh.hop(client, server)[0] for client, server in pairwise(edge.path)]
     repeating = [retries for retries in hops[:-1] if retries.answers] + [hops[-1]] * bool(hops[-1].attempts)
     written = [retries for retries in repeating if retries.node is not None and retries.owner is not None]
     if len(repeating) < 2 or not written:
-        return
+        return None
     most = max(written, key=lambda retries: retries.tries)
-    assert most.owner is not None
     steps = " → ".join(short(name) for name in edge.path)
     times = " × ".join(f"{item.tries}{'' if item.node else ' (default)'}" for item in repeating)
     said = f"{steps}: when {short(edge.server)} fails, one request becomes up to {times} = {edge.worst}"
     if edge.failing is not None:
         said += f"; today's {now:.3g} requests a second become up to {edge.failing:.3g}"
-    hint = "retry in one place of the path, nearest to what fails:  retries: {attempts: 0}  in the others"
-    severity: Severity = "warning" if edge.worst >= MANY else "note"
-    mesh.find(most.owner, _place(most, "attempts"), "retries-multiply", severity, said, hint)
+    return most, said
