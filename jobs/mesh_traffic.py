@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
@@ -10,6 +10,7 @@ from math import isfinite
 from sloctl import naming, promql
 from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Series
+from sloctl.errors import BackendError
 from sloctl.mesh import Result
 from sloctl.mesh.traffic import Call, Place, Traffic
 from sloctl.mesh.world import short
@@ -87,8 +88,20 @@ def configured(result: Result) -> list[ConfiguredRetries]:
     ]
 
 
-def beside(report: Report, result: Result) -> Report:
-    """A report with what the mesh's configuration allows, and with what in it does not fit the traffic."""
+def beside(
+    report: Report, source: MetricSource, mesh: Mesh, judged: Callable[[Traffic | None], Result]
+) -> Report:
+    """A report with what the mesh's configuration allows, and with what in it does not fit the traffic.
+
+    ``judged`` holds the configuration against traffic. Without Prometheus the report says what else it has to say.
+    """
+    try:
+        result = judged(read(source, mesh, report.at, RECENT))
+    except BackendError as error:
+        text = f"the traffic that the mesh's configuration is held against could not be read: {error}"
+        return replace(
+            report, findings=(*report.findings, Finding("warning", "configuration-in-doubt", text))
+        )
     found = [
         Finding("warning", "mesh-configuration", f"{item.position}: {item.message} [{item.code}]")
         for item in result.findings

@@ -362,10 +362,8 @@ def manifests_of(given: Input) -> tuple[Source, ...]:
     return tuple(reading.read(given.paths, given.stdin, (".yaml", ".yml", ".json")))
 
 
-def linted(paths: Sequence[str], traffic: Traffic | None = None) -> Result | None:
-    """What ``--mesh`` holds, judged; None where it was not given. Raises UsageError."""
-    if not paths:
-        return None
+def linted(paths: Sequence[str], traffic: Traffic | None = None) -> Result:
+    """What ``--mesh`` holds, judged. Raises UsageError."""
     from sloctl.mesh import lint
 
     if "-" in paths:

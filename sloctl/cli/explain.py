@@ -77,7 +77,8 @@ def command(
     if seconds is None or not LEAST <= seconds <= MOST:
         raise UsageError(f"--last: {last!r} is not a duration of 10m to 6h", hint="write  --last 1h")
     slo_set = load(context, files)
-    linted(manifests)  # what is wrong with them is said before anything is asked
+    if manifests:
+        linted(manifests)  # what is wrong with them is said before anything is asked
     time = parse_time(at, now())
     where, name = place_options(service, namespace)
     with (
@@ -91,7 +92,6 @@ def command(
             from jobs import mesh_traffic
 
             result = linted(manifests, mesh_traffic.read(source, slo_set.mesh, time, int(seconds)))
-            assert result is not None
             found = replace(
                 found,
                 configured=tuple(mesh_traffic.configured(result)),

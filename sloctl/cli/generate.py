@@ -122,7 +122,7 @@ def command(
             "--format victoriametrics: the SLO file's rules are for Prometheus, and in vmalert their alerts never fire",
             hint="say 'sources: {prometheus: {engine: victoriametrics}}' in the file",
         )
-    configured = linted(manifests)
+    configured = linted(manifests) if manifests else None
     if configured is not None and configured.problems:
         Input(manifests).show(configured.problems)
         raise UsageError(

@@ -237,7 +237,8 @@ def build(
     manifests: tuple[str, ...] = (),
 ) -> Report:
     """The report as of a time, and of a period if one is asked for; with what ``manifests`` of the mesh allow."""
-    linted(manifests)  # what is wrong with them is said before anything is asked
+    if manifests:
+        linted(manifests)  # what is wrong with them is said before anything is asked
     from jobs.reports import gauges, slo_report  # slow to import
 
     store = ledger.get_if_wanted() if origin == "ledger" else ledger.get_if_readable(context.warn)
@@ -271,9 +272,9 @@ def build(
         if manifests:
             from jobs import mesh_traffic
 
-            result = linted(manifests, mesh_traffic.read(source, slo_set.mesh, at, mesh_traffic.RECENT))
-            assert result is not None
-            report = mesh_traffic.beside(report, result)
+            report = mesh_traffic.beside(
+                report, source, slo_set.mesh, lambda traffic: linted(manifests, traffic)
+            )
         observer.publish(REPORT, gauges.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
     return report

@@ -377,7 +377,8 @@ def _along_paths(mesh: Mesh) -> None:
     for (edge, most, said), *others in told.values():
         assert most.owner is not None
         if others:
-            said += f"; {len(others)} more path{'s' if len(others) > 1 else ''} through here multiply, up to {others[0][0].worst}"
+            more = f"{len(others)} more path{'s' if len(others) > 1 else ''}"
+            said += f"; {more} through here multiply, up to {others[0][0].worst}"
         hint = "retry in one place of the path, nearest to what fails:  retries: {attempts: 0}  in the others"
         severity: Severity = "warning" if edge.worst >= MANY else "note"
         mesh.find(most.owner, _place(most, "attempts"), "retries-multiply", severity, said, hint)
@@ -395,7 +396,7 @@ def _along_paths(mesh: Mesh) -> None:
 
 
 def _path(mesh: Mesh, edge: Edge, now: float) -> tuple[Retries, str] | None:
-    """What becomes of a request along the worst path to a service, and the retries to change; None where it is not that.
+    """The retries to change, and what becomes of a request along the worst path to a service; None: nothing.
 
     ``now`` is how many requests the service gets in a second.
     """

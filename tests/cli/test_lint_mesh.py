@@ -13,6 +13,7 @@ import pytest
 
 from jobs import mesh_traffic
 from sloctl.backends.answers import Answer
+from sloctl.errors import BackendError
 from sloctl.mesh import lint, rendering
 from sloctl.mesh.traffic import Call, Traffic
 from sloctl.model import Mesh
@@ -21,6 +22,7 @@ from sloctl.spec import Source
 from tests.support.command_line import Outcome, in_process
 from tests.support.faulty_server import refused_url
 from tests.support.prometheus_fixture import MISSING, running_prometheus
+from tests.support.reports import report
 
 ROUTE = """\
 apiVersion: networking.istio.io/v1
@@ -260,8 +262,8 @@ def test_against_a_real_prometheus(measured: tuple[Path, str]) -> None:
 @pytest.mark.skipif(bool(MISSING), reason="needs Prometheus")
 def test_reports_have_what_is_configured_beside_what_is_measured(measured: tuple[Path, str]) -> None:
     folder, url = measured
-    report = ("report", "-f", "slo.yaml", "--prometheus", url, *AT, "--mesh", "route.yaml")
-    said = json.loads(in_process(*report, "--format", "json", folder=folder).stdout)
+    command = ("report", "-f", "slo.yaml", "--prometheus", url, *AT, "--mesh", "route.yaml")
+    said = json.loads(in_process(*command, "--format", "json", folder=folder).stdout)
     (row,) = said["configured_retries"]
     assert (row["source"], row["destination"], row["tries"]) == ("shop/cart", "shop/stock", 2)
     assert row["amplification"] == pytest.approx(3, rel=1e-3)
@@ -272,10 +274,10 @@ def test_reports_have_what_is_configured_beside_what_is_measured(measured: tuple
         "versions-differ",
     ]
     assert all(text.startswith("route.yaml:") for text in told)
-    table = in_process(*report, folder=folder).stdout
+    table = in_process(*command, folder=folder).stdout
     assert "Retries: configured and seen" in table
     assert re.search(r"shop/cart +shop/stock +2x +3x +10 +20 +shop/cart → shop/stock", table)
-    assert "configured_retries" not in in_process(*report[:-2], "--format", "json", folder=folder).stdout
+    assert "configured_retries" not in in_process(*command[:-2], "--format", "json", folder=folder).stdout
 
 
 @pytest.mark.parametrize(
@@ -293,3 +295,14 @@ def test_what_judges_nothing_is_refused_before_a_server_is_asked(folder: Path, g
             command, "-f", "slo.yaml", "--prometheus", refused_url(), "--mesh", given, folder=folder
         )
         assert (outcome.code, said in outcome.stderr) == (2, True), outcome.stderr
+
+
+def test_a_report_without_prometheus_says_what_it_has_to_say() -> None:
+    def refused(*_: object) -> None:
+        raise BackendError("no connection", backend="prometheus", url="", hint="")
+
+    source = Answers()
+    source.query_many = refused  # type: ignore[method-assign, assignment]
+    made = mesh_traffic.beside(report(), source, Mesh(), lambda traffic: lint([], traffic=traffic))  # type: ignore[arg-type]
+    assert [item.code for item in made.findings] == ["configuration-in-doubt"]
+    assert made.configured_retries is None
