@@ -6,7 +6,7 @@ Collects findings, and what cannot be decided by what was read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -311,6 +311,9 @@ class Mesh:
                 found |= {where: True for where in spaces if self.visible(route.owner, where)}
         if MESH not in route.gateways:
             return found
+        sources = [text(match, "sourceNamespace") for match in route.matches]
+        if sources and all(sources):
+            return found | {where: True for where in sources if self.applies(route, where)}
         own = route.owner.namespace
         if not self._inhabited or own in self._inhabited or "*" not in self.exported(route.owner):
             found[own] = True
@@ -382,8 +385,7 @@ class Mesh:
 
     def gateways(self, item: Object) -> tuple[str, ...]:
         """The gateways that a VirtualService is bound to: ``mesh``, or ``namespace/name``."""
-        names = texts(item.spec, "gateways") or [MESH]
-        return tuple(name if name == MESH or "/" in name else f"{item.namespace}/{name}" for name in names)
+        return _qualified(item, texts(item.spec, "gateways") or [MESH])
 
     @cached_property
     def delegates(self) -> dict[tuple[str, str], list[tuple[Object, Node]]]:
@@ -421,7 +423,7 @@ class Mesh:
                 for _, root in roots:
                     timeout, retries = timeout or at(root, "timeout"), retries or at(root, "retries")
                 yield Route(
-                    item, node, protocol, index, hosts, gateways,
+                    item, node, protocol, index, hosts, _narrowed(item, node, gateways),
                     tuple(self._destinations(item, node)),
                     self._retries(retries, item) if protocol == "http" else Retries(0, frozenset()),
                     seconds(timeout) or None, timeout,
@@ -701,6 +703,20 @@ class Mesh:
             return self.default_retries, None
         most = max(found, key=lambda route: (route.retries.tries, route.retries.answers))
         return most.retries, most
+
+
+def _qualified(item: Object, names: Iterable[str]) -> tuple[str, ...]:
+    """Gateways as a VirtualService names them: ``mesh``, or ``namespace/name``."""
+    return tuple(name if name == MESH or "/" in name else f"{item.namespace}/{name}" for name in names)
+
+
+def _narrowed(item: Object, node: Node, gateways: tuple[str, ...]) -> tuple[str, ...]:
+    """The gateways of a route: those that its matches name, if all of them do."""
+    named = [texts(match, "gateways") for match in items(node, "match")]
+    if not named or not all(named):
+        return gateways
+    wanted = {name for names in named for name in _qualified(item, names)}
+    return tuple(name for name in gateways if name in wanted)
 
 
 def pod_labels(item: Object) -> dict[str, str]:
