@@ -306,3 +306,22 @@ def test_a_report_without_prometheus_says_what_it_has_to_say() -> None:
     made = mesh_traffic.beside(report(), source, Mesh(), lambda traffic: lint([], traffic=traffic))  # type: ignore[arg-type]
     assert [item.code for item in made.findings] == ["configuration-in-doubt"]
     assert made.configured_retries is None
+
+
+def test_dashboards_are_generated_with_the_configuration_or_not_at_all(folder: Path) -> None:
+    guarded = SLO_FILE + "guardrails: [{preset: retry-amplification, max: 1.1}]\n"
+    (folder / "slo.yaml").write_text(guarded, encoding="utf-8")
+    public = MANIFESTS.replace("attempts: 1", "attempts: 4").replace(
+        "  http:", "  gateways: [public]\n  http:"
+    )
+    (folder / "route.yaml").write_text(public, encoding="utf-8")
+    generate = ("generate", "-f", "slo.yaml", "--mesh", "route.yaml", "--only", "dashboards", "-o", "out")
+    assert in_process(*generate, folder=folder).code == 0
+    text = (folder / "out/dashboards/json/sloctl-shop-retries.json").read_text(encoding="utf-8")
+    assert "Configured and seen" in text
+    assert in_process(*generate, "--check", folder=folder).code == 0
+    (folder / "route.yaml").write_text(MANIFESTS, encoding="utf-8")
+    assert in_process(*generate, "--check", folder=folder).code == 1
+    (folder / "route.yaml").write_text("a: b: c\n" + MANIFESTS, encoding="utf-8")
+    outcome = in_process(*generate, folder=folder)
+    assert (outcome.code, "route.yaml:1:" in outcome.stderr) == (2, True), outcome.stderr
