@@ -26,6 +26,7 @@ from sloctl import naming
 from sloctl.artefacts import yaml
 from sloctl.artefacts.objects import HEADER, Format, object_metadata
 from sloctl.errors import UsageError
+from sloctl.mesh import Result
 from sloctl.model import SloSet
 
 __all__ = ["BUILDERS", "Json", "boards", "encoded"]
@@ -55,9 +56,12 @@ def encoded(dashboard: Any) -> Json:
     return data
 
 
-def boards(slo_set: SloSet) -> Iterator[tuple[str, Json]]:
-    """Every dashboard of a set: its kind (``budget``, ``service``, …) and its JSON form, in a fixed order."""
-    subject = Subject(slo_set)
+def boards(slo_set: SloSet, configured: Result | None = None) -> Iterator[tuple[str, Json]]:
+    """Every dashboard of a set: its kind (``budget``, ``service``, …) and its JSON form, in a fixed order.
+
+    ``configured`` is what the mesh's configuration says, where it is known.
+    """
+    subject = Subject(slo_set, configured)
     for kind, (wanted, build) in BUILDERS.items():
         if wanted(subject):
             yield kind, encoded(build(subject))
@@ -75,10 +79,10 @@ def kinds(slo_set: SloSet) -> tuple[str, ...]:
     return slo_set.dashboards.kinds
 
 
-def documents(slo_set: SloSet) -> Iterator[tuple[str, str]]:
+def documents(slo_set: SloSet, configured: Result | None = None) -> Iterator[tuple[str, str]]:
     """Kind and JSON text of every dashboard that a set gets."""
     wanted = kinds(slo_set)
-    for kind, board in boards(slo_set):
+    for kind, board in boards(slo_set, configured):
         if kind in wanted:
             yield kind, encode(board)
 
@@ -88,14 +92,14 @@ def encode(board: Json) -> str:
     return json.dumps(board, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def generate(slo_set: SloSet, form: Format) -> Iterator[tuple[str, str]]:
+def generate(slo_set: SloSet, form: Format, configured: Result | None = None) -> Iterator[tuple[str, str]]:
     """Paths below the output folder and contents of all dashboards; nothing if there are none.
 
     With ``operator`` the JSON stands in a folder of its own, so that ``kubectl apply -f dashboards/`` meets objects
     only; with ``prometheus`` a configuration of Grafana that loads the files stands beside them.
     """
     found = False
-    for kind, text in documents(slo_set):
+    for kind, text in documents(slo_set, configured):
         found = True
         stem = naming.dashboard_file(slo_set.name, kind)
         if form == "prometheus":

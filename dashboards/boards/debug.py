@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards.boards import control_plane, mesh, oncall
 from dashboards.grafana import Dashboard, Json, OtherQuery, Table, Traces, Variable
-from dashboards.parts import annotation, causes, traffic, variables
+from dashboards.parts import annotation, causes, configured, traffic, variables
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import TRACES, runbook
 from dashboards.parts.panels import graph, text
@@ -52,7 +52,10 @@ def build(subject: Subject) -> Dashboard:
         [
             Section("Traces", list(_traces(subject))),
             Section("Codes and flags", list(_codes(subject))),
-            Section("Routes and versions", [*mesh.routes(subject), *_versions(subject)]),
+            Section(
+                "Routes and versions",
+                [*mesh.routes(subject), *_versions(subject), *configured.versions(subject, WHERE)],
+            ),
             Section("Changes and pushes", list(_changes(subject))),
             Section("Lag of telemetry", [*oncall.telemetry(subject), *_queues(subject)]),
         ],

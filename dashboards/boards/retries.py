@@ -7,7 +7,7 @@ from typing import Any
 
 from dashboards.boards.service import ERRORS
 from dashboards.grafana import Dashboard
-from dashboards.parts import annotation, traffic, variables
+from dashboards.parts import annotation, configured, traffic, variables
 from dashboards.parts.layout import Section, dashboard
 from dashboards.parts.links import field as row
 from dashboards.parts.links import runbook, to_board, to_traces
@@ -45,6 +45,7 @@ def build(subject: Subject) -> Dashboard:
         "which edges, and what they hide.",
         [
             Section("Attempts per request", list(_amplification(subject))),
+            Section("As the mesh is configured", list(configured.retries(subject, WHERE))),
             Section("What retries hide", list(_sides(subject))),
             Section("As Envoy counts them", list(_envoy(subject))),
         ],

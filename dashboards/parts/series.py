@@ -13,6 +13,7 @@ from functools import cached_property
 from sloctl import naming, promql
 from sloctl.guardrails.plans import base_labels, plans, recorded
 from sloctl.guardrails.shared.queries import in_set, one_of, selected
+from sloctl.mesh import Result
 from sloctl.model import GRID, TILE, CounterSli, Guardrail, Matcher, Slo, SloSet
 from sloctl.model.durations import duration
 
@@ -33,9 +34,10 @@ SHOWN = "$__range"
 
 @dataclass(frozen=True)
 class Subject:
-    """A set, with what its rules record."""
+    """A set, with what its rules record, and the mesh's configuration where that was given."""
 
     slo_set: SloSet
+    configured: Result | None = None
 
     @cached_property
     def guardrails(self) -> dict[str, Guardrail]:

@@ -15,6 +15,7 @@ from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.model import CounterSli, Matcher, SloSet
 from sloctl.model.durations import duration, rfc3339
+from sloctl.report.health import ConfiguredRetries
 
 LOOK_BACK = 3
 """How many times as far back as it is asked for calls are read: to know what they were like before."""
@@ -60,6 +61,8 @@ class Origins:
     spent: tuple[tuple[str, float], ...] = ()
     doubts: tuple[str, ...] = ()
     unseen: tuple[tuple[float, float], ...] = ()
+    configured: tuple[ConfiguredRetries, ...] = ()
+    """What the mesh's configuration allows of its calls, where one was given."""
 
     @property
     def known(self) -> bool:

@@ -11,6 +11,7 @@ from jobs.origins.run import Begins, Origins, clock
 from jobs.origins.traffic import REACH, STEP
 from jobs.origins.walk import Link, Walk, text
 from sloctl.model.durations import duration, rfc3339
+from sloctl.report.health import ConfiguredRetries, configured_json
 from sloctl.report.numbers import percent, plain
 
 SCHEMA = "sloctl.explain/v1"
@@ -100,7 +101,7 @@ def _begins(found: Origins, one: Begins) -> list[str]:
     out += [_link(found, link) for link in origin.way]
     if origin.only_from:
         out.append(f"  only calls of {text(origin.only_from)} fail, others' are answered")
-    out += [f"  {line}" for line in _details(one)]
+    out += [f"  {line}" for line in _details(found, one)]
     if one.suffering:
         out.append(f"  suffering from it: {_names([text(place) for place in one.suffering])}")
     return out
@@ -113,7 +114,13 @@ def _link(found: Origins, link: Link) -> str:
     )
 
 
-def _details(one: Begins) -> list[str]:
+def _configured(found: Origins, one: Begins) -> list[ConfiguredRetries]:
+    """What the mesh's configuration allows of calls of a service, those that multiply most first."""
+    mine = [item for item in found.configured if item.destination == text(one.origin.service)]
+    return sorted(mine, key=lambda item: (-item.along_path, item.source))
+
+
+def _details(found: Origins, one: Begins) -> list[str]:
     near, unreached, out = one.circumstances, one.origin.unreached, list[str]()
     if unreached >= 0.05:
         out.append(f"{percent(unreached, 0)} of its own failures are calls that reached nobody")
@@ -122,6 +129,7 @@ def _details(one: Begins) -> list[str]:
     if near.attempts is not None and near.attempts >= 1.1 * max(near.attempts_before or 1.0, 1.0):
         before = f" (before: {near.attempts_before:.2f})" if near.attempts_before is not None else ""
         out.append(f"retries: {near.attempts:.2f} attempts per request{before}")
+    out += [f"retries of {item.text}" for item in _configured(found, one) if item.along_path > 1][:SHOWN]
     out += [f"{clock(change.at)}: {change.what}" for change in near.changes]
     if one.origin.onset.dated and not near.changes:
         out.append("no change is known from that time: no version, no alert of a guardrail, no configuration")
@@ -203,6 +211,7 @@ def as_object(found: Origins) -> dict[str, Any]:
                 ],
                 "attempts": _number(one.circumstances.attempts),
                 "attempts_before": _number(one.circumstances.attempts_before),
+                "configured_retries": [configured_json(item) for item in _configured(found, one)],
                 "suffering": [_place(place) for place in one.suffering],
             }
             for one in found.begins

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sloctl.cli import completing, lint_mesh
+from sloctl.cli import completing
 from sloctl.cli.composition import Overrides, Servers
 from sloctl.cli.context import (
     Context,
     Input,
     files_option,
     load,
+    manifests_of,
     now,
     parse_time,
     pass_context,
@@ -185,7 +186,7 @@ def _objects(
     if "-" in names and "-" in files:
         raise UsageError("--patch and -f cannot both read standard input")
     given = Input(names)
-    found = objects.read(lint_mesh.sources_of(given), namespace)
+    found = objects.read(manifests_of(given), namespace)
     if found.problems:
         given.show(found.problems)
         raise InvalidFile(found.problems)

@@ -19,6 +19,7 @@ from sloctl.errors import InvalidFile, Problem, UsageError
 from sloctl.settings.variables import environment
 
 if TYPE_CHECKING:
+    from sloctl.mesh import Result, Traffic
     from sloctl.model import SloSet
     from sloctl.spec import Source
 
@@ -363,3 +364,38 @@ def printable(text: str) -> str:
     from sloctl.report.numbers import plain  # which not every start needs
 
     return plain(text)
+
+
+mesh_option = click.option(
+    "--mesh",
+    "manifests",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=completing.files,
+    help="Files or folders of the mesh's configuration (Istio, Gateway API), as for lint-mesh.",
+)
+
+
+def manifests_of(given: Input) -> tuple[Source, ...]:
+    """The files of the mesh's configuration. Raises UsageError."""
+    from sloctl.spec.yaml import files as reading
+
+    for path in given.paths:
+        if str(path) != "-" and not path.exists():
+            raise UsageError(f"cannot read {path}: no such file or directory", hint="check the path")
+    return tuple(reading.read(given.paths, given.stdin, (".yaml", ".yml", ".json")))
+
+
+def linted(paths: Sequence[str], traffic: Traffic | None = None) -> Result:
+    """What ``--mesh`` holds, judged. Raises UsageError."""
+    from sloctl.mesh import lint
+
+    if "-" in paths:
+        raise UsageError("--mesh cannot read stdin", hint="name the files or folders")
+    result = lint(manifests_of(Input(paths)), traffic=traffic)
+    if not result.objects and not result.problems:
+        raise UsageError(
+            "--mesh: there is no object of Istio or the Gateway API here",
+            hint="name the folder that holds them",
+        )
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import click
 
@@ -12,7 +13,9 @@ from sloctl.cli.context import (
     Context,
     files_option,
     format_option,
+    linted,
     load,
+    mesh_option,
     now,
     parse_time,
     pass_context,
@@ -46,6 +49,7 @@ LEAST, MOST = 600, 6 * 3600
     show_default=True,
     help="What fails within this time; 10m to 6h. Three times as far back is looked to know what is usual.",
 )
+@mesh_option
 @format_option()
 @pass_context
 def command(
@@ -58,6 +62,7 @@ def command(
     namespace: str | None,
     last: str,
     form: str,
+    manifests: tuple[str, ...],
 ) -> int:
     """Say where failures begin: from what fails along its calls to the services that fail by themselves.
 
@@ -72,6 +77,8 @@ def command(
     if seconds is None or not LEAST <= seconds <= MOST:
         raise UsageError(f"--last: {last!r} is not a duration of 10m to 6h", hint="write  --last 1h")
     slo_set = load(context, files)
+    if manifests:
+        linted(manifests)  # what is wrong with them is said before anything is asked
     time = parse_time(at, now())
     where, name = place_options(service, namespace)
     with (
@@ -81,6 +88,15 @@ def command(
         progress.shown(context, "asking Prometheus"),
     ):
         found = origins.run(source, slo_set, time, int(seconds), namespace=where, service=name)
+        if manifests:
+            from jobs import mesh_traffic
+
+            result = linted(manifests, mesh_traffic.read(source, slo_set.mesh, time, int(seconds)))
+            found = replace(
+                found,
+                configured=tuple(mesh_traffic.configured(result)),
+                doubts=(*found.doubts, *mesh_traffic.doubts(result)),
+            )
     if form == "json":
         click.echo(json.dumps(told.as_object(found), indent=2, ensure_ascii=False))
     else:

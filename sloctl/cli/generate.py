@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING
 import click
 
 from sloctl.cli import completing, progress
-from sloctl.cli.context import Context, files_option, load_with_sources, pass_context
+from sloctl.cli.context import (
+    Context,
+    Input,
+    files_option,
+    linted,
+    load_with_sources,
+    mesh_option,
+    pass_context,
+)
 from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, UsageError
 
 if TYPE_CHECKING:
     from sloctl.artefacts.folder import Difference
     from sloctl.artefacts.objects import Format
+    from sloctl.mesh import Result
     from sloctl.model import SloSet
     from sloctl.spec import Source
 
@@ -66,6 +75,7 @@ MAX_NAMES = 50
     default=True,
     help="With or without the promtool tests of the alerts, which are most of the files.",
 )
+@mesh_option
 @pass_context
 def command(
     context: Context,
@@ -76,11 +86,14 @@ def command(
     check: bool,
     proofs: bool,
     force: bool,
+    manifests: tuple[str, ...],
 ) -> int:
     """Write rules, alerts and their promtool unit tests, dashboards, jobs, and Alertmanager's configuration.
 
     The latter is made of the section notifications, where the file has one. Jobs are the section jobs as CronJobs (or
     as a Deployment of the scheduler) with all that these need, or as a crontab with --format prometheus.
+
+    With --mesh, dashboards have what the mesh's configuration allows beside what is measured.
 
     Same file, same bytes, on any machine and day. Files that sloctl did not write are never touched, and those that
     were edited since only with --force.
@@ -109,8 +122,14 @@ def command(
             "--format victoriametrics: the SLO file's rules are for Prometheus, and in vmalert their alerts never fire",
             hint="say 'sources: {prometheus: {engine: victoriametrics}}' in the file",
         )
+    configured = linted(manifests) if manifests else None
+    if configured is not None and configured.problems:
+        Input(manifests).show(configured.problems)
+        raise UsageError(
+            "--mesh: what cannot be read cannot stand on a dashboard", hint="see  sloctl lint-mesh"
+        )
     generated = chain.from_iterable(
-        of_kind(kind, slo_set, form, sources, proofs=proofs) for kind in dict.fromkeys(kinds)
+        of_kind(kind, slo_set, form, sources, configured, proofs=proofs) for kind in dict.fromkeys(kinds)
     )
     sections = {SECTIONS[kind] for kind in kinds}
     paths = () if "-" in files else tuple(map(Path, files))
@@ -151,7 +170,13 @@ def _told(context: Context, output: Path, difference: Difference) -> int:
 
 
 def of_kind(
-    kind: str, slo_set: SloSet, form: Format, sources: tuple[Source, ...], *, proofs: bool
+    kind: str,
+    slo_set: SloSet,
+    form: Format,
+    sources: tuple[Source, ...],
+    configured: Result | None = None,
+    *,
+    proofs: bool,
 ) -> Iterator[tuple[str, str]]:
     """The artefacts of a kind; only what is asked for is imported."""
     if kind == "rules":
@@ -162,7 +187,7 @@ def of_kind(
     if kind == "dashboards":
         from dashboards import manifest as dashboards
 
-        return dashboards.generate(slo_set, form)
+        return dashboards.generate(slo_set, form, configured)
     if kind == "alertmanager":
         from alert_rules.alertmanager import configuration
 

@@ -12,6 +12,7 @@ from sloctl.cli.context import (
     Context,
     Input,
     load,
+    manifests_of,
     named_files_option,
     now,
     parse_time,
@@ -22,9 +23,7 @@ from sloctl.errors import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from sloctl.mesh import Traffic
-    from sloctl.spec import Source
 
-SUFFIXES = (".yaml", ".yml", ".json")
 SEVERE = {
     "error": ("error",),
     "warning": ("error", "warning"),
@@ -100,7 +99,7 @@ def command(
         if code not in CODES:
             raise UsageError(f"--ignore: there is no code {code[:60]!r}", hint=nearest(code, CODES))
     given = Input(paths)
-    sources = sources_of(given)
+    sources = manifests_of(given)
     traffic = _traffic(context, files, url, timeout, at, last)
     result = lint(sources, namespace=namespace, root=root, ignore=ignored, traffic=traffic)
     if result.problems and form in ("text", "sarif"):
@@ -115,16 +114,6 @@ def command(
         )
     fails = any(item.severity in SEVERE[fail_on] for item in result.findings)
     return EXIT_USAGE if result.problems else EXIT_PROBLEMS if fails else EXIT_OK
-
-
-def sources_of(given: Input) -> tuple[Source, ...]:
-    """The files. Raises UsageError."""
-    from sloctl.spec.yaml import files as reading
-
-    for path in given.paths:
-        if str(path) != "-" and not path.exists():
-            raise UsageError(f"cannot read {path}: no such file or directory", hint="check the path")
-    return tuple(reading.read(given.paths, given.stdin, SUFFIXES))
 
 
 def _traffic(

@@ -17,7 +17,9 @@ from sloctl.cli.context import (
     budget_options,
     files_option,
     ledger_option,
+    linted,
     load,
+    mesh_option,
     now,
     origin_option,
     output_option,
@@ -90,6 +92,7 @@ FAIL_ON = {
     is_flag=True,
     help="Also count retries from the traces of the last half hour (sources.traces).",
 )
+@mesh_option
 @budget_options
 @click.option(
     "--top", type=click.IntRange(min=1), metavar="N", help="Only the N worst; --fail-on judges all."
@@ -115,6 +118,7 @@ def command(
     namespace: str | None,
     owner: str | None,
     top: int | None,
+    manifests: tuple[str, ...],
 ) -> int:
     """Show every error budget: SLI, events, budget left, burn rates, exhaustion, alerts, data quality.
 
@@ -145,6 +149,7 @@ def command(
             history=form == "html" or post or period is not None,
             page=form == "html",
             with_traces=with_traces,
+            manifests=manifests,
         )
         if chosen:
             report = report.of(lambda item: wanted(item, services, namespace, owner))
@@ -220,8 +225,11 @@ def build(
     history: bool = False,
     page: bool = False,
     with_traces: bool = False,
+    manifests: tuple[str, ...] = (),
 ) -> Report:
-    """The report as of a time, and of a period if one is asked for."""
+    """The report as of a time, and of a period if one is asked for; with what ``manifests`` of the mesh allow."""
+    if manifests:
+        linted(manifests)  # what is wrong with them is said before anything is asked
     from jobs.reports import gauges, slo_report  # slow to import
 
     store = ledger.get_if_wanted() if origin == "ledger" else ledger.get_if_readable(context.warn)
@@ -252,6 +260,12 @@ def build(
             from jobs.reports import routines
 
             report = routines.add(report, source, slo_set, period, store)
+        if manifests:
+            from jobs import mesh_traffic
+
+            report = mesh_traffic.beside(
+                report, source, slo_set.mesh, lambda traffic: linted(manifests, traffic)
+            )
         observer.publish(REPORT, gauges.of_report(report), now() + timedelta(days=1))
         context.detail(f"{source.queries} requests to Prometheus")
     return report

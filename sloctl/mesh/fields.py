@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any
 
 from sloctl.mesh.objects import FORMER, GATEWAY_API, ISTIO, Object
+from sloctl.mesh.objects import at as value_at
 from sloctl.mesh.world import Mesh
 from sloctl.spec.fields.values import closest
 from sloctl.spec.yaml.tree import LIST, MAPPING, SCALAR, Node
@@ -130,6 +131,12 @@ def _object(mesh: Mesh, item: Object) -> None:
         mesh.find(
             item, at, "unknown-kind", "error", text, f"write  apiVersion: {item.group}/{versions[key][0]}"
         )
+    if all(key in item.node.entries and value_at(item.node, key) is None for key in ("metadata", "spec")):
+        lost = next((node for name, node in item.node.keys.items() if name not in _TOP), None)
+        if lost is not None:
+            text = "metadata and spec are empty, and what belongs to them stands beside them: the indentation is lost"
+            mesh.find(item, lost, "unknown-field", "error", text, "write it with its indentation")
+            return
     known = dict.fromkeys(_TOP, 1)
     _mapping(mesh, item, item.node, known, key)
     spec = item.node.entries.get("spec")

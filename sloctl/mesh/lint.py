@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from sloctl.errors import Problem
-from sloctl.mesh import fields, mtls, objects, outliers, retries, routing, telemetry, timeouts
+from sloctl.mesh import (
+    fields,
+    gateway_api,
+    mtls,
+    objects,
+    outliers,
+    retries,
+    routing,
+    sidecars,
+    telemetry,
+    timeouts,
+)
 from sloctl.mesh.findings import RANKS, Finding
 from sloctl.mesh.objects import Object, text
-from sloctl.mesh.traffic import Traffic
-from sloctl.mesh.world import Mesh
+from sloctl.mesh.traffic import Place, Traffic
+from sloctl.mesh.world import Mesh, place
+from sloctl.model.durations import duration
 from sloctl.spec.yaml.files import Source
 
 IGNORE = "sloctl/lint-ignore"
@@ -28,8 +40,17 @@ class Result:
     objects: int
     skipped: int
     ignored: int
-    edges: tuple[retries.Edge, ...] = ()
-    """With traffic: the calls that it has, as configured and as measured."""
+    known: tuple[retries.Edge, ...] = ()
+    """All calls that are known, as configured."""
+    versions: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+    """The versions that routes lead to, of services of which all routes say them."""
+    partial: bool = False
+    """Whether the traffic lacks some of what there was: rates are the least."""
+
+    @property
+    def edges(self) -> tuple[retries.Edge, ...]:
+        """The calls that the traffic has, as configured and as measured."""
+        return tuple(edge for edge in self.known if edge.rate is not None)
 
 
 def lint(
@@ -43,7 +64,11 @@ def lint(
     """Judge the objects of some files; ``ignore`` are codes, ``root`` is the mesh's root namespace."""
     found = objects.read([source for source in sources if not source.left], namespace)
     mesh = Mesh(found.objects, root, traffic)
-    for check in (fields, routing, retries, timeouts, outliers, mtls, telemetry):
+    for doubt in traffic.doubts if traffic else ():
+        mesh.doubt(f"attempts, versions and loads, as Prometheus did not tell everything: {doubt}")
+    if traffic is not None and not traffic.calls:
+        mesh.doubt(f"calls: Istio's counters have no request in the last {duration(traffic.seconds)}")
+    for check in (fields, routing, gateway_api, sidecars, retries, timeouts, outliers, mtls, telemetry):
         check.check(mesh)
     unwanted = {str(item): _ignored(item) for item in found.objects}
     kept = [
@@ -60,7 +85,11 @@ def lint(
         objects=judged,
         skipped=found.skipped,
         ignored=len(set(mesh.findings)) - len(kept),
-        edges=tuple(edge for edge in retries.edges(mesh) if edge.rate is not None) if traffic else (),
+        known=tuple(retries.edges(mesh)),
+        versions={
+            place(host): tuple(found) for host, found in routing.routed_versions(mesh).items() if found
+        },
+        partial=bool(traffic and traffic.doubts),
     )
 
 

@@ -39,14 +39,14 @@ def lines(result: Result) -> Iterator[str]:
     if result.edges:
         yield "calls: tries that the configuration allows in this hop and along the path, attempts measured:"
         for edge in result.edges:
-            yield _plain(f"  {_edge(edge)}")
+            yield _plain(f"  {_edge(edge, 'at least ' if result.partial else '')}")
     for sentence in result.unknown:
-        yield f"not judged: {sentence}"
+        yield _plain(f"not judged: {sentence}")
 
 
-def _edge(edge: Edge) -> str:
+def _edge(edge: Edge, least: str) -> str:
     measured = "not measured" if edge.measured is None else f"{edge.measured:.3g} measured"
-    load = f", {edge.rate:.3g} requests/s" if edge.rate is not None else ""
+    load = f", {least}{edge.rate:.3g} requests/s" if edge.rate is not None else ""
     failing = (
         f", up to {edge.failing:.3g} if all of {short(edge.server)} fails" if edge.failing is not None else ""
     )
@@ -94,7 +94,7 @@ def as_object(result: Result) -> dict[str, Any]:
                 "path": [short(name) for name in edge.path],
                 "tries_along_path": edge.worst,
                 "amplification": edge.measured,
-                "requests_per_second": edge.rate,
+                "requests_per_second": None if result.partial else edge.rate,
                 "requests_per_second_if_server_fails": edge.failing,
             }
             for edge in result.edges

@@ -155,6 +155,8 @@ def _in_time(mesh: Mesh, route: Route) -> None:
         f"{duration(round(max(0.001, (route.timeout - most + longest) / retries.tries), 3))} or less, or fewer attempts"
     )
     if longest > route.timeout * 1.000001:
+        if route.owner.kind != "VirtualService" and retries.per_try > route.timeout:
+            return  # refused: see timeouts-contradict
         possible = int(route.timeout / retries.per_try + 1e-9)
         text = (
             f"{sums}, longer than the timeout of {duration(route.timeout)}: "
@@ -173,10 +175,12 @@ def _bounded(mesh: Mesh, route: Route) -> None:
     if not route.retries.attempts:
         return
     for host in dict.fromkeys(item.host for item in route.destinations):
-        rules = mesh.rules(host)
-        if any(_budget(rule) for rule in rules):
+        counting = [mesh.rules(host, client) for client in mesh.clients(route, host)]
+        unbounded = [rules for rules in counting if not any(_budget(rule) for rule in rules)]
+        if not unbounded:
             continue
-        if not rules and route.owner.namespace not in mesh.with_rules:
+        rules = next(filter(None, unbounded), [])
+        if not rules and (mesh.all_rules(host) or route.owner.namespace not in mesh.with_rules):
             mesh.doubt("whether retries have a budget: no DestinationRule of their hosts was read")
             continue
         what = f"{rules[0]} sets neither maxRetries nor retryBudget" if rules else "it has no DestinationRule"
@@ -293,7 +297,7 @@ def edges(mesh: Mesh) -> list[Edge]:
                 worst=times * retries.tries,
                 rate=rates.get(pair),
                 measured=measured.get(pair),
-                failing=failing.get(server) if pair in rates else None,
+                failing=failing.get(server) if pair in rates and not mesh.partial else None,
             )
         )
     return found
@@ -364,10 +368,20 @@ def _along_paths(mesh: Mesh) -> None:
         if edge.server not in worst or edge.worst > worst[edge.server].worst:
             worst[edge.server] = edge
     further = {edge.path[:-1]: edge.worst for edge in worst.values()}
-    for edge in worst.values():
+    told: dict[int, list[tuple[Edge, Retries, str]]] = {}
+    for edge in sorted(worst.values(), key=lambda edge: -edge.worst):
         if edge.worst * 2 >= MANY and further.get(edge.path, 0) <= edge.worst:
             now = sum(other.rate or 0 for other in known if other.server == edge.server)
-            _path(mesh, edge, now)
+            if (found := _path(mesh, edge, now)) is not None:
+                told.setdefault(id(found[0].node), []).append((edge, *found))
+    for (edge, most, said), *others in told.values():
+        assert most.owner is not None
+        if others:
+            more = f"{len(others)} more path{'s' if len(others) > 1 else ''}"
+            said += f"; {more} through here multiply, up to {others[0][0].worst}"
+        hint = "retry in one place of the path, nearest to what fails:  retries: {attempts: 0}  in the others"
+        severity: Severity = "warning" if edge.worst >= MANY else "note"
+        mesh.find(most.owner, _place(most, "attempts"), "retries-multiply", severity, said, hint)
     for edge in known:
         retries, route = mesh.hop(edge.client, edge.server)
         if edge.measured is None or route is None or edge.measured <= edge.tries * _ROOM:
@@ -381,20 +395,20 @@ def _along_paths(mesh: Mesh) -> None:
         mesh.find(route.owner, node, "amplification-measured", "warning", said, hint)
 
 
-def _path(mesh: Mesh, edge: Edge, now: float) -> None:
-    """Say what becomes of a request along the worst path to a service; ``now`` is how many it gets in a second."""
+def _path(mesh: Mesh, edge: Edge, now: float) -> tuple[Retries, str] | None:
+    """The retries to change, and what becomes of a request along the worst path to a service; None: nothing.
+
+    ``now`` is how many requests the service gets in a second.
+    """
     hops = [mesh.hop(client, server)[0] for client, server in pairwise(edge.path)]
     repeating = [retries for retries in hops[:-1] if retries.answers] + [hops[-1]] * bool(hops[-1].attempts)
     written = [retries for retries in repeating if retries.node is not None and retries.owner is not None]
     if len(repeating) < 2 or not written:
-        return
+        return None
     most = max(written, key=lambda retries: retries.tries)
-    assert most.owner is not None
     steps = " → ".join(short(name) for name in edge.path)
     times = " × ".join(f"{item.tries}{'' if item.node else ' (default)'}" for item in repeating)
     said = f"{steps}: when {short(edge.server)} fails, one request becomes up to {times} = {edge.worst}"
     if edge.failing is not None:
         said += f"; today's {now:.3g} requests a second become up to {edge.failing:.3g}"
-    hint = "retry in one place of the path, nearest to what fails:  retries: {attempts: 0}  in the others"
-    severity: Severity = "warning" if edge.worst >= MANY else "note"
-    mesh.find(most.owner, _place(most, "attempts"), "retries-multiply", severity, said, hint)
+    return most, said

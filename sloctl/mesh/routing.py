@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sloctl.mesh.findings import Severity
 from sloctl.mesh.matches import covered
 from sloctl.mesh.objects import Object, at, integer, items, labels, real, text, texts
-from sloctl.mesh.world import CLUSTER, MESH, Destination, Mesh, Route, covers, fqdn, place, short, visible
+from sloctl.mesh.world import (
+    CLUSTER,
+    EXPORT_TO,
+    MESH,
+    Destination,
+    Mesh,
+    Route,
+    covers,
+    fqdn,
+    place,
+    short,
+)
 from sloctl.model.durations import number
 from sloctl.spec.fields.values import closest
 from sloctl.spec.yaml.tree import Node
@@ -18,6 +30,7 @@ _MOST_MATCHES = 1000
 _NO_SERVICES = "whether hosts exist: no Service or ServiceEntry of their namespaces was read"
 _NO_RULES = "whether subsets exist: no DestinationRule of their hosts was read"
 _NO_GATEWAYS = "whether gateways exist: no Gateway of their namespaces was read"
+_NO_PODS = "whether gateways see VirtualServices with exportTo: no Service or Deployment of theirs was read"
 _NO_DELEGATES = "whether delegates exist: no VirtualService without hosts of their namespaces was read"
 
 
@@ -34,7 +47,8 @@ def check(mesh: Mesh) -> None:
         _delegates(mesh, item, there, with_delegates)
     for item in mesh.kind("DestinationRule"):
         if (host := at(item.spec, "host")) is not None and "*" not in host.text:
-            _host(mesh, item, host, fqdn(host.text, item.namespace), rule=True)
+            _host(mesh, item, host, fqdn(host.text, item.namespace), item.namespace, rule=True)
+            _rule_ports(mesh, item)
     routes: dict[Object, list[Route]] = {}
     for route in mesh.routes:
         routes.setdefault(route.owner, []).append(route)
@@ -73,7 +87,8 @@ def _same_hosts(mesh: Mesh) -> None:
     for name, those in by_host.items():
         for index, (second, node) in enumerate(those[:100]):
             other = next(
-                (item for item, _ in those[:index] if item.key != second.key and _shared(item, second)), None
+                (item for item, _ in those[:index] if item.key != second.key and _shared(mesh, item, second)),
+                None,
             )
             if other is None:
                 continue
@@ -85,14 +100,10 @@ def _same_hosts(mesh: Mesh) -> None:
             mesh.find(second, node, "host-twice", "warning", said, hint)
 
 
-def _shared(first: Object, second: Object) -> bool:
+def _shared(mesh: Mesh, first: Object, second: Object) -> bool:
     """Whether there may be a namespace that sees both."""
-    spaces = [texts(item.spec, "exportTo") or ["*"] for item in (first, second)]
-    seen = [
-        {item.namespace if name == "." else name for name in names}
-        for item, names in zip((first, second), spaces, strict=True)
-    ]
-    return "*" in seen[0] or "*" in seen[1] or bool(seen[0] & seen[1])
+    seen = [mesh.exported(item) for item in (first, second)]
+    return "*" in seen[0] | seen[1] or bool(seen[0] & seen[1])
 
 
 def _gateways(mesh: Mesh, item: Object, own: Mapping[str, Object], spaces: Collection[str]) -> None:
@@ -117,6 +128,16 @@ def _gateways(mesh: Mesh, item: Object, own: Mapping[str, Object], spaces: Colle
             )
             hint = "give both the same host, or the Gateway a wildcard that has it"
             mesh.find(item, node, "gateway-host-mismatch", "error", text, hint)
+        spaces = mesh.gateway_spaces(name)
+        if spaces and not any(mesh.visible(item, where) for where in spaces):
+            text = (
+                f"this one is not exported to {', '.join(map(shown, spaces[:3]))}, where Gateway {shown(name)} "
+                "runs: these routes are served nowhere there"
+            )
+            hint = "add the gateway's namespace to its exportTo"
+            mesh.find(item, node, "gateway-refuses-route", "error", text, hint)
+        elif not spaces and "*" not in mesh.exported(item):
+            mesh.doubt(_NO_PODS)
 
 
 def _served(gateway: Object, item: Object) -> Iterator[str]:
@@ -175,50 +196,70 @@ def _shadowed(mesh: Mesh, routes: Sequence[Route]) -> None:
             break
 
 
-def _targets(route: Route) -> Iterator[tuple[Node, str, str]]:
-    """Where requests of a route go, mirrored ones too: the node of the host, the host, the subset."""
-    for destination in route.destinations:
-        yield destination.host_node, destination.host, destination.subset
-    mirrors = [at(route.node, "mirror"), *(at(item, "destination") for item in items(route.node, "mirrors"))]
-    for mirror in mirrors:
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where requests of a route go: the nodes of the host and of what has its port, the host, the subset."""
+
+    node: Node
+    entry: Node | None
+    host: str
+    subset: str
+
+
+def _targets(route: Route) -> Iterator[_Target]:
+    """Where requests of a route go, mirrored ones too."""
+    own = route.owner.namespace
+    for item in route.destinations:
+        entry = at(item.node, "destination") if route.owner.kind == "VirtualService" else item.node
+        yield _Target(item.host_node, entry, item.host, item.subset)
+    for mirror in (
+        at(route.node, "mirror"),
+        *(at(item, "destination") for item in items(route.node, "mirrors")),
+    ):
         if (host := at(mirror, "host")) is not None:
-            yield host, fqdn(host.text, route.owner.namespace), text(mirror, "subset")
+            yield _Target(host, mirror, fqdn(host.text, own), text(mirror, "subset"))
+    for each in items(route.node, "filters"):
+        mirror = at(each, "requestMirror", "backendRef")
+        if (name := at(mirror, "name")) is not None and text(mirror, "kind") in ("", "Service"):
+            yield _Target(name, mirror, fqdn(name.text, text(mirror, "namespace") or own), "")
 
 
 def _destinations(mesh: Mesh, route: Route) -> None:
-    for node, host, subset in _targets(route):
-        _host(mesh, route.owner, node, host)
-        if subset:
-            _subset(mesh, route, node, host, subset)
+    for target in _targets(route):
+        clients = mesh.clients(route, target.host)
+        hidden = [
+            name for name in clients if mesh.declared(target.host) and not mesh.knows(target.host, name)
+        ]
+        _host(mesh, route.owner, target.node, target.host, (hidden or [route.owner.namespace])[0])
+        _port(mesh, route, target)
+        if target.subset:
+            _subset(mesh, route, target, clients)
 
 
-def _host(mesh: Mesh, item: Object, node: Node, host: str, *, rule: bool = False) -> None:
-    known = mesh.knows(host, item.namespace)
+def _host(mesh: Mesh, item: Object, node: Node, host: str, client: str, *, rule: bool = False) -> None:
+    known = mesh.knows(host, client)
     parts = host.split(".")
     whole = ".".join(parts[:2]) + CLUSTER
-    sure = True
     partial = host != whole and len(parts) in (2, 3) and (whole in mesh.services or host.endswith(".svc"))
-    if partial and not known:
-        said = f"Istio does not complete {shown(host)}: only a name without dots is one of a namespace"
-        hint = f"write  {shown(whole)[1:-1]}"
-    elif known is None:
+    if known is None and not partial:
         mesh.doubt(_NO_SERVICES)
         return
-    elif known:
+    if known:
         return
+    hidden = mesh.declared(host)
+    sure = True
+    if partial:
+        said = f"Istio does not complete {shown(host)}: only a name without dots is one of a namespace"
+        hint = f"write  {shown(whole)[1:-1]}"
+    elif hidden:
+        said = f"{hidden[0]} has the host {shown(host)}, but does not export it to {shown(client)}"
+        hint = f"add the namespace to its {EXPORT_TO if hidden[0].kind == 'Service' else 'exportTo'}"
     else:
-        hidden = [entry for entry in mesh.entries.get(host, ()) if not visible(entry, item.namespace)]
         near = closest(place(host)[1], mesh.near(host))
         said = f"no Service or ServiceEntry that was read has the host {shown(host)}"
         hint = "check its name and namespace, declare it with a ServiceEntry, or give sloctl its Service too"
-        if hidden:
-            said = (
-                f"{hidden[0]} has the host {shown(host)}, but does not export it to {shown(item.namespace)}"
-            )
-            hint = "add the namespace to its exportTo"
-        elif near is not None:
-            hint = f"did you mean {shown(near)}?"
-        sure = sure and bool(hidden or near)
+        hint = hint if near is None else f"did you mean {shown(near)}?"
+        sure = near is not None
     if rule:
         mesh.find(item, node, "host-unknown", "warning", f"{said}: this rule does nothing", hint)
     else:
@@ -226,30 +267,94 @@ def _host(mesh: Mesh, item: Object, node: Node, host: str, *, rule: bool = False
         mesh.find(item, node, "host-unknown", level, f"{said}: these requests fail", hint)
 
 
-def _subset(mesh: Mesh, route: Route, node: Node, host: str, subset: str) -> None:
-    rules = mesh.rules(host)
-    if not rules:
+def _port(mesh: Mesh, route: Route, target: _Target) -> None:
+    """Find ports that the service of a route's destination does not have."""
+    there = mesh.ports(target.host)
+    if not there:
+        return
+    kubernetes = route.owner.kind != "VirtualService"
+    path = ("port",) if kubernetes else ("port", "number")
+    node = at(target.entry, *path)
+    names = ", ".join(
+        f"{number} ({shown(name)[1:-1]})" if name else str(number) for number, name in there.items()
+    )
+    hint = f"it has {names}"
+    if node is not None:
+        if integer(target.entry, *path) not in there:
+            said = f"{short(target.host)} has no port {shown(node.text)[1:-1]}: these requests fail"
+            mesh.find(route.owner, node, "port-unknown", "error", said, hint)
+        return
+    if kubernetes:
+        said = "a backend that is a Service needs a port: these requests fail with 500"
+        mesh.find(route.owner, target.node, "port-unknown", "error", said, hint)
+        return
+    if len(there) < 2:
+        return
+    for gateway in route.gateways:
+        asked = mesh.asked_ports(route, gateway)
+        if asked and not asked & there.keys():
+            said = (
+                f"no port is named, so that Istio takes the one that was asked for "
+                f"({', '.join(map(str, sorted(asked)))}), which {short(target.host)} has not: these requests fail"
+            )
+            mesh.find(route.owner, target.node, "port-unknown", "error", said, f"write  port: …; {hint}")
+            return
+
+
+def _subset(mesh: Mesh, route: Route, target: _Target, clients: Mapping[str, bool]) -> None:
+    """Find clients for which no DestinationRule that counts defines the subset."""
+    host, subset = target.host, shown(target.subset)
+    with_it = [rule for rule in mesh.with_host(host) if target.subset in subsets(rule)]
+    if not mesh.all_rules(host):
         mesh.doubt(_NO_RULES)
         return
-    with_it = [rule for rule in rules if subset in subsets(rule)]
-    if not with_it:
-        names = sorted({name for rule in rules for name in subsets(rule)})
-        said = (
-            f"no DestinationRule of {shown(host)} defines the subset {shown(subset)}: these requests fail "
-            "with 503"
-        )
-        hint = (
-            f"it has {', '.join(shown(name) for name in names[:8])}"
-            if names
-            else f"{rules[0]} has no subsets"
-        )
-        mesh.find(route.owner, node, "subset-unknown", "error", said, hint)
-    elif not any(visible(rule, route.owner.namespace) for rule in with_it):
-        said = (
-            f"{with_it[0]} defines the subset {shown(subset)}, but does not export it to "
-            f"{shown(route.owner.namespace)}"
-        )
-        mesh.find(route.owner, node, "subset-unknown", "error", said, "add the namespace to its exportTo")
+    for client, sure in clients.items():
+        rules = mesh.rules(host, client)
+        if any(target.subset in subsets(rule) for rule in rules):
+            continue
+        level: Severity = "error" if sure else "warning"
+        fail = "these requests fail with 503"
+        if rules:
+            names = sorted({name for rule in rules for name in subsets(rule)})
+            hint = f"it has {', '.join(map(shown, names[:8]))}" if names else f"{rules[0]} has no subsets"
+        if rules and with_it:
+            said = (
+                f"for clients in {shown(client)} {rules[0]} counts, which does not define the subset {subset} as "
+                f"{with_it[0]} does: {fail}"
+            )
+            hint += "; Istio joins no rules of two namespaces, nor of a host and its wildcard"
+        elif rules:
+            said = f"no DestinationRule of {shown(host)} defines the subset {subset}: {fail}"
+        elif not with_it or not {client, mesh.root, *mesh.homes(host)} & mesh.with_rules:
+            mesh.doubt(_NO_RULES)  # rules of the namespaces where Istio looks were not read
+            continue
+        elif not any(mesh.visible(rule, client) for rule in with_it):
+            said = (
+                f"{with_it[0]} defines the subset {subset}, but does not export it to {shown(client)}: {fail}"
+            )
+            hint = "add the namespace to its exportTo"
+        else:
+            said = (
+                f"{with_it[0]} defines the subset {subset}, but Istio looks for rules in the namespaces of the "
+                f"client ({shown(client)}) and of the service, and in {shown(mesh.root)}: {fail}"
+            )
+            hint = f"move the rule to the namespace of {short(host)}"
+        mesh.find(route.owner, target.node, "subset-unknown", level, said, hint)
+        return
+
+
+def _rule_ports(mesh: Mesh, rule: Object) -> None:
+    there = mesh.ports(fqdn(text(rule.spec, "host"), rule.namespace))
+    policies = [
+        at(rule.spec, "trafficPolicy"),
+        *(at(item, "trafficPolicy") for item in items(rule.spec, "subsets")),
+    ]
+    for setting in (item for policy in policies for item in items(policy, "portLevelSettings")):
+        node = at(setting, "port", "number")
+        if there and node is not None and integer(setting, "port", "number") not in there:
+            said = f"the service has no port {shown(node.text)[1:-1]}: what is said of it has no effect"
+            hint = f"it has {', '.join(map(str, there))}"
+            mesh.find(rule, node, "port-unknown", "warning", said, hint)
 
 
 def subsets(rule: Object) -> dict[str, Node]:
@@ -299,12 +404,13 @@ def _canary(mesh: Mesh, route: Route) -> None:
         return
     total = sum(item.weight or 0 for item in shared)
     for item in shared:
-        rules = [rule for rule in mesh.rules(item.host) if item.subset in subsets(rule)]
+        counting = mesh.rules_of(route, item.host)
+        rules = [rule for rule in counting if item.subset in subsets(rule)]
         others = {other.subset for other in shared if other.host == item.host}
         if not rules or len(others) < 2 or 2 * (item.weight or 0) > total:
             continue
         nodes = [subsets(rule)[item.subset] for rule in rules]
-        if any(at(rule.spec, "trafficPolicy") for rule in mesh.rules(item.host)) or any(
+        if any(at(rule.spec, "trafficPolicy") for rule in counting) or any(
             at(node, "trafficPolicy") for node in nodes
         ):
             continue
@@ -343,32 +449,39 @@ def _fault(mesh: Mesh, route: Route) -> None:
         mesh.find(route.owner, fault, "fault-injection", "note" if narrowed else "warning", said, hint)
 
 
-def _versions(mesh: Mesh) -> None:
-    """Hold the versions that routes lead to against those that have requests."""
-    assert mesh.traffic is not None
+def routed_versions(mesh: Mesh) -> dict[str, dict[str, tuple[Route, Destination]]]:
+    """The versions that routes lead to, by host; of hosts of which all routes lead to subsets with a version."""
     routed: dict[str, list[tuple[Route, Destination]]] = {}
     for route in mesh.routes:
         for item in route.destinations:
             routed.setdefault(item.host, []).append((route, item))
+    found: dict[str, dict[str, tuple[Route, Destination]]] = {}
     for host, those in routed.items():
-        seen = {name: rate for name, rate in mesh.traffic.versions.get(place(host), {}).items() if rate > 0}
-        if not seen or not all(item.subset for _, item in those):
-            continue
         wanted: dict[str, tuple[Route, Destination]] = {}
-        unclear = False
         for route, item in those:
-            found = [
+            sets = [
                 labels(subsets(rule)[item.subset], "labels")
-                for rule in mesh.rules(host)
-                if item.subset in subsets(rule)
+                for rule in mesh.rules_of(route, host)
+                if item.subset and item.subset in subsets(rule)
             ]
-            versions = {mine["version"] for mine in found if "version" in mine}
-            unclear = unclear or not versions
+            versions = {mine["version"] for mine in sets if "version" in mine}
+            if not versions:
+                break
             if item.weight != 0 or len(route.destinations) == 1:
-                wanted.update(dict.fromkeys(versions, (route, item)))
-        if unclear:
+                wanted.update(dict.fromkeys(sorted(versions), (route, item)))
+        else:
+            found[host] = wanted
+    return found
+
+
+def _versions(mesh: Mesh) -> None:
+    """Hold the versions that routes lead to against those that have requests."""
+    assert mesh.traffic is not None
+    for host, wanted in routed_versions(mesh).items():
+        seen = {name: rate for name, rate in mesh.traffic.versions.get(place(host), {}).items() if rate > 0}
+        if not seen or not wanted:
             continue
-        route, first = those[0]
+        route, first = next(iter(wanted.values()))
         for version in sorted(seen.keys() - wanted.keys()):
             said = (
                 f"{short(host)} {shown(version)} has {seen[version]:.3g} requests a second, and no route "

@@ -11,25 +11,27 @@ def check(mesh: Mesh) -> None:
     after: dict[str, list[str]] = {}
     for client, server in mesh.calls:
         after.setdefault(client, []).append(server)
-    said: set[tuple[str, str, str]] = set()
     for (client, server), how in mesh.calls.items():
         retries, outer = mesh.hop(client, server)
         if outer is None or outer.timeout is None or outer.timeout_node is None:
             continue
-        for behind in after.get(server, ()):
+        patience = min(outer.timeout, retries.per_try or outer.timeout) or outer.timeout
+        longer: list[tuple[float, str]] = []
+        for behind in dict.fromkeys(after.get(server, ())):
             _, inner = mesh.hop(server, behind)
             if inner is None or inner.timeout is None or inner.timeout_node is None or inner is outer:
                 continue
-            patience = min(outer.timeout, retries.per_try or outer.timeout) or outer.timeout
-            if inner.timeout <= patience or (client, server, behind) in said:
-                continue
-            said.add((client, server, behind))
-            what = "tries" if patience < outer.timeout else "waits"
-            at = f"{inner.timeout_node.file}:{inner.timeout_node.line}"
-            text = (
-                f"{short(client)} {what} for {duration(patience)}, but {short(server)} waits "
-                f"{duration(inner.timeout)} for "
-                f"{short(behind)} ({at}): the work goes on after its caller gave up (calls known from {how})"
-            )
-            hint = "let timeouts shrink from the edge inwards: the inner one shorter than the outer one"
-            mesh.find(outer.owner, outer.timeout_node, "timeout-inverted", "warning", text, hint)
+            if inner.timeout > patience:
+                at = f"{inner.timeout_node.file}:{inner.timeout_node.line}"
+                longer.append((inner.timeout, f"{short(behind)} ({at})"))
+        if not longer:
+            continue
+        longer.sort(key=lambda each: -each[0])
+        more = f" and {len(longer) - 1} more" if len(longer) > 1 else ""
+        what = "tries" if patience < outer.timeout else "waits"
+        text = (
+            f"{short(client)} {what} for {duration(patience)}, but {short(server)} waits {duration(longer[0][0])} for "
+            f"{longer[0][1]}{more}: the work goes on after its caller gave up (calls known from {how})"
+        )
+        hint = "let timeouts shrink from the edge inwards: the inner one shorter than the outer one"
+        mesh.find(outer.owner, outer.timeout_node, "timeout-inverted", "warning", text, hint)

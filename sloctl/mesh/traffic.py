@@ -21,9 +21,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Calls, requests per second of each service's versions, and hosts that had requests, over ``seconds``."""
+    """Calls, requests per second of each service's versions, and hosts that had requests, over ``seconds``.
+
+    ``doubts`` is what the server said of data that is missing: rates are then the least that there was.
+    """
 
     seconds: int
     calls: tuple[Call, ...] = ()
     versions: Mapping[Place, Mapping[str, float]] = field(default_factory=dict)
     hosts: frozenset[str] = frozenset()
+    doubts: tuple[str, ...] = ()

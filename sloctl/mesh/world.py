@@ -6,7 +6,7 @@ Collects findings, and what cannot be decided by what was read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +25,15 @@ DEFAULT_CONDITIONS = frozenset(("connect-failure", "refused-stream", "unavailabl
 _SERVER_CODES = frozenset(("500", "502", "503", "504"))
 _OWN = ("istio-ingressgateway", "istio-egressgateway", "istio-eastwestgateway", "istiod")
 """Services that Istio's installation makes."""
+EXPORT_TO = "networking.istio.io/exportTo"
+"""The annotation of a Service that says which namespaces see it."""
+_EXPORT_DEFAULTS = {
+    "DestinationRule": "defaultDestinationRuleExportTo",
+    "VirtualService": "defaultVirtualServiceExportTo",
+    "Service": "defaultServiceExportTo",
+    "ServiceEntry": "defaultServiceExportTo",
+}
+"""What MeshConfig says of objects without exportTo."""
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 
 
@@ -143,9 +152,16 @@ class Mesh:
         self.unknown: dict[str, None] = {}
         self._gateway_hosts: dict[str, str] = {}
         self._selected: dict[str, tuple[Object, ...]] = {}
+        self._gateway_spaces: dict[str, tuple[str, ...]] = {}
+        self._exported: dict[Object, frozenset[str]] = {}
         config = next((item for item in self.kind("MeshConfig")), None)
         self.config = config
         self.root = text(config.node, "rootNamespace") or root if config else root
+
+    @property
+    def partial(self) -> bool:
+        """Whether the traffic lacks some of what there was."""
+        return self.traffic is not None and bool(self.traffic.doubts)
 
     def find(self, item: Object, node: Node, code: str, severity: Severity, message: str, hint: str) -> None:
         """Note a finding at a node of an object."""
@@ -201,11 +217,154 @@ class Mesh:
         """The names of the Services of a host's namespace."""
         return [place(other)[1] for other in self._hosts.get(place(host)[0], ())]
 
+    def declared(self, host: str) -> list[Object]:
+        """The Service and the ServiceEntries that have a host."""
+        found = [item for wide in wider(host) for item in self.entries.get(wide, ())]
+        return [self.services[host], *found] if host in self.services else found
+
+    def homes(self, host: str) -> tuple[str, ...]:
+        """The namespaces that a host's service is in; none where that is not known."""
+        where = place(host)[0]
+        return (where,) if where else tuple(dict.fromkeys(item.namespace for item in self.declared(host)))
+
+    def ports(self, host: str) -> dict[int, str]:
+        """The ports of a host's service, with their names; none where they are not known."""
+        found: dict[int, str] = {}
+        for item in self.declared(host):
+            if text(item.spec, "type") == "ExternalName":
+                return {}
+            key = "port" if item.kind == "Service" else "number"
+            for port in items(item.spec, "ports"):
+                if (number := integer(port, key)) is not None:
+                    found[number] = text(port, "name")
+        return found
+
+    # Who sees what
+
+    def exported(self, item: Object) -> frozenset[str]:
+        """The namespaces that see an object; ``*`` is all of them."""
+        if item not in self._exported:
+            names = texts(item.spec, "exportTo")
+            if item.kind == "Service":
+                names = re.split(r"[,\s]+", text(item.node, "metadata", "annotations", EXPORT_TO))
+            elif item.kind == "DestinationRule" and at(item.spec, "workloadSelector") is not None:
+                names = ["."]
+            names = [name for name in names if name]
+            if not names and self.config is not None:
+                names = texts(self.config.node, _EXPORT_DEFAULTS.get(item.kind, ""))
+            self._exported[item] = frozenset(
+                item.namespace if name == "." else name for name in names or ["*"]
+            )
+        return self._exported[item]
+
+    def visible(self, item: Object, namespace: str) -> bool:
+        """Whether a namespace sees an object; one that nobody knows ("") sees everything."""
+        to = self.exported(item)
+        return "*" in to or not namespace or namespace in to
+
+    @cached_property
+    def _inhabited(self) -> frozenset[str]:
+        """The namespaces with workloads or Services that were read."""
+        return frozenset(item.namespace for item in (*self.services.values(), *self.kind(*_WORKLOADS)))
+
+    def gateway_spaces(self, gateway: str) -> tuple[str, ...]:
+        """The namespaces of a gateway's pods, by the Services that were read; none where these do not tell."""
+        if gateway not in self._gateway_spaces:
+            self._gateway_spaces[gateway] = self._spaces(gateway)
+        return self._gateway_spaces[gateway]
+
+    def _spaces(self, gateway: str) -> tuple[str, ...]:
+        namespace, _, name = gateway.partition("/")
+        item = self._gateways.get((namespace, name))
+        if item is None:
+            return ()
+        if item.group == GATEWAY_API:
+            return (namespace,)
+        selector = labels(item.spec, "selector")
+        pods = [
+            (service.namespace, labels(service.spec, "selector")) for service in self.services.values()
+        ] + [(workload.namespace, pod_labels(workload)) for workload in self.kind(*_WORKLOADS)]
+        return tuple(
+            dict.fromkeys(
+                where for where, mine in pods if mine and selector and selector.items() <= mine.items()
+            )
+        )
+
+    def asked_ports(self, route: Route, gateway: str) -> set[int]:
+        """The ports at which a gateway, or sidecars for the route's hosts, are asked; none where nobody knows."""
+        if gateway == MESH:
+            sets = [self.ports(host).keys() for host in route.hosts]
+            return set().union(*sets) if sets and all(sets) else set()
+        namespace, _, name = gateway.partition("/")
+        item = self._gateways.get((namespace, name))
+        numbers = [
+            integer(server, "port", "number") for server in items(item.spec if item else None, "servers")
+        ]
+        return {number for number in numbers if number is not None}
+
+    def clients(self, route: Route, host: str) -> dict[str, bool]:
+        """The namespaces from which a route leads to a host, and whether that is sure; "" is one that nobody knows."""
+        found: dict[str, bool] = {}
+        for gateway in route.gateways:
+            if gateway != MESH:
+                spaces = self.gateway_spaces(gateway) or ("",)
+                found |= {where: True for where in spaces if self.visible(route.owner, where)}
+        if MESH not in route.gateways:
+            return found
+        sources = [text(match, "sourceNamespace") for match in route.matches]
+        if sources and all(sources):
+            return found | {where: True for where in sources if self.applies(route, where)}
+        own = route.owner.namespace
+        if not self._inhabited or own in self._inhabited or "*" not in self.exported(route.owner):
+            found[own] = True
+        else:
+            for where in self.homes(host):
+                found.setdefault(where, False)
+        if route.owner.kind == "VirtualService":
+            found |= dict.fromkeys(sorted(self.exported(route.owner) - {"*", own}), True)
+        callers = {where for name in (*route.hosts, host) for where in self._callers.get(name, ())}
+        found |= dict.fromkeys(sorted(callers | self._ruling.get(host, set())), True)
+        return {where: sure for where, sure in found.items() if self.applies(route, where)}
+
+    def applies(self, route: Route, namespace: str) -> bool:
+        """Whether sidecars of a namespace take a route: it is exported to them, or a consumer's own HTTPRoute."""
+        if route.owner.kind == "VirtualService":
+            return self.visible(route.owner, namespace)
+        own = route.owner.namespace
+        return not namespace or namespace == own or any(own in self.homes(host) for host in route.hosts)
+
+    @cached_property
+    def _callers(self) -> dict[str, set[str]]:
+        """The namespaces that are known to call each host."""
+        found: dict[str, set[str]] = {}
+        for client, server in self.calls:
+            if (where := place(client)[0]) and client not in self.gateway_hosts:
+                found.setdefault(server, set()).add(where)
+        return found
+
+    @cached_property
+    def gateway_hosts(self) -> frozenset[str]:
+        """The hosts of all gateways."""
+        return frozenset(
+            self.gateway_host(name) for route in self.routes for name in route.gateways if name != MESH
+        )
+
+    @cached_property
+    def _ruling(self) -> dict[str, set[str]]:
+        """The namespaces that have a DestinationRule of each host, and so call it."""
+        found: dict[str, set[str]] = {}
+        for (where, host), rules in self._rules.items():
+            if where != self.root and where in self._inhabited and rules:
+                found.setdefault(host, set()).add(where)
+        return found
+
     def knows(self, host: str, namespace: str) -> bool | None:
         """Whether a host can be called from a namespace; None where what was read does not say."""
-        found = [item for wide in wider(host) for item in self.entries.get(wide, ())]
-        if any(visible(item, namespace) for item in found) or host in self.services or host in self._made:
+        found = self.declared(host)
+        if any(self.visible(item, namespace) for item in found) or host in self._made:
             return True
+        if found:
+            return False
         if self.traffic is not None and host in self.traffic.hosts:
             return True
         where, name = place(host)
@@ -213,8 +372,6 @@ class Mesh:
             if name in _OWN or "." in where:
                 return None
             return False if where in self._served else None
-        if found:
-            return False
         if host.endswith((".svc", ".clusterset.local", ".local")) or "*" in host:
             return None
         return False if self.entries else None
@@ -228,8 +385,7 @@ class Mesh:
 
     def gateways(self, item: Object) -> tuple[str, ...]:
         """The gateways that a VirtualService is bound to: ``mesh``, or ``namespace/name``."""
-        names = texts(item.spec, "gateways") or [MESH]
-        return tuple(name if name == MESH or "/" in name else f"{item.namespace}/{name}" for name in names)
+        return _qualified(item, texts(item.spec, "gateways") or [MESH])
 
     @cached_property
     def delegates(self) -> dict[tuple[str, str], list[tuple[Object, Node]]]:
@@ -267,7 +423,7 @@ class Mesh:
                 for _, root in roots:
                     timeout, retries = timeout or at(root, "timeout"), retries or at(root, "retries")
                 yield Route(
-                    item, node, protocol, index, hosts, gateways,
+                    item, node, protocol, index, hosts, _narrowed(item, node, gateways),
                     tuple(self._destinations(item, node)),
                     self._retries(retries, item) if protocol == "http" else Retries(0, frozenset()),
                     seconds(timeout) or None, timeout,
@@ -299,6 +455,10 @@ class Mesh:
                     host = fqdn(name.text, text(entry, "namespace") or item.namespace)
                     destinations.append(Destination(host, "", entry, name, integer(entry, "weight")))
             timeout = at(node, "timeouts", "request")
+            if at(node, "retry") is None and seconds(node, "timeouts", "backendRequest"):
+                timeout = at(
+                    node, "timeouts", "backendRequest"
+                )  # without a retry, Istio takes it for the route's
             yield Route(
                 item, node, "http", index, tuple(hosts), tuple(dict.fromkeys(parents)), tuple(destinations),
                 self._retry(node, item), seconds(timeout) or None, timeout,
@@ -308,10 +468,7 @@ class Mesh:
         """What Istio makes of the Gateway API's ``retry``: connections that fail, and some codes."""
         node, per_try = at(rule, "retry"), seconds(rule, "timeouts", "backendRequest") or None
         if node is None:
-            default = self.default_retries
-            return Retries(
-                default.attempts, default.conditions, per_try, default.backoff, None, default.owner
-            )
+            return self.default_retries
         attempts = integer(node, "attempts")
         codes = frozenset(texts(node, "codes"))
         backoff = at(node, "backoff") is not None
@@ -343,15 +500,61 @@ class Mesh:
 
     # Rules
 
-    def rules(self, host: str) -> list[Object]:
-        """The DestinationRules of a host: of the most specific host that there is one for."""
-        return next((self._rules[wide] for wide in wider(host) if wide in self._rules), [])
+    def rules(self, host: str, client: str) -> list[Object]:
+        """The DestinationRules of a host that count for clients in a namespace.
+
+        Istio looks in the client's own namespace, then in the service's, then in the root namespace, and takes in each
+        the most specific host that there is a rule for; the first that has one which the client sees decides.
+        """
+        pools = [(client, True)] * bool(client) + [(where, False) for where in (*self.homes(host), self.root)]
+        for where, own in pools:
+            for wide in wider(host):
+                there = [rule for rule in self._rules.get((where, wide), ()) if self._pooled(rule, own=own)]
+                if found := [rule for rule in there if self.visible(rule, client)]:
+                    return found
+                if there:
+                    break
+        return [] if client else self.all_rules(host)
+
+    def _pooled(self, rule: Object, *, own: bool) -> bool:
+        """Whether Istio looks at a rule for clients of its own namespace, or else for those of others."""
+        if not own:
+            return not self._private(rule)
+        return self._private(rule) if rule.namespace == self.root else self.visible(rule, rule.namespace)
+
+    def _private(self, rule: Object) -> bool:
+        """Whether a rule is for its own namespace alone."""
+        return self.exported(rule) == {rule.namespace}
+
+    def all_rules(self, host: str) -> list[Object]:
+        """The DestinationRules of a host, or of the most specific wildcard of it, for whatever clients."""
+        found = self.with_host(host)
+        first = fqdn(text(found[0].spec, "host"), found[0].namespace) if found else ""
+        return [rule for rule in found if fqdn(text(rule.spec, "host"), rule.namespace) == first]
+
+    def with_host(self, host: str) -> list[Object]:
+        """The DestinationRules of a host or of a wildcard that has it, the most specific first."""
+        return [rule for wide in wider(host) for rule in self._rules_by_host.get(wide, ())]
 
     @cached_property
-    def _rules(self) -> dict[str, list[Object]]:
+    def _rules_by_host(self) -> dict[str, list[Object]]:
         found: dict[str, list[Object]] = {}
+        for (_, host), rules in self._rules.items():
+            found.setdefault(host, []).extend(rules)
+        return found
+
+    def rules_of(self, route: Route, host: str) -> list[Object]:
+        """The DestinationRules of a host that count for any of the clients that a route is for."""
+        return list(
+            dict.fromkeys(rule for client in self.clients(route, host) for rule in self.rules(host, client))
+        )
+
+    @cached_property
+    def _rules(self) -> dict[tuple[str, str], list[Object]]:
+        found: dict[tuple[str, str], list[Object]] = {}
         for item in self.kind("DestinationRule"):
-            found.setdefault(fqdn(text(item.spec, "host"), item.namespace), []).append(item)
+            host = fqdn(text(item.spec, "host"), item.namespace)
+            found.setdefault((item.namespace, host), []).append(item)
         return found
 
     @cached_property
@@ -488,10 +691,11 @@ class Mesh:
         """The retries of calls of one host to another, by the route that tries most often; None: no route says."""
         found: list[Route] = []
         for route in self._routes_to.get(server, ()):
+            where = place(client)[0]
             if any(
-                visible(route.owner, place(client)[0])
+                self.applies(route, where)
                 if gateway == MESH
-                else self.gateway_host(gateway) == client
+                else self.gateway_host(gateway) == client and self.visible(route.owner, where)
                 for gateway in route.gateways
             ):
                 found.append(route)
@@ -501,14 +705,20 @@ class Mesh:
         return most.retries, most
 
 
+def _qualified(item: Object, names: Iterable[str]) -> tuple[str, ...]:
+    """Gateways as a VirtualService names them: ``mesh``, or ``namespace/name``."""
+    return tuple(name if name == MESH or "/" in name else f"{item.namespace}/{name}" for name in names)
+
+
+def _narrowed(item: Object, node: Node, gateways: tuple[str, ...]) -> tuple[str, ...]:
+    """The gateways of a route: those that its matches name, if all of them do."""
+    named = [texts(match, "gateways") for match in items(node, "match")]
+    if not named or not all(named):
+        return gateways
+    wanted = {name for names in named for name in _qualified(item, names)}
+    return tuple(name for name in gateways if name in wanted)
+
+
 def pod_labels(item: Object) -> dict[str, str]:
     """The labels of a workload's pods."""
     return labels(item.spec, "template", "metadata", "labels")
-
-
-def visible(item: Object, namespace: str) -> bool:
-    """Whether an object's ``exportTo`` shows it to a namespace; one that nobody knows ("") sees everything."""
-    to = texts(item.spec, "exportTo")
-    if not to or "*" in to or not namespace or namespace in to:
-        return True
-    return "." in to and item.namespace == namespace

@@ -16,11 +16,14 @@ from sloctl.errors import Severity
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report import health, routine
 from sloctl.report.health import (
+    ConfiguredRetries,
     EdgeAmplification,
     GuardrailStatus,
     SidecarRestarts,
     amplification_json,
     amplification_properties,
+    configured_json,
+    configured_properties,
     guardrail_json,
     guardrail_properties,
 )
@@ -201,6 +204,8 @@ class Report:
     """Budgets that are not among ``slos``, because only the worst were asked for."""
     owner: str = ""
     """Who answers for all of its budgets, if it is of one owner."""
+    configured_retries: tuple[ConfiguredRetries, ...] | None = None
+    """What the mesh's configuration allows of its calls; None where none was given."""
 
     def of(self, wanted: Callable[[SloStatus], bool]) -> Report:
         """The report with some of its budgets, and what it found and measured of these or of everything."""
@@ -294,6 +299,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "sidecar_restarts": health.to_json(report.sidecar_restarts),
         "findings": [finding_json(item) for item in report.findings],
     }
+    if report.configured_retries is not None:
+        data["configured_retries"] = [configured_json(item) for item in report.configured_retries]
     return data if report.routine is None else data | {"routine": routine.to_json(report.routine)}
 
 
@@ -390,8 +397,13 @@ def json_schema() -> dict[str, Any]:
                 "retry_amplification": {"type": "array", "items": amplification},
                 "sidecar_restarts": {"type": "array", "items": restarts},
                 "findings": {"type": "array", "items": finding},
+                "configured_retries": {
+                    "type": "array",
+                    "items": _object(configured_properties()),
+                    "description": "only with --mesh; what was not measured, or of an answer that lacks data, is null",
+                },
                 "routine": routine.json_schema(),
             },
-            optional=("routine",),
+            optional=("configured_retries", "routine"),
         ),
     }

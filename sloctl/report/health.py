@@ -44,6 +44,62 @@ class EdgeAmplification:
     origin: Literal["metrics", "traces"]
 
 
+@dataclass(frozen=True, slots=True)
+class ConfiguredRetries:
+    """What the mesh's configuration allows of calls that there are, beside what is measured of them.
+
+    ``tries`` is how often a request is sent at most in this hop, ``along_path`` along the worst ``path`` of services.
+    Without what was not measured, or only in part, the rest is None: requests a second, attempts per request, and
+    requests a second that would reach the destination if it failed.
+    """
+
+    source: str
+    destination: str
+    tries: int
+    along_path: int
+    path: tuple[str, ...]
+    requests_per_second: float | None
+    amplification: float | None
+    if_it_fails: float | None
+
+    @property
+    def text(self) -> str:
+        """``shop/cart → shop/stock: configured up to 9x along shop/web → shop/cart → shop/stock, seen 2.7x``."""
+        seen = "not measured" if self.amplification is None else f"seen {self.amplification:.3g}x"
+        way = f" ({self.tries}x in this hop; {' → '.join(self.path)})" if self.along_path > self.tries else ""
+        return f"{self.source} → {self.destination}: configured up to {self.along_path}x{way}, {seen}"
+
+
+def configured_json(item: ConfiguredRetries) -> dict[str, Any]:
+    """A call as the JSON interface has it."""
+    return {
+        "source": item.source,
+        "destination": item.destination,
+        "tries": item.tries,
+        "tries_along_path": item.along_path,
+        "path": list(item.path),
+        "requests_per_second": item.requests_per_second,
+        "amplification": item.amplification,
+        "requests_per_second_if_destination_fails": item.if_it_fails,
+    }
+
+
+def configured_properties() -> dict[str, Any]:
+    """JSON Schema of a call's properties."""
+    text, count = {"type": "string"}, {"type": "integer", "minimum": 1}
+    number = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]}
+    return {
+        "source": text,
+        "destination": text,
+        "tries": count,
+        "tries_along_path": count,
+        "path": {"type": "array", "items": text},
+        "requests_per_second": number,
+        "amplification": number,
+        "requests_per_second_if_destination_fails": number,
+    }
+
+
 def guardrail_json(item: GuardrailStatus) -> dict[str, Any]:
     """A guardrail as the JSON interface has it."""
     return {

@@ -16,7 +16,7 @@ from typing import Any
 from sloctl.model.durations import duration, rfc3339
 from sloctl.report import health, routine_tables
 from sloctl.report.data import Finding, Report, SloStatus, recorded_text
-from sloctl.report.health import EdgeAmplification, GuardrailStatus, SidecarRestarts
+from sloctl.report.health import ConfiguredRetries, EdgeAmplification, GuardrailStatus, SidecarRestarts
 from sloctl.report.numbers import NOTHING, budget_share, count, digits_for, percent, plain, rate
 
 STATUS_WORDS = {
@@ -36,6 +36,11 @@ SHOWN = 10
 """Rows of the tables of retries and restarts."""
 GUARDRAIL_HEADER = ("status", "guardrail", "where", "value", "limit")
 EDGE_HEADER = ("source", "destination", "requests (30m)", "attempts", "attempts per request", "counted by")
+
+CONFIGURED_HEADER = ("source", "destination", "configured up to", "seen", "requests/s", "if it fails", "path")
+DEFAULT_TRIES = 3
+"""Istio's: a call that has no more along its path is not worth a row."""
+CONFIGURED = "Retries: configured and seen"
 
 
 def json_text(data: Any) -> str:
@@ -186,6 +191,27 @@ def edge_row(edge: EdgeAmplification) -> list[str]:
     return [plain(edge.source), plain(edge.destination), *numbers, edge.origin]
 
 
+def shown_configured(report: Report) -> list[ConfiguredRetries]:
+    """The calls that retry, or may multiply what fails, the worst first."""
+    some = (
+        item
+        for item in report.configured_retries or ()
+        if item.along_path > DEFAULT_TRIES or (item.amplification or 0) >= RETRIED
+    )
+    return sorted(some, key=lambda item: (-item.along_path, -(item.amplification or 0), item.source))
+
+
+def configured_row(item: ConfiguredRetries) -> list[str]:
+    """One call's cells, as :data:`CONFIGURED_HEADER` names them."""
+    allowed = f"{item.along_path}x" + (f" ({item.tries}x here)" if item.along_path > item.tries else "")
+    seen = "-" if item.amplification is None else f"{item.amplification:.3g}x"
+    now, then = (
+        "-" if number is None else f"{number:.3g}" for number in (item.requests_per_second, item.if_it_fails)
+    )
+    cells = [item.source, item.destination, allowed, seen, now, then, " → ".join(item.path)]
+    return [plain(cell) for cell in cells]
+
+
 def restart_rows(rows: Sequence[SidecarRestarts]) -> list[list[str]]:
     """The cells of workloads whose proxies restarted."""
     return [[plain(cell) for cell in row] for row in health.text_rows(rows)]
@@ -202,6 +228,9 @@ def tables(report: Report) -> list[tuple[str, list[str], list[list[str]]]]:
     retried = shown_edges(report)
     if retried:
         found.append(("Retries", list(EDGE_HEADER), [edge_row(edge) for edge in retried[:SHOWN]]))
+    if configured := shown_configured(report):
+        rows = [configured_row(item) for item in configured[:SHOWN]]
+        found.append((CONFIGURED, list(CONFIGURED_HEADER), rows))
     if report.sidecar_restarts:
         rows = restart_rows(report.sidecar_restarts[:SHOWN])
         found.append(("Restarts of proxies (1d)", list(health.HEADERS), rows))

@@ -102,6 +102,26 @@ def test_a_leaf_with_a_new_version(folder: Path, url: str) -> None:
     assert found["doubts"] == []
 
 
+def test_what_is_configured_stands_beside_what_is_measured(folder: Path, url: str) -> None:
+    (folder / "mesh.yaml").write_text(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        "metadata: {name: inventory, namespace: shop}\n"
+        "spec: {hosts: [inventory], http: [{retries: {attempts: 4, retryOn: 5xx}, "
+        "route: [{destination: {host: inventory}}]}]}\n"
+    )
+    more = ("--service", "frontend", "--mesh", "mesh.yaml")
+    (origin,) = json.loads(told(folder, url, "leaf", *more, "--format", "json"))["origins"]
+    rows = origin["configured_retries"]
+    assert rows and {(row["destination"], row["tries"]) for row in rows} == {("shop/inventory", 5)}
+    assert all(0.9 < row["amplification"] < 5 for row in rows)
+    found = re.findall(
+        r"retries of (\S+) → shop/inventory: configured up to (\d+)x", told(folder, url, "leaf", *more)
+    )
+    assert {(name, int(times)) for name, times in found} == {
+        (row["source"], row["tries_along_path"]) for row in rows
+    }
+
+
 def test_the_documented_answer_is_given(folder: Path, url: str) -> None:
     documented = DOC.read_text(encoding="utf-8").split("--service frontend\n", 1)[1].split("```", 1)[0]
     number = re.compile(r"[\d.,]+")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from sloctl import spec
-from sloctl.mesh import CODES, Finding, Result, Traffic, lint, rendering
+from sloctl.mesh import CODES, Finding, Result, Traffic, lint, objects, rendering
 from sloctl.mesh.traffic import Call
+from sloctl.mesh.world import Mesh
 from tests.support.doc_pages import text_of
 
 ROOT = Path(__file__).parents[2]
@@ -342,6 +343,20 @@ def test_defaults_of_the_mesh_count_where_a_route_says_nothing() -> None:
     some = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: a}\n"
     assert [edge.tries for edge in linted(some, traffic=calls).edges] == [3]
     assert [edge.tries for edge in linted(some + off, traffic=calls).edges] == [1]
+
+
+def test_a_try_of_the_gateway_api_is_the_whole_request_where_nothing_is_retried() -> None:
+    """Istio takes backendRequest for the route's timeout unless there is a retry, for which it is the time of a try."""
+    text = (
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a, namespace: shop}\n"
+        "spec: {parentRefs: [{kind: Service, group: '', name: a}], rules: [{timeouts: {request: 9s, "
+        "backendRequest: 2s}, backendRefs: [{name: a, port: 80}]}]}\n"
+    )
+    routes = []
+    for given in (text, text.replace("timeouts:", "retry: {attempts: 1}, timeouts:")):
+        read = objects.read([spec.Source("mesh.yaml", given.encode())], "default")
+        routes += Mesh(read.objects, "istio-system").routes
+    assert [(route.timeout, route.retries.per_try) for route in routes] == [(2.0, None), (9.0, 2.0)]
 
 
 # Forms

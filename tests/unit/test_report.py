@@ -33,7 +33,7 @@ from sloctl.report.data import (
     json_schema,
     to_json,
 )
-from sloctl.report.health import EdgeAmplification
+from sloctl.report.health import ConfiguredRetries, EdgeAmplification
 from sloctl.report.numbers import budget_share, count, digits_for, percent, rate, spent_share
 from sloctl.report.routine import Routine, RoutineColumn, RoutineSection, last_period
 from tests.support import slack_reports
@@ -467,3 +467,35 @@ def test_what_is_spent_and_what_is_left_are_all_of_the_budget(spent: float) -> N
     assert sum(shown) == pytest.approx(100)
     assert shown[0] == pytest.approx(100 * spent, abs=1 if spent > 10 else 0.1)
     assert (shown[0] == 0) is (spent == 0)
+
+
+def test_what_the_mesh_is_configured_for_stands_beside_what_is_measured() -> None:
+    way = ("shop/web", "shop/payments", "shop/fraud")
+    steps = " → ".join(way)
+    rows = (
+        ConfiguredRetries("shop/payments", "shop/fraud", 3, 9, way, 20.0, 2.7, 180.0),
+        ConfiguredRetries("shop/web", "shop/<i>cart", 3, 3, ("shop/web", "shop/<i>cart"), None, 1.3, None),
+        ConfiguredRetries("shop/web", "shop/quiet", 3, 3, ("shop/web", "shop/quiet"), 1.0, 1.0, 3.0),
+    )
+    made = replace(report(item()), configured_retries=rows)
+    VALIDATOR.validate(json.loads(markdown.json_text(to_json(made))))
+    (table,) = (cells for title, _, cells in markdown.tables(made) if title == markdown.CONFIGURED)
+    assert table == [
+        [
+            "shop/payments",
+            "shop/fraud",
+            "9x (3x here)",
+            "2.7x",
+            "20",
+            "180",
+            steps,
+        ],
+        ["shop/web", "shop/<i>cart", "3x", "1.3x", "-", "-", "shop/web → shop/<i>cart"],
+    ]
+    assert rows[0].text == (
+        f"shop/payments → shop/fraud: configured up to 9x (3x in this hop; {steps}), seen 2.7x"
+    )
+    page = html.page(made)
+    assert markdown.CONFIGURED in page and "9x (3x here)" in page and "<i>cart" not in page
+    assert markdown.CONFIGURED not in html.page(report(item()))
+    assert "No call is configured for more than 3 tries" in html.page(replace(made, configured_retries=()))

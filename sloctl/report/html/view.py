@@ -186,7 +186,8 @@ def page_view(report: Report) -> Page:
 
 def health_tables(report: Report) -> tuple[Table, ...]:
     """What the report says of the mesh's health."""
-    return _guardrails(report), _retries(report), _restarts(report)
+    configured = () if report.configured_retries is None else (_configured(report),)
+    return _guardrails(report), _retries(report), *configured, _restarts(report)
 
 
 def findings_of(report: Report) -> tuple[tuple[str, str, str], ...]:
@@ -394,6 +395,18 @@ def _retries(report: Report) -> Table:
         tuple(tuple(markdown.edge_row(edge)) for edge in shown[:_EDGES]),
         empty,
         f"Edges with {limit} or more, of {edges} that were measured{most}.",
+    )
+
+
+def _configured(report: Report) -> Table:
+    shown = markdown.shown_configured(report)
+    return Table(
+        "configured-retries",
+        markdown.CONFIGURED,
+        _columns(markdown.CONFIGURED_HEADER),
+        tuple(tuple(markdown.configured_row(item)) for item in shown[:_EDGES]),
+        f"No call is configured for more than {markdown.DEFAULT_TRIES} tries along its path, and none retries.",
+        "How often one request may be sent at most, by the mesh's configuration, and attempts per request as measured.",
     )
 
 
