@@ -24,6 +24,8 @@ TILE = 60
 """Seconds between two instants of the finer grid that short alert windows are summed from."""
 LOOKBACK = 300
 """How far back a counter's last sample may lie and still be its value (Prometheus's own look-back)."""
+SLOW_SCRAPE = 30
+"""Seconds that a scrape may take; Prometheus's own time-out is ten."""
 FINE_LIMIT = 6 * 3600
 """Alert windows up to this long are summed from the fine grid, longer ones from the budget grid."""
 
@@ -95,7 +97,25 @@ class ExprSli:
     good: str = ""
 
 
-Sli = CounterSli | ExprSli
+@dataclass(frozen=True, slots=True)
+class SampleSli:
+    """An SLI over the samples of a gauge; ``good`` or ``bad`` is a comparison such as ``>= 1``.
+
+    ``gauge`` is a selector. Of samples that are closer than ``every`` seconds, the last one counts.
+    """
+
+    gauge: str
+    good: str = ""
+    bad: str = ""
+    every: int = 10
+
+    @property
+    def late(self) -> int:
+        """Seconds after which samples are counted: a slow scrape is stored when it ends, as of when it began."""
+        return max(self.every, SLOW_SCRAPE)
+
+
+Sli = CounterSli | ExprSli | SampleSli
 
 
 @dataclass(frozen=True, slots=True)

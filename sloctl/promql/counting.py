@@ -35,12 +35,13 @@ from math import ceil
 from types import MappingProxyType
 
 from sloctl import naming
-from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
+from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, SampleSli, Selector, Slo
 from sloctl.model.durations import duration, number
 from sloctl.promql import flags
 from sloctl.promql.alike import members, told_apart
 from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.parsing import Select, parse
+from sloctl.promql.samples import incomplete, samples, without_sample
 from sloctl.promql.services import services
 from sloctl.promql.syntax import PART, indent, matched, names, regex_quote, selector, together
 
@@ -430,6 +431,8 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
     A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
     events may be missing where none happened yet.
     """
+    if isinstance(slo.sli, SampleSli):
+        return samples(slo.sli, window)
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
         siblings = _siblings(slo.sli.total)
@@ -527,8 +530,11 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
 
     A counter restarted in it, which a window bears once; a target could not be scraped, came and went, or lacked a
     sibling at some of its scrapes, so that what shows that a counter is new is not what shows it in a step; nobody
-    scraped it for a while, which a window bridges however long it is.
+    scraped it for a while, which a window bridges however long it is. Samples of gauges count alike: what is missing
+    of them is told by step.
     """
+    if isinstance(slo.sli, SampleSli):
+        return incomplete(slo.sli, mesh, window, MEMORY)
     if isinstance(slo.sli, CounterSli):
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
     else:
@@ -558,6 +564,8 @@ def largest_step(slo: Slo, mesh: Mesh, window: int) -> str:
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
         increases = _each("increase", series, f"[{step}]")
         events = _identified(slo, slo.sli, f"histogram_count({increases})" if slo.sli.native else increases)
+    elif isinstance(slo.sli, SampleSli):
+        events = samples(slo.sli, GRID)["total"]
     else:
         events = f"sum (\n{indent(re.sub(_RANGE_CALL, lambda call: f'increase({call[2]}[{step}])', slo.sli.total))}\n)"
     return f"max_over_time((\n{indent(events)}\n)[{duration(window)}:{step}])"
@@ -566,8 +574,11 @@ def largest_step(slo: Slo, mesh: Mesh, window: int) -> str:
 def gap_rule(slo: Slo, mesh: Mesh) -> str:
     """Seconds of the last grid step in which the SLO's targets could not be scraped (mean over the targets).
 
-    Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI.
+    Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI. Of gauges
+    it is the time without a sample.
     """
+    if isinstance(slo.sli, SampleSli):
+        return without_sample(slo.sli, mesh, SEEN)
     on = names(mesh.target_labels)
     up = selector("up", mesh.matchers)
     failed = f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{duration(GRID)}])))"
@@ -589,8 +600,10 @@ LONG_DARK = GRID // 2
 def carried_rule(slo: Slo, mesh: Mesh) -> str:
     """Seconds before the last grid step of which it has events, too: the longest that a target had no counter.
 
-    Up to an hour. Missing where the counters of all targets were read all the time.
+    Up to an hour. Missing where the counters of all targets were read all the time; "" where nothing is carried.
     """
+    if isinstance(slo.sli, SampleSli):
+        return ""
     labels = names(mesh.target_labels)
     if isinstance(slo.sli, CounterSli):
         series = [siblings_of(slo, slo.sli, mesh)]

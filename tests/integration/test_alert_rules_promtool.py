@@ -15,7 +15,7 @@ import pytest
 from alert_rules import manifest
 from alert_rules.proofs import slo_proofs
 from sloctl import naming
-from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo, SloSet, Sources
+from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, SampleSli, Slo, SloSet, Sources
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, run, series, slo
 from tests.support.yaml_text import read_yaml
@@ -607,6 +607,82 @@ class TestMeshMatchers:
 
 def custom(**sli: str) -> Slo:
     return replace(slo(name="queue-age", service="billing", namespace="", policy=NEVER), sli=ExprSli(**sli))
+
+
+PROBE = series("probe_success", **target())
+
+
+class TestSamples:
+    """A gauge is read once a minute, and counted half a minute late: the sample of minute 5 is in the step after."""
+
+    @staticmethod
+    def _rules(**sli: object) -> list[str]:
+        made = SampleSli(**({"gauge": "probe_success", "good": ">= 1"} | sli))  # type: ignore[arg-type]
+        return rule_texts(replace(slo(name="probe", service="home", namespace="", policy=NEVER), sli=made))
+
+    @pytest.mark.parametrize(
+        ("sli", "values", "counts"),
+        [
+            ({}, "1x20", (0, 5)),
+            ({}, "1x5 0x1 1x20", (2, 5)),
+            ({}, "0x20", (5, 5)),
+            ({}, "1x4 0x1 stale _x2 1x20", (2, 2)),
+            ({}, "1x5 NaN 0 1x20", (1, 4)),
+            ({}, "_x20", (None, None)),
+            ({"every": 1}, "1x5 0x1 1x20", (2, 5)),
+            ({"every": 7}, "1x5 0x1 1x20", (2, 5)),
+            ({"every": 60}, "1x5 0x1 1x20", (2, 5)),
+            ({"good": "", "bad": "> 0.5"}, "0x5 0.5 1 -3x20", (1, 5)),
+            ({"good": "< 2"}, "1x5 2 3 -1x20", (2, 5)),
+            ({"good": "== -1"}, "-1+0x5 2 -1+0x20", (1, 5)),
+        ],
+    )
+    def test_each_sample_counts_once(
+        self, sli: dict[str, object], values: str, counts: tuple[int | None, int | None]
+    ) -> None:
+        assert record({up(): "1x30", PROBE: values}, [10], rules=self._rules(**sli)) == [counts]
+
+    def test_of_samples_that_are_closer_than_every_the_last_one_counts(self) -> None:
+        raw = {up(): "1x100", PROBE: "1x42 0 0 0 0 0 1x60"}
+        assert record(raw, [10], rules=self._rules(every=60), interval="10s") == [(0, 5)]
+        assert record(raw, [10], rules=self._rules(every=10), interval="10s") == [(5, 30)]
+
+    def test_minutes_add_up_to_the_grid(self) -> None:
+        raw = {up(): "1x30", PROBE: "1x5 0x3 1x3 _x3 0 1x20"}
+        tiles = record(raw, range(6, 21), tiles=True, rules=self._rules())
+        grid = record(raw, [10, 15, 20], rules=self._rules())
+        for kind in (0, 1):
+            assert sum(count[kind] or 0 for count in tiles) == sum(count[kind] or 0 for count in grid)
+        assert sum(total or 0 for _, total in grid) == 12
+
+    def test_a_slow_failure_that_is_stored_when_it_ends_counts(self) -> None:
+        """The last scrape before minute 10 began ten seconds before it, and ends ten seconds after."""
+        raw = {up(): "1x100", PROBE: "1x58 0 1x40"}
+        counts = record(raw, [10, 15], rules=self._rules(), interval="10s")
+        assert counts == [(0, 30), (1, 30)]
+
+    @pytest.mark.parametrize(
+        ("probe", "scraped", "seconds"),
+        [
+            ("1x20", "1x20", 0),
+            ("1x5 stale _x2 1x20", "1x20", 180),
+            ("1x5 stale _x2 1x20", "1x5 0x2 1x20", 180),
+            ("0x20", "1x20", 0),
+            ("_x20", "1x20", None),
+            ("1x20", "_x20", None),
+        ],
+    )
+    def test_a_scrape_without_a_sample_is_a_gap(self, probe: str, scraped: str, seconds: int | None) -> None:
+        query = [("slo:scrape_gap_seconds:increase5m", "10m")]
+        texts = of_group(self._rules(), "grid")
+        [[found]] = evaluate(texts, [Inputs({up(): scraped, PROBE: probe}, query)], evaluation_interval="5m")
+        assert [value for _, value in found] == ([] if seconds is None else [pytest.approx(seconds)])
+
+    def test_up_itself_has_no_gaps_while_targets_are_down(self) -> None:
+        rules = of_group(self._rules(gauge="up"), "grid")
+        queries = [("slo:bad_events:increase5m", "10m"), ("slo:scrape_gap_seconds:increase5m", "10m")]
+        [[bad, gap_]] = evaluate(rules, [Inputs({up(): "1x5 0x20"}, queries)], evaluation_interval="5m")
+        assert [value for _, value in (*bad, *gap_)] == [4, 0]
 
 
 class TestCustomEvents:

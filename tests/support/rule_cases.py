@@ -106,6 +106,7 @@ def proved(case: str) -> list[str]:
 
 PROVED = {
     "custom-events",
+    "gauges",
     "guardrails",
     "guardrails-ambient",
     "guardrails-limits",

@@ -11,7 +11,18 @@ from __future__ import annotations
 import re
 
 from sloctl import promql
-from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Expr, Literal, children, parse, reads
+from sloctl.promql.parsing import (
+    COMPARISONS,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    Literal,
+    Select,
+    children,
+    parse,
+    reads,
+)
 from sloctl.spec.fields.values import Complaint
 
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`')
@@ -283,6 +294,30 @@ def _syntax_hint(said: str) -> str:
 def functions(text: str) -> set[str]:
     """Which of ``rate`` and ``increase`` the expression counts with."""
     return {name for name, _ in promql.range_calls(text)[0]}
+
+
+def gauge(text: str) -> Complaint | None:
+    """What is wrong with the selector of a gauge's series, or None."""
+    hint = "write metric{label=\"value\"}; how its samples compare is what 'good' or 'bad' says"
+    try:
+        if (complaint := too_deep(text)) is not None:
+            return complaint
+        node = parse(text)
+    except ValueError as error:
+        said = " ".join(str(error).split())[:200]
+        return Complaint("promql-syntax", f"not valid PromQL: {said}", _syntax_hint(said) or hint)
+    outside = _STRING.sub("", text)
+    if not isinstance(node, Select) or node.range or any(sign in outside for sign in "()#@") or node.offset:
+        return Complaint("promql-gauge", "this is no plain selector of a gauge's series", hint)
+    if not node.metric or any(matcher.label == "__name__" for matcher in node.matchers):
+        return Complaint("promql-gauge", "the selector names no metric", hint)
+    return None
+
+
+def selected(text: str) -> str:
+    """A selector as all are written, of one that :func:`gauge` has nothing against."""
+    node = parse(text)
+    return promql.selector(node.metric, node.matchers) if isinstance(node, Select) else ""
 
 
 def regex(text: str) -> Complaint | None:

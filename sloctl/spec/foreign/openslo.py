@@ -223,7 +223,8 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None, cata
         kind = next((key for key in ("thresholdMetric", "rawMetric") if indicator.has(key)), "")
         objective.skip("op", "value", "rawMetric")
         what = f"a {kind} says whether a value is good, and counts nothing" if kind else "it counts nothing"
-        draft.refuse(indicator.at(kind) if kind else indicator.at(), what, _COUNTED)
+        hint = "of a gauge, write sli.samples with the comparison" if kind else _COUNTED
+        draft.refuse(indicator.at(kind) if kind else indicator.at(), what, hint)
     objective.skip("op")
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from sloctl import naming, promql
 from sloctl.errors import Problem
-from sloctl.model import CounterSli, ExprSli, Mesh, RollingWindow, Selector, Slo, SloSet
+from sloctl.model import CounterSli, ExprSli, Mesh, RollingWindow, SampleSli, Selector, Slo, SloSet
 from sloctl.model.durations import duration, number
 from sloctl.spec.foreign.queries import NoQuery, uncounted
 from sloctl.spec.foreign.writing import block, comment
@@ -109,6 +109,8 @@ def _queries(slo: Slo, mesh: Mesh) -> dict[str, str]:
     if isinstance(sli, ExprSli):
         return {part: uncounted(sli.good or sli.bad), "total": uncounted(sli.total)}
 
+    if isinstance(sli, SampleSli):
+        raise NoQuery("it counts the samples of a gauge, and a query of OpenSLO counts counters")
     if sli.native:
         raise NoQuery("it reads native histograms, and a query of OpenSLO counts counters")
 

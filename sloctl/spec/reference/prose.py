@@ -331,6 +331,51 @@ slos:
         total: rate(jobs_total{queue="mail"}[$window])
 """,
     ),
+    "Gauges and probes": (
+        """
+What a gauge shows is no event, but each of its samples is one: `probe_success` of the blackbox exporter, `up`, the age
+of a queue, the lag of a replica. The SLO is the share of good samples, and all else is as with other events: budgets,
+burn rates, the ledger, reports, the gate. The comparison needs quotes, for YAML reads `>` otherwise. All series that
+the selector matches count in one budget: three probes, three samples a scrape.
+
+Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less. Of samples that are
+closer, only the last one counts. So many there are of one series, and so long an outage lasts until the policy `mesh`
+pages at 99.9 %:
+
+| scrape interval | samples in 5m | in 30 days | of these may be bad | pages after |
+|---|---|---|---|---|
+| 15s | 20 | 172,800 | 172 | 2 minutes |
+| 30s | 10 | 86,400 | 86 | 2 minutes |
+| 1m | 5 | 43,200 | 43 | 4 minutes |
+
+Half a minute comes on top (or `every`, if that is more): so much later samples are counted. A probe that times out is
+stored when it ends, under the time at which it began; counted at once, a failure would be missed. A scrape that takes
+longer than that may be.
+
+No sample is neither good nor bad. It is a gap, which reports show: of scrapes that failed, and of those that brought no
+such series, for up to an hour. A probe that is not there at all has no data; `traffic_stopped: ticket`
+[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none. For a gauge that may be
+missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
+""",
+        """
+slos:
+  - name: reachable
+    service: homepage
+    objective: 99.9
+    sli:
+      samples:
+        gauge: probe_success{job="blackbox", instance="https://example.org/"}
+        good: ">= 1"
+  - name: queue-age
+    service: mail
+    objective: 99
+    sli:
+      samples:
+        gauge: queue_oldest_age_seconds{queue="in"}
+        bad: "> 300"
+        every: 1m
+""",
+    ),
     "Alerting": (
         """
 `mesh` pages when the budget burns 14 times too fast over 1h and 5m, or 4 times over 6h and 30m, and opens a ticket at

@@ -59,7 +59,7 @@ from sloctl.spec.sections.common import (
     once,
 )
 from sloctl.spec.sections.owners import Owners
-from sloctl.spec.sections.slis import SLI, Slis
+from sloctl.spec.sections.slis import OWN, SLI, Slis
 from sloctl.spec.yaml.tree import Node
 
 CALENDAR = Section(
@@ -426,7 +426,7 @@ class _Slos:
         """One SLO; None, with the problems noted, if it is unusable."""
         before = len(self.reader.problems)
         counted: Block | None = block.get("sli")
-        presets = counted is not None and counted.has("preset") and not counted.has("events")
+        presets = counted is not None and counted.has("preset") and not any(map(counted.has, OWN))
         sli = self._slis.build(counted) if counted is not None else None
         self._check_place(block, presets)
         objective = self._objective(block, counted.get("preset") if counted is not None and presets else None)
@@ -496,7 +496,7 @@ class _Slos:
         if preset is not None:
             return PRESETS[preset].objective
         sli = block.get("sli")
-        if sli is not None and sli.get("events") is not None and "objective" not in block.meant:
+        if sli is not None and any(map(sli.get, OWN)) and "objective" not in block.meant:
             message = "'objective' is missing"
             hint = "only presets have a default objective"
             self.reader.add(block.node, block.child("objective"), "no-objective", message, hint)
@@ -523,8 +523,11 @@ class _Slos:
     def _check_place(self, block: Block, preset: bool) -> None:
         """Namespace and service must fit together and to the SLI; ``preset``: it is to be one, known or not."""
         if block.get("service") == "*" and not preset and block.get("sli") is not None:
-            if block.get("sli").get("events") is not None:
-                message = "an 'events' SLI needs a named service: its expressions do not say which service they are of"
+            own = next((key for key in OWN if block.get("sli").get(key) is not None), None)
+            if own is not None:
+                message = (
+                    f"an SLI of '{own}' needs a named service: its expressions do not say whose they are"
+                )
                 hint = "name the service, or use a preset"
                 self.reader.add(block.at("service"), block.child("service"), "events-wildcard", message, hint)
             return
@@ -541,7 +544,9 @@ def _no_two_alike(whole: Block, reader: Reader) -> None:
     for node, block in whole.items("slos"):
         namespace, service, name = (block.get(key) or "" for key in ("namespace", "service", "name"))
         counted = block.get("sli")
-        placed = namespace or (counted is not None and counted.has("events") and not block.has("namespace"))
+        placed = namespace or (
+            counted is not None and any(map(counted.has, OWN)) and not block.has("namespace")
+        )
         if not (placed and service and name):
             continue
         here = position(node), block.path  # items that an alias repeats stand in one place
