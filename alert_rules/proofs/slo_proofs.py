@@ -208,7 +208,9 @@ class _Inputs:
         """Metric and labels of a series that a selector has; None where none is known."""
         node = parse(text)
         labels = example_labels(node.matchers) if isinstance(node, Select) and node.metric else None
-        return None if labels is None or not isinstance(node, Select) else (node.metric, labels)
+        if labels is None or not isinstance(node, Select) or self.slo.per in labels:
+            return None
+        return node.metric, labels | ({self.slo.per: self.service} if self.slo.per else {})
 
     def _simple_expr(self) -> tuple[str, dict[str, str], str, dict[str, str]] | None:
         """(total metric, labels, other metric, labels) of ``rate(a[…])`` over ``rate(b[…])``, else None."""
@@ -217,7 +219,9 @@ class _Inputs:
         found: list[tuple[str, dict[str, str]]] = []
         for text in (sli.total, sli.bad or sli.good):
             calls, rest = promql.range_calls(text)
-            if len(calls) != 1 or not re.fullmatch(r"\s*(sum\s*\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest):
+            if len(calls) != 1 or not re.fullmatch(
+                r"\s*(sum\s*(by\s*\(\w+\)\s*)?\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest
+            ):
                 return None
             selected = self._selected(calls[0][1])
             if selected is None:

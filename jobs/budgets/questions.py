@@ -119,8 +119,8 @@ class Definitions:
     def __init__(self, slos: Iterable[Slo], apart: Callable[[Slo], object] = lambda _slo: None) -> None:
         self._same: dict[object, dict[object, list[Slo]]] = {}
         for slo in slos:
-            place = (slo.overridden, *promql.place(slo)) if isinstance(slo.sli, CounterSli) else ()
-            key = (slo.sli, *place)
+            placed = isinstance(slo.sli, CounterSli) or slo.per
+            key = (slo.sli, *((slo.per, slo.overridden, *promql.place(slo)) if placed else ()))
             self._same.setdefault(apart(slo), {}).setdefault(key, []).append(slo)
         groups = [same for groups in self._same.values() for same in groups.values()]
         self._by_first = {same[0].id: [slo.id for slo in same] for same in groups}

@@ -154,7 +154,10 @@ def budget_of(objective: Decimal) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """One SLO: of one service, or of every service of a namespace (``service == "*"``)."""
+    """One SLO: of one service, or of every service of a namespace (``service == "*"``).
+
+    With ``per``, services are the values of this label of the series that an SLI of one's own reads.
+    """
 
     set_name: str
     name: str
@@ -171,6 +174,7 @@ class Slo:
     labels: tuple[tuple[str, str], ...] = ()
     overridden: tuple[str, ...] = ()
     position: Position = NOWHERE
+    per: str = ""
 
     @property
     def wildcard(self) -> bool:

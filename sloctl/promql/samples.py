@@ -16,23 +16,25 @@ _ANY = ">= -Inf"
 """What every number is."""
 
 
-def samples(sli: SampleSli, window: float) -> dict[str, str]:
-    """The samples of the last ``window`` seconds, ``total`` and either ``good`` or ``bad``: one number each.
+def samples(sli: SampleSli, window: float, gauge: str) -> dict[str, str]:
+    """The samples of the last ``window`` seconds by series, ``total`` and either ``good`` or ``bad``.
+
+    ``gauge`` selects the series, here and below.
 
     Where there is no sample there is nothing; where there are some, none that is good (or bad) is zero.
     """
-    last = f"last_over_time({sli.gauge}[{milliseconds(sli.every)}])"
+    last = f"last_over_time({gauge}[{milliseconds(sli.every)}])"
     over = f"[{milliseconds(window)}:{duration(sli.every)}] offset {duration(sli.late)}"
 
     def number(comparison: str) -> str:
         operator, _, bound = comparison.partition(" ")
-        return f"sum (\n  sum_over_time((\n    {last} {operator} bool {bound}\n  ){over})\n)"
+        return f"sum_over_time((\n  {last} {operator} bool {bound}\n){over})"
 
     parts = {"total": _ANY, "good": sli.good, "bad": sli.bad}
     return {kind: number(comparison) for kind, comparison in parts.items() if comparison}
 
 
-def _missing(sli: SampleSli, mesh: Mesh, window: float, seen: str) -> str:
+def _missing(sli: SampleSli, mesh: Mesh, window: float, seen: str, gauge: str) -> str:
     """Share of the scrapes of a window that had no sample, by series; ``seen`` is the range that remembers these.
 
     How many samples there should be says ``up``, which has one of each scrape.
@@ -40,21 +42,21 @@ def _missing(sli: SampleSli, mesh: Mesh, window: float, seen: str) -> str:
     on, up = names(mesh.target_labels), selector("up", mesh.matchers)
     within = f"[{milliseconds(window)}] offset {duration(sli.late)}"
     return (
-        f"1 - (count_over_time({sli.gauge}{within})\n"
-        f"  or 0 * last_over_time({sli.gauge}[{seen}]))\n"
+        f"1 - (count_over_time({gauge}{within})\n"
+        f"  or 0 * last_over_time({gauge}[{seen}]))\n"
         f"/ on ({on}) group_left ()\n"
         f"  max by ({on}) (count_over_time({up}{within}))"
     )
 
 
-def without_sample(sli: SampleSli, mesh: Mesh, seen: str) -> str:
-    """Seconds of the last grid step without a sample of targets that were scraped (mean over the series)."""
-    return f"{GRID} * avg (clamp_min(\n{indent(_missing(sli, mesh, GRID, seen))},\n  0\n))"
+def without_sample(sli: SampleSli, mesh: Mesh, seen: str, gauge: str) -> str:
+    """Share of the last grid step without a sample, by series of targets that were scraped."""
+    return f"clamp_min(\n{indent(_missing(sli, mesh, GRID, seen, gauge))},\n  0\n)"
 
 
-def incomplete(sli: SampleSli, mesh: Mesh, window: float, memory: int) -> str:
+def incomplete(sli: SampleSli, mesh: Mesh, window: float, memory: int, gauge: str) -> str:
     """Something if samples are missing in a window (seconds), else nothing.
 
     Series are remembered for ``memory`` seconds before it.
     """
-    return f"group (\n{indent(_missing(sli, mesh, window, duration(window + memory)))}\n  > 0)"
+    return f"group (\n{indent(_missing(sli, mesh, window, duration(window + memory), gauge))}\n  > 0)"

@@ -685,6 +685,81 @@ class TestSamples:
         assert [value for _, value in (*bad, *gap_)] == [4, 0]
 
 
+HOSTILE = "a\"b\\c{{ .x }}$1'|.*"
+"""A value of a label that would be something else in PromQL, a template or a replacement."""
+
+
+class TestPerLabel:
+    @staticmethod
+    def _slo(overridden: tuple[str, ...] = (), **sli: str) -> Slo:
+        counted = {"bad": "rate(late[$window])", "total": "sum by (queue) (rate(jobs[$window]))"} | sli
+        made = slo(name="jobs", service="*", namespace="ops", policy=NEVER)
+        return replace(made, per="queue", overridden=overridden, sli=ExprSli(**counted))
+
+    @staticmethod
+    def _found(of: Slo, raw: Mapping[str, str], minute: int = 10) -> dict[str, tuple[float, float]]:
+        texts = of_group(rule_texts(of), "grid")
+        queries = [(f"round({metric}, 1e-6)", f"{minute}m") for metric in (BAD_GRID, TOTAL_GRID)]
+        [[bad, total]] = evaluate(texts, [Inputs(raw, queries)], evaluation_interval="5m")
+        assert {labels["namespace"] for labels, _ in (*bad, *total)} <= {"ops"}
+        of_bad, of_total = ({labels["service"]: value for labels, value in found} for found in (bad, total))
+        assert of_bad.keys() == of_total.keys()
+        return {value: (of_bad[value], of_total[value]) for value in of_total}
+
+    def test_each_value_has_its_own_events_and_what_has_none_has_no_budget(self) -> None:
+        raw = {up(): "1x20", up(2): "1x20"}
+        raw |= {series("jobs", queue=q, **target(pod)): "0+10x20" for q in ("a", HOSTILE) for pod in (1, 2)}
+        raw |= {series("late", queue=HOSTILE, **target(2)): "_x8 7x12", series("jobs", **target()): "0+9x20"}
+        raw |= {
+            series("late", queue="a", **target()): "0+10x20",
+            series("jobs", queue="", **target(2)): "0+9x20",
+        }
+        assert self._found(self._slo(), raw) == {"a": (50, 100), HOSTILE: (7, 100)}
+
+    def test_a_value_that_vanishes_has_no_data_and_a_new_one_is_counted_from_its_first_event(self) -> None:
+        raw = {up(): "1x40", series("jobs", queue="a", **target()): "0+10x40"}
+        raw |= {
+            series("jobs", queue="old", **target()): "0+10x8 stale",
+            series("late", queue="new", **target()): "_x28 3x12",
+        }
+        raw |= {series("jobs", queue="new", **target()): "_x28 5x12"}
+        of = self._slo()
+        assert self._found(of, raw) == {"a": (0, 50), "old": (0, 30)}
+        assert self._found(of, raw, 20) == {"a": (0, 50)}
+        assert self._found(of, raw, 30) == {"a": (0, 50), "new": (3, 5)}
+
+    def test_a_named_service_takes_its_value_out(self) -> None:
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b.c", "bxc", "d")}
+        assert sorted(self._found(self._slo(("b.c", "d")), raw)) == ["a", "bxc"]
+
+    def test_a_difference_that_misses_a_side_is_no_data_of_that_value_alone(self) -> None:
+        bad = "sum by (queue) (rate(jobs[$window])) - sum by (queue) (rate(good[$window]))"
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b")}
+        raw |= {series("good", queue="a", **target()): "0+8x20"}
+        assert self._found(self._slo(bad=bad), raw) == {"a": (10, 50)}
+
+    def test_the_rest_of_good_events_and_terms_that_some_values_lack(self) -> None:
+        good = "rate(good[$window]) + rate(fair[$window])"
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b")}
+        raw |= {series("good", queue=q, **target()): "0+8x20" for q in ("a", "b")}
+        raw |= {series("fair", queue="a", **target()): "0+1x20"}
+        of = self._slo()
+        of = replace(of, sli=ExprSli(total=of.sli.total, good=good))  # type: ignore[union-attr,arg-type]
+        assert self._found(of, raw) == {"a": (5, 50), "b": (10, 50)}
+
+    def test_samples_and_their_gaps_by_value(self) -> None:
+        of = replace(self._slo(), sli=SampleSli("age", bad="> 300", every=60))
+        raw = {up(): "1x20", series("age", queue="a", **target()): "1x7 301 1x12"}
+        raw |= {series("age", queue="b", **target()): "1x7 stale _x12", series("age", **target()): "900x20"}
+        assert self._found(of, raw) == {"a": (1, 5), "b": (0, 3)}
+        texts, query = of_group(rule_texts(of), "grid"), [("slo:scrape_gap_seconds:increase5m", "10m")]
+        [[found]] = evaluate(texts, [Inputs(raw, query)], evaluation_interval="5m")
+        assert {labels["service"]: round(value) for labels, value in found} == {"a": 0, "b": 120}
+
+
 class TestCustomEvents:
     def test_bad_events_of_two_pods_counted_from_their_first(self) -> None:
         rules = rule_texts(custom(bad="rate(late_total[$window])", total="rate(jobs_total[$window])"))

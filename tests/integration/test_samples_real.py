@@ -1,4 +1,5 @@
-"""Samples of a gauge on a real Prometheus: raw reports, the ledger's reading and plain counting agree."""
+"""Samples of a gauge, and events by a label, on a real Prometheus: reports and the ledger's reading agree with plain
+counting."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
 from sloctl.demo import pipeline
 from sloctl.demo.server import PrometheusServer
-from sloctl.model import GRID, RollingWindow, SampleSli, SloSet
+from sloctl.model import GRID, ExprSli, RollingWindow, SampleSli, SloSet
+from sloctl.report import html
 from tests.support.promtool import slo
 
 END = 1_780_000_200
@@ -25,6 +27,9 @@ LATE = 30_000
 OUTAGE = (END - 3 * 3600, END - 3 * 3600 + 600)
 """When the exporter could not be scraped (Unix seconds)."""
 TARGET = {"job": "blackbox", "instance": "a"}
+HOST = '<b>"x\\y|&=,z</b>'
+"""A value of a label that would be something else in a query, a page or a table."""
+MANY = 502
 
 
 def _times() -> np.ndarray:
@@ -49,6 +54,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         SampledSeries({"__name__": "probe_success", **TARGET}, *_scraped()),
         SampledSeries({"__name__": "up", **TARGET}, times, np.where(down, 0, 1)),
     ]
+    even = np.arange(END - 5400, END + 1, 30, dtype=np.int64) * 1000
+    for number in range(MANY):
+        labels = {"host": HOST if number == 3 else f"h{number}", **TARGET}
+        gained = np.where(even > (END - 900) * 1000, number, 0)
+        series.append(SampledSeries({"__name__": "calls_total", **labels}, even, 1000 + gained + number % 2))
+        series.append(SampledSeries({"__name__": "failures_total", **labels}, even, gained * (number % 2)))
     backfill(series, folder / "data")
     with PrometheusServer(folder, data=folder / "data") as server, pipeline.source(server) as metrics:
         yield metrics
@@ -79,3 +90,29 @@ def test_raw_reports_and_the_ledger_count_every_sample_once(every: int, source: 
         assert [bucket.bad, bucket.total] == [1e6 * n for n in _within(bucket.end - GRID, bucket.end)]
     assert sum(bucket.gap for bucket in batch.buckets) == pytest.approx(600)
     assert not any(bucket.carried for bucket in batch.buckets)
+
+
+def test_each_value_of_a_label_has_a_budget_and_very_many_are_told(source: Prometheus) -> None:
+    sli = ExprSli(total="sum by (host) (rate(calls_total[$window]))", bad="rate(failures_total[$window])")
+    made = slo(service="*", namespace="edge", window=RollingWindow(3600, "1h"), policy=None)
+    edge = replace(made, name="calls", per="host", sli=sli, overridden=("h5",))
+    of = SloSet("outside", (edge,))
+    report = slo_report.build(source, of, AT, "raw")
+    counts = {item.service: (item.bad, item.total) for item in report.slos}
+    assert counts == {
+        HOST if number == 3 else f"h{number}": (number * (number % 2), number)
+        for number in range(MANY)
+        if number != 5
+    }
+    [many] = [finding for finding in report.findings if finding.code == "many-values"]
+    assert many.scope == {"slo": "calls", "namespace": "edge"} and "501 values" in many.message
+    [batch] = grid_reading.read(source, of, [edge.id], (END - 1800, END)).batches
+    sums: dict[str, list[float]] = {}
+    for bucket in batch.buckets:
+        both = sums.setdefault(bucket.service, [0.0, 0.0])
+        both[0] += bucket.bad / 1e6
+        both[1] += bucket.total / 1e6
+    assert sums == {service: [*both] for service, both in counts.items() if both[1]}
+    assert sums[HOST] == [3, 3]
+    page = html.page(replace(report, slos=tuple(item for item in report.slos if item.service == HOST)))
+    assert HOST not in page and "&lt;b&gt;" in page

@@ -107,6 +107,7 @@ def proved(case: str) -> list[str]:
 PROVED = {
     "custom-events",
     "gauges",
+    "per-label",
     "guardrails",
     "guardrails-ambient",
     "guardrails-limits",

@@ -34,8 +34,8 @@ _DEEPEST = 256
 _FORM = 'write rate(metric{label="value"}[$window])'
 
 
-def check(text: str) -> Complaint | None:
-    """What is wrong with an expression, or None."""
+def check(text: str, per: str = "") -> Complaint | None:
+    """What is wrong with an expression, or None. With ``per``, its result must have this label."""
     outside = _STRING.sub('""', text)
     if any("$window" in literal for literal in _STRING.findall(text)):
         return Complaint("promql-window", "'$window' stands inside quotes", _FORM)
@@ -52,7 +52,7 @@ def check(text: str) -> Complaint | None:
     complaint = _ranges(calls, rest_outside)
     if complaint is not None:
         return complaint
-    return _parses(text, rest, calls)
+    return _parses(text, rest, calls, per)
 
 
 def _ranges(calls: list[tuple[str, str]], rest: str) -> Complaint | None:
@@ -91,7 +91,7 @@ def _where_window(rest: str) -> str:
     return f"{call[1]}() needs a plain selector and [$window]"
 
 
-def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | None:
+def _parses(text: str, rest: str, calls: list[tuple[str, str]], per: str) -> Complaint | None:
     import promql_parser
 
     plain = re.sub(r"\[\s*\$window\s*\]", "[5m]", text)
@@ -106,7 +106,8 @@ def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | N
     except ValueError:
         message = "the expression must be a vector (it is summed up), not a number or a text"
         return Complaint("promql-type", message, _FORM)
-    return _events(parse(plain))
+    tree = parse(plain)
+    return _events(tree, joined=bool(per)) or (_keeps(tree, per) if per else None)
 
 
 def too_deep(text: str) -> Complaint | None:
@@ -262,6 +263,49 @@ def _negative(node: Expr) -> bool:
         case Binary(operator="*" | "/"):
             return _negative(node.left) is not _negative(node.right)
     return False
+
+
+def _keeps(node: Expr, per: str) -> Complaint | None:
+    """Whether what counts events keeps the label that they are told apart by."""
+    match node:
+        case Call(function="label_replace" | "label_join", args=(_, Literal(value=name), *_)) if name == per:
+            return _dropped(f"{node.function}() changes '{per}'", f"leave '{per}' as the counters have it")
+        case Call(function="rate" | "increase"):
+            return None
+        case Call(args=(inner, *_)) if promql.counts(inner):
+            return _keeps(inner, per)
+        case Aggregate():
+            if (per in node.labels) is node.without:
+                how = f"{node.operator}({'…'})"
+                return _dropped(
+                    f"{how} drops '{per}'", f"write {node.operator} by ({per}) (…), or leave it out"
+                )
+            return _keeps(node.expr, per)
+        case Binary():
+            return _joined(node, per)
+    return _dropped(
+        f"a part of it has no '{per}'", f"count with rate(metric[$window]), of which each has '{per}'"
+    )
+
+
+def _joined(node: Binary, per: str) -> Complaint | None:
+    """Whether an operation keeps the label; of ``and``, ``unless`` and factors the other side is only asked."""
+    sides = [side for side in (node.left, node.right) if promql.counts(side)]
+    if node.operator in ("and", "unless"):
+        return _keeps(node.left, per)
+    plain = any(not list(reads(side)) for side in (node.left, node.right))
+    if node.operator == "or" and len(sides) == 1:
+        hint = "leave it out: a value that has no bad events has none"
+        return _dropped(f"'or {'…'}' adds what has no '{per}'", hint)
+    if not (plain or node.group or node.operator == "or"):
+        lost = per not in node.on if node.on is not None else per in (node.ignoring or ())
+        if lost:
+            return _dropped(f"'{node.operator}' drops '{per}'", f"join on ({per}) too")
+    return next((found for side in sides if (found := _keeps(side, per)) is not None), None)
+
+
+def _dropped(message: str, hint: str) -> Complaint:
+    return Complaint("promql-per", message, hint)
 
 
 def _only(side: Expr, operator: str) -> Complaint | None:

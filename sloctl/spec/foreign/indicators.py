@@ -16,7 +16,7 @@ def per_value(grouping: Sequence[str], found: str = "") -> tuple[str, str]:
     """Why an SLO for each value of some labels is refused, and what to write; ``found`` is what a preset would need."""
     return (
         f"it is an SLO for each value of {', '.join(grouping)}; over all of them there would be one budget",
-        f"write an SLO for each of them, with a matcher{f' ({found})' if found else ''}",
+        f"write one of service: \"*\" with 'per', or an SLO for each of them{f' ({found})' if found else ''}",
     )
 
 

@@ -314,7 +314,7 @@ The value must be a number of events, in a window of a minute as in one of a day
 Refused, each with what to write instead: comparisons of what was counted (`rate(x[$window]) > 10` would take all events
 of a window or none), `count`, `quantile`, `topk` and others that count series and not events, `-rate(…)`, a number or a
 plain metric added to events, ratios, `histogram_count(rate(…))` and other functions, and `sum by (…)` where the sum of
-all follows. One SLO has one budget: for a budget per queue write an SLO per queue, with a matcher.
+all follows. One SLO has one budget; one for each queue has an SLO [with `per`](#one-slo-for-each-value-of-a-label).
 
 A difference of which a side matches nothing, and a factor that does, are no data: not zero bad events. If a side may
 rightly be missing, say so: `… - (sum(rate(expected[$window])) or vector(0))`. `le="250"` matches what Prometheus 3
@@ -374,6 +374,42 @@ slos:
         gauge: queue_oldest_age_seconds{queue="in"}
         bad: "> 300"
         every: 1m
+""",
+    ),
+    "One SLO for each value of a label": (
+        """
+One budget over all queues, hosts or tenants hides the small ones: a host that fails altogether, with a thousandth of
+the traffic, leaves 99.9 %. With `per`, each value of a label has an SLO: a budget, alerts, a row of reports and of the
+ledger, also values that come tomorrow. The value takes the place of the service: `service="orders"` in recorded series
+and alerts, `--service orders`, `{service}` in links.
+
+It goes with `service: "*"`, a namespace, and [events](#events-of-your-own) or [samples](#gauges-and-probes) of your
+own; what a preset counts can be written so too, for example by Istio's `request_host`, if your mesh has that label. The
+label must be one of the counters, and be kept: `sum by (queue) (…)` or plain `rate(…)`; an expression that drops it is
+an error. What has no such label is in no budget. A named service overrides its value, as with presets.
+
+A value that is gone has no data from then on, and what it spent stays until the window has passed; a value without bad
+events has spent nothing. Each value costs series as a service does: over 500 of them, reports say `many-values`.
+""",
+        """
+slos:
+  - name: delivered
+    service: "*"
+    namespace: ops
+    per: queue
+    objective: 99.9
+    sli:
+      events:
+        bad: sum by (queue) (rate(mails_late_total[$window]))
+        total: sum by (queue) (rate(mails_total[$window]))
+  - name: delivered              # this queue's objective is its own
+    service: bulk
+    namespace: ops
+    objective: 95
+    sli:
+      events:
+        bad: rate(mails_late_total{queue="bulk"}[$window])
+        total: rate(mails_total{queue="bulk"}[$window])
 """,
     ),
     "Alerting": (

@@ -227,13 +227,16 @@ class Slis:
         self.mesh = mesh
         self.reader = reader
         self._presets: dict[Hashable, CounterSli | PresetProblem] = {}
-        self._expressions: dict[str, Complaint | None] = {}
+        self._expressions: dict[tuple[str, str], Complaint | None] = {}
 
-    def build(self, block: Block) -> Sli | None:
-        """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable."""
+    def build(self, block: Block, per: str = "") -> Sli | None:
+        """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable.
+
+        ``per`` is the label by which events of one's own are told apart.
+        """
         if block.has("events"):
             events = block.get("events")
-            return None if events is None else self._events(events)
+            return None if events is None else self._events(events, per)
         if block.has("samples"):
             return self._samples(block.get("samples"))
         name = block.get("preset")
@@ -264,14 +267,14 @@ class Slis:
                 self._presets[key] = problem
         return self._presets[key]
 
-    def _events(self, block: Block) -> ExprSli | None:
+    def _events(self, block: Block, per: str) -> ExprSli | None:
         before = len(self.reader.problems)
         sli = EVENTS.build(block, self.reader)
         texts = {
             key: block.get(key).strip() for key in ("total", "bad", "good") if block.get(key) is not None
         }
         for key, text in texts.items():
-            if text and (complaint := self._complaint(text)) is not None:
+            if text and (complaint := self._complaint(text, per)) is not None:
                 self.reader.complain(block.at(key), block.child(key), complaint)
         used = set().union(*(expressions.functions(text) for text in texts.values()))
         if len(used) > 1 and len(self.reader.problems) == before:
@@ -287,10 +290,10 @@ class Slis:
             return None
         return sli if bool(sli.good) != bool(sli.bad) else None
 
-    def _complaint(self, text: str) -> Complaint | None:
-        if text not in self._expressions:
-            self._expressions[text] = expressions.check(text)
-        return self._expressions[text]
+    def _complaint(self, text: str, per: str) -> Complaint | None:
+        if (text, per) not in self._expressions:
+            self._expressions[text, per] = expressions.check(text, per)
+        return self._expressions[text, per]
 
 
 @EVENTS.rule

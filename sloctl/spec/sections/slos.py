@@ -38,12 +38,14 @@ from sloctl.spec.fields.values import (
     Duration,
     Exact,
     Reader,
+    Text,
     Whole,
     WrittenDuration,
     position,
 )
 from sloctl.spec.sections.common import (
     DAY,
+    LABEL_NAME,
     LABELS,
     LINE,
     LINK,
@@ -344,6 +346,13 @@ SLO = Section(
             without="that of the defaults, or else of the preset",
             examples=(99.9,),
         ),
+        Field(
+            "per",
+            Text("a label of the series", LABEL_NAME, "the name of a label", 128),
+            'With `service: "*"` and an SLI of your own: the label of which each value is a service, with a budget of '
+            "its own.",
+            examples=("queue",),
+        ),
         _WINDOW,
         Field("sli", SLI, "What is counted.", required=True),
         _OWNER,
@@ -427,7 +436,7 @@ class _Slos:
         before = len(self.reader.problems)
         counted: Block | None = block.get("sli")
         presets = counted is not None and counted.has("preset") and not any(map(counted.has, OWN))
-        sli = self._slis.build(counted) if counted is not None else None
+        sli = self._slis.build(counted, block.get("per") or "") if counted is not None else None
         self._check_place(block, presets)
         objective = self._objective(block, counted.get("preset") if counted is not None and presets else None)
         window, policy = self._window(block), self._policy(block)
@@ -522,13 +531,20 @@ class _Slos:
 
     def _check_place(self, block: Block, preset: bool) -> None:
         """Namespace and service must fit together and to the SLI; ``preset``: it is to be one, known or not."""
-        if block.get("service") == "*" and not preset and block.get("sli") is not None:
+        if block.has("per") and (preset or block.get("service") not in ("*", None)):
+            message = (
+                "'per' needs service: \"*\" and an SLI of your own: each value of the label is a service"
+            )
+            hint = "a preset knows the services; of some of its requests, 'where' makes an SLO"
+            self.reader.add(block.node.keys["per"], block.child("per"), "events-wildcard", message, hint)
+        named = not preset and not block.has("per")
+        if block.get("service") == "*" and named and block.get("sli") is not None:
             own = next((key for key in OWN if block.get("sli").get(key) is not None), None)
             if own is not None:
                 message = (
                     f"an SLI of '{own}' needs a named service: its expressions do not say whose they are"
                 )
-                hint = "name the service, or use a preset"
+                hint = "name the service, or say with 'per' which label has it"
                 self.reader.add(block.at("service"), block.child("service"), "events-wildcard", message, hint)
             return
         known = block.has("namespace") or block.has("namespaces") or "namespace" in block.meant
