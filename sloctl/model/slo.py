@@ -12,6 +12,7 @@ from typing import Literal
 
 from sloctl.errors import Position, Problem
 from sloctl.model.alerting import Notifications
+from sloctl.model.calendar import MONDAY, Weekday
 from sloctl.model.dashboards import DashboardSettings
 from sloctl.model.kubernetes import KubernetesSettings
 from sloctl.model.ledger import LedgerSettings, Maintenance
@@ -128,15 +129,17 @@ class RollingWindow:
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """From the start of the current week (Monday), month, quarter or year in a time zone."""
+    """From the start of the current week, month, quarter or year in a time zone; ``starts`` is a week's first day."""
 
     unit: CalendarUnit
     timezone: str = "UTC"
+    starts: Weekday = MONDAY
 
     @property
     def text(self) -> str:
         """The window as reports show it."""
-        return f"{self.unit} ({self.timezone})"
+        since = "" if self.starts == MONDAY else f" from {self.starts.capitalize()}"
+        return f"{self.unit}{since} ({self.timezone})"
 
     @property
     def seconds(self) -> int:

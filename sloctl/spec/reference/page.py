@@ -93,6 +93,7 @@ CODES: dict[str, str] = {
     "promql-gauge": "Something else than a selector with a metric, where samples of a gauge are counted.",
     "promql-per": "An expression whose value has no longer the label that `per` names.",
     "promql-mixed": "`rate()` and `increase()` in one SLI.",
+    "window-starts": "`starts` beside another unit of the calendar than a week.",
     "window-step": "A window over 6h that is not a multiple of 5m.",
     "window-order": "A short window that is not shorter than the long one.",
     "duplicate-alert": "Two lines of a policy that make the same alert.",

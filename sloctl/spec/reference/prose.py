@@ -384,9 +384,10 @@ ledger, also values that come tomorrow. The value takes the place of the service
 and alerts, `--service orders`, `{service}` in links.
 
 It goes with `service: "*"`, a namespace, and [events](#events-of-your-own) or [samples](#gauges-and-probes) of your
-own; what a preset counts can be written so too, for example by Istio's `request_host`, if your mesh has that label. The
-label must be one of the counters, and be kept: `sum by (queue) (…)` or plain `rate(…)`; an expression that drops it is
-an error. What has no such label is in no budget. A named service overrides its value, as with presets.
+own: with `per: instance`, each probed address has an SLO. What a preset counts can be written so too, for example by
+Istio's `request_host`, if your mesh has that label. The label must be one of the counters, and be kept:
+`sum by (queue) (…)` or plain `rate(…)`; an expression that drops it is an error. What has no such label is in no
+budget. A named service overrides its value, as with presets.
 
 A value that is gone has no data from then on, and what it spent stays until the window has passed; a value without bad
 events has spent nothing. Each value costs series as a service does: over 500 of them, reports say `many-values`.

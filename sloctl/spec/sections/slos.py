@@ -27,6 +27,7 @@ from sloctl.model import (
     Slo,
     Window,
 )
+from sloctl.model.calendar import Weekday
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import POLICIES, StoppedTraffic
 from sloctl.model.slo import budget_of
@@ -72,13 +73,23 @@ CALENDAR = Section(
         Field(
             "calendar",
             Choice(get_args(CalendarUnit)),
-            "The unit; weeks start on Monday.",
+            "The unit.",
             required=True,
             fills="unit",
         ),
         Field("timezone", TIMEZONE, "Where midnight is.", examples=("Europe/Paris",)),
+        Field("starts", Choice(get_args(Weekday)), "The first day of a week.", examples=("sunday",)),
     ),
 )
+
+
+@CALENDAR.rule
+def _a_week_starts(block: Block, reader: Reader) -> None:
+    if block.has("starts") and block.get("calendar") not in ("week", None):
+        message = f"a {block.get('calendar')} starts on its first day: 'starts' is the first day of a week"
+        reader.add(block.node.keys["starts"], block.child("starts"), "window-starts", message, "leave it out")
+
+
 WINDOW = Either(Duration(3600, YEAR, 300, "30d"), CALENDAR)
 
 MONTH = 30 * DAY
@@ -89,7 +100,7 @@ def window(value: WrittenDuration | Block, reader: Reader) -> Window | None:
     """The window that a file says; None if a part of it was unusable."""
     if isinstance(value, WrittenDuration):
         return RollingWindow(value.seconds, value.text)
-    return None if value.broken("timezone") else CALENDAR.build(value, reader)
+    return None if value.broken("timezone") or value.broken("starts") else CALENDAR.build(value, reader)
 
 
 BURN_WINDOW = Section(
