@@ -381,7 +381,7 @@ slos:
 One budget over all queues, hosts or tenants hides the small ones: a host that fails altogether, with a thousandth of
 the traffic, leaves 99.9 %. With `per`, each value of a label has an SLO: a budget, alerts, a row of reports and of the
 ledger, also values that come tomorrow. The value takes the place of the service: `service="orders"` in recorded series
-and alerts, `--service orders`, `{service}` in links.
+and alerts, `--service orders` (of a value with `/` or blanks: `--namespace`), `{service}` in links.
 
 It goes with `service: "*"`, a namespace, and [events](#events-of-your-own) or [samples](#gauges-and-probes) of your
 own: with `per: instance`, each probed address has an SLO. What a preset counts can be written so too, for example by
