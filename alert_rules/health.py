@@ -131,8 +131,8 @@ def _owners(slo_set: SloSet) -> tuple[dict[tuple[str, str], str], dict[str, str]
     services: dict[tuple[str, str], str] = {}
     namespaces: dict[str, str] = {}
     for slo in slo_set.slos:
-        if not slo.owner or not slo.namespace:
-            continue
+        if not slo.owner or not slo.namespace or slo.per:
+            continue  # values of a label are no services of the mesh
         if slo.wildcard:
             namespaces.setdefault(slo.namespace, slo.owner)
         else:

@@ -149,16 +149,19 @@ def _least(gate: Gate) -> EventGate:
 
 
 @lru_cache(maxsize=4096)
-def incident(window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate) -> ErrorBurst | None:
+def incident(
+    window: BurnWindow, factor: Decimal, budget: Decimal, gate: Gate, *, few: bool = False
+) -> ErrorBurst | None:
     """A burst at twice the factor or more (or a total outage, if that is less) and the minutes of alert and resolution.
 
     It begins when the short window's length is recorded. None if no such burst fires within days of simulated time.
+    With ``few``, it is an outage of as few events a minute as the gate allows.
     """
-    events = _events_per_minute(budget) + _least(gate).events
+    events = _least(gate).events or 1 if few else _events_per_minute(budget) + _least(gate).events
     youth = -(-window.short // 60)
     for attempt in range(12):
         times = Decimal("2.1") + Decimal("0.03") * attempt + youth // 60
-        ratio = min(Decimal(1), times * factor * budget)
+        ratio = Decimal(1) if few else min(Decimal(1), times * factor * budget)
         room = int(min(Decimal(20), 240 * (ratio / budget - factor) / factor))
         found = _burst(events, ratio, max(room, youth, 2) + attempt, (window, factor, budget, gate))
         if found:

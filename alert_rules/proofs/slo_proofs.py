@@ -18,7 +18,7 @@ from alert_rules.proofs import simulate
 from alert_rules.proofs.simulate import Traffic
 from sloctl import naming, promql
 from sloctl.artefacts import yaml
-from sloctl.model import GRID, CounterSli, ExprSli, Matcher, Selector, Slo, SloSet
+from sloctl.model import GRID, CounterSli, ExprSli, Matcher, SampleSli, Selector, Slo, SloSet
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import SILENCE
 from sloctl.promql.parsing import Select, parse
@@ -120,6 +120,28 @@ def _histograms(traffic: Traffic, bound: Decimal) -> str:
     return " ".join(out)
 
 
+_MOST_GAUGES = 20
+"""Series of a test in which each sample of a gauge is an event."""
+_MEETS = {">=": (0, -1), ">": (1, 0), "<=": (0, 1), "<": (-1, 0), "==": (0, 1)}
+"""By operator, what a sample is above the bound that it meets, and one that it does not."""
+
+
+def _gauge(traffic: Traffic, sli: SampleSli, *, fails: bool) -> str:
+    """Samples of a gauge, one a minute, each an event of the next minute: so late are samples counted."""
+    operator, _, bound = (sli.good or sli.bad).partition(" ")
+    meets, misses = (number(Decimal(bound) + more) for more in _MEETS[operator])
+    good, bad = (meets, misses) if sli.good else (misses, meets)
+    phases = (
+        ("_", traffic.idle),
+        (good, traffic.clean),
+        (bad if fails else good, traffic.faulty),
+        (good, traffic.after),
+        ("_", traffic.silent),
+    )
+    runs = ((f"_x{long}" if value == "_" else f"{value}+0x{long - 1}") for value, long in phases if long)
+    return " ".join(runs)
+
+
 def _example(matcher: Matcher) -> str | None:
     """A value that satisfies a matcher; None if this function knows none."""
     if matcher.op == "=":
@@ -170,9 +192,25 @@ class _Inputs:
         mesh = example_labels(slo_set.mesh.matchers)
         self._mesh = mesh or {}
         self._target = {label: f"{label}-1" for label in slo_set.mesh.target_labels}
-        self.usable = mesh is not None and (
-            self._simple_expr() is not None if isinstance(slo.sli, ExprSli) else True
-        )
+        self.few = isinstance(slo.sli, SampleSli) and slo.sli.every <= 60
+        self.usable = mesh is not None and self._known()
+
+    def _known(self) -> bool:
+        """Whether there is plain input for the SLI."""
+        match self.slo.sli:
+            case ExprSli():
+                return self._simple_expr() is not None
+            case SampleSli(gauge=gauge):
+                return self.few and self._selected(gauge) is not None
+        return True
+
+    def _selected(self, text: str) -> tuple[str, dict[str, str]] | None:
+        """Metric and labels of a series that a selector has; None where none is known."""
+        node = parse(text)
+        labels = example_labels(node.matchers) if isinstance(node, Select) and node.metric else None
+        if labels is None or not isinstance(node, Select) or self.slo.per in labels:
+            return None
+        return node.metric, labels | ({self.slo.per: self.service} if self.slo.per else {})
 
     def _simple_expr(self) -> tuple[str, dict[str, str], str, dict[str, str]] | None:
         """(total metric, labels, other metric, labels) of ``rate(a[…])`` over ``rate(b[…])``, else None."""
@@ -181,21 +219,22 @@ class _Inputs:
         found: list[tuple[str, dict[str, str]]] = []
         for text in (sli.total, sli.bad or sli.good):
             calls, rest = promql.range_calls(text)
-            if len(calls) != 1 or not re.fullmatch(r"\s*(sum\s*\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest):
+            if len(calls) != 1 or not re.fullmatch(
+                r"\s*(sum\s*(by\s*\(\w+\)\s*)?\(\s*vector\(1\)\s*\)|vector\(1\))\s*", rest
+            ):
                 return None
-            node = parse(calls[0][1])
-            if not isinstance(node, Select) or not node.metric:
+            selected = self._selected(calls[0][1])
+            if selected is None:
                 return None
-            labels = example_labels(node.matchers)
-            if labels is None:
-                return None
-            found.append((node.metric, labels))
+            found.append(selected)
         (total, a), (other, b) = found
         # One counter split by a label would count its events in both: only distinct counters are told apart here.
         return (total, a, other, b) if total != other else None
 
     def series(self, traffic: Traffic) -> list[yaml.YamlMapping]:
         """The ``input_series`` of a test."""
+        if isinstance(self.slo.sli, SampleSli):
+            return self._gauges(self.slo.sli, traffic)
         return [
             {
                 "series": name,
@@ -203,6 +242,18 @@ class _Inputs:
             }
             for name, kind, bound in self._rows
         ]
+
+    def _gauges(self, sli: SampleSli, traffic: Traffic) -> list[yaml.YamlMapping]:
+        """A gauge for each event of a minute, and ``up``."""
+        selected = self._selected(sli.gauge)
+        assert selected is not None
+        metric, labels = selected
+        target = self._target | {label: labels[label] for label in self._target if label in labels}
+        rows = {labelled_series("up", target | self._mesh): _samples(traffic, "up")} if metric != "up" else {}
+        for row in range(traffic.events):
+            own = labels | target | ({"series": str(row)} if row else {})
+            rows[labelled_series(metric, own)] = _gauge(traffic, sli, fails=row < traffic.bad)
+        return [{"series": name, "values": values} for name, values in rows.items()]
 
     @cached_property
     def _rows(self) -> tuple[_Row, ...]:
@@ -323,6 +374,11 @@ def _alert_tests(slo_set: SloSet, rule: BurnAlert, inputs: _Inputs) -> Iterator[
 
     if not inputs.usable:
         return
+    if inputs.few:
+        case = simulate.incident(*line, few=True)
+        if case is not None and case.traffic.events <= _MOST_GAUGES:
+            yield seen(f"fires at minute {case.fires} of an outage from minute {case.traffic.clean}", case)
+        return
     recorded = f"once {duration(window.short)} are recorded"
     if window.short > LONG_SHORT and (slow := simulate.diluted(*line)) is not None:
         yield seen(f"fires {recorded}, until good events dilute its long window", slow)
@@ -370,7 +426,7 @@ def _stopped_tests(slo_set: SloSet, rule: StoppedAlert, inputs: _Inputs) -> Iter
     expected: yaml.YamlMapping = {"exp_labels": labels | dict(rule.labels), "exp_annotations": texts}
     yield test_case(
         f"{slo.id} {rule.alert}: fires at minute {fires} of traffic that stops at minute {stops}",
-        inputs.series(Traffic(1000, 0, stops, 0, 0, silent=fires - stops)),
+        inputs.series(Traffic(1 if inputs.few else 1000, 0, stops, 0, 0, silent=fires - stops)),
         [
             silent(rule, stops),
             silent(rule, fires - 1),

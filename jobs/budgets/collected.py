@@ -101,14 +101,14 @@ def period_start(slo: Slo, at: datetime) -> datetime:
     """When the SLO's window began: midnight of the first day of a calendar window, in its time zone."""
     if not isinstance(slo.window, CalendarWindow):
         return at - timedelta(seconds=slo.window.seconds)
-    return containing(slo.window.unit, slo.window.timezone, at).start
+    return containing(slo.window.unit, slo.window.timezone, at, slo.window.starts).start
 
 
 def period_end(slo: Slo, at: datetime) -> datetime | None:
     """When the SLO's calendar window ends and the next one begins; None for a rolling window."""
     if not isinstance(slo.window, CalendarWindow):
         return None
-    return containing(slo.window.unit, slo.window.timezone, at).end
+    return containing(slo.window.unit, slo.window.timezone, at, slo.window.starts).end
 
 
 def period_seconds(slo: Slo, at: datetime) -> int:

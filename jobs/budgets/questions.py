@@ -16,7 +16,7 @@ from sloctl import naming, promql
 from sloctl.backends.answers import TooMuchTogether, doubts, one_question
 from sloctl.backends.protocols import Series
 from sloctl.errors import BackendLimit, BackendTimeout, QueryRejected
-from sloctl.model import ExprSli, Slo, SloSet
+from sloctl.model import CounterSli, Slo, SloSet
 
 LONG = 250_000
 """Bytes of a query of many definitions, where nothing is known of a limit; proxies often have one of 1 MB."""
@@ -119,7 +119,8 @@ class Definitions:
     def __init__(self, slos: Iterable[Slo], apart: Callable[[Slo], object] = lambda _slo: None) -> None:
         self._same: dict[object, dict[object, list[Slo]]] = {}
         for slo in slos:
-            key = slo.sli if isinstance(slo.sli, ExprSli) else (slo.sli, slo.overridden, *promql.place(slo))
+            placed = isinstance(slo.sli, CounterSli) or slo.per
+            key = (slo.sli, *((slo.per, slo.overridden, *promql.place(slo)) if placed else ()))
             self._same.setdefault(apart(slo), {}).setdefault(key, []).append(slo)
         groups = [same for groups in self._same.values() for same in groups.values()]
         self._by_first = {same[0].id: [slo.id for slo in same] for same in groups}

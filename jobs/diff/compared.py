@@ -14,7 +14,7 @@ from sloctl import naming
 from sloctl.guardrails.plans import plans
 from sloctl.guardrails.shared.kinds import HealthAlert
 from sloctl.guardrails.shared.limits import GUARDRAIL_PRESETS
-from sloctl.model import CounterSli, ExprSli, Guardrail, Matcher, SeriesKey, Slo, SloSet
+from sloctl.model import CounterSli, ExprSli, Guardrail, Matcher, SampleSli, SeriesKey, Slo, SloSet
 from sloctl.model.durations import duration, number, rfc3339
 from sloctl.model.policies import EventGate
 
@@ -123,7 +123,7 @@ def events(of: SloSet, slo: Slo) -> object:
     """What an SLO counts: where this is equal, what is recorded of one is what is recorded of the other."""
     sli = slo.sli
     if not isinstance(sli, CounterSli):
-        return sli
+        return sli, slo.per
     counted = replace(sli, preset="", example=(), example_bad=(), other_side=None, threshold=None)
     return counted, tuple(getattr(of.mesh, name) for name in COUNTING)
 
@@ -253,7 +253,7 @@ def _ends(new: SloSet, slo: Slo, renamed: Mapping[str, Slo]) -> tuple[Identity, 
 
 def _fields(of: SloSet, slo: Slo) -> dict[str, str]:
     """What there is to say of an SLO, but for its alerts."""
-    out = {"objective": _objective(slo), "window": slo.window.text, "owner": slo.owner}
+    out = {"objective": _objective(slo), "window": slo.window.text, "owner": slo.owner, "per": slo.per}
     out |= {"pages go to": "", "tickets go to": ""}
     if of.notifications is not None:
         told, default = dict(of.notifications.owners).get(slo.owner), of.notifications.default
@@ -289,6 +289,13 @@ def _sli(slo: Slo) -> dict[str, str]:
     sli = slo.sli
     if isinstance(sli, ExprSli):
         return {name: getattr(sli, name) for name in ("total", "bad", "good")}
+    if isinstance(sli, SampleSli):
+        return {
+            "gauge": sli.gauge,
+            "good": sli.good,
+            "bad": sli.bad,
+            "every": duration(sli.every),
+        }
     out = {"preset": sli.preset, "side": sli.side, "histogram": "native" if sli.native else ""}
     if sli.threshold is not None:
         out["threshold"] = f"{number(sli.threshold)} ms"

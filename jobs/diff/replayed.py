@@ -183,7 +183,7 @@ def _begin(slo: Slo, end: int) -> int:
     if isinstance(slo.window, RollingWindow):
         return end - slo.window.seconds
     at = datetime.fromtimestamp(end, UTC)
-    return int(containing(slo.window.unit, slo.window.timezone, at).start.timestamp())
+    return int(containing(slo.window.unit, slo.window.timezone, at, slo.window.starts).start.timestamp())
 
 
 def _page(parts: tuple[Firing, ...]) -> Page:

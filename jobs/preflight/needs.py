@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from alert_rules import manifest
 from alert_rules.groups import AlertRule, RecordingRule
 from sloctl import naming, promql
-from sloctl.model import CounterSli, Slo, SloSet
+from sloctl.model import CounterSli, SampleSli, Slo, SloSet
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.parsing import Aggregate, Call, Expr, Read, Select, children, parse, reads
 
@@ -174,10 +174,14 @@ def slo_selectors(slo_set: SloSet) -> tuple[SloSelectors, ...]:
 
 
 def _of_slo(slo_set: SloSet, slo: Slo) -> SloSelectors:
+    if isinstance(slo.sli, SampleSli):
+        return SloSelectors(slo, (_select(promql.valued(slo, slo.sli.gauge)),))
     if not isinstance(slo.sli, CounterSli):
         calls = [call for text in (slo.sli.total, slo.sli.bad, slo.sli.good) if text
                  for call in promql.range_calls(text)[0]]  # fmt: skip
-        return SloSelectors(slo, tuple(dict.fromkeys(_select(selector) for _, selector in calls)))
+        return SloSelectors(
+            slo, tuple(dict.fromkeys(_select(promql.valued(slo, selector)) for _, selector in calls))
+        )
     sli = slo.sli
     total, good = (
         tuple(_select(promql.full_selector(slo, sli, part, slo_set.mesh)) for part in parts)

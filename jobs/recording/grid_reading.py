@@ -168,7 +168,9 @@ def _questions(slo_set: SloSet, slos: Sequence[Slo]) -> Iterator[Question]:
         return promql.together({"carried": mark})
 
     for slo in slos:
-        yield from (Question(slo, build) for build in (events, carried))
+        yield Question(slo, events)
+        if promql.carried_rule(slo, mesh):
+            yield Question(slo, carried)
 
 
 def _key(metric: Mapping[str, str], named: Mapping[str, tuple[str, str]]) -> SeriesKey:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from math import isfinite
@@ -297,6 +298,22 @@ def _keys(slo_set: SloSet, data: Collected) -> list[tuple[Slo, SeriesKey]]:
     return sorted(rows, key=lambda row: (row[1][1], row[1][2], row[0].name))
 
 
+MANY_VALUES = 500
+"""Values of a label with a budget of their own, from which on nobody looks at each."""
+
+
+def _many_values(slo_set: SloSet, items: Sequence[SloStatus]) -> Iterator[Finding]:
+    """SLOs of so many values of a label that it is hardly the one that was meant."""
+    counts = Counter((item.slo, item.namespace) for item in items)
+    for slo in slo_set.slos:
+        if slo.per and (count := counts[slo.name, slo.namespace]) > MANY_VALUES:
+            text = (
+                f"{slo.namespace}/* {slo.name}: '{slo.per}' has {count} values, each with a budget, rules' series and "
+                f"alerts of its own; over {MANY_VALUES} it is hardly a label that people look after: match some of them"
+            )
+            yield Finding("warning", "many-values", text, {"slo": slo.name, "namespace": slo.namespace})
+
+
 def _stopped(
     findings: Callable[[MetricSource, SloSet, datetime, Collected], list[Finding]],
     source: MetricSource,
@@ -357,10 +374,16 @@ def build(
         findings += _findings(slo, key, item, data)
     for slo in slo_set.slos:
         if slo.wildcard and slo.id not in data.unread and not any(key[0] == slo.id for key in data.period):
-            text = f"{slo.namespace}/* {slo.name}: no service of the namespace has any requests"
+            nothing = (
+                f"no '{slo.per}' has any events"
+                if slo.per
+                else "no service of the namespace has any requests"
+            )
+            text = f"{slo.namespace}/* {slo.name}: {nothing}"
             findings.append(
                 Finding("warning", "no-data", text, {"slo": slo.name, "namespace": slo.namespace})
             )
+    findings += _many_values(slo_set, items)
     findings += _stopped(stopped.findings, source, slo_set, at, data)
     findings += _part_recorded(slo_set, items)
     books = set(data.origins.values())

@@ -98,12 +98,14 @@ def command(
 def _show(context: Context, given: Input, slo_set: SloSet | None, problems: list[Problem]) -> None:
     click.echo(given.render(problems), nl=False)
     if slo_set is not None:
-        wildcards = sum(1 for slo in slo_set.slos if slo.wildcard)
-        named = len(slo_set.slos) - wildcards
+        valued = sum(1 for slo in slo_set.slos if slo.per)
+        wildcards = sum(1 for slo in slo_set.slos if slo.wildcard) - valued
+        named = len(slo_set.slos) - wildcards - valued
+        by_label = f", {valued} of each value of a label" if valued else ""
         watched = len(slo_set.guardrails)
         guarded = f", {watched} guardrail{'s' if watched != 1 else ''}" if watched else ""
         promised = "1 SLO of a named service" if named == 1 else f"{named} SLOs of named services"
-        context.say(f"{slo_set.name}: {promised}, {wildcards} of whole namespaces{guarded}: valid")
+        context.say(f"{slo_set.name}: {promised}, {wildcards} of whole namespaces{by_label}{guarded}: valid")
     else:
         errors = sum(1 for problem in problems if problem.severity == "error")
         warnings = len(problems) - errors

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
+from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 CalendarUnit = Literal["day", "week", "month", "quarter", "year"]
 UNITS: tuple[CalendarUnit, ...] = ("day", "week", "month", "quarter", "year")
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+MONDAY: Weekday = "monday"
 MONTHS = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 """What people call the months."""
 
@@ -24,7 +26,8 @@ _DAY = timedelta(days=1)
 class CalendarPeriod:
     """``[start, end)``: a whole ``unit`` of local days; the present one may be cut at the present.
 
-    ``label`` is 2026-03-01, 2026-W09, 2026-02, 2026-Q1 or 2026: labels of a unit sort as their periods do.
+    ``label`` is 2026-03-01, 2026-W09, 2026-02, 2026-Q1 or 2026: labels of a unit sort as their periods do. A week that
+    begins on another day than Monday is none of ISO's, and called by its first day.
     """
 
     unit: CalendarUnit
@@ -32,6 +35,7 @@ class CalendarPeriod:
     end: datetime
     timezone: str
     label: str
+    starts: Weekday = MONDAY
 
     @property
     def seconds(self) -> int:
@@ -50,19 +54,19 @@ class CalendarPeriod:
 
     def before(self) -> CalendarPeriod:
         """The period before this one."""
-        return containing(self.unit, self.timezone, self.start - datetime.resolution)
+        return containing(self.unit, self.timezone, self.start - datetime.resolution, self.starts)
 
 
-def containing(unit: CalendarUnit, timezone: str, at: datetime) -> CalendarPeriod:
-    """The whole period that an instant lies in; weeks begin on Monday."""
-    first = _first_day(unit, _local_day(at, timezone))
-    end = midnight(_following(unit, first), timezone)
+def containing(unit: CalendarUnit, timezone: str, at: datetime, starts: Weekday = MONDAY) -> CalendarPeriod:
+    """The whole period that an instant lies in; ``starts`` is the day on which weeks begin."""
+    first = _first_day(unit, _local_day(at, timezone), starts)
+    end = midnight(_following(unit, first, starts), timezone)
     while (
         end <= at
     ):  # clocks went back over midnight: the day before comes a second time, and belongs to the new one
-        first = _following(unit, first)
-        end = midnight(_following(unit, first), timezone)
-    return CalendarPeriod(unit, midnight(first, timezone), end, timezone, _label(unit, first))
+        first = _following(unit, first, starts)
+        end = midnight(_following(unit, first, starts), timezone)
+    return CalendarPeriod(unit, midnight(first, timezone), end, timezone, _label(unit, first, starts), starts)
 
 
 def last_complete(unit: CalendarUnit, timezone: str, at: datetime) -> CalendarPeriod:
@@ -111,28 +115,30 @@ def _local_day(at: datetime, timezone: str) -> date:
     return at.astimezone(ZoneInfo(timezone)).date()
 
 
-def _first_day(unit: CalendarUnit, day: date) -> date:
+def _first_day(unit: CalendarUnit, day: date, starts: Weekday) -> date:
     """The first day of the period that a day lies in."""
     if unit == "day":
         return day
     if unit == "week":
-        return day - timedelta(days=day.weekday())
+        return day - timedelta(days=(day.weekday() - get_args(Weekday).index(starts)) % 7)
     if unit == "month":
         return day.replace(day=1)
     return day.replace(month=(day.month - 1) // 3 * 3 + 1 if unit == "quarter" else 1, day=1)
 
 
-def _following(unit: CalendarUnit, first: date) -> date:
+def _following(unit: CalendarUnit, first: date, starts: Weekday) -> date:
     """The first day of the next period."""
     if unit == "day":
         return first + _DAY
     # Somewhat more than a length lies in the next period, whatever their lengths.
     return _first_day(
-        unit, first + timedelta(days={"week": 7, "month": 31, "quarter": 92, "year": 366}[unit])
+        unit, first + timedelta(days={"week": 7, "month": 31, "quarter": 92, "year": 366}[unit]), starts
     )
 
 
-def _label(unit: CalendarUnit, first: date) -> str:
+def _label(unit: CalendarUnit, first: date, starts: Weekday) -> str:
+    if unit == "week" and starts != MONDAY:
+        return first.isoformat()
     if unit == "week":
         year, week, _ = first.isocalendar()
         return f"{year}-W{week:02}"

@@ -12,6 +12,7 @@ from typing import Literal
 
 from sloctl.errors import Position, Problem
 from sloctl.model.alerting import Notifications
+from sloctl.model.calendar import MONDAY, Weekday
 from sloctl.model.dashboards import DashboardSettings
 from sloctl.model.kubernetes import KubernetesSettings
 from sloctl.model.ledger import LedgerSettings, Maintenance
@@ -24,6 +25,8 @@ TILE = 60
 """Seconds between two instants of the finer grid that short alert windows are summed from."""
 LOOKBACK = 300
 """How far back a counter's last sample may lie and still be its value (Prometheus's own look-back)."""
+SLOW_SCRAPE = 30
+"""Seconds that a scrape may take; Prometheus's own time-out is ten."""
 FINE_LIMIT = 6 * 3600
 """Alert windows up to this long are summed from the fine grid, longer ones from the budget grid."""
 
@@ -95,7 +98,25 @@ class ExprSli:
     good: str = ""
 
 
-Sli = CounterSli | ExprSli
+@dataclass(frozen=True, slots=True)
+class SampleSli:
+    """An SLI over the samples of a gauge; ``good`` or ``bad`` is a comparison such as ``>= 1``.
+
+    ``gauge`` is a selector. Of samples that are closer than ``every`` seconds, the last one counts.
+    """
+
+    gauge: str
+    good: str = ""
+    bad: str = ""
+    every: int = 10
+
+    @property
+    def late(self) -> int:
+        """Seconds after which samples are counted: a slow scrape is stored when it ends, as of when it began."""
+        return max(self.every, SLOW_SCRAPE)
+
+
+Sli = CounterSli | ExprSli | SampleSli
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +129,17 @@ class RollingWindow:
 
 @dataclass(frozen=True, slots=True)
 class CalendarWindow:
-    """From the start of the current week (Monday), month, quarter or year in a time zone."""
+    """From the start of the current week, month, quarter or year in a time zone; ``starts`` is a week's first day."""
 
     unit: CalendarUnit
     timezone: str = "UTC"
+    starts: Weekday = MONDAY
 
     @property
     def text(self) -> str:
         """The window as reports show it."""
-        return f"{self.unit} ({self.timezone})"
+        since = "" if self.starts == MONDAY else f" from {self.starts.capitalize()}"
+        return f"{self.unit}{since} ({self.timezone})"
 
     @property
     def seconds(self) -> int:
@@ -134,7 +157,10 @@ def budget_of(objective: Decimal) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """One SLO: of one service, or of every service of a namespace (``service == "*"``)."""
+    """One SLO: of one service, or of every service of a namespace (``service == "*"``).
+
+    With ``per``, services are the values of this label of the series that an SLI of one's own reads.
+    """
 
     set_name: str
     name: str
@@ -151,6 +177,7 @@ class Slo:
     labels: tuple[tuple[str, str], ...] = ()
     overridden: tuple[str, ...] = ()
     position: Position = NOWHERE
+    per: str = ""
 
     @property
     def wildcard(self) -> bool:

@@ -20,6 +20,7 @@ from sloctl.promql.counting import (
     scope,
     unsteady,
     user_expression,
+    valued,
 )
 from sloctl.promql.own_events import counts
 from sloctl.promql.recorded import (
@@ -139,5 +140,6 @@ __all__ = [
     "unmeasured",
     "unsteady",
     "user_expression",
+    "valued",
     "windowed",
 ]

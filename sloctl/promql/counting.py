@@ -35,14 +35,15 @@ from math import ceil
 from types import MappingProxyType
 
 from sloctl import naming
-from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, Selector, Slo
+from sloctl.model import GRID, LOOKBACK, CounterSli, Matcher, Mesh, SampleSli, Selector, Slo
 from sloctl.model.durations import duration, number
 from sloctl.promql import flags
 from sloctl.promql.alike import members, told_apart
 from sloctl.promql.own_events import all_there, normalised, operands, terms
 from sloctl.promql.parsing import Select, parse
-from sloctl.promql.services import services
-from sloctl.promql.syntax import PART, indent, matched, names, regex_quote, selector, together
+from sloctl.promql.samples import incomplete, samples, without_sample
+from sloctl.promql.services import services, without
+from sloctl.promql.syntax import PART, indent, labelled, matched, names, regex_quote, selector, together
 
 SEEN = "1h:5m"
 """How a target is remembered that had a series of an SLI; a subquery reads one sample per step, not all."""
@@ -392,23 +393,56 @@ def range_calls(expr: str) -> tuple[list[tuple[str, str]], str]:
     return calls, _RANGE_CALL.sub("vector(1)", expr)
 
 
-def user_expression(expr: str, window: float, mesh: Mesh, siblings: Mapping[str, str] = NO_SIBLINGS) -> str:
+def user_expression(
+    expr: str,
+    window: float,
+    mesh: Mesh,
+    siblings: Mapping[str, str] = NO_SIBLINGS,
+    *,
+    slo: Slo | None = None,
+) -> str:
     """A user's expression as events in the last ``window`` seconds, counted as :func:`increments` counts.
 
-    ``siblings`` has the counters that show whether others of their metric are new, by metric.
+    ``siblings`` has the counters that show whether others of their metric are new, by metric. Of an ``slo`` with a
+    label ``per``, the result is by its values.
     """
+    by = f"sum by ({slo.per})" if slo is not None and slo.per else "sum"
 
     def count(call: re.Match[str]) -> str:
         series = normalised(call[2].strip())
-        text = increments(series, window, mesh, siblings.get(_metric(series), ""))
+        text = increments(valued(slo, series), window, mesh, siblings.get(_metric(series), series))
         return f"(\n{indent(text)}\n)"
 
-    sums = [f"sum (\n{indent(_RANGE_CALL.sub(count, term))}\n)" for term in terms(expr)]
+    sums = [f"{by} (\n{indent(_RANGE_CALL.sub(count, term))}\n)" for term in terms(expr)]
     if len(sums) == 1:
         return sums[0]
     # A term without series has counted nothing, and must not take the others with it.
     apart = together({str(number): text for number, text in enumerate(sums)})
-    return f"sum (\n{indent(apart)}\n)"
+    return f"{by} (\n{indent(apart)}\n)"
+
+
+def valued(slo: Slo | None, series: str) -> str:
+    """The series of a selector of one's own that have a value of the SLO's label ``per``, less the overridden."""
+    if slo is None or not slo.per:
+        return series
+    more = matched((Matcher(slo.per, "!=", ""), *without(slo.per, slo.overridden)))
+    head = series.removesuffix("}").rstrip().removesuffix(",") if series.endswith("}") else f"{series}{{"
+    return f"{head}{'' if head.endswith('{') else ','}{more}}}"
+
+
+def of_values(slo: Slo, per_series: str, operator: str = "sum") -> str:
+    """Aggregate values of one's own series to one, or to one of each value of the label ``per``."""
+    by = f"{operator} by ({slo.per})" if slo.per else operator
+    return called(slo, f"{by} (\n{indent(per_series)}\n)")
+
+
+def called(slo: Slo, by_value: str) -> str:
+    """What there is of each value of the label ``per``, with the value as its service; all else as it is."""
+    if not slo.per:
+        return by_value
+    text = f'label_replace(\n{indent(by_value)},\n  "{naming.SERVICE}", "$1", "{slo.per}", "(?s)(.*)"\n)'
+    text = labelled(text, naming.NAMESPACE, slo.namespace)
+    return f"sum by ({', '.join(naming.IDENTITY)}) (\n{indent(text)}\n)"
 
 
 def _metric(series: str) -> str:
@@ -430,13 +464,22 @@ def events(slo: Slo, mesh: Mesh, window: float, *, other_side: bool = False) -> 
     A wildcard's result has the labels ``namespace`` and ``service``, a named service's has none. Bad or good
     events may be missing where none happened yet.
     """
+    if isinstance(slo.sli, SampleSli):
+        gauge = valued(slo, slo.sli.gauge)
+        return {kind: of_values(slo, text) for kind, text in samples(slo.sli, window, gauge).items()}
     if not isinstance(slo.sli, CounterSli):
         texts = {"total": slo.sli.total, "bad": slo.sli.bad, "good": slo.sli.good}
         siblings = _siblings(slo.sli.total)
-        found = {kind: user_expression(text, window, mesh, siblings) for kind, text in texts.items() if text}
+        found = {
+            kind: user_expression(text, window, mesh, siblings, slo=slo)
+            for kind, text in texts.items()
+            if text
+        }
         # Bad events that cannot be told are not zero: then there are no events at all.
-        found["total"] = all_there(found["total"], operands(slo.sli.bad), duration(window + LOOKBACK))
-        return found
+        found["total"] = all_there(
+            found["total"], operands(slo.sli.bad), duration(window + LOOKBACK), slo.per
+        )
+        return {kind: called(slo, text) for kind, text in found.items()}
     sli = slo.sli.other_side if other_side else slo.sli
     if sli is None:
         raise ValueError(f"{slo.id} has one side only")
@@ -527,8 +570,11 @@ def unsteady(slo: Slo, mesh: Mesh, window: float) -> str:
 
     A counter restarted in it, which a window bears once; a target could not be scraped, came and went, or lacked a
     sibling at some of its scrapes, so that what shows that a counter is new is not what shows it in a step; nobody
-    scraped it for a while, which a window bridges however long it is.
+    scraped it for a while, which a window bridges however long it is. Samples of gauges count alike: what is missing
+    of them is told by step.
     """
+    if isinstance(slo.sli, SampleSli):
+        return incomplete(slo.sli, mesh, window, MEMORY, valued(slo, slo.sli.gauge))
     if isinstance(slo.sli, CounterSli):
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
     else:
@@ -558,22 +604,33 @@ def largest_step(slo: Slo, mesh: Mesh, window: int) -> str:
         series = [full_selector(slo, slo.sli, part, mesh) for part in slo.sli.total]
         increases = _each("increase", series, f"[{step}]")
         events = _identified(slo, slo.sli, f"histogram_count({increases})" if slo.sli.native else increases)
+    elif isinstance(slo.sli, SampleSli):
+        events = of_values(slo, samples(slo.sli, GRID, valued(slo, slo.sli.gauge))["total"])
     else:
-        events = f"sum (\n{indent(re.sub(_RANGE_CALL, lambda call: f'increase({call[2]}[{step}])', slo.sli.total))}\n)"
+        events = of_values(
+            slo,
+            _RANGE_CALL.sub(lambda call: f"increase({valued(slo, call[2].strip())}[{step}])", slo.sli.total),
+        )
     return f"max_over_time((\n{indent(events)}\n)[{duration(window)}:{step}])"
 
 
 def gap_rule(slo: Slo, mesh: Mesh) -> str:
     """Seconds of the last grid step in which the SLO's targets could not be scraped (mean over the targets).
 
-    Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI.
+    Counts the targets that had a series of the SLI within the hour before. 0 to 300; missing without an SLI. Of gauges
+    it is the time without a sample.
     """
+    if isinstance(slo.sli, SampleSli):
+        gauge = valued(slo, slo.sli.gauge)
+        return f"{GRID} * {of_values(slo, without_sample(slo.sli, mesh, SEEN, gauge), 'avg')}"
     on = names(mesh.target_labels)
     up = selector("up", mesh.matchers)
     failed = f"* on ({on}) group_left ()\n  (1 - max by ({on}) (avg_over_time({up}[{duration(GRID)}])))"
     if not isinstance(slo.sli, CounterSli):
-        seen = " or ".join(f"last_over_time({call[1]}[{SEEN}])" for call in range_calls(slo.sli.total)[0])
-        return f"{GRID} * avg (\n  group by ({on}) ({seen})\n{failed}\n)"
+        calls = [valued(slo, series) for _, series in range_calls(slo.sli.total)[0]]
+        seen = " or ".join(f"last_over_time({series}[{SEEN}])" for series in calls)
+        labels = names(dict.fromkeys((*((slo.per,) if slo.per else ()), *mesh.target_labels)))
+        return f"{GRID} * {of_values(slo, f'group by ({labels}) ({seen}){chr(10)}{failed}', 'avg')}"
     sli = slo.sli
     seen = " or ".join(f"last_over_time({full_selector(slo, sli, part, mesh)}[{SEEN}])" for part in sli.total)
     labels = names((*_places(slo, sli), *mesh.target_labels))
@@ -589,14 +646,18 @@ LONG_DARK = GRID // 2
 def carried_rule(slo: Slo, mesh: Mesh) -> str:
     """Seconds before the last grid step of which it has events, too: the longest that a target had no counter.
 
-    Up to an hour. Missing where the counters of all targets were read all the time.
+    Up to an hour. Missing where the counters of all targets were read all the time; "" where nothing is carried.
     """
+    if isinstance(slo.sli, SampleSli):
+        return ""
     labels = names(mesh.target_labels)
     if isinstance(slo.sli, CounterSli):
         series = [siblings_of(slo, slo.sli, mesh)]
         labels = names((*_places(slo, slo.sli), *mesh.target_labels))
     else:
-        series = list(dict.fromkeys(selected for _, selected in range_calls(slo.sli.total)[0]))
+        calls = dict.fromkeys(selected for _, selected in range_calls(slo.sli.total)[0])
+        series = [valued(slo, one) for one in calls]
+        labels = names(dict.fromkeys((*((slo.per,) if slo.per else ()), *mesh.target_labels)))
     last = _each(
         "max_over_time", [f"timestamp({one})" for one in series], f"[{SEEN}] offset {duration(GRID)}"
     )
@@ -606,5 +667,5 @@ def carried_rule(slo: Slo, mesh: Mesh) -> str:
         f"  {_each('last_over_time', series, f'[{duration(GRID)}]')}"
     )
     if not isinstance(slo.sli, CounterSli):
-        return f"max (\n{indent(dark)}\n) >= {LONG_DARK}"
+        return f"{of_values(slo, dark, 'max')} >= {LONG_DARK}"
     return f"{_identified(slo, slo.sli, dark, operator='max')} >= {LONG_DARK}"

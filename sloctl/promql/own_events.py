@@ -159,9 +159,9 @@ def _tree(expr: str) -> Expr:
     return parse(WINDOW.sub("[5m]", expr))
 
 
-def all_there(total: str, groups: Sequence[Sequence[str]], reach: str) -> str:
-    """``total`` (one number) if of each group some series has a sample within ``reach``, else nothing."""
+def all_there(total: str, groups: Sequence[Sequence[str]], reach: str, per: str = "") -> str:
+    """``total`` if of each group some series has a sample within ``reach``, else nothing; by the label ``per``."""
     for group in groups:
         seen = " or ".join(f"last_over_time({normalised(text)}[{reach}])" for text in group)
-        total = f"{total}\nand on ()\n  ({seen})"
+        total = f"{total}\nand on ({per})\n  ({seen})"
     return total

@@ -73,7 +73,7 @@ def recorded_events(slo: Slo, mesh: Mesh, window: int, *, other_side: bool = Fal
 
 
 def _join(slo: Slo) -> str:
-    return f"on ({', '.join(naming.IDENTITY)})" if isinstance(slo.sli, CounterSli) else "on ()"
+    return f"on ({', '.join(naming.IDENTITY)})" if isinstance(slo.sli, CounterSli) or slo.per else "on ()"
 
 
 def total_rule(slo: Slo, mesh: Mesh, window: int, *, chained: bool = True) -> str:

@@ -114,7 +114,7 @@ def _base(slo_set: SloSet, members: Sequence[Slo], step: int) -> Iterator[Record
 def _events(slo_set: SloSet, slo: Slo, labels: Labels, step: int) -> Iterator[Recording]:
     """Total and bad events of one SLO on a grid, total first: bad reads it."""
     bad, total = event_metrics(step)
-    by = naming.IDENTITY if isinstance(slo.sli, CounterSli) else ()
+    by = naming.IDENTITY if isinstance(slo.sli, CounterSli) or slo.per else ()
     chained = slo_set.sources.chained
     yield Recording(total, labels, by, lambda: total_rule(slo, slo_set.mesh, step, chained=chained))
     yield Recording(bad, labels, by, lambda: bad_rule(slo, slo_set.mesh, step, chained=chained))

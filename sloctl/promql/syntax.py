@@ -82,13 +82,13 @@ def quoted(metric: str, labels: Iterable[str]) -> set[str]:
     return found if not metric or _METRIC.fullmatch(metric) else {metric, *found}
 
 
-def milliseconds(seconds: int) -> str:
+def milliseconds(seconds: float) -> str:
     """``seconds`` less one millisecond, as a PromQL range.
 
     Samples of a grid of step ``s`` within ``n·s`` seconds less a millisecond are exactly ``n``, whether a
     range includes its left end (Prometheus 2) or not (Prometheus 3).
     """
-    return f"{seconds * 1000 - 1}ms"
+    return f"{round(seconds * 1000) - 1}ms"
 
 
 def indent(text: str, spaces: int = 2) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sloctl.model import CounterSli, Mesh, SloSet
+from sloctl.model import CounterSli, ExprSli, Mesh, SloSet
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.counting import range_calls
 from sloctl.promql.presets import REQUESTS
@@ -35,7 +35,7 @@ def counted_by(slo_set: SloSet) -> dict[str, Sequence[str]]:
         own = [label for label in METRICS[metric].labels if label != "le"]
         found[selector(metric, (*bounds[:1], *slo_set.mesh.matchers))] = own
     for slo in slo_set.slos:
-        if not isinstance(slo.sli, CounterSli):
+        if isinstance(slo.sli, ExprSli):
             found |= {series: () for _, series in range_calls(slo.sli.total)[0]}
     return found
 

@@ -15,7 +15,7 @@ import pytest
 from alert_rules import manifest
 from alert_rules.proofs import slo_proofs
 from sloctl import naming
-from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, Slo, SloSet, Sources
+from sloctl.model import AlertPolicy, BurnWindow, ExprSli, Matcher, Mesh, SampleSli, Slo, SloSet, Sources
 from sloctl.naming import BAD_GRID, BAD_TILE, TOTAL_GRID, TOTAL_TILE
 from tests.support.promtool import Inputs, days, evaluate, of_group, rule_texts, run, series, slo
 from tests.support.yaml_text import read_yaml
@@ -607,6 +607,157 @@ class TestMeshMatchers:
 
 def custom(**sli: str) -> Slo:
     return replace(slo(name="queue-age", service="billing", namespace="", policy=NEVER), sli=ExprSli(**sli))
+
+
+PROBE = series("probe_success", **target())
+
+
+class TestSamples:
+    """A gauge is read once a minute, and counted half a minute late: the sample of minute 5 is in the step after."""
+
+    @staticmethod
+    def _rules(**sli: object) -> list[str]:
+        made = SampleSli(**({"gauge": "probe_success", "good": ">= 1"} | sli))  # type: ignore[arg-type]
+        return rule_texts(replace(slo(name="probe", service="home", namespace="", policy=NEVER), sli=made))
+
+    @pytest.mark.parametrize(
+        ("sli", "values", "counts"),
+        [
+            ({}, "1x20", (0, 5)),
+            ({}, "1x5 0x1 1x20", (2, 5)),
+            ({}, "0x20", (5, 5)),
+            ({}, "1x4 0x1 stale _x2 1x20", (2, 2)),
+            ({}, "1x5 NaN 0 1x20", (1, 4)),
+            ({}, "_x20", (None, None)),
+            ({"every": 1}, "1x5 0x1 1x20", (2, 5)),
+            ({"every": 7}, "1x5 0x1 1x20", (2, 5)),
+            ({"every": 60}, "1x5 0x1 1x20", (2, 5)),
+            ({"good": "", "bad": "> 0.5"}, "0x5 0.5 1 -3x20", (1, 5)),
+            ({"good": "< 2"}, "1x5 2 3 -1x20", (2, 5)),
+            ({"good": "== -1"}, "-1+0x5 2 -1+0x20", (1, 5)),
+        ],
+    )
+    def test_each_sample_counts_once(
+        self, sli: dict[str, object], values: str, counts: tuple[int | None, int | None]
+    ) -> None:
+        assert record({up(): "1x30", PROBE: values}, [10], rules=self._rules(**sli)) == [counts]
+
+    def test_of_samples_that_are_closer_than_every_the_last_one_counts(self) -> None:
+        raw = {up(): "1x100", PROBE: "1x42 0 0 0 0 0 1x60"}
+        assert record(raw, [10], rules=self._rules(every=60), interval="10s") == [(0, 5)]
+        assert record(raw, [10], rules=self._rules(every=10), interval="10s") == [(5, 30)]
+
+    def test_minutes_add_up_to_the_grid(self) -> None:
+        raw = {up(): "1x30", PROBE: "1x5 0x3 1x3 _x3 0 1x20"}
+        tiles = record(raw, range(6, 21), tiles=True, rules=self._rules())
+        grid = record(raw, [10, 15, 20], rules=self._rules())
+        for kind in (0, 1):
+            assert sum(count[kind] or 0 for count in tiles) == sum(count[kind] or 0 for count in grid)
+        assert sum(total or 0 for _, total in grid) == 12
+
+    def test_a_slow_failure_that_is_stored_when_it_ends_counts(self) -> None:
+        """The last scrape before minute 10 began ten seconds before it, and ends ten seconds after."""
+        raw = {up(): "1x100", PROBE: "1x58 0 1x40"}
+        counts = record(raw, [10, 15], rules=self._rules(), interval="10s")
+        assert counts == [(0, 30), (1, 30)]
+
+    @pytest.mark.parametrize(
+        ("probe", "scraped", "seconds"),
+        [
+            ("1x20", "1x20", 0),
+            ("1x5 stale _x2 1x20", "1x20", 180),
+            ("1x5 stale _x2 1x20", "1x5 0x2 1x20", 180),
+            ("0x20", "1x20", 0),
+            ("_x20", "1x20", None),
+            ("1x20", "_x20", None),
+        ],
+    )
+    def test_a_scrape_without_a_sample_is_a_gap(self, probe: str, scraped: str, seconds: int | None) -> None:
+        query = [("slo:scrape_gap_seconds:increase5m", "10m")]
+        texts = of_group(self._rules(), "grid")
+        [[found]] = evaluate(texts, [Inputs({up(): scraped, PROBE: probe}, query)], evaluation_interval="5m")
+        assert [value for _, value in found] == ([] if seconds is None else [pytest.approx(seconds)])
+
+    def test_up_itself_has_no_gaps_while_targets_are_down(self) -> None:
+        rules = of_group(self._rules(gauge="up"), "grid")
+        queries = [("slo:bad_events:increase5m", "10m"), ("slo:scrape_gap_seconds:increase5m", "10m")]
+        [[bad, gap_]] = evaluate(rules, [Inputs({up(): "1x5 0x20"}, queries)], evaluation_interval="5m")
+        assert [value for _, value in (*bad, *gap_)] == [4, 0]
+
+
+HOSTILE = "a\"b\\c{{ .x }}$1'|.*"
+"""A value of a label that would be something else in PromQL, a template or a replacement."""
+
+
+class TestPerLabel:
+    @staticmethod
+    def _slo(overridden: tuple[str, ...] = (), **sli: str) -> Slo:
+        counted = {"bad": "rate(late[$window])", "total": "sum by (queue) (rate(jobs[$window]))"} | sli
+        made = slo(name="jobs", service="*", namespace="ops", policy=NEVER)
+        return replace(made, per="queue", overridden=overridden, sli=ExprSli(**counted))
+
+    @staticmethod
+    def _found(of: Slo, raw: Mapping[str, str], minute: int = 10) -> dict[str, tuple[float, float]]:
+        texts = of_group(rule_texts(of), "grid")
+        queries = [(f"round({metric}, 1e-6)", f"{minute}m") for metric in (BAD_GRID, TOTAL_GRID)]
+        [[bad, total]] = evaluate(texts, [Inputs(raw, queries)], evaluation_interval="5m")
+        assert {labels["namespace"] for labels, _ in (*bad, *total)} <= {"ops"}
+        of_bad, of_total = ({labels["service"]: value for labels, value in found} for found in (bad, total))
+        assert of_bad.keys() == of_total.keys()
+        return {value: (of_bad[value], of_total[value]) for value in of_total}
+
+    def test_each_value_has_its_own_events_and_what_has_none_has_no_budget(self) -> None:
+        raw = {up(): "1x20", up(2): "1x20"}
+        raw |= {series("jobs", queue=q, **target(pod)): "0+10x20" for q in ("a", HOSTILE) for pod in (1, 2)}
+        raw |= {series("late", queue=HOSTILE, **target(2)): "_x8 7x12", series("jobs", **target()): "0+9x20"}
+        raw |= {
+            series("late", queue="a", **target()): "0+10x20",
+            series("jobs", queue="", **target(2)): "0+9x20",
+        }
+        assert self._found(self._slo(), raw) == {"a": (50, 100), HOSTILE: (7, 100)}
+
+    def test_a_value_that_vanishes_has_no_data_and_a_new_one_is_counted_from_its_first_event(self) -> None:
+        raw = {up(): "1x40", series("jobs", queue="a", **target()): "0+10x40"}
+        raw |= {
+            series("jobs", queue="old", **target()): "0+10x8 stale",
+            series("late", queue="new", **target()): "_x28 3x12",
+        }
+        raw |= {series("jobs", queue="new", **target()): "_x28 5x12"}
+        of = self._slo()
+        assert self._found(of, raw) == {"a": (0, 50), "old": (0, 30)}
+        assert self._found(of, raw, 20) == {"a": (0, 50)}
+        assert self._found(of, raw, 30) == {"a": (0, 50), "new": (3, 5)}
+
+    def test_a_named_service_takes_its_value_out(self) -> None:
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b.c", "bxc", "d")}
+        assert sorted(self._found(self._slo(("b.c", "d")), raw)) == ["a", "bxc"]
+
+    def test_a_difference_that_misses_a_side_is_no_data_of_that_value_alone(self) -> None:
+        bad = "sum by (queue) (rate(jobs[$window])) - sum by (queue) (rate(good[$window]))"
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b")}
+        raw |= {series("good", queue="a", **target()): "0+8x20"}
+        assert self._found(self._slo(bad=bad), raw) == {"a": (10, 50)}
+
+    def test_the_rest_of_good_events_and_terms_that_some_values_lack(self) -> None:
+        good = "rate(good[$window]) + rate(fair[$window])"
+        raw = {up(): "1x20"}
+        raw |= {series("jobs", queue=q, **target()): "0+10x20" for q in ("a", "b")}
+        raw |= {series("good", queue=q, **target()): "0+8x20" for q in ("a", "b")}
+        raw |= {series("fair", queue="a", **target()): "0+1x20"}
+        of = self._slo()
+        of = replace(of, sli=ExprSli(total=of.sli.total, good=good))  # type: ignore[union-attr,arg-type]
+        assert self._found(of, raw) == {"a": (5, 50), "b": (10, 50)}
+
+    def test_samples_and_their_gaps_by_value(self) -> None:
+        of = replace(self._slo(), sli=SampleSli("age", bad="> 300", every=60))
+        raw = {up(): "1x20", series("age", queue="a", **target()): "1x7 301 1x12"}
+        raw |= {series("age", queue="b", **target()): "1x7 stale _x12", series("age", **target()): "900x20"}
+        assert self._found(of, raw) == {"a": (1, 5), "b": (0, 3)}
+        texts, query = of_group(rule_texts(of), "grid"), [("slo:scrape_gap_seconds:increase5m", "10m")]
+        [[found]] = evaluate(texts, [Inputs(raw, query)], evaluation_interval="5m")
+        assert {labels["service"]: round(value) for labels, value in found} == {"a": 0, "b": 120}
 
 
 class TestCustomEvents:

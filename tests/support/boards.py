@@ -13,7 +13,7 @@ from alert_rules.groups import RecordingRule
 from dashboards.lint.queries import read
 from dashboards.manifest import boards
 from sloctl import naming, promql, spec
-from sloctl.model import ExprSli, SloSet
+from sloctl.model import ExprSli, SampleSli, SloSet
 from sloctl.promql import parsing
 from sloctl.promql.catalogue import METRICS
 from sloctl.promql.parsing import Aggregate, Binary, Call, Expr, Literal, Select, Subquery
@@ -58,7 +58,9 @@ def users_metrics(slo_set: SloSet) -> set[str]:
     calls = [
         c for sli in slis for text in (sli.total, sli.bad, sli.good) for c in promql.range_calls(text)[0]
     ]
-    return {item.select.metric for _, selector in calls for item in read(selector)}
+    gauges = [slo.sli.gauge for slo in slo_set.slos if isinstance(slo.sli, SampleSli)]
+    selectors = (*(call[1] for call in calls), *gauges)
+    return {item.select.metric for selector in selectors for item in read(selector)}
 
 
 def raw_labels(slo_set: SloSet) -> dict[str, Labels]:

@@ -106,6 +106,8 @@ def proved(case: str) -> list[str]:
 
 PROVED = {
     "custom-events",
+    "gauges",
+    "per-label",
     "guardrails",
     "guardrails-ambient",
     "guardrails-limits",

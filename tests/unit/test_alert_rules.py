@@ -196,6 +196,9 @@ def read(template: str, namespace: str, service: str) -> str:
     raise AssertionError(template)
 
 
+JOBS = ExprSli("rate(jobs[$window])", bad="rate(late[$window])")
+
+
 class TestOwners:
     OWNED = one(
         replace(slo(), owner="team-payments"),
@@ -205,6 +208,7 @@ class TestOwners:
         replace(slo(service="gate"), owner="team-platform"),
         replace(slo(service="api", namespace="bare"), owner="team-api"),
         replace(slo(service="billing", namespace=""), owner="team-off-the-mesh"),
+        replace(slo(service="*", namespace="other"), owner="team-mail", per="queue", sli=JOBS),
         guardrails=(
             Guardrail("service-errors", Decimal(5), critical=Decimal(20), owner="team-platform"),
             Guardrail("control-plane", Decimal(10), owner="team-platform"),
@@ -220,7 +224,7 @@ class TestOwners:
             pytest.param("shop", "gate", "team-platform", id="a service of the guardrail's own"),
             pytest.param("bare", "api", "team-api", id="a service of a namespace of nobody's"),
             pytest.param("bare", "checkout", "team-platform", id="the guardrail's"),
-            pytest.param("other", "checkout", "team-platform", id="the guardrail's, elsewhere"),
+            pytest.param("other", "checkout", "team-platform", id="not of a label's values"),
             pytest.param("", "billing", "team-platform", id="not of an SLO off the mesh"),
         ],
     )

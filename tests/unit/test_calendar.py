@@ -5,6 +5,7 @@ from __future__ import annotations
 import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sloctl.model.calendar import (
     UNITS,
     CalendarUnit,
+    Weekday,
     containing,
     last_complete,
     midnight,
@@ -53,6 +55,21 @@ def test_periods_tile_time_and_their_labels_sort(unit: CalendarUnit, zone: str, 
     labels = [before.label, now.label, after.label]
     assert labels == sorted(set(labels))
     assert day_of(now.start - MOMENT, zone) < now.first_day <= now.last_day
+
+
+@settings(deadline=None)
+@given(st.integers(0, 6), st.sampled_from(ZONES), INSTANTS)
+def test_weeks_begin_on_the_day_that_is_said_and_tile_time(weekday: int, zone: str, at: datetime) -> None:
+    starts: Weekday = get_args(Weekday)[weekday]
+    now = containing("week", zone, at, starts)
+    assert now.start <= at < now.end
+    assert now.first_day.weekday() == weekday or zone == "Pacific/Apia"  # where a day was skipped
+    before, after = now.before(), containing("week", zone, now.end, starts)
+    assert before.end == now.start and after.start == now.end and after.before() == now
+    labels = [before.label, now.label, after.label]
+    assert labels == sorted(set(labels))
+    if weekday == 0:
+        assert now == containing("week", zone, at)
 
 
 @settings(deadline=None)

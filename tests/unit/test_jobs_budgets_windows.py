@@ -53,6 +53,14 @@ def test_a_window_begins_with_the_first_moment_of_its_first_day(at: datetime, un
     assert (now.date() - first.date()).days < same
 
 
+def test_a_week_begins_on_the_day_that_the_file_says() -> None:
+    at = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
+    weeks = replace(ROLLING, window=CalendarWindow("week", "Europe/Paris", "sunday"))
+    assert period_start(weeks, at) == datetime(2026, 2, 28, 23, tzinfo=UTC)
+    assert period_end(weeks, at) == datetime(2026, 3, 7, 23, tzinfo=UTC)
+    assert weeks.window.text == "week from Sunday (Europe/Paris)"
+
+
 @given(TIMES, st.sampled_from(UNITS), st.sampled_from(ZONES))
 def test_windows_follow_each_other_without_gap_or_overlap(at: datetime, unit: Unit, zone: str) -> None:
     slo = calendar(unit, zone)

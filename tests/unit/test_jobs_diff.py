@@ -111,7 +111,7 @@ def test_everything_that_a_file_says_is_compared() -> None:
         "policy": None,
         "labels": (("tier", "1"),),
         "overridden": ("cart",),
-    } | dict.fromkeys(("owner", "description", "runbook", "dashboard"), "other")
+    } | dict.fromkeys(("owner", "description", "runbook", "dashboard", "per"), "other")
     identity = {"set_name", "name", "service", "namespace", "position"}
     assert {item.name for item in fields(Slo)} == {*others, *identity}
     for name, value in others.items():
@@ -385,3 +385,22 @@ def test_the_page_has_what_there_is() -> None:
     }
     for key, names in wanted.items():
         assert {name for name in names if f"`{name}`" not in holds[key]} == set(), key
+
+
+def test_own_events_and_samples_are_told_and_recounted_by_another_label() -> None:
+    own = """
+  - {name: fresh, service: "*", namespace: ops, per: queue, sli: {samples: {gauge: age, bad: "> 300"}}}
+  - name: done
+    service: "*"
+    namespace: ops
+    per: queue
+    window: {calendar: week}
+    sli: {events: {bad: "rate(late[$window])", total: "rate(jobs[$window])"}}
+guardrails:"""
+    before = SLO_FILE.replace("\nguardrails:", own)
+    after = before.replace("per: queue", "per: host").replace("> 300", "> 60")
+    found = compare(load(before), load(after.replace("{calendar: week}", "{calendar: week, starts: sunday}")))
+    fresh, done = one(found, "ops/* fresh"), one(found, "ops/* done")
+    assert fresh.identity == done.identity == "recounted"
+    assert said(fresh) == {"per": ("queue", "host"), "bad": ("> 300", "> 60")}
+    assert said(done)["per"] == ("queue", "host") and "week from Sunday (UTC)" in said(done)["window"]

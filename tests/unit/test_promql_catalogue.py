@@ -31,6 +31,7 @@ from sloctl.model import (
     Mesh,
     MeshMode,
     RollingWindow,
+    SampleSli,
     Slo,
     SloSet,
     Sources,
@@ -184,7 +185,8 @@ def given_by_users(slo_set: SloSet) -> set[str]:
         for text in (sli.total, sli.bad, sli.good)
         for call in promql.range_calls(text)[0]
     ]
-    return {parse(selector).metric for _, selector in calls}  # type: ignore[union-attr]
+    gauges = [slo.sli.gauge for slo in slo_set.slos if isinstance(slo.sli, SampleSli)]
+    return {parse(selector).metric for selector in (*(call[1] for call in calls), *gauges)}  # type: ignore[union-attr]
 
 
 def made(node: Expr) -> set[str]:

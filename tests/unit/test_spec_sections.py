@@ -31,7 +31,7 @@ def inside(shape: Type) -> Iterator[Type]:
     elif isinstance(shape, Either):
         yield from (shape.scalar, shape.mapping)
     elif isinstance(shape, Variants):
-        yield from (*shape.objects.values(), shape.other_object)
+        yield from (*shape.objects.values(), *shape.others.values())
 
 
 def objects(shape: Type) -> Iterator[Object]:

@@ -11,7 +11,18 @@ from __future__ import annotations
 import re
 
 from sloctl import promql
-from sloctl.promql.parsing import COMPARISONS, Aggregate, Binary, Call, Expr, Literal, children, parse, reads
+from sloctl.promql.parsing import (
+    COMPARISONS,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    Literal,
+    Select,
+    children,
+    parse,
+    reads,
+)
 from sloctl.spec.fields.values import Complaint
 
 _STRING = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|`[^`]*`')
@@ -23,8 +34,8 @@ _DEEPEST = 256
 _FORM = 'write rate(metric{label="value"}[$window])'
 
 
-def check(text: str) -> Complaint | None:
-    """What is wrong with an expression, or None."""
+def check(text: str, per: str = "") -> Complaint | None:
+    """What is wrong with an expression, or None. With ``per``, its result must have this label."""
     outside = _STRING.sub('""', text)
     if any("$window" in literal for literal in _STRING.findall(text)):
         return Complaint("promql-window", "'$window' stands inside quotes", _FORM)
@@ -41,7 +52,7 @@ def check(text: str) -> Complaint | None:
     complaint = _ranges(calls, rest_outside)
     if complaint is not None:
         return complaint
-    return _parses(text, rest, calls)
+    return _parses(text, rest, calls, per)
 
 
 def _ranges(calls: list[tuple[str, str]], rest: str) -> Complaint | None:
@@ -80,7 +91,7 @@ def _where_window(rest: str) -> str:
     return f"{call[1]}() needs a plain selector and [$window]"
 
 
-def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | None:
+def _parses(text: str, rest: str, calls: list[tuple[str, str]], per: str) -> Complaint | None:
     import promql_parser
 
     plain = re.sub(r"\[\s*\$window\s*\]", "[5m]", text)
@@ -95,7 +106,8 @@ def _parses(text: str, rest: str, calls: list[tuple[str, str]]) -> Complaint | N
     except ValueError:
         message = "the expression must be a vector (it is summed up), not a number or a text"
         return Complaint("promql-type", message, _FORM)
-    return _events(parse(plain))
+    tree = parse(plain)
+    return _events(tree, joined=bool(per)) or (_keeps(tree, per) if per else None)
 
 
 def too_deep(text: str) -> Complaint | None:
@@ -253,6 +265,49 @@ def _negative(node: Expr) -> bool:
     return False
 
 
+def _keeps(node: Expr, per: str) -> Complaint | None:
+    """Whether what counts events keeps the label that they are told apart by."""
+    match node:
+        case Call(function="label_replace" | "label_join", args=(_, Literal(value=name), *_)) if name == per:
+            return _dropped(f"{node.function}() changes '{per}'", f"leave '{per}' as the counters have it")
+        case Call(function="rate" | "increase"):
+            return None
+        case Call(args=(inner, *_)) if promql.counts(inner):
+            return _keeps(inner, per)
+        case Aggregate():
+            if (per in node.labels) is node.without:
+                how = f"{node.operator}({'…'})"
+                return _dropped(
+                    f"{how} drops '{per}'", f"write {node.operator} by ({per}) (…), or leave it out"
+                )
+            return _keeps(node.expr, per)
+        case Binary():
+            return _joined(node, per)
+    return _dropped(
+        f"a part of it has no '{per}'", f"count with rate(metric[$window]), of which each has '{per}'"
+    )
+
+
+def _joined(node: Binary, per: str) -> Complaint | None:
+    """Whether an operation keeps the label; of ``and``, ``unless`` and factors the other side is only asked."""
+    sides = [side for side in (node.left, node.right) if promql.counts(side)]
+    if node.operator in ("and", "unless"):
+        return _keeps(node.left, per)
+    plain = any(not list(reads(side)) for side in (node.left, node.right))
+    if node.operator == "or" and len(sides) == 1:
+        hint = "leave it out: a value that has no bad events has none"
+        return _dropped(f"'or {'…'}' adds what has no '{per}'", hint)
+    if not (plain or node.group or node.operator == "or"):
+        lost = per not in node.on if node.on is not None else per in (node.ignoring or ())
+        if lost:
+            return _dropped(f"'{node.operator}' drops '{per}'", f"join on ({per}) too")
+    return next((found for side in sides if (found := _keeps(side, per)) is not None), None)
+
+
+def _dropped(message: str, hint: str) -> Complaint:
+    return Complaint("promql-per", message, hint)
+
+
 def _only(side: Expr, operator: str) -> Complaint | None:
     """That one side of an operator does not count."""
     if promql.counts(side):
@@ -283,6 +338,30 @@ def _syntax_hint(said: str) -> str:
 def functions(text: str) -> set[str]:
     """Which of ``rate`` and ``increase`` the expression counts with."""
     return {name for name, _ in promql.range_calls(text)[0]}
+
+
+def gauge(text: str) -> Complaint | None:
+    """What is wrong with the selector of a gauge's series, or None."""
+    hint = "write metric{label=\"value\"}; how its samples compare is what 'good' or 'bad' says"
+    try:
+        if (complaint := too_deep(text)) is not None:
+            return complaint
+        node = parse(text)
+    except ValueError as error:
+        said = " ".join(str(error).split())[:200]
+        return Complaint("promql-syntax", f"not valid PromQL: {said}", _syntax_hint(said) or hint)
+    outside = _STRING.sub("", text)
+    if not isinstance(node, Select) or node.range or any(sign in outside for sign in "()#@") or node.offset:
+        return Complaint("promql-gauge", "this is no plain selector of a gauge's series", hint)
+    if not node.metric or any(matcher.label == "__name__" for matcher in node.matchers):
+        return Complaint("promql-gauge", "the selector names no metric", hint)
+    return None
+
+
+def selected(text: str) -> str:
+    """A selector as all are written, of one that :func:`gauge` has nothing against."""
+    node = parse(text)
+    return promql.selector(node.metric, node.matchers) if isinstance(node, Select) else ""
 
 
 def regex(text: str) -> Complaint | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -507,14 +507,19 @@ class Either:
         return self.scalar.shown(default)
 
 
+def _listed(names: Sequence[str], word: str) -> str:
+    """``'a', 'b' or 'c'``."""
+    *first, last = (f"'{name}'" for name in names)
+    return f"{', '.join(first)} {word} {last}"
+
+
 @dataclass(frozen=True, slots=True)
 class Variants:
-    """A mapping whose keys depend on the value of one of them (``key``), or on another key's presence."""
+    """A mapping whose keys depend on the value of one of them (``key``), or on which of ``others`` is there instead."""
 
     key: str
     objects: Mapping[str, Object]
-    other: str
-    other_object: Object
+    others: Mapping[str, Object]
     choice: Type
     words: str
 
@@ -522,24 +527,24 @@ class Variants:
         """The mapping read as the variant that it names."""
         if not is_mapping(node, path, reader, self.words):
             return None
-        has_key, has_other = self.key in node.entries, self.other in node.entries
-        if has_key == has_other:
-            names = f"'{self.key}' or '{self.other}'"
-            if has_key:
-                later = max((node.keys[k] for k in (self.key, self.other)), key=lambda n: (n.line, n.column))
-                message = f"'{self.key}' and '{self.other}' exclude each other"
-                reader.add(later, path, "key-conflict", message, f"keep one of {names}")
+        keys = (self.key, *self.others)
+        found = [key for key in keys if key in node.entries]
+        if len(found) != 1:
+            if found:
+                later = max((node.keys[key] for key in found), key=lambda n: (n.line, n.column))
+                message = f"{_listed(found, 'and')} exclude each other"
+                reader.add(later, path, "key-conflict", message, f"keep one of {_listed(found, 'or')}")
             else:
-                reader.add(node, path, "missing-key", f"one of {names} is missing")
+                reader.add(node, path, "missing-key", f"one of {_listed(keys, 'or')} is missing")
             return Block(node, path)
-        if has_other:
-            return self.other_object.read(node, path, reader)
+        if found[0] in self.others:
+            return self.others[found[0]].read(node, path, reader)
         chosen = self.choice.read(node.entries[self.key], f"{path}.{self.key}", reader)
         return Block(node, path) if chosen is None else self.objects[chosen].read(node, path, reader)
 
     def schema(self, defs: Json) -> Json:
         """JSON Schema: exactly one of the variants."""
-        return {"oneOf": [shape.schema(defs) for shape in (*self.objects.values(), self.other_object)]}
+        return {"oneOf": [shape.schema(defs) for shape in (*self.objects.values(), *self.others.values())]}
 
     def build(self, found: Block, reader: Reader) -> Block:
         """The mapping itself: what it means depends on the variant."""

@@ -289,8 +289,7 @@ def _said(problem: Problem) -> str:
 def _slo(draft: Draft) -> dict[str, object]:
     window = draft.window
     if not isinstance(window, str):
-        unit, zone = window
-        calendar: object = {"calendar": unit, "timezone": zone}
+        calendar: object = dict(zip(("calendar", "timezone", "starts"), window, strict=False))
     found: dict[str, object] = {"name": draft.name, "service": draft.service}
     optional = {
         "namespace": draft.namespace,

@@ -158,7 +158,8 @@ def _says_nothing(node: Node) -> bool:
 
 @dataclass(slots=True)
 class Draft:
-    """An SLO as it is to be written; ``window`` is a duration or (unit of the calendar, time zone).
+    """An SLO as it is to be written; ``window`` is a duration or (unit of the calendar, time zone, and
+    the first day of a week that is no Monday).
 
     ``left`` is what could not be said of it, ``refused`` why it is not written at all, ``remarks`` what a reader of the
     file should know. ``seconds`` is the length of the window.
@@ -170,7 +171,7 @@ class Draft:
     service: str = ""
     namespace: str = ""
     objective: Decimal | None = None
-    window: str | tuple[str, str] = "30d"
+    window: str | tuple[str, ...] = "30d"
     seconds: int = MONTH
     sli: dict[str, object] = field(default_factory=dict)
     owner: str = ""

@@ -12,6 +12,14 @@ from sloctl.spec.yaml.tree import Node
 Place = tuple[Node, str]
 
 
+def per_value(grouping: Sequence[str], found: str = "") -> tuple[str, str]:
+    """Why an SLO for each value of some labels is refused, and what to write; ``found`` is what a preset would need."""
+    return (
+        f"it is an SLO for each value of {', '.join(grouping)}; over all of them there would be one budget",
+        f"write one of service: \"*\" with 'per', or an SLO for each of them{f' ({found})' if found else ''}",
+    )
+
+
 def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[str] = ()) -> None:
     """Give the draft the SLI of these expressions: ``total`` and ``bad`` or ``good``, or refuse it.
 
@@ -30,11 +38,7 @@ def count(draft: Draft, events: dict[str, str], at: Place, grouping: Sequence[st
             )
         return
     if grouping:
-        draft.refuse(
-            at,
-            f"it is an SLO for each value of {', '.join(grouping)}; over all of them there would be one budget",
-            f"write an SLO for each of them, with a matcher{f' ({found})' if found else ''}",
-        )
+        draft.refuse(at, *per_value(grouping, found))
         return
     if found:
         draft.remarks.append(f"no preset: {found}")

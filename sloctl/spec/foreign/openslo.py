@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import get_args
 
 from sloctl.errors import Problem
 from sloctl.model import AlertSeverity, BurnWindow, CalendarWindow
+from sloctl.model.calendar import MONDAY, Weekday
 from sloctl.model.durations import duration, parse_duration
 from sloctl.promql import counts
 from sloctl.spec.fields import checks
@@ -170,14 +172,28 @@ def _calendar(draft: Draft, calendar: View | None, unit: str, at: Place) -> None
     if zone and checks.timezone(zone) is not None:
         draft.refuse(at, f"there is no time zone '{shown(zone)}'", "an IANA name such as Europe/Paris")
         return
-    draft.window = (unit, zone or "UTC")
+    starts = _week_starts(start) if unit == "week" else ""
+    draft.window = (unit, zone or "UTC", *((starts,) if starts not in ("", MONDAY) else ()))
     draft.seconds = CalendarWindow(unit).seconds  # type: ignore[arg-type]
     where = calendar.at("startTime") if calendar is not None else at
-    first = {"week": "a Monday", "month": "the 1st", "quarter": "the 1st of a quarter", "year": "1 January"}
+    first = {
+        "week": "its first day",
+        "month": "the 1st",
+        "quarter": "the 1st of a quarter",
+        "year": "1 January",
+    }
     if not _begins(unit, start):
         draft.leave(
             where, f"the start {shown(start) or '(none)'}: a {unit} begins on {first[unit]} at 00:00 here"
         )
+
+
+def _week_starts(start: str) -> str:
+    """The weekday of a window's first beginning; "" where that is no time."""
+    try:
+        return str(get_args(Weekday)[datetime.fromisoformat(start).weekday()])
+    except ValueError:
+        return ""
 
 
 def _begins(unit: str, start: str) -> bool:
@@ -189,7 +205,7 @@ def _begins(unit: str, start: str) -> bool:
     if (begin.hour, begin.minute, begin.second) != (0, 0, 0):
         return False
     if unit == "week":
-        return begin.weekday() == 0
+        return True
     return begin.day == 1 and (
         unit == "month" or begin.month in ((1, 4, 7, 10) if unit == "quarter" else (1,))
     )
@@ -223,7 +239,8 @@ def _sli(draft: Draft, spec: View, objective: View, indicator: View | None, cata
         kind = next((key for key in ("thresholdMetric", "rawMetric") if indicator.has(key)), "")
         objective.skip("op", "value", "rawMetric")
         what = f"a {kind} says whether a value is good, and counts nothing" if kind else "it counts nothing"
-        draft.refuse(indicator.at(kind) if kind else indicator.at(), what, _COUNTED)
+        hint = "of a gauge, write sli.samples with the comparison" if kind else _COUNTED
+        draft.refuse(indicator.at(kind) if kind else indicator.at(), what, hint)
     objective.skip("op")
 
 

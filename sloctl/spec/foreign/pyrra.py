@@ -11,8 +11,9 @@ from decimal import Decimal
 from sloctl.model import AlertSeverity, BurnWindow
 from sloctl.model.durations import duration, parse_duration
 from sloctl.promql.parsing import Select
+from sloctl.spec.fields import expressions
 from sloctl.spec.foreign.drafts import Draft, View, burn_window, shown
-from sloctl.spec.foreign.indicators import count
+from sloctl.spec.foreign.indicators import count, per_value
 from sloctl.spec.foreign.queries import NoQuery, counted, tree
 
 _WINDOWS: tuple[tuple[AlertSeverity, int, int, int, int], ...] = (
@@ -74,25 +75,22 @@ def drafts(document: View, seconds: int) -> Iterator[Draft]:
 
 def _indicator(draft: Draft, indicator: View) -> None:
     ratio, latency = indicator.view("ratio"), indicator.view("latency")
-    for kind, why in (
-        ("latencyNative", "events of your own are counters, and native histograms are none"),
-        ("bool_gauge", "a gauge is up or down at each scrape, and counts no events"),
-    ):
-        if indicator.has(kind):
-            indicator.skip(kind)
-            hint = "write counters; of Istio's native histogram: the preset latency, with mesh.histograms: native"
-            hint = (
-                hint if kind == "latencyNative" else "write counters: one of successes, and one of all checks"
-            )
-            draft.refuse(indicator.at(kind), f"{kind}: {why}", hint)
-            return
-    if ratio is not None:
+    if indicator.has("latencyNative"):
+        indicator.skip("latencyNative")
+        hint = "write counters; of Istio's native histogram: the preset latency, with mesh.histograms: native"
+        why = "events of your own are counters, and native histograms are none"
+        draft.refuse(indicator.at("latencyNative"), f"latencyNative: {why}", hint)
+        return
+    gauge = indicator.view("bool_gauge")
+    if gauge is not None:
+        _samples(draft, gauge)
+    elif ratio is not None:
         _events(draft, ratio, "bad", "errors")
     elif latency is not None:
         _events(draft, latency, "good", "success")
     else:
         indicator.skip(*indicator.node.entries)
-        draft.refuse(indicator.at(), "its indicator is none that is known", "ratio or latency")
+        draft.refuse(indicator.at(), "its indicator is none that is known", "ratio, latency or bool_gauge")
 
 
 def _events(draft: Draft, indicator: View, part: str, key: str) -> None:
@@ -101,12 +99,27 @@ def _events(draft: Draft, indicator: View, part: str, key: str) -> None:
     if not all(texts.values()):
         return
     try:
-        draft.service = _job(texts["total"])
-        if draft.service:
-            draft.remarks.append("service: from the matcher of job; Pyrra's SLOs have none")
+        _name(draft, texts["total"])
         count(draft, {name: counted(text) for name, text in texts.items()}, indicator.at(key), grouping)
     except NoQuery as error:
         draft.refuse(indicator.at(key), str(error))
+
+
+def _samples(draft: Draft, gauge: View) -> None:
+    """Pyrra takes the sum of a gauge's samples for those that are good; each is 0 or 1."""
+    text, grouping = gauge.text("metric"), gauge.texts("grouping")
+    if not text:
+        gauge.wrong(("metric",), "is missing")
+        return
+    if grouping:
+        draft.refuse(gauge.at("grouping"), *per_value(grouping))
+        return
+    if (complaint := expressions.gauge(text)) is not None:
+        draft.refuse(gauge.at("metric"), f"'metric': {complaint.message}", complaint.hint)
+        return
+    _name(draft, text)
+    draft.sli = {"samples": {"gauge": text, "good": "== 1"}}
+    draft.remarks.append("every: at most the scrape interval; it is 10s, and Pyrra does not say what it is")
 
 
 def _metric(indicator: View, key: str) -> str:
@@ -115,6 +128,12 @@ def _metric(indicator: View, key: str) -> str:
     if not text:
         indicator.wrong((key,), "needs a 'metric'")
     return text
+
+
+def _name(draft: Draft, text: str) -> None:
+    draft.service = _job(text)
+    if draft.service:
+        draft.remarks.append("service: from the matcher of job; Pyrra's SLOs have none")
 
 
 def _job(text: str) -> str:

@@ -6,11 +6,14 @@ Queries are Prometheus counters as they are (``counter: true``). What OpenSLO ca
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from decimal import Decimal
+from typing import get_args
 
 from sloctl import naming, promql
 from sloctl.errors import Problem
-from sloctl.model import CounterSli, ExprSli, Mesh, RollingWindow, Selector, Slo, SloSet
+from sloctl.model import CounterSli, ExprSli, Mesh, RollingWindow, SampleSli, Selector, Slo, SloSet
+from sloctl.model.calendar import Weekday
 from sloctl.model.durations import duration, number
 from sloctl.spec.foreign.queries import NoQuery, uncounted
 from sloctl.spec.foreign.writing import block, comment
@@ -109,6 +112,8 @@ def _queries(slo: Slo, mesh: Mesh) -> dict[str, str]:
     if isinstance(sli, ExprSli):
         return {part: uncounted(sli.good or sli.bad), "total": uncounted(sli.total)}
 
+    if isinstance(sli, SampleSli):
+        raise NoQuery("it counts the samples of a gauge, and a query of OpenSLO counts counters")
     if sli.native:
         raise NoQuery("it reads native histograms, and a query of OpenSLO counts counters")
 
@@ -129,7 +134,8 @@ def _window(slo: Slo) -> Document:
     window = slo.window
     if isinstance(window, RollingWindow):
         return {"duration": _one_unit(window.seconds), "isRolling": True}
-    start = f"{_STARTS[window.unit]} 00:00:00"
+    later = timedelta(days=get_args(Weekday).index(window.starts))
+    start = f"{date.fromisoformat(_STARTS[window.unit]) + later} 00:00:00"
     calendar = {"startTime": start, "timeZone": window.timezone}
     return {"duration": _UNITS[window.unit], "isRolling": False, "calendar": calendar}
 

@@ -30,11 +30,11 @@ def block(value: Mapping[str, object], pad: str) -> Iterator[str]:
         elif isinstance(item, Mapping):
             yield lead
             yield from block(item, f"{pad}  ")
-        elif isinstance(item, list) and item and isinstance(item[0], Mapping):
+        elif isinstance(item, list) and item:
             yield lead
             for part in item:
-                inline = _flow(part)
-                if inline is not None and len(pad) + len(inline) + 4 < _WIDTH:
+                inline = _flow(part) if isinstance(part, Mapping) else _item(part)
+                if not isinstance(part, Mapping) or (inline and len(pad) + len(inline) + 4 < _WIDTH):
                     yield f"{pad}  - {inline}"
                 else:
                     first, *rest = block(part, f"{pad}    ")

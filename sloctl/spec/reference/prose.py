@@ -314,7 +314,7 @@ The value must be a number of events, in a window of a minute as in one of a day
 Refused, each with what to write instead: comparisons of what was counted (`rate(x[$window]) > 10` would take all events
 of a window or none), `count`, `quantile`, `topk` and others that count series and not events, `-rate(…)`, a number or a
 plain metric added to events, ratios, `histogram_count(rate(…))` and other functions, and `sum by (…)` where the sum of
-all follows. One SLO has one budget: for a budget per queue write an SLO per queue, with a matcher.
+all follows. One SLO has one budget; one for each queue has an SLO [with `per`](#one-slo-for-each-value-of-a-label).
 
 A difference of which a side matches nothing, and a factor that does, are no data: not zero bad events. If a side may
 rightly be missing, say so: `… - (sum(rate(expected[$window])) or vector(0))`. `le="250"` matches what Prometheus 3
@@ -329,6 +329,88 @@ slos:
       events:
         bad: rate(jobs_late_total{queue="mail"}[$window])
         total: rate(jobs_total{queue="mail"}[$window])
+""",
+    ),
+    "Gauges and probes": (
+        """
+What a gauge shows is no event, but each of its samples is one: `probe_success` of the blackbox exporter, `up`, the age
+of a queue, the lag of a replica. The SLO is the share of good samples, and all else is as with other events: budgets,
+burn rates, the ledger, reports, the gate. The comparison needs quotes, for YAML reads `>` otherwise. All series that
+the selector matches count in one budget: three probes, three samples a scrape.
+
+Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less. Of samples that are
+closer, only the last one counts. So many there are of one series, and so long an outage lasts until the policy `mesh`
+pages at 99.9 %:
+
+| scrape interval | samples in 5m | in 30 days | of these may be bad | pages after |
+|---|---|---|---|---|
+| 15s | 20 | 172,800 | 172 | 2 minutes |
+| 30s | 10 | 86,400 | 86 | 2 minutes |
+| 1m | 5 | 43,200 | 43 | 4 minutes |
+
+Half a minute comes on top (or `every`, if that is more): so much later samples are counted. A probe that times out is
+stored when it ends, under the time at which it began; counted at once, a failure would be missed. A scrape that takes
+longer than that may be.
+
+No sample is neither good nor bad. It is a gap, which reports show: of scrapes that failed, and of those that brought no
+such series, for up to an hour. A probe that is not there at all has no data; `traffic_stopped: ticket`
+[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none. For a gauge that may be
+missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
+""",
+        """
+slos:
+  - name: reachable
+    service: homepage
+    objective: 99.9
+    sli:
+      samples:
+        gauge: probe_success{job="blackbox", instance="https://example.org/"}
+        good: ">= 1"
+  - name: queue-age
+    service: mail
+    objective: 99
+    sli:
+      samples:
+        gauge: queue_oldest_age_seconds{queue="in"}
+        bad: "> 300"
+        every: 1m
+""",
+    ),
+    "One SLO for each value of a label": (
+        """
+One budget over all queues, hosts or tenants hides the small ones: a host that fails altogether, with a thousandth of
+the traffic, leaves 99.9 %. With `per`, each value of a label has an SLO: a budget, alerts, a row of reports and of the
+ledger, also values that come tomorrow. The value takes the place of the service: `service="orders"` in recorded series
+and alerts, `--service orders` (of a value with `/` or blanks: `--namespace`), `{service}` in links.
+
+It goes with `service: "*"`, a namespace, and [events](#events-of-your-own) or [samples](#gauges-and-probes) of your
+own: with `per: instance`, each probed address has an SLO. What a preset counts can be written so too, for example by
+Istio's `request_host`, if your mesh has that label. The label must be one of the counters, and be kept:
+`sum by (queue) (…)` or plain `rate(…)`; an expression that drops it is an error. What has no such label is in no
+budget. A named service overrides its value, as with presets.
+
+A value that is gone has no data from then on, and what it spent stays until the window has passed; a value without bad
+events has spent nothing. Each value costs series as a service does: over 500 of them, reports say `many-values`.
+""",
+        """
+slos:
+  - name: delivered
+    service: "*"
+    namespace: ops
+    per: queue
+    objective: 99.9
+    sli:
+      events:
+        bad: sum by (queue) (rate(mails_late_total[$window]))
+        total: sum by (queue) (rate(mails_total[$window]))
+  - name: delivered              # this queue's objective is its own
+    service: bulk
+    namespace: ops
+    objective: 95
+    sli:
+      events:
+        bad: rate(mails_late_total{queue="bulk"}[$window])
+        total: rate(mails_total{queue="bulk"}[$window])
 """,
     ),
     "Alerting": (

@@ -16,7 +16,7 @@ from sloctl.spec.yaml.tree import LIST, MAPPING, Node
 from sloctl.spec.yaml.wording import CONTROL, shown
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
-_KEPT = ("events", "regex", "not_regex")
+_KEPT = ("events", "samples", "regex", "not_regex")
 _APART = ("apiVersion", "kind", "env", "overlay")
 _OF_THE_SYSTEM = re.compile(
     "_|CRON_TZ|HOME|HOSTNAME|IFS|LANG|LANGUAGE|LOGNAME|MAIL|MAILTO|OLDPWD|PATH|PWD|SHELL|SHLVL|TERM|TMPDIR|TZ|USER|USERNAME|"

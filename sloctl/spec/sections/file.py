@@ -30,7 +30,7 @@ from sloctl.spec.sections.overlay import holds_for_all
 from sloctl.spec.sections.owners import OWNER, Owners
 from sloctl.spec.sections.release import CANARY, RELEASE
 from sloctl.spec.sections.reports import REPORTS, warn_of_channels
-from sloctl.spec.sections.slis import EVENTS, preset_fields
+from sloctl.spec.sections.slis import EVENTS, SAMPLES, preset_fields
 from sloctl.spec.sections.slos import BURN_WINDOW, DEFAULTS, POLICY, SLO, slos
 from sloctl.spec.sections.slos import warn_of_nobody as slos_without_owner
 from sloctl.spec.sections.sources import SOURCES
@@ -172,10 +172,11 @@ for _place, _object in (
     ("an item of maintenance", MAINTENANCE),
     ("release", RELEASE),
     ("release.canary", CANARY),
+    ("sli.samples", SAMPLES),
 ):
     for _field in _object.fields:
         PLACES.setdefault(_field.key, _place)
-PLACES["preset"] = PLACES["events"] = "sli"
+PLACES["preset"] = PLACES["events"] = PLACES["samples"] = "sli"
 for _preset in PRESETS.values():
     for _field in preset_fields(_preset):
         PLACES[_field.key] = "sli"

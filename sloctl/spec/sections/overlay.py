@@ -27,7 +27,7 @@ _FURTHER = {"jobs": ("routine", "cron", "every")}
 _TABLES = ("windows", "latency_buckets")
 """Lists that are one value: nobody expects what was there to stay."""
 _APART = ("apiVersion", "kind", "overlay", "env")
-_FORMS = {"sli": ("preset", "events")}
+_FORMS = {"sli": ("preset", "events", "samples")}
 """Mappings that are another one where one of these keys is another."""
 
 

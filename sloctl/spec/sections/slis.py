@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
-from sloctl.model import CounterSli, ExprSli, Mesh, Sli
+from sloctl.model import GRID, CounterSli, ExprSli, Mesh, SampleSli, Sli
 from sloctl.promql.presets import (
     COUNTED,
     ENVOY_BUCKETS,
@@ -21,7 +22,7 @@ from sloctl.promql.presets import (
 )
 from sloctl.spec.fields import expressions
 from sloctl.spec.fields.shapes import Block, Either, Field, Items, Named, Object, Section, Type, Variants
-from sloctl.spec.fields.values import Choice, Complaint, Loose, Reader, Text
+from sloctl.spec.fields.values import Choice, Complaint, Duration, Loose, Reader, Text
 from sloctl.spec.sections.common import DNS_LABEL, LABEL_NAME
 from sloctl.spec.yaml.tree import Node
 
@@ -150,14 +151,60 @@ EVENTS = Section(
     ),
     one_of=(("bad", "good"),),
 )
+_COMPARISON = Text(
+    "a comparison such as >= 1",
+    r"(?:>=|<=|==|>|<) *-?[0-9]{1,15}(?:\.[0-9]{1,9})?",
+    'write it like ">= 1", in quotes; >=, <=, >, < and == are known',
+    40,
+    make=lambda text: re.sub(r"^([<>=]+) *", r"\1 ", text),
+)
+SAMPLES = Section(
+    "samples",
+    model=SampleSli,
+    doc="Samples of a gauge, of which each is good or bad.",
+    fields=(
+        Field(
+            "gauge",
+            Text(
+                "a selector",
+                max_length=4096,
+                lines=True,
+                checks=(expressions.gauge,),
+                make=expressions.selected,
+            ),
+            "Which series: a metric with its matchers.",
+            required=True,
+            examples=('probe_success{job="blackbox"}',),
+        ),
+        Field("good", _COMPARISON, "What a good sample is.", examples=(">= 1",)),
+        Field("bad", _COMPARISON, "What a bad sample is, instead of a good one.", examples=("> 300",)),
+        Field(
+            "every",
+            Duration(1, GRID, 1, "10s"),
+            "At most the gauge's scrape interval: of samples that are closer, only the last one counts.",
+            examples=("5s",),
+        ),
+    ),
+    one_of=(("good", "bad"),),
+)
 SLI = Variants(
     "preset",
     {name: _preset(name) for name in PRESETS},
-    "events",
-    Object("eventsSli", (Field("events", EVENTS, "Expressions instead of a preset.", required=True),)),
+    {
+        "events": Object(
+            "eventsSli", (Field("events", EVENTS, "Expressions instead of a preset.", required=True),)
+        ),
+        "samples": Object(
+            "samplesSli", (Field("samples", SAMPLES, "Samples of a gauge instead of events.", required=True),)
+        ),
+    },
     Choice(tuple(PRESETS)),
-    "a mapping with 'preset' or 'events'",
+    "a mapping with 'preset', 'events' or 'samples'",
 )
+
+
+OWN = ("events", "samples")
+"""The keys of SLIs of one's own, in place of a preset."""
 
 
 def _where(entries: list[tuple[str, Node, Any]]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
@@ -180,13 +227,18 @@ class Slis:
         self.mesh = mesh
         self.reader = reader
         self._presets: dict[Hashable, CounterSli | PresetProblem] = {}
-        self._expressions: dict[str, Complaint | None] = {}
+        self._expressions: dict[tuple[str, str], Complaint | None] = {}
 
-    def build(self, block: Block) -> Sli | None:
-        """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable."""
+    def build(self, block: Block, per: str = "") -> Sli | None:
+        """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable.
+
+        ``per`` is the label by which events of one's own are told apart.
+        """
         if block.has("events"):
             events = block.get("events")
-            return None if events is None else self._events(events)
+            return None if events is None else self._events(events, per)
+        if block.has("samples"):
+            return self._samples(block.get("samples"))
         name = block.get("preset")
         if name is None or any(block.broken(key) for key in block.node.entries):
             return None
@@ -215,14 +267,14 @@ class Slis:
                 self._presets[key] = problem
         return self._presets[key]
 
-    def _events(self, block: Block) -> ExprSli | None:
+    def _events(self, block: Block, per: str) -> ExprSli | None:
         before = len(self.reader.problems)
         sli = EVENTS.build(block, self.reader)
         texts = {
             key: block.get(key).strip() for key in ("total", "bad", "good") if block.get(key) is not None
         }
         for key, text in texts.items():
-            if text and (complaint := self._complaint(text)) is not None:
+            if text and (complaint := self._complaint(text, per)) is not None:
                 self.reader.complain(block.at(key), block.child(key), complaint)
         used = set().union(*(expressions.functions(text) for text in texts.values()))
         if len(used) > 1 and len(self.reader.problems) == before:
@@ -231,10 +283,17 @@ class Slis:
         usable = len(self.reader.problems) == before and sli is not None and bool(sli.bad) != bool(sli.good)
         return sli if usable else None
 
-    def _complaint(self, text: str) -> Complaint | None:
-        if text not in self._expressions:
-            self._expressions[text] = expressions.check(text)
-        return self._expressions[text]
+    def _samples(self, block: Block | None) -> SampleSli | None:
+        before = len(self.reader.problems)
+        sli = None if block is None else SAMPLES.build(block, self.reader)
+        if sli is None or len(self.reader.problems) > before or not sli.gauge:
+            return None
+        return sli if bool(sli.good) != bool(sli.bad) else None
+
+    def _complaint(self, text: str, per: str) -> Complaint | None:
+        if (text, per) not in self._expressions:
+            self._expressions[text, per] = expressions.check(text, per)
+        return self._expressions[text, per]
 
 
 @EVENTS.rule

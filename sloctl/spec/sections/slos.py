@@ -27,6 +27,7 @@ from sloctl.model import (
     Slo,
     Window,
 )
+from sloctl.model.calendar import Weekday
 from sloctl.model.durations import duration, number
 from sloctl.model.policies import POLICIES, StoppedTraffic
 from sloctl.model.slo import budget_of
@@ -38,12 +39,14 @@ from sloctl.spec.fields.values import (
     Duration,
     Exact,
     Reader,
+    Text,
     Whole,
     WrittenDuration,
     position,
 )
 from sloctl.spec.sections.common import (
     DAY,
+    LABEL_NAME,
     LABELS,
     LINE,
     LINK,
@@ -59,7 +62,7 @@ from sloctl.spec.sections.common import (
     once,
 )
 from sloctl.spec.sections.owners import Owners
-from sloctl.spec.sections.slis import SLI, Slis
+from sloctl.spec.sections.slis import OWN, SLI, Slis
 from sloctl.spec.yaml.tree import Node
 
 CALENDAR = Section(
@@ -70,13 +73,23 @@ CALENDAR = Section(
         Field(
             "calendar",
             Choice(get_args(CalendarUnit)),
-            "The unit; weeks start on Monday.",
+            "The unit.",
             required=True,
             fills="unit",
         ),
         Field("timezone", TIMEZONE, "Where midnight is.", examples=("Europe/Paris",)),
+        Field("starts", Choice(get_args(Weekday)), "The first day of a week.", examples=("sunday",)),
     ),
 )
+
+
+@CALENDAR.rule
+def _a_week_starts(block: Block, reader: Reader) -> None:
+    if block.has("starts") and block.get("calendar") not in ("week", None):
+        message = f"a {block.get('calendar')} starts on its first day: 'starts' is the first day of a week"
+        reader.add(block.node.keys["starts"], block.child("starts"), "window-starts", message, "leave it out")
+
+
 WINDOW = Either(Duration(3600, YEAR, 300, "30d"), CALENDAR)
 
 MONTH = 30 * DAY
@@ -87,7 +100,7 @@ def window(value: WrittenDuration | Block, reader: Reader) -> Window | None:
     """The window that a file says; None if a part of it was unusable."""
     if isinstance(value, WrittenDuration):
         return RollingWindow(value.seconds, value.text)
-    return None if value.broken("timezone") else CALENDAR.build(value, reader)
+    return None if value.broken("timezone") or value.broken("starts") else CALENDAR.build(value, reader)
 
 
 BURN_WINDOW = Section(
@@ -344,6 +357,13 @@ SLO = Section(
             without="that of the defaults, or else of the preset",
             examples=(99.9,),
         ),
+        Field(
+            "per",
+            Text("a label of the series", LABEL_NAME, "the name of a label", 128),
+            'With `service: "*"` and an SLI of your own: the label of which each value is a service, with a budget of '
+            "its own.",
+            examples=("queue",),
+        ),
         _WINDOW,
         Field("sli", SLI, "What is counted.", required=True),
         _OWNER,
@@ -426,8 +446,8 @@ class _Slos:
         """One SLO; None, with the problems noted, if it is unusable."""
         before = len(self.reader.problems)
         counted: Block | None = block.get("sli")
-        presets = counted is not None and counted.has("preset") and not counted.has("events")
-        sli = self._slis.build(counted) if counted is not None else None
+        presets = counted is not None and counted.has("preset") and not any(map(counted.has, OWN))
+        sli = self._slis.build(counted, block.get("per") or "") if counted is not None else None
         self._check_place(block, presets)
         objective = self._objective(block, counted.get("preset") if counted is not None and presets else None)
         window, policy = self._window(block), self._policy(block)
@@ -496,7 +516,7 @@ class _Slos:
         if preset is not None:
             return PRESETS[preset].objective
         sli = block.get("sli")
-        if sli is not None and sli.get("events") is not None and "objective" not in block.meant:
+        if sli is not None and any(map(sli.get, OWN)) and "objective" not in block.meant:
             message = "'objective' is missing"
             hint = "only presets have a default objective"
             self.reader.add(block.node, block.child("objective"), "no-objective", message, hint)
@@ -522,10 +542,20 @@ class _Slos:
 
     def _check_place(self, block: Block, preset: bool) -> None:
         """Namespace and service must fit together and to the SLI; ``preset``: it is to be one, known or not."""
-        if block.get("service") == "*" and not preset and block.get("sli") is not None:
-            if block.get("sli").get("events") is not None:
-                message = "an 'events' SLI needs a named service: its expressions do not say which service they are of"
-                hint = "name the service, or use a preset"
+        if block.has("per") and (preset or block.get("service") not in ("*", None)):
+            message = (
+                "'per' needs service: \"*\" and an SLI of your own: each value of the label is a service"
+            )
+            hint = "a preset knows the services; of some of its requests, 'where' makes an SLO"
+            self.reader.add(block.node.keys["per"], block.child("per"), "events-wildcard", message, hint)
+        named = not preset and not block.has("per")
+        if block.get("service") == "*" and named and block.get("sli") is not None:
+            own = next((key for key in OWN if block.get("sli").get(key) is not None), None)
+            if own is not None:
+                message = (
+                    f"an SLI of '{own}' needs a named service: its expressions do not say whose they are"
+                )
+                hint = "name the service, or say with 'per' which label has it"
                 self.reader.add(block.at("service"), block.child("service"), "events-wildcard", message, hint)
             return
         known = block.has("namespace") or block.has("namespaces") or "namespace" in block.meant
@@ -541,7 +571,9 @@ def _no_two_alike(whole: Block, reader: Reader) -> None:
     for node, block in whole.items("slos"):
         namespace, service, name = (block.get(key) or "" for key in ("namespace", "service", "name"))
         counted = block.get("sli")
-        placed = namespace or (counted is not None and counted.has("events") and not block.has("namespace"))
+        placed = namespace or (
+            counted is not None and any(map(counted.has, OWN)) and not block.has("namespace")
+        )
         if not (placed and service and name):
             continue
         here = position(node), block.path  # items that an alias repeats stand in one place
