@@ -44,7 +44,7 @@ TEXT = '\u2028é\x7f \\ "x" ${DS} {{ x }}\nline '
 
 @pytest.fixture(autouse=True)
 def boards(monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(slo_set: SloSet) -> Iterator[tuple[str, dict[str, Any]]]:
+    def few(slo_set: SloSet, _configured: object = None) -> Iterator[tuple[str, dict[str, Any]]]:
         for kind in ("service", "control-plane"):
             uid = naming.dashboard_uid(slo_set.name, kind)
             yield (
@@ -192,7 +192,7 @@ def test_both_forms_have_the_same_json() -> None:
 
 def test_json_is_readable_in_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        manifest, "boards", lambda _: iter([("mesh", {"uid": "x", "panels": [1, {"a": "b\nc"}]})])
+        manifest, "boards", lambda *_: iter([("mesh", {"uid": "x", "panels": [1, {"a": "b\nc"}]})])
     )
     text = files(settled(), "operator")["dashboards/sloctl-shop-mesh.yaml"]
     assert '  sloctl-shop-mesh.json: |-\n    {\n      "uid": "x",\n' in text
@@ -209,9 +209,9 @@ def test_names_are_distinct_and_fit() -> None:
 def test_an_object_has_a_limit_and_a_file_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = len(manifest.encode({"text": ""}))
     text = "x" * (manifest.LARGEST - frame)
-    monkeypatch.setattr(manifest, "boards", lambda _: iter([("service", {"text": text})]))
+    monkeypatch.setattr(manifest, "boards", lambda *_: iter([("service", {"text": text})]))
     kubernetes_rules(objects(settled())[0])
-    monkeypatch.setattr(manifest, "boards", lambda _: iter([("service", {"text": f"{text}x"})]))
+    monkeypatch.setattr(manifest, "boards", lambda *_: iter([("service", {"text": f"{text}x"})]))
     for kind in ("configmap", "grafana-operator"):
         with pytest.raises(UsageError, match="the dashboard 'service' has 1048577 bytes") as caught:
             files(settled(objects=kind), "operator")
@@ -239,7 +239,7 @@ def test_kinds() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_dashboards_no_file(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "boards", lambda _: iter(()))
+    monkeypatch.setattr(manifest, "boards", lambda *_: iter(()))
     assert files(settled(), form) == {}
 
 
