@@ -37,7 +37,7 @@ from sloctl.errors import (
 )
 
 if TYPE_CHECKING:
-    from jobs.canary import Judged
+    from jobs.canary import Asked, Judged
     from sloctl.mesh.objects import Object
 
 CODES = {"promote": EXIT_OK, "rollback": EXIT_PROBLEMS, "inconclusive": EXIT_BACKEND, "wait": EXIT_WAIT}
@@ -116,16 +116,8 @@ def command(
     """
     from jobs import canary
     from jobs.canary import judged, told
-    from jobs.canary.observed import LABELS
 
-    namespace, name = place_of(service)
-    if not (baseline and canary_):
-        raise UsageError("--baseline and --canary each name a version")
-    if baseline == canary_:
-        raise UsageError(f"--baseline and --canary are both {canary_}")
-    if by not in LABELS and not _LABEL.fullmatch(by):
-        raise UsageError(f"--by: {by!r} is not a label", hint=f"write {', '.join(LABELS)}, or a label's name")
-    seconds = _seconds("--step", step, 15, 600)
+    asked = asked_of(service, baseline, canary_, by, _seconds("--step", step, 15, 600))
     duration = timedelta(seconds=_seconds("--for", lasting, 300, 86400)) if lasting is not None else None
     slo_set = load(context, files)
     here = now()
@@ -133,8 +125,7 @@ def command(
     began = parse_time(since, time) if since is not None else None
     if began is not None and time - began > timedelta(days=1):
         raise UsageError(f"--since: {since!r} is more than a day before", hint="compare at most one day")
-    asked = canary.Asked(name, namespace, baseline, canary_, LABELS.get(by, by), seconds)
-    objects = _objects(configuration, files, namespace or "default", form)
+    objects = _objects(configuration, files, asked.namespace or "default", form)
     policy = slo_set.release.canary
 
     def looked(found: Judged) -> None:
@@ -156,6 +147,20 @@ def command(
                 found = judged.unreachable(asked, policy, time, f"Prometheus could not be asked: {error}")
     context.give(_text(found, objects, form), output, told.lines(found)[0])
     return CODES[found.verdict]
+
+
+def asked_of(service: str, baseline: str, canary: str, by: str, step: int = 60) -> Asked:
+    """What is compared. Raises UsageError."""
+    from jobs.canary.observed import LABELS, Asked
+
+    namespace, name = place_of(service)
+    if not (baseline and canary):
+        raise UsageError("--baseline and --canary each name a version")
+    if baseline == canary:
+        raise UsageError(f"--baseline and --canary are both {canary}")
+    if by not in LABELS and not _LABEL.fullmatch(by):
+        raise UsageError(f"--by: {by!r} is not a label", hint=f"write {', '.join(LABELS)}, or a label's name")
+    return Asked(name, namespace, baseline, canary, LABELS.get(by, by), step)
 
 
 def _text(found: Judged, objects: list[Object] | None, form: str) -> str:

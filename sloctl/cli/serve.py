@@ -292,6 +292,18 @@ class Asks:
         with self._prometheus() as source:
             return mesh_calls.read(source, self.slo_set.mesh, self._now() - timedelta(seconds=ago))
 
+    def canary(
+        self, service: str, baseline: str, canary: str, by: str, since: datetime | None
+    ) -> Mapping[str, Any]:
+        """The verdict on a canary. Raises UsageError, BackendError."""
+        from jobs.canary import judge, read, told
+        from sloctl.cli.canary import asked_of
+
+        asked = asked_of(service, baseline, canary, by)
+        with self._prometheus() as source:
+            observed = read(source, self.slo_set, asked, self._now(), since)
+        return told.as_object(judge(observed, self.slo_set.release.canary))
+
     def definitions(self, report: Report) -> Mapping[int, Slo]:
         """The definition of each budget, by the id of the object."""
         from jobs.reports.routine_budgets import statuses

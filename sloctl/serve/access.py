@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 OPEN = ("/healthz", "/readyz")
 """What probes ask, who have no token: whether the process lives and has an answer, and nothing else."""
+CANARY = ("service", "baseline", "canary", "by", "since")
+"""What a canary is asked about by."""
+WEBHOOKS = {
+    "/api/v1/canary/promote": ("promote",),
+    "/api/v1/canary/rollback": ("rollback",),
+    "/api/v1/canary/continue": ("promote", "wait"),
+}
+"""What controllers post to, and the verdicts that it says yes to. A post changes nothing: its body is the question."""
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
@@ -131,8 +139,9 @@ class Guard:
             return PlainTextResponse(f"this host name is not one of these pages'\n{hint}\n", 421)
         if (origin := headers.get("origin")) is not None and not _same(origin, headers["host"]):
             return PlainTextResponse("pages of other sites may not ask\n", 403)
-        if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("only GET and HEAD\n", 405, {"allow": "GET, HEAD"})
+        methods = ("POST",) if scope["path"] in WEBHOOKS else ("GET", "HEAD")
+        if scope["method"] not in methods:
+            return PlainTextResponse(f"only {' and '.join(methods)}\n", 405, {"allow": ", ".join(methods)})
         if scope["path"] in OPEN:
             return None
         client = scope["client"][0] if scope.get("client") else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sloctl.errors import SloctlError
+from sloctl.errors import SloctlError, UsageError
 from sloctl.model import Slo
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Report, SloStatus, to_json
@@ -30,7 +31,7 @@ from sloctl.report.mesh import chosen
 from sloctl.report.mesh import to_json as mesh_json
 from sloctl.report.spreadsheet import csv_text
 from sloctl.serve import feeds, openapi
-from sloctl.serve.access import Access, Guard
+from sloctl.serve.access import CANARY, WEBHOOKS, Access, Guard
 from sloctl.serve.cache import (
     LATE,
     Asked,
@@ -51,6 +52,7 @@ AGE = 5
 """Seconds for which a page says the same age."""
 HTML, JSON = "text/html; charset=utf-8", "application/json"
 LONGEST_NAME = 253
+LARGEST_WEBHOOK = 65_536
 T = TypeVar("T")
 
 
@@ -120,6 +122,8 @@ class Pages:
             Route("/api/v1/slo/{path:rest}", self.api_slo),
             Route("/api/v1/mesh", self.api_mesh),
             Route("/api/v1/explain", self.api_explain),
+            Route("/api/v1/canary", self.api_canary),
+            *(Route(path, self.webhook, methods=["POST"]) for path in WEBHOOKS),
             Route("/api/v1/openapi.json", self.api_openapi),
         ]
 
@@ -457,12 +461,40 @@ class Pages:
         )
         return _response(request, _body(json_text(mesh_json(calls, edges)) + "\n", JSON))
 
+    async def api_canary(self, request: Request) -> Response:
+        """The verdict on a canary, as ``sloctl canary --format json`` has it."""
+        given = request.query_params
+        found = await self._canary({name: given[name] for name in CANARY if name in given})
+        return _response(request, _body(json_text(found) + "\n", JSON))
+
+    async def webhook(self, request: Request) -> Response:
+        """Whether the verdict on a canary is what a webhook of Flagger is about: 200, or 412 with the reasons."""
+        found = await self._canary(await _flagger_asks(request))
+        yes = found["verdict"] in WEBHOOKS[request.url.path]
+        text = json_text({"verdict": found["verdict"], "reasons": [*found["reasons"], *found["doubts"]]})
+        return _response(request, _body(text + "\n", JSON), 200 if yes else 412)
+
+    async def _canary(self, given: Mapping[str, str]) -> Mapping[str, Any]:
+        """Raises HTTPException."""
+        if missing := [name for name in ("service", "baseline", "canary") if not given.get(name)]:
+            raise HTTPException(400, f"{missing[0]} is missing: name service, baseline and canary")
+        if any(len(text) > LONGEST_NAME or not text.isprintable() for text in given.values()):
+            raise HTTPException(400, "that is no name of a service or version")
+        since, asks = _seconds(given.get("since", ""), "since"), self._asks
+        begun = datetime.fromtimestamp(since, UTC) if since is not None else None
+        if begun is not None and not timedelta(0) <= self._now() - begun <= timedelta(days=1):
+            raise HTTPException(400, "since is within the last day")
+        asked = (given["service"], given["baseline"], given["canary"], given.get("by") or "version", begun)
+        return await self._answer(("canary", asks, *asked), lambda: asks.canary(*asked))
+
     async def _answer(self, key: tuple[object, ...], ask: Callable[[], T]) -> T:
         """An answer for a program. Raises HTTPException."""
         try:
             return await self._asked.get(key, ask, 30.0)
         except (Busy, Pending) as error:
             raise HTTPException(503, str(error), {"retry-after": "5"}) from None
+        except UsageError as error:
+            raise HTTPException(400, str(error)) from None
         except SloctlError as error:
             raise HTTPException(502, str(error)) from None
 
@@ -522,9 +554,42 @@ def _explain_asked(request: Request) -> dict[str, str]:
     if any(len(name) > LONGEST_NAME or not name.isprintable() for name in names.values()):
         raise HTTPException(400, "that is no name of a service or namespace")
     at = given.get("at", "")
-    if at and not (at.isascii() and at.isdecimal() and len(at) <= 10):
-        raise HTTPException(400, "at is a time in seconds since 1970")
+    _seconds(at, "at")
     return names | {"last": last, "at": at}
+
+
+def _seconds(text: str, name: str) -> int | None:
+    """A time in seconds since 1970, or None for no text. Raises HTTPException."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10):
+        raise HTTPException(400, f"{name} is a time in seconds since 1970")
+    return int(text)
+
+
+async def _flagger_asks(request: Request) -> dict[str, str]:
+    """What a webhook of Flagger asks about: its target, or what its metadata say. Raises HTTPException."""
+    content = b""
+    async for part in request.stream():
+        content += part
+        if len(content) > LARGEST_WEBHOOK:
+            raise HTTPException(413, f"a webhook has at most {LARGEST_WEBHOOK:,} bytes")
+    try:
+        document = json.loads(content)
+        name, namespace = document["name"], document["namespace"]
+        more = {key: text for key, text in dict(document.get("metadata") or {}).items() if key in CANARY}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise HTTPException(400, "that is no webhook of Flagger: JSON with name and namespace") from None
+    asked = {
+        "service": f"{namespace}/{name}",
+        "baseline": f"{name}-primary",
+        "canary": name,
+        "by": "workload",
+    }
+    asked |= more
+    if not all(isinstance(text, str) for text in (name, namespace, *asked.values())):
+        raise HTTPException(400, "names and metadata of a webhook are texts")
+    return asked
 
 
 def application(pages: Pages, access: Access) -> Guard:

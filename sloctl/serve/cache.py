@@ -63,6 +63,11 @@ class Questions(Protocol):
     def mesh(self, ago: int) -> MeshCalls:
         """Who called whom so many seconds ago."""
 
+    def canary(
+        self, service: str, baseline: str, canary: str, by: str, since: datetime | None
+    ) -> Mapping[str, Any]:
+        """The verdict on a canary, as ``sloctl canary --format json`` has it. May raise UsageError."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:

@@ -8,6 +8,7 @@ from sloctl import __version__
 from sloctl.budget import Status
 from sloctl.report.data import MarkKind, json_schema
 from sloctl.report.html.live import AGOS, RANGES
+from sloctl.serve.access import CANARY, WEBHOOKS
 
 LASTS = ("10m", "1h", "3h", "6h")
 TIME = {"type": "string", "format": "date-time"}
@@ -178,6 +179,22 @@ def document() -> dict[str, Any]:
                 _answer("What was found.", "application/json", {"type": "object"}),
                 {"400": error, "502": error, "503": error},
             ),
+            "/api/v1/canary": _get(
+                "canary",
+                "The verdict on a canary, as sloctl canary --format json has it.",
+                [
+                    _parameter("service", "The service, cart or shop/cart.", TEXT) | {"required": True},
+                    _parameter("baseline", "The version that is to be replaced.", TEXT) | {"required": True},
+                    _parameter("canary", "The version that is to replace it.", TEXT) | {"required": True},
+                    _parameter("by", "What tells them apart.", TEXT | {"default": "version"}),
+                    _parameter(
+                        "since", "When it began to serve, in seconds since 1970.", {"type": "integer"}
+                    ),
+                ],
+                _answer("The verdict.", "application/json", {"type": "object"}),
+                {"400": error, "502": error, "503": error},
+            ),
+            **{path: _webhook(path, verdicts, error) for path, verdicts in WEBHOOKS.items()},
         },
         "components": {
             "responses": {
@@ -189,6 +206,30 @@ def document() -> dict[str, Any]:
             },
         },
         "security": [{}, {"bearer": []}, {"basic": []}],
+    }
+
+
+def _webhook(path: str, verdicts: tuple[str, ...], error: dict[str, Any]) -> dict[str, Any]:
+    """A webhook of Flagger."""
+    name = path.rpartition("/")[2]
+    said = _object(
+        verdict={"enum": ["promote", "wait", "rollback", "inconclusive"]},
+        reasons={"type": "array", "items": TEXT},
+    )
+    metadata = {"type": "object", "properties": dict.fromkeys(CANARY, TEXT)}
+    body = _object(name=TEXT, namespace=TEXT)
+    body["properties"]["metadata"] = metadata
+    return {
+        "post": {
+            "operationId": f"canary{name.capitalize()}",
+            "summary": f"Whether the verdict on a canary is {' or '.join(verdicts)}: a webhook of Flagger.",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {
+                "200": _answer("It is.", "application/json", said),
+                "412": _answer("It is not.", "application/json", said),
+                **dict.fromkeys(("400", "413", "502", "503"), error),
+            },
+        }
     }
 
 

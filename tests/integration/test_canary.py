@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
+from sloctl import spec
 from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.backends.prometheus.client import Prometheus
+from sloctl.cli.composition import LedgerAccess, Overrides
+from sloctl.cli.context import Context
+from sloctl.cli.serve import Asks
 from sloctl.demo.server import PrometheusServer
 from sloctl.settings.backends import PrometheusSettings
 from tests.support.command_line import Outcome, in_process
@@ -380,6 +384,15 @@ def test_forms_for_pipelines(folder: Path, url: str) -> None:
     text = canary(folder, url, "slow").stdout
     assert "not compared: own: its expressions are the file's own" in text
     assert "latency of v2: p50" in text
+
+
+def test_pages_give_controllers_the_same_verdict(folder: Path, url: str) -> None:
+    at = datetime.fromtimestamp(END, UTC)
+    slo_set = spec.load([folder / "slo.yaml"])
+    asks = Asks(Context(quiet=True), slo_set, Overrides(prometheus=url), LedgerAccess("none"), lambda: at)
+    for name in ("same", "worse", "quiet"):
+        expected = verdict(folder, url, name)[1]
+        assert asks.canary(f"shop/{name}", "v1", "v2", "version", None) == expected
 
 
 def test_the_weights_that_a_verdict_means_are_printed(folder: Path, url: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from jobs.reports.routine_budgets import statuses
 from sloctl import spec
+from sloctl.errors import UsageError
 from sloctl.model import CounterSli, Slo, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.report.data import Detail, Finding, Mark, Report, SloStatus
@@ -107,6 +109,8 @@ class Site:
         self.answers = Asked(seconds=every)
         self.part: Callable[[Slo, SloStatus, Report, int], BudgetHistory | None] = self._part
         self.mesh: Callable[[int], MeshCalls] = lambda ago: MeshCalls(later(-ago), 900, EDGES)
+        self.verdict = "wait"
+        self.canaries: list[tuple[str, str, str, str]] = []
         self.lines: tuple[str, ...] = ("shop/checkout: 26.4 % fail since about 11:35 UTC",)
 
     def explained(self, report: Report) -> Explained | None:
@@ -126,6 +130,22 @@ class Site:
     def _part(self, _slo: Slo, found: SloStatus, _report: Report, _seconds: int) -> BudgetHistory | None:
         self.asked += 1
         return found.history
+
+    def canary(
+        self, service: str, baseline: str, canary: str, by: str, since: datetime | None
+    ) -> Mapping[str, Any]:
+        self.canaries.append((service, baseline, canary, by))
+        if service == "shop/none":
+            raise UsageError("there is no SLO of shop/none")
+        asked = {"service": service, "baseline": baseline, "canary": canary, "by": by}
+        begun = rfc3339(since) if since else None
+        return {
+            "verdict": self.verdict,
+            "reasons": ["the reason"],
+            "doubts": [],
+            "asked": asked,
+            "from": begun,
+        }
 
     def definitions(self, found: Report) -> Mapping[int, Slo]:
         return {id(each): slo for slo, each in statuses(self.slo_set, found).values()}

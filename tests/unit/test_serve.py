@@ -581,6 +581,76 @@ def test_pages_of_other_sites_may_not_ask(web: TestClient) -> None:
     assert web.head("/").status_code == 200
 
 
+FLAGGER = {"name": "cart", "namespace": "shop", "phase": "Progressing", "checksum": "85d557f47b"}
+
+
+def test_the_verdict_on_a_canary(site: Site, web: TestClient) -> None:
+    asked = {"service": "shop/cart", "baseline": "v1", "canary": "v2"}
+    since = int(site.now.timestamp()) - 600
+    found = web.get("/api/v1/canary", params=asked | {"since": str(since)}).json()
+    assert found["verdict"] == "wait" and found["asked"] == asked | {"by": "version"}
+    assert datetime.fromisoformat(found["from"]).timestamp() == since
+    for wrong, why in (
+        (asked | {"canary": ""}, "canary is missing"),
+        ({"service": "shop/cart"}, "baseline is missing"),
+        (asked | {"since": "soon"}, "since is a time"),
+        (asked | {"since": str(since + 3600)}, "within the last day"),
+        (asked | {"since": str(since - 90000)}, "within the last day"),
+        (asked | {"baseline": "v" * 254}, "no name"),
+        (asked | {"service": "shop/none"}, "there is no SLO of shop/none"),
+    ):
+        answer = web.get("/api/v1/canary", params=wrong)
+        assert (answer.status_code, why in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "yes"),
+    [
+        ("promote", {"promote", "continue"}),
+        ("wait", {"continue"}),
+        ("rollback", {"rollback"}),
+        ("inconclusive", set()),
+    ],
+)
+def test_a_webhook_is_told_yes_or_no(site: Site, web: TestClient, verdict: str, yes: set[str]) -> None:
+    site.verdict = verdict
+    for name in ("promote", "rollback", "continue"):
+        answer = web.post(f"/api/v1/canary/{name}", json=FLAGGER)
+        assert answer.status_code == (200 if name in yes else 412)
+        assert answer.json() == {"verdict": verdict, "reasons": ["the reason"]}
+
+
+def test_what_a_webhook_asks_about(site: Site) -> None:
+    web = client(site)
+    web.post("/api/v1/canary/continue", json=FLAGGER)
+    more = {"service": "shop/till", "baseline": "v1", "canary": "v2", "by": "version", "cmd": "rm"}
+    web.post("/api/v1/canary/continue", json=FLAGGER | {"metadata": more})
+    assert site.canaries == [
+        ("shop/cart", "cart-primary", "cart", "workload"),
+        ("shop/till", "v1", "v2", "version"),
+    ]
+    for content, status in (
+        (b"", 400),
+        (b"{}", 400),
+        (b"[]", 400),
+        (b'{"name": 1, "namespace": "shop"}', 400),
+        (b'{"name": "cart", "namespace": "shop", "metadata": "x"}', 400),
+        (b"[" * 60_000, 400),
+        (b" " * 70_000, 413),
+    ):
+        assert web.post("/api/v1/canary/continue", content=content).status_code == status, content[:50]
+    assert web.get("/api/v1/canary/continue").status_code == 405
+    foreign = web.post(
+        "/api/v1/canary/continue", json=FLAGGER, headers={"origin": "https://evil.example.org"}
+    )
+    assert foreign.status_code == 403
+    assert (
+        client(site, Access(token=Secret("s3cret"))).post("/api/v1/canary/continue", json=FLAGGER).status_code
+        == 401
+    )
+    assert len(site.canaries) == 2
+
+
 def test_a_token_is_needed_where_there_is_one(site: Site) -> None:
     web = client(site, Access(token=Secret("s3cret")))
     basic = base64.b64encode(b"anybody:s3cret").decode()
