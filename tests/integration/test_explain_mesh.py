@@ -1,8 +1,4 @@
-"""``sloctl explain`` on what real Envoys count of a chain of services whose last one fails.
-
-A mesh plays seconds where an incident takes an hour: what the proxies expose after each of many small loads is kept as
-a minute's scrape.
-"""
+"""``sloctl explain`` on what real Envoys count of a chain of services whose last one fails."""
 
 from __future__ import annotations
 
@@ -12,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from sloctl.artefacts.openmetrics import SampledSeries, backfill
 from sloctl.demo.mesh import Mesh, MeshConfig
 from sloctl.demo.server import PrometheusServer
 from tests.support.command_line import in_process
+from tests.support.mesh_scrapes import Scrapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mesh")]
 
@@ -34,24 +29,11 @@ defaults: {owner: team-shop, runbook: "https://runbooks.example.org/{slo}"}
 slos:
   - {name: availability, service: "*", namespace: shop, objective: 99.5, sli: {preset: availability}}
 """
-Labels = frozenset[tuple[str, str]]
-
-
-def exposed(mesh: Mesh) -> Iterator[tuple[Labels, float]]:
-    """What every proxy exposes of requests, with the labels that a scrape adds."""
-    [scraped] = mesh.scrape_configs
-    for envoy, target in zip(mesh.envoys.values(), reversed(scraped["static_configs"]), strict=True):
-        more = {"__name__": "istio_requests_total", "job": scraped["job_name"], **target["labels"]}
-        text = envoy.get("/stats/prometheus?filter=istio")
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == "envoy_istio_requests_total":
-                    yield frozenset((sample.labels | more).items()), sample.value
 
 
 def played(folder: Path) -> Iterator[SampledSeries]:
-    """The counters of 80 minutes, a sample each; from step ``BEGAN`` on most calls of the bank fail."""
-    seen: dict[Labels, list[tuple[int, float]]] = {}
+    """The counters of 80 minutes; from step ``BEGAN`` on most calls of the bank fail."""
+    scrapes = Scrapes()
     config = MeshConfig(
         services=("checkout", "payments", "bank"), tracer="none", metrics=False, backoff=0.001
     )
@@ -61,11 +43,8 @@ def played(folder: Path) -> Iterator[SampledSeries]:
                 mesh.set_failure_rate("bank", 0.9)
             mesh.load(REQUESTS)
             mesh.wait_settled()
-            for labels, value in exposed(mesh):
-                seen.setdefault(labels, []).append((END - 60 * (STEPS - step), value))
-    for labels, samples in seen.items():
-        times, values = zip(*samples, strict=True)
-        yield SampledSeries(dict(labels), 1000 * np.array(times), np.array(values))
+            scrapes.take(mesh, END - 60 * (STEPS - step))
+    return scrapes.series()
 
 
 @pytest.fixture(scope="module")
