@@ -29,7 +29,8 @@ test: setup tools ## run all tests, or those of TESTS="tests/unit …"; sets eve
 
 # Processor time is all that these take, so one process for each processor.
 test-fast: setup ## run what needs seconds, not servers: with make check, less than two minutes
-	$(PYTEST) -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup --no-loadscope-reorder -m "not slow" tests/unit tests/cli tests/golden
+	$(PYTEST) -n $$(getconf _NPROCESSORS_ONLN) --dist loadgroup --no-loadscope-reorder -m "not slow" \
+		--ignore tests/cli/test_cases.py tests/unit tests/cli tests/golden
 
 check: setup ## lint, formatting, types, layers
 	.venv/bin/ruff check .

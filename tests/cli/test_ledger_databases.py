@@ -37,7 +37,7 @@ from tests.support.simulated import Flow, Simulated, serve
 from tests.support.slack_reports import report
 from tests.support.slack_server import SlackServer
 
-pytestmark = pytest.mark.xdist_group("ledger-databases")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ledger-databases")]
 WITHOUT = {
     *("init", "validate", "generate", "completion", "runbooks", "backfill"),
     *("silence", "silence list", "silence expire"),

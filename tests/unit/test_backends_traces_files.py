@@ -90,6 +90,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 @given(
     lines=st.lists(st.sampled_from(LINES) | st.sampled_from(LINES[:2]), max_size=8), repeated=st.booleans()
 )

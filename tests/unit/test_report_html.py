@@ -259,6 +259,7 @@ def unpacked(text: str, kind: str) -> list[str]:
     return [zlib.decompress(base64.b64decode(one)).decode() for one in found]
 
 
+@pytest.mark.slow
 def test_a_thousand_slos_fit_into_two_megabytes_and_all_are_there() -> None:
     entries = []
     for number in range(100):
