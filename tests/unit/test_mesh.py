@@ -27,6 +27,8 @@ MARK = re.compile(r"# ! ([a-z0-9-]+) (error|warning|note) (?:(above|next) )?at (
 TRAFFIC = {"versions-differ", "amplification-measured"}
 """Codes that need traffic: cases of their own."""
 
+GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: own, namespace: shop}\n"
+
 
 def cases() -> list[tuple[str, str]]:
     found = []
@@ -50,6 +52,14 @@ def wanted(text: str) -> dict[tuple[int, int, str, str], str]:
             column = lines[place - 1].partition(" # ! ")[0].index(at) + 1
             found[place, column, code, severity] = words
     return found
+
+
+@pytest.mark.parametrize("gateway", ["[]", "{a: b}", "[[]]"])
+def test_what_is_no_name_among_gateways_is_not_taken_for_one(gateway: str) -> None:
+    head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: shop}\n"
+    result = linted(head + f"spec: {{hosts: [a], gateways: [{gateway}, shop/gone]}}\n---\n{GATEWAY}")
+    assert [item.code for item in result.findings if item.code == "gateway-unknown"] == ["gateway-unknown"]
+    assert "shop/gone" in next(i.message for i in result.findings if i.code == "gateway-unknown")
 
 
 @pytest.mark.parametrize(("name", "text"), cases(), ids=[name for name, _ in cases()])
