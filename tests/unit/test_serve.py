@@ -470,7 +470,13 @@ def test_files_that_change_while_they_are_looked_at_wait(
 
     link("old")
     sources = spec.read([tmp_path / "data"])
-    files = Files([str(tmp_path / "data")], sources, "shop")
+    refusing: list[str] = []
+
+    def check(slo_set: SloSet) -> None:
+        if refusing:
+            raise UsageError(refusing[0])
+
+    files = Files([str(tmp_path / "data")], sources, "shop", check)
     assert files.changed() is None
     half = [
         Source(new.name, new.content if old.name.endswith("slo.yaml") else old.content)
@@ -480,20 +486,30 @@ def test_files_that_change_while_they_are_looked_at_wait(
     link("new")
     read = spec.read
     monkeypatch.setattr(spec, "read", lambda paths: next(answers, None) or read(paths))
-    assert files.changed() is None
+    assert files.changed() is None  # half of it, as somebody writes it
+    assert files.changed() is None  # all of it, which may be a half as well
     found = files.changed()
     assert found is not None and found.slos[0].objective == 98
+    assert files.changed() is None and files.changed(asked=True) is None
     link("broken")
     with pytest.raises(InvalidFile) as error:
-        files.changed()
+        files.changed(asked=True)
     assert "data/slo.yaml:7" in told(error.value)
     assert files.changed() is None  # said once
+    with pytest.raises(InvalidFile):
+        files.changed(asked=True)  # who asks is told again
+    refusing.append("no token")
     link("new")
-    assert files.changed() is not None
+    with pytest.raises(UsageError):
+        files.changed(asked=True)
+    assert files.changed() is None
+    refusing.clear()
+    assert files.changed(asked=True) is not None  # what was in the way is not any more
     (tmp_path / "data").unlink()
     with pytest.raises(UsageError):
         files.changed()
     link("new")
+    assert files.changed() is None
     assert files.changed() is not None  # what was said is taken back
 
 
