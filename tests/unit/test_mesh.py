@@ -62,6 +62,55 @@ def test_what_is_no_name_among_gateways_is_not_taken_for_one(gateway: str) -> No
     assert "shop/gone" in next(i.message for i in result.findings if i.code == "gateway-unknown")
 
 
+OVERLAYS = """
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {ports: [{port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-1-28, namespace: istio-system}
+data: {mesh: 'defaultDestinationRuleExportTo: ["."]'}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-1-29, namespace: istio-system}
+data: {mesh: 'defaultDestinationRuleExportTo: ["*"]'}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: shop}
+spec: {host: a, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: web}
+spec:
+  hosts: [a.shop.svc.cluster.local]
+  http: [{route: [{destination: {host: a.shop.svc.cluster.local, subset: v1, port: {number: 80}}}]}]
+"""
+
+
+def test_of_overlays_and_revisions_all_services_and_mesh_configs_count() -> None:
+    found = linted(OVERLAYS)
+    assert not [item for item in found.findings if item.severity == "error"]
+    assert any("which MeshConfig holds: mesh.yaml" in text for text in found.unknown)
+    wrong = linted(OVERLAYS.replace('["*"]', '["."]').replace("number: 80", "number: 81"))
+    assert {item.code for item in wrong.findings} >= {"subset-unknown", "port-unknown"}
+    assert not any("MeshConfig" in text for text in wrong.unknown)
+
+
 @pytest.mark.parametrize(("name", "text"), cases(), ids=[name for name, _ in cases()])
 def test_case(name: str, text: str) -> None:
     result = linted(text)
