@@ -36,7 +36,7 @@ from sloctl.settings.secret import Secret
 from sloctl.spec import Source
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
-from tests.support.served import SLO_FILE, Site, later, shop, slo_set
+from tests.support.served import OBSERVED, SLO_FILE, Site, later, shop, slo_set
 
 CHECKOUT = "/slo/shop/checkout/availability"
 DOWN = BackendUnavailable("Prometheus at http://prometheus:9090 refused", backend="prometheus", url="x")
@@ -185,6 +185,15 @@ def test_an_slo_says_how_long_requests_take_and_what_changed(web: TestClient) ->
     assert found["latency"]["windows"][0]["p95_ms"] == 180 and found["marks"][-1]["what"] == "version"
     assert "Latency" not in Document(web.get("/slo/-/billing/late").text).text
     assert web.get("/api/v1/slo/-/billing/late").json()["latency"] is None
+
+
+def test_a_latency_of_a_partial_answer_is_shown_in_doubt(
+    site: Site, web: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "observed", lambda *_: replace(OBSERVED, doubts=("a store is away",)))
+    said = Document(web.get(CHECKOUT).text).text
+    assert "a store is away" in said and "180" in said
+    assert web.get(f"/api/v1{CHECKOUT}").json()["latency_failure"] == "a store is away"
 
 
 def test_a_latency_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
