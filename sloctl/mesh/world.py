@@ -242,7 +242,10 @@ class Mesh:
     def ports(self, host: str) -> dict[int, str]:
         """The ports of a host's service, with their names; none where they are not known."""
         found: dict[int, str] = {}
-        for item in self.declared(host):
+        own = [*self._all_services.get(host, ()), *self.entries.get(host, ())]
+        for item in own or self.declared(
+            host
+        ):  # a wildcard's are not those of a host that is defined by itself
             if text(item.spec, "type") == "ExternalName":
                 return {}
             key = "port" if item.kind == "Service" else "number"

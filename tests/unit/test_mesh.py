@@ -111,6 +111,27 @@ def test_of_overlays_and_revisions_all_services_and_mesh_configs_count() -> None
     assert not any("MeshConfig" in text for text in wrong.unknown)
 
 
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: shop}}
+spec: {{hosts: ["{host}"], ports: [{{number: {port}, name: http, protocol: HTTP}}]}}
+---"""
+OUT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: out, namespace: shop}
+spec: {hosts: [api.example.com], http: [{route: [{destination: {host: api.example.com, port: {number: 80}}}]}]}
+"""
+
+
+def test_the_ports_of_a_wildcard_are_not_those_of_a_host_that_is_defined_by_itself() -> None:
+    wide = ENTRY.format(name="wide", host="*.example.com", port=80)
+    exact = ENTRY.format(name="exact", host="api.example.com", port=8443)
+    assert linted(wide + OUT).findings == ()
+    assert [item.code for item in linted(wide + exact + OUT).findings] == ["port-unknown"]
+
+
 @pytest.mark.parametrize(("name", "text"), cases(), ids=[name for name, _ in cases()])
 def test_case(name: str, text: str) -> None:
     result = linted(text)
