@@ -132,6 +132,12 @@ def test_the_ports_of_a_wildcard_are_not_those_of_a_host_that_is_defined_by_itse
     assert [item.code for item in linted(wide + exact + OUT).findings] == ["port-unknown"]
 
 
+def test_a_mesh_config_that_is_no_mapping_is_not_left_out_in_silence() -> None:
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    (problem,) = linted(head + "data: {mesh: '[1]'}\n").problems
+    assert (problem.position.line, problem.severity) == (4, "error") and "not read" in problem.message
+
+
 @pytest.mark.parametrize(("name", "text"), cases(), ids=[name for name, _ in cases()])
 def test_case(name: str, text: str) -> None:
     result = linted(text)
