@@ -154,6 +154,11 @@ def plain_label(label: str) -> str:
     return f"{{{{ $labels.{label} | reReplaceAll `[^-._a-zA-Z0-9]` `` }}}}"
 
 
+def escaped_label(label: str) -> str:
+    """A label as a path and a query of a link have it, whatever it holds."""
+    return f"{{{{ $labels.{label} | urlquery | reReplaceAll `[+]` `%20` }}}}"
+
+
 def plain(service: str) -> str:
     """What :func:`plain_label` makes of a name."""
     return re.sub(r"[^-._a-zA-Z0-9]", "", service)
@@ -172,7 +177,7 @@ def traces_link(sources: Sources, slo: Slo, window: BurnWindow) -> str:
 
 def explain_link(slo_set: SloSet, slo: Slo, window: BurnWindow) -> str:
     """The live page that explains the alert, as of when it was last seen; "" where the file does not say."""
-    service = plain_label("service") if slo.wildcard else quote(slo.service, safe="")
+    service = escaped_label("service") if slo.wildcard else quote(slo.service, safe="")
     return links.explanation(slo_set, slo, service, moment("time()"), long=window.long > 3600)
 
 

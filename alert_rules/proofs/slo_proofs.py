@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 from alert_rules import burn_alerts, incident_texts, stopped_alerts
 from alert_rules.groups import AlertRule, BurnAlert, RecordingRule, RuleFile, StoppedAlert
@@ -333,6 +333,7 @@ def filled(text: str, service: str, minute: int) -> str:
         burn_alerts.IN_LINK % "service", quote_plus(service)
     )
     text = text.replace(incident_texts.plain_label("service"), incident_texts.plain(service))
+    text = text.replace(incident_texts.escaped_label("service"), quote(service, safe=""))
     return burn_alerts.unescaped(moments_filled(text, minute))
 
 

@@ -32,9 +32,11 @@ def lines(found: Origins, asked: str = "") -> list[str]:
 
 def _lines(found: Origins, asked: str) -> list[str]:
     if not found.requests and asked:
-        return [f"No requests to {asked} were seen in the last {duration(found.seconds)}: is that its name?"]
+        said = f"No requests to {asked} were seen in the last {duration(found.seconds)}: is that its name?"
+        return [said, *_doubts(found)]
     if not found.requests:
-        return ["No requests were seen: is this the Prometheus that scrapes the mesh's proxies?"]
+        said = "No requests were seen: is this the Prometheus that scrapes the mesh's proxies?"
+        return [said, *_doubts(found)]
     if not found.asked and found.unseen:
         times = ", ".join(f"{clock(start)} to {clock(end)}" for start, end in found.unseen)
         least = f"two scrapes within {duration(REACH)} are needed"

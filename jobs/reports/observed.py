@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 
 from sloctl import naming
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource, Series
 from sloctl.guardrails.control_plane import configuration_changes
 from sloctl.model import GRID, CounterSli, Matcher, Slo, SloSet
@@ -66,7 +67,8 @@ def read(
             expr = calls.quantile(mesh, sli.side, where, share, labels, HOUR)
             queries[f"{kind} {share}"] = f"topk({10 * MOST}, {expr})"
         queries[f"{kind} count"] = f"topk(500, {calls.timed(mesh, sli.side, where, labels, HOUR)} > 0)"
-    found = source.query_many(queries, at)
+    heard = Heard(source)
+    found = heard.query_many(queries, at)
     latency = tuple(
         (
             words,
@@ -78,15 +80,17 @@ def read(
     native = mesh.histograms == "native"
     since = at - timedelta(seconds=min(seconds, LONGEST))
     step = timedelta(seconds=-(-min(seconds, LONGEST) // STEPS // GRID) * GRID)
+    changes = (
+        *_versions(heard, slo_set, sli, where, (since, at), step),
+        *_configured(heard, slo_set, (since, at), step),
+    )
     return Observed(
         latency if any(value is not None for _, values in latency for value in values) else (),
         tuple(slow),
         None if sli.threshold is None else float(sli.threshold),
         None if native else float(max(mesh.latency_buckets or ENVOY_BUCKETS)),
-        (
-            *_versions(source, slo_set, sli, where, (since, at), step),
-            *_configured(source, slo_set, (since, at), step),
-        ),
+        changes,
+        tuple(heard.doubts),
     )
 
 

@@ -7,6 +7,7 @@ from math import isfinite
 
 from jobs.budgets.collected import period_seconds
 from sloctl import naming, promql
+from sloctl.backends.answers import Heard
 from sloctl.backends.protocols import MetricSource
 from sloctl.budget import EventCounts
 from sloctl.model import GRID, TILE, Matcher, Slo
@@ -20,13 +21,13 @@ def read(source: MetricSource, slo: Slo, item: SloStatus, at: datetime, seconds:
     """The last ``seconds`` before ``at`` of the history of one budget.
 
     None where nothing is recorded of them, or the window is shorter. Short parts are read from the grid of a minute,
-    if it was recorded. Raises ``BackendError``.
+    if it was recorded. Raises ``BackendError``, also for answers that are partial.
     """
     if seconds > period_seconds(slo, at):
         return None
     fits = [width for width in _WIDTHS if seconds % width == 0 and seconds // width <= MOST_BUCKETS]
     for width in dict.fromkeys((fits[0], next(width for width in fits if width % GRID == 0))):
-        counts = _read(source, slo, item, at, seconds, width)
+        counts = _read(Heard(source, strict=True), slo, item, at, seconds, width)
         if any(counts):
             break
     else:

@@ -17,22 +17,28 @@ if TYPE_CHECKING:
     from sloctl.spec import Source
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-LOOK = 10.0
+LOOK = 5.0
 """Seconds between two looks at the files."""
 
 
 class Files:
-    """The SLO files that a process was started with, of the set called ``name``, and what becomes of them."""
+    """The SLO files that a process was started with, of the set called ``name``, and what becomes of them.
 
-    def __init__(self, names: Sequence[str], sources: Sequence[Source], name: str) -> None:
+    ``check`` raises SloctlError for SLOs that the process could not go on with.
+    """
+
+    def __init__(
+        self, names: Sequence[str], sources: Sequence[Source], name: str, check: Callable[[SloSet], None]
+    ) -> None:
         self._paths = [] if "-" in names else [Path(each) for each in names]
-        self._seen, self._name = tuple(sources), name
+        self._seen, self._name, self._check = tuple(sources), name, check
+        self._met, self._refused = self._seen, False
 
-    def changed(self) -> SloSet | None:
-        """The SLOs of files that have changed since the last look; what is not valid is said once.
+    def changed(self, *, asked: bool = False) -> SloSet | None:
+        """The SLOs of files that have changed, and are the same at two looks; what is not valid is said once.
 
-        Files that change while they are looked at, a ConfigMap's for example, are left to the next look: what is used
-        is never half of one and half of another. Raises InvalidFile, UsageError.
+        Who writes the files may be half-way: what is used is never half of one and half of another. ``asked``: they
+        are complete, and judged now, those that were refused as well. Raises SloctlError.
         """
         from sloctl import spec
 
@@ -40,15 +46,19 @@ class Files:
             return None
         try:
             found = spec.read(self._paths)
-            if found == self._seen or spec.read(self._paths) != found:
-                return None
+            whole = found == (spec.read(self._paths) if asked else self._met)
         except UsageError:
-            self._seen = ()
+            self._seen = self._met = ()
             raise
-        self._seen = found
+        self._met = found
+        if not whole or (found == self._seen and not (asked and self._refused)):
+            return None
+        self._seen, self._refused = found, True
         slo_set = spec.load_sources(found, environment())
         if slo_set.name != self._name:
             raise UsageError(f"the set is now called {slo_set.name}: start anew")
+        self._check(slo_set)
+        self._refused = False
         return slo_set
 
 

@@ -91,11 +91,6 @@ def command(
         access = access_of(pages, hosts, user)
     with signals_held():
         slo_set, sources = load_with_sources(context, files)
-        if not slo_set.jobs:
-            raise UsageError(
-                "the file schedules no jobs",
-                hint="write  jobs: [{name: slis, every: 5m}]  (see docs/scheduler.md)",
-            )
         with _logs(context, log_format), contextlib.ExitStack() as stack:
             overrides = Overrides(prometheus=url, traces=traces_url, timeout=timeout)
             service = Service(slo_set, overrides, ledger_url)
@@ -105,7 +100,7 @@ def command(
             if pages is not None and access is not None:
                 service.show(stack, pages, access, seconds)
             service.scheduler.start()
-            found = Files(files, sources, slo_set.name)
+            found = Files(files, sources, slo_set.name, service.check)
             ended = attend(lambda asked: service.reload(found, asked=asked))
             service.say(f"{ended.name}: no further runs")
             if not _drain(service, drain):

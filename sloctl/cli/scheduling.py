@@ -30,7 +30,7 @@ from sloctl.cli.composition import (
 from sloctl.cli.context import Context, now
 from sloctl.cli.posting import period_of_job
 from sloctl.cli.reloading import Files, told
-from sloctl.errors import BackendError, SloctlError
+from sloctl.errors import BackendError, SloctlError, UsageError
 from sloctl.model import Job, SloSet
 from sloctl.model.durations import rfc3339
 from sloctl.model.job_names import RETRY_AMPLIFICATION, SLIS
@@ -66,7 +66,7 @@ class Service:
     ) -> None:
         self._set, self._overrides = slo_set, overrides
         self._shown: Live | None = None
-        self._check_servers(slo_set)
+        self.check(slo_set)
         self.ledger = LedgerAccess(ledger_url, pause=PAUSE)
         if self.ledger.wanted:
             try:
@@ -146,12 +146,11 @@ class Service:
     def reload(self, files: Files, *, asked: bool) -> None:
         """Go on with the files as they are now, if they have changed and are valid."""
         try:
-            slo_set = files.changed()
+            slo_set = files.changed(asked=asked)
             if slo_set is None:
                 if asked:
                     LOG.info("the SLO file is as it was")
                 return
-            self._check_servers(slo_set)
         except SloctlError as error:
             LOG.error("the changed SLO file is not used: %s", told(error))
             self._reloaded(failed=True)
@@ -168,8 +167,13 @@ class Service:
     def _reloaded(self, *, failed: bool) -> None:
         self.telemetry.gauge(own_metrics.RELOAD_FAILED, float(failed), **{naming.SLO_SET: self._set.name})
 
-    def _check_servers(self, slo_set: SloSet) -> None:
+    def check(self, slo_set: SloSet) -> None:
         """Fail now for what a job could only fail for later. Raises UsageError."""
+        if not slo_set.jobs:
+            raise UsageError(
+                "the file schedules no jobs",
+                hint="write  jobs: [{name: slis, every: 5m}]  (see docs/scheduler.md)",
+            )
         servers = Servers(slo_set.sources, self._overrides, Context().warn)
         servers.prometheus().close()
         if any(job.name == RETRY_AMPLIFICATION for job in slo_set.jobs):

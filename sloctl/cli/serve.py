@@ -115,13 +115,13 @@ def command(
     access = access_of(listen, hosts, user, "--listen")
     slo_set, sources = load_with_sources(context, files)
     overrides = Overrides(prometheus=url, timeout=timeout)
-    found = Files(files, sources, slo_set.name)
 
     def check(slo_set: SloSet) -> None:
         """Fail now for what would fail later."""
         Servers(slo_set.sources, overrides, context.warn).prometheus().close()
 
     check(slo_set)
+    found = Files(files, sources, slo_set.name, check)
     with signals_held(), LedgerAccess(ledger_url) as ledger:
         asks = Asks(Context(quiet=True), slo_set, overrides, ledger, now, origin)
         with running(asks, access, now, seconds) as shown, Web(listen, shown.application) as web:
@@ -129,9 +129,8 @@ def command(
 
             def look(asked: bool) -> None:
                 try:
-                    changed = found.changed()
+                    changed = found.changed(asked=asked)
                     if changed is not None:
-                        check(changed)
                         shown.replace(changed)
                         context.say("sloctl: the changed SLO file is used from now on")
                     elif asked:

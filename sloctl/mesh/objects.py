@@ -273,6 +273,10 @@ def _embedded(node: Node, lines: Sequence[str], problems: list[Problem]) -> Node
     literal = head.startswith("|")
     if not roots or roots[0].kind != MAPPING:
         problems += [problem_at(node.file, node.line, node.column, p.code, p.message, p.hint) for p in found]
+        if roots and not found:
+            message = "MeshConfig is a mapping ('key: value'): this one is not read"
+            hint = "write  mesh: |  and its fields, indented"
+            problems.append(problem_at(node.file, node.line, node.column, "wrong-type", message, hint))
         return None
     indent = 0
     if literal:

@@ -22,7 +22,7 @@ from sloctl.mesh.world import (
 )
 from sloctl.model.durations import number
 from sloctl.spec.fields.values import closest
-from sloctl.spec.yaml.tree import Node
+from sloctl.spec.yaml.tree import SCALAR, Node
 from sloctl.spec.yaml.wording import shown
 
 _MOST_MATCHES = 1000
@@ -107,7 +107,7 @@ def _shared(mesh: Mesh, first: Object, second: Object) -> bool:
 
 
 def _gateways(mesh: Mesh, item: Object, own: Mapping[str, Object], spaces: Collection[str]) -> None:
-    nodes = items(item.spec, "gateways")
+    nodes = [node for node in items(item.spec, "gateways") if node.kind == SCALAR]
     for name, node in zip(mesh.gateways(item) if nodes else (), nodes, strict=True):
         if name == MESH:
             continue

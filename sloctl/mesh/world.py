@@ -154,8 +154,12 @@ class Mesh:
         self._selected: dict[str, tuple[Object, ...]] = {}
         self._gateway_spaces: dict[str, tuple[str, ...]] = {}
         self._exported: dict[Object, frozenset[str]] = {}
-        config = next((item for item in self.kind("MeshConfig")), None)
+        configs = self.kind("MeshConfig")
+        config = next(iter(configs), None)
         self.config = config
+        if config is not None and not all(config.node.same(other.node) for other in configs):
+            where = ", ".join(f"{item.node.file}:{item.node.line}" for item in configs[:5])
+            self.doubt(f"which MeshConfig holds: {where} differ, and but for exportTo the first is taken")
         self.root = text(config.node, "rootNamespace") or root if config else root
 
     @property
@@ -188,8 +192,16 @@ class Mesh:
 
     @cached_property
     def services(self) -> dict[str, Object]:
-        """Services of Kubernetes, by host."""
-        return {fqdn(item.name, item.namespace): item for item in self.kind("Service") if item.group == ""}
+        """Services of Kubernetes, by host; of those that are there more than once, the last."""
+        return {host: those[-1] for host, those in self._all_services.items()}
+
+    @cached_property
+    def _all_services(self) -> dict[str, list[Object]]:
+        found: dict[str, list[Object]] = {}
+        for item in self.kind("Service"):
+            if item.group == "":
+                found.setdefault(fqdn(item.name, item.namespace), []).append(item)
+        return found
 
     @cached_property
     def entries(self) -> dict[str, list[Object]]:
@@ -218,9 +230,9 @@ class Mesh:
         return [place(other)[1] for other in self._hosts.get(place(host)[0], ())]
 
     def declared(self, host: str) -> list[Object]:
-        """The Service and the ServiceEntries that have a host."""
+        """The Services, one in each overlay, and the ServiceEntries that have a host."""
         found = [item for wide in wider(host) for item in self.entries.get(wide, ())]
-        return [self.services[host], *found] if host in self.services else found
+        return [*self._all_services.get(host, ()), *found]
 
     def homes(self, host: str) -> tuple[str, ...]:
         """The namespaces that a host's service is in; none where that is not known."""
@@ -230,7 +242,10 @@ class Mesh:
     def ports(self, host: str) -> dict[int, str]:
         """The ports of a host's service, with their names; none where they are not known."""
         found: dict[int, str] = {}
-        for item in self.declared(host):
+        own = [*self._all_services.get(host, ()), *self.entries.get(host, ())]
+        for item in own or self.declared(
+            host
+        ):  # a wildcard's are not those of a host that is defined by itself
             if text(item.spec, "type") == "ExternalName":
                 return {}
             key = "port" if item.kind == "Service" else "number"
@@ -250,8 +265,11 @@ class Mesh:
             elif item.kind == "DestinationRule" and at(item.spec, "workloadSelector") is not None:
                 names = ["."]
             names = [name for name in names if name]
-            if not names and self.config is not None:
-                names = texts(self.config.node, _EXPORT_DEFAULTS.get(item.kind, ""))
+            if not names:
+                key = _EXPORT_DEFAULTS.get(item.kind, "")
+                names = [
+                    name for config in self.kind("MeshConfig") for name in texts(config.node, key) or ["*"]
+                ]
             self._exported[item] = frozenset(
                 item.namespace if name == "." else name for name in names or ["*"]
             )

@@ -29,7 +29,8 @@ class Observed:
 
     ``latency`` has the quantiles by the part of time that they are of, in words; ``slow`` has the slowest of each kind.
     ``longest`` is the last bound of the histogram (milliseconds): what takes longer is there as that.
-    ``changes`` are versions and configurations that came meanwhile.
+    ``changes`` are versions and configurations that came meanwhile. ``doubts`` is what a server said of data that is
+    missing.
     """
 
     latency: tuple[tuple[str, Quantiles], ...] = ()
@@ -37,6 +38,7 @@ class Observed:
     threshold: float | None = None
     longest: float | None = None
     changes: tuple[Mark, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def to_json(found: Observed) -> Mapping[str, Any]:

@@ -257,16 +257,17 @@ class Pages:
     async def _observed(
         self, slo: Slo, item: SloStatus, state: State, report: Report, chosen: str
     ) -> tuple[Observed | None, str]:
-        """What is seen of an SLO's requests, and what changed in the range, or in the last day."""
+        """What is seen of an SLO's requests, and what changed in the range, or in the last day; what is in doubt."""
         seconds = live.RANGES[chosen or "1d"]
         try:
-            return await self._asked.get(
+            found = await self._asked.get(
                 ("observed", state.asks, report.at, live.slo_path(item), seconds),
                 lambda: state.asks.observed(slo, item, report, seconds),
                 3.0,
-            ), ""
+            )
         except Exception as error:
             return None, told(error)
+        return found, "; ".join(found.doubts) if found else ""
 
     async def _explained(
         self,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alert_rules import burn_alerts, health, incident_texts, manifest
-from alert_rules.proofs import simulate
+from alert_rules.proofs import simulate, slo_proofs
 from sloctl import naming
 from sloctl.artefacts.objects import Format
 from sloctl.model import AlertPolicy, BurnWindow, CalendarWindow, ExprSli, Guardrail, Slo, SloSet, Sources
@@ -377,6 +377,18 @@ class TestTexts:
             found = [each["explain_url"] for each in texts if each]
             assert found[0] == first and found[-1].endswith(last)
         assert "explain_url" not in rules(one(slo()))[-1]["annotations"]
+
+    def test_a_label_leads_to_the_live_page_of_its_own_value_whatever_it_holds(self) -> None:
+        sources = Sources(pages="https://slo.example.org")
+        queues = replace(slo(service="*", namespace="shop"), per="queue", sli=JOBS)
+        for made, start in ((queues, "/slo/shop/"), (slo(service="*"), "/explain?namespace=shop&service=")):
+            [*_, last] = rules(one(made, sources=sources))
+            link = last["annotations"]["explain_url"]
+            assert link.startswith(f"https://slo.example.org{start}{incident_texts.escaped_label('service')}")
+            # As the page's own address is written.
+            assert slo_proofs.filled(link, "eu/mail in", 1).startswith(
+                f"https://slo.example.org{start}eu%2Fmail%20in"
+            )
 
     def test_no_link_to_traces_that_nothing_shows(self) -> None:
         sources = Sources(traces_backend="clickhouse", traces="http://clickhouse:8123")

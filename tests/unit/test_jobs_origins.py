@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pytest
 
 from jobs import origins
-from jobs.origins import traffic
+from jobs.origins import told, traffic
 from jobs.origins.onset import onset
 from jobs.origins.traffic import EDGE, MOST, STEP, chosen
 from jobs.origins.walk import shares, walk
 from sloctl import naming, spec
+from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
 from sloctl.model import Mesh
 from sloctl.promql.calls import UNREACHED
@@ -280,3 +281,18 @@ def test_failures_that_the_rules_counted_and_no_two_scrapes_show_are_said() -> N
     assert doubts(service="checkout") == []
     bad = "2"
     assert doubts() == []
+
+
+def test_where_a_server_did_not_tell_everything_no_requests_are_in_doubt() -> None:
+    class Away(Counted):
+        def query(self, expr: str, at: datetime) -> Sequence[Series]:
+            return Answer([], ["a store is away"])
+
+        def query_range(self, expr: str, start: datetime, end: datetime, step: timedelta) -> Sequence[Series]:
+            return Answer([], ["a store is away"])
+
+    slo_set = spec.load([Path(__file__).parents[1] / "golden" / "valid" / "namespaces.yaml"])
+    for service in ("", "cart"):
+        source = Away(np.ones(STEPS, dtype=bool), failing=False)
+        said = told.lines(origins.run(source, slo_set, AT, 3600, service=service), service)
+        assert said[0].startswith("No requests") and any("a store is away" in line for line in said[1:])

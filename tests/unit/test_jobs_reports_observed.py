@@ -10,6 +10,7 @@ import promql_parser
 import pytest
 
 from jobs.reports import observed
+from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
 from sloctl.model import SloSet
 from tests.support.reports import AT, drawn
@@ -119,6 +120,15 @@ def test_questions_are_of_the_slo_alone(slos: SloSet, histograms: str) -> None:
         assert ("duration_milliseconds_bucket" in expr) <= (histograms == "classic")
     assert any("histogram_count" in expr for expr in of_mesh) == (histograms == "native")
     assert any("offset 86400s" in expr for expr in of_mesh)
+
+
+def test_what_a_server_did_not_tell_is_in_doubt(slos: SloSet) -> None:
+    for source in (
+        Source({"0 0.5": Answer([one(12)], ["a store is away"])}, {}),
+        Source({}, {"pilot_k8s_cfg_events": Answer([], ["a store is away"])}),
+    ):
+        found = observed.read(source, slos, slos.slos[0], drawn(), AT, 3600)
+        assert found is not None and found.doubts == ("a store is away",)
 
 
 def test_of_other_events_nothing_is_asked(slos: SloSet) -> None:

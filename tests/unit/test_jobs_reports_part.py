@@ -8,7 +8,9 @@ import pytest
 
 from jobs.reports import part, slo_report
 from sloctl import naming
+from sloctl.backends.answers import Answer
 from sloctl.backends.protocols import Series
+from sloctl.errors import PartialAnswer
 from sloctl.model import SloSet
 from sloctl.report.data import SloStatus
 from sloctl.report.history import BudgetHistory
@@ -47,6 +49,15 @@ def test_a_part_ends_at_what_is_left_and_begins_at_what_was(tiles: bool, width: 
     assert found.begins == pytest.approx(item.remaining + spent)
     assert found.left()[0] == pytest.approx(found.begins)
     assert found.spent_in(width) == pytest.approx(spent)
+
+
+def test_a_part_of_a_partial_answer_is_not_drawn_as_if_it_were_whole() -> None:
+    slo_set = slos(CHECKOUT)
+    flows = [flow(slo_set, 0, "checkout", 10, 0.05)]
+    (item,) = slo_report.build(Simulated(slo_set, flows), slo_set, AT, "rules").slos
+    source = Simulated(slo_set, flows, override=lambda _: Answer([], ["a store is away"]))
+    with pytest.raises(PartialAnswer):
+        part.read(source, slo_set.slos[0], item, AT, 3600)
 
 
 def test_a_longer_part_than_the_window_is_none() -> None:

@@ -27,6 +27,8 @@ MARK = re.compile(r"# ! ([a-z0-9-]+) (error|warning|note) (?:(above|next) )?at (
 TRAFFIC = {"versions-differ", "amplification-measured"}
 """Codes that need traffic: cases of their own."""
 
+GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: own, namespace: shop}\n"
+
 
 def cases() -> list[tuple[str, str]]:
     found = []
@@ -50,6 +52,90 @@ def wanted(text: str) -> dict[tuple[int, int, str, str], str]:
             column = lines[place - 1].partition(" # ! ")[0].index(at) + 1
             found[place, column, code, severity] = words
     return found
+
+
+@pytest.mark.parametrize("gateway", ["[]", "{a: b}", "[[]]"])
+def test_what_is_no_name_among_gateways_is_not_taken_for_one(gateway: str) -> None:
+    head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a, namespace: shop}\n"
+    result = linted(head + f"spec: {{hosts: [a], gateways: [{gateway}, shop/gone]}}\n---\n{GATEWAY}")
+    assert [item.code for item in result.findings if item.code == "gateway-unknown"] == ["gateway-unknown"]
+    assert "shop/gone" in next(i.message for i in result.findings if i.code == "gateway-unknown")
+
+
+OVERLAYS = """
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {ports: [{port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-1-28, namespace: istio-system}
+data: {mesh: 'defaultDestinationRuleExportTo: ["."]'}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-1-29, namespace: istio-system}
+data: {mesh: 'defaultDestinationRuleExportTo: ["*"]'}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a, namespace: shop}
+spec: {host: a, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: web}
+spec:
+  hosts: [a.shop.svc.cluster.local]
+  http: [{route: [{destination: {host: a.shop.svc.cluster.local, subset: v1, port: {number: 80}}}]}]
+"""
+
+
+def test_of_overlays_and_revisions_all_services_and_mesh_configs_count() -> None:
+    found = linted(OVERLAYS)
+    assert not [item for item in found.findings if item.severity == "error"]
+    assert any("which MeshConfig holds: mesh.yaml" in text for text in found.unknown)
+    wrong = linted(OVERLAYS.replace('["*"]', '["."]').replace("number: 80", "number: 81"))
+    assert {item.code for item in wrong.findings} >= {"subset-unknown", "port-unknown"}
+    assert not any("MeshConfig" in text for text in wrong.unknown)
+
+
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: shop}}
+spec: {{hosts: ["{host}"], ports: [{{number: {port}, name: http, protocol: HTTP}}]}}
+---"""
+OUT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: out, namespace: shop}
+spec: {hosts: [api.example.com], http: [{route: [{destination: {host: api.example.com, port: {number: 80}}}]}]}
+"""
+
+
+def test_the_ports_of_a_wildcard_are_not_those_of_a_host_that_is_defined_by_itself() -> None:
+    wide = ENTRY.format(name="wide", host="*.example.com", port=80)
+    exact = ENTRY.format(name="exact", host="api.example.com", port=8443)
+    assert linted(wide + OUT).findings == ()
+    assert [item.code for item in linted(wide + exact + OUT).findings] == ["port-unknown"]
+
+
+def test_a_mesh_config_that_is_no_mapping_is_not_left_out_in_silence() -> None:
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n"
+    (problem,) = linted(head + "data: {mesh: '[1]'}\n").problems
+    assert (problem.position.line, problem.severity) == (4, "error") and "not read" in problem.message
 
 
 @pytest.mark.parametrize(("name", "text"), cases(), ids=[name for name, _ in cases()])

@@ -36,7 +36,7 @@ from sloctl.settings.secret import Secret
 from sloctl.spec import Source
 from tests.support.html import Document
 from tests.support.reports import AT, ATTACKS, attacked, drawn, report
-from tests.support.served import SLO_FILE, Site, later, shop, slo_set
+from tests.support.served import OBSERVED, SLO_FILE, Site, later, shop, slo_set
 
 CHECKOUT = "/slo/shop/checkout/availability"
 DOWN = BackendUnavailable("Prometheus at http://prometheus:9090 refused", backend="prometheus", url="x")
@@ -185,6 +185,15 @@ def test_an_slo_says_how_long_requests_take_and_what_changed(web: TestClient) ->
     assert found["latency"]["windows"][0]["p95_ms"] == 180 and found["marks"][-1]["what"] == "version"
     assert "Latency" not in Document(web.get("/slo/-/billing/late").text).text
     assert web.get("/api/v1/slo/-/billing/late").json()["latency"] is None
+
+
+def test_a_latency_of_a_partial_answer_is_shown_in_doubt(
+    site: Site, web: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "observed", lambda *_: replace(OBSERVED, doubts=("a store is away",)))
+    said = Document(web.get(CHECKOUT).text).text
+    assert "a store is away" in said and "180" in said
+    assert web.get(f"/api/v1{CHECKOUT}").json()["latency_failure"] == "a store is away"
 
 
 def test_a_latency_that_cannot_be_read_is_said(site: Site, web: TestClient) -> None:
@@ -470,7 +479,13 @@ def test_files_that_change_while_they_are_looked_at_wait(
 
     link("old")
     sources = spec.read([tmp_path / "data"])
-    files = Files([str(tmp_path / "data")], sources, "shop")
+    refusing: list[str] = []
+
+    def check(slo_set: SloSet) -> None:
+        if refusing:
+            raise UsageError(refusing[0])
+
+    files = Files([str(tmp_path / "data")], sources, "shop", check)
     assert files.changed() is None
     half = [
         Source(new.name, new.content if old.name.endswith("slo.yaml") else old.content)
@@ -480,20 +495,30 @@ def test_files_that_change_while_they_are_looked_at_wait(
     link("new")
     read = spec.read
     monkeypatch.setattr(spec, "read", lambda paths: next(answers, None) or read(paths))
-    assert files.changed() is None
+    assert files.changed() is None  # half of it, as somebody writes it
+    assert files.changed() is None  # all of it, which may be a half as well
     found = files.changed()
     assert found is not None and found.slos[0].objective == 98
+    assert files.changed() is None and files.changed(asked=True) is None
     link("broken")
     with pytest.raises(InvalidFile) as error:
-        files.changed()
+        files.changed(asked=True)
     assert "data/slo.yaml:7" in told(error.value)
     assert files.changed() is None  # said once
+    with pytest.raises(InvalidFile):
+        files.changed(asked=True)  # who asks is told again
+    refusing.append("no token")
     link("new")
-    assert files.changed() is not None
+    with pytest.raises(UsageError):
+        files.changed(asked=True)
+    assert files.changed() is None
+    refusing.clear()
+    assert files.changed(asked=True) is not None  # what was in the way is not any more
     (tmp_path / "data").unlink()
     with pytest.raises(UsageError):
         files.changed()
     link("new")
+    assert files.changed() is None
     assert files.changed() is not None  # what was said is taken back
 
 
