@@ -8,6 +8,8 @@ at which its scrape began, so everything is counted :attr:`~sloctl.model.SampleS
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sloctl.model import GRID, Mesh, SampleSli
 from sloctl.model.durations import duration
 from sloctl.promql.syntax import indent, milliseconds, names, selector
@@ -35,17 +37,17 @@ def samples(sli: SampleSli, window: float, gauge: str) -> dict[str, str]:
 
 
 def _missing(sli: SampleSli, mesh: Mesh, window: float, seen: str, gauge: str) -> str:
-    """Share of the scrapes of a window that had no sample, by series; ``seen`` is the range that remembers these.
+    """Share of the scraped slots of a window that had no sample, by series; ``seen`` is the range that remembers these.
 
-    How many samples there should be says ``up``, which has one of each scrape.
+    How many samples there should be says ``up``, which has one of each scrape. What is remembered may be no number.
     """
     on, up = names(mesh.target_labels), selector("up", mesh.matchers)
-    within = f"[{milliseconds(window)}] offset {duration(sli.late)}"
+    scraped = samples(replace(sli, good="", bad=""), window, up)["total"]
     return (
-        f"1 - (count_over_time({gauge}{within})\n"
-        f"  or 0 * last_over_time({gauge}[{seen}]))\n"
+        f"1 - ({samples(sli, window, gauge)['total']}\n"
+        f"  or 0 * (last_over_time({gauge}[{seen}]) >= bool -Inf))\n"
         f"/ on ({on}) group_left ()\n"
-        f"  max by ({on}) (count_over_time({up}{within}))"
+        f"  max by ({on}) ({scraped})"
     )
 
 

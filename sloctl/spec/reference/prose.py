@@ -354,8 +354,8 @@ longer than that may be.
 
 No sample is neither good nor bad. It is a gap, which reports show: of scrapes that failed, and of those that brought no
 such series, for up to an hour. A probe that is not there at all has no data; `traffic_stopped: ticket`
-[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none. For a gauge that may be
-missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
+[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none, and a gap. For a gauge that
+may be missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
 """,
         """
 slos:
