@@ -338,9 +338,9 @@ of a queue, the lag of a replica. The SLO is the share of good samples, and all 
 burn rates, the ledger, reports, the gate. The comparison needs quotes, for YAML reads `>` otherwise. All series that
 the selector matches count in one budget: three probes, three samples a scrape.
 
-Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less. Of samples that are
-closer, only the last one counts. So many there are of one series, and so long an outage lasts until the policy `mesh`
-pages at 99.9 %:
+Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less: take less where
+scrapes are not even to the millisecond. Of samples that are closer, only the last one counts. So many there are of one
+series, and so long an outage lasts until the policy `mesh` pages at 99.9 %:
 
 | scrape interval | samples in 5m | in 30 days | of these may be bad | pages after |
 |---|---|---|---|---|
