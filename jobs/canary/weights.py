@@ -147,6 +147,7 @@ def _move(route: Route, of: dict[str, Destination], keep: str) -> tuple[str, lis
     entries = items(route.node, "route")
     for name, one in of.items():
         path = f"/spec/{route.protocol}/{route.index}/route/{entries.index(one.node)}"
+        operations.append({"op": "test", "path": f"{path}/destination/host", "value": one.host_node.text})
         operations.append({"op": "test", "path": f"{path}/destination/subset", "value": one.subset})
         if one.weight is not None:
             operations.append({"op": "test", "path": f"{path}/weight", "value": one.weight})

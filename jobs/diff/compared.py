@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Literal
 
 from jobs.budgets.lineage import Lineage
@@ -157,6 +157,11 @@ def _slos(old: SloSet, new: SloSet, same: Counter[str]) -> Iterator[Change]:
                 "recounted": "the same ledger and recorded series, but other events: until a whole window has passed, "
                 "the budget mixes what was counted before with what is counted from now on",
             }[identity]
+            if identity == "recounted" and one.per != other.per:
+                note = (
+                    "its services are told apart otherwise: the budgets of those now begin from nothing, but for names "
+                    "that were there before, and what is recorded of the former stays in the ledger under their names"
+                )
             yield Change("slo", "changed", title(other), other.owner, details, lines, identity, note)
         elif other is not None:
             details = tuple(item for item in _details({}, _fields(new, other)) if not _raw(item))
@@ -322,12 +327,17 @@ def _lines(slo: Slo) -> dict[str, str]:
         )
         lasting = f" for {duration(line.for_)}" if line.for_ else ""
         out[naming.alert_name(slo, line)] = (
-            f"a {line.severity} when more than {number((factor * slo.budget * 100).normalize())} % are bad "
-            f"({number(factor)} × the budget) over {duration(line.long)} and {duration(line.short)}{lasting}, {sure}"
+            f"a {line.severity} when more than {_short(factor * slo.budget * 100)} % are bad "
+            f"({_short(factor)} × the budget) over {duration(line.long)} and {duration(line.short)}{lasting}, {sure}"
         )
     if slo.policy.traffic_stopped != "none":
         out[naming.stopped_alert(slo)] = f"a {slo.policy.traffic_stopped} when its traffic stays away"
     return out
+
+
+def _short(value: Decimal) -> str:
+    """A number to eight digits: objectives that differ give thresholds that differ."""
+    return number(Context(prec=8).plus(value))
 
 
 def _alerts(

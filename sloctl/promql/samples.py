@@ -8,6 +8,8 @@ at which its scrape began, so everything is counted :attr:`~sloctl.model.SampleS
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sloctl.model import GRID, Mesh, SampleSli
 from sloctl.model.durations import duration
 from sloctl.promql.syntax import indent, milliseconds, names, selector
@@ -34,29 +36,35 @@ def samples(sli: SampleSli, window: float, gauge: str) -> dict[str, str]:
     return {kind: number(comparison) for kind, comparison in parts.items() if comparison}
 
 
-def _missing(sli: SampleSli, mesh: Mesh, window: float, seen: str, gauge: str) -> str:
-    """Share of the scrapes of a window that had no sample, by series; ``seen`` is the range that remembers these.
+def _missing(mesh: Mesh, gauge: str, seen: str, there: str, scraped: str) -> str:
+    """Share of the samples that were ``scraped`` and are not ``there``, by series; ``seen`` is the range that remembers
+    these, whose last sample may be no number.
 
-    How many samples there should be says ``up``, which has one of each scrape.
+    How many there should be says ``up``, which has one of each scrape.
     """
-    on, up = names(mesh.target_labels), selector("up", mesh.matchers)
-    within = f"[{milliseconds(window)}] offset {duration(sli.late)}"
+    on = names(mesh.target_labels)
     return (
-        f"1 - (count_over_time({gauge}{within})\n"
-        f"  or 0 * last_over_time({gauge}[{seen}]))\n"
+        f"1 - ({there}\n"
+        f"  or 0 * (last_over_time({gauge}[{seen}]) >= bool -Inf))\n"
         f"/ on ({on}) group_left ()\n"
-        f"  max by ({on}) (count_over_time({up}{within}))"
+        f"  max by ({on}) ({scraped})"
     )
 
 
 def without_sample(sli: SampleSli, mesh: Mesh, seen: str, gauge: str) -> str:
     """Share of the last grid step without a sample, by series of targets that were scraped."""
-    return f"clamp_min(\n{indent(_missing(sli, mesh, GRID, seen, gauge))},\n  0\n)"
+    every = replace(sli, good="", bad="")
+    there, scraped = (samples(every, GRID, of)["total"] for of in (gauge, selector("up", mesh.matchers)))
+    return f"clamp_min(\n{indent(_missing(mesh, gauge, seen, there, scraped))},\n  0\n)"
 
 
 def incomplete(sli: SampleSli, mesh: Mesh, window: float, memory: int, gauge: str) -> str:
-    """Something if samples are missing in a window (seconds), else nothing.
+    """Something if samples are missing in a window (seconds) or are no numbers, else nothing.
 
     Series are remembered for ``memory`` seconds before it.
     """
-    return f"group (\n{indent(_missing(sli, mesh, window, duration(window + memory), gauge))}\n  > 0)"
+    within = f"[{milliseconds(window)}] offset {duration(sli.late)}"
+    there, scraped = (f"count_over_time({of}{within})" for of in (gauge, selector("up", mesh.matchers)))
+    missing = indent(_missing(mesh, gauge, duration(window + memory), there, scraped))
+    all_of = f"sum_over_time({gauge}{within})"
+    return f"group (\n{missing}\n  > 0\n  or {all_of} != {all_of})"

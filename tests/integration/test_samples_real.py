@@ -53,6 +53,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     series = [
         SampledSeries({"__name__": "probe_success", **TARGET}, *_scraped()),
         SampledSeries({"__name__": "up", **TARGET}, times, np.where(down, 0, 1)),
+        SampledSeries({"__name__": "age", **TARGET}, times, np.where(times < (END - 1800) * 1000, 1, np.nan)),
     ]
     even = np.arange(END - 5400, END + 1, 30, dtype=np.int64) * 1000
     for number in range(MANY):
@@ -90,6 +91,14 @@ def test_raw_reports_and_the_ledger_count_every_sample_once(every: int, source: 
         assert [bucket.bad, bucket.total] == [1e6 * n for n in _within(bucket.end - GRID, bucket.end)]
     assert sum(bucket.gap for bucket in batch.buckets) == pytest.approx(600)
     assert not any(bucket.carried for bucket in batch.buckets)
+
+
+def test_what_is_no_number_is_a_gap(source: Prometheus) -> None:
+    made = slo(service="home", namespace="", window=RollingWindow(2 * 3600, "2h"), policy=None)
+    age = replace(made, sli=SampleSli("age", bad="> 300", every=15))
+    [item] = slo_report.build(source, SloSet("outside", (age,)), AT, "raw").slos
+    assert (item.bad, item.total) == (0, 3600 * 2 // 15 - (1800 - LATE // 1000) // 15)
+    assert item.quality.gaps == pytest.approx(1800 - LATE // 1000)
 
 
 def test_each_value_of_a_label_has_a_budget_and_very_many_are_told(source: Prometheus) -> None:

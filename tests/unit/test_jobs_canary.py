@@ -247,7 +247,10 @@ def test_a_verdict_is_a_patch_of_the_weights(verdict: str, canary_: int, baselin
     words = shlex.split(patch.command)
     assert words[:4] == ["kubectl", "patch", "virtualservices.networking.istio.io", "checkout"]
     whole: dict[str, Any] = next(yaml.safe_load_all(CONFIGURATION))
-    for one in json.loads(words[-1]):
+    operations = json.loads(words[-1])
+    tested = {one["path"].rpartition("/")[2] for one in operations if one["op"] == "test"}
+    assert tested == {"host", "subset", "weight"}, "another service's route may have the same subsets by now"
+    for one in operations:
         *path, last = one["path"].removeprefix("/").split("/")
         place: Any = whole
         for part in path:

@@ -403,4 +403,7 @@ guardrails:"""
     fresh, done = one(found, "ops/* fresh"), one(found, "ops/* done")
     assert fresh.identity == done.identity == "recounted"
     assert said(fresh) == {"per": ("queue", "host"), "bad": ("> 300", "> 60")}
+    assert "begin from nothing" in fresh.note and "begin from nothing" in done.note
     assert said(done)["per"] == ("queue", "host") and "week from Sunday (UTC)" in said(done)["window"]
+    [line, *_] = compare(load(SLO_FILE), load(before)).of("slo")[0].alerts
+    assert "3.2666667 × the budget" in line.after, "14 × 7/30 has no end"

@@ -91,6 +91,7 @@ CODES: dict[str, str] = {
     "promql-type": "An expression that is no vector.",
     "promql-window": "A range other than `[$window]` in `rate()` or `increase()` of a selector.",
     "promql-gauge": "Something else than a selector with a metric, where samples of a gauge are counted.",
+    "samples-counter": "Warning: samples of a metric that is called as counters are.",
     "promql-per": "An expression whose value has no longer the label that `per` names.",
     "promql-mixed": "`rate()` and `increase()` in one SLI.",
     "window-starts": "`starts` beside another unit of the calendar than a week.",

@@ -338,9 +338,9 @@ of a queue, the lag of a replica. The SLO is the share of good samples, and all 
 burn rates, the ledger, reports, the gate. The comparison needs quotes, for YAML reads `>` otherwise. All series that
 the selector matches count in one budget: three probes, three samples a scrape.
 
-Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less. Of samples that are
-closer, only the last one counts. So many there are of one series, and so long an outage lasts until the policy `mesh`
-pages at 99.9 %:
+Each sample counts once if `every` is at most the scrape interval of the gauge, also if it is less: take less where
+scrapes are not even to the millisecond. Of samples that are closer, only the last one counts. So many there are of one
+series, and so long an outage lasts until the policy `mesh` pages at 99.9 %:
 
 | scrape interval | samples in 5m | in 30 days | of these may be bad | pages after |
 |---|---|---|---|---|
@@ -354,8 +354,8 @@ longer than that may be.
 
 No sample is neither good nor bad. It is a gap, which reports show: of scrapes that failed, and of those that brought no
 such series, for up to an hour. A probe that is not there at all has no data; `traffic_stopped: ticket`
-[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none. For a gauge that may be
-missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
+[tells of it](alerting.md#traffic-that-stops). A sample that is no number (`NaN`) is none, and a gap. For a gauge that
+may be missing when things are bad, such as one that a service exposes itself, add an SLO of its `up`.
 """,
         """
 slos:

@@ -228,6 +228,7 @@ class Slis:
         self.reader = reader
         self._presets: dict[Hashable, CounterSli | PresetProblem] = {}
         self._expressions: dict[tuple[str, str], Complaint | None] = {}
+        self._warned: set[int] = set()
 
     def build(self, block: Block, per: str = "") -> Sli | None:
         """The SLI of a block that :data:`SLI` has read; None, with the problems noted, if it is unusable.
@@ -289,6 +290,20 @@ class Slis:
         if sli is None or len(self.reader.problems) > before or not sli.gauge:
             return None
         return sli if bool(sli.good) != bool(sli.bad) else None
+
+    def warn_of_counter(self, block: Block) -> None:
+        """Say that a gauge is called as counters are, once for SLOs that stand in one place."""
+        samples: Block | None = block.get("samples") if block.has("samples") else None
+        if samples is None:
+            return
+        metric = (samples.get("gauge") or "").partition("{")[0]
+        if not metric.endswith(("_total", "_bucket")) or id(samples.at("gauge")) in self._warned:
+            return
+        self._warned.add(id(samples.at("gauge")))
+        message = f"{metric} is called as counters are, whose samples only count up"
+        hint = "count its events: events with rate(metric[$window]); a gauge of such a name may stay"
+        at, path = samples.at("gauge"), samples.child("gauge")
+        self.reader.add(at, path, "samples-counter", message, hint, severity="warning")
 
     def _complaint(self, text: str, per: str) -> Complaint | None:
         if (text, per) not in self._expressions:

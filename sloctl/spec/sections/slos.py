@@ -458,6 +458,7 @@ class _Slos:
             return None
         if len(self.reader.problems) > before or block.broken("namespace"):
             return None
+        self._slis.warn_of_counter(block.get("sli"))
         return SLO.build(
             block,
             self.reader,
