@@ -48,7 +48,9 @@ class Files:
             found = spec.read(self._paths)
             whole = found == (spec.read(self._paths) if asked else self._met)
         except UsageError:
-            self._seen = self._met = ()
+            known, self._seen, self._met = not self._met, (), ()
+            if known and not asked:
+                return None
             raise
         self._met = found
         if not whole or (found == self._seen and not (asked and self._refused)):

@@ -507,6 +507,15 @@ def test_files_that_change_while_they_are_looked_at_wait(
     assert files.changed() is None  # said once
     with pytest.raises(InvalidFile):
         files.changed(asked=True)  # who asks is told again
+    (tmp_path / "data").unlink()
+    for words in ({"asked": False}, {"asked": True}):
+        with pytest.raises(UsageError, match="cannot read"):
+            files.changed(**words)
+        assert files.changed() is None  # said once too
+    link("broken")
+    assert files.changed() is None
+    with pytest.raises(InvalidFile):
+        files.changed()
     refusing.append("no token")
     link("new")
     with pytest.raises(UsageError):
