@@ -463,6 +463,20 @@ def test_a_changed_file_that_is_not_used_is_said(site: Site, web: TestClient) ->
     assert "is not used" not in web.get("/").text
 
 
+def test_a_file_that_stays_away_is_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "slo.yaml"
+    path.write_text(SLO_FILE)
+    files = Files([str(path)], spec.read([path]), "shop", lambda _: None)
+    path.unlink()
+    for asked in (False, True):
+        with pytest.raises(UsageError, match="cannot read"):
+            files.changed(asked=asked)
+        assert files.changed() is None
+    path.write_text(SLO_FILE)
+    assert files.changed() is None
+    assert files.changed() is not None
+
+
 def test_files_that_change_while_they_are_looked_at_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,15 +521,6 @@ def test_files_that_change_while_they_are_looked_at_wait(
     assert files.changed() is None  # said once
     with pytest.raises(InvalidFile):
         files.changed(asked=True)  # who asks is told again
-    (tmp_path / "data").unlink()
-    for words in ({"asked": False}, {"asked": True}):
-        with pytest.raises(UsageError, match="cannot read"):
-            files.changed(**words)
-        assert files.changed() is None  # said once too
-    link("broken")
-    assert files.changed() is None
-    with pytest.raises(InvalidFile):
-        files.changed()
     refusing.append("no token")
     link("new")
     with pytest.raises(UsageError):
